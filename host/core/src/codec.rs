@@ -1,0 +1,274 @@
+//! Records as bytes: a MessagePack array with the format version in front.
+//!
+//! What is stored is a promise to a later version of this program, so it has a type of its own
+//! here, and golden bytes guard it. A new field goes to the end and has a default.
+
+use crate::id::{ExecutionId, Fingerprint, PrincipalId, Recipe};
+use crate::outcome::Doubt;
+use crate::record::{Answer, First, Origin, Record, State, Times};
+use crate::time::{Timestamp, millis};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The version that this program writes.
+pub const FORMAT: u8 = 1;
+
+/// Stored bytes that are no record.
+#[derive(Debug, thiserror::Error)]
+pub enum Corrupt {
+    /// The bytes don't decode.
+    #[error("a stored record doesn't decode: {0}")]
+    Shape(#[from] rmp_serde::decode::Error),
+    /// They decode to something that no record holds.
+    #[error("a stored record has an impossible {0}")]
+    Value(&'static str),
+    /// A later version of this program wrote them.
+    #[error(
+        "a stored record has format {0}, and this version reads up to {FORMAT}: use the newer oncegate that wrote it"
+    )]
+    Format(u8),
+}
+
+/// The record as bytes.
+pub fn encode(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(record.weight());
+    let stored = Stored::from(record);
+    stored
+        .serialize(&mut rmp_serde::Serializer::new(&mut bytes))
+        .expect("a Vec takes every write, and every type here is one that MessagePack has");
+    bytes
+}
+
+/// The record that `bytes` hold. Bodies and field values share the allocation of `bytes`.
+pub fn decode(bytes: &Bytes) -> Result<Record, Corrupt> {
+    // The version stands in front, so that it can be read whatever follows.
+    if let [_, format, ..] = **bytes
+        && (FORMAT + 1..0x80).contains(&format)
+    {
+        return Err(Corrupt::Format(format));
+    }
+    let stored: Stored<'_> = rmp_serde::from_slice(bytes)?;
+    stored.into_record(bytes)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    format: u8,
+    recipe: u8,
+    #[serde(with = "serde_bytes")]
+    fingerprint: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    execution: &'a [u8],
+    attempts: u32,
+    first_attempt: u64,
+    doubted: bool,
+    /// Milliseconds: lease, retention, tombstone, unknown retention, memory.
+    times: [u64; 5],
+    #[serde(borrow)]
+    origin: StoredOrigin<'a>,
+    memo: Option<&'a str>,
+    /// 0 executing, 1 completed, 2 consumed, 3 unknown.
+    state: u8,
+    /// Lease end, completion, or since when it is unknown.
+    at: u64,
+    /// The number of a doubt; 0 where there is none.
+    doubt: u8,
+    answer: Option<StoredAnswer<'a>>,
+    first: Option<StoredFirst<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredOrigin<'a> {
+    route: &'a str,
+    policy: &'a str,
+    key_schema: &'a str,
+    key_epoch: u64,
+    normalisation: u16,
+    method: &'a str,
+    authority: &'a str,
+    path: &'a str,
+    #[serde(with = "serde_bytes")]
+    principal: &'a [u8],
+    first_sent: Option<u32>,
+}
+
+type StoredFields<'a> = Vec<(&'a serde_bytes::Bytes, &'a serde_bytes::Bytes)>;
+
+#[derive(Serialize, Deserialize)]
+struct StoredAnswer<'a> {
+    status: u16,
+    #[serde(borrow)]
+    fields: StoredFields<'a>,
+    #[serde(with = "serde_bytes")]
+    body: &'a [u8],
+    trailers: StoredFields<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFirst<'a> {
+    status: Option<u16>,
+    location: Option<&'a str>,
+    content_location: Option<&'a str>,
+    etag: Option<&'a str>,
+}
+
+impl<'a> From<&'a Record> for Stored<'a> {
+    fn from(record: &'a Record) -> Self {
+        let (state, at, doubt) = match &record.state {
+            State::Executing { lease_until } => (0, *lease_until, 0),
+            State::Completed { at, .. } => (1, *at, 0),
+            State::Consumed { at, .. } => (2, *at, 0),
+            State::Unknown { since, doubt } => (3, *since, *doubt as u8),
+        };
+        let (answer, first) = match &record.state {
+            State::Completed { answer, .. } => (Some(StoredAnswer::from(&**answer)), None),
+            State::Consumed { first, .. } => (None, Some(StoredFirst::from(first))),
+            State::Executing { .. } | State::Unknown { .. } => (None, None),
+        };
+        let times = &record.times;
+        Self {
+            format: FORMAT,
+            recipe: record.fingerprint.recipe as u8,
+            fingerprint: &record.fingerprint.hash,
+            execution: &record.execution.0,
+            attempts: record.attempts,
+            first_attempt: record.first_attempt.as_millis(),
+            doubted: record.doubted,
+            times: [times.lease, times.retention, times.tombstone, times.unknown_retention, times.memory]
+                .map(millis),
+            origin: StoredOrigin::from(&record.origin),
+            memo: record.memo.as_deref(),
+            state,
+            at: at.as_millis(),
+            doubt,
+            answer,
+            first,
+        }
+    }
+}
+
+impl<'a> From<&'a Origin> for StoredOrigin<'a> {
+    fn from(origin: &'a Origin) -> Self {
+        Self {
+            route: &origin.route,
+            policy: &origin.policy,
+            key_schema: &origin.key_schema,
+            key_epoch: origin.key_epoch,
+            normalisation: origin.normalisation,
+            method: &origin.method,
+            authority: &origin.authority,
+            path: &origin.path,
+            principal: &origin.principal.0,
+            first_sent: origin.first_sent,
+        }
+    }
+}
+
+impl<'a> From<&'a Answer> for StoredAnswer<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        Self {
+            status: answer.status,
+            fields: borrow_fields(&answer.fields),
+            body: &answer.body,
+            trailers: borrow_fields(&answer.trailers),
+        }
+    }
+}
+
+impl<'a> From<&'a First> for StoredFirst<'a> {
+    fn from(first: &'a First) -> Self {
+        Self {
+            status: first.status,
+            location: first.location.as_deref(),
+            content_location: first.content_location.as_deref(),
+            etag: first.etag.as_deref(),
+        }
+    }
+}
+
+fn borrow_fields(fields: &[(Bytes, Bytes)]) -> StoredFields<'_> {
+    fields.iter().map(|(n, v)| (serde_bytes::Bytes::new(n), serde_bytes::Bytes::new(v))).collect()
+}
+
+impl Stored<'_> {
+    fn into_record(self, bytes: &Bytes) -> Result<Record, Corrupt> {
+        let at = Timestamp::from_millis(self.at);
+        let state = match (self.state, self.answer, self.first) {
+            (0, None, None) => State::Executing { lease_until: at },
+            (1, Some(answer), None) => State::Completed { at, answer: Arc::new(answer.into_answer(bytes)) },
+            (2, None, Some(first)) => State::Consumed { at, first: first.into_first() },
+            (3, None, None) => State::Unknown {
+                since: at,
+                doubt: Doubt::from_number(self.doubt).ok_or(Corrupt::Value("doubt"))?,
+            },
+            _ => return Err(Corrupt::Value("state")),
+        };
+        let [lease, retention, tombstone, unknown_retention, memory] = self.times.map(Duration::from_millis);
+        Ok(Record {
+            fingerprint: Fingerprint {
+                recipe: Recipe::from_number(self.recipe).ok_or(Corrupt::Value("recipe"))?,
+                hash: fixed(self.fingerprint, "fingerprint")?,
+            },
+            execution: ExecutionId(fixed(self.execution, "execution id")?),
+            attempts: self.attempts,
+            first_attempt: Timestamp::from_millis(self.first_attempt),
+            doubted: self.doubted,
+            times: Times { lease, retention, tombstone, unknown_retention, memory },
+            origin: self.origin.into_origin()?,
+            memo: self.memo.map(Arc::from),
+            state,
+        })
+    }
+}
+
+impl StoredOrigin<'_> {
+    fn into_origin(self) -> Result<Origin, Corrupt> {
+        Ok(Origin {
+            route: self.route.into(),
+            policy: self.policy.into(),
+            key_schema: self.key_schema.into(),
+            key_epoch: self.key_epoch,
+            normalisation: self.normalisation,
+            method: self.method.into(),
+            authority: self.authority.into(),
+            path: self.path.into(),
+            principal: PrincipalId(fixed(self.principal, "principal")?),
+            first_sent: self.first_sent,
+        })
+    }
+}
+
+impl StoredAnswer<'_> {
+    fn into_answer(self, bytes: &Bytes) -> Answer {
+        let own = |fields: StoredFields<'_>| {
+            fields.into_iter().map(|(n, v)| (bytes.slice_ref(n), bytes.slice_ref(v))).collect()
+        };
+        Answer {
+            status: self.status,
+            fields: own(self.fields),
+            body: bytes.slice_ref(self.body),
+            trailers: own(self.trailers),
+        }
+    }
+}
+
+impl StoredFirst<'_> {
+    fn into_first(self) -> First {
+        First {
+            status: self.status,
+            location: self.location.map(Arc::from),
+            content_location: self.content_location.map(Arc::from),
+            etag: self.etag.map(Arc::from),
+        }
+    }
+}
+
+fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], Corrupt> {
+    bytes.try_into().map_err(|_| Corrupt::Value(what))
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

@@ -1,0 +1,325 @@
+//! The one function that decides every transition of DESIGN §4.
+//!
+//! It reads no clock, takes no lock, does no I/O. The ledger around it swaps what it says,
+//! expecting the version of the record that it was shown; who loses the swap asks again with the
+//! record that won.
+
+use crate::id::{ExecutionId, Fingerprint};
+use crate::outcome::{Doubt, Outcome};
+use crate::record::{CLOCK_TOLERANCE, Origin, Record, State, Times, View};
+use crate::time::Timestamp;
+use std::sync::Arc;
+
+/// What a duplicate gets while the first execution is still running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhileRunning {
+    /// It waits for the answer.
+    Wait,
+    /// It is told at once.
+    Reject,
+}
+
+/// What a duplicate brings about where nobody knows the outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnknown {
+    /// It is told so, and the key is held.
+    Hold,
+    /// It is told so; somebody asks the upstream meanwhile.
+    Probe,
+    /// It is sent again. Only where repeating does no harm: the caller of [`decide`] has checked.
+    Resend,
+}
+
+/// The rules of the request's route, as its policy may have narrowed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// For a running execution.
+    pub while_running: WhileRunning,
+    /// For an unknown outcome.
+    pub when_unknown: WhenUnknown,
+}
+
+/// A request that asks to execute.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// What the record must equal for this to be a duplicate.
+    pub fingerprint: Fingerprint,
+    /// The id of the execution, should it win.
+    pub execution: ExecutionId,
+    /// The times that the record is to carry.
+    pub times: Times,
+    /// Where the request came from.
+    pub origin: Origin,
+    /// The policy's note.
+    pub memo: Option<Arc<str>>,
+    /// The later of ledger and wall clock, against which `origin.first_sent` is held.
+    pub clock: Timestamp,
+    /// What was first sent before this may have run and been forgotten.
+    pub remembered_since: Timestamp,
+}
+
+/// Something that happens to an operation.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A request asks to execute.
+    Claim(&'a Claim),
+    /// The execution lives and wants its lease longer.
+    Renew(ExecutionId),
+    /// The execution ended.
+    Settle(ExecutionId, &'a Outcome),
+    /// Whoever executed is gone for certain (an embedded store was opened anew).
+    Restart,
+    /// A probe or an operator found out how an execution that is in doubt ended.
+    Resolve(ExecutionId, &'a Outcome),
+    /// An operator wants the record gone.
+    Forget,
+    /// The sweep came by.
+    Sweep,
+}
+
+/// Why a claim is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The key stands for something else.
+    KeyReused,
+    /// It is being executed, and the route doesn't wait.
+    InFlight,
+    /// Nobody knows the outcome.
+    Unknown,
+    /// It happened; there is no answer to replay.
+    Consumed,
+    /// It happened; the answer is no longer replayed.
+    Expired,
+    /// There is no record, and it is older than what is remembered.
+    TooLate,
+    /// It claims to have been sent more than the tolerated difference of clocks ahead of now.
+    Ahead,
+}
+
+/// Why an event changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unchanged {
+    /// There is no record.
+    Absent,
+    /// The record names another execution.
+    OtherExecution,
+    /// The lease ended before it was renewed.
+    Lapsed,
+    /// It still runs.
+    Executing,
+    /// Its outcome must be resolved first.
+    Unresolved,
+    /// Its outcome is known already.
+    Final,
+    /// Nothing is due.
+    NotDue,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// To a claim: put this record; once it is durable, execute.
+    Execute(Record),
+    /// To a claim: answer from the record.
+    Replay,
+    /// To a claim: wait for the running execution.
+    Wait,
+    /// To a claim: turn it away.
+    Refuse(Refusal),
+    /// To any other event: put this record.
+    Put(Record),
+    /// To any other event: remove the record.
+    Remove,
+    /// To any other event: nothing changes.
+    Keep(Unchanged),
+}
+
+/// Decides what `event` does to an operation whose record is `record`, at `now`.
+pub fn decide(rules: &Rules, record: Option<&Record>, event: Event<'_>, now: Timestamp) -> Decision {
+    // What was forgotten is absent to every event but the sweep, which has it to remove.
+    let live = record.filter(|record| record.view(now) != View::Absent);
+    match event {
+        Event::Claim(claim) => decide_claim(rules, live, claim, now),
+        Event::Renew(execution) => decide_renewal(live, execution, now),
+        Event::Settle(execution, outcome) => decide_settlement(live, execution, outcome, now),
+        Event::Restart => decide_restart(live, now),
+        Event::Resolve(execution, outcome) => decide_resolution(live, execution, outcome, now),
+        Event::Forget => decide_forgetting(live, now),
+        Event::Sweep => decide_sweep(record, now),
+    }
+}
+
+fn decide_claim(rules: &Rules, live: Option<&Record>, claim: &Claim, now: Timestamp) -> Decision {
+    let Some(record) = live else { return decide_fresh_claim(claim, now) };
+    if record.fingerprint != claim.fingerprint {
+        return Decision::Refuse(Refusal::KeyReused);
+    }
+    match record.view(now) {
+        View::Completed => Decision::Replay,
+        View::Consumed => Decision::Refuse(Refusal::Consumed),
+        View::Expired => Decision::Refuse(Refusal::Expired),
+        View::Executing if rules.while_running == WhileRunning::Reject => Decision::Refuse(Refusal::InFlight),
+        View::Executing => Decision::Wait,
+        View::Unknown if rules.when_unknown == WhenUnknown::Resend => Decision::Execute(Record {
+            execution: claim.execution,
+            attempts: record.attempts.saturating_add(1),
+            doubted: true,
+            state: State::Executing { lease_until: now.plus(record.times.lease) },
+            ..record.clone()
+        }),
+        View::Unknown => Decision::Refuse(Refusal::Unknown),
+        View::Absent => decide_fresh_claim(claim, now),
+    }
+}
+
+fn decide_fresh_claim(claim: &Claim, now: Timestamp) -> Decision {
+    if let Some(first_sent) = claim.origin.first_sent {
+        let first_sent = Timestamp::from_secs(first_sent.into());
+        if first_sent > claim.clock.plus(CLOCK_TOLERANCE) {
+            return Decision::Refuse(Refusal::Ahead);
+        }
+        if first_sent < claim.remembered_since {
+            return Decision::Refuse(Refusal::TooLate);
+        }
+    }
+    Decision::Execute(Record {
+        fingerprint: claim.fingerprint,
+        execution: claim.execution,
+        attempts: 1,
+        first_attempt: now,
+        doubted: false,
+        times: claim.times,
+        origin: claim.origin.clone(),
+        memo: claim.memo.clone(),
+        state: State::Executing { lease_until: now.plus(claim.times.lease) },
+    })
+}
+
+fn decide_renewal(live: Option<&Record>, execution: ExecutionId, now: Timestamp) -> Decision {
+    let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
+    if record.execution != execution {
+        return Decision::Keep(Unchanged::OtherExecution);
+    }
+    match record.view(now) {
+        View::Executing => {
+            Decision::Put(with_state(record, State::Executing { lease_until: now.plus(record.times.lease) }))
+        }
+        // A lapsed lease may have been told to somebody as unknown: it can be settled, not revived.
+        View::Unknown => Decision::Keep(Unchanged::Lapsed),
+        View::Completed | View::Consumed | View::Expired | View::Absent => Decision::Keep(Unchanged::Final),
+    }
+}
+
+fn decide_settlement(
+    live: Option<&Record>,
+    execution: ExecutionId,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Decision {
+    let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
+    if record.execution != execution {
+        return Decision::Keep(Unchanged::OtherExecution);
+    }
+    match record.view(now) {
+        View::Executing => settled(record, outcome, now),
+        View::Unknown => match (outcome, &record.state) {
+            // Doubt about what is in doubt already changes nothing but the reason of a lapse.
+            (Outcome::Unknown(_), State::Unknown { .. }) => Decision::Keep(Unchanged::Unresolved),
+            _ => settled(record, outcome, now),
+        },
+        View::Completed | View::Consumed | View::Expired | View::Absent => Decision::Keep(Unchanged::Final),
+    }
+}
+
+/// An outcome, put on a record that waits for one.
+fn settled(record: &Record, outcome: &Outcome, now: Timestamp) -> Decision {
+    match outcome {
+        Outcome::Completed(answer) => {
+            Decision::Put(with_state(record, State::Completed { at: now, answer: answer.clone() }))
+        }
+        Outcome::Consumed(first) => {
+            Decision::Put(with_state(record, State::Consumed { at: now, first: first.clone() }))
+        }
+        Outcome::NotApplied if record.doubted => {
+            Decision::Put(with_state(record, State::Unknown { since: now, doubt: Doubt::Ambiguous }))
+        }
+        Outcome::NotApplied => Decision::Remove,
+        Outcome::Unknown(doubt) => {
+            Decision::Put(with_state(record, State::Unknown { since: now, doubt: *doubt }))
+        }
+    }
+}
+
+fn decide_restart(live: Option<&Record>, now: Timestamp) -> Decision {
+    let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
+    match record.view(now) {
+        View::Executing => {
+            Decision::Put(with_state(record, State::Unknown { since: now, doubt: Doubt::Crashed }))
+        }
+        View::Unknown => match record.state {
+            State::Executing { lease_until } => Decision::Put(with_state(
+                record,
+                State::Unknown { since: lease_until, doubt: Doubt::Crashed },
+            )),
+            State::Unknown { .. } | State::Completed { .. } | State::Consumed { .. } => {
+                Decision::Keep(Unchanged::Unresolved)
+            }
+        },
+        View::Completed | View::Consumed | View::Expired | View::Absent => Decision::Keep(Unchanged::Final),
+    }
+}
+
+/// A finding from outside frees or ends the record even where it was sent again: it speaks of the
+/// operation, not of one attempt.
+fn decide_resolution(
+    live: Option<&Record>,
+    execution: ExecutionId,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Decision {
+    let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
+    if record.execution != execution {
+        return Decision::Keep(Unchanged::OtherExecution);
+    }
+    match (record.view(now), outcome) {
+        (View::Unknown, Outcome::Unknown(_)) => Decision::Keep(Unchanged::Unresolved),
+        (View::Unknown, Outcome::NotApplied) => Decision::Remove,
+        (View::Unknown, Outcome::Completed(_) | Outcome::Consumed(_)) => settled(record, outcome, now),
+        (View::Executing, _) => Decision::Keep(Unchanged::Executing),
+        (View::Completed | View::Consumed | View::Expired | View::Absent, _) => {
+            Decision::Keep(Unchanged::Final)
+        }
+    }
+}
+
+fn decide_forgetting(live: Option<&Record>, now: Timestamp) -> Decision {
+    let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
+    match record.view(now) {
+        View::Completed | View::Consumed | View::Expired => Decision::Remove,
+        View::Executing => Decision::Keep(Unchanged::Executing),
+        View::Unknown => Decision::Keep(Unchanged::Unresolved),
+        View::Absent => Decision::Keep(Unchanged::Absent),
+    }
+}
+
+fn decide_sweep(record: Option<&Record>, now: Timestamp) -> Decision {
+    let Some(record) = record else { return Decision::Keep(Unchanged::Absent) };
+    match (record.view(now), &record.state) {
+        (View::Absent, _) => Decision::Remove,
+        (View::Expired, State::Completed { at, answer }) => {
+            Decision::Put(with_state(record, State::Consumed { at: *at, first: answer.first() }))
+        }
+        (View::Unknown | View::Expired, State::Executing { lease_until }) => {
+            Decision::Put(with_state(record, State::Unknown { since: *lease_until, doubt: Doubt::Lapsed }))
+        }
+        _ => Decision::Keep(Unchanged::NotDue),
+    }
+}
+
+fn with_state(record: &Record, state: State) -> Record {
+    Record { state, ..record.clone() }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

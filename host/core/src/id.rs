@@ -1,0 +1,289 @@
+//! What names things: operations, executions, principals; and how parts are framed into them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The ledger's secret. Every id and fingerprint is a hash keyed with it, so that nobody who sees
+/// ids can guess keys, and ids of one ledger mean nothing to another.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// From 32 random bytes.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, to be stored with the ledger and nowhere else.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What kind of thing a framed part is. Two parts of different kinds never hash alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PartKind {
+    /// The deployment's name.
+    Deployment = 1,
+    /// The principal, hashed.
+    Principal = 2,
+    /// The policy's name.
+    Policy = 3,
+    /// The key schema under which the key was made.
+    KeySchema = 4,
+    /// The operator's key epoch.
+    KeyEpoch = 5,
+    /// `text` of a key.
+    Text = 16,
+    /// `bytes` of a key.
+    Bytes = 17,
+    /// The request's method.
+    Method = 18,
+    /// The request's authority.
+    Authority = 19,
+    /// The request's path.
+    Path = 20,
+    /// The request's query.
+    Query = 21,
+    /// The bytes of the body.
+    Body = 22,
+    /// A canonical document.
+    Document = 23,
+    /// The pointers by which a document was shaped.
+    Shape = 24,
+    /// A part that the request lacks.
+    Missing = 25,
+    /// The kind and name of a principal's source.
+    SourceName = 32,
+    /// The value of a principal's source.
+    SourceValue = 33,
+}
+
+/// Hashes framed parts: each with its kind and length in front, so that ("a", "bc") and
+/// ("ab", "c") never meet.
+#[derive(Clone)]
+pub struct Framer(blake3::Hasher);
+
+impl Framer {
+    /// A hash keyed with the ledger's secret. `purpose` keeps hashes of different use apart.
+    fn new(secret: &Secret, purpose: &[u8; 8]) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(&secret.0);
+        hasher.update(purpose);
+        Self(hasher)
+    }
+
+    /// For an operation id. The key space and the principal go in first, so that no part which a
+    /// policy hands out can reach across them.
+    pub fn operation(
+        secret: &Secret,
+        deployment: &str,
+        principal: &PrincipalId,
+        space: &KeySpace<'_>,
+    ) -> Self {
+        let mut framer = Self::new(secret, b"operatn1");
+        framer.part(PartKind::Deployment, deployment.as_bytes());
+        framer.part(PartKind::Principal, &principal.0);
+        framer.part(PartKind::Policy, space.policy.as_bytes());
+        framer.part(PartKind::KeySchema, space.key_schema.as_bytes());
+        framer.part(PartKind::KeyEpoch, &space.key_epoch.to_le_bytes());
+        framer
+    }
+
+    /// For a fingerprint.
+    pub fn fingerprint(secret: &Secret) -> Self {
+        Self::new(secret, b"fingerp1")
+    }
+
+    /// For a principal.
+    pub fn principal(secret: &Secret) -> Self {
+        Self::new(secret, b"princip1")
+    }
+
+    /// Adds one part.
+    pub fn part(&mut self, kind: PartKind, bytes: &[u8]) {
+        self.0.update(&[kind as u8]);
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// The id of the operation whose parts went in.
+    pub fn into_operation(self) -> OperationId {
+        OperationId(*self.0.finalize().as_bytes())
+    }
+
+    /// The fingerprint whose parts went in, made by `recipe`.
+    pub fn into_fingerprint(self, recipe: Recipe) -> Fingerprint {
+        Fingerprint { recipe, hash: *self.0.finalize().as_bytes() }
+    }
+
+    /// The principal whose sources went in.
+    pub fn into_principal(self) -> PrincipalId {
+        PrincipalId(*self.0.finalize().as_bytes())
+    }
+}
+
+/// Which keys can meet: those of one policy name, key schema and key epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySpace<'a> {
+    /// The policy's name in the configuration.
+    pub policy: &'a str,
+    /// What the policy's plan names its way of making keys.
+    pub key_schema: &'a str,
+    /// The operator's number, raised to say that keys change.
+    pub key_epoch: u64,
+}
+
+/// Who asks, as the host established it: a keyed hash of its sources.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PrincipalId(pub [u8; 32]);
+
+/// One intended effect. 256 bits; written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(pub [u8; 32]);
+
+/// One execution of an operation. Random, never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ExecutionId(pub [u8; 16]);
+
+/// How a fingerprint was made. Fingerprints of different recipes are different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Recipe {
+    /// Method, authority, path, query and the bytes of the body.
+    Request = 1,
+    /// Method, authority, path, query and the shaped document.
+    Document = 2,
+    /// The parts that the policy named.
+    Parts = 3,
+    /// Nothing but the key.
+    KeyOnly = 4,
+}
+
+impl Recipe {
+    /// The recipe with this number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Request, Self::Document, Self::Parts, Self::KeyOnly].into_iter().find(|r| *r as u8 == number)
+    }
+}
+
+/// What must be equal for a reused key to mean the same operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// How it was made.
+    pub recipe: Recipe,
+    /// The keyed hash.
+    pub hash: [u8; 32],
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// The text is not an id: 64 lower-case hexadecimal digits were expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an operation id is 64 lower-case hexadecimal digits")]
+pub struct InvalidId;
+
+impl FromStr for OperationId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        read_hex(text).map(Self).ok_or(InvalidId)
+    }
+}
+
+macro_rules! reads_as_hex {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_hex(f, &self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    )*};
+}
+reads_as_hex!(OperationId, ExecutionId, PrincipalId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(parts: &[(PartKind, Vec<u8>)]) -> OperationId {
+        let space = KeySpace { policy: "p", key_schema: "s", key_epoch: 0 };
+        let mut framer = Framer::operation(&Secret::new([7; 32]), "default", &PrincipalId([0; 32]), &space);
+        for (kind, bytes) in parts {
+            framer.part(*kind, bytes);
+        }
+        framer.into_operation()
+    }
+
+    fn parts() -> impl Strategy<Value = Vec<(PartKind, Vec<u8>)>> {
+        let kind = prop_oneof![Just(PartKind::Text), Just(PartKind::Bytes), Just(PartKind::Missing)];
+        prop::collection::vec((kind, prop::collection::vec(0_u8..3, 0..4)), 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn equal_ids_mean_equal_parts(a in parts(), b in parts()) {
+            prop_assert_eq!(of(&a) == of(&b), a == b);
+        }
+
+        #[test]
+        fn an_id_reads_back_as_written(bytes: [u8; 32]) {
+            let id = OperationId(bytes);
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn neither_principal_nor_space_nor_deployment_nor_secret_can_be_crossed() {
+        let make = |secret: u8, deployment: &str, principal: u8, policy: &str, schema: &str, epoch: u64| {
+            let space = KeySpace { policy, key_schema: schema, key_epoch: epoch };
+            Framer::operation(&Secret::new([secret; 32]), deployment, &PrincipalId([principal; 32]), &space)
+                .into_operation()
+        };
+        let all = [
+            make(1, "d", 1, "p", "s", 0),
+            make(2, "d", 1, "p", "s", 0),
+            make(1, "e", 1, "p", "s", 0),
+            make(1, "d", 2, "p", "s", 0),
+            make(1, "d", 1, "q", "s", 0),
+            make(1, "d", 1, "p", "t", 0),
+            make(1, "d", 1, "p", "s", 1),
+            make(1, "d", 1, "ps", "", 0),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|b| a != b), "{i}");
+        }
+    }
+
+    #[test]
+    fn ids_in_capitals_or_of_another_length_are_refused() {
+        for text in ["", "00", &"A".repeat(64), &"0".repeat(63), &"é".repeat(32)] {
+            assert_eq!(text.parse::<OperationId>(), Err(InvalidId));
+        }
+    }
+}

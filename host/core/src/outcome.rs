@@ -1,0 +1,170 @@
+//! What an attempt's end means, and the join over the attempts of one execution.
+
+use crate::record::{Answer, First};
+use std::sync::Arc;
+
+/// What an answer, or the lack of one, says about the operation.
+///
+/// The order is that of evidence. An execution's outcome is the greatest of its attempts': once
+/// one attempt may have been sent, a later attempt's *not applied* says nothing about the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disposition {
+    /// Nothing happened: forget the claim, the next attempt runs.
+    NotApplied,
+    /// Nobody can tell whether it happened.
+    Unknown,
+    /// Final, but the answer is not kept.
+    Consumed,
+    /// Final: the answer is kept and replayed.
+    Completed,
+}
+
+impl Disposition {
+    /// The join of two attempts of one execution.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        self.max(other)
+    }
+
+    /// The word for it in configuration, problems and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotApplied => "not-applied",
+            Self::Unknown => "unknown",
+            Self::Consumed => "consumed",
+            Self::Completed => "completed",
+        }
+    }
+
+    /// What a whole answer with this status means where nobody said otherwise (DESIGN §4).
+    ///
+    /// `retry_after`: the answer says when to come back. `dedupes`: the upstream honours the
+    /// forwarded key, so its 409 can be its own "still in flight".
+    pub fn of_status(status: u16, retry_after: bool, dedupes: bool) -> Self {
+        match status {
+            307 | 308 => Self::NotApplied,
+            200..=399 => Self::Completed,
+            401 | 403 | 407 | 408 | 412 | 417 | 421 | 423 | 425 | 426 | 428 | 429 | 511 => Self::NotApplied,
+            409 if dedupes => Self::Unknown,
+            400..=500 => Self::Completed,
+            501 => Self::NotApplied,
+            503 if retry_after => Self::NotApplied,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Why an outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Doubt {
+    /// The upstream did not answer in time.
+    TimedOut = 1,
+    /// The connection ended after the request may have been sent.
+    Broken = 2,
+    /// The answer was one that proves nothing.
+    Ambiguous = 3,
+    /// The gateway that executed it ended.
+    Crashed = 4,
+    /// The lease ended without a word from its holder.
+    Lapsed = 5,
+    /// The execution ended without settling.
+    Abandoned = 6,
+    /// The answer could not be made durable.
+    Unrecorded = 7,
+}
+
+impl Doubt {
+    const ALL: [Self; 7] = [
+        Self::TimedOut,
+        Self::Broken,
+        Self::Ambiguous,
+        Self::Crashed,
+        Self::Lapsed,
+        Self::Abandoned,
+        Self::Unrecorded,
+    ];
+
+    /// The doubt with this number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|doubt| *doubt as u8 == number)
+    }
+
+    /// The word for it in look-ups and logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed-out",
+            Self::Broken => "broken",
+            Self::Ambiguous => "ambiguous-answer",
+            Self::Crashed => "crashed",
+            Self::Lapsed => "lease-lapsed",
+            Self::Abandoned => "abandoned",
+            Self::Unrecorded => "unrecorded",
+        }
+    }
+}
+
+/// How an execution ended, with what is to be kept of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Final, with the answer to replay.
+    Completed(Arc<Answer>),
+    /// Final, without a body to replay.
+    Consumed(First),
+    /// Proven not to have happened.
+    NotApplied,
+    /// Nobody can tell.
+    Unknown(Doubt),
+}
+
+impl Outcome {
+    /// The disposition that this outcome is of.
+    pub const fn disposition(&self) -> Disposition {
+        match self {
+            Self::Completed(_) => Disposition::Completed,
+            Self::Consumed(_) => Disposition::Consumed,
+            Self::NotApplied => Disposition::NotApplied,
+            Self::Unknown(_) => Disposition::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_design_4() {
+        use Disposition::{Completed, NotApplied, Unknown};
+        let not_applied = [307, 308, 401, 403, 407, 408, 412, 417, 421, 423, 425, 426, 428, 429, 501, 511];
+        for status in 100..=999 {
+            let expected = match status {
+                s if not_applied.contains(&s) && s != 511 => NotApplied,
+                511 => NotApplied,
+                200..=499 | 500 => Completed,
+                _ => Unknown,
+            };
+            assert_eq!(Disposition::of_status(status, false, false), expected, "{status}");
+        }
+        assert_eq!(Disposition::of_status(503, true, false), NotApplied);
+        assert_eq!(Disposition::of_status(502, true, false), Unknown);
+        assert_eq!(Disposition::of_status(409, false, true), Unknown);
+        assert_eq!(Disposition::of_status(409, false, false), Completed);
+    }
+
+    #[test]
+    fn a_later_not_applied_never_overrules_an_attempt_that_may_have_run() {
+        use Disposition::{Completed, Consumed, NotApplied, Unknown};
+        for (first, second, both) in [
+            (NotApplied, NotApplied, NotApplied),
+            (Unknown, NotApplied, Unknown),
+            (NotApplied, Unknown, Unknown),
+            (Unknown, Completed, Completed),
+            (Unknown, Consumed, Consumed),
+            (NotApplied, Completed, Completed),
+        ] {
+            assert_eq!(first.join(second), both);
+            assert_eq!(second.join(first), both);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What the ledger keeps of an operation, and how it looks at a given time.
+
+use crate::id::{ExecutionId, Fingerprint, PrincipalId};
+use crate::outcome::Doubt;
+use crate::time::Timestamp;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How far a client's clock may be from ours before what it says of time is not believed.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// What the ledger keeps of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What must be equal for a duplicate to be one.
+    pub fingerprint: Fingerprint,
+    /// The execution that holds or held the claim. A settlement must name it.
+    pub execution: ExecutionId,
+    /// How many executions were begun.
+    pub attempts: u32,
+    /// When the first of them was claimed.
+    pub first_attempt: Timestamp,
+    /// An earlier execution ended unknown and was sent again: from then on a *not applied* speaks
+    /// of the later one only and frees nothing.
+    pub doubted: bool,
+    /// The times in force when it was claimed. A changed configuration changes none of them.
+    pub times: Times,
+    /// Where the operation came from.
+    pub origin: Origin,
+    /// The policy's own note, for its later hooks.
+    pub memo: Option<Arc<str>>,
+    /// Where the operation stands.
+    pub state: State,
+}
+
+/// How long things stand, in the words of DESIGN §4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How long a claim stands without renewal.
+    pub lease: Duration,
+    /// How long a completed answer is replayed.
+    pub retention: Duration,
+    /// How long an expired record is remembered.
+    pub tombstone: Duration,
+    /// How long an unknown outcome is held.
+    pub unknown_retention: Duration,
+    /// The route's own retention and tombstone together, which a policy's shorter times don't
+    /// cut: with [`Origin::first_sent`] the record is remembered at least this long.
+    pub memory: Duration,
+}
+
+/// Where an operation came from: what later hooks and look-ups need when the request is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The policy's name.
+    pub policy: Arc<str>,
+    /// The key schema under which the key was made.
+    pub key_schema: Arc<str>,
+    /// The operator's key epoch.
+    pub key_epoch: u64,
+    /// The version of the rules by which the host normalises what goes into keys.
+    pub normalisation: u16,
+    /// The request's method.
+    pub method: Arc<str>,
+    /// The request's authority: host name in lower case, no default port.
+    pub authority: Arc<str>,
+    /// The request's path, percent-encoded, without the query.
+    pub path: Arc<str>,
+    /// Who asked.
+    pub principal: PrincipalId,
+    /// When the client says it first sent the operation, in Unix seconds.
+    pub first_sent: Option<u32>,
+}
+
+/// Where an operation stands, as stored. Absent, lapsed and expired are computed from the clock
+/// by [`Record::view`], never stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// An execution holds the claim.
+    Executing {
+        /// The claim stands until then, unless it is renewed.
+        lease_until: Timestamp,
+    },
+    /// It happened, and this is the answer.
+    Completed {
+        /// When it completed.
+        at: Timestamp,
+        /// What every duplicate gets.
+        answer: Arc<Answer>,
+    },
+    /// It happened; no body is kept.
+    Consumed {
+        /// When it completed.
+        at: Timestamp,
+        /// What is known of the answer.
+        first: First,
+    },
+    /// Nobody knows whether it happened.
+    Unknown {
+        /// Since when that is so.
+        since: Timestamp,
+        /// Why.
+        doubt: Doubt,
+    },
+}
+
+/// A kept answer. Names are lower-case; order and multiplicity are the upstream's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// End-to-end fields, without those that DESIGN §5 leaves out.
+    pub fields: Vec<(Bytes, Bytes)>,
+    /// The body as it came, content codings included.
+    pub body: Bytes,
+    /// Trailers.
+    pub trailers: Vec<(Bytes, Bytes)>,
+}
+
+impl Answer {
+    /// The first value of a field, where it is text.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.fields.iter().find(|(n, _)| n == name.as_bytes())?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// How much memory it holds, roughly.
+    pub fn weight(&self) -> usize {
+        let fields = self.fields.iter().chain(&self.trailers);
+        self.body.len() + fields.map(|(n, v)| n.len() + v.len() + 64).sum::<usize>()
+    }
+
+    /// What remains of it when the body goes.
+    pub fn first(&self) -> First {
+        let text = |name| self.field(name).map(Arc::from);
+        First {
+            status: Some(self.status),
+            location: text("location"),
+            content_location: text("content-location"),
+            etag: text("etag"),
+        }
+    }
+}
+
+/// What is known of an answer that isn't kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct First {
+    /// Its status; none where nobody saw it.
+    pub status: Option<u16>,
+    /// Its `Location`.
+    pub location: Option<Arc<str>>,
+    /// Its `Content-Location`.
+    pub content_location: Option<Arc<str>>,
+    /// Its `ETag`.
+    pub etag: Option<Arc<str>>,
+}
+
+/// How a record looks at a given time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// As if there were no record.
+    Absent,
+    /// An execution holds the claim.
+    Executing,
+    /// It happened, and there is an answer to replay.
+    Completed,
+    /// It happened; there is none.
+    Consumed,
+    /// Nobody knows: said so, or the lease lapsed.
+    Unknown,
+    /// Its answer is no longer replayed; that it existed is still known.
+    Expired,
+}
+
+impl View {
+    /// The word for it in look-ups, lists and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Executing => "executing",
+            Self::Completed => "completed",
+            Self::Consumed => "consumed",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl Record {
+    /// How the record looks at `now`.
+    pub fn view(&self, now: Timestamp) -> View {
+        if now >= self.forgotten_at() {
+            return View::Absent;
+        }
+        if now >= self.expires_at() {
+            return View::Expired;
+        }
+        match &self.state {
+            State::Executing { lease_until } if now < *lease_until => View::Executing,
+            State::Executing { .. } | State::Unknown { .. } => View::Unknown,
+            State::Completed { .. } => View::Completed,
+            State::Consumed { .. } => View::Consumed,
+        }
+    }
+
+    /// When the record stops telling its outcome. An executing one is taken to lapse.
+    pub fn expires_at(&self) -> Timestamp {
+        match &self.state {
+            State::Executing { lease_until: since } | State::Unknown { since, .. } => {
+                since.plus(self.times.unknown_retention)
+            }
+            State::Completed { at, .. } | State::Consumed { at, .. } => at.plus(self.times.retention),
+        }
+    }
+
+    /// When the record is as good as absent.
+    ///
+    /// An unknown one never goes from unknown to absent: its tombstone stands at least as long as
+    /// it was held. With `first_sent` the route's memory counts, whatever the policy shortened.
+    pub fn forgotten_at(&self) -> Timestamp {
+        let expires = self.expires_at();
+        let (since, tombstone) = match &self.state {
+            State::Executing { lease_until: since } | State::Unknown { since, .. } => {
+                (*since, self.times.tombstone.max(self.times.unknown_retention))
+            }
+            State::Completed { at, .. } | State::Consumed { at, .. } => (*at, self.times.tombstone),
+        };
+        let end = expires.plus(tombstone);
+        let Some(first_sent) = self.origin.first_sent else { return end };
+        let from = since.max(Timestamp::from_secs(first_sent.into()));
+        end.max(from.plus(self.times.memory).plus(CLOCK_TOLERANCE))
+    }
+
+    /// When a sweep next has something to do: a lease to call lapsed, a body to drop, a record to
+    /// remove.
+    pub fn due_at(&self) -> Timestamp {
+        match &self.state {
+            State::Executing { lease_until } => *lease_until,
+            State::Completed { .. } => self.expires_at(),
+            State::Consumed { .. } | State::Unknown { .. } => self.forgotten_at(),
+        }
+    }
+
+    /// How much memory it holds, roughly.
+    pub fn weight(&self) -> usize {
+        let answer = match &self.state {
+            State::Completed { answer, .. } => answer.weight(),
+            State::Executing { .. } | State::Consumed { .. } | State::Unknown { .. } => 0,
+        };
+        let memo = self.memo.as_ref().map_or(0, |memo| memo.len());
+        size_of::<Self>() + self.origin.path.len() + self.origin.authority.len() + memo + answer
+    }
+}

@@ -1,0 +1,2 @@
+//! The `oncegate` command.
+fn main() {}

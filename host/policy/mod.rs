@@ -1,0 +1,249 @@
+//! Policies: the only room that names wasmtime.
+//!
+//! A [`Generation`] is one activation of a policy: a compiled component with its settings, its
+//! plan and its limits. Workers call its hooks on instances of their own ([`Pool`]). What a
+//! component hands out is checked here against the rules in the comments of `policy.wit`; the
+//! rest of the host sees only the types of this file.
+
+use crate::config::StatusRule;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a policy needs and promises, given its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Names how keys are made with these settings.
+    pub key_schema: Arc<str>,
+    /// Methods of interest; empty: all but the safe ones.
+    pub methods: Vec<String>,
+    /// What `decide` reads of the request's fields, pseudo-fields first.
+    pub request_fields: Vec<RequestField>,
+    /// What it reads of the body.
+    pub request_payload: PayloadWant,
+    /// What `settle` reads of an answer's fields and trailers.
+    pub response_fields: Vec<HeaderName>,
+    /// What it reads of an answer's body.
+    pub response_payload: PayloadWant,
+    /// The policy's word on statuses.
+    pub outcomes: Vec<StatusRule>,
+}
+
+/// A field that a plan declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestField {
+    /// `:authority`
+    Authority,
+    /// `:path`
+    Path,
+    /// `:query`
+    Query,
+    /// `:route`
+    Route,
+    /// `:principal`
+    Principal,
+    /// A header.
+    Header(HeaderName),
+}
+
+impl RequestField {
+    /// Its name as the policy sees it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Authority => ":authority",
+            Self::Path => ":path",
+            Self::Query => ":query",
+            Self::Route => ":route",
+            Self::Principal => ":principal",
+            Self::Header(name) => name.as_str(),
+        }
+    }
+}
+
+/// How much of a body a plan asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PayloadWant {
+    /// None of it.
+    Nothing,
+    /// These places of its document.
+    Pointers(Vec<String>),
+    /// All of it, up to so many bytes.
+    Whole(u32),
+}
+
+/// What `decide` judges.
+#[derive(Clone, Debug)]
+pub struct Operation<'a> {
+    /// The request's method.
+    pub method: &'a str,
+    /// The declared fields that are there: name as in [`RequestField::name`], value; in the plan's
+    /// order of pseudo-fields and then arrival order.
+    pub fields: Vec<(&'a str, &'a str)>,
+    /// As much of the body as the plan asked for.
+    pub payload: Payload,
+}
+
+/// As much of a body as a plan asked for, content codings removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// There is no body.
+    Absent,
+    /// There is one, and the plan did not ask for it.
+    Withheld,
+    /// One entry for each pointer of the plan, in its order.
+    Selected(Vec<Found>),
+    /// All of it.
+    Whole(Bytes),
+    /// Larger than the plan or the route allows.
+    Oversize,
+    /// Pointers were asked for and there is no document.
+    Malformed(String),
+}
+
+/// One place in a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It isn't there.
+    Nothing,
+    /// A string, without quotes and escapes.
+    Text(String),
+    /// Anything else, as canonical JSON.
+    Json(String),
+}
+
+/// What `decide` says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Not protected, for this reason.
+    Bypass(String),
+    /// Protected.
+    Guard(Box<Guard>),
+    /// Turned away.
+    Refuse(Refusal),
+}
+
+/// How an operation is to be protected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guard {
+    /// What the key is made of.
+    pub key: Vec<Part>,
+    /// What must be equal when the key is reused.
+    pub fingerprint: FingerprintRule,
+    /// In place of the route's.
+    pub while_running: Option<WhileRunning>,
+    /// In place of the route's.
+    pub when_unknown: Option<WhenUnknown>,
+    /// Shortens the route's retention.
+    pub retention: Option<Duration>,
+    /// Shortens the route's tombstone.
+    pub tombstone: Option<Duration>,
+    /// When the client says it first sent this, in Unix seconds.
+    pub first_sent: Option<u32>,
+    /// Fields to set on the upstream request.
+    pub forward: Vec<(HeaderName, HeaderValue)>,
+    /// Kept with the record for later hooks.
+    pub memo: Option<Arc<str>>,
+    /// For metrics and the decision log.
+    pub labels: Vec<(String, String)>,
+}
+
+/// One element of a key or fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Text of the policy's.
+    Text(String),
+    /// Bytes of the policy's.
+    Bytes(Vec<u8>),
+    /// The host's own value.
+    Of(Attribute),
+    /// The body as a canonical document, shaped.
+    Document(Shape),
+    /// The request lacks it.
+    Missing,
+}
+
+/// A value that the host takes from the request as received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of RFC 9110 and RFC 3986")]
+pub enum Attribute {
+    Method,
+    Authority,
+    Path,
+    Query,
+    Body,
+}
+
+/// Which places of a document count, by JSON pointer; `keep` empty: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Only these.
+    pub keep: Vec<String>,
+    /// Not these.
+    pub drop: Vec<String>,
+}
+
+/// What must be equal when a key is reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FingerprintRule {
+    /// Method, authority, path, query and the bytes of the body.
+    Request,
+    /// Method, authority, path, query and the shaped document.
+    Document(Shape),
+    /// Exactly these.
+    Parts(Vec<Part>),
+    /// The key alone.
+    KeyOnly,
+}
+
+/// A caller turned away by the policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// 400 to 599.
+    pub status: u16,
+    /// The tail of the problem type.
+    pub code: String,
+    /// For the caller to read.
+    pub detail: String,
+    /// Fields of the answer.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What later hooks know of an operation.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields of `receipt` in policy.wit")]
+pub struct Receipt {
+    pub operation_id: String,
+    pub route: Arc<str>,
+    pub method: Arc<str>,
+    pub authority: Arc<str>,
+    pub path: Arc<str>,
+    pub principal: Option<String>,
+    pub key_schema: Arc<str>,
+    pub attempts: u32,
+    pub first_attempt: u32,
+    pub memo: Option<Arc<str>>,
+}
+
+/// An answer as `settle` sees it: the fields that the plan declared.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields of `reply` in policy.wit")]
+pub struct Reply {
+    pub status: u16,
+    pub fields: Vec<(String, String)>,
+    pub trailers: Vec<(String, String)>,
+    pub payload: Payload,
+    pub complete: bool,
+}
+
+/// What `settle` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// What the answer means.
+    pub disposition: Disposition,
+    /// In place of the guard's.
+    pub memo: Option<Arc<str>>,
+    /// Shortens the retention further.
+    pub retention: Option<Duration>,
+}

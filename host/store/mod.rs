@@ -1,0 +1,99 @@
+//! Stores only swap. The core decides what to put; a store loads, compares and swaps, and tells
+//! what is due. One conformance suite (`conformance.rs`) runs on every store.
+
+use bytes::Bytes;
+use oncegate_core::{OperationId, Record, Timestamp};
+use std::future::Future;
+use std::sync::Arc;
+
+/// Names one write of one record. Never used twice, so it is the fencing token: who expects a
+/// version that is gone has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// A record and the write that put it there.
+#[derive(Clone, Debug)]
+pub struct Versioned {
+    /// The write.
+    pub version: Version,
+    /// The record.
+    pub record: Arc<Record>,
+}
+
+/// How a swap ended.
+#[derive(Clone, Debug)]
+pub enum Swap<T> {
+    /// It took effect (durably, where the store is durable and its durability is `sync`), and this
+    /// is the new version. Of a removal too, though nothing stands under it.
+    Done(Version),
+    /// Something else stands there: this.
+    Conflict(Option<T>),
+}
+
+/// What a store can't do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was written.
+    #[error("the ledger's store is unavailable: {0}")]
+    Unavailable(Arc<str>),
+    /// Nobody knows whether it was written. Reading back tells: versions are unique.
+    #[error("the ledger's store may or may not have written: {0}")]
+    Indeterminate(Arc<str>),
+    /// There is no room for a new record. Nothing was written.
+    #[error("the ledger's store is full: {0}")]
+    Full(Arc<str>),
+    /// What is stored there can't be read.
+    #[error("the ledger's store is damaged: {0}")]
+    Corrupt(Arc<str>),
+}
+
+/// A place for records.
+pub trait Store: Send + Sync + 'static {
+    /// The record of an operation.
+    fn load(&self, id: OperationId) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
+
+    /// Puts `next` (or removes, where it is none) if the record's version is still `expected` (or
+    /// there is none, where that is none). One atomic step, durable before it is done where the
+    /// store is durable. `now` is ledger time, of which a durable store remembers the latest.
+    fn swap(
+        &self,
+        id: OperationId,
+        expected: Option<Version>,
+        next: Option<Arc<Record>>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Swap<Versioned>, StoreError>> + Send;
+
+    /// Operations whose [`Record::due_at`] is at or before `until`, earliest first, at most
+    /// `limit`.
+    fn due(
+        &self,
+        until: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<OperationId>, StoreError>> + Send;
+
+    /// A small document of the ledger itself, such as its secret or its key spaces.
+    fn load_meta(
+        &self,
+        name: &'static str,
+    ) -> impl Future<Output = Result<Option<(Version, Bytes)>, StoreError>> + Send;
+
+    /// Puts such a document, by the rules of [`swap`](Self::swap).
+    fn swap_meta(
+        &self,
+        name: &'static str,
+        expected: Option<Version>,
+        next: Bytes,
+    ) -> impl Future<Output = Result<Swap<(Version, Bytes)>, StoreError>> + Send;
+
+    /// How many records there are, roughly, and their bytes in memory or on disk.
+    fn size(&self) -> Size;
+}
+
+/// How much a store holds, roughly.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Size {
+    /// Records.
+    pub records: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
