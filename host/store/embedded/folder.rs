@@ -3,6 +3,7 @@
 //! ```text
 //! oncegate.lock      locked by the process that has the folder open, whose id is in it
 //! oncegate.format    the format, in a line of text; written last, so that it vouches for the rest
+//! oncegate.creating  there until then: what is here was never used and may be made anew
 //! db/                the database
 //! ```
 
@@ -18,8 +19,7 @@ const MARKER: &str = "oncegate.format";
 const DATABASE: &str = "db";
 /// The marker's line before its number.
 const MARK: &str = "oncegate ledger, format ";
-/// What the marker says from the first moment until the database is whole.
-const UNFINISHED: &str = "oncegate ledger, not yet whole\n";
+const CREATING: &str = "oncegate.creating";
 
 /// Why a data folder can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -122,12 +122,13 @@ impl Folder {
         let new = self.path.join("oncegate.format.new");
         write_synced(&new, &format!("{MARK}{FORMAT}\n"))?;
         fs::rename(&new, self.path.join(MARKER))?;
-        sync_folder(&self.path)
+        sync_folder(&self.path)?;
+        fs::remove_file(self.path.join(CREATING))
     }
 
     /// Clears away what an interrupted creation left. Nothing in it was ever acknowledged.
     fn begin(&self) -> io::Result<()> {
-        write_synced(&self.path.join(MARKER), UNFINISHED)?;
+        write_synced(&self.path.join(CREATING), "")?;
         sync_folder(&self.path)?;
         match fs::remove_dir_all(self.database()) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
@@ -142,11 +143,12 @@ fn inspect(path: &Path) -> Result<bool, OpenError> {
     let io = |source| OpenError::Io { path: path.into(), source };
     let text = match fs::read(path.join(MARKER)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) if e.kind() == ErrorKind::NotFound && path.join(CREATING).exists() => return Ok(false),
         Err(e) if e.kind() == ErrorKind::NotFound => {
             for entry in fs::read_dir(path).map_err(io)? {
+                let name = entry.map_err(io)?.file_name();
                 // A file system of its own has a lost+found.
-                if ![LOCK, "lost+found"].iter().any(|own| entry.as_ref().is_ok_and(|e| e.file_name() == *own))
-                {
+                if name != LOCK && name != "lost+found" {
                     return Err(OpenError::Foreign(path.into()));
                 }
             }
@@ -154,10 +156,6 @@ fn inspect(path: &Path) -> Result<bool, OpenError> {
         }
         Err(e) => return Err(io(e)),
     };
-    // A power cut can leave the first, unfinished marker shorter than it was written.
-    if UNFINISHED.starts_with(&text) {
-        return Ok(false);
-    }
     match text.strip_prefix(MARK).and_then(|number| number.trim_end().parse().ok()) {
         Some(FORMAT) => Ok(true),
         Some(found) if found > FORMAT => Err(OpenError::Later { path: path.into(), found }),

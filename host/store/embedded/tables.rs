@@ -285,8 +285,18 @@ fn corrupt(what: &str) -> StoreError {
 
 /// Whether a failed open says something of the files' content rather than of the system.
 fn tells_of_damage(error: &std::io::Error, whole: bool) -> bool {
-    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
-    whole && matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+    use std::io::ErrorKind as Kind;
+    let by_content = [
+        Kind::AlreadyExists,
+        Kind::InvalidData,
+        // A place in a file, garbled, can be before its beginning.
+        Kind::InvalidInput,
+        Kind::IsADirectory,
+        Kind::NotADirectory,
+        Kind::NotFound,
+        Kind::UnexpectedEof,
+    ];
+    whole && by_content.contains(&error.kind())
 }
 
 /// What a panic said.

@@ -152,16 +152,16 @@ fn a_later_format_is_refused_by_name() {
 
 #[test]
 fn an_interrupted_creation_is_begun_anew() {
-    for text in ["", "oncegate led", "oncegate ledger, not yet whole\n"] {
-        let folder = tempdir().unwrap();
-        fs::write(folder.path().join("oncegate.format"), text).unwrap();
-        fs::create_dir(folder.path().join("db")).unwrap();
-        fs::write(folder.path().join("db/0.jnl"), "half").unwrap();
-        let (store, _) = open(&folder);
-        on_a_runtime(put(&store, id(1), None, Some(executing(3_000))));
-        drop(store);
-        assert_eq!(open(&folder).1.records, 1);
-    }
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("oncegate.creating"), "").unwrap();
+    fs::create_dir(folder.path().join("db")).unwrap();
+    fs::write(folder.path().join("db/0.jnl"), "half").unwrap();
+    let (store, _) = open(&folder);
+    on_a_runtime(put(&store, id(1), None, Some(executing(3_000))));
+    drop(store);
+    // As if it had been interrupted between its last two steps.
+    fs::write(folder.path().join("oncegate.creating"), "").unwrap();
+    assert_eq!(open(&folder).1.records, 1);
 }
 
 /// All files below a folder.
@@ -213,7 +213,6 @@ fn a_ledger_with_tables() -> TempDir {
 #[test]
 fn damage_is_an_error_and_never_a_panic() {
     let sound = a_ledger_with_tables();
-    let hook = std::panic::take_hook();
     let mut noticed = 0;
     let mut damages = 0;
     for file in files(sound.path()) {
@@ -237,12 +236,9 @@ fn damage_is_an_error_and_never_a_panic() {
                 None => fs::remove_file(path.join(name)).unwrap(),
             }
             damages += 1;
-            let ok = reads_as_ever(&path, &name.display().to_string());
-            eprintln!("{} {} {ok}", name.display(), damaged.as_ref().map_or(-1, |d| d.len() as i64));
-            noticed += u32::from(!ok);
+            noticed += u32::from(!reads_as_ever(&path, &name.display().to_string()));
         }
     }
-    std::panic::set_hook(hook);
     assert!(noticed * 2 > damages, "of {damages} damages only {noticed} were noticed");
 }
 
@@ -422,4 +418,51 @@ fn check_acknowledged(folder: &TempDir, acknowledged: &[String]) {
         }
     });
     assert!(recovered.last_time == NOW && recovered.records > 0);
+}
+
+/// Not a test by itself: [`a_failed_write_is_indeterminate_and_the_last`] runs it in a process of its
+/// own, because what it does to the disk it does to the whole process.
+#[test]
+fn writes_until_the_disk_is_full() {
+    let Ok(folder) = std::env::var("ONCEGATE_TEST_FULL") else { return };
+    let (store, _) = Embedded::open(Path::new(&folder), Durability::Sync).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        // A file that grows past its limit brings a signal along, which ends a process that has no
+        // handler for it.
+        let too_large = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _handled = tokio::signal::unix::signal(too_large).unwrap();
+        let limit = rustix::process::Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        for n in 0.. {
+            match store.swap(id(n), None, Some(completed(n, 5_000)), NOW).await {
+                Ok(Swap::Done(version)) => say(&format!("settled {n} {} 5000", version.0)),
+                Err(StoreError::Indeterminate(_)) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(store.poisoned());
+        let refused = store.swap(id(9_999), None, Some(executing(1)), NOW).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        let refused = store.load(id(0)).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(store.close().is_err());
+        say("settled everything");
+    });
+}
+
+#[test]
+fn a_failed_write_is_indeterminate_and_the_last() {
+    let folder = tempdir().unwrap();
+    let child = Process::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::embedded::tests::writes_until_the_disk_is_full", "--nocapture"])
+        .env("ONCEGATE_TEST_FULL", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(child.stdout).unwrap();
+    assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
+    let mut lines: Vec<_> = said.lines().filter(|l| l.starts_with("settled")).map(String::from).collect();
+    assert_eq!(lines.pop().unwrap(), "settled everything");
+    assert!(lines.len() > 100, "{}", lines.len());
+    check_acknowledged(&folder, &lines);
 }

@@ -67,7 +67,6 @@ pub(super) struct Writer {
 pub(super) struct Batch {
     commands: usize,
     bytes: usize,
-    clock: Timestamp,
     records: HashMap<OperationId, Pending>,
     documents: HashMap<&'static str, (Version, Bytes)>,
     record_answers: Vec<(Answer<Swap<Versioned>>, Swap<Versioned>)>,
@@ -114,7 +113,7 @@ impl Writer {
         let refused = self.shared.refusal().err();
         match command {
             Command::Record { id, expected, version, next, now, answer } => {
-                self.batch.clock = self.batch.clock.max(now);
+                self.own.clock = self.own.clock.max(now);
                 match refused.map_or_else(|| self.decide(id, expected, version, next), Err) {
                     Ok(Decided::Now(swap)) => reply(answer, Ok(swap)),
                     Ok(Decided::WithBatch(swap)) => self.batch.record_answers.push((answer, swap)),
@@ -195,7 +194,7 @@ impl Writer {
             Durability::Async => PersistMode::Buffer,
         };
         let mut batch = self.tables.batch(changes.records.len() * 4 + changes.documents.len() + 1, mode);
-        let mut own = Own { clock: self.own.clock.max(changes.clock), ..self.own };
+        let mut own = self.own;
         if self.shared.versions_taken() + VERSIONS_RESERVED_AT_ONCE / 2 > own.versions_reserved {
             own.versions_reserved += VERSIONS_RESERVED_AT_ONCE;
         }
