@@ -34,11 +34,15 @@ pub enum Corrupt {
 /// The record as bytes.
 pub fn encode(record: &Record) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(record.weight());
-    let stored = Stored::from(record);
-    stored
-        .serialize(&mut rmp_serde::Serializer::new(&mut bytes))
-        .expect("a Vec takes every write, and every type here is one that MessagePack has");
+    encode_into(record, &mut bytes);
     bytes
+}
+
+/// The record as bytes, behind what a store puts in front.
+pub fn encode_into(record: &Record, bytes: &mut Vec<u8>) {
+    Stored::from(record)
+        .serialize(&mut rmp_serde::Serializer::new(bytes))
+        .expect("a Vec takes every write, and every type here is one that MessagePack has");
 }
 
 /// The record that `bytes` hold. Bodies and field values share the allocation of `bytes`.
