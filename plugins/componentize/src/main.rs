@@ -29,8 +29,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
     for argument in sections {
         let (name, file) = argument.split_once('=').ok_or(USAGE)?;
         let data = read(file)?;
-        CustomSection { name: name.into(), data: data.as_slice().into() }
-            .append_to_component(&mut component);
+        CustomSection { name: name.into(), data: data.as_slice().into() }.append_to_component(&mut component);
     }
     std::fs::write(out, component).map_err(|error| format!("can't write {out}: {error}"))
 }

@@ -212,7 +212,7 @@ pub fn parse(text: &str) -> Result<Settings, String> {
 fn unknown(name: &str) -> String {
     let near = NAMES
         .iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .map(|known| (strsim::levenshtein(name, known), known))
         .filter(|(distance, _)| *distance <= 2)
         .min();
     match near {
@@ -236,7 +236,7 @@ fn sources(value: Value) -> Result<Vec<Source>, String> {
 
 fn methods(value: Value) -> Result<Vec<String>, String> {
     let mut methods = value.texts("methods", "a list such as [\"POST\", \"PATCH\"]")?;
-    methods.sort();
+    methods.sort_unstable();
     methods.dedup();
     if methods.len() > MOST_METHODS {
         return Err(format!("`methods` names {}: name at most {MOST_METHODS}", methods.len()));
