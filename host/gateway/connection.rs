@@ -8,19 +8,19 @@ use super::body::AnswerBody;
 use super::worker::Worker;
 use super::{Peer, handle};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,7 +35,7 @@ const HEAD_BYTES_MIN: usize = 8192;
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<Watch>) {
     let _counted = Counted::new(&worker);
     let limit = worker.program().config.server.limits.header_bytes.max(HEAD_BYTES_MIN);
-    let pulse = Rc::new(Pulse::new());
+    let pulse = Arc::new(Pulse::new());
     watch.add(&pulse);
     let service = service_fn({
         let (worker, pulse) = (worker.clone(), pulse.clone());
@@ -87,47 +87,60 @@ impl Drop for Counted {
     }
 }
 
-/// When a connection was last of use.
+/// When a connection was last of use. Only its worker touches it; the atomics are there because
+/// hyper hands a stream that can be upgraded across threads.
 #[derive(Debug)]
 struct Pulse {
-    requests: Cell<u32>,
-    since: Cell<Instant>,
-    head_begun: Cell<bool>,
+    opened: Instant,
+    requests: AtomicU32,
+    /// Milliseconds after `opened`: when it became idle, or the head began.
+    since: AtomicU64,
+    head_begun: AtomicBool,
     close: Notify,
 }
 
 impl Pulse {
     fn new() -> Self {
         Self {
-            requests: Cell::new(0),
-            since: Cell::new(Instant::now()),
-            head_begun: Cell::new(false),
+            opened: Instant::now(),
+            requests: AtomicU32::new(0),
+            since: AtomicU64::new(0),
+            head_begun: AtomicBool::new(false),
             close: Notify::new(),
         }
     }
 
-    fn is_overdue(&self, now: Instant, head_max: Duration, idle_max: Duration) -> bool {
-        let limit = if self.head_begun.get() { head_max } else { idle_max };
-        self.requests.get() == 0 && now.saturating_duration_since(self.since.get()) > limit
+    fn mark(&self) {
+        self.since.store(self.age(), Ordering::Relaxed);
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_overdue(&self, head_max: Duration, idle_max: Duration) -> bool {
+        let limit = if self.head_begun.load(Ordering::Relaxed) { head_max } else { idle_max };
+        let quiet = Duration::from_millis(self.age().saturating_sub(self.since.load(Ordering::Relaxed)));
+        self.requests.load(Ordering::Relaxed) == 0 && quiet > limit
     }
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
-struct Busy(Rc<Pulse>);
+struct Busy(Arc<Pulse>);
 
 impl Busy {
-    fn new(pulse: &Rc<Pulse>) -> Self {
-        pulse.requests.set(pulse.requests.get() + 1);
-        pulse.head_begun.set(false);
+    fn new(pulse: &Arc<Pulse>) -> Self {
+        pulse.requests.fetch_add(1, Ordering::Relaxed);
+        pulse.head_begun.store(false, Ordering::Relaxed);
         Self(pulse.clone())
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get() - 1);
-        self.0.since.set(Instant::now());
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.mark();
     }
 }
 
@@ -136,8 +149,8 @@ impl Drop for Busy {
 pub struct Watch(RefCell<Vec<Weak<Pulse>>>);
 
 impl Watch {
-    fn add(&self, pulse: &Rc<Pulse>) {
-        self.0.borrow_mut().push(Rc::downgrade(pulse));
+    fn add(&self, pulse: &Arc<Pulse>) {
+        self.0.borrow_mut().push(Arc::downgrade(pulse));
     }
 
     /// Closes connections that are idle for too long, or whose head takes too long.
@@ -147,10 +160,9 @@ impl Watch {
             ticks.tick().await;
             let program = worker.program();
             let limits = &program.config.server.limits;
-            let now = Instant::now();
             self.0.borrow_mut().retain(|pulse| {
                 let Some(pulse) = pulse.upgrade() else { return false };
-                if pulse.is_overdue(now, limits.header_timeout, limits.idle_timeout) {
+                if pulse.is_overdue(limits.header_timeout, limits.idle_timeout) {
                     pulse.close.notify_one();
                 }
                 true
@@ -162,7 +174,7 @@ impl Watch {
 /// A stream that tells when a head begins.
 struct Pulsing {
     stream: TcpStream,
-    pulse: Rc<Pulse>,
+    pulse: Arc<Pulse>,
 }
 
 impl AsyncRead for Pulsing {
@@ -170,8 +182,11 @@ impl AsyncRead for Pulsing {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let pulse = &self.pulse;
-        if buf.filled().len() > before && pulse.requests.get() == 0 && !pulse.head_begun.replace(true) {
-            pulse.since.set(Instant::now());
+        if buf.filled().len() > before
+            && pulse.requests.load(Ordering::Relaxed) == 0
+            && !pulse.head_begun.swap(true, Ordering::Relaxed)
+        {
+            pulse.mark();
         }
         read
     }

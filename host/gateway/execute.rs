@@ -61,7 +61,7 @@ pub struct Execution {
     /// Its body.
     pub body: Bytes,
     /// What the body holds of the budget.
-    pub reserved: Reservation,
+    pub _reserved: Reservation,
 }
 
 /// What the client is to be told.
@@ -328,7 +328,7 @@ impl Execution {
             Some(rule) if cut.is_none() => return rule.means,
             _ => {}
         }
-        if self.generation.judges() {
+        if self.generation.exports().outcome {
             match self.ask_policy(permit, head, capture, cut).await {
                 Ok(Some(disposition)) => return disposition,
                 Ok(None) => {}

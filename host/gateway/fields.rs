@@ -68,22 +68,23 @@ fn is_kept(name: &str, status: u16, strip: &[String]) -> bool {
 
 /// The fields of an answer that are kept, all in one allocation.
 pub fn kept(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
-    exact(fields.iter().filter(|(name, _)| is_kept(name.as_str(), status, strip)))
+    exact(fields, |name| is_kept(name.as_str(), status, strip))
 }
 
 /// The fields of an answer that freed the key, for those who waited: as kept, and when to come
 /// back.
 pub fn shared(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
     let wanted = |name: &HeaderName| *name == header::RETRY_AFTER || is_kept(name.as_str(), status, strip);
-    exact(fields.iter().filter(|(name, _)| wanted(name)))
+    exact(fields, wanted)
 }
 
-/// Copies fields into one allocation of just their size.
-fn exact<'a>(fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> + Clone) -> Vec<(Bytes, Bytes)> {
-    let size = fields.clone().map(|(name, value)| name.as_str().len() + value.len()).sum();
+/// Copies the wanted fields into one allocation of just their size.
+fn exact(fields: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Vec<(Bytes, Bytes)> {
+    let chosen: Vec<(&HeaderName, &HeaderValue)> = fields.iter().filter(|(name, _)| wanted(name)).collect();
+    let size = chosen.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let mut text = Vec::with_capacity(size);
-    let mut ends = Vec::new();
-    for (name, value) in fields {
+    let mut ends = Vec::with_capacity(chosen.len());
+    for (name, value) in chosen {
         text.extend_from_slice(name.as_str().as_bytes());
         let middle = text.len();
         text.extend_from_slice(value.as_bytes());

@@ -70,8 +70,9 @@ impl<'a> Facts<'a> {
                 Ok(document) => Payload::Selected(document.select(pointers)),
                 Err(why) => Payload::Malformed(why.to_owned()),
             },
-            (PayloadWant::Whole(limit), Some(body)) => match coding(self.fields) {
-                None => view::whole(*limit, body),
+            (PayloadWant::Whole(_), Some(body)) => match coding(self.fields) {
+                // The body is within the route's bound already, or it would not be here.
+                None => view::payload(want, None, Some(body), usize::MAX),
                 Some(coding) => Payload::Malformed(format!("the content coding `{coding}` can't be read in this version")),
             },
         }
@@ -87,26 +88,24 @@ impl<'a> Facts<'a> {
         body: Option<&Bytes>,
     ) -> Result<Operation<'s>, Problem> {
         let plan = generation.plan();
-        let mut fields = Vec::with_capacity(plan.request_fields.len());
         for field in &plan.request_fields {
-            let value = match field {
-                RequestField::Authority => Some(&*self.head.authority),
-                RequestField::Path => Some(&*self.head.path),
-                RequestField::Query => self.head.has_query.then_some(&*self.query),
-                RequestField::Route => Some(&*route.config.name),
-                RequestField::Principal => Some(principal),
-                RequestField::Header(name) => {
-                    if super::fields::names_in_connection(self.fields, name.as_str()) {
-                        return Err(switched_off(name.as_str()));
-                    }
-                    for value in self.fields.get_all(name) {
-                        fields.push((name.as_str(), as_text(name.as_str(), value)?));
-                    }
-                    None
-                }
-            };
-            fields.extend(value.map(|value| (field.name(), value)));
+            if let RequestField::Header(name) = field
+                && super::fields::names_in_connection(self.fields, name.as_str())
+            {
+                return Err(switched_off(name.as_str()));
+            }
         }
+        let seen = view::Seen {
+            authority: Some(&*self.head.authority).filter(|authority| !authority.is_empty()),
+            path: &self.head.path,
+            query: self.head.has_query.then_some(&*self.query),
+            route: &route.config.name,
+            principal: Some(principal),
+            headers: self.fields,
+        };
+        let fields = view::fields(plan, &seen).map_err(|view::NotUtf8(name)| {
+            Problem::new(Code::BadRequest, format!("The field `{name}` is not UTF-8; send it as UTF-8."))
+        })?;
         let payload = self.payload(&plan.request_payload, has_body, body);
         Ok(Operation { method: self.head.method.as_str(), fields, payload })
     }
@@ -249,11 +248,6 @@ fn when_unknown(route: &Route, guard: &Guard, method: &http::Method) -> WhenUnkn
         WhenUnknown::Resend if !harmless => WhenUnknown::Hold,
         wanted => wanted,
     }
-}
-
-fn as_text<'a>(name: &str, value: &'a header::HeaderValue) -> Result<&'a str, Problem> {
-    std::str::from_utf8(value.as_bytes())
-        .map_err(|_| Problem::new(Code::BadRequest, format!("The field `{name}` is not UTF-8; send it as UTF-8.")))
 }
 
 fn content_type(fields: &HeaderMap) -> Option<&str> {

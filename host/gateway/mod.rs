@@ -21,8 +21,8 @@ mod shared;
 mod visit;
 mod worker;
 
-pub use shared::{Program, Shared};
-pub use worker::{Listeners, Workers};
+pub use shared::{Buffers, Program, Shared};
+pub use worker::{BindError, Listeners, Retirement, Workers};
 
 use crate::config::OnError;
 use crate::ledger::{Begun, Claimed};
@@ -134,7 +134,7 @@ async fn answer(
         head,
         fields: parts.headers,
         body,
-        reserved: intake.into_reservation(),
+        _reserved: intake.into_reservation(),
     });
     guard_operation(execution, operation, visit).await
 }

@@ -145,12 +145,9 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Tells every worker to drop instances of generations that are not among `keep`.
-    pub fn retire(&self, keep: &[u64]) {
-        for retire in &self.retire {
-            // A worker that is gone has none.
-            let _ = retire.send(keep.to_vec());
-        }
+    /// A way to tell the workers which generations are still active.
+    pub fn retirement(&self) -> Retirement {
+        Retirement(self.retire.clone())
     }
 
     /// Ends the threads. What still runs on them is dropped, and settles as unknown.
@@ -160,6 +157,20 @@ impl Workers {
             if thread.join().is_err() {
                 tracing::error!("a worker ended by a panic");
             }
+        }
+    }
+}
+
+/// Tells every worker to drop instances of generations that are no longer active.
+#[derive(Clone, Debug)]
+pub struct Retirement(Vec<mpsc::UnboundedSender<Vec<u64>>>);
+
+impl Retirement {
+    /// All generations but these.
+    pub fn retire_all_but(&self, keep: &[u64]) {
+        for worker in &self.0 {
+            // A worker that is gone has none.
+            let _ = worker.send(keep.to_vec());
         }
     }
 }
@@ -179,7 +190,7 @@ fn run(
     };
     runtime.block_on(async move {
         let worker = Rc::new(Worker {
-            policies: policy::Pool::new(shared.engine.clone()),
+            policies: policy::Pool::new(&shared.engine),
             shared,
             pools: RefCell::default(),
         });

@@ -43,6 +43,12 @@ pub(super) struct Compiled {
     pub(super) size: usize,
 }
 
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine(..)")
+    }
+}
+
 impl Engine {
     /// For so many workers.
     pub fn new(workers: usize) -> Result<Arc<Self>, EngineError> {

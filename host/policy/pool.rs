@@ -20,6 +20,12 @@ pub struct Pool {
     shelves: RefCell<Shelves>,
 }
 
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pool(..)")
+    }
+}
+
 impl Pool {
     /// An empty pool.
     pub fn new(engine: &Arc<Engine>) -> Self {

@@ -13,6 +13,15 @@ pub enum AnyStore {
     Embedded(Embedded),
 }
 
+impl std::fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory(_) => "Memory(..)",
+            Self::Embedded(_) => "Embedded(..)",
+        })
+    }
+}
+
 impl Store for AnyStore {
     async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
         match self {

@@ -10,7 +10,7 @@ mod conformance;
 
 pub use any::AnyStore;
 pub use embedded::{Embedded, OpenError, Recovered};
-pub use memory::Memory;
+pub use memory::{IdHasher, Memory};
 
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
