@@ -479,3 +479,7 @@ fn settlement(said: hooks::outcome::Settlement, complete: bool) -> Result<Settle
         retention: retention("settlement.retention-seconds", said.retention_seconds)?,
     })
 }
+
+#[cfg(test)]
+#[path = "adapter_v0_1_tests.rs"]
+mod tests;

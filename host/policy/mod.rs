@@ -274,3 +274,6 @@ pub struct Settlement {
     /// Shortens the retention further.
     pub retention: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests;
