@@ -29,6 +29,8 @@ pub struct Engine {
     wasm: wasmtime::Engine,
     linker: Linker<State>,
     compiled: Mutex<Vec<Arc<Compiled>>>,
+    /// Counts, by its owners, the compilers at work.
+    compilers: Arc<()>,
     numbers: AtomicU64,
     slow_calls: usize,
     threads: Threads,
@@ -58,6 +60,7 @@ impl Engine {
         Ok(Arc::new(Self {
             linker,
             compiled: Mutex::default(),
+            compilers: Arc::new(()),
             numbers: AtomicU64::new(0),
             // One policy alone never occupies every thread.
             slow_calls: threads - 1,
@@ -77,6 +80,10 @@ impl Engine {
 
     pub(super) fn threads(&self) -> &Threads {
         &self.threads
+    }
+
+    pub(super) fn compilers(&self) -> &Arc<()> {
+        &self.compilers
     }
 
     /// Slow calls of one policy that may run at a time.

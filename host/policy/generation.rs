@@ -245,3 +245,28 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn no_more_wait_for_a_policy_thread_than_may() {
+        let pace = Pace::new(1);
+        let held = pace.turn().await.expect("the first takes its turn");
+        let mut waiting: Vec<_> = (0..Pace::WAITING_MAX).map(|_| Box::pin(pace.turn())).collect();
+        for turn in &mut waiting {
+            poll_fn(|context| Poll::Ready(assert!(turn.as_mut().poll(context).is_pending()))).await;
+        }
+        assert_eq!(pace.turn().await.err(), Some(Failure::Busy(Pace::WAITING_MAX)));
+        // One that leaves makes room for another.
+        drop(waiting.pop());
+        let mut late = pin!(pace.turn());
+        poll_fn(|context| Poll::Ready(assert!(late.as_mut().poll(context).is_pending()))).await;
+        drop(held);
+        assert!(waiting.remove(0).await.is_ok());
+    }
+}

@@ -63,6 +63,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, Unfit> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| damaged(&error, bytes.len()))?;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "only what nests is special here")]
         match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
@@ -89,10 +90,7 @@ fn damaged(error: &wasmparser::BinaryReaderError, length: usize) -> Unfit {
     if error.message().contains("unexpected end") {
         return Unfit::Truncated(length);
     }
-    Unfit::Damaged {
-        offset: usize::try_from(error.offset()).unwrap_or(usize::MAX),
-        message: error.message().into(),
-    }
+    Unfit::Damaged { offset: error.offset(), message: error.message().into() }
 }
 
 /// A fault of a section: unfit, or unreadable.

@@ -53,6 +53,8 @@ pub enum LoadFault {
     Compile(String),
     #[error("is not compiled after {} s: it is too large or made to be slow", COMPILE_TIME_MAX.as_secs())]
     CompileTime,
+    #[error("earlier components still compile: try again when they are done")]
+    CompilersBusy,
     #[error("doesn't fit the interface of version 0.1: {0}; rebuild it with `wit/v0.1`")]
     Link(String),
     #[error("can't be started: {0}")]
@@ -119,7 +121,7 @@ impl Engine {
         }
         let inspected = inspect(&bytes)?;
         let size = bytes.len();
-        let component = compile_in_time(self.wasm().clone(), bytes)?;
+        let component = compile_in_time(self.wasm().clone(), bytes, self.compilers())?;
         let compiled = Arc::new(Compiled { digest, component, inspected, size });
         self.keep_compiled(Arc::clone(&compiled));
         Ok(compiled)
@@ -145,10 +147,12 @@ pub(super) fn settings_text(settings: &serde_json::Map<String, serde_json::Value
 }
 
 fn fault_of_start(failure: Failure) -> LoadFault {
-    match failure {
-        Failure::Instantiate(why) => LoadFault::Start(Failure::Instantiate(why)),
-        Failure::Err(why) => LoadFault::Settings(why),
-        failure => LoadFault::Configure(failure),
+    if let Failure::Err(why) = failure {
+        return LoadFault::Settings(why);
+    }
+    match failure.kind() {
+        "instantiate" => LoadFault::Start(failure),
+        _ => LoadFault::Configure(failure),
     }
 }
 
@@ -180,11 +184,24 @@ fn read_file(path: &Path) -> Result<Vec<u8>, LoadFault> {
 
 /// Compiles on a thread of its own. A compiler can't be interrupted: one that is too slow is left to
 /// finish, and its result is dropped.
-fn compile_in_time(engine: wasmtime::Engine, bytes: Cow<'static, [u8]>) -> Result<Component, LoadFault> {
+fn compile_in_time(
+    engine: wasmtime::Engine,
+    bytes: Cow<'static, [u8]>,
+    compilers: &Arc<()>,
+) -> Result<Component, LoadFault> {
+    /// Compilers at work, those that were left to finish included.
+    const COMPILERS_MAX: usize = 4;
+    let at_work = Arc::clone(compilers);
+    // The engine and this function hold one each.
+    if Arc::strong_count(compilers) > COMPILERS_MAX + 1 {
+        return Err(LoadFault::CompilersBusy);
+    }
     let (done, compiled) = crossbeam_channel::bounded(1);
     std::thread::Builder::new().name("policy-compile".into()).spawn(move || {
+        let component = Component::from_binary(&engine, &bytes);
+        drop(at_work);
         // Nobody waits any more where the time was up.
-        let _ = done.send(Component::from_binary(&engine, &bytes));
+        let _ = done.send(component);
     })?;
     match compiled.recv_timeout(COMPILE_TIME_MAX) {
         Ok(Ok(component)) => Ok(component),

@@ -79,14 +79,16 @@ impl Shelf {
         if generation.is_fresh() {
             return generation.instance(allowance)?.decide(operation, allowance.call);
         }
-        let mut instance = match self.decider.take() {
+        // In place: a reused instance is not moved on the hot path.
+        let instance = match &mut self.decider {
             Some(instance) => instance,
-            None => generation.instance(allowance)?,
+            empty => empty.insert(generation.instance(allowance)?),
         };
-        let verdict = instance.decide(operation, allowance.call)?;
-        if !instance.is_worn() {
-            self.decider = Some(instance);
+        let verdict = instance.decide(operation, allowance.call);
+        if verdict.is_err() || instance.is_worn() {
+            self.decider = None;
         }
+        let verdict = verdict?;
         self.decisions += 1;
         if self.decisions.is_multiple_of(SECOND_OPINION_EVERY) {
             return Ok(second_opinion(generation, operation, allowance, verdict));

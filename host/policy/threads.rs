@@ -117,11 +117,9 @@ fn serve(queue: &Receiver<Job>) {
     }
 }
 
-/// Waits for a thread's end, unless it is the very one that waits: the last owner of the engine may
-/// be a job.
+/// Waits for a thread's end.
 fn join(thread: Option<JoinHandle<()>>) {
     if let Some(thread) = thread
-        && thread.thread().id() != std::thread::current().id()
         && thread.join().is_err()
     {
         tracing::error!(target: "oncegate::policy", "a thread of the policy host panicked");

@@ -70,3 +70,77 @@ pub fn payload(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Found;
+    use http::HeaderValue;
+
+    fn plan(request_fields: Vec<RequestField>) -> Plan {
+        Plan {
+            key_schema: "toy/1".into(),
+            methods: Vec::new(),
+            request_fields,
+            request_payload: PayloadWant::Nothing,
+            response_fields: Vec::new(),
+            response_payload: PayloadWant::Nothing,
+            outcomes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_declared_fields_that_are_there_in_the_plans_order() {
+        let header = |name: &'static str| RequestField::Header(HeaderName::from_static(name));
+        let plan = plan(vec![
+            RequestField::Query,
+            RequestField::Principal,
+            RequestField::Path,
+            header("x-b"),
+            header("x-none"),
+            header("x-a"),
+        ]);
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-a", "1"), ("x-b", "2"), ("x-a", "3"), ("x-other", "4")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let seen = Seen {
+            authority: None,
+            path: "/p",
+            query: Some(""),
+            route: "r",
+            principal: None,
+            headers: &headers,
+        };
+        assert_eq!(
+            fields(&plan, &seen),
+            Ok(vec![(":query", ""), (":path", "/p"), ("x-b", "2"), ("x-a", "1"), ("x-a", "3")])
+        );
+        let mut opaque = HeaderMap::new();
+        opaque.insert("x-a", HeaderValue::from_bytes(b"\xff").expect("opaque bytes are allowed"));
+        let seen = Seen { headers: &opaque, ..seen };
+        assert_eq!(fields(&plan, &seen), Err(NotUtf8(HeaderName::from_static("x-a"))));
+    }
+
+    #[test]
+    fn a_body_as_far_as_it_is_wanted() {
+        let body = Bytes::from_static(br#"{"a":"b"}"#);
+        let length = u32::try_from(body.len()).expect("a short body");
+        let at = PayloadWant::Pointers(vec!["/a".into(), "/c".into()]);
+        let selected = Payload::Selected(vec![Found::Text("b".into()), Found::Nothing]);
+        for (want, body, limit, expected) in [
+            (PayloadWant::Whole(9), None, 100, Payload::Absent),
+            (PayloadWant::Whole(9), Some(Bytes::new()), 100, Payload::Absent),
+            (PayloadWant::Nothing, Some(body.clone()), 1, Payload::Withheld),
+            (PayloadWant::Whole(length), Some(body.clone()), 100, Payload::Whole(body.clone())),
+            (PayloadWant::Whole(length - 1), Some(body.clone()), 100, Payload::Oversize),
+            (PayloadWant::Whole(length), Some(body.clone()), 1, Payload::Oversize),
+            (at.clone(), Some(body.clone()), 1, Payload::Oversize),
+            (at.clone(), Some(body.clone()), 100, selected),
+        ] {
+            assert_eq!(payload(&want, None, body.as_ref(), limit), expected, "{want:?}");
+        }
+        let broken = payload(&at, None, Some(&Bytes::from_static(b"{")), 100);
+        assert!(matches!(broken, Payload::Malformed(_)), "{broken:?}");
+    }
+}
