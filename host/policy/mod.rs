@@ -5,6 +5,9 @@
 //! component hands out is checked here against the rules in the comments of `policy.wit`; the
 //! rest of the host sees only the types of this file.
 
+pub(crate) mod builtin;
+pub(crate) mod document;
+
 use crate::config::StatusRule;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
