@@ -2,7 +2,7 @@
 //! its source, its vectors and its settings' schema lie.
 
 /// The component behind `builtin:NAME`.
-pub fn component(name: &str) -> Option<&'static [u8]> {
+pub(crate) fn component(name: &str) -> Option<&'static [u8]> {
     match name {
         "idempotency-key" => Some(include_bytes!("../../plugins/idempotency-key/idempotency-key.wasm")),
         _ => None,
@@ -10,7 +10,7 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
 }
 
 /// The names that [`component`] knows, for an error that says what there is.
-pub fn names() -> &'static [&'static str] {
+pub(crate) fn names() -> &'static [&'static str] {
     &["idempotency-key"]
 }
 

@@ -21,7 +21,7 @@ const LARGEST: usize = 256 << 20;
 
 /// A body as a tree of values.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     nodes: Vec<Node>,
     /// Strings without escapes and numbers in canonical form.
     text: String,
@@ -56,7 +56,7 @@ struct Span {
 
 impl Document {
     /// Reads a body by its content type. An `Err` says why and where it is malformed.
-    pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
         if body.len() > LARGEST {
             return Err(format!("{} bytes are more than a document may have", body.len()));
         }
@@ -72,7 +72,7 @@ impl Document {
     }
 
     /// What stands at each pointer (RFC 6901). One that is no pointer points nowhere.
-    pub fn select(&self, pointers: &[String]) -> Vec<Found> {
+    pub(crate) fn select(&self, pointers: &[String]) -> Vec<Found> {
         pointers
             .iter()
             .map(|pointer| self.find(pointer).map_or(Found::Nothing, |at| self.found(at)))
@@ -82,7 +82,7 @@ impl Document {
     /// The places that count, in canonical form. Equal bytes, under one shape, if and only if
     /// these places hold equal values: in an array that isn't written whole each element stands
     /// behind its index, and nothing at all is no bytes.
-    pub fn canonical(&self, shape: &Shape) -> Vec<u8> {
+    pub(crate) fn canonical(&self, shape: &Shape) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len() + 4 * self.nodes.len());
         let dropped = Marks::of(self, &shape.drop);
         if shape.keep.is_empty() {
@@ -247,12 +247,12 @@ impl Document {
 }
 
 /// JSON in canonical form: RFC 8785, but each number keeps its exact decimal value.
-pub fn canonical_json(document: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn canonical_json(document: &[u8]) -> Result<Vec<u8>, String> {
     Ok(Document::parse(None, document)?.canonical(&Shape::default()))
 }
 
 /// Whether a text is a JSON pointer (RFC 6901).
-pub fn valid_pointer(text: &str) -> bool {
+pub(crate) fn valid_pointer(text: &str) -> bool {
     (text.is_empty() || text.starts_with('/'))
         && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }
