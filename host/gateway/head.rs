@@ -1,6 +1,7 @@
 //! What a request's head says of itself, normalised once.
 
 use super::problem::{Code, Problem};
+use crate::policy::view;
 use http::{Method, Request, Version, header};
 use oncegate_core::OperationId;
 use std::sync::Arc;
@@ -46,12 +47,10 @@ impl Head {
         if authority.contains('@') || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(bad("The host name has characters that a host name can't have."));
         }
-        let authority = authority.to_ascii_lowercase();
-        let authority = authority.strip_suffix(":80").unwrap_or(&authority);
         Ok(Self {
             method: request.method().clone(),
             version: request.version(),
-            authority: Arc::from(authority),
+            authority: Arc::from(view::normal_authority(authority)),
             path: Arc::from(if uri.path().is_empty() { "/" } else { uri.path() }),
             query: uri.query().unwrap_or_default().to_owned(),
             has_query: uri.query().is_some(),

@@ -348,7 +348,7 @@ impl RawRequest {
         let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         Ok(Self {
             method: head.method.unwrap_or_default().into(),
-            authority: target.authority().map(|a| a.as_str()).or(host).map(str::to_ascii_lowercase),
+            authority: target.authority().map(|a| a.as_str()).or(host).map(view::normal_authority),
             path: target.path().into(),
             query: target.query().map(Into::into),
             headers,
