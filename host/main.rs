@@ -1,2 +1,8 @@
 //! The `oncegate` command.
-fn main() {}
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    oncegate::cli::run(std::env::args_os(), std::env::vars_os())
+}
