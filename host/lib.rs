@@ -2,6 +2,7 @@
 //! WebAssembly. `host/README.md` is the map.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod ledger;

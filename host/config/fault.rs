@@ -9,9 +9,9 @@ use std::path::PathBuf;
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    /// Whether nothing but the command line is at fault.
+    /// Whether nothing but the command line is at fault, by what it says or by saying nothing.
     pub fn are_usage(&self) -> bool {
-        self.0.iter().all(|fault| matches!(fault.place, Place::Flag(_)))
+        self.0.iter().all(|fault| matches!(fault.place, Place::Flag(_) | Place::Nowhere))
     }
 }
 
@@ -100,11 +100,14 @@ fn draw(line: usize, column: usize, text: &str, width: usize) -> String {
 }
 
 /// What the operating system said about a file, without its error number.
-pub(super) fn io_words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".into(),
-        std::io::ErrorKind::PermissionDenied => "this user may not read it".into(),
-        std::io::ErrorKind::IsADirectory => "it is a folder".into(),
-        _ => error.to_string(),
+pub(crate) fn io_words(error: &std::io::Error) -> String {
+    let kind = error.kind();
+    if kind == std::io::ErrorKind::NotFound {
+        return "there is no such file".into();
     }
+    if kind == std::io::ErrorKind::PermissionDenied {
+        return "this user may not read it".into();
+    }
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
 }

@@ -2,7 +2,8 @@
 
 use super::fault::{Fault, Faults, Place, io_words};
 use super::overlay::lay_over;
-use super::section::{Reading, Section, place_in};
+use super::reading::{Reading, place_in};
+use super::section::Section;
 use super::tree::{Origin, Table, of_document};
 use super::{Config, ledger, policies, principal, routes, server, upstreams};
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@ mod outcomes;
 mod overlay;
 mod policies;
 mod principal;
+mod reading;
 mod routes;
 mod section;
 mod server;
@@ -23,6 +24,7 @@ mod units;
 mod upstreams;
 
 pub use change::unchangeable;
+pub(crate) use fault::io_words;
 pub use fault::{Fault, Faults, Place};
 pub use load::{Flags, Source, load};
 

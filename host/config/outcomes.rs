@@ -1,7 +1,8 @@
 //! `routes.outcomes`: the operator's word on what an upstream's statuses mean.
 
 use super::StatusRule;
-use super::section::{Item, Reading};
+use super::reading::Reading;
+use super::section::Item;
 use super::tree::Value;
 use oncegate_core::Disposition;
 

@@ -1,7 +1,7 @@
 //! What the environment and the command line say, laid over what the file says.
 
 use super::load::{Flags, Source};
-use super::section::Reading;
+use super::reading::{Reading, variable};
 use super::tree::{Node, Origin, Table, Value, of_value};
 
 /// Variables that are the program's, not the configuration's.
@@ -51,12 +51,8 @@ fn only_name(tree: &Table, section: &str) -> Option<String> {
 }
 
 fn names(tree: &Table, section: &str) -> Vec<String> {
-    match tree.node(section) {
-        Some(Node { value: Value::Table(table), .. }) => {
-            table.0.iter().map(|entry| entry.name.clone()).collect()
-        }
-        _ => Vec::new(),
-    }
+    let table = tree.node(section).and_then(|node| node.value.table());
+    table.map(|table| table.0.iter().map(|entry| entry.name.clone()).collect()).unwrap_or_default()
 }
 
 /// Text becomes what the key asks for, but for lists and tables in TOML's words.
@@ -115,13 +111,8 @@ fn put_named(
 }
 
 fn route_name(node: &Node) -> String {
-    match &node.value {
-        Value::Table(table) => match table.node("name").map(|node| &node.value) {
-            Some(Value::Text(name)) => name.clone(),
-            _ => String::new(),
-        },
-        _ => String::new(),
-    }
+    let name = node.value.table().and_then(|table| table.node("name"));
+    if let Some(Node { value: Value::Text(name), .. }) = name { name.clone() } else { String::new() }
 }
 
 /// Puts a value unless its path leads through something that isn't a table.
@@ -193,7 +184,7 @@ fn say_which(reading: &Reading, tree: &Table, flag: &'static str, section: &str,
             help,
         );
     }
-    let first = super::section::variable(&format!("{section}.{}.{key}", names[0]));
+    let first = variable(&format!("{section}.{}.{key}", names[0]));
     reading.fault(
         &origin,
         section,

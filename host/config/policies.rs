@@ -1,7 +1,7 @@
 //! `[policies.NAME]`: which component, with which settings, within which limits.
 
 use super::section::{Item, Section};
-use super::tree::{Node, Origin, Value};
+use super::tree::{Node, Origin, Table, Value};
 use super::units::{nearest, parse_hex};
 use super::{ComponentSource, Instances, Policy};
 use std::collections::BTreeMap;
@@ -83,29 +83,25 @@ fn component(item: &Item<'_>) -> Option<ComponentSource> {
 
 /// Settings go to the component as JSON: what JSON hasn't can't be said.
 fn settings(item: &Item<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
-    let help = "a table: { from = [\"header:idempotency-key\"], required = true }";
-    match &item.node.value {
-        Value::Table(_) => match json(item, &item.path, &item.node)? {
-            serde_json::Value::Object(map) => Some(map),
-            _ => None,
-        },
-        Value::Loose(text) => {
-            let parsed = serde_json::from_str(text).ok();
-            if parsed.is_none() {
-                item.refuse("a table in JSON or TOML, like {\"required\": true} or { required = true }");
-            }
-            parsed
+    if let Some(text) = item.node.value.loose() {
+        let parsed = serde_json::from_str(text).ok();
+        if parsed.is_none() {
+            item.refuse("a table in JSON or TOML, like {\"required\": true} or { required = true }");
         }
-        Value::Text(_)
-        | Value::Whole(..)
-        | Value::Decimal(..)
-        | Value::Flag(_)
-        | Value::Date(_)
-        | Value::List(_) => {
-            item.refuse(help);
-            None
-        }
+        return parsed;
     }
+    let Some(table) = item.node.value.table() else {
+        item.refuse("a table: { from = [\"header:idempotency-key\"], required = true }");
+        return None;
+    };
+    json_of(item, &item.path, table)
+}
+
+fn json_of(item: &Item<'_>, path: &str, table: &Table) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let each =
+        table.0.iter().map(|e| Some((e.name.clone(), json(item, &format!("{path}.{}", e.name), &e.node)?)));
+    // All of them before the first that fails, so that each fault is noted.
+    each.collect::<Vec<_>>().into_iter().collect()
 }
 
 fn json(item: &Item<'_>, path: &str, node: &Node) -> Option<serde_json::Value> {
@@ -129,13 +125,6 @@ fn json(item: &Item<'_>, path: &str, node: &Node) -> Option<serde_json::Value> {
             let each = list.iter().enumerate().map(|(i, node)| json(item, &format!("{path}[{i}]"), node));
             serde_json::Value::Array(each.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?)
         }
-        Value::Table(table) => {
-            let each = table
-                .0
-                .iter()
-                .map(|e| Some((e.name.clone(), json(item, &format!("{path}.{}", e.name), &e.node)?)));
-            // All of them first, so that each fault is noted.
-            serde_json::Value::Object(each.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?)
-        }
+        Value::Table(table) => serde_json::Value::Object(json_of(item, path, table)?),
     })
 }

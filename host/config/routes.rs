@@ -1,7 +1,8 @@
 //! `[[routes]]`: which requests go to which upstream under which policy.
 
 use super::ledger::{self, Room, kept};
-use super::section::{Item, NAME_HELP, Reading, Section};
+use super::reading::Reading;
+use super::section::{Item, NAME_HELP, Section};
 use super::tree::Origin;
 use super::units::{is_name, is_token, nearest};
 use super::upstreams::{TIMEOUT, is_host};

@@ -3,196 +3,12 @@
 //! A reader asks for each key by name; what nobody asked for is unknown when the section closes.
 //! A fault is noted and the default taken, so that one reading finds them all.
 
-use super::fault::{Fault, Place};
-use super::tree::{Node, Origin, Table, Value, holds_credential};
-use super::units::{nearest, parse_duration, parse_size, write_duration, write_size};
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::ops::{Range, RangeInclusive};
-use std::path::{Path, PathBuf};
+use super::reading::{Reading, dotted};
+use super::tree::{Entry, Node, Origin, Table, Value};
+use super::units::{is_name, nearest, parse_duration, parse_size, write_duration, write_size};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// One reading of a configuration.
-#[derive(Default)]
-pub(super) struct Reading {
-    /// The file's name and text; none where flags say it all.
-    pub(super) file: Option<(PathBuf, String)>,
-    /// What was found wrong, with its place in the order of reading.
-    pub(super) faults: RefCell<Vec<(usize, Fault)>>,
-    /// What is allowed but worth saying.
-    pub(super) warnings: RefCell<Vec<String>>,
-    /// Every key that was asked for, as `upstreams.NAME.urls`.
-    pub(super) known: RefCell<BTreeSet<String>>,
-    /// Keys that nobody asked for: where, and the section's path and pattern.
-    unknown: RefCell<Vec<(Origin, String, String, String)>>,
-}
-
-impl Reading {
-    /// A reading of a file with this text.
-    pub(super) fn of(file: PathBuf, text: String) -> Self {
-        Self { file: Some((file, text)), ..Self::default() }
-    }
-
-    /// Notes a fault of the key at `path`.
-    pub(super) fn fault(
-        &self,
-        origin: &Origin,
-        path: &str,
-        problem: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        let fault = Fault {
-            place: self.place(origin, true),
-            key: path.to_owned(),
-            problem: problem.into(),
-            help: help.into(),
-        };
-        self.note(origin, fault);
-    }
-
-    /// Notes a fault in a place that may hold a credential, which is not to be shown.
-    pub(super) fn fault_unshown(&self, origin: &Origin, path: &str, problem: &str, help: &str) {
-        let place = self.place(origin, false);
-        self.note(origin, Fault { place, key: path.into(), problem: problem.into(), help: help.into() });
-    }
-
-    /// Notes a fault of another file that this key names.
-    pub(super) fn fault_of_file(
-        &self,
-        origin: &Origin,
-        path: &str,
-        file: &Path,
-        problem: String,
-        help: &str,
-    ) {
-        let place = match self.place(origin, true) {
-            Place::Nowhere => Place::Whole(file.to_owned()),
-            place => place,
-        };
-        self.note(origin, Fault { place, key: path.into(), problem, help: help.into() });
-    }
-
-    fn note(&self, origin: &Origin, fault: Fault) {
-        let order = match origin {
-            Origin::File(span) => span.start,
-            Origin::Env(_) => usize::MAX - 2,
-            Origin::Flag(_) => usize::MAX - 1,
-            Origin::Unsaid => usize::MAX,
-        };
-        self.faults.borrow_mut().push((order, fault));
-    }
-
-    pub(super) fn warn(&self, warning: impl Into<String>) {
-        self.warnings.borrow_mut().push(warning.into());
-    }
-
-    fn place(&self, origin: &Origin, shown: bool) -> Place {
-        match (origin, &self.file) {
-            (Origin::File(span), Some((file, text))) => place_in(file, text, span, shown),
-            (Origin::Env(name), _) => Place::Environment(name.clone()),
-            (Origin::Flag(name), _) => Place::Flag(name),
-            (Origin::Unsaid, Some((file, _))) => Place::Whole(file.clone()),
-            (Origin::File(_) | Origin::Unsaid, None) => Place::Nowhere,
-        }
-    }
-
-    /// The folder that relative paths of the file start from.
-    pub(super) fn folder(&self) -> &Path {
-        let parent = self.file.as_ref().and_then(|(file, _)| file.parent());
-        parent.unwrap_or(Path::new(""))
-    }
-
-    /// Says which keys are unknown. It comes last, when all keys that there are have been asked
-    /// for and a key of another section can be told from one of none.
-    pub(super) fn report_unknown(&self) {
-        let known = self.known.borrow();
-        for (origin, path, pattern, name) in self.unknown.borrow().iter() {
-            let siblings: Vec<&str> = known
-                .iter()
-                .filter_map(|key| key.strip_prefix(pattern.as_str()))
-                .map(|rest| if pattern.is_empty() { rest } else { rest.trim_start_matches('.') })
-                .filter(|rest| !rest.contains('.') && !rest.is_empty())
-                .collect();
-            let help = help_for_unknown(origin, path, name, &siblings, &known);
-            let problem = match origin {
-                Origin::Env(variable) => {
-                    format!("{variable} overrides nothing: there is no key `{}`", dotted(path, name))
-                }
-                Origin::File(_) | Origin::Flag(_) | Origin::Unsaid => {
-                    format!("`{}` is not a key that Oncegate knows", dotted(path, name))
-                }
-            };
-            self.fault(origin, &dotted(path, name), problem, help);
-        }
-    }
-}
-
-/// What a reader of an unknown key would like to hear.
-fn help_for_unknown(
-    origin: &Origin,
-    path: &str,
-    name: &str,
-    siblings: &[&str],
-    known: &BTreeSet<String>,
-) -> String {
-    let env = matches!(origin, Origin::Env(_));
-    let spell = |key: &str| if env { variable(key) } else { key.to_owned() };
-    if let Some(meant) = nearest(name, siblings.iter().copied()) {
-        let meant = if env { variable(&dotted(path, meant)) } else { meant.to_owned() };
-        return format!("did you mean `{meant}`?");
-    }
-    if env && path.is_empty() {
-        // ONCEGATE_SERVER_LISTEN, with one line too few.
-        let flat = |key: &&String| key.replace('.', "_") == name;
-        if let Some(key) = known.iter().find(flat) {
-            return format!("did you mean `{}`, with two underscores between the levels?", variable(key));
-        }
-    }
-    let elsewhere = known.iter().find(|key| key.rsplit('.').next() == Some(name) && !key.contains("NAME"));
-    if let Some((section, _)) = elsewhere.and_then(|key| key.rsplit_once('.')) {
-        let whole = format!("{section}.{name}");
-        return if env {
-            format!("did you mean `{}`?", variable(&whole))
-        } else {
-            format!("it belongs in [{section}]")
-        };
-    }
-    let all: Vec<String> =
-        siblings.iter().map(|key| spell(&dotted(if env { path } else { "" }, key))).collect();
-    format!("there are: {}", all.join(", "))
-}
-
-/// The variable that overrides a key.
-pub(super) fn variable(key: &str) -> String {
-    format!("ONCEGATE_{}", key.to_uppercase().replace('.', "__").replace('-', "_"))
-}
-
-fn dotted(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-/// The line and column of a span.
-pub(super) fn place_in(file: &Path, text: &str, span: &Range<usize>, shown: bool) -> Place {
-    let mut start = span.start.min(text.len());
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
-    let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-    let mut until = span.end.clamp(start, end);
-    while !text.is_char_boundary(until) {
-        until += 1;
-    }
-    let line = text[begin..end].trim_end_matches('\r');
-    let excerpt = (shown && !holds_credential(line))
-        .then(|| (line.to_owned(), text[start..until].trim_end().chars().count().max(1)));
-    Place::File {
-        file: file.to_owned(),
-        line: text[..begin].matches('\n').count() + 1,
-        column: text[begin..start].chars().count() + 1,
-        excerpt,
-    }
-}
 
 /// A table being read.
 pub(super) struct Section<'r> {
@@ -250,9 +66,9 @@ impl<'r> Section<'r> {
     pub(super) fn named(&mut self, name: &'static str) -> Vec<(String, Section<'r>)> {
         let Some(outer) = self.item(name).and_then(|item| item.section()) else { return Vec::new() };
         let pattern = format!("{name}.NAME");
-        let read = |entry: &super::tree::Entry| {
+        let read = |entry: &Entry| {
             let path = dotted(name, &entry.name);
-            if !super::units::is_name(&entry.name) {
+            if !is_name(&entry.name) {
                 let problem = format!("`{}` can't be a name", entry.name);
                 self.reading.fault(&entry.origin, &path, problem, NAME_HELP);
             }
@@ -323,19 +139,6 @@ impl<'r> Section<'r> {
 pub(super) const NAME_HELP: &str =
     "a name has 1 to 64 letters, digits, `-`, `_` or `.` and begins with a letter or a digit";
 
-impl Reading {
-    /// Says that something of the design isn't there yet.
-    pub(super) fn not_yet(&self, origin: &Origin, path: &str, value: &str) {
-        let what = if value.is_empty() { format!("`{path}`") } else { format!("`{path} = {value:?}`") };
-        self.fault(
-            origin,
-            path,
-            format!("{what} is not in this version yet"),
-            "remove it; a later version will know it",
-        );
-    }
-}
-
 /// The value of a key, being read.
 #[derive(Clone)]
 pub(super) struct Item<'r> {
@@ -359,18 +162,11 @@ impl<'r> Item<'r> {
 
     /// The text, if it is one; a fault that says what would do, if not.
     pub(super) fn text(&self, help: &str) -> Option<String> {
-        match &self.node.value {
-            Value::Text(text) | Value::Loose(text) => Some(text.clone()),
-            Value::Whole(..)
-            | Value::Decimal(..)
-            | Value::Flag(_)
-            | Value::Date(_)
-            | Value::List(_)
-            | Value::Table(_) => {
-                self.refuse(help);
-                None
-            }
+        if let Value::Text(text) | Value::Loose(text) = &self.node.value {
+            return Some(text.clone());
         }
+        self.refuse(help);
+        None
     }
 
     /// What `parse` makes of the text.
@@ -398,38 +194,24 @@ impl<'r> Item<'r> {
             let (path, pattern) = (format!("{}[{i}]", self.path), self.pattern.clone());
             Self { reading: self.reading, path, pattern, node }
         };
-        match &self.node.value {
-            Value::List(nodes) => nodes.iter().cloned().enumerate().map(one).collect(),
-            Value::Loose(text) if text.trim().is_empty() => Vec::new(),
-            Value::Loose(text) => {
-                let node = |text: &str| Node {
-                    origin: self.node.origin.clone(),
-                    value: Value::Loose(text.trim().to_owned()),
-                };
-                text.split(',').map(node).enumerate().map(one).collect()
-            }
-            Value::Text(_)
-            | Value::Whole(..)
-            | Value::Decimal(..)
-            | Value::Flag(_)
-            | Value::Date(_)
-            | Value::Table(_) => {
-                vec![self]
-            }
+        if let Value::List(nodes) = &self.node.value {
+            return nodes.iter().cloned().enumerate().map(one).collect();
         }
+        let Some(text) = self.node.value.loose() else { return vec![self] };
+        let node = |text: &str| Node {
+            origin: self.node.origin.clone(),
+            value: Value::Loose(text.trim().to_owned()),
+        };
+        let pieces = text.split(',').filter(|_| !text.trim().is_empty());
+        pieces.map(node).enumerate().map(one).collect()
     }
 
     /// A whole number within bounds.
     pub(super) fn whole(&self, bounds: &RangeInclusive<u64>, help: &str) -> Option<u64> {
-        let number = match &self.node.value {
-            Value::Whole(number, _) => number.and_then(|n| u64::try_from(n).ok()),
-            Value::Loose(text) => text.trim().parse().ok(),
-            Value::Text(_)
-            | Value::Decimal(..)
-            | Value::Flag(_)
-            | Value::Date(_)
-            | Value::List(_)
-            | Value::Table(_) => None,
+        let number = if let Value::Whole(number, _) = &self.node.value {
+            number.and_then(|n| u64::try_from(n).ok())
+        } else {
+            self.node.value.loose().and_then(|text| text.parse().ok())
         };
         let number = number.filter(|n| bounds.contains(n));
         if number.is_none() {
@@ -472,15 +254,10 @@ impl<'r> Item<'r> {
 
     /// True or false.
     pub(super) fn truth(&self) -> Option<bool> {
-        let truth = match &self.node.value {
-            Value::Flag(truth) => Some(*truth),
-            Value::Loose(text) => text.trim().parse().ok(),
-            Value::Text(_)
-            | Value::Whole(..)
-            | Value::Decimal(..)
-            | Value::Date(_)
-            | Value::List(_)
-            | Value::Table(_) => None,
+        let truth = if let Value::Flag(truth) = &self.node.value {
+            Some(*truth)
+        } else {
+            self.node.value.loose().and_then(|text| text.parse().ok())
         };
         if truth.is_none() {
             self.refuse("true or false, without quotes");

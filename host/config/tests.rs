@@ -205,7 +205,8 @@ fn faults_of_environment_and_flags_say_where_they_come_from() {
 #[test]
 fn flags_alone_at_fault_are_a_matter_of_usage() {
     assert!(load(&of_upstream("127.0.0.1:9000")).unwrap_err().are_usage());
-    assert!(!load(&Source::default()).unwrap_err().are_usage());
+    assert!(load(&Source::default()).unwrap_err().are_usage());
+    assert!(!load(&of_file(Path::new("tests/config/bad/empty.toml"))).unwrap_err().are_usage());
 }
 
 #[test]

@@ -131,6 +131,16 @@ fn of_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> Origin) 
 }
 
 impl Value {
+    /// The text, where it comes from where everything is text.
+    pub(super) fn loose(&self) -> Option<&str> {
+        if let Self::Loose(text) = self { Some(text.trim()) } else { None }
+    }
+
+    /// The table, if it is one.
+    pub(super) fn table(&self) -> Option<&Table> {
+        if let Self::Table(table) = self { Some(table) } else { None }
+    }
+
     /// What was found, in a few words for a fault.
     pub(super) fn found(&self) -> String {
         match self {

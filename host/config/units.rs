@@ -56,7 +56,7 @@ fn scaled(text: &str, factor: impl Fn(&str) -> Option<u128>) -> Option<u128> {
 pub(super) fn write_duration(span: Duration) -> String {
     let millis = span.as_millis();
     for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if millis > 0 && millis % length == 0 {
+        if millis > 0 && millis.is_multiple_of(length) {
             return format!("{}{unit}", millis / length);
         }
     }
@@ -79,8 +79,8 @@ pub(super) fn write_size(bytes: usize) -> String {
 
 /// A token of RFC 9110 §5.6.2, of which field names and methods are made.
 pub(super) fn is_token(text: &str) -> bool {
-    let mark = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    !text.is_empty() && text.as_bytes().iter().all(|b| mark(b))
+    let mark = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(mark)
 }
 
 /// A name that can stand in URLs, labels and log lines as it is.

@@ -1,0 +1,97 @@
+//! The command line: one file a verb. Each verb turns what was typed into a call of another room
+//! and what came of it into words and an exit code: 0 fine, 1 failed, 2 usage.
+//!
+//! Nothing here knows how a gateway works.
+
+mod check;
+mod completions;
+mod flags;
+mod log;
+mod man;
+mod reload;
+pub mod sample_upstream;
+mod say;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Usage: what was typed can't be meant.
+const USAGE: u8 = 2;
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "oncegate",
+    version,
+    about = "Executes each operation once and replays its answer to every duplicate",
+    long_about = "Oncegate stands in front of an HTTP service that must not do a thing twice. It executes each \
+        operation once, keeps the answer and replays it to every duplicate: retries, impatient clients, \
+        webhooks delivered again. What \"the same operation\" means is a policy, a small WebAssembly \
+        component that can be swapped while traffic flows.",
+    after_help = "Start in front of a service of your own:\n  oncegate serve --upstream http://127.0.0.1:9000\n\n\
+        then send a request twice with one key:\n  curl -i -X POST -H 'Idempotency-Key: 1' http://127.0.0.1:8080/charges",
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Serve(serve::Args),
+    Check(check::Args),
+    Reload(reload::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Does what was typed. Arguments and environment are passed in, so that a test needs no process.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` come here, too, and go to standard output with code 0.
+            let told = error.print().is_ok();
+            let code = u8::try_from(error.exit_code()).unwrap_or(USAGE);
+            return ExitCode::from(if told { code } else { USAGE });
+        }
+    };
+    let environment = configuration_variables(environment);
+    match cli.verb {
+        Verb::Serve(args) => serve::run(args, environment),
+        Verb::Check(args) => check::run(&args, environment),
+        Verb::Reload(args) => reload::run(&args),
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Man(args) => man::run(&args, Cli::command()),
+    }
+}
+
+/// Only ours: what isn't text elsewhere in the environment is nobody's concern.
+fn configuration_variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("ONCEGATE_"))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    };
+    environment.into_iter().filter_map(text).collect()
+}
+
+/// How a verb's result is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object, for programs.
+    Json,
+}

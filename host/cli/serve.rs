@@ -1,0 +1,40 @@
+//! `oncegate serve`
+
+use super::{USAGE, flags, log, say};
+use crate::run::{self, ServeError};
+use std::process::ExitCode;
+
+/// Run the gateway
+///
+/// Runs until SIGTERM or SIGINT; then it takes no new requests, ends the executions it has and
+/// stops with code 0. SIGHUP reloads the configuration and the policies, and so does a change of
+/// their files.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    oncegate serve --upstream http://127.0.0.1:9000\n      \
+    guards every POST, PUT, PATCH and DELETE that has an Idempotency-Key\n  \
+    oncegate serve --upstream http://127.0.0.1:9000 --settings '{ from = [\"header:x-request-id\"] }'\n      \
+    the key is in another header\n  \
+    oncegate serve --config oncegate.toml --listen 0.0.0.0:8080\n      \
+    flags win over ONCEGATE_ variables, and those over the file")]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: flags::Args,
+    #[command(flatten)]
+    log: log::Args,
+}
+
+pub(super) fn run(args: Args, env: Vec<(String, String)>) -> ExitCode {
+    if let Err(problem) = log::set_up(&args.log) {
+        say::error(problem, "write a level, like info, or oncegate=debug,info");
+        return ExitCode::from(USAGE);
+    }
+    match run::serve(args.flags.source(env)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&error, "");
+            let usage = matches!(&error, ServeError::Config(faults) if faults.are_usage());
+            if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One reading of a configuration: what was found wrong or worth saying, which keys there are, and
+//! how a place in the file is told.
+
+use super::fault::{Fault, Place};
+use super::tree::{Origin, holds_credential};
+use super::units::nearest;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// One reading of a configuration.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// The file's name and text; none where flags say it all.
+    pub(super) file: Option<(PathBuf, String)>,
+    /// What was found wrong, with its place in the order of reading.
+    pub(super) faults: RefCell<Vec<(usize, Fault)>>,
+    /// What is allowed but worth saying.
+    pub(super) warnings: RefCell<Vec<String>>,
+    /// Every key that was asked for, as `upstreams.NAME.urls`.
+    pub(super) known: RefCell<BTreeSet<String>>,
+    /// Keys that nobody asked for: where, and the section's path and pattern.
+    pub(super) unknown: RefCell<Vec<(Origin, String, String, String)>>,
+}
+
+impl Reading {
+    /// A reading of a file with this text.
+    pub(super) fn of(file: PathBuf, text: String) -> Self {
+        Self { file: Some((file, text)), ..Self::default() }
+    }
+
+    /// Notes a fault of the key at `path`.
+    pub(super) fn fault(
+        &self,
+        origin: &Origin,
+        path: &str,
+        problem: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let fault = Fault {
+            place: self.place(origin, true),
+            key: path.to_owned(),
+            problem: problem.into(),
+            help: help.into(),
+        };
+        self.note(origin, fault);
+    }
+
+    /// Notes a fault in a place that may hold a credential, which is not to be shown.
+    pub(super) fn fault_unshown(&self, origin: &Origin, path: &str, problem: &str, help: &str) {
+        let place = self.place(origin, false);
+        self.note(origin, Fault { place, key: path.into(), problem: problem.into(), help: help.into() });
+    }
+
+    /// Notes a fault of another file that this key names.
+    pub(super) fn fault_of_file(
+        &self,
+        origin: &Origin,
+        path: &str,
+        file: &Path,
+        problem: String,
+        help: &str,
+    ) {
+        let place = match self.place(origin, true) {
+            Place::Nowhere => Place::Whole(file.to_owned()),
+            place @ (Place::File { .. } | Place::Whole(_) | Place::Environment(_) | Place::Flag(_)) => place,
+        };
+        self.note(origin, Fault { place, key: path.into(), problem, help: help.into() });
+    }
+
+    fn note(&self, origin: &Origin, fault: Fault) {
+        let order = match origin {
+            Origin::File(span) => span.start,
+            Origin::Env(_) => usize::MAX - 2,
+            Origin::Flag(_) => usize::MAX - 1,
+            Origin::Unsaid => usize::MAX,
+        };
+        self.faults.borrow_mut().push((order, fault));
+    }
+
+    /// Says that something of the design isn't there yet.
+    pub(super) fn not_yet(&self, origin: &Origin, path: &str, value: &str) {
+        let what = if value.is_empty() { format!("`{path}`") } else { format!("`{path} = {value:?}`") };
+        self.fault(
+            origin,
+            path,
+            format!("{what} is not in this version yet"),
+            "remove it; a later version will know it",
+        );
+    }
+
+    pub(super) fn warn(&self, warning: impl Into<String>) {
+        self.warnings.borrow_mut().push(warning.into());
+    }
+
+    fn place(&self, origin: &Origin, shown: bool) -> Place {
+        match (origin, &self.file) {
+            (Origin::File(span), Some((file, text))) => place_in(file, text, span, shown),
+            (Origin::Env(name), _) => Place::Environment(name.clone()),
+            (Origin::Flag(name), _) => Place::Flag(name),
+            (Origin::Unsaid, Some((file, _))) => Place::Whole(file.clone()),
+            (Origin::File(_) | Origin::Unsaid, None) => Place::Nowhere,
+        }
+    }
+
+    /// The folder that relative paths of the file start from.
+    pub(super) fn folder(&self) -> &Path {
+        let parent = self.file.as_ref().and_then(|(file, _)| file.parent());
+        parent.unwrap_or(Path::new(""))
+    }
+
+    /// Says which keys are unknown. It comes last, when all keys that there are have been asked
+    /// for and a key of another section can be told from one of none.
+    pub(super) fn report_unknown(&self) {
+        let known = self.known.borrow();
+        for (origin, path, pattern, name) in self.unknown.borrow().iter() {
+            let siblings: Vec<&str> = known
+                .iter()
+                .filter_map(|key| key.strip_prefix(pattern.as_str()))
+                .map(|rest| if pattern.is_empty() { rest } else { rest.trim_start_matches('.') })
+                .filter(|rest| !rest.contains('.') && !rest.is_empty())
+                .collect();
+            let help = help_for_unknown(origin, path, name, &siblings, &known);
+            let problem = match origin {
+                Origin::Env(variable) => {
+                    format!("{variable} overrides nothing: there is no key `{}`", dotted(path, name))
+                }
+                Origin::File(_) | Origin::Flag(_) | Origin::Unsaid => {
+                    format!("`{}` is not a key that Oncegate knows", dotted(path, name))
+                }
+            };
+            self.fault(origin, &dotted(path, name), problem, help);
+        }
+    }
+}
+
+/// What a reader of an unknown key would like to hear.
+fn help_for_unknown(
+    origin: &Origin,
+    path: &str,
+    name: &str,
+    siblings: &[&str],
+    known: &BTreeSet<String>,
+) -> String {
+    let env = matches!(origin, Origin::Env(_));
+    let spell = |key: &str| if env { variable(key) } else { key.to_owned() };
+    if let Some(meant) = nearest(name, siblings.iter().copied()) {
+        let meant = if env { variable(&dotted(path, meant)) } else { meant.to_owned() };
+        return format!("did you mean `{meant}`?");
+    }
+    if env && path.is_empty() {
+        // ONCEGATE_SERVER_LISTEN, with one line too few.
+        let flat = |key: &&String| key.replace('.', "_") == name;
+        if let Some(key) = known.iter().find(flat) {
+            return format!("did you mean `{}`, with two underscores between the levels?", variable(key));
+        }
+    }
+    let elsewhere = known.iter().find(|key| key.rsplit('.').next() == Some(name) && !key.contains("NAME"));
+    if let Some((section, _)) = elsewhere.and_then(|key| key.rsplit_once('.')) {
+        let whole = format!("{section}.{name}");
+        return if env {
+            format!("did you mean `{}`?", variable(&whole))
+        } else {
+            format!("it belongs in [{section}]")
+        };
+    }
+    let all: Vec<String> =
+        siblings.iter().map(|key| spell(&dotted(if env { path } else { "" }, key))).collect();
+    format!("there are: {}", all.join(", "))
+}
+
+/// The variable that overrides a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("ONCEGATE_{}", key.to_uppercase().replace('.', "__").replace('-', "_"))
+}
+
+pub(super) fn dotted(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The line and column of a span.
+pub(super) fn place_in(file: &Path, text: &str, span: &Range<usize>, shown: bool) -> Place {
+    let mut start = span.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    let mut until = span.end.clamp(start, end);
+    while !text.is_char_boundary(until) {
+        until += 1;
+    }
+    let line = text[begin..end].trim_end_matches('\r');
+    let excerpt = (shown && !holds_credential(line))
+        .then(|| (line.to_owned(), text[start..until].trim_end().chars().count().max(1)));
+    Place::File {
+        file: file.to_owned(),
+        line: text[..begin].matches('\n').count() + 1,
+        column: text[begin..start].chars().count() + 1,
+        excerpt,
+    }
+}
