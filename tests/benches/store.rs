@@ -17,7 +17,7 @@ const TIME_MAX: Duration = Duration::from_secs(3);
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("{:<16} {:>8} {:>12} {:>14}", "store", "writers", "pairs/s", "CPU µs/pair");
+    println!("{:<16} {:>8} {:>12} {:>14} {:>10}", "store", "writers", "pairs/s", "CPU µs/pair", "worst ms");
     for name in ["memory", "embedded async", "embedded sync"] {
         for writers in [1, 16, 128] {
             // Beside the build, so on the same disk, and not in a folder that may be in memory.
@@ -28,47 +28,57 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 "embedded sync" => AnyStore::Embedded(open(Durability::Sync)?),
                 _ => AnyStore::Embedded(open(Durability::Async)?),
             };
-            let (pairs, took, cpu) = measure(Arc::new(store), writers)?;
+            let Measured { pairs, took, cpu, worst } = measure(Arc::new(store), writers)?;
             let (rate, each) = (pairs as f64 / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / pairs as f64);
-            println!("{name:<16} {writers:>8} {rate:>12.0} {each:>14.1}");
+            let worst = worst.as_secs_f64() * 1e3;
+            println!("{name:<16} {writers:>8} {rate:>12.0} {each:>14.1} {worst:>10.1}");
         }
     }
     Ok(())
 }
 
-/// Runs so many writers on one worker's runtime: pairs done, time, processor time of all threads.
-fn measure(
-    store: Arc<AnyStore>,
-    writers: u64,
-) -> Result<(u64, Duration, Duration), Box<dyn std::error::Error>> {
+struct Measured {
+    pairs: u64,
+    took: Duration,
+    /// Of all threads.
+    cpu: Duration,
+    /// The pair that took longest.
+    worst: Duration,
+}
+
+/// Runs so many writers on one worker's runtime.
+fn measure(store: Arc<AnyStore>, writers: u64) -> Result<Measured, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (executing, completed) = (executing(), completed());
     let (started, cpu) = (Instant::now(), cpu_time());
-    let pairs = runtime.block_on(async {
+    let (pairs, worst) = runtime.block_on(async {
         let tasks: Vec<_> = (0..writers)
             .map(|writer| {
                 let (store, executing, completed) = (store.clone(), executing.clone(), completed.clone());
                 tokio::spawn(async move {
-                    let mut done = 0;
+                    let (mut done, mut worst) = (0, Duration::ZERO);
                     for n in (writer..PAIRS).step_by(writers as usize) {
+                        let begun = Instant::now();
                         let claimed = put(&store, n, None, executing.clone()).await;
                         put(&store, n, Some(claimed), completed.clone()).await;
                         done += 1;
+                        worst = worst.max(begun.elapsed());
                         if started.elapsed() > TIME_MAX {
                             break;
                         }
                     }
-                    done
+                    (done, worst)
                 })
             })
             .collect();
-        let mut pairs = 0_u64;
+        let mut all = (0_u64, Duration::ZERO);
         for task in tasks {
-            pairs += task.await?;
+            let (done, worst) = task.await?;
+            all = (all.0 + done, all.1.max(worst));
         }
-        Ok::<_, tokio::task::JoinError>(pairs)
+        Ok::<_, tokio::task::JoinError>(all)
     })?;
-    Ok((pairs, started.elapsed(), cpu_time().saturating_sub(cpu)))
+    Ok(Measured { pairs, took: started.elapsed(), cpu: cpu_time().saturating_sub(cpu), worst })
 }
 
 async fn put(store: &AnyStore, number: u64, expected: Option<Version>, next: Arc<Record>) -> Version {

@@ -141,7 +141,7 @@ mod tests {
             let expected = match status {
                 s if not_applied.contains(&s) && s != 511 => NotApplied,
                 511 => NotApplied,
-                200..=499 | 500 => Completed,
+                200..=500 => Completed,
                 _ => Unknown,
             };
             assert_eq!(Disposition::of_status(status, false, false), expected, "{status}");

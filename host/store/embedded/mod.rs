@@ -2,11 +2,11 @@
 //! thread writes and two read. What it has acknowledged survives `kill -9`, and with
 //! [`Durability::Sync`] power loss.
 //!
-//! - [`folder`]: whose folder it is, and the lock that keeps a second process out.
-//! - [`tables`]: the database and the layout of what is in it.
-//! - [`writer`]: the group commit.
-//! - [`reader`]: loads and scans.
-//! - [`shared`]: what they share with callers.
+//! - `folder`: whose folder it is, and the lock that keeps a second process out.
+//! - `tables`: the database and the layout of what is in it.
+//! - `writer`: the group commit.
+//! - `reader`: loads and scans.
+//! - `shared`: what they share with callers.
 //!
 //! It knows of a record when it is due and whether it is executing, so that it can tell after a
 //! restart which executions nobody has ended; what that means is the ledger's to say.

@@ -6,7 +6,7 @@
 //! | `due` | due time, operation id | nothing |
 //! | `running` | operation id | nothing; there while the record is executing |
 //! | `meta` | `doc:` and a name | version and the document |
-//! | | `own` | [`Own`], in every batch |
+//! | | `own` | `Own`, in every batch |
 //!
 //! Numbers are big-endian, so that keys sort by them. This module knows nothing of threads.
 
@@ -272,11 +272,11 @@ pub(super) fn document_value(version: Version, document: &[u8]) -> Vec<u8> {
 /// A read that failed.
 pub(super) fn read_error(error: fjall::Error) -> StoreError {
     let text = Arc::from(error.to_string());
-    match error {
-        fjall::Error::Io(_) | fjall::Error::Poisoned => StoreError::Unavailable(text),
-        fjall::Error::Storage(fjall::LsmError::Io(_)) => StoreError::Unavailable(text),
-        _ => StoreError::Corrupt(text),
-    }
+    let of_the_system = matches!(
+        error,
+        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Storage(fjall::LsmError::Io(_))
+    );
+    if of_the_system { StoreError::Unavailable(text) } else { StoreError::Corrupt(text) }
 }
 
 fn corrupt(what: &str) -> StoreError {

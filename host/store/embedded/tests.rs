@@ -380,6 +380,10 @@ fn what_was_acknowledged_survives_a_kill() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let said = |line: &String| line.starts_with("claimed") || line.starts_with("settled");
         acknowledged.extend(lines.by_ref().filter(said).take(300 + 97 * round));
+        let OpenError::Locked { holder, .. } = refused(folder.path()) else {
+            panic!("it is open over there")
+        };
+        assert_eq!(holder, Some(child.id()));
         child.kill().unwrap();
         // What it said before it died counts, too; its last line may be cut.
         acknowledged.extend(lines.filter(|line| said(line) && line.split(' ').count() >= 3));

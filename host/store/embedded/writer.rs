@@ -2,7 +2,7 @@
 //! batch with one sync, and only then answers. That is the group commit.
 //!
 //! A swap is decided against the stored record, or against what the same batch puts there (its
-//! [`Pending`]). Who loses to the latter is answered after the commit, too: nobody is shown what isn't
+//! `Pending`). Who loses to the latter is answered after the commit, too: nobody is shown what isn't
 //! durable.
 
 use super::shared::Shared;
@@ -28,6 +28,9 @@ const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 /// So many versions are reserved at a time; half of them are more than there can be swaps in flight.
 pub(super) const VERSIONS_RESERVED_AT_ONCE: u64 = 1 << 32;
 
+/// A document as it stands.
+type Document = (Version, Bytes);
+
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the writer is asked for.
@@ -46,7 +49,7 @@ pub(super) enum Command {
         expected: Option<Version>,
         version: Version,
         next: Bytes,
-        answer: Answer<Swap<(Version, Bytes)>>,
+        answer: Answer<Swap<Document>>,
     },
 }
 
@@ -68,9 +71,9 @@ pub(super) struct Batch {
     commands: usize,
     bytes: usize,
     records: HashMap<OperationId, Pending>,
-    documents: HashMap<&'static str, (Version, Bytes)>,
+    documents: HashMap<&'static str, Document>,
     record_answers: Vec<(Answer<Swap<Versioned>>, Swap<Versioned>)>,
-    document_answers: Vec<(Answer<Swap<(Version, Bytes)>>, Swap<(Version, Bytes)>)>,
+    document_answers: Vec<(Answer<Swap<Document>>, Swap<Document>)>,
 }
 
 /// A record that the batch changes.
@@ -163,7 +166,7 @@ impl Writer {
         expected: Option<Version>,
         version: Version,
         next: Bytes,
-    ) -> Result<Decided<(Version, Bytes)>, StoreError> {
+    ) -> Result<Decided<Document>, StoreError> {
         let pending = self.batch.documents.get(name).cloned();
         let is_pending = pending.is_some();
         let current = pending.map_or_else(|| self.tables.document(name), |pending| Ok(Some(pending)))?;
@@ -236,11 +239,10 @@ impl Writer {
     /// Applications Recover from fsync Failures?", USENIX ATC 2020).
     fn failed(&self, error: &fjall::Error) -> StoreError {
         self.shared.poison(&error.to_string());
-        match error {
-            // It was poisoned before, so this batch never reached the journal.
-            fjall::Error::Poisoned => StoreError::Unavailable(self.shared.poison_text()),
-            _ => StoreError::Indeterminate(self.shared.poison_text()),
-        }
+        let text = self.shared.poison_text();
+        // Where it was poisoned before, this batch never reached the journal.
+        let unwritten = matches!(error, fjall::Error::Poisoned);
+        if unwritten { StoreError::Unavailable(text) } else { StoreError::Indeterminate(text) }
     }
 
     fn sync_if_late(&mut self) {
