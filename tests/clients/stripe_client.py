@@ -18,7 +18,6 @@ print(
         {
             "id": intent.id,
             "amount": intent.amount,
-            "key": intent.last_response.idempotency_key,
             "replayed": headers.get("idempotent-replayed"),
         }
     )
