@@ -1,6 +1,13 @@
 //! Oncegate: the gateway that makes any HTTP service idempotent, with the deduplication policy in
 //! WebAssembly. `host/README.md` is the map.
 
+pub mod admin;
 pub mod config;
+pub mod gateway;
+pub mod ledger;
+pub mod metrics;
 pub mod policy;
+pub mod reload;
+pub mod run;
 pub mod store;
+pub mod upstream;

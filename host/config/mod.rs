@@ -1,9 +1,30 @@
-//! Configuration: what the file says ([`file`]) and what the program means (here), with one
-//! fallible step between them.
+//! Configuration: what the file says (`tree`) and what the program means (here), with one fallible
+//! step between them ([`load()`]).
 //!
 //! Nothing in this room opens a socket, a store or a component. It reads the file, the
 //! environment's overrides and the flags of `serve`, and reports every fault at once, each with
-//! its line and what would do.
+//! its line and what would do. `reference.md` lists every key.
+
+mod change;
+mod fault;
+mod ledger;
+mod load;
+mod outcomes;
+mod overlay;
+mod policies;
+mod principal;
+mod routes;
+mod section;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+mod upstreams;
+
+pub use change::unchangeable;
+pub use fault::{Fault, Faults, Place};
+pub use load::{Flags, Source, load};
 
 use ipnet::IpNet;
 use oncegate_core::{Disposition, Times, WhenUnknown, WhileRunning};

@@ -5,6 +5,33 @@
 //! component hands out is checked here against the rules in the comments of `policy.wit`; the
 //! rest of the host sees only the types of this file.
 
+mod adapter_v0_1;
+pub mod builtin;
+pub mod document;
+mod engine;
+mod failure;
+mod generation;
+mod imports;
+mod inspect;
+mod instance;
+mod limits;
+mod load;
+mod pool;
+mod rules;
+mod shelf;
+mod threads;
+mod vectors;
+pub mod view;
+
+pub use adapter_v0_1::Exports;
+pub use engine::{Engine, EngineError};
+pub use failure::{Broken, Failure};
+pub use generation::{Description, Generation};
+pub use inspect::Unfit;
+pub use load::{LoadError, LoadFault};
+pub use pool::Pool;
+pub use vectors::VectorFault;
+
 use crate::config::StatusRule;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -247,3 +274,6 @@ pub struct Settlement {
     /// Shortens the retention further.
     pub retention: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,17 @@
 //! Stores only swap. The core decides what to put; a store loads, compares and swaps, and tells
 //! what is due. One conformance suite (`conformance.rs`) runs on every store.
 
+pub mod any;
+pub mod embedded;
+pub mod memory;
+
+#[cfg(test)]
+mod conformance;
+
+pub use any::AnyStore;
+pub use embedded::{Embedded, OpenError, Recovered};
+pub use memory::{IdHasher, Memory};
+
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::future::Future;

@@ -34,23 +34,37 @@ pub enum Corrupt {
 /// The record as bytes.
 pub fn encode(record: &Record) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(record.weight());
-    let stored = Stored::from(record);
-    stored
-        .serialize(&mut rmp_serde::Serializer::new(&mut bytes))
-        .expect("a Vec takes every write, and every type here is one that MessagePack has");
+    encode_into(record, &mut bytes);
     bytes
+}
+
+/// The record as bytes, behind what a store puts in front.
+pub fn encode_into(record: &Record, bytes: &mut Vec<u8>) {
+    Stored::from(record)
+        .serialize(&mut rmp_serde::Serializer::new(bytes))
+        .expect("a Vec takes every write, and every type here is one that MessagePack has");
 }
 
 /// The record that `bytes` hold. Bodies and field values share the allocation of `bytes`.
 pub fn decode(bytes: &Bytes) -> Result<Record, Corrupt> {
-    // The version stands in front, so that it can be read whatever follows.
-    if let [_, format, ..] = **bytes
-        && (FORMAT + 1..0x80).contains(&format)
-    {
-        return Err(Corrupt::Format(format));
+    match format(bytes) {
+        Some(0) => return Err(Corrupt::Value("format")),
+        Some(later) if later > FORMAT => return Err(Corrupt::Format(later)),
+        _ => {}
     }
     let stored: Stored<'_> = rmp_serde::from_slice(bytes)?;
     stored.into_record(bytes)
+}
+
+/// The version, which is the first element of the array, so that it can be read whatever follows. (With
+/// a sixteenth field the array's own length takes more bytes.)
+fn format(bytes: &[u8]) -> Option<u8> {
+    match *bytes {
+        [0x90..=0x9f, format @ ..0x80, ..]
+        | [0xdc, _, _, format @ ..0x80, ..]
+        | [0xdd, _, _, _, _, format @ ..0x80, ..] => Some(format),
+        _ => None,
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,0 +1,284 @@
+//! The admin interface, on its own listener: JSON, problem documents for errors, changes by POST
+//! only (DESIGN §10).
+//!
+//! `/livez`, `/readyz` and `/metrics` answer anyone who can reach the listener. Everything else
+//! needs a `Host` of its own, so that no web page can talk to it by a name that it made point
+//! here (DNS rebinding), and beyond loopback the token.
+
+use crate::gateway::{Shared, respond};
+use crate::reload::{ReloadError, Reloader, Report};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+type Answer = Response<Full<Bytes>>;
+
+/// What the interface answers from.
+#[derive(Debug)]
+struct Admin {
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    address: Option<SocketAddr>,
+    started: std::time::Instant,
+}
+
+/// Serves the interface for as long as it is polled.
+pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Reloader>) {
+    let address = listener.local_addr().ok();
+    let admin = Arc::new(Admin { shared, reloader, address, started: std::time::Instant::now() });
+    // Owns its connections, so that they end with it.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "an admin connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let admin = admin.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request| {
+                let admin = admin.clone();
+                async move { Ok::<_, Infallible>(admin.answer(request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(30))
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an admin connection ended");
+            }
+        });
+    }
+}
+
+impl Admin {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match (request.method(), &segments[..]) {
+            (&Method::GET, ["livez"]) => text(StatusCode::OK, "alive\n"),
+            (&Method::GET, ["readyz"]) => match self.shared.unready() {
+                None => text(StatusCode::OK, "ready\n"),
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
+            },
+            (&Method::GET, ["metrics"]) => self.metrics(),
+            (method, ["v1", rest @ ..]) => {
+                if let Err(refused) = self.admit(request.headers()) {
+                    return refused;
+                }
+                self.route(method, rest).await
+            }
+            _ => problem(StatusCode::NOT_FOUND, "not-found", "There is no such page: see `oncegate --help` or the README for the admin interface."),
+        }
+    }
+
+    async fn route(&self, method: &Method, segments: &[&str]) -> Answer {
+        let is = |wanted: Method| *method == wanted;
+        match segments {
+            ["status"] if is(Method::GET) => reply(&self.status()),
+            ["policies"] if is(Method::GET) => reply(&self.policies()),
+            ["upstreams"] if is(Method::GET) => reply(&self.upstreams()),
+            ["operations", id] if is(Method::GET) => self.operation(id).await,
+            ["reload"] if is(Method::POST) => reloaded(self.reloader.reload().await),
+            ["policies", name, "reload"] if is(Method::POST) => reloaded(self.reloader.reload_policy(name).await),
+            ["status" | "policies" | "upstreams" | "reload"] | ["operations", _] | ["policies", _, "reload"] => {
+                problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Look with GET, change with POST.")
+            }
+            _ => problem(StatusCode::NOT_FOUND, "not-found", "There is no such page under /v1."),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        let body = self.shared.metrics.render(&self.shared.snapshot());
+        answer(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body.into())
+    }
+
+    /// Only under a name of this listener, and beyond loopback only with the token.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Answer> {
+        let program = self.shared.program.load();
+        let server = &program.config.server;
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !self.is_own_name(host, &server.admin_hosts) {
+            return Err(problem(
+                StatusCode::FORBIDDEN,
+                "foreign-host",
+                "The admin interface does not answer under this host name: use its address, or list the name in `server.admin_hosts`.",
+            ));
+        }
+        let Some(token) = &server.admin_token else { return Ok(()) };
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+        // Hashes compare without telling how far they agree.
+        if blake3::hash(given) == blake3::hash(token.as_bytes()) {
+            return Ok(());
+        }
+        Err(problem(
+            StatusCode::UNAUTHORIZED,
+            "token-required",
+            "The admin interface wants the token of `server.admin_token_file` as `Authorization: Bearer …`.",
+        ))
+    }
+
+    fn is_own_name(&self, host: &str, listed: &[String]) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let is_own_address = |ip: IpAddr| {
+            ip.is_loopback() || self.address.is_some_and(|own| own.ip() == ip || own.ip().is_unspecified())
+        };
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse().is_ok_and(is_own_address)
+            || listed.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn status(&self) -> Value {
+        let snapshot = self.shared.snapshot();
+        let program = self.shared.program.load();
+        let size = crate::store::Store::size(self.shared.ledger.store());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "ready": self.shared.unready().is_none(),
+            "unready_reason": self.shared.unready(),
+            "ledger": {
+                "store": format!("{:?}", program.config.ledger.store),
+                "durability": format!("{:?}", program.config.ledger.durability).to_lowercase(),
+                "deployment": &*program.config.ledger.deployment,
+                "time": self.shared.ledger.clock().now().to_string(),
+                "records": size.records,
+                "bytes": size.bytes,
+                "executing": snapshot.executing,
+                "cached": snapshot.cached,
+                "settlements_overdue": snapshot.settlements_overdue,
+            },
+            "connections": snapshot.connections,
+            "buffers_bytes": snapshot.buffers,
+            "configuration": program.config.file.as_ref().map(|file| file.display().to_string()),
+            "last_reload_error": self.reloader.last_error(),
+            "warnings": program.config.warnings,
+            "routes": program.router.iter().map(|route| json!({
+                "name": &*route.config.name,
+                "host": route.config.host,
+                "path": if route.config.path.is_empty() { "/" } else { &route.config.path },
+                "methods": route.config.methods,
+                "upstream": &*route.config.upstream,
+                "policy": route.config.policy.as_deref(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    fn policies(&self) -> Value {
+        let program = self.shared.program.load();
+        json!({
+            "policies": program.generations.values().map(|generation| generation.describe()).collect::<Vec<_>>(),
+            "last_reload_error": self.reloader.last_error(),
+        })
+    }
+
+    fn upstreams(&self) -> Value {
+        let program = self.shared.program.load();
+        let upstreams = program.config.upstreams.values().map(|upstream| {
+            let counters = program.upstreams.get(&upstream.name);
+            json!({
+                "name": &*upstream.name,
+                "address": format!("{}:{}", upstream.host, upstream.port),
+                "dedupes": upstream.dedupes,
+                "answered": counters.map(|counters| counters.answered.get()),
+                "unreachable": counters.map(|counters| counters.unreachable.get()),
+                "broken": counters.map(|counters| counters.broken.get()),
+                "timed_out": counters.map(|counters| counters.timed_out.get()),
+            })
+        });
+        json!({ "upstreams": upstreams.collect::<Vec<_>>() })
+    }
+
+    async fn operation(&self, id: &str) -> Answer {
+        let Ok(id) = id.parse() else {
+            return problem(StatusCode::BAD_REQUEST, "bad-request", "An operation id is 64 lower-case hexadecimal digits.");
+        };
+        let ledger = &self.shared.ledger;
+        match ledger.load(id).await {
+            Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, "ledger-unavailable", &error.to_string()),
+            Ok(None) => problem(StatusCode::NOT_FOUND, "not-found", "The ledger has no record of this operation."),
+            Ok(Some(found)) => {
+                let record = &found.record;
+                let mut document = respond::description(id, record, ledger.clock().now());
+                document["version"] = found.version.0.to_string().into();
+                document["route"] = (*record.origin.route).into();
+                document["policy"] = (*record.origin.policy).into();
+                document["key_schema"] = (*record.origin.key_schema).into();
+                document["method"] = (*record.origin.method).into();
+                document["authority"] = (*record.origin.authority).into();
+                document["path"] = (*record.origin.path).into();
+                document["execution"] = record.execution.to_string().into();
+                document["memo"] = record.memo.as_deref().into();
+                reply(&document)
+            }
+        }
+    }
+}
+
+fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
+    match outcome {
+        Ok(report) => reply(&report),
+        Err(error) => {
+            let (status, code) = match &error {
+                ReloadError::NoSuchPolicy(..) => (StatusCode::NOT_FOUND, "not-found"),
+                ReloadError::Broken(_) => (StatusCode::INTERNAL_SERVER_ERROR, "reload-failed"),
+                ReloadError::Config(_)
+                | ReloadError::Unchangeable(_)
+                | ReloadError::Policy(_)
+                | ReloadError::Identity(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload-refused"),
+            };
+            problem(status, code, &error.to_string())
+        }
+    }
+}
+
+fn reply(document: &impl Serialize) -> Answer {
+    let mut body = serde_json::to_vec_pretty(document).unwrap_or_default();
+    body.push(b'\n');
+    answer(StatusCode::OK, "application/json", body.into())
+}
+
+fn problem(status: StatusCode, code: &str, detail: &str) -> Answer {
+    let document = json!({
+        "type": format!("urn:oncegate:problem:{code}"),
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "code": code,
+        "detail": detail,
+    });
+    answer(status, "application/problem+json", document.to_string().into())
+}
+
+fn text(status: StatusCode, body: &str) -> Answer {
+    answer(status, "text/plain; charset=utf-8", body.to_owned().into())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,203 @@
+//! What the environment and the command line say, laid over what the file says.
+
+use super::load::{Flags, Source};
+use super::section::Reading;
+use super::tree::{Node, Origin, Table, Value, of_value};
+
+/// Variables that are the program's, not the configuration's.
+const NOT_CONFIGURATION: &[&str] = &["ONCEGATE_CONFIG", "ONCEGATE_LOG", "ONCEGATE_LOG_FORMAT"];
+
+/// Lays everything over the file's tree: first what `--upstream` alone stands for, then the
+/// environment, then the flags, which win.
+pub(super) fn lay_over(reading: &Reading, source: &Source, tree: &mut Table) {
+    stand_in(&source.flags, tree);
+    for (name, value) in &source.env {
+        if let Some(rest) = name.strip_prefix("ONCEGATE_")
+            && !NOT_CONFIGURATION.contains(&name.as_str())
+        {
+            put_variable(reading, tree, name, rest, value);
+        }
+    }
+    put_flags(reading, &source.flags, tree);
+}
+
+/// `--upstream URL` alone is a whole configuration.
+fn stand_in(flags: &Flags, tree: &mut Table) {
+    let none = |tree: &Table, name| tree.node(name).is_none();
+    if flags.upstream.is_none() || !none(tree, "routes") || !none(tree, "upstreams") {
+        return;
+    }
+    let origin = Origin::Flag("--upstream");
+    let text = |text: &str| Value::Text(text.to_owned());
+    tree.put(&["upstreams", "default", "urls"], &origin, text(flags.upstream.as_deref().unwrap_or_default()));
+    if none(tree, "policies") {
+        tree.put(&["policies", "default", "component"], &Origin::Unsaid, text("builtin:idempotency-key"));
+    }
+    let policy = only_name(tree, "policies").unwrap_or_else(|| "default".to_owned());
+    let mut route = Table::default();
+    for (name, value) in [("name", "default"), ("path", "/"), ("upstream", "default"), ("policy", &policy)] {
+        route.put(&[name], &origin, text(value));
+    }
+    let route = Node { origin: origin.clone(), value: Value::Table(route) };
+    tree.put(&["routes"], &origin, Value::List(vec![route]));
+}
+
+/// The name of the only table in a table of tables.
+fn only_name(tree: &Table, section: &str) -> Option<String> {
+    match names(tree, section).as_slice() {
+        [name] => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn names(tree: &Table, section: &str) -> Vec<String> {
+    match tree.node(section) {
+        Some(Node { value: Value::Table(table), .. }) => {
+            table.0.iter().map(|entry| entry.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Text becomes what the key asks for, but for lists and tables in TOML's words.
+fn value_of(text: &str, origin: &Origin) -> Value {
+    let bracketed = text.trim_start().starts_with(['[', '{']);
+    let parsed = if bracketed { of_value(text.trim(), origin) } else { None };
+    parsed.unwrap_or_else(|| Value::Loose(text.to_owned()))
+}
+
+/// One variable: `__` separates levels, names of upstreams, policies and routes are found without
+/// regard to case and with `_` for `-` and `.`.
+fn put_variable(reading: &Reading, tree: &mut Table, variable: &str, rest: &str, text: &str) {
+    let origin = Origin::Env(variable.to_owned());
+    let levels: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+    let value = value_of(text, &origin);
+    match levels.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [section @ ("upstreams" | "policies" | "routes"), name, key @ ..] if !key.is_empty() => {
+            put_named(reading, tree, &origin, (section, name), key, value);
+        }
+        levels => put_checked(reading, tree, &origin, levels, value),
+    }
+}
+
+fn put_named(
+    reading: &Reading,
+    tree: &mut Table,
+    origin: &Origin,
+    (section, name): (&str, &str),
+    key: &[&str],
+    value: Value,
+) {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
+    let mut there = Vec::new();
+    let tables: Vec<(String, &mut Node)> =
+        match tree.0.iter_mut().find(|e| e.name == section).map(|e| &mut e.node.value) {
+            Some(Value::Table(table)) => table.0.iter_mut().map(|e| (e.name.clone(), &mut e.node)).collect(),
+            Some(Value::List(list)) => list.iter_mut().map(|node| (route_name(node), node)).collect(),
+            _ => Vec::new(),
+        };
+    for (found, node) in tables {
+        if plain(&found) == name
+            && let Value::Table(table) = &mut node.value
+        {
+            return put_checked(reading, table, origin, key, value);
+        }
+        there.push(found);
+    }
+    let Origin::Env(variable) = origin else { return };
+    let help = if there.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("there are: {}", there.join(", "))
+    };
+    let problem = format!("{variable} overrides nothing: there is no `{name}` among the {section}");
+    reading.fault(origin, &format!("{section}.{name}"), problem, help);
+}
+
+fn route_name(node: &Node) -> String {
+    match &node.value {
+        Value::Table(table) => match table.node("name").map(|node| &node.value) {
+            Some(Value::Text(name)) => name.clone(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+/// Puts a value unless its path leads through something that isn't a table.
+fn put_checked(reading: &Reading, tree: &mut Table, origin: &Origin, levels: &[&str], value: Value) {
+    let mut table = &*tree;
+    for (depth, level) in levels.iter().enumerate().take(levels.len().saturating_sub(1)) {
+        match table.node(level).map(|node| &node.value) {
+            Some(Value::Table(inner)) => table = inner,
+            None => break,
+            Some(other) => {
+                let path = levels[..=depth].join(".");
+                let problem =
+                    format!("`{path}` is {} and has no `{}` in it", other.found(), levels[depth + 1]);
+                return reading.fault(origin, &path, problem, format!("override `{path}` as a whole"));
+            }
+        }
+    }
+    tree.put(levels, origin, value);
+}
+
+fn put_flags(reading: &Reading, flags: &Flags, tree: &mut Table) {
+    let loose = |text: &str| Value::Loose(text.to_owned());
+    if !flags.listen.is_empty() {
+        tree.put(&["server", "listen"], &Origin::Flag("--listen"), loose(&flags.listen.join(",")));
+    }
+    let plain: [(&'static str, &Option<String>, [&str; 2]); 3] = [
+        ("--admin", &flags.admin, ["server", "admin"]),
+        ("--store", &flags.store, ["ledger", "store"]),
+        ("--data", &flags.data, ["ledger", "path"]),
+    ];
+    for (flag, value, path) in plain {
+        if let Some(text) = value {
+            tree.put(&path, &Origin::Flag(flag), loose(text));
+        }
+    }
+    if let Some(workers) = flags.workers {
+        tree.put(&["server", "workers"], &Origin::Flag("--workers"), loose(&workers.to_string()));
+    }
+    let only: [(&'static str, &Option<String>, &str, &str); 3] = [
+        ("--upstream", &flags.upstream, "upstreams", "urls"),
+        ("--policy", &flags.policy, "policies", "component"),
+        ("--settings", &flags.settings, "policies", "settings"),
+    ];
+    for (flag, value, section, key) in only {
+        let Some(text) = value else { continue };
+        match only_name(tree, section) {
+            Some(name) => {
+                tree.put(&[section, &name, key], &Origin::Flag(flag), value_of(text, &Origin::Flag(flag)))
+            }
+            None => say_which(reading, tree, flag, section, key),
+        }
+    }
+}
+
+/// A flag that stands for a key of the only upstream or policy, where there isn't only one.
+fn say_which(reading: &Reading, tree: &Table, flag: &'static str, section: &str, key: &str) {
+    let names = names(tree, section);
+    let origin = Origin::Flag(flag);
+    if names.is_empty() {
+        let help = if section == "policies" {
+            "add --upstream URL, or a [policies.NAME] to the file"
+        } else {
+            "add an [upstreams.NAME] to the file"
+        };
+        return reading.fault(
+            &origin,
+            section,
+            format!("{flag} has nothing to change: there are no {section}"),
+            help,
+        );
+    }
+    let first = super::section::variable(&format!("{section}.{}.{key}", names[0]));
+    reading.fault(
+        &origin,
+        section,
+        format!("{flag} does not say which of the {section} it means: {}", names.join(", ")),
+        format!("change `{section}.NAME.{key}` in the file, or set {first}"),
+    );
+}

@@ -1,0 +1,141 @@
+//! `[policies.NAME]`: which component, with which settings, within which limits.
+
+use super::section::{Item, Section};
+use super::tree::{Node, Origin, Value};
+use super::units::{nearest, parse_hex};
+use super::{ComponentSource, Instances, Policy};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Components that are compiled into the program.
+const BUILT_IN: &[&str] = &["idempotency-key"];
+/// Those that will be.
+const BUILT_IN_LATER: &[&str] = &["webhook", "content", "mcp"];
+
+const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
+/// The smallest that a component of any language starts in, to what 32 bits can address.
+const MEMORY: RangeInclusive<usize> = (1 << 20)..=(4 << 30);
+
+/// The sections' meaning.
+pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<Policy>> {
+    let one = |(name, section)| {
+        let policy = policy(name, section);
+        (policy.name.clone(), Arc::new(policy))
+    };
+    sections.into_iter().map(one).collect()
+}
+
+fn policy(name: String, mut section: Section<'_>) -> Policy {
+    section.later(&["trial"]);
+    let help = "name a component: component = \"builtin:idempotency-key\", or the path of a .wasm file";
+    let component = section.needed("component", help).and_then(|item| component(&item));
+    let sha256 = |item: Item<'_>| item.parsed("64 hexadecimal digits, as sha256sum prints them", parse_hex);
+    let epoch = |item: Item<'_>| {
+        item.whole(&(0..=i64::MAX as u64), "a whole number from 0; raise it to say that keys change")
+    };
+    let sha256 = section.item("sha256").and_then(sha256);
+    let settings = section.item("settings").and_then(|item| settings(&item)).unwrap_or_default();
+    let key_epoch = section.item("key_epoch").and_then(epoch).unwrap_or(0);
+    let words = [("reuse", Instances::Reuse), ("fresh", Instances::Fresh)];
+    let instances = section.choice("instances", &words, Instances::Reuse);
+    let mut limits = section.section("limits");
+    let policy = Policy {
+        name: name.into(),
+        component: component.unwrap_or(ComponentSource::Builtin(String::new())),
+        sha256,
+        settings,
+        key_epoch,
+        instances,
+        time: limits.duration("time", &TIME, Duration::from_millis(50)),
+        memory: limits.size("memory", &MEMORY, 64 << 20),
+    };
+    limits.close();
+    section.close();
+    policy
+}
+
+fn component(item: &Item<'_>) -> Option<ComponentSource> {
+    let help = "\"builtin:idempotency-key\", or the path of a .wasm file";
+    let text = item.text(help)?;
+    let Some(name) = text.strip_prefix("builtin:") else {
+        return Some(ComponentSource::File(item.path(help)?));
+    };
+    if BUILT_IN.contains(&name) {
+        return Some(ComponentSource::Builtin(name.to_owned()));
+    }
+    if BUILT_IN_LATER.contains(&name) {
+        item.fault(
+            format!("`{}` is {text:?}, which is not in this version yet", item.path),
+            "there is: \"builtin:idempotency-key\"",
+        );
+        return None;
+    }
+    let meant = nearest(name, BUILT_IN.iter().chain(BUILT_IN_LATER).copied());
+    let help = meant.map_or_else(
+        || "there is: \"builtin:idempotency-key\"".to_owned(),
+        |meant| format!("did you mean \"builtin:{meant}\"?"),
+    );
+    item.fault(format!("`{}` is {text:?}, and there is no such built-in policy", item.path), help);
+    None
+}
+
+/// Settings go to the component as JSON: what JSON hasn't can't be said.
+fn settings(item: &Item<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let help = "a table: { from = [\"header:idempotency-key\"], required = true }";
+    match &item.node.value {
+        Value::Table(_) => match json(item, &item.path, &item.node)? {
+            serde_json::Value::Object(map) => Some(map),
+            _ => None,
+        },
+        Value::Loose(text) => {
+            let parsed = serde_json::from_str(text).ok();
+            if parsed.is_none() {
+                item.refuse("a table in JSON or TOML, like {\"required\": true} or { required = true }");
+            }
+            parsed
+        }
+        Value::Text(_)
+        | Value::Whole(..)
+        | Value::Decimal(..)
+        | Value::Flag(_)
+        | Value::Date(_)
+        | Value::List(_) => {
+            item.refuse(help);
+            None
+        }
+    }
+}
+
+fn json(item: &Item<'_>, path: &str, node: &Node) -> Option<serde_json::Value> {
+    let refuse = |origin: &Origin, help: &str| {
+        item.reading.fault(origin, path, format!("`{path}` can't be {}", node.value.found()), help);
+    };
+    Some(match &node.value {
+        Value::Text(text) | Value::Loose(text) => serde_json::Value::String(text.clone()),
+        Value::Flag(flag) => serde_json::Value::Bool(*flag),
+        Value::Whole(Some(number), _) => (*number).into(),
+        Value::Decimal(Some(number), _) => (*number).into(),
+        Value::Whole(None, _) | Value::Decimal(None, _) => {
+            refuse(&node.origin, "settings are JSON: a number that 64 bits can hold, not nan or inf");
+            return None;
+        }
+        Value::Date(_) => {
+            refuse(&node.origin, "settings are JSON, which has no dates: write it in quotes");
+            return None;
+        }
+        Value::List(list) => {
+            let each = list.iter().enumerate().map(|(i, node)| json(item, &format!("{path}[{i}]"), node));
+            serde_json::Value::Array(each.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?)
+        }
+        Value::Table(table) => {
+            let each = table
+                .0
+                .iter()
+                .map(|e| Some((e.name.clone(), json(item, &format!("{path}.{}", e.name), &e.node)?)));
+            // All of them first, so that each fault is noted.
+            serde_json::Value::Object(each.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?)
+        }
+    })
+}

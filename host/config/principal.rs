@@ -1,0 +1,104 @@
+//! `[principal]`, and a route's own: who asks.
+
+use super::section::{Item, Section};
+use super::units::{is_token, nearest};
+use super::{Anonymous, Principal, PrincipalFrom, PrincipalSource, Server};
+
+const SOURCE_HELP: &str = "\"all\", or sources like \"authorization\", \"api-key\", \"header:NAME\", \"query:NAME\", \"cookie:NAME\", joined with `+`";
+
+/// The section's meaning; what it doesn't say is as in `outer`.
+pub(super) fn read(mut section: Section<'_>, outer: Option<&Principal>, server: &Server) -> Principal {
+    section.later(&["jwks_file", "audience", "principal_changed", "changed", "reauthorize"]);
+    let from = section.item("from").and_then(|item| from(item, server));
+    let words = [("share", Anonymous::Share), ("refuse", Anonymous::Refuse)];
+    let anonymous = section.item("anonymous").and_then(|item| item.choice(&words));
+    section.close();
+    Principal {
+        from: from.or_else(|| outer.map(|outer| outer.from.clone())).unwrap_or(PrincipalFrom::All),
+        anonymous: anonymous.or_else(|| outer.and_then(|outer| outer.anonymous)),
+    }
+}
+
+fn from(item: Item<'_>, server: &Server) -> Option<PrincipalFrom> {
+    let items = item.clone().list();
+    if items.is_empty() {
+        item.refuse(format!("at least one: {SOURCE_HELP}"));
+        return None;
+    }
+    if let [only] = items.as_slice()
+        && only.text(SOURCE_HELP)? == "all"
+    {
+        return Some(PrincipalFrom::All);
+    }
+    let mut alternatives = Vec::new();
+    for item in items {
+        let Some(text) = item.text(SOURCE_HELP) else { continue };
+        let mut sources = Vec::new();
+        for word in text.split('+').map(str::trim) {
+            let Some(source) = source(&item, word, server) else { continue };
+            if sources.contains(&source) {
+                item.fault(format!("`{}` names {word:?} twice", item.path), "remove one of them");
+            }
+            sources.push(source);
+        }
+        if !sources.is_empty() && alternatives.contains(&sources) {
+            item.fault(
+                format!("`{}` is {text:?}, which stands before it already", item.path),
+                "remove one of them",
+            );
+        }
+        alternatives.push(sources);
+    }
+    Some(PrincipalFrom::Alternatives(alternatives))
+}
+
+fn source(item: &Item<'_>, word: &str, server: &Server) -> Option<PrincipalSource> {
+    let (kind, name) = word.split_once(':').map_or((word, None), |(kind, name)| (kind, Some(name)));
+    match (kind, name) {
+        ("mtls", None) | ("jwt", _) => {
+            item.reading.not_yet(&item.node.origin, &item.path, word);
+            None
+        }
+        ("authorization", None) => Some(PrincipalSource::Authorization),
+        ("api-key", None) => Some(PrincipalSource::ApiKey),
+        ("header", Some(name)) => header(item, &name.to_lowercase(), server),
+        ("query", Some(name)) if !name.is_empty() => Some(PrincipalSource::Query(name.to_owned())),
+        ("cookie", Some(name)) if is_token(name) => Some(PrincipalSource::Cookie(name.to_owned())),
+        _ => {
+            let plain = ["authorization", "api-key", "header:NAME", "query:NAME", "cookie:NAME", "all"];
+            let meant = nearest(word, plain);
+            let help = meant.map_or(SOURCE_HELP.to_owned(), |meant| format!("did you mean {meant:?}?"));
+            let alone =
+                if word == "all" { "\"all\" stands alone; leave the others out".to_owned() } else { help };
+            item.fault(format!("`{}` names {word:?}, which is no source of a principal", item.path), alone);
+            None
+        }
+    }
+}
+
+/// `header:NAME` is believed from trusted proxies only, so without any it could never be present.
+fn header(item: &Item<'_>, name: &str, server: &Server) -> Option<PrincipalSource> {
+    let better = match name {
+        "authorization" => Some("authorization"),
+        "cookie" => Some("cookie:NAME"),
+        _ => None,
+    };
+    if let Some(better) = better {
+        item.fault(format!("`{}` names \"header:{name}\"", item.path), format!("write {better:?}"));
+        return None;
+    }
+    if !is_token(name) {
+        item.fault(
+            format!("`{}` names \"header:{name}\", and {name:?} can't be a header's name", item.path),
+            "letters, digits and `-`, like \"header:x-user\"",
+        );
+        return None;
+    }
+    if server.trusted_proxies.is_empty() {
+        item.fault(
+            format!("`{}` takes the principal from `{name}`, and nobody is trusted to set it", item.path),
+            "list the proxies that set it in `server.trusted_proxies`, like [\"127.0.0.1\", \"10.0.0.0/8\"]",
+        );
+    }
+    Some(PrincipalSource::Header(name.to_owned()))
+}

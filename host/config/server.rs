@@ -1,0 +1,199 @@
+//! `[server]`: listeners, limits, shutdown.
+
+use super::fault::io_words;
+use super::section::{Item, Section};
+use super::{AccessLog, Limits, Server};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const MIB: usize = 1 << 20;
+/// More than any machine has memory for: a size above it is a slip of the finger.
+pub(super) const SIZE_MAX: usize = 1 << 42;
+
+/// The section's meaning.
+pub(super) fn read(mut section: Section<'_>) -> Server {
+    let listen = listeners(&mut section);
+    let (admin, admin_token) = admin(&mut section, &listen);
+    let server = Server {
+        listen,
+        admin,
+        admin_hosts: section
+            .item("admin_hosts")
+            .map(|item| item.list())
+            .unwrap_or_default()
+            .iter()
+            .filter_map(host)
+            .collect(),
+        admin_token,
+        workers: workers(&mut section),
+        shutdown_grace: section.duration("shutdown_grace", &(Duration::ZERO..=DAY), 30 * SECOND),
+        trusted_proxies: section
+            .item("trusted_proxies")
+            .map(|item| item.list())
+            .unwrap_or_default()
+            .iter()
+            .filter_map(network)
+            .collect(),
+        limits: limits(section.section("limits")),
+        access_log: section.choice(
+            "access_log",
+            &[("off", AccessLog::Off), ("text", AccessLog::Text), ("json", AccessLog::Json)],
+            AccessLog::Off,
+        ),
+    };
+    section.close();
+    server
+}
+
+const ADDRESS_HELP: &str =
+    "an IP address with a port, like \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::1]:8080\"";
+
+fn listeners(section: &mut Section<'_>) -> Vec<SocketAddr> {
+    let Some(item) = section.item("listen") else {
+        return vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))];
+    };
+    let items = item.clone().list();
+    if items.is_empty() {
+        item.refuse(format!("at least one address: {ADDRESS_HELP}"));
+    }
+    let mut addresses = Vec::new();
+    for item in items {
+        let Some(address) = address(&item) else { continue };
+        if address.port() != 0 && addresses.contains(&address) {
+            item.fault(format!("{address} is listed twice in `server.listen`"), "remove one of them");
+        }
+        addresses.push(address);
+    }
+    addresses
+}
+
+fn address(item: &Item<'_>) -> Option<SocketAddr> {
+    let text = item.text(ADDRESS_HELP)?;
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let port =
+        text.strip_prefix("localhost:").or(text.strip_prefix(':')).and_then(|port| port.parse::<u16>().ok());
+    match port {
+        Some(port) => {
+            item.refuse(format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for every interface"))
+        }
+        None => item.refuse(ADDRESS_HELP),
+    }
+    None
+}
+
+fn admin(section: &mut Section<'_>, listen: &[SocketAddr]) -> (Option<SocketAddr>, Option<Arc<str>>) {
+    let token_item = section.item("admin_token_file");
+    let token = token_item.as_ref().and_then(token);
+    let Some(item) = section.item("admin") else {
+        return (Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))), token);
+    };
+    if item.text("an address with a port, or \"off\"").is_none_or(|text| text == "off") {
+        return (None, token);
+    }
+    let Some(address) = address(&item) else { return (None, token) };
+    if !is_loopback(&address) && token_item.is_none() {
+        item.fault(
+            format!("`server.admin` is {address}, which other machines can reach, and there is no token"),
+            "set `server.admin_token_file`, or listen on 127.0.0.1",
+        );
+    }
+    if address.port() != 0 && listen.contains(&address) {
+        item.fault(
+            format!("`server.admin` is {address}, where `server.listen` listens"),
+            "give it a port of its own",
+        );
+    }
+    (Some(address), token)
+}
+
+fn token(item: &Item<'_>) -> Option<Arc<str>> {
+    let path = item.path("the path of a file that holds the token")?;
+    let help = "one line of visible characters, at least 16 and at most 1024 of them";
+    let refuse = |words: String| {
+        let problem = format!("`{}`: {}: {words}", item.path, path.display());
+        item.reading.fault_of_file(&item.node.origin, &item.path, &path, problem, help);
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| refuse(io_words(&error))).ok()?;
+    let token = text.trim_end_matches(['\r', '\n']);
+    if !(16..=1024).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        refuse("what is in it can't be a token".into());
+        return None;
+    }
+    Some(token.into())
+}
+
+/// Whether only this machine can reach the address.
+pub(super) fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn workers(section: &mut Section<'_>) -> usize {
+    let help = "a whole number from 0 to 1024; 0 is one worker per core";
+    let said = section.item("workers").and_then(|item| item.whole(&(0..=1024), help)).unwrap_or(0);
+    match usize::try_from(said) {
+        Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        Ok(workers) => workers,
+    }
+}
+
+fn host(item: &Item<'_>) -> Option<String> {
+    let plain = |text: &str| {
+        let text = text.to_lowercase();
+        let wrong = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '[' | ']' | ':'));
+        let port = !text.starts_with('[') && text.contains(':');
+        (!text.is_empty() && !port && !text.contains(wrong)).then_some(text)
+    };
+    item.parsed("a host name without a port, like \"oncegate.internal\"", plain)
+}
+
+fn network(item: &Item<'_>) -> Option<IpNet> {
+    let help = "an address or a network, like \"127.0.0.1\" or \"10.0.0.0/8\"";
+    let parse =
+        |text: &str| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let network = item.parsed(help, parse)?;
+    if network.addr() != network.network() {
+        // Somebody who writes 10.1.2.3/8 means one of two very different things.
+        item.refuse(format!(
+            "write {} for the network, or {} for the one address",
+            network.trunc(),
+            network.addr()
+        ));
+        return None;
+    }
+    Some(network)
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let connections = section
+        .item("connections")
+        .and_then(|item| item.whole(&(1..=10_000_000), "a whole number from 1"))
+        .and_then(|n| usize::try_from(n).ok());
+    let limits = Limits {
+        connections: connections.unwrap_or(10_000),
+        buffers: section.size("buffers", &(MIB..=SIZE_MAX), 512 * MIB),
+        header_bytes: section.size("header_bytes", &(1024..=MIB), 64 << 10),
+        header_timeout: section.duration("header_timeout", &(Duration::from_millis(100)..=DAY), 10 * SECOND),
+        idle_timeout: section.duration("idle_timeout", &(Duration::from_millis(100)..=DAY), 75 * SECOND),
+        body_bytes: section.size("body_bytes", &(1..=SIZE_MAX), 10 * MIB),
+    };
+    if limits.body_bytes > limits.buffers {
+        let (key, origin) = match section.said("body_bytes") {
+            Some(origin) => ("body_bytes", origin.clone()),
+            None => ("buffers", section.said("buffers").unwrap_or(&section.origin).clone()),
+        };
+        section.reading.fault(
+            &origin,
+            &format!("{}.{key}", section.path),
+            "`server.limits.body_bytes` is larger than `server.limits.buffers`, so the largest bodies could never be read",
+            "raise `buffers`, which is what all bodies together may hold, or lower `body_bytes`",
+        );
+    }
+    section.close();
+    limits
+}

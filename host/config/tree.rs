@@ -1,0 +1,166 @@
+//! What a configuration says, before anybody asks what it means: values with their origin. The
+//! file, the environment and the flags all become one tree, so that each fault can name the place
+//! it came from.
+
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Where a value was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// In the file, at these bytes.
+    File(Range<usize>),
+    /// In this variable of the environment.
+    Env(String),
+    /// By this flag.
+    Flag(&'static str),
+    /// Nowhere: it is what one gets without saying anything.
+    Unsaid,
+}
+
+/// A value and where it was said.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) value: Value,
+}
+
+/// A value.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Text(String),
+    /// As written; none where it doesn't fit.
+    Whole(Option<i64>, String),
+    /// As written; none where it doesn't fit.
+    Decimal(Option<f64>, String),
+    Flag(bool),
+    Date(String),
+    List(Vec<Node>),
+    Table(Table),
+    /// Of the environment or the command line, where everything is text: it becomes what the key
+    /// asks for.
+    Loose(String),
+}
+
+/// A table, in the order in which it was written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table(pub(super) Vec<Entry>);
+
+/// One entry of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    /// Where the name stands.
+    pub(super) origin: Origin,
+    pub(super) node: Node,
+}
+
+impl Table {
+    /// The value under a name.
+    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+        self.0.iter().find(|entry| entry.name == name).map(|entry| &entry.node)
+    }
+
+    /// The value under a name, to be changed; an empty table is put there where there is none.
+    pub(super) fn node_mut(&mut self, name: &str, origin: &Origin) -> &mut Node {
+        let at = self.0.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
+            let node = Node { origin: origin.clone(), value: Value::Table(Self::default()) };
+            self.0.push(Entry { name: name.to_owned(), origin: origin.clone(), node });
+            self.0.len() - 1
+        });
+        &mut self.0[at].node
+    }
+
+    /// Puts a value under a path of names, over whatever stood there.
+    pub(super) fn put(&mut self, path: &[&str], origin: &Origin, value: Value) {
+        let Some((name, rest)) = path.split_first() else { return };
+        if rest.is_empty() {
+            self.0.retain(|entry| entry.name != *name);
+            let node = Node { origin: origin.clone(), value };
+            self.0.push(Entry { name: (*name).to_owned(), origin: origin.clone(), node });
+            return;
+        }
+        let node = self.node_mut(name, origin);
+        if let Value::Table(table) = &mut node.value {
+            table.put(rest, origin, value);
+        }
+        // Else the file has something else than a table there, and that is a fault of the file.
+    }
+}
+
+/// The tree of a TOML document.
+pub(super) fn of_document(table: &DeTable<'_>) -> Table {
+    of_table(table, &Origin::File)
+}
+
+/// The tree of one TOML value that was said elsewhere than in the file.
+pub(super) fn of_value(text: &str, origin: &Origin) -> Option<Value> {
+    let parsed = DeValue::parse(text).ok()?;
+    Some(of_node(&parsed, &|_| origin.clone()).value)
+}
+
+fn of_table(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> Origin) -> Table {
+    let mut entries: Vec<_> = table.iter().collect();
+    // The parser sorts by name; people read by line.
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let entry = |(name, node): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| Entry {
+        name: name.get_ref().to_string(),
+        origin: place(name.span()),
+        node: of_node(node, place),
+    };
+    Table(entries.into_iter().map(entry).collect())
+}
+
+fn of_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> Origin) -> Node {
+    let value = match node.get_ref() {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Integer(number) => {
+            Value::Whole(i64::from_str_radix(number.as_str(), number.radix()).ok(), number.to_string())
+        }
+        DeValue::Float(number) => {
+            let parsed: Option<f64> = number.as_str().parse().ok();
+            Value::Decimal(parsed.filter(|n| n.is_finite()), number.to_string())
+        }
+        DeValue::Boolean(flag) => Value::Flag(*flag),
+        DeValue::Datetime(date) => Value::Date(date.to_string()),
+        DeValue::Array(list) => Value::List(list.iter().map(|node| of_node(node, place)).collect()),
+        DeValue::Table(table) => Value::Table(of_table(table, place)),
+    };
+    Node { origin: place(node.span()), value }
+}
+
+impl Value {
+    /// What was found, in a few words for a fault.
+    pub(super) fn found(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Loose(text) if holds_credential(text) => {
+                "what it is (not shown: a password may be in it)".into()
+            }
+            Self::Text(text) | Self::Loose(text) => format!("{:?}", cut(text)),
+            Self::Whole(_, text) | Self::Decimal(_, text) => text.clone(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Date(date) => format!("the date {date}"),
+            Self::List(list) if list.is_empty() => "an empty list".into(),
+            Self::List(_) => "a list".into(),
+            Self::Table(_) => "a table".into(),
+        }
+    }
+}
+
+/// Whether a text has something before an `@` in a URL. Faults go to logs and to the admin
+/// interface, so such a text is not repeated in them.
+pub(super) fn holds_credential(text: &str) -> bool {
+    text.split("://")
+        .skip(1)
+        .any(|rest| rest.split(['/', '"', '\'', ' ']).next().is_some_and(|part| part.contains('@')))
+}
+
+/// At most 80 characters of a text.
+fn cut(text: &str) -> String {
+    let mut short: String = text.chars().take(80).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,134 @@
+//! `[upstreams.NAME]`: where executions go.
+
+use super::Upstream;
+use super::section::{Item, Section};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bounds of every timeout towards an upstream.
+pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+
+/// The sections' meaning.
+pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<Upstream>> {
+    let one = |(name, section)| {
+        let upstream = upstream(name, section);
+        (upstream.name.clone(), Arc::new(upstream))
+    };
+    sections.into_iter().map(one).collect()
+}
+
+fn upstream(name: String, mut section: Section<'_>) -> Upstream {
+    section.later(&[
+        "settle_after",
+        "operation_header",
+        "http2",
+        "tls",
+        "retry",
+        "breaker",
+        "bulkhead",
+        "health",
+        "probe",
+    ]);
+    let url =
+        section.needed("urls", "say where it listens: urls = [\"http://127.0.0.1:9000\"]").and_then(only_url);
+    let (host, port) = url.unwrap_or_default();
+    let upstream = Upstream {
+        name: name.into(),
+        host,
+        port,
+        connect_timeout: section.duration("connect_timeout", &TIMEOUT, Duration::from_secs(2)),
+        response_timeout: section.duration("response_timeout", &TIMEOUT, Duration::from_secs(60)),
+        body_idle_timeout: section.duration("body_idle_timeout", &TIMEOUT, Duration::from_secs(60)),
+        dedupes: section.truth("dedupes", false),
+        accept_repeats: section.truth("accept_repeats", false),
+    };
+    if upstream.accept_repeats {
+        section.reading.warn(format!(
+            "`{}.accept_repeats`: an operation whose outcome is unknown may run again where a route says `when_unknown = \"resend\"`",
+            section.path
+        ));
+    }
+    section.close();
+    upstream
+}
+
+fn only_url(item: Item<'_>) -> Option<(String, u16)> {
+    let items = item.clone().list();
+    match items.as_slice() {
+        [] => item.refuse("one URL: urls = [\"http://127.0.0.1:9000\"]"),
+        [one] => return url(one),
+        [_, _, ..] => item.fault(
+            format!("`{}` has {} URLs; more than one is not in this version yet", item.path, items.len()),
+            "name one; a later version will balance between several",
+        ),
+    }
+    None
+}
+
+/// Host and port of a URL that is nothing but an origin.
+fn url(item: &Item<'_>) -> Option<(String, u16)> {
+    let help = "a URL of scheme, host and port, like \"http://127.0.0.1:9000\"";
+    let text = item.text(help)?;
+    let rest = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+            item.fault(
+                format!(
+                    "`{}` has an https URL, and TLS towards upstreams is not in this version yet",
+                    item.path
+                ),
+                "reach it by http:// over a network that you trust; a later version will know https://",
+            );
+            return None;
+        }
+        Some(_) => {
+            item.refuse(help);
+            return None;
+        }
+        None => {
+            item.refuse(format!("write the scheme: \"http://{}\"", text.trim_start_matches('/')));
+            return None;
+        }
+    };
+    let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
+    if authority.contains('@') {
+        item.reading.fault_unshown(
+            &item.node.origin,
+            &item.path,
+            &format!("`{}` has a user or a password in it", item.path),
+            "leave it out: what the clients send as Authorization is passed on",
+        );
+        return None;
+    }
+    if !path.is_empty() && path != "/" {
+        item.fault(
+            format!("`{}` has the path {path:?}, and requests go up with the path they came with", item.path),
+            "leave it out; routes choose by path",
+        );
+        return None;
+    }
+    let parsed = authority.parse::<http::uri::Authority>().ok();
+    let port = |authority: &http::uri::Authority| match (authority.port(), authority.as_str().ends_with(':'))
+    {
+        (Some(port), _) => Some(port.as_u16()).filter(|port| *port != 0),
+        (None, false) if authority.host().len() == authority.as_str().len() => Some(80),
+        (None, _) => None,
+    };
+    let found = parsed.and_then(|authority| Some((authority.host().to_lowercase(), port(&authority)?)));
+    let found = found.filter(|(host, _)| is_host(host));
+    if found.is_none() {
+        item.refuse(help);
+    }
+    found
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+pub(super) fn is_host(text: &str) -> bool {
+    if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return inner.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let mark = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=253).contains(&text.len()) && text.bytes().all(mark) && !text.starts_with('.')
+}

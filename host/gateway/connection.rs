@@ -1,0 +1,242 @@
+//! One client connection: hyper's server, and what bounds it in time.
+//!
+//! hyper's own header timeout arms a timer for each request and counts idleness as a slow head.
+//! Here a connection notes when it was last of use, and one task for each worker looks at all of
+//! them once a second.
+
+use super::body::AnswerBody;
+use super::worker::Worker;
+use super::{Peer, handle};
+use bytes::Bytes;
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// hyper takes no smaller buffer.
+const HEAD_BYTES_MIN: usize = 8192;
+
+/// Serves a connection until either side ends it.
+pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<Watch>) {
+    let _counted = Counted::new(&worker);
+    let limit = worker.program().config.server.limits.header_bytes.max(HEAD_BYTES_MIN);
+    let pulse = Arc::new(Pulse::new());
+    watch.add(&pulse);
+    let service = service_fn({
+        let (worker, pulse) = (worker.clone(), pulse.clone());
+        move |request: Request<Incoming>| {
+            let busy = Busy::new(&pulse);
+            let worker = worker.clone();
+            async move {
+                let response = handle(worker, peer, request).await;
+                Ok::<_, Infallible>(response.map(|body| Watched { body, _busy: busy }))
+            }
+        }
+    });
+    let io = TokioIo::new(Pulsing { stream, pulse: pulse.clone() });
+    let connection =
+        http1::Builder::new().max_buf_size(limit).pipeline_flush(true).serve_connection(io, service).with_upgrades();
+    let mut connection = pin!(connection);
+    let mut draining = worker.shared.draining.subscribe();
+    let mut told = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = %peer.address, %error, "a connection ended");
+                }
+                return;
+            }
+            () = pulse.close.notified() => return,
+            _ = draining.wait_for(|draining| *draining), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Counts an open connection for as long as it lives.
+struct Counted(Arc<super::Shared>);
+
+impl Counted {
+    fn new(worker: &Worker) -> Self {
+        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
+        Self(worker.shared.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// When a connection was last of use. Only its worker touches it; the atomics are there because
+/// hyper hands a stream that can be upgraded across threads.
+#[derive(Debug)]
+struct Pulse {
+    opened: Instant,
+    requests: AtomicU32,
+    /// Milliseconds after `opened`: when it became idle, or the head began.
+    since: AtomicU64,
+    head_begun: AtomicBool,
+    close: Notify,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            requests: AtomicU32::new(0),
+            since: AtomicU64::new(0),
+            head_begun: AtomicBool::new(false),
+            close: Notify::new(),
+        }
+    }
+
+    fn mark(&self) {
+        self.since.store(self.age(), Ordering::Relaxed);
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_overdue(&self, head_max: Duration, idle_max: Duration) -> bool {
+        let limit = if self.head_begun.load(Ordering::Relaxed) { head_max } else { idle_max };
+        let quiet = Duration::from_millis(self.age().saturating_sub(self.since.load(Ordering::Relaxed)));
+        self.requests.load(Ordering::Relaxed) == 0 && quiet > limit
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+struct Busy(Arc<Pulse>);
+
+impl Busy {
+    fn new(pulse: &Arc<Pulse>) -> Self {
+        pulse.requests.fetch_add(1, Ordering::Relaxed);
+        pulse.head_begun.store(false, Ordering::Relaxed);
+        Self(pulse.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.mark();
+    }
+}
+
+/// A worker's connections.
+#[derive(Debug, Default)]
+pub struct Watch(RefCell<Vec<Weak<Pulse>>>);
+
+impl Watch {
+    fn add(&self, pulse: &Arc<Pulse>) {
+        self.0.borrow_mut().push(Arc::downgrade(pulse));
+    }
+
+    /// Closes connections that are idle for too long, or whose head takes too long.
+    pub async fn run(self: Rc<Self>, worker: Rc<Worker>) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            let program = worker.program();
+            let limits = &program.config.server.limits;
+            self.0.borrow_mut().retain(|pulse| {
+                let Some(pulse) = pulse.upgrade() else { return false };
+                if pulse.is_overdue(limits.header_timeout, limits.idle_timeout) {
+                    pulse.close.notify_one();
+                }
+                true
+            });
+        }
+    }
+}
+
+/// A stream that tells when a head begins.
+struct Pulsing {
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+}
+
+impl AsyncRead for Pulsing {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let pulse = &self.pulse;
+        if buf.filled().len() > before
+            && pulse.requests.load(Ordering::Relaxed) == 0
+            && !pulse.head_begun.swap(true, Ordering::Relaxed)
+        {
+            pulse.mark();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Pulsing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// A body whose connection is busy until it is gone.
+struct Watched {
+    body: AnswerBody,
+    _busy: Busy,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = <AnswerBody as Body>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,440 @@
+//! An execution: claimed, sent upstream, captured, settled. It belongs to the gateway, not to the
+//! client that brought it about.
+//!
+//! **Durable before the end.** The client gets the end of its answer only after the record is
+//! durable. An answer that is there at once is settled first and then sent in one piece; of one
+//! that takes its time the data passes as it comes, and what waits is the last piece
+//! (length-delimited) or the end mark and the trailers (chunked).
+
+use super::body::{AnswerBody, Feed, captured};
+use super::capture::{Capture, Piece, next_piece, piece_at_once};
+use super::head::Head;
+use super::pass;
+use super::problem::{Code, Problem};
+use super::route::Route;
+use super::shared::Reservation;
+use super::worker::Worker;
+use super::{Peer, fields, respond};
+use crate::ledger::{Claimant, Claimed, Permit};
+use crate::policy::{self, Generation};
+use crate::store::StoreError;
+use crate::upstream::{RequestBody, ResponseBody, SendError};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Request, Response, Version};
+use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
+
+/// A request handed back unsent is tried on this many connections before the upstream counts as
+/// unreachable.
+const CONNECTIONS_TRIED_MAX: usize = 3;
+/// Of an answer that isn't kept, so much may be on its way to a slow client.
+const UNDERWAY_MAX: usize = 256 * 1024;
+
+/// What an execution needs, once it is detached.
+#[derive(Debug)]
+pub struct Execution {
+    /// The operation.
+    pub id: OperationId,
+    /// The worker that executes it.
+    pub worker: Rc<Worker>,
+    /// Its route.
+    pub route: Arc<Route>,
+    /// The generation that decided it.
+    pub generation: Arc<Generation>,
+    /// Who asked.
+    pub principal: PrincipalId,
+    /// Fields that the policy sets on the upstream request.
+    pub forward: Vec<(HeaderName, HeaderValue)>,
+    /// The policy's labels, for the decision log.
+    pub labels: Vec<(String, String)>,
+    /// The client's address.
+    pub peer: Peer,
+    /// The request's head.
+    pub head: Head,
+    /// Its fields.
+    pub fields: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// What the body holds of the budget.
+    pub _reserved: Reservation,
+}
+
+/// What the client is to be told.
+#[derive(Debug)]
+pub enum Report {
+    /// This.
+    Answered(Response<AnswerBody>),
+    /// There is no answer, and this is why.
+    Failed(Problem),
+    /// The claim wasn't won.
+    Claimed(Claimed),
+}
+
+/// Why the upstream gave no head of an answer.
+struct NoAnswer {
+    problem: Problem,
+    outcome: Outcome,
+}
+
+/// Claims and executes on a task of its own; comes back with what the client is to be told.
+pub async fn detached(execution: Rc<Execution>, claimant: Claimant) -> Report {
+    let (client, report) = oneshot::channel();
+    let id = execution.id;
+    tokio::task::spawn_local(async move {
+        execution.worker.shared.executions.fetch_add(1, Ordering::Relaxed);
+        let shared = execution.worker.shared.clone();
+        execution.run(claimant, client).await;
+        shared.executions.fetch_sub(1, Ordering::Relaxed);
+    });
+    report.await.unwrap_or_else(|_| Report::Failed(broken("The execution ended without a word.").of(id)))
+}
+
+impl Execution {
+    async fn run(self: Rc<Self>, claimant: Claimant, client: oneshot::Sender<Report>) {
+        let permit = match claimant.claim().await {
+            Claimed::Won(permit) => permit,
+            lost => {
+                // A client that left needs no word.
+                let _ = client.send(Report::Claimed(lost));
+                return;
+            }
+        };
+        tracing::debug!(operation = %self.id, labels = ?self.labels, "executing");
+        match self.exchange(&permit).await {
+            Ok(response) => self.capture(permit, response, client).await,
+            Err(no_answer) => self.give_up(permit, no_answer, client).await,
+        }
+    }
+
+    /// Sends the request; comes back with the head of an answer, or with what its lack means.
+    async fn exchange(&self, permit: &Permit) -> Result<Response<ResponseBody>, NoAnswer> {
+        let program = self.worker.program();
+        let metrics = program.upstreams.get(&self.route.upstream.name);
+        let pool = self.worker.pool(&self.route.upstream);
+        let limit = self.route.config.response_timeout.unwrap_or(self.route.upstream.response_timeout);
+        let mut request = self.upstream_request(permit.record().attempts);
+        for _ in 0..CONNECTIONS_TRIED_MAX {
+            let connection = match pool.connection(true).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, %error, "upstream unreachable");
+                    metrics.inspect(|metrics| _ = metrics.unreachable.inc());
+                    return Err(unreachable());
+                }
+            };
+            // Whoever took over after the lease must not meet a second execution.
+            if !permit.holds() {
+                return Err(lapsed());
+            }
+            match connection.send(request, limit).await {
+                Ok(response) => {
+                    metrics.inspect(|metrics| _ = metrics.answered.inc());
+                    return Ok(response);
+                }
+                Err(SendError::Unsent(unsent)) => request = *unsent,
+                Err(SendError::Broken(error)) => {
+                    tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, %error, "upstream broke off");
+                    metrics.inspect(|metrics| _ = metrics.broken.inc());
+                    let problem = broken("The connection to the service ended after the request may have been sent, and no answer came.");
+                    return Err(NoAnswer { problem, outcome: Outcome::Unknown(Doubt::Broken) });
+                }
+                Err(SendError::TimedOut) => {
+                    tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, ?limit, "upstream timed out");
+                    metrics.inspect(|metrics| _ = metrics.timed_out.inc());
+                    return Err(timed_out());
+                }
+            }
+        }
+        metrics.inspect(|metrics| _ = metrics.unreachable.inc());
+        Err(unreachable())
+    }
+
+    /// The request as it goes upstream.
+    fn upstream_request(&self, attempt: u32) -> Request<RequestBody> {
+        let mut fields = self.fields.clone();
+        pass::prepare_fields(&mut fields, &self.head, self.peer);
+        fields.remove(header::CONTENT_LENGTH);
+        fields.insert(respond::OPERATION, respond::operation_value(self.id));
+        fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
+        for (name, value) in &self.forward {
+            fields.insert(name, value.clone());
+        }
+        pass::request(&self.head, fields, RequestBody::Whole(self.body.clone()))
+    }
+
+    /// Sends the request without a guard.
+    pub async fn send_unguarded(&self) -> Result<Response<AnswerBody>, Problem> {
+        let mut request = Request::new(RequestBody::Whole(self.body.clone()));
+        *request.headers_mut() = self.fields.clone();
+        pass::send(&self.worker, &self.route, self.peer, &self.head, request).await
+    }
+
+    async fn give_up(&self, permit: Permit, no_answer: NoAnswer, client: oneshot::Sender<Report>) {
+        let NoAnswer { problem, outcome } = no_answer;
+        let disposition = outcome.disposition();
+        self.route.metrics.execution(disposition);
+        let problem = problem.of(self.id).with_outcome(disposition);
+        let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
+        let problem = match permit.settle(outcome, shared).await {
+            Ok(_) => problem,
+            Err(error) => self.unrecorded(&error),
+        };
+        let _ = client.send(Report::Failed(problem));
+    }
+
+    /// The outcome could not be made durable, so the client can't be told it.
+    fn unrecorded(&self, error: &StoreError) -> Problem {
+        tracing::error!(operation = %self.id, %error, "an outcome could not be made durable; it is kept and tried again");
+        Problem::new(
+            Code::LedgerUnavailable,
+            "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with the \
+             same key: it will not run twice.",
+        )
+        .of(self.id)
+        .with_outcome(Disposition::Unknown)
+    }
+
+    /// Takes the answer in, settles, and lets it go to the client.
+    async fn capture(&self, permit: Permit, response: Response<ResponseBody>, client: oneshot::Sender<Report>) {
+        let (head, mut body) = response.into_parts();
+        let mut capture = Capture::new(&head, self.route.config.body_kept, &self.worker.shared);
+        let patient = self.head.version == Version::HTTP_10;
+        let ended = loop {
+            let piece = match patient {
+                true => Some(next_piece(&mut body, self.route.upstream.body_idle_timeout).await),
+                false => piece_at_once(&mut body).await,
+            };
+            match piece {
+                Some(Piece::Data(data)) => capture.take(data),
+                Some(Piece::Trailers(trailers)) => capture.trailers = Some(trailers),
+                Some(Piece::End) => break Some(None),
+                Some(Piece::Cut(doubt)) => break Some(Some(doubt)),
+                None => break None,
+            }
+            // What isn't kept must not pile up: it streams.
+            if capture.is_over() {
+                break None;
+            }
+        };
+        match ended {
+            Some(None) => self.finish_whole(permit, head, capture, client).await,
+            Some(Some(doubt)) => {
+                let feed = self.start_streaming(&head, &mut capture, client);
+                self.finish_cut(permit, &head, capture, feed, doubt).await;
+            }
+            None => {
+                let feed = self.start_streaming(&head, &mut capture, client);
+                self.stream(permit, head, body, capture, feed).await;
+            }
+        }
+    }
+
+    /// All of the answer is here: settle, then send it in one piece.
+    async fn finish_whole(&self, permit: Permit, head: Parts, mut capture: Capture, client: oneshot::Sender<Report>) {
+        let pieces = std::mem::take(&mut capture.unsent);
+        let trailers = capture.trailers.clone();
+        let report = match self.settle(permit, &head, &capture, None).await {
+            Ok(()) => {
+                let whole = join(pieces);
+                let body = (!whole.is_empty()).then_some(whole);
+                Report::Answered(self.first_answer(&head, AnswerBody::Whole(body, trailers)))
+            }
+            Err(error) => Report::Failed(self.unrecorded(&error)),
+        };
+        let _ = client.send(report);
+    }
+
+    /// Sends the head, and what came so far but for a last piece.
+    fn start_streaming(&self, head: &Parts, capture: &mut Capture, client: oneshot::Sender<Report>) -> Feed {
+        let (feed, body) = captured(capture.length);
+        for data in capture.sendable() {
+            feed.data(data);
+        }
+        let _ = client.send(Report::Answered(self.first_answer(head, AnswerBody::Captured(body))));
+        feed
+    }
+
+    /// Passes the rest of the answer on as it comes.
+    async fn stream(&self, permit: Permit, head: Parts, mut body: ResponseBody, mut capture: Capture, feed: Feed) {
+        let idle = self.route.upstream.body_idle_timeout;
+        loop {
+            match next_piece(&mut body, idle).await {
+                Piece::Data(data) => {
+                    capture.take(data);
+                    for data in capture.sendable() {
+                        feed.data(data);
+                    }
+                    if capture.is_over() {
+                        // A client that takes nothing for so long is as good as gone; the
+                        // execution goes on without it.
+                        let _ = tokio::time::timeout(idle, feed.drained_below(UNDERWAY_MAX)).await;
+                    }
+                }
+                Piece::Trailers(trailers) => capture.trailers = Some(trailers),
+                Piece::Cut(doubt) => return self.finish_cut(permit, &head, capture, feed, doubt).await,
+                Piece::End => break,
+            }
+        }
+        match self.settle(permit, &head, &capture, None).await {
+            Ok(()) => {
+                for data in capture.unsent.drain(..) {
+                    feed.data(data);
+                }
+                capture.trailers.into_iter().for_each(|trailers| feed.trailers(trailers));
+            }
+            Err(error) => {
+                let _ = self.unrecorded(&error);
+                feed.cut();
+            }
+        }
+    }
+
+    /// The answer broke off: so does the client's, once that is recorded.
+    async fn finish_cut(&self, permit: Permit, head: &Parts, capture: Capture, feed: Feed, doubt: Doubt) {
+        tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, reason = doubt.word(), "an answer was cut short");
+        if let Err(error) = self.settle(permit, head, &capture, Some(doubt)).await {
+            let _ = self.unrecorded(&error);
+        }
+        feed.cut();
+    }
+
+    /// Judges the answer and makes the outcome durable. `cut`: it broke off.
+    async fn settle(&self, permit: Permit, head: &Parts, capture: &Capture, cut: Option<Doubt>) -> Result<(), StoreError> {
+        let disposition = self.judge(&permit, head, capture, cut).await;
+        let outcome = match disposition {
+            Disposition::Completed if capture.is_kept() => Outcome::Completed(Arc::new(capture.answer(head, &self.route.config.strip))),
+            Disposition::Completed | Disposition::Consumed => Outcome::Consumed(capture.first(head)),
+            Disposition::NotApplied => Outcome::NotApplied,
+            Disposition::Unknown => Outcome::Unknown(cut.unwrap_or(Doubt::Ambiguous)),
+        };
+        self.route.metrics.execution(outcome.disposition());
+        let shared = (disposition == Disposition::NotApplied && !capture.is_over())
+            .then(|| Arc::new(capture.shared(head, &self.route.config.strip)));
+        permit.settle(outcome, shared).await.map(|_| ())
+    }
+
+    /// What the answer means: the operator's word first, then the policy's, then the table.
+    async fn judge(&self, permit: &Permit, head: &Parts, capture: &Capture, cut: Option<Doubt>) -> Disposition {
+        let status = head.status.as_u16();
+        let rules = self.route.config.outcomes.iter().chain(&self.generation.plan().outcomes);
+        let ruled = rules.clone().find(|rule| (rule.lowest..=rule.highest).contains(&status));
+        match ruled {
+            // Rules judge whole answers only.
+            Some(rule) if cut.is_none() => return rule.means,
+            _ => {}
+        }
+        if self.generation.exports().outcome {
+            match self.ask_policy(permit, head, capture, cut).await {
+                Ok(Some(disposition)) => return disposition,
+                Ok(None) => {}
+                Err(failure) => {
+                    tracing::error!(policy = %self.generation.name(), operation = %self.id, kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
+                    self.worker.shared.metrics.policy_failed(self.generation.name(), failure.kind());
+                    return Disposition::Unknown;
+                }
+            }
+        }
+        match cut {
+            Some(_) => Disposition::Unknown,
+            None => Disposition::of_status(
+                status,
+                head.headers.contains_key(header::RETRY_AFTER),
+                self.route.upstream.dedupes,
+            ),
+        }
+    }
+
+    async fn ask_policy(
+        &self,
+        permit: &Permit,
+        head: &Parts,
+        capture: &Capture,
+        cut: Option<Doubt>,
+    ) -> Result<Option<Disposition>, policy::Failure> {
+        let record = permit.record();
+        let receipt = policy::Receipt {
+            operation_id: self.id.to_string(),
+            route: record.origin.route.clone(),
+            method: record.origin.method.clone(),
+            authority: record.origin.authority.clone(),
+            path: record.origin.path.clone(),
+            principal: Some(self.principal.to_string()),
+            key_schema: record.origin.key_schema.clone(),
+            attempts: record.attempts,
+            first_attempt: u32::try_from(record.first_attempt.as_secs()).unwrap_or(u32::MAX),
+            memo: record.memo.clone(),
+        };
+        let reply = capture.reply(head, self.generation.plan(), cut.is_none());
+        let settlement = self.worker.policies.settle(&self.generation, &self.principal, &receipt, &reply).await?;
+        Ok(settlement.map(|settlement| settlement.disposition))
+    }
+
+    /// The upstream's answer as it came, for the first caller.
+    fn first_answer(&self, head: &Parts, body: AnswerBody) -> Response<AnswerBody> {
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        let mut own = head.headers.clone();
+        fields::remove_hop_by_hop(&mut own);
+        fields::remove_ours(&mut own);
+        if matches!(response.body(), AnswerBody::Whole(_, Some(_))) {
+            own.remove(header::CONTENT_LENGTH);
+        }
+        respond::mark(&mut own, self.id, false);
+        *response.headers_mut() = own;
+        response
+    }
+}
+
+fn join(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 => Bytes::new(),
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    }
+}
+
+fn unreachable() -> NoAnswer {
+    NoAnswer {
+        problem: Problem::new(
+            Code::UpstreamUnreachable,
+            "The service could not be reached, and nothing was sent to it. Asking again with the same key is safe.",
+        ),
+        outcome: Outcome::NotApplied,
+    }
+}
+
+fn lapsed() -> NoAnswer {
+    NoAnswer {
+        problem: Problem::new(
+            Code::Overloaded,
+            "The gateway was held up until its claim on this operation lapsed, and sent nothing. Asking again with \
+             the same key is safe.",
+        ),
+        outcome: Outcome::NotApplied,
+    }
+}
+
+fn broken(detail: &'static str) -> Problem {
+    Problem::new(
+        Code::UpstreamBroken,
+        format!(
+            "{detail} Nobody knows whether the operation took effect. It is held and will not be run again under this key."
+        ),
+    )
+}
+
+fn timed_out() -> NoAnswer {
+    NoAnswer {
+        problem: Problem::new(
+            Code::UpstreamTimeout,
+            "The service did not answer in time. Nobody knows whether the operation took effect. It is held and will \
+             not be run again under this key.",
+        ),
+        outcome: Outcome::Unknown(Doubt::TimedOut),
+    }
+}

@@ -1,0 +1,214 @@
+//! Header fields on their way through: hop-by-hop ones (RFC 9110 §7.6), our own, those that are
+//! kept with an answer (DESIGN §5).
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
+
+/// Fields that belong to one connection.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Whether `Connection` names this field, so that it may not be relied on.
+pub fn names_in_connection(fields: &HeaderMap, name: &str) -> bool {
+    connection_options(fields).any(|option| option.eq_ignore_ascii_case(name))
+}
+
+fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = fields.get_all(header::CONNECTION).into_iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Removes what belongs to one connection, and what `Connection` names.
+pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    let named: Vec<HeaderName> = match fields.contains_key(header::CONNECTION) {
+        true => connection_options(fields).filter_map(|option| option.parse().ok()).collect(),
+        false => Vec::new(),
+    };
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        fields.remove(name);
+    }
+}
+
+/// Removes our own words from what an upstream says, so that it can't speak for the gateway.
+pub fn remove_ours(fields: &mut HeaderMap) {
+    fields.remove("idempotent-replayed");
+    let ours: Vec<HeaderName> =
+        fields.keys().filter(|name| name.as_str().starts_with("oncegate-")).cloned().collect();
+    for name in ours {
+        fields.remove(name);
+    }
+}
+
+/// Whether a field of an answer is kept for its duplicates.
+fn is_kept(name: &str, status: u16, strip: &[String]) -> bool {
+    match name {
+        "set-cookie" | "date" | "age" | "www-authenticate" | "authentication-info" | "alt-svc" | "server-timing" => {
+            false
+        }
+        "retry-after" => (200..400).contains(&status),
+        "content-length" => false,
+        _ => {
+            !(name.starts_with("proxy-")
+                || name.starts_with("ratelimit")
+                || name.starts_with("x-ratelimit-")
+                || name.starts_with("oncegate-")
+                || strip.iter().any(|stripped| stripped == name))
+        }
+    }
+}
+
+/// The fields of an answer that are kept, all in one allocation.
+pub fn kept(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
+    exact(fields, |name| is_kept(name.as_str(), status, strip))
+}
+
+/// The fields of an answer that freed the key, for those who waited: as kept, and when to come
+/// back.
+pub fn shared(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
+    let wanted = |name: &HeaderName| *name == header::RETRY_AFTER || is_kept(name.as_str(), status, strip);
+    exact(fields, wanted)
+}
+
+/// Copies the wanted fields into one allocation of just their size.
+fn exact(fields: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Vec<(Bytes, Bytes)> {
+    let chosen: Vec<(&HeaderName, &HeaderValue)> = fields.iter().filter(|(name, _)| wanted(name)).collect();
+    let size = chosen.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let mut text = Vec::with_capacity(size);
+    let mut ends = Vec::with_capacity(chosen.len());
+    for (name, value) in chosen {
+        text.extend_from_slice(name.as_str().as_bytes());
+        let middle = text.len();
+        text.extend_from_slice(value.as_bytes());
+        ends.push((middle, text.len()));
+    }
+    let text = Bytes::from(text);
+    let mut start = 0;
+    let mut copied = Vec::with_capacity(ends.len());
+    for (middle, end) in ends {
+        copied.push((text.slice(start..middle), text.slice(middle..end)));
+        start = end;
+    }
+    copied
+}
+
+/// Kept fields as they are sent again.
+pub fn restored(kept: &[(Bytes, Bytes)], room: usize) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(kept.len() + room);
+    for (name, value) in kept {
+        // Both were a field of an answer once; should the store hold something else, it is left
+        // out rather than sent.
+        if let Ok(name) = HeaderName::from_bytes(name)
+            && let Ok(value) = HeaderValue::from_maybe_shared(value.clone())
+        {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+/// How the gateway names itself in `Via`.
+const VIA: &str = "1.1 oncegate";
+
+/// Adds `Via` and the `X-Forwarded-*` fields. What an untrusted peer says of itself is replaced.
+pub fn add_forwarding(fields: &mut HeaderMap, peer: IpAddr, trusted: bool, authority: &str) {
+    append_element(fields, header::VIA, VIA);
+    let forwarded_for = HeaderName::from_static("x-forwarded-for");
+    let forwarded_host = HeaderName::from_static("x-forwarded-host");
+    let forwarded_proto = HeaderName::from_static("x-forwarded-proto");
+    if !trusted {
+        for name in [&forwarded_for, &forwarded_host, &forwarded_proto, &header::FORWARDED] {
+            fields.remove(name);
+        }
+    }
+    append_element(fields, forwarded_for, &peer.to_string());
+    if !fields.contains_key(&forwarded_host)
+        && let Ok(authority) = HeaderValue::from_str(authority)
+    {
+        fields.insert(forwarded_host, authority);
+    }
+    if !fields.contains_key(&forwarded_proto) {
+        fields.insert(forwarded_proto, HeaderValue::from_static("http"));
+    }
+}
+
+/// Adds an element to a field that is a list.
+fn append_element(fields: &mut HeaderMap, name: HeaderName, element: &str) {
+    let value = match fields.get(&name) {
+        None => HeaderValue::from_str(element),
+        Some(_) => {
+            let mut list = Vec::new();
+            for value in fields.get_all(&name) {
+                list.extend_from_slice(value.as_bytes());
+                list.extend_from_slice(b", ");
+            }
+            list.extend_from_slice(element.as_bytes());
+            HeaderValue::from_bytes(&list)
+        }
+    };
+    if let Ok(value) = value {
+        fields.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn what_connection_names_goes_with_it() {
+        let mut fields = map(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("te", "trailers"), ("x-end", "2")]);
+        assert!(names_in_connection(&fields, "x-hop"));
+        assert!(!names_in_connection(&fields, "x-end"));
+        remove_hop_by_hop(&mut fields);
+        assert_eq!(fields, map(&[("x-end", "2")]));
+    }
+
+    #[test]
+    fn the_kept_fields_of_design_5() {
+        let all = map(&[
+            ("location", "/1"),
+            ("date", "x"),
+            ("age", "1"),
+            ("proxy-status", "x"),
+            ("x-ratelimit-limit", "1"),
+            ("ratelimit", "x"),
+            ("retry-after", "3"),
+            ("x-secret", "s"),
+            ("etag", "e"),
+        ]);
+        let names = |kept: Vec<(Bytes, Bytes)>| {
+            kept.into_iter().map(|(n, _)| String::from_utf8_lossy(&n).into_owned()).collect::<Vec<_>>()
+        };
+        let strip = vec!["x-secret".to_owned()];
+        assert_eq!(names(kept(&all, 201, &strip)), ["location", "retry-after", "etag"]);
+        assert_eq!(names(kept(&all, 500, &strip)), ["location", "etag"]);
+        assert_eq!(names(shared(&all, 429, &strip)), ["location", "retry-after", "etag"]);
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_not_believed() {
+        let mut fields = map(&[("x-forwarded-for", "6.6.6.6"), ("via", "1.0 old")]);
+        add_forwarding(&mut fields, "10.0.0.1".parse().expect("an address"), false, "a.example");
+        assert_eq!(fields["x-forwarded-for"], "10.0.0.1");
+        assert_eq!(fields["via"], "1.0 old, 1.1 oncegate");
+        let mut fields = map(&[("x-forwarded-for", "6.6.6.6")]);
+        add_forwarding(&mut fields, "10.0.0.1".parse().expect("an address"), true, "a.example");
+        assert_eq!(fields["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
+    }
+}

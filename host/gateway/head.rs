@@ -1,0 +1,116 @@
+//! What a request's head says of itself, normalised once.
+
+use super::problem::{Code, Problem};
+use crate::policy::view;
+use http::{Method, Request, Version, header};
+use oncegate_core::OperationId;
+use std::sync::Arc;
+
+/// The head of a request, as received, before any rewriting.
+#[derive(Debug)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// The HTTP version that the client speaks.
+    pub version: Version,
+    /// Host name in lower case, with the port unless it is the default one.
+    pub authority: Arc<str>,
+    /// The path, percent-encoded, without the query.
+    pub path: Arc<str>,
+    /// The query; empty where there is none.
+    pub query: String,
+    /// There is a query, empty or not.
+    pub has_query: bool,
+}
+
+impl Head {
+    /// Reads a head; refuses one that could be read in two ways.
+    pub fn read<B>(request: &Request<B>) -> Result<Self, Problem> {
+        let uri = request.uri();
+        if request.method() == Method::CONNECT {
+            return Err(Problem::new(
+                Code::NoConnect,
+                "This gateway stands in front of services and opens no tunnels: send the request itself.",
+            ));
+        }
+        let mut hosts = request.headers().get_all(header::HOST).into_iter();
+        let host = hosts.next();
+        if hosts.next().is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
+            return Err(bad("An HTTP/1.1 request has exactly one `Host` field (RFC 9112 §3.2)."));
+        }
+        let host = match host {
+            Some(host) => host.to_str().map_err(|_| bad("The `Host` field is not a host name."))?,
+            None => "",
+        };
+        // The target's own authority wins over `Host` (RFC 9112 §3.2.2).
+        let authority = uri.authority().map_or(host, |authority| authority.as_str());
+        if authority.contains('@') || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(bad("The host name has characters that a host name can't have."));
+        }
+        Ok(Self {
+            method: request.method().clone(),
+            version: request.version(),
+            authority: Arc::from(view::normal_authority(authority)),
+            path: Arc::from(if uri.path().is_empty() { "/" } else { uri.path() }),
+            query: uri.query().unwrap_or_default().to_owned(),
+            has_query: uri.query().is_some(),
+        })
+    }
+
+    /// The host name without its port.
+    pub fn host(&self) -> &str {
+        match self.authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => &self.authority,
+        }
+    }
+
+    /// The operation that a look-up asks for; `Some(None)` where it names none.
+    pub fn lookup(&self) -> Option<Option<OperationId>> {
+        let id = self.path.strip_prefix("/.oncegate/operations/")?;
+        (self.method == Method::GET).then(|| id.parse().ok())
+    }
+
+    /// The path with the query, as received.
+    pub fn target(&self) -> String {
+        if self.has_query { format!("{}?{}", self.path, self.query) } else { self.path.to_string() }
+    }
+}
+
+fn bad(detail: &'static str) -> Problem {
+    Problem::new(Code::BadRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    fn head(uri: &str, hosts: &[&str]) -> Result<Head, Problem> {
+        let mut request = Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        Head::read(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn an_authority_is_one_whatever_its_case_and_default_port() {
+        for (uri, host, authority, name) in [
+            ("/a?b=1", "API.example.com:80", "api.example.com", "api.example.com"),
+            ("/a", "a.example:8080", "a.example:8080", "a.example"),
+            ("http://B.example/a", "a.example", "b.example", "b.example"),
+            ("/", "[::1]:80", "[::1]", "[::1]"),
+        ] {
+            let head = head(uri, &[host]).unwrap();
+            assert_eq!((&*head.authority, head.host()), (authority, name));
+        }
+    }
+
+    #[test]
+    fn no_host_two_hosts_and_userinfo_are_refused() {
+        assert!(head("/", &[]).is_err());
+        assert!(head("/", &["a", "a"]).is_err());
+        assert!(head("/", &["a@b"]).is_err());
+    }
+}

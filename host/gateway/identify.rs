@@ -1,0 +1,261 @@
+//! From a request to an operation: the policy's verdict, the key, the fingerprint.
+
+use super::head::Head;
+use super::problem::{Code, Problem};
+use super::route::Route;
+use super::{principal, switched_off};
+use crate::ledger::{self, Clock};
+use crate::policy::document::Document;
+use crate::policy::{
+    Attribute, FingerprintRule, Generation, Guard, Operation, Part, Payload, PayloadWant, RequestField, Shape, view,
+};
+use bytes::Bytes;
+use http::header::{self, HeaderMap};
+use oncegate_core::{
+    Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PartKind, PrincipalId, Recipe, Rules, Secret, Times,
+    WhenUnknown,
+};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+/// What the host itself knows of a request: the values that `of` and `document` stand for.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The request's head.
+    pub head: &'a Head,
+    /// Its fields.
+    pub fields: &'a HeaderMap,
+    /// Its query, without what says who asks.
+    pub query: Cow<'a, str>,
+    /// Who asks.
+    pub principal: PrincipalId,
+    document: OnceCell<Result<Document, String>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Establishes who asks, and refuses what can't be relied on.
+    pub fn establish(
+        head: &'a Head,
+        fields: &'a HeaderMap,
+        route: &Route,
+        secret: &Secret,
+        trusted: bool,
+    ) -> Result<Self, Problem> {
+        let rules = &route.config.principal;
+        Ok(Self {
+            head,
+            fields,
+            query: principal::without_credentials(rules, &head.query),
+            principal: principal::establish(rules, secret, fields, &head.query, trusted)?,
+            document: OnceCell::new(),
+        })
+    }
+
+    /// The body as a document, read once. `body` is that of this request, whole.
+    fn document(&self, body: &Bytes) -> Result<&Document, &str> {
+        let read = || match coding(self.fields) {
+            None => Document::parse(content_type(self.fields), body),
+            Some(coding) => Err(format!("the content coding `{coding}` can't be read in this version")),
+        };
+        self.document.get_or_init(read).as_ref().map_err(String::as_str)
+    }
+
+    /// What the policy gets to see of the body. `body`: none where it was not read.
+    fn payload(&self, want: &PayloadWant, has_body: bool, body: Option<&Bytes>) -> Payload {
+        match (want, body) {
+            _ if !has_body => Payload::Absent,
+            (PayloadWant::Nothing, _) | (_, None) => Payload::Withheld,
+            (PayloadWant::Pointers(pointers), Some(body)) => match self.document(body) {
+                Ok(document) => Payload::Selected(document.select(pointers)),
+                Err(why) => Payload::Malformed(why.to_owned()),
+            },
+            (PayloadWant::Whole(_), Some(body)) => match coding(self.fields) {
+                // The body is within the route's bound already, or it would not be here.
+                None => view::payload(want, None, Some(body), usize::MAX),
+                Some(coding) => Payload::Malformed(format!("the content coding `{coding}` can't be read in this version")),
+            },
+        }
+    }
+
+    /// What `decide` judges.
+    pub fn operation<'s>(
+        &'s self,
+        generation: &'s Generation,
+        route: &'s Route,
+        principal: &'s str,
+        has_body: bool,
+        body: Option<&Bytes>,
+    ) -> Result<Operation<'s>, Problem> {
+        let plan = generation.plan();
+        for field in &plan.request_fields {
+            if let RequestField::Header(name) = field
+                && super::fields::names_in_connection(self.fields, name.as_str())
+            {
+                return Err(switched_off(name.as_str()));
+            }
+        }
+        let seen = view::Seen {
+            authority: Some(&*self.head.authority).filter(|authority| !authority.is_empty()),
+            path: &self.head.path,
+            query: self.head.has_query.then_some(&*self.query),
+            route: &route.config.name,
+            principal: Some(principal),
+            headers: self.fields,
+        };
+        let fields = view::fields(plan, &seen).map_err(|view::NotUtf8(name)| {
+            Problem::new(Code::BadRequest, format!("The field `{name}` is not UTF-8; send it as UTF-8."))
+        })?;
+        let payload = self.payload(&plan.request_payload, has_body, body);
+        Ok(Operation { method: self.head.method.as_str(), fields, payload })
+    }
+
+    fn attribute(&self, attribute: Attribute, body: &Bytes, framer: &mut Framer) {
+        match attribute {
+            Attribute::Method => framer.part(PartKind::Method, self.head.method.as_str().as_bytes()),
+            Attribute::Authority => framer.part(PartKind::Authority, self.head.authority.as_bytes()),
+            Attribute::Path => framer.part(PartKind::Path, self.head.path.as_bytes()),
+            Attribute::Query => framer.part(PartKind::Query, self.query.as_bytes()),
+            Attribute::Body => framer.part(PartKind::Body, body),
+        }
+    }
+
+    fn shaped(&self, shape: &Shape, body: &Bytes, framer: &mut Framer) {
+        match self.document(body) {
+            Ok(document) => {
+                for (mark, pointers) in [("keep", &shape.keep), ("drop", &shape.drop)] {
+                    framer.part(PartKind::Shape, mark.as_bytes());
+                    pointers.iter().for_each(|pointer| framer.part(PartKind::Shape, pointer.as_bytes()));
+                }
+                framer.part(PartKind::Document, &document.canonical(shape));
+            }
+            Err(_) => framer.part(PartKind::Body, body),
+        }
+    }
+
+    fn parts(&self, parts: &[Part], body: &Bytes, framer: &mut Framer) {
+        for part in parts {
+            match part {
+                Part::Text(text) => framer.part(PartKind::Text, text.as_bytes()),
+                Part::Bytes(bytes) => framer.part(PartKind::Bytes, bytes),
+                Part::Of(attribute) => self.attribute(*attribute, body, framer),
+                Part::Document(shape) => self.shaped(shape, body, framer),
+                Part::Missing => framer.part(PartKind::Missing, &[]),
+            }
+        }
+    }
+
+    fn fingerprint(&self, rule: &FingerprintRule, body: &Bytes, secret: &Secret) -> Fingerprint {
+        const REQUEST_LINE: [Attribute; 4] =
+            [Attribute::Method, Attribute::Authority, Attribute::Path, Attribute::Query];
+        let mut framer = Framer::fingerprint(secret);
+        let recipe = match rule {
+            FingerprintRule::Request => {
+                REQUEST_LINE.iter().for_each(|attribute| self.attribute(*attribute, body, &mut framer));
+                self.attribute(Attribute::Body, body, &mut framer);
+                Recipe::Request
+            }
+            FingerprintRule::Document(shape) => {
+                REQUEST_LINE.iter().for_each(|attribute| self.attribute(*attribute, body, &mut framer));
+                self.shaped(shape, body, &mut framer);
+                Recipe::Document
+            }
+            FingerprintRule::Parts(parts) if parts.is_empty() => Recipe::KeyOnly,
+            FingerprintRule::Parts(parts) => {
+                self.parts(parts, body, &mut framer);
+                Recipe::Parts
+            }
+            FingerprintRule::KeyOnly => Recipe::KeyOnly,
+        };
+        framer.into_fingerprint(recipe)
+    }
+}
+
+/// Where the ledger stands, for a claim.
+#[derive(Debug)]
+pub struct Standpoint<'a> {
+    /// The ledger's secret.
+    pub secret: &'a Secret,
+    /// The deployment's name.
+    pub deployment: &'a str,
+    /// The ledger's clock.
+    pub clock: &'a Clock,
+    /// The id of the execution, should it win.
+    pub execution: ExecutionId,
+}
+
+/// The request to the ledger that a guard means.
+pub fn request(
+    facts: &Facts<'_>,
+    route: &Route,
+    generation: &Generation,
+    guard: &Guard,
+    body: &Bytes,
+    at: &Standpoint<'_>,
+) -> ledger::Request {
+    let plan = generation.plan();
+    let space =
+        KeySpace { policy: generation.name(), key_schema: &plan.key_schema, key_epoch: generation.key_epoch() };
+    let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space);
+    facts.parts(&guard.key, body, &mut framer);
+    let times = times(&route.config.times, guard);
+    let clock = at.clock.now().max(Clock::wall());
+    ledger::Request {
+        id: framer.into_operation(),
+        claim: Claim {
+            fingerprint: facts.fingerprint(&guard.fingerprint, body, at.secret),
+            execution: at.execution,
+            times,
+            origin: Origin {
+                route: route.config.name.clone(),
+                policy: generation.name().clone(),
+                key_schema: plan.key_schema.clone(),
+                key_epoch: generation.key_epoch(),
+                normalisation: ledger::NORMALISATION,
+                method: Arc::from(facts.head.method.as_str()),
+                authority: facts.head.authority.clone(),
+                path: facts.head.path.clone(),
+                principal: facts.principal,
+                first_sent: guard.first_sent,
+            },
+            memo: guard.memo.clone(),
+            clock,
+            remembered_since: clock.minus(times.memory),
+        },
+        rules: Rules {
+            while_running: guard.while_running.unwrap_or(route.config.while_running),
+            when_unknown: when_unknown(route, guard, &facts.head.method),
+        },
+        wait: route.config.wait,
+    }
+}
+
+/// A policy may shorten the route's times, never lengthen them.
+fn times(route: &Times, guard: &Guard) -> Times {
+    Times {
+        retention: guard.retention.map_or(route.retention, |own| own.min(route.retention)),
+        tombstone: guard.tombstone.map_or(route.tombstone, |own| own.min(route.tombstone)),
+        ..*route
+    }
+}
+
+/// `resend` only where repeating does no harm: the method is idempotent (RFC 9110 §9.2.2), or the
+/// upstream is declared to deduplicate, or to take repeats.
+fn when_unknown(route: &Route, guard: &Guard, method: &http::Method) -> WhenUnknown {
+    let wanted = guard.when_unknown.unwrap_or(route.config.when_unknown);
+    let harmless = method.is_idempotent() || route.upstream.dedupes || route.upstream.accept_repeats;
+    match wanted {
+        WhenUnknown::Resend if !harmless => WhenUnknown::Hold,
+        wanted => wanted,
+    }
+}
+
+fn content_type(fields: &HeaderMap) -> Option<&str> {
+    fields.get(header::CONTENT_TYPE)?.to_str().ok()
+}
+
+fn coding(fields: &HeaderMap) -> Option<&str> {
+    let coding = fields.get(header::CONTENT_ENCODING)?;
+    let coding = coding.to_str().unwrap_or("?").trim();
+    (!coding.eq_ignore_ascii_case("identity")).then_some(coding)
+}

@@ -1,0 +1,282 @@
+//! The gateway: the only room that names hyper's server.
+//!
+//! The request's way is [`answer`], and where it is guarded [`guard`]: route → identify → begin →
+//! `match` on execute, replay, wait, refuse. An execution is detached from its client
+//! ([`execute`]): it captures, settles, and only then lets the end of its answer go.
+
+pub mod body;
+mod capture;
+mod connection;
+mod execute;
+mod fields;
+mod head;
+mod identify;
+mod intake;
+mod pass;
+pub mod principal;
+pub mod problem;
+pub mod respond;
+pub mod route;
+mod shared;
+mod visit;
+mod worker;
+
+pub use shared::{Buffers, Program, Shared};
+pub use worker::{BindError, Listeners, Retirement, Workers};
+
+use crate::config::OnError;
+use crate::ledger::{Begun, Claimed};
+use crate::metrics::RequestResult;
+use crate::policy::{Generation, PayloadWant, Verdict};
+use body::AnswerBody;
+use execute::{Execution, Report};
+use head::Head;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use identify::{Facts, Standpoint};
+use intake::Intake;
+use problem::{Code, Problem};
+use route::Route;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use visit::Visit;
+use worker::Worker;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// It is one of the trusted proxies.
+    pub trusted: bool,
+}
+
+/// Answers one request, whatever happens, and tells what it did.
+async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+    let mut visit = Visit::begin(&request, peer);
+    let response = match answer(&worker, peer, request, &mut visit).await {
+        Ok(response) => response,
+        Err(problem) => {
+            visit.problem(&problem);
+            problem.into_response()
+        }
+    };
+    visit.end(&worker.shared, &response);
+    response
+}
+
+/// The request's way.
+async fn answer(
+    worker: &Rc<Worker>,
+    peer: Peer,
+    request: Request<Incoming>,
+    visit: &mut Visit,
+) -> Result<Response<AnswerBody>, Problem> {
+    let head = Head::read(&request)?;
+    if let Some(id) = head.lookup() {
+        return lookup(worker, peer, id, &head, &request).await;
+    }
+    let program = worker.program();
+    let Some(route) = program.router.find(head.host(), &head.path, &head.method).cloned() else {
+        return Err(Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method."));
+    };
+    visit.take(&route);
+    let Some(generation) = route.judge(&head.method).cloned() else {
+        visit.result = RequestResult::Passed;
+        return pass::stream(worker, &route, peer, &head, request).await;
+    };
+
+    // The policy's verdict. One that doesn't want the body decides before it is read.
+    let (parts, incoming) = request.into_parts();
+    let facts = Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted)?;
+    let mut intake = Intake::new(incoming, &worker.shared);
+    let body_first = generation.plan().request_payload != PayloadWant::Nothing;
+    let early = if body_first { Some(intake.read(worker).await?) } else { None };
+    let verdict = decide(worker, &route, &generation, &facts, intake.has_body(), early.as_ref()).await?;
+    let guard = match verdict {
+        Verdict::Guard(guard) => guard,
+        Verdict::Refuse(refusal) => {
+            visit.result = RequestResult::Refused;
+            return Err(Problem::refused(&refusal));
+        }
+        Verdict::Bypass(reason) => {
+            visit.bypassed(reason);
+            drop(facts);
+            let request = intake.into_request(parts);
+            return pass::send(worker, &route, peer, &head, request).await;
+        }
+    };
+
+    // The key and the fingerprint; from here on it is an operation.
+    let body = intake.read(worker).await?;
+    let at = Standpoint {
+        secret: &worker.shared.secret,
+        deployment: &program.config.ledger.deployment,
+        clock: worker.shared.ledger.clock(),
+        execution: worker.shared.ledger.execution_id(),
+    };
+    let operation = identify::request(&facts, &route, &generation, &guard, &body, &at);
+    let principal = facts.principal;
+    drop(facts);
+    visit.operation = Some(operation.id);
+    let execution = Rc::new(Execution {
+        id: operation.id,
+        worker: worker.clone(),
+        route,
+        generation,
+        principal,
+        forward: guard.forward,
+        labels: guard.labels,
+        peer,
+        head,
+        fields: parts.headers,
+        body,
+        _reserved: intake.into_reservation(),
+    });
+    guard_operation(execution, operation, visit).await
+}
+
+async fn decide(
+    worker: &Rc<Worker>,
+    route: &Route,
+    generation: &Arc<Generation>,
+    facts: &Facts<'_>,
+    has_body: bool,
+    body: Option<&bytes::Bytes>,
+) -> Result<Verdict, Problem> {
+    let principal = match generation.plan().request_fields.contains(&crate::policy::RequestField::Principal) {
+        true => facts.principal.to_string(),
+        false => String::new(),
+    };
+    let operation = facts.operation(generation, route, &principal, has_body, body)?;
+    let begun = std::time::Instant::now();
+    let verdict = worker.policies.decide(generation, &operation).await;
+    route.metrics.decided(begun.elapsed());
+    verdict.map_err(|failure| {
+        tracing::error!(policy = %generation.name(), generation = generation.number(), kind = failure.kind(), %failure, "a policy failed");
+        worker.shared.metrics.policy_failed(generation.name(), failure.kind());
+        Problem::new(
+            Code::PolicyFailed,
+            "The policy that makes idempotency keys here failed on this request, so nothing was sent. Asking again \
+             with the same key is safe.",
+        )
+    })
+}
+
+/// Executes the operation, answers from its record, waits, or turns the request away.
+async fn guard_operation(
+    execution: Rc<Execution>,
+    operation: crate::ledger::Request,
+    visit: &mut Visit,
+) -> Result<Response<AnswerBody>, Problem> {
+    let id = operation.id;
+    let ledger = execution.worker.shared.ledger.clone();
+    let deadline = Instant::now() + operation.wait;
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let begun = match ledger.begin(operation.clone()).await {
+            Begun::Claim(claimant) => match execute::detached(execution.clone(), claimant).await {
+                Report::Answered(response) => {
+                    visit.result = RequestResult::Executed;
+                    return Ok(response);
+                }
+                Report::Failed(problem) => {
+                    visit.result = RequestResult::Failed;
+                    return Err(problem);
+                }
+                Report::Claimed(Claimed::Stands(begun)) => begun,
+                // Another gateway executes it. Stores don't call back, so look again.
+                Report::Claimed(Claimed::Elsewhere | Claimed::Won(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                    continue;
+                }
+                Report::Claimed(_) => Begun::Refuse(oncegate_core::Refusal::InFlight, None),
+            },
+            begun => begun,
+        };
+        return match begun {
+            Begun::Replay { record, waited } => {
+                visit.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
+                Ok(respond::replay(id, &record))
+            }
+            Begun::Shared(answer) => {
+                visit.result = RequestResult::Waited;
+                Ok(respond::shared(id, &answer))
+            }
+            Begun::Refuse(refusal, record) => {
+                visit.refused(refusal);
+                Err(respond::refusal(id, refusal, record.as_deref()))
+            }
+            Begun::Unavailable(error) => unavailable(&execution, &error, visit).await,
+            // A right to claim that came back unused: begin again.
+            Begun::Claim(_) => continue,
+        };
+    }
+}
+
+/// The ledger can't be asked: refuse, or send it unguarded where the route says so.
+async fn unavailable(
+    execution: &Rc<Execution>,
+    error: &crate::store::StoreError,
+    visit: &mut Visit,
+) -> Result<Response<AnswerBody>, Problem> {
+    tracing::error!(operation = %execution.id, %error, "the ledger is unavailable");
+    match execution.route.config.on_error {
+        OnError::Bypass => {
+            visit.bypassed("the ledger is unavailable and the route says `on_error = \"bypass\"`".into());
+            execution.send_unguarded().await
+        }
+        OnError::Refuse => {
+            visit.result = RequestResult::Failed;
+            Err(respond::ledger_unavailable(execution.id, error))
+        }
+    }
+}
+
+/// `GET /.oncegate/operations/{id}`: for the principal whose operation it is; for anyone else
+/// there is none.
+async fn lookup(
+    worker: &Rc<Worker>,
+    peer: Peer,
+    id: Option<oncegate_core::OperationId>,
+    head: &Head,
+    request: &Request<Incoming>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let none = || {
+        Problem::new(Code::NotFound, "There is no operation of yours with this id: it was never begun, was forgotten, or is another's.")
+    };
+    let id = id.ok_or_else(none)?;
+    let ledger = &worker.shared.ledger;
+    let found = ledger.load(id).await.map_err(|error| {
+        tracing::error!(operation = %id, %error, "the ledger is unavailable");
+        Problem::new(Code::LedgerUnavailable, "The ledger can't be asked now. Ask again.")
+    })?;
+    let now = ledger.clock().now();
+    let record = found.map(|versioned| versioned.record).ok_or_else(none)?;
+    let program = worker.program();
+    let route = program.router.named(&record.origin.route).ok_or_else(none)?;
+    let asker = principal::establish(
+        &route.config.principal,
+        &worker.shared.secret,
+        request.headers(),
+        &head.query,
+        peer.trusted,
+    )
+    .map_err(|_| none())?;
+    if asker != record.origin.principal || record.view(now) == oncegate_core::View::Absent {
+        return Err(none());
+    }
+    Ok(respond::lookup(id, &record, now))
+}
+
+/// A field that the policy reads, or that says who asks, can't be switched off by the client.
+fn switched_off(name: &str) -> Problem {
+    Problem::new(
+        Code::BadRequest,
+        format!("`Connection` names the field `{name}`, which would take it away from what is judged here: leave it out of `Connection`."),
+    )
+}

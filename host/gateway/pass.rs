@@ -1,0 +1,152 @@
+//! Requests that nothing guards: they stream both ways.
+
+use super::Peer;
+use super::body::AnswerBody;
+use super::fields;
+use super::head::Head;
+use super::problem::{Code, Problem};
+use super::route::Route;
+use super::worker::Worker;
+use crate::upstream::{RequestBody, ResponseBody, SendError};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::rc::Rc;
+
+/// A request handed back unsent is tried on this many connections.
+const CONNECTIONS_TRIED_MAX: usize = 3;
+
+/// Passes a request on as it comes in.
+pub async fn stream(
+    worker: &Rc<Worker>,
+    route: &Route,
+    peer: Peer,
+    head: &Head,
+    mut request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let Some(protocol) = request.headers().get(header::UPGRADE).cloned() else {
+        return send(worker, route, peer, head, request.map(RequestBody::Streamed)).await;
+    };
+    let client = hyper::upgrade::on(&mut request);
+    let mut fields = request.headers().clone();
+    prepare_fields(&mut fields, head, peer);
+    fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(header::UPGRADE, protocol);
+    let request = self::request(head, fields, RequestBody::Streamed(request.into_body()));
+    let mut response = exchange(worker, route, request).await?;
+    let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
+        .then(|| (hyper::upgrade::on(&mut response), response.headers().get(header::UPGRADE).cloned()));
+    let mut response = answer(response);
+    if let Some((upstream, protocol)) = upgrade {
+        tokio::task::spawn_local(tunnel(client, upstream));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            response.headers_mut().insert(header::UPGRADE, protocol);
+        }
+    }
+    Ok(response)
+}
+
+/// Passes a request on. Its fields are the client's.
+pub async fn send(
+    worker: &Rc<Worker>,
+    route: &Route,
+    peer: Peer,
+    head: &Head,
+    request: Request<RequestBody>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let (parts, body) = request.into_parts();
+    let mut fields = parts.headers;
+    prepare_fields(&mut fields, head, peer);
+    Ok(answer(exchange(worker, route, self::request(head, fields, body)).await?))
+}
+
+/// The client's fields as they go upstream.
+pub fn prepare_fields(fields: &mut HeaderMap, head: &Head, peer: Peer) {
+    fields::remove_hop_by_hop(fields);
+    fields::remove_ours(fields);
+    // The gateway has answered it, or will, by reading the body.
+    fields.remove(header::EXPECT);
+    if let Ok(host) = HeaderValue::from_str(&head.authority)
+        && !fields.contains_key(header::HOST)
+    {
+        fields.insert(header::HOST, host);
+    }
+    fields::add_forwarding(fields, peer.address, peer.trusted, &head.authority);
+}
+
+/// A request with these fields to the client's target.
+pub fn request(head: &Head, fields: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.version_mut() = Version::HTTP_11;
+    // It came in as a target, so it is one.
+    *request.uri_mut() = head.target().parse().unwrap_or_default();
+    *request.headers_mut() = fields;
+    request
+}
+
+async fn exchange(
+    worker: &Rc<Worker>,
+    route: &Route,
+    mut request: Request<RequestBody>,
+) -> Result<Response<ResponseBody>, Problem> {
+    let program = worker.program();
+    let metrics = program.upstreams.get(&route.upstream.name);
+    let pool = worker.pool(&route.upstream);
+    let limit = route.config.response_timeout.unwrap_or(route.upstream.response_timeout);
+    let fresh = !request.method().is_idempotent();
+    for _ in 0..CONNECTIONS_TRIED_MAX {
+        let connection = match pool.connection(fresh).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(upstream = %route.upstream.name, %error, "upstream unreachable");
+                metrics.inspect(|metrics| _ = metrics.unreachable.inc());
+                return Err(unreachable());
+            }
+        };
+        match connection.send(request, limit).await {
+            Ok(response) => {
+                metrics.inspect(|metrics| _ = metrics.answered.inc());
+                return Ok(response);
+            }
+            Err(SendError::Unsent(unsent)) => request = *unsent,
+            Err(SendError::Broken(error)) => {
+                tracing::warn!(upstream = %route.upstream.name, %error, "upstream broke off");
+                metrics.inspect(|metrics| _ = metrics.broken.inc());
+                return Err(Problem::new(
+                    Code::UpstreamBroken,
+                    "The service broke off without an answer. The request was not guarded here, and may have taken effect.",
+                ));
+            }
+            Err(SendError::TimedOut) => {
+                metrics.inspect(|metrics| _ = metrics.timed_out.inc());
+                return Err(Problem::new(
+                    Code::UpstreamTimeout,
+                    "The service did not answer in time. The request was not guarded here, and may have taken effect.",
+                ));
+            }
+        }
+    }
+    Err(unreachable())
+}
+
+fn unreachable() -> Problem {
+    Problem::new(Code::UpstreamUnreachable, "The service could not be reached, and nothing was sent to it.")
+}
+
+fn answer(response: Response<ResponseBody>) -> Response<AnswerBody> {
+    let mut response = response.map(AnswerBody::Passed);
+    fields::remove_hop_by_hop(response.headers_mut());
+    fields::remove_ours(response.headers_mut());
+    response
+}
+
+/// Both sides speak another protocol now: what one says goes to the other, until one ends.
+async fn tunnel(client: OnUpgrade, upstream: OnUpgrade) {
+    if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
+        let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await;
+    }
+}

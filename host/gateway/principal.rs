@@ -1,0 +1,277 @@
+//! Who asks: the host's word, from credentials and trusted fields, never a policy's (DESIGN §7).
+
+use super::problem::{Code, Problem};
+use crate::config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
+use http::header::{self, HeaderMap, HeaderName};
+use oncegate_core::{Framer, PartKind, PrincipalId, Secret};
+use std::borrow::Cow;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const ALL: [PrincipalSource; 2] = [PrincipalSource::Authorization, PrincipalSource::ApiKey];
+
+/// Schemes whose credentials are made anew for each request: as a principal they would part every
+/// retry from its operation.
+const PER_REQUEST_SCHEMES: [&str; 7] =
+    ["aws4-hmac-sha256", "digest", "oauth", "signature", "hawk", "dpop", "aws"];
+
+/// Establishes who asks. `trusted`: the peer is one of the trusted proxies.
+pub fn establish(
+    rules: &Principal,
+    secret: &Secret,
+    fields: &HeaderMap,
+    query: &str,
+    trusted: bool,
+) -> Result<PrincipalId, Problem> {
+    let mut framer = Framer::principal(secret);
+    let found = match &rules.from {
+        PrincipalFrom::All => {
+            let mut found = false;
+            for source in &ALL {
+                if let Some(value) = value(source, fields, query, trusted)? {
+                    add(&mut framer, source, &value);
+                    found = true;
+                }
+            }
+            found
+        }
+        PrincipalFrom::Alternatives(alternatives) => {
+            first_present(alternatives, &mut framer, fields, query, trusted)?
+        }
+    };
+    if !found {
+        admit_anonymous(rules, fields)?;
+    }
+    Ok(framer.into_principal())
+}
+
+fn first_present(
+    alternatives: &[Vec<PrincipalSource>],
+    framer: &mut Framer,
+    fields: &HeaderMap,
+    query: &str,
+    trusted: bool,
+) -> Result<bool, Problem> {
+    for sources in alternatives {
+        let mut values = Vec::with_capacity(sources.len());
+        for source in sources {
+            values.push(value(source, fields, query, trusted)?);
+        }
+        if values.iter().all(Option::is_some) {
+            for (source, value) in sources.iter().zip(values.iter().flatten()) {
+                add(framer, source, value);
+            }
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn add(framer: &mut Framer, source: &PrincipalSource, value: &[u8]) {
+    framer.part(PartKind::SourceName, source.to_string().as_bytes());
+    framer.part(PartKind::SourceValue, value);
+}
+
+fn admit_anonymous(rules: &Principal, fields: &HeaderMap) -> Result<(), Problem> {
+    match rules.anonymous {
+        Some(Anonymous::Share) => Ok(()),
+        Some(Anonymous::Refuse) => Err(invalid(
+            "The request carries no credential that says who asks, and callers without one are turned away here.",
+        )),
+        None if fields.contains_key(header::COOKIE) => Err(invalid(
+            "The request carries a cookie and no other credential, and the gateway was not told who asks: \
+             set `principal.from` to the cookie's name (\"cookie:NAME\"), or `principal.anonymous` to \"share\" \
+             if all callers are one party.",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The value of a source, if it is present; an error if it is there and can't be taken.
+fn value<'a>(
+    source: &PrincipalSource,
+    fields: &'a HeaderMap,
+    query: &'a str,
+    trusted: bool,
+) -> Result<Option<Cow<'a, [u8]>>, Problem> {
+    let header = |name: &HeaderName| -> Result<Option<&'a [u8]>, Problem> {
+        if super::fields::names_in_connection(fields, name.as_str()) {
+            return Err(super::switched_off(name.as_str()));
+        }
+        let mut values = fields.get_all(name).into_iter();
+        let first = values.next();
+        match values.next() {
+            Some(_) => Err(invalid(format!("The field `{name}` says who asks and stands there more than once."))),
+            None => Ok(first.map(|value| value.as_bytes())),
+        }
+    };
+    let value = match source {
+        PrincipalSource::Authorization => match header(&header::AUTHORIZATION)? {
+            Some(value) => {
+                check_scheme(value)?;
+                Some(Cow::Borrowed(value))
+            }
+            None => None,
+        },
+        PrincipalSource::ApiKey => header(&API_KEY)?.map(Cow::Borrowed),
+        PrincipalSource::Header(name) => {
+            let name: HeaderName = name.parse().map_err(|_| invalid("A principal's field has an impossible name."))?;
+            let value = header(&name)?;
+            if value.is_some() && !trusted {
+                return Err(invalid(format!(
+                    "The field `{name}` says who asks and is taken from trusted proxies only; this peer is none."
+                )));
+            }
+            value.map(Cow::Borrowed)
+        }
+        PrincipalSource::Query(name) => {
+            let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(own, _)| own == name.as_str());
+            let first = values.next();
+            if values.next().is_some() {
+                return Err(invalid(format!("The query's `{name}` says who asks and stands there more than once.")));
+            }
+            first.map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))
+        }
+        PrincipalSource::Cookie(name) => cookie(fields, name)?.map(Cow::Borrowed),
+    };
+    Ok(value)
+}
+
+fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Problem> {
+    let mut found = None;
+    for value in fields.get_all(header::COOKIE) {
+        for pair in value.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
+            let Some(own) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) else {
+                continue;
+            };
+            if found.replace(own).is_some() {
+                return Err(invalid(format!("The cookie `{name}` says who asks and stands there more than once.")));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn check_scheme(authorization: &[u8]) -> Result<(), Problem> {
+    let scheme = authorization.split(|byte| *byte == b' ').next().unwrap_or_default();
+    match PER_REQUEST_SCHEMES.iter().find(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
+        None => Ok(()),
+        Some(scheme) => Err(invalid(format!(
+            "Credentials of the scheme `{scheme}` differ on every request, so that a retry could not be told to be \
+             one: set `principal.from` to something that stays the same, such as an API key or a field set by a \
+             trusted proxy."
+        ))),
+    }
+}
+
+fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(Code::PrincipalInvalid, detail)
+}
+
+/// The query without what says who asks, so that neither a policy nor a fingerprint sees it.
+pub fn without_credentials<'a>(rules: &Principal, query: &'a str) -> Cow<'a, str> {
+    let PrincipalFrom::Alternatives(alternatives) = &rules.from else { return Cow::Borrowed(query) };
+    let hidden: Vec<&str> = (alternatives.iter().flatten())
+        .filter_map(|source| match source {
+            PrincipalSource::Query(name) => Some(name.as_str()),
+            PrincipalSource::Authorization
+            | PrincipalSource::ApiKey
+            | PrincipalSource::Header(_)
+            | PrincipalSource::Cookie(_) => None,
+        })
+        .collect();
+    if hidden.is_empty() {
+        return Cow::Borrowed(query);
+    }
+    let is_hidden = |pair: &&str| {
+        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
+        name.is_some_and(|name| hidden.contains(&&*name))
+    };
+    Cow::Owned(query.split('&').filter(|pair| !is_hidden(pair)).collect::<Vec<_>>().join("&"))
+}
+
+/// As it is written in the configuration.
+impl std::fmt::Display for PrincipalSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Authorization => f.write_str("authorization"),
+            Self::ApiKey => f.write_str("api-key"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
+}
+
+/// As it is written in the configuration.
+impl std::fmt::Display for PrincipalFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::Alternatives(alternatives) = self else { return f.write_str("all") };
+        for (i, sources) in alternatives.iter().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            f.write_str(&names.join("+"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn ask(rules: &Principal, fields: &[(&str, &str)], query: &str, trusted: bool) -> Result<PrincipalId, Problem> {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                HeaderValue::from_str(value).expect("a value"),
+            );
+        }
+        establish(rules, &Secret::new([1; 32]), &map, query, trusted)
+    }
+
+    fn from(alternatives: Vec<Vec<PrincipalSource>>) -> Principal {
+        Principal { from: PrincipalFrom::Alternatives(alternatives), anonymous: Some(Anonymous::Refuse) }
+    }
+
+    #[test]
+    fn all_that_is_present_makes_the_principal_together() {
+        let rules = Principal { from: PrincipalFrom::All, anonymous: None };
+        let ids = [
+            ask(&rules, &[], "", false),
+            ask(&rules, &[("authorization", "Bearer a")], "", false),
+            ask(&rules, &[("x-api-key", "Bearer a")], "", false),
+            ask(&rules, &[("authorization", "Bearer a"), ("x-api-key", "b")], "", false),
+        ]
+        .map(|id| id.expect("a principal"));
+        for (i, id) in ids.iter().enumerate() {
+            assert!(!ids[i + 1..].contains(id), "{i}");
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_differs_each_time_or_is_not_trusted_is_refused() {
+        let all = Principal { from: PrincipalFrom::All, anonymous: None };
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert!(ask(&all, &twice, "", false).is_err());
+        assert!(ask(&all, &[("authorization", "AWS4-HMAC-SHA256 Credential=x")], "", false).is_err());
+        assert!(ask(&all, &[("cookie", "session=1")], "", false).is_err());
+        let proxied = from(vec![vec![PrincipalSource::Header("x-user".into())]]);
+        assert!(ask(&proxied, &[("x-user", "eve")], "", false).is_err());
+        assert!(ask(&proxied, &[("x-user", "eve")], "", true).is_ok());
+        assert!(ask(&proxied, &[], "", true).is_err(), "anonymous callers are refused");
+        let cookie = from(vec![vec![PrincipalSource::Cookie("s".into())]]);
+        assert!(ask(&cookie, &[("cookie", "s=1; s=2")], "", false).is_err());
+        assert!(ask(&cookie, &[("cookie", "ss=1; s=2")], "", false).is_ok());
+    }
+
+    #[test]
+    fn a_credential_in_the_query_is_hidden() {
+        let rules = from(vec![vec![PrincipalSource::Query("key".into())]]);
+        assert!(ask(&rules, &[], "a=1&key=s", false).is_ok());
+        assert_eq!(without_credentials(&rules, "a=1&k%65y=s&b=2"), "a=1&b=2");
+    }
+}

@@ -1,0 +1,251 @@
+//! The gateway's own answers: RFC 9457 problem documents, worded in one place.
+
+use super::body::AnswerBody;
+use crate::ledger::Ending;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use oncegate_core::{Answer, Disposition, First, OperationId};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `Oncegate-Problem`: the code, whoever words the problem.
+pub const PROBLEM: HeaderName = HeaderName::from_static("oncegate-problem");
+
+/// The codes of DESIGN §5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the codes of DESIGN §5, explained in `title` and `help`")]
+pub enum Code {
+    KeyReused,
+    InFlight,
+    OutcomeUnknown,
+    Consumed,
+    Expired,
+    TooLate,
+    PrincipalInvalid,
+    BadRequest,
+    NoRoute,
+    NoConnect,
+    BodyTooLarge,
+    UpstreamUnreachable,
+    UpstreamBroken,
+    UpstreamTimeout,
+    LedgerUnavailable,
+    PolicyFailed,
+    Overloaded,
+    Draining,
+    NotFound,
+}
+
+impl Code {
+    /// The code as it is written, its status, its title and whether asking again with the same
+    /// key is useful.
+    const fn table(self) -> (&'static str, u16, &'static str, bool) {
+        match self {
+            Self::KeyReused => ("key-reused", 422, "The idempotency key was used for another request", false),
+            Self::InFlight => ("in-flight", 409, "The operation is still being executed", true),
+            Self::OutcomeUnknown => {
+                ("outcome-unknown", 409, "Nobody knows whether the operation took effect", false)
+            }
+            Self::Consumed => ("consumed", 409, "The operation took effect; its answer is not kept", false),
+            Self::Expired => ("expired", 410, "The operation took effect; its answer is no longer kept", false),
+            Self::TooLate => ("too-late", 412, "The operation is older than what is remembered", false),
+            Self::PrincipalInvalid => ("principal-invalid", 401, "The caller could not be established", false),
+            Self::BadRequest => ("bad-request", 400, "The request is not acceptable", false),
+            Self::NoRoute => ("no-route", 404, "No route matches the request", false),
+            Self::NoConnect => ("bad-request", 405, "This is not a forward proxy", false),
+            Self::BodyTooLarge => ("body-too-large", 413, "The body is too large", false),
+            Self::UpstreamUnreachable => {
+                ("upstream-unreachable", 502, "The service could not be reached; nothing was sent", true)
+            }
+            Self::UpstreamBroken => ("upstream-broken", 502, "The service broke off without an answer", false),
+            Self::UpstreamTimeout => ("upstream-timeout", 504, "The service did not answer in time", false),
+            Self::LedgerUnavailable => ("ledger-unavailable", 503, "The ledger is unavailable", true),
+            Self::PolicyFailed => ("policy-failed", 503, "The policy failed", true),
+            Self::Overloaded => ("overloaded", 503, "The gateway is overloaded", true),
+            Self::Draining => ("draining", 503, "The gateway is shutting down", true),
+            Self::NotFound => ("not-found", 404, "There is no such operation", false),
+        }
+    }
+}
+
+/// One of the gateway's own answers, before it is worded.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    title: Cow<'static, str>,
+    detail: Cow<'static, str>,
+    retryable: bool,
+    retry_after: Option<Duration>,
+    operation: Option<OperationId>,
+    outcome: Option<Disposition>,
+    first: Option<First>,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem with the status and title of its code.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        let (word, status, title, retryable) = code.table();
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            code: word.into(),
+            title: title.into(),
+            detail: detail.into(),
+            retryable,
+            retry_after: retryable.then_some(Duration::from_secs(1)),
+            operation: None,
+            outcome: None,
+            first: None,
+            fields: if code == Code::NoConnect { vec![(ALLOW, HeaderValue::from_static("GET, POST"))] } else { Vec::new() },
+        }
+    }
+
+    /// A policy's own refusal.
+    pub fn refused(refusal: &crate::policy::Refusal) -> Self {
+        Self {
+            status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST),
+            code: refusal.code.clone().into(),
+            title: "The policy turned the request away".into(),
+            detail: refusal.detail.clone().into(),
+            retryable: false,
+            retry_after: None,
+            operation: None,
+            outcome: None,
+            first: None,
+            fields: refusal.fields.clone(),
+        }
+    }
+
+    /// Of this operation.
+    #[must_use]
+    pub fn of(mut self, operation: OperationId) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    /// The operation's outcome is settled so.
+    #[must_use]
+    pub fn with_outcome(mut self, outcome: Disposition) -> Self {
+        self.outcome = Some(outcome);
+        self
+    }
+
+    /// What is known of the answer that isn't kept.
+    #[must_use]
+    pub fn with_first(mut self, first: First) -> Self {
+        self.first = Some(first);
+        self
+    }
+
+    /// Asking again with the same key is (not) useful.
+    #[must_use]
+    pub fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self.retry_after = retryable.then_some(self.retry_after.unwrap_or(Duration::from_secs(1)));
+        self
+    }
+
+    /// The code as it is written.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn document(&self) -> Vec<u8> {
+        let mut document = Map::new();
+        let mut put = |name: &str, value: Value| document.insert(name.into(), value);
+        put("type", format!("urn:oncegate:problem:{}", self.code).into());
+        put("title", (*self.title).into());
+        put("status", self.status.as_u16().into());
+        put("detail", (*self.detail).into());
+        put("code", (*self.code).into());
+        put("retryable", self.retryable.into());
+        if let Some(operation) = self.operation {
+            put("operation", operation.to_string().into());
+        }
+        if let Some(outcome) = self.outcome {
+            put("outcome", outcome.word().into());
+        }
+        if let Some(first) = &self.first {
+            put("first", first_document(first));
+        }
+        // Stripe's and OpenAI's SDKs look for this member, and take a 4xx without it for a success.
+        put("error", json!({"type": "idempotency_error", "code": self.code, "message": self.detail}));
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+
+    fn fields(&self) -> HeaderMap {
+        let mut fields = HeaderMap::with_capacity(8 + self.fields.len());
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(code) = HeaderValue::from_str(&self.code) {
+            fields.insert(PROBLEM, code);
+        }
+        if let Some(after) = self.retry_after {
+            fields.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        // For the SDKs that retry every 409 unless they are told not to.
+        let should_retry = HeaderValue::from_static(if self.retryable { "true" } else { "false" });
+        fields.insert(HeaderName::from_static("x-should-retry"), should_retry.clone());
+        fields.insert(HeaderName::from_static("stripe-should-retry"), should_retry);
+        if let Some(operation) = self.operation {
+            fields.insert(super::respond::OPERATION, super::respond::operation_value(operation));
+        }
+        for (name, value) in &self.fields {
+            fields.append(name, value.clone());
+        }
+        fields
+    }
+
+    /// The answer to the client.
+    pub fn into_response(self) -> Response<AnswerBody> {
+        let mut response = Response::new(AnswerBody::whole(self.document().into()));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.fields();
+        response
+    }
+
+    /// The same as an answer for those who waited.
+    pub fn to_shared(&self) -> Arc<Answer> {
+        let fields = self.fields();
+        Arc::new(Answer {
+            status: self.status.as_u16(),
+            fields: fields
+                .iter()
+                .map(|(name, value)| {
+                    (Bytes::copy_from_slice(name.as_str().as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
+                })
+                .collect(),
+            body: self.document().into(),
+            trailers: Vec::new(),
+        })
+    }
+
+    /// What those who waited for an execution that ended in this problem are told, where nothing
+    /// was applied.
+    pub fn to_ending(&self) -> Ending {
+        Ending::NotApplied(Some(self.to_shared()))
+    }
+}
+
+fn first_document(first: &First) -> Value {
+    let mut document = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            document.insert(name.into(), value);
+        }
+    };
+    put("status", first.status.map(Value::from));
+    put("location", first.location.as_deref().map(Value::from));
+    put("content_location", first.content_location.as_deref().map(Value::from));
+    put("etag", first.etag.as_deref().map(Value::from));
+    Value::Object(document)
+}

@@ -1,0 +1,175 @@
+//! Answers from records.
+
+use super::body::AnswerBody;
+use super::fields;
+use super::problem::{Code, PROBLEM, Problem};
+use crate::store::StoreError;
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use oncegate_core::record::View;
+use oncegate_core::{Answer, Disposition, OperationId, Record, Refusal, State, Timestamp};
+use serde_json::json;
+
+/// `Oncegate-Operation`: the id of a guarded answer's operation.
+pub const OPERATION: HeaderName = HeaderName::from_static("oncegate-operation");
+/// `Idempotent-Replayed`: whether the answer is another execution's.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// An operation id as a field's value.
+pub fn operation_value(id: OperationId) -> HeaderValue {
+    HeaderValue::from_str(&id.to_string()).expect("hexadecimal digits are a field's value")
+}
+
+/// Marks a guarded answer.
+pub fn mark(fields: &mut HeaderMap, id: OperationId, replayed: bool) {
+    fields.insert(REPLAYED, HeaderValue::from_static(if replayed { "true" } else { "false" }));
+    fields.insert(OPERATION, operation_value(id));
+}
+
+fn restored(answer: &Answer) -> Response<AnswerBody> {
+    let trailers = (!answer.trailers.is_empty()).then(|| fields::restored(&answer.trailers, 0));
+    let body = (!answer.body.is_empty()).then(|| answer.body.clone());
+    let mut response = Response::new(AnswerBody::Whole(body, trailers));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    *response.headers_mut() = fields::restored(&answer.fields, 4);
+    response
+}
+
+/// The kept answer, again.
+pub fn replay(id: OperationId, record: &Record) -> Response<AnswerBody> {
+    let State::Completed { answer, .. } = &record.state else {
+        // The core replays completed records only.
+        return refusal(id, Refusal::Consumed, Some(record)).into_response();
+    };
+    let mut response = restored(answer);
+    mark(response.headers_mut(), id, true);
+    response
+}
+
+/// The answer of an execution that was waited for and proved not to be applied.
+pub fn shared(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
+    let mut response = restored(answer);
+    if response.headers().contains_key(PROBLEM) {
+        response.headers_mut().insert(OPERATION, operation_value(id));
+    } else {
+        mark(response.headers_mut(), id, false);
+    }
+    response
+}
+
+/// Why a request is turned away, and whether asking again is safe and with which key.
+pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Problem {
+    match refusal {
+        Refusal::KeyReused => Problem::new(
+            Code::KeyReused,
+            "This key stands for a request with other content. Send the first request's content again to get its \
+             answer, or this content with a new key.",
+        ),
+        Refusal::InFlight => Problem::new(
+            Code::InFlight,
+            "An execution of this operation is under way. Ask again with the same key: you will get its answer, and \
+             it will not run twice.",
+        ),
+        Refusal::Unknown => Problem::new(
+            Code::OutcomeUnknown,
+            "The operation was sent to the service and nobody knows whether it took effect. It is held and will not \
+             be run again under this key. Find out at the service, or have the operator resolve it; a new key would \
+             run it anew.",
+        )
+        .with_outcome(Disposition::Unknown),
+        Refusal::Consumed => {
+            let problem = Problem::new(
+                Code::Consumed,
+                "The operation took effect and its answer is not kept. Asking again with this key runs nothing; a \
+                 new key would run it anew.",
+            )
+            .with_outcome(Disposition::Consumed);
+            match record.map(|record| &record.state) {
+                Some(State::Consumed { first, .. }) => problem.with_first(first.clone()),
+                _ => problem,
+            }
+        }
+        Refusal::Expired => Problem::new(
+            Code::Expired,
+            "The operation was executed before and its answer is no longer kept. Asking again with this key runs \
+             nothing; a new key would run it anew.",
+        ),
+        Refusal::TooLate => Problem::new(
+            Code::TooLate,
+            "By its own time this operation is older than what is remembered: it may have run and been forgotten, so \
+             it is not run. Find out at the service; a new key would run it anew.",
+        ),
+        Refusal::Ahead => Problem::new(
+            Code::BadRequest,
+            "By its own time this operation was first sent more than five minutes ahead of now. Set the clock that \
+             made the key right, and ask again.",
+        ),
+    }
+    .of(id)
+}
+
+/// The ledger could not be asked, so nothing was done.
+pub fn ledger_unavailable(id: OperationId, error: &StoreError) -> Problem {
+    let detail = match error {
+        StoreError::Full(_) => {
+            "The ledger has no room for a new operation, so nothing was sent. Ask again with the same key; it is safe."
+        }
+        StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
+            "The ledger can't be asked whether this operation was executed, so nothing was sent now. Ask again with \
+             the same key; it is safe."
+        }
+        StoreError::Indeterminate(_) => {
+            "The ledger did not confirm the claim of this operation, so nothing was sent now. Ask again with the \
+             same key; it is safe."
+        }
+    };
+    Problem::new(Code::LedgerUnavailable, detail).of(id)
+}
+
+/// What a look-up tells of an operation.
+pub fn lookup(id: OperationId, record: &Record, now: Timestamp) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(description(id, record, now).to_string().into()));
+    let fields = response.headers_mut();
+    fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// State, outcome and times of an operation: nothing that was sent or answered.
+pub fn description(id: OperationId, record: &Record, now: Timestamp) -> serde_json::Value {
+    let view = record.view(now);
+    let mut document = json!({
+        "operation": id.to_string(),
+        "state": view.word(),
+        "attempts": record.attempts,
+        "first_attempt": record.first_attempt.to_string(),
+        "expires": record.expires_at().to_string(),
+        "forgotten": record.forgotten_at().to_string(),
+    });
+    let mut put = |name: &str, value: serde_json::Value| document[name] = value;
+    match &record.state {
+        State::Executing { lease_until } => {
+            put("lease_until", lease_until.to_string().into());
+            if view == View::Unknown {
+                put("outcome", "unknown".into());
+                put("reason", "lease-lapsed".into());
+            }
+        }
+        State::Completed { at, answer } => {
+            put("outcome", "completed".into());
+            put("completed", at.to_string().into());
+            put("status", answer.status.into());
+        }
+        State::Consumed { at, first } => {
+            put("outcome", "consumed".into());
+            put("completed", at.to_string().into());
+            put("status", first.status.into());
+        }
+        State::Unknown { since, doubt } => {
+            put("outcome", "unknown".into());
+            put("unknown_since", since.to_string().into());
+            put("reason", doubt.word().into());
+        }
+    }
+    document
+}

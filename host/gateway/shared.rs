@@ -1,0 +1,159 @@
+//! What workers share: the active program behind one pointer, the ledger, bounds and counters.
+
+use super::route::{Route, Router};
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::metrics::{Metrics, Snapshot, UpstreamMetrics};
+use crate::policy::Generation;
+use crate::store::Store;
+use arc_swap::ArcSwap;
+use oncegate_core::Secret;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::watch;
+
+/// A configuration with its policies loaded. Immutable; a reload makes another.
+#[derive(Debug)]
+pub struct Program {
+    /// The configuration.
+    pub config: Config,
+    /// Routes with their policies.
+    pub router: Router,
+    /// The active generations, by policy name.
+    pub generations: BTreeMap<Arc<str>, Arc<Generation>>,
+    /// Upstreams' counters, by name.
+    pub upstreams: BTreeMap<Arc<str>, UpstreamMetrics>,
+}
+
+impl Program {
+    /// Joins a configuration with the generations of its policies.
+    pub fn new(config: Config, generations: BTreeMap<Arc<str>, Arc<Generation>>, metrics: &Metrics) -> Self {
+        let routes = config.routes.iter().filter_map(|route| {
+            let upstream = config.upstreams.get(&route.upstream)?.clone();
+            Some(Arc::new(Route {
+                config: route.clone(),
+                upstream,
+                generation: route.policy.as_ref().and_then(|policy| generations.get(policy)).cloned(),
+                metrics: metrics.route(&route.name, route.policy.as_deref()),
+            }))
+        });
+        let router = Router::new(routes.collect());
+        let upstreams = config.upstreams.keys().map(|name| (name.clone(), metrics.upstream(name))).collect();
+        Self { config, router, generations, upstreams }
+    }
+}
+
+/// What workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The active program.
+    pub program: ArcSwap<Program>,
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// Its secret.
+    pub secret: Secret,
+    /// The policy engine.
+    pub engine: Arc<crate::policy::Engine>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Bytes of bodies held at this time.
+    pub buffers: Buffers,
+    /// Open client connections.
+    pub connections: AtomicUsize,
+    /// Set once: no new connections, and each open one ends with its present request.
+    pub draining: watch::Sender<bool>,
+    /// Executions that clients have no hold on any more run until they settle.
+    pub executions: AtomicUsize,
+    /// The store takes writes.
+    pub healthy: AtomicBool,
+}
+
+impl Shared {
+    /// Whether the gateway shuts down.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// What the process looks like now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            executing: self.ledger.executing() as u64,
+            stored: self.ledger.store().size().records,
+            cached: self.ledger.cached() as u64,
+            settlements_overdue: self.ledger.settlements_overdue(),
+            buffers: self.buffers.held() as u64,
+            connections: self.connections.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// Why the gateway isn't ready for requests, if it isn't.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.is_draining() {
+            return Some("draining");
+        }
+        (self.ledger.settlements_overdue() > 0).then_some("the store does not take settlements")
+    }
+}
+
+/// A budget of bytes for all bodies held at one time.
+#[derive(Debug)]
+pub struct Buffers {
+    held: AtomicUsize,
+    max: usize,
+}
+
+impl Buffers {
+    /// A budget of `max` bytes.
+    pub fn new(max: usize) -> Self {
+        Self { held: AtomicUsize::new(0), max }
+    }
+
+    /// Bytes held.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        if self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.max {
+            return true;
+        }
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        false
+    }
+}
+
+/// Bytes of the budget, given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// Nothing yet.
+    pub fn none(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), bytes: 0 }
+    }
+
+    /// Takes `bytes` more, if there is room.
+    #[must_use]
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let taken = self.shared.buffers.take(bytes);
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+
+    /// Bytes taken.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shared.buffers.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,156 @@
+//! One request as counters and the access log see it.
+
+use super::Peer;
+use super::body::AnswerBody;
+use super::problem::Problem;
+use super::route::Route;
+use super::shared::Shared;
+use crate::config::AccessLog;
+use crate::metrics::RequestResult;
+use http::{Request, Response};
+use oncegate_core::{OperationId, Refusal};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is known of a request while it is answered.
+#[derive(Debug)]
+pub struct Visit {
+    /// What came of it so far.
+    pub result: RequestResult,
+    /// The operation, where it is one.
+    pub operation: Option<OperationId>,
+    begun: Instant,
+    route: Option<Arc<Route>>,
+    method: http::Method,
+    uri: http::Uri,
+    peer: IpAddr,
+    problem: Option<String>,
+    reason: Option<String>,
+}
+
+impl Visit {
+    /// A request came in.
+    pub fn begin<B>(request: &Request<B>, peer: Peer) -> Self {
+        Self {
+            result: RequestResult::Failed,
+            operation: None,
+            begun: Instant::now(),
+            route: None,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            peer: peer.address,
+            problem: None,
+            reason: None,
+        }
+    }
+
+    /// It takes this route. What ends it from here on without another word is a refusal.
+    pub fn take(&mut self, route: &Arc<Route>) {
+        self.route = Some(route.clone());
+        self.result = RequestResult::Refused;
+    }
+
+    /// It goes through unguarded, though the route has a policy.
+    pub fn bypassed(&mut self, reason: String) {
+        self.result = RequestResult::Bypassed;
+        self.reason = Some(reason);
+    }
+
+    /// The ledger turned it away.
+    pub fn refused(&mut self, refusal: Refusal) {
+        self.result = match refusal {
+            Refusal::KeyReused => RequestResult::KeyReused,
+            Refusal::InFlight => RequestResult::InFlight,
+            Refusal::Unknown => RequestResult::Unknown,
+            Refusal::Consumed => RequestResult::Consumed,
+            Refusal::Expired => RequestResult::Expired,
+            Refusal::TooLate | Refusal::Ahead => RequestResult::Refused,
+        };
+    }
+
+    /// It is answered with this problem.
+    pub fn problem(&mut self, problem: &Problem) {
+        let passing = matches!(self.result, RequestResult::Refused | RequestResult::Passed | RequestResult::Bypassed);
+        if problem.status().is_server_error() && passing {
+            self.result = RequestResult::Failed;
+        }
+        self.problem = Some(problem.code().to_owned());
+    }
+
+    /// It is answered.
+    pub fn end(self, shared: &Shared, response: &Response<AnswerBody>) {
+        let took = self.begun.elapsed();
+        if let Some(route) = &self.route {
+            route.metrics.request(self.result, took);
+        }
+        let log = shared.program.load().config.server.access_log;
+        if log == AccessLog::Off {
+            return;
+        }
+        let line = Line {
+            time: crate::ledger::Clock::wall().to_string(),
+            peer: self.peer,
+            method: self.method.as_str(),
+            // The query is left out: it may hold credentials.
+            path: self.uri.path(),
+            route: self.route.as_ref().map(|route| &*route.config.name),
+            status: response.status().as_u16(),
+            result: self.result.word(),
+            operation: self.operation.map(|id| id.to_string()),
+            problem: self.problem,
+            reason: self.reason,
+            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
+        line.write(log);
+    }
+}
+
+/// A line of the access log.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    time: String,
+    peer: IpAddr,
+    method: &'a str,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    status: u16,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    micros: u64,
+}
+
+impl Line<'_> {
+    fn write(&self, log: AccessLog) {
+        use std::io::Write;
+        let mut out = std::io::stdout().lock();
+        // A log that can't be written must not fail a request.
+        let _ = match log {
+            AccessLog::Off => Ok(()),
+            AccessLog::Json => {
+                let line = serde_json::to_string(self).unwrap_or_default();
+                writeln!(out, "{line}")
+            }
+            AccessLog::Text => writeln!(
+                out,
+                "{} {} {} {} {} {} {} operation={} problem={} {}us",
+                self.time,
+                self.peer,
+                self.method,
+                self.path,
+                self.route.unwrap_or("-"),
+                self.status,
+                self.result,
+                self.operation.as_deref().unwrap_or("-"),
+                self.problem.as_deref().unwrap_or("-"),
+                self.micros,
+            ),
+        };
+    }
+}

@@ -1,0 +1,101 @@
+//! Final records kept in memory, so that a replay asks no store.
+
+use super::IdMap;
+use crate::store::Versioned;
+use oncegate_core::OperationId;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A bounded cache of final records. Which one goes when it is full: the oldest that nobody asked
+/// for since it was last passed over (SIEVE's idea on a plain queue).
+#[derive(Debug)]
+pub(super) struct Cache {
+    records: IdMap<Cached>,
+    /// Every cached id once, oldest in front; ids of records removed since are dropped when met.
+    order: Mutex<VecDeque<OperationId>>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Cached {
+    versioned: Versioned,
+    asked: AtomicBool,
+    weight: usize,
+}
+
+impl Cache {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { records: super::id_map(), order: Mutex::default(), bytes: AtomicUsize::new(0), bytes_max }
+    }
+
+    pub(super) fn find(&self, id: OperationId) -> Option<Versioned> {
+        let cached = self.records.get(&id)?;
+        if !cached.asked.load(Ordering::Relaxed) {
+            cached.asked.store(true, Ordering::Relaxed);
+        }
+        Some(cached.versioned.clone())
+    }
+
+    pub(super) fn put(&self, id: OperationId, versioned: Versioned) {
+        // The map's and the queue's own share of an entry is about as large as an id twice.
+        let weight = versioned.record.weight() + 2 * size_of::<OperationId>() + size_of::<Cached>();
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        match self.records.insert(id, Cached { versioned, asked: AtomicBool::new(false), weight }) {
+            Some(old) => {
+                self.bytes.fetch_sub(old.weight, Ordering::Relaxed);
+            }
+            None => self.enqueue(id),
+        }
+        self.make_room();
+    }
+
+    pub(super) fn remove(&self, id: OperationId) {
+        if let Some((_, old)) = self.records.remove(&id) {
+            self.bytes.fetch_sub(old.weight, Ordering::Relaxed);
+            // Its place in the queue goes when it is met; a later `put` would give it a second
+            // one, which costs no more than an earlier turn.
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn enqueue(&self, id: OperationId) {
+        let mut order = self.order();
+        order.push_back(id);
+        // Places of records that were removed; left alone they would pile up in a cache that
+        // never gets full.
+        if order.len() > 2 * self.records.len() + 1024 {
+            order.retain(|id| self.records.contains_key(id));
+        }
+    }
+
+    fn make_room(&self) {
+        if self.bytes.load(Ordering::Relaxed) <= self.bytes_max {
+            return;
+        }
+        let mut order = self.order();
+        // Twice round at most: the first time round takes the marks away.
+        for _ in 0..2 * order.len() {
+            if self.bytes.load(Ordering::Relaxed) <= self.bytes_max {
+                return;
+            }
+            let Some(id) = order.pop_front() else { return };
+            let Some(cached) = self.records.get(&id) else { continue };
+            let asked = cached.asked.swap(false, Ordering::Relaxed);
+            drop(cached);
+            if asked {
+                order.push_back(id);
+            } else {
+                self.remove(id);
+            }
+        }
+    }
+
+    fn order(&self) -> std::sync::MutexGuard<'_, VecDeque<OperationId>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

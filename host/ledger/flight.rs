@@ -1,0 +1,110 @@
+//! Executions under way in this process, and those who wait for them.
+
+use crate::store::{StoreError, Version};
+use oncegate_core::{Answer, ExecutionId, Record, Timestamp, time::millis};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// An execution under way. The one who put it into the ledger's map owns the right to claim.
+#[derive(Debug)]
+pub struct Flight {
+    progress: watch::Sender<Progress>,
+    /// The latest version of the record that this process wrote.
+    version: AtomicU64,
+    /// The end of the lease in milliseconds of ledger time; 0 before the claim.
+    lease_until: AtomicU64,
+    execution: ExecutionId,
+}
+
+/// How far an execution is.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// The claim is not durable yet: nothing may be said of it.
+    Claiming,
+    /// The claim is durable, under this record.
+    Running(Arc<Record>),
+    /// It is over.
+    Ended(Ending),
+}
+
+/// How an execution, or the attempt to claim one, ended.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// This record stands now.
+    Recorded(Arc<Record>),
+    /// Nothing happened, and the key is free. The execution's own answer is for all who waited,
+    /// where it was small enough to share.
+    NotApplied(Option<Arc<Answer>>),
+    /// The claim was lost or given up before anything was sent: ask again.
+    Lost,
+    /// The claim could not be written.
+    Failed(StoreError),
+}
+
+impl Flight {
+    pub(super) fn new(execution: ExecutionId) -> Self {
+        Self {
+            progress: watch::Sender::new(Progress::Claiming),
+            version: AtomicU64::new(0),
+            lease_until: AtomicU64::new(0),
+            execution,
+        }
+    }
+
+    /// Which execution this is.
+    pub fn execution(&self) -> ExecutionId {
+        self.execution
+    }
+
+    /// Follows its progress from here on.
+    pub(super) fn follow(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// The record under which it runs, if it does.
+    pub(super) fn running(&self) -> Option<Arc<Record>> {
+        match &*self.progress.borrow() {
+            Progress::Running(record) => Some(record.clone()),
+            Progress::Claiming | Progress::Ended(_) => None,
+        }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        Version(self.version.load(Ordering::Acquire))
+    }
+
+    /// The claim or its renewal is durable.
+    pub(super) fn hold(&self, version: Version, record: Arc<Record>, lease_until: Timestamp) {
+        self.version.store(version.0, Ordering::Release);
+        self.lease_until.store(lease_until.as_millis(), Ordering::Release);
+        self.progress.send_replace(Progress::Running(record));
+    }
+
+    /// A renewal is durable. Nobody is woken, and an execution that ended meanwhile stays ended.
+    pub(super) fn renewed(&self, version: Version, record: Arc<Record>, lease_until: Timestamp) {
+        self.version.store(version.0, Ordering::Release);
+        self.lease_until.store(lease_until.as_millis(), Ordering::Release);
+        self.progress.send_if_modified(|progress| {
+            if let Progress::Running(standing) = progress {
+                *standing = record;
+            }
+            false
+        });
+    }
+
+    pub(super) fn end(&self, ending: Ending) {
+        self.progress.send_replace(Progress::Ended(ending));
+    }
+
+    /// How much of the lease is left.
+    pub(super) fn lease_left(&self, now: Timestamp) -> Duration {
+        Timestamp::from_millis(self.lease_until.load(Ordering::Acquire)).since(now)
+    }
+
+    /// Whether less than two thirds of the lease are left.
+    pub(super) fn wants_renewal(&self, lease: Duration, now: Timestamp) -> bool {
+        millis(self.lease_left(now)) * 3 < millis(lease) * 2
+    }
+}

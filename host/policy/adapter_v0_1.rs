@@ -1,0 +1,485 @@
+//! Version 0.1 of the interface: the only file with generated bindings.
+//!
+//! What goes in is borrowed from the host's own types; what comes out is converted into them and
+//! checked against the rules in the comments of `policy.wit` on the way. A second version of the
+//! interface will have a file of its own beside this one.
+
+use super::failure::{Broken, Failure};
+use super::limits::State;
+use super::rules::{self, LIST_MAX, broken};
+use super::{
+    Attribute, FingerprintRule, Found, Guard, Operation, Part, Payload, PayloadWant, Plan, Receipt, Refusal,
+    Reply, RequestField, Settlement, Shape, Verdict,
+};
+use crate::config::StatusRule;
+use bindings::exports::oncegate::policy as hooks;
+use bindings::oncegate::policy::types as wit;
+use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre};
+
+#[allow(missing_docs, unreachable_pub, dead_code, reason = "generated, from the frozen interface")]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "wit/v0.1",
+        inline: "
+            package oncegate:host;
+            world host {
+                export oncegate:policy/policy@0.1.0;
+                export oncegate:policy/outcome@0.1.0;
+                export oncegate:policy/resolution@0.1.0;
+                export oncegate:policy/presentation@0.1.0;
+            }",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+/// Which optional interfaces a component exports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exports {
+    /// `settle`.
+    pub outcome: bool,
+    /// `question` and `reading`.
+    pub resolution: bool,
+    /// `present` and `explain`.
+    pub presentation: bool,
+}
+
+/// Where a component's hooks are, looked up once.
+pub(super) struct Indices {
+    policy: hooks::policy::GuestIndices,
+    outcome: Option<hooks::outcome::GuestIndices>,
+    resolution: Option<hooks::resolution::GuestIndices>,
+    presentation: Option<hooks::presentation::GuestIndices>,
+}
+
+impl Indices {
+    pub(super) fn new(component: &InstancePre<State>, exports: Exports) -> wasmtime::Result<Self> {
+        use hooks::{outcome, policy, presentation, resolution};
+        Ok(Self {
+            policy: policy::GuestIndices::new(component)?,
+            outcome: exports.outcome.then(|| outcome::GuestIndices::new(component)).transpose()?,
+            resolution: exports.resolution.then(|| resolution::GuestIndices::new(component)).transpose()?,
+            presentation: exports
+                .presentation
+                .then(|| presentation::GuestIndices::new(component))
+                .transpose()?,
+        })
+    }
+
+    /// The hooks of an instance, their types checked.
+    pub(super) fn hooks(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Hooks> {
+        Ok(Hooks {
+            policy: self.policy.load(&mut *store, instance)?,
+            outcome: self.outcome.as_ref().map(|outcome| outcome.load(&mut *store, instance)).transpose()?,
+            probes: self.resolution.is_some(),
+        })
+    }
+
+    /// Checks the types of the hooks that this gateway does not call yet, so that a component which
+    /// gets them wrong doesn't load.
+    pub(super) fn check_unused(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
+        if let Some(resolution) = &self.resolution {
+            resolution.load(&mut *store, instance)?;
+        }
+        if let Some(presentation) = &self.presentation {
+            presentation.load(&mut *store, instance)?;
+        }
+        Ok(())
+    }
+}
+
+/// The hooks of one instance.
+pub(super) struct Hooks {
+    policy: hooks::policy::Guest,
+    outcome: Option<hooks::outcome::Guest>,
+    probes: bool,
+}
+
+impl Hooks {
+    /// Calls `configure`.
+    pub(super) fn configure(
+        &self,
+        store: &mut Store<State>,
+        settings: &str,
+        time: Duration,
+    ) -> Result<Plan, Failure> {
+        Ok(plan(answer(self.policy.call_configure(store, settings), time)?)?)
+    }
+
+    /// Calls `decide`.
+    pub(super) fn decide(
+        &self,
+        store: &mut Store<State>,
+        operation: &Operation<'_>,
+        time: Duration,
+    ) -> Result<Verdict, Failure> {
+        // Few fields are declared as a rule: they need no allocation.
+        let few: [wit::FieldParam<'_>; 8];
+        let many: Vec<wit::FieldParam<'_>>;
+        let fields = if operation.fields.len() <= 8 {
+            few = std::array::from_fn(|index| {
+                operation.fields.get(index).map_or(wit::FieldParam { name: "", value: "" }, field)
+            });
+            &few[..operation.fields.len()]
+        } else {
+            many = operation.fields.iter().map(field).collect();
+            &many
+        };
+        let selected = selection(&operation.payload);
+        let argument = wit::Operation {
+            method: operation.method,
+            fields,
+            payload: payload(&operation.payload, &selected),
+        };
+        Ok(verdict(answer(self.policy.call_decide(store, argument), time)?, self.probes)?)
+    }
+
+    /// Calls `settle`, where it is exported.
+    pub(super) fn settle(
+        &self,
+        store: &mut Store<State>,
+        receipt: &Receipt,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Option<Settlement>, Failure> {
+        let Some(outcome) = &self.outcome else { return Ok(None) };
+        let fields: Vec<_> = reply.fields.iter().map(owned_field).collect();
+        let trailers: Vec<_> = reply.trailers.iter().map(owned_field).collect();
+        let selected = selection(&reply.payload);
+        let told = wit::ReplyParam {
+            status: reply.status,
+            fields: &fields,
+            trailers: &trailers,
+            payload: payload(&reply.payload, &selected),
+            complete: reply.complete,
+        };
+        let said = answer(outcome.call_settle(store, receipt_of(receipt), told), time)?;
+        Ok(said.map(|said| settlement(said, reply.complete)).transpose()?)
+    }
+}
+
+/// A call's result, where trap and `err` are failures alike.
+fn answer<T>(called: wasmtime::Result<Result<T, String>>, time: Duration) -> Result<T, Failure> {
+    match called {
+        Ok(Ok(said)) => Ok(said),
+        Ok(Err(text)) => Err(Failure::Err(text.escape_debug().take(1 << 10).collect())),
+        Err(error) => Err(Failure::of_call(&error, time)),
+    }
+}
+
+fn field<'a>(&(name, value): &(&'a str, &'a str)) -> wit::FieldParam<'a> {
+    wit::FieldParam { name, value }
+}
+
+fn owned_field((name, value): &(String, String)) -> wit::FieldParam<'_> {
+    wit::FieldParam { name, value }
+}
+
+fn selection(payload: &Payload) -> Vec<wit::FoundParam<'_>> {
+    let Payload::Selected(places) = payload else { return Vec::new() };
+    places.iter().map(found).collect()
+}
+
+fn found(place: &Found) -> wit::FoundParam<'_> {
+    match place {
+        Found::Nothing => wit::FoundParam::Nothing,
+        Found::Text(text) => wit::FoundParam::Text(text),
+        Found::Json(json) => wit::FoundParam::Json(json),
+    }
+}
+
+fn payload<'a>(payload: &'a Payload, selected: &'a [wit::FoundParam<'a>]) -> wit::PayloadParam<'a> {
+    match payload {
+        Payload::Absent => wit::PayloadParam::Absent,
+        Payload::Withheld => wit::PayloadParam::Withheld,
+        Payload::Selected(_) => wit::PayloadParam::Selected(selected),
+        Payload::Whole(bytes) => wit::PayloadParam::Whole(bytes),
+        Payload::Oversize => wit::PayloadParam::Oversize,
+        Payload::Malformed(why) => wit::PayloadParam::Malformed(why),
+    }
+}
+
+fn receipt_of(receipt: &Receipt) -> wit::Receipt<'_> {
+    wit::Receipt {
+        operation_id: &receipt.operation_id,
+        route: &receipt.route,
+        method: &receipt.method,
+        authority: &receipt.authority,
+        path: &receipt.path,
+        principal: receipt.principal.as_deref(),
+        key_schema: &receipt.key_schema,
+        attempts: receipt.attempts,
+        first_attempt: receipt.first_attempt,
+        memo: receipt.memo.as_deref(),
+    }
+}
+
+fn pairs(fields: Vec<wit::FieldResult>) -> Vec<(String, String)> {
+    fields.into_iter().map(|field| (field.name, field.value)).collect()
+}
+
+fn plan(said: wit::Plan) -> Result<Plan, Broken> {
+    rules::no_options("plan.options", said.options.first().map(|option| option.name.as_str()))?;
+    rules::at_most("plan.request-fields", said.request_fields.len(), LIST_MAX)?;
+    rules::at_most("plan.response-fields", said.response_fields.len(), LIST_MAX)?;
+    let mut request_fields = Vec::with_capacity(said.request_fields.len());
+    for name in &said.request_fields {
+        let field = request_field(name)?;
+        if !request_fields.contains(&field) {
+            request_fields.push(field);
+        }
+    }
+    // They come before the headers; each kind stays in the plan's order.
+    request_fields.sort_by_key(|field| matches!(field, RequestField::Header(_)));
+    let mut response_fields = Vec::with_capacity(said.response_fields.len());
+    for name in &said.response_fields {
+        let name = rules::lower_name("plan.response-fields", name)?;
+        if !response_fields.contains(&name) {
+            response_fields.push(name);
+        }
+    }
+    Ok(Plan {
+        key_schema: key_schema(&said.key_schema)?,
+        methods: methods(said.methods)?,
+        request_fields,
+        request_payload: payload_want("plan.request-payload", said.request_payload)?,
+        response_fields,
+        response_payload: payload_want("plan.response-payload", said.response_payload)?,
+        outcomes: outcomes(&said.outcomes)?,
+    })
+}
+
+fn key_schema(text: &str) -> Result<Arc<str>, Broken> {
+    let place = "plan.key-schema";
+    if !(1..=256).contains(&text.len()) {
+        return broken(place, format!("{} bytes, 1 to 256 are allowed", text.len()));
+    }
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.trim() != text {
+        return broken(place, "printable ASCII with no space at its ends is allowed");
+    }
+    Ok(text.into())
+}
+
+fn methods(methods: Vec<String>) -> Result<Vec<String>, Broken> {
+    let place = "plan.methods";
+    rules::at_most(place, methods.len(), 32)?;
+    for method in &methods {
+        rules::method(place, method)?;
+        if matches!(method.as_str(), "HEAD" | "OPTIONS" | "TRACE") {
+            return broken(place, format!("`{method}` is safe and never guarded"));
+        }
+    }
+    Ok(methods)
+}
+
+fn request_field(name: &str) -> Result<RequestField, Broken> {
+    let place = "plan.request-fields";
+    match name {
+        ":authority" => Ok(RequestField::Authority),
+        ":path" => Ok(RequestField::Path),
+        ":query" => Ok(RequestField::Query),
+        ":route" => Ok(RequestField::Route),
+        ":principal" => Ok(RequestField::Principal),
+        "authorization" | "proxy-authorization" | "cookie" => {
+            broken(place, format!("`{name}` is not a policy's to read: `:principal` says who asks"))
+        }
+        _ if name.starts_with(':') => {
+            broken(place, format!("`{}` is not a pseudo-field that this gateway knows", name.escape_debug()))
+        }
+        _ => rules::lower_name(place, name).map(RequestField::Header),
+    }
+}
+
+fn payload_want(place: &'static str, want: wit::PayloadWant) -> Result<PayloadWant, Broken> {
+    match want {
+        wit::PayloadWant::Nothing => Ok(PayloadWant::Nothing),
+        wit::PayloadWant::Pointers(pointers) => {
+            rules::pointers(place, &[&pointers])?;
+            Ok(PayloadWant::Pointers(pointers))
+        }
+        wit::PayloadWant::Whole(0) => broken(place, "`whole` of 0 bytes: more than 0 is allowed"),
+        wit::PayloadWant::Whole(most) => Ok(PayloadWant::Whole(most)),
+    }
+}
+
+fn outcomes(said: &[wit::StatusRule]) -> Result<Vec<StatusRule>, Broken> {
+    let place = "plan.outcomes";
+    rules::at_most(place, said.len(), LIST_MAX)?;
+    let mut outcomes = Vec::with_capacity(said.len());
+    for &wit::StatusRule { lowest, highest, disposition } in said {
+        if !(100 <= lowest && lowest <= highest && highest <= 599) {
+            return broken(place, format!("{lowest}-{highest}: 100 <= lowest <= highest <= 599 is allowed"));
+        }
+        let means = disposition_of(disposition);
+        if means == Disposition::NotApplied && lowest <= 299 && highest >= 200 {
+            return broken(place, format!("{lowest}-{highest}: a rule can't call a 2xx `not-applied`"));
+        }
+        outcomes.push(StatusRule { lowest, highest, means });
+    }
+    Ok(outcomes)
+}
+
+fn disposition_of(said: wit::Disposition) -> Disposition {
+    match said {
+        wit::Disposition::Completed => Disposition::Completed,
+        wit::Disposition::Consumed => Disposition::Consumed,
+        wit::Disposition::NotApplied => Disposition::NotApplied,
+        wit::Disposition::Unknown => Disposition::Unknown,
+    }
+}
+
+fn verdict(said: wit::Verdict, probes: bool) -> Result<Verdict, Broken> {
+    match said {
+        wit::Verdict::Bypass(reason) => Ok(Verdict::Bypass(reason)),
+        wit::Verdict::Guard(said) => Ok(Verdict::Guard(Box::new(guard(said, probes)?))),
+        wit::Verdict::Refuse(said) => Ok(Verdict::Refuse(refusal(said)?)),
+    }
+}
+
+fn guard(said: wit::Guard, probes: bool) -> Result<Guard, Broken> {
+    rules::no_options("guard.options", said.options.first().map(|option| option.name.as_str()))?;
+    let key = key(said.key)?;
+    let fingerprint = fingerprint(said.fingerprint, &key)?;
+    let labels = pairs(said.labels);
+    rules::labels("guard.labels", &labels)?;
+    rules::memo("guard.memo", said.memo.as_deref())?;
+    Ok(Guard {
+        key,
+        fingerprint,
+        while_running: match said.while_running {
+            wit::WhileRunning::RouteDefault => None,
+            wit::WhileRunning::Reject => Some(WhileRunning::Reject),
+            wit::WhileRunning::Wait => Some(WhileRunning::Wait),
+        },
+        when_unknown: when_unknown(said.when_unknown, probes)?,
+        retention: retention("guard.retention-seconds", said.retention_seconds)?,
+        tombstone: said.tombstone_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        first_sent: said.first_sent,
+        forward: rules::fields("guard.forward", pairs(said.forward), |_| false)?,
+        memo: said.memo.map(Arc::from),
+        labels,
+    })
+}
+
+fn key(said: Vec<wit::Part>) -> Result<Vec<Part>, Broken> {
+    let place = "guard.key";
+    if !(1..=LIST_MAX).contains(&said.len()) {
+        return broken(place, format!("{} parts, 1 to {LIST_MAX} are allowed", said.len()));
+    }
+    let key = parts(place, said)?;
+    if key.iter().all(|part| is_empty(part) || *part == Part::Missing) {
+        return broken(place, "every part is missing or empty: at least one must say something");
+    }
+    Ok(key)
+}
+
+/// Empty whatever the request.
+fn is_empty(part: &Part) -> bool {
+    match part {
+        Part::Text(text) => text.is_empty(),
+        Part::Bytes(bytes) => bytes.is_empty(),
+        Part::Of(_) | Part::Document(_) | Part::Missing => false,
+    }
+}
+
+fn parts(place: &'static str, said: Vec<wit::Part>) -> Result<Vec<Part>, Broken> {
+    let part = |said| {
+        Ok(match said {
+            wit::Part::Text(text) => Part::Text(text),
+            wit::Part::Bytes(bytes) => Part::Bytes(bytes),
+            wit::Part::Of(attribute) => Part::Of(attribute_of(attribute)),
+            wit::Part::Document(said) => Part::Document(shape(place, said)?),
+            wit::Part::Missing => Part::Missing,
+        })
+    };
+    said.into_iter().map(part).collect()
+}
+
+fn attribute_of(said: wit::Attribute) -> Attribute {
+    match said {
+        wit::Attribute::Method => Attribute::Method,
+        wit::Attribute::Authority => Attribute::Authority,
+        wit::Attribute::Path => Attribute::Path,
+        wit::Attribute::Query => Attribute::Query,
+        wit::Attribute::Body => Attribute::Body,
+    }
+}
+
+fn shape(place: &'static str, said: wit::Shape) -> Result<Shape, Broken> {
+    rules::pointers(place, &[&said.keep, &said.drop])?;
+    Ok(Shape { keep: said.keep, drop: said.drop })
+}
+
+fn fingerprint(said: wit::Fingerprint, key: &[Part]) -> Result<FingerprintRule, Broken> {
+    let place = "guard.fingerprint";
+    let rule = match said {
+        wit::Fingerprint::Request => FingerprintRule::Request,
+        wit::Fingerprint::Document(said) => FingerprintRule::Document(shape(place, said)?),
+        wit::Fingerprint::Parts(said) if said.is_empty() => FingerprintRule::KeyOnly,
+        wit::Fingerprint::Parts(said) => {
+            rules::at_most(place, said.len(), LIST_MAX)?;
+            FingerprintRule::Parts(parts(place, said)?)
+        }
+        wit::Fingerprint::KeyOnly => FingerprintRule::KeyOnly,
+    };
+    let says_more = |part: &Part| !matches!(part, Part::Of(_) | Part::Missing) && !is_empty(part);
+    if rule == FingerprintRule::KeyOnly && !key.iter().any(says_more) {
+        return broken(place, "`key-only` needs a part of the key other than `of` and `missing`, not empty");
+    }
+    Ok(rule)
+}
+
+fn when_unknown(said: wit::WhenUnknown, probes: bool) -> Result<Option<WhenUnknown>, Broken> {
+    match said {
+        wit::WhenUnknown::RouteDefault => Ok(None),
+        wit::WhenUnknown::Hold => Ok(Some(WhenUnknown::Hold)),
+        wit::WhenUnknown::Probe if probes => Ok(Some(WhenUnknown::Probe)),
+        wit::WhenUnknown::Probe => {
+            broken("guard.when-unknown", "`probe` needs the interface `resolution`, which is not exported")
+        }
+        wit::WhenUnknown::Resend => Ok(Some(WhenUnknown::Resend)),
+    }
+}
+
+fn retention(place: &'static str, seconds: Option<u32>) -> Result<Option<Duration>, Broken> {
+    match seconds {
+        Some(0) => broken(place, "0 seconds: at least 1 is allowed"),
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
+}
+
+fn refusal(said: wit::Refusal) -> Result<Refusal, Broken> {
+    const DETAIL_BYTES_MAX: usize = 1 << 10;
+    if !(400..=599).contains(&said.status) {
+        return broken("refusal.status", format!("{}: 400 to 599 is allowed", said.status));
+    }
+    rules::refusal_code("refusal.code", &said.code)?;
+    rules::bytes_at_most("refusal.detail", &said.detail, DETAIL_BYTES_MAX)?;
+    let more = |name: &str| name == "set-cookie" || name.starts_with("content-");
+    Ok(Refusal {
+        status: said.status,
+        code: said.code,
+        detail: said.detail,
+        fields: rules::fields("refusal.fields", pairs(said.fields), more)?,
+    })
+}
+
+fn settlement(said: hooks::outcome::Settlement, complete: bool) -> Result<Settlement, Broken> {
+    let disposition = disposition_of(said.disposition);
+    if disposition == Disposition::NotApplied && !complete {
+        return broken("settlement.disposition", "an incomplete answer is never `not-applied`");
+    }
+    rules::memo("settlement.memo", said.memo.as_deref())?;
+    Ok(Settlement {
+        disposition,
+        memo: said.memo.map(Arc::from),
+        retention: retention("settlement.retention-seconds", said.retention_seconds)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "adapter_v0_1_tests.rs"]
+mod tests;

@@ -1,0 +1,162 @@
+//! The engine: what all policies and workers of a process share.
+
+use super::imports;
+use super::inspect::Inspected;
+use super::limits::State;
+use super::threads::{Threads, Ticker};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Enabled, PoolingAllocationConfig};
+
+/// Compiled components that are kept, so that going back and forth between files is quick.
+const COMPILED_MAX: usize = 8;
+
+/// The engine could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refused.
+    #[error("the WebAssembly engine doesn't start on this machine: {0}")]
+    Wasm(String),
+    /// No thread could be started.
+    #[error("the policy host can't start its threads: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// What all policies and workers of a process share: one WebAssembly engine, the imports, compiled
+/// components, the thread that ticks and those for slow calls. They end when this is dropped.
+pub struct Engine {
+    wasm: wasmtime::Engine,
+    linker: Linker<State>,
+    compiled: Mutex<Vec<Arc<Compiled>>>,
+    /// Counts, by its owners, the compilers at work.
+    compilers: Arc<()>,
+    numbers: AtomicU64,
+    slow_calls: usize,
+    threads: Threads,
+    _ticker: Ticker,
+}
+
+/// A component that was compiled, with what its file said.
+pub(super) struct Compiled {
+    pub(super) digest: [u8; 32],
+    pub(super) component: Component,
+    pub(super) inspected: Inspected,
+    pub(super) size: usize,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine(..)")
+    }
+}
+
+impl Engine {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Result<Arc<Self>, EngineError> {
+        let threads = workers.clamp(2, 8);
+        let wasm = wasmtime::Engine::new(&wasm_config(workers + threads)).map_err(EngineError::wasm)?;
+        let linker = imports::linker(&wasm).map_err(EngineError::wasm)?;
+        Ok(Arc::new(Self {
+            linker,
+            compiled: Mutex::default(),
+            compilers: Arc::new(()),
+            numbers: AtomicU64::new(0),
+            // One policy alone never occupies every thread.
+            slow_calls: threads - 1,
+            threads: Threads::start(threads)?,
+            _ticker: Ticker::start(&wasm)?,
+            wasm,
+        }))
+    }
+
+    pub(super) fn wasm(&self) -> &wasmtime::Engine {
+        &self.wasm
+    }
+
+    pub(super) fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    pub(super) fn compilers(&self) -> &Arc<()> {
+        &self.compilers
+    }
+
+    /// Slow calls of one policy that may run at a time.
+    pub(super) fn slow_calls(&self) -> usize {
+        self.slow_calls
+    }
+
+    /// The next generation's number.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The component with this digest, if it was compiled lately.
+    pub(super) fn compiled(&self, digest: &[u8; 32]) -> Option<Arc<Compiled>> {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = compiled.iter().position(|entry| entry.digest == *digest)?;
+        let entry = compiled.remove(index);
+        compiled.push(Arc::clone(&entry));
+        Some(entry)
+    }
+
+    /// Keeps a compiled component, in place of the one that was used longest ago.
+    pub(super) fn keep_compiled(&self, entry: Arc<Compiled>) {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        compiled.retain(|other| other.digest != entry.digest);
+        if compiled.len() >= COMPILED_MAX {
+            compiled.remove(0);
+        }
+        compiled.push(entry);
+    }
+}
+
+impl EngineError {
+    fn wasm(error: wasmtime::Error) -> Self {
+        Self::Wasm(super::failure::one_line(&error))
+    }
+}
+
+/// Deterministic: the same component decides alike on every machine. Threads and the component
+/// model's async are not compiled in or are off with `concurrency_support`.
+fn wasm_config(threads: usize) -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .wasm_relaxed_simd(false)
+        .relaxed_simd_deterministic(true)
+        .cranelift_nan_canonicalization(true)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .allocation_strategy(pool_config(threads));
+    config
+}
+
+/// Room for several generations of several policies on every thread. What isn't used costs
+/// addresses only: 4 GiB a memory, so that the compiled code needs no bounds checks.
+fn pool_config(threads: usize) -> PoolingAllocationConfig {
+    let instances = u32::try_from(threads.saturating_mul(48)).unwrap_or(u32::MAX).clamp(256, 2048);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        // A component of componentize-py has 107 core instances.
+        .max_core_instances_per_component(256)
+        .total_core_instances(instances * 64)
+        .max_memories_per_component(8)
+        .max_memories_per_module(4)
+        .total_memories(instances * 2)
+        .max_tables_per_component(64)
+        .max_tables_per_module(8)
+        .total_tables(instances * 8)
+        .max_unused_warm_slots(u32::try_from(threads * 2).unwrap_or(u32::MAX));
+    // Only with the page map is it known which pages to clear: without it keeping pages means
+    // writing all of them.
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(1 << 20).table_keep_resident(64 << 10);
+    }
+    pool
+}

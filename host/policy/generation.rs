@@ -1,0 +1,272 @@
+//! One activation of a policy.
+
+use super::Plan;
+use super::adapter_v0_1::Exports;
+use super::failure::Failure;
+use super::instance::{Instance, Program};
+use super::limits::Allowance;
+use crate::config::Instances;
+use oncegate_core::Timestamp;
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// A compiled component with its settings, plan and limits. Requests hold it to their end.
+pub struct Generation {
+    pub(super) program: Program,
+    pub(super) plan: Plan,
+    pub(super) facts: Facts,
+    /// The limit of a call on a policy thread.
+    pub(super) time: Duration,
+    pub(super) pace: Pace,
+    fresh: AtomicBool,
+}
+
+/// What is known of a generation since it was loaded.
+pub(super) struct Facts {
+    pub(super) number: u64,
+    pub(super) digest: String,
+    pub(super) key_epoch: u64,
+    pub(super) component: String,
+    pub(super) size: usize,
+    pub(super) exports: Exports,
+    pub(super) settings: serde_json::Map<String, serde_json::Value>,
+    pub(super) settings_schema: Option<String>,
+    pub(super) vectors: usize,
+    pub(super) loaded_at: Timestamp,
+    pub(super) load_time: Duration,
+}
+
+impl Generation {
+    pub(super) fn new(
+        program: Program,
+        plan: Plan,
+        facts: Facts,
+        time: Duration,
+        instances: Instances,
+        slow_calls: usize,
+    ) -> Self {
+        let fresh = AtomicBool::new(instances == Instances::Fresh);
+        Self { program, plan, facts, time, pace: Pace::new(slow_calls), fresh }
+    }
+
+    /// The policy's name in the configuration.
+    pub fn name(&self) -> &Arc<str> {
+        &self.program.policy
+    }
+
+    /// Counts all generations of this process; never used twice.
+    pub fn number(&self) -> u64 {
+        self.facts.number
+    }
+
+    /// The component's SHA-256, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.facts.digest
+    }
+
+    /// The operator's number in the key space.
+    pub fn key_epoch(&self) -> u64 {
+        self.facts.key_epoch
+    }
+
+    /// What the policy needs and promises.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Which optional interfaces it exports.
+    pub fn exports(&self) -> Exports {
+        self.facts.exports
+    }
+
+    /// The settings that it was configured with.
+    pub fn settings(&self) -> &serde_json::Map<String, serde_json::Value> {
+        &self.facts.settings
+    }
+
+    /// The JSON Schema of its settings that the component carries, as text.
+    pub fn settings_schema(&self) -> Option<&str> {
+        self.facts.settings_schema.as_deref()
+    }
+
+    /// Bytes of the component.
+    pub fn size(&self) -> usize {
+        self.facts.size
+    }
+
+    /// How long it took to load.
+    pub fn load_time(&self) -> Duration {
+        self.facts.load_time
+    }
+
+    /// What a list of policies shows.
+    pub fn describe(&self) -> Description {
+        let Facts { number, digest, key_epoch, component, size, exports, settings, .. } = &self.facts;
+        let optional = [
+            ("outcome", exports.outcome),
+            ("resolution", exports.resolution),
+            ("presentation", exports.presentation),
+        ];
+        Description {
+            name: self.name().to_string(),
+            generation: *number,
+            component: component.clone(),
+            sha256: digest.clone(),
+            size: *size,
+            key_schema: self.plan.key_schema.to_string(),
+            key_epoch: *key_epoch,
+            exports: optional.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect(),
+            settings: settings.clone(),
+            instances: if self.is_fresh() { "fresh" } else { "reuse" },
+            slow: self.pace.is_slow(),
+            vectors: self.facts.vectors,
+            loaded_at: self.facts.loaded_at.to_string(),
+            load_ms: u64::try_from(self.load_time().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether each call gets an instance of its own.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh.load(Ordering::Relaxed)
+    }
+
+    /// The policy was seen not to be pure: from now on each call gets an instance of its own.
+    pub(super) fn distrust(&self) {
+        if !self.fresh.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                target: "oncegate::policy",
+                policy = %self.name(),
+                generation = self.number(),
+                "the policy is not pure: a used and a fresh instance decided differently about the same \
+                 operation. From now on each call gets a fresh instance; repair the policy, for its \
+                 duplicates may have been missed"
+            );
+        }
+    }
+
+    pub(super) fn instance(&self, allowance: Allowance) -> Result<Instance, Failure> {
+        self.program.instance_of(&self.plan, allowance)
+    }
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Generation({} #{}, {})", self.name(), self.number(), self.digest())
+    }
+}
+
+/// A generation as the admin interface lists it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the answer")]
+pub struct Description {
+    pub name: String,
+    pub generation: u64,
+    pub component: String,
+    pub sha256: String,
+    pub size: usize,
+    pub key_schema: String,
+    pub key_epoch: u64,
+    pub exports: Vec<&'static str>,
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    pub instances: &'static str,
+    pub slow: bool,
+    pub vectors: usize,
+    pub loaded_at: String,
+    pub load_ms: u64,
+}
+
+/// Whether a policy answers in the time that a worker can spare, and the queue of those that don't.
+pub(super) struct Pace {
+    slow: AtomicBool,
+    quick_in_a_row: AtomicU32,
+    waiting: AtomicUsize,
+    permits: Arc<Semaphore>,
+}
+
+impl Pace {
+    /// Quick calls in a row after which a policy returns to the workers.
+    const QUICK_ENOUGH: u32 = 64;
+    /// Calls that may wait for a policy thread.
+    const WAITING_MAX: usize = 64;
+
+    fn new(permits: usize) -> Self {
+        Self {
+            slow: AtomicBool::new(false),
+            quick_in_a_row: AtomicU32::new(0),
+            waiting: AtomicUsize::new(0),
+            permits: Arc::new(Semaphore::new(permits)),
+        }
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
+    }
+
+    /// A call took longer than a worker can spare.
+    pub(super) fn slowed(&self) {
+        self.quick_in_a_row.store(0, Ordering::Relaxed);
+        self.slow.store(true, Ordering::Relaxed);
+    }
+
+    /// A call on a policy thread took so long.
+    pub(super) fn took(&self, time: Duration) {
+        if time >= super::limits::INLINE_TIME_MAX / 2 {
+            self.quick_in_a_row.store(0, Ordering::Relaxed);
+        } else if self.quick_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= Self::QUICK_ENOUGH {
+            self.slow.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for a share of the policy threads. One policy never takes all of them.
+    pub(super) async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
+        let waiting = Waiting::try_new(&self.waiting)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        drop(waiting);
+        permit.map_err(|_| Failure::Lost)
+    }
+}
+
+/// One more that waits, for as long as this lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn try_new(waiting: &'a AtomicUsize) -> Result<Self, Failure> {
+        let this = Self(waiting);
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        if before >= Pace::WAITING_MAX { Err(Failure::Busy(before)) } else { Ok(this) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn no_more_wait_for_a_policy_thread_than_may() {
+        let pace = Pace::new(1);
+        let held = pace.turn().await.expect("the first takes its turn");
+        let mut waiting: Vec<_> = (0..Pace::WAITING_MAX).map(|_| Box::pin(pace.turn())).collect();
+        for turn in &mut waiting {
+            poll_fn(|context| Poll::Ready(assert!(turn.as_mut().poll(context).is_pending()))).await;
+        }
+        assert_eq!(pace.turn().await.err(), Some(Failure::Busy(Pace::WAITING_MAX)));
+        // One that leaves makes room for another.
+        drop(waiting.pop());
+        let mut late = pin!(pace.turn());
+        poll_fn(|context| Poll::Ready(assert!(late.as_mut().poll(context).is_pending()))).await;
+        drop(held);
+        assert!(waiting.remove(0).await.is_ok());
+    }
+}

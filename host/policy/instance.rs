@@ -1,0 +1,120 @@
+//! One instance of a component, and what instances are made from.
+
+use super::adapter_v0_1::{Hooks, Indices};
+use super::failure::{Broken, Failure, one_line};
+use super::limits::{Allowance, INSTANCE_CALLS_MAX, State};
+use super::{Operation, Plan, Receipt, Reply, Settlement, Verdict};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+/// A linked component with the settings and limits of its instances.
+#[derive(Clone)]
+pub(super) struct Program {
+    pub(super) policy: Arc<str>,
+    pub(super) component: InstancePre<State>,
+    pub(super) indices: Arc<Indices>,
+    /// The settings as JSON text.
+    pub(super) settings: Arc<str>,
+    /// Bytes of memory that an instance may have.
+    pub(super) memory: usize,
+}
+
+impl Program {
+    /// The same component with other settings.
+    pub(super) fn with_settings(&self, settings: &str) -> Self {
+        Self { settings: settings.into(), ..self.clone() }
+    }
+
+    /// Makes an instance and configures it.
+    pub(super) fn instance(&self, allowance: Allowance) -> Result<(Instance, Plan), Failure> {
+        let state = State::new(Arc::clone(&self.policy), self.memory);
+        let mut store = Store::new(self.component.engine(), state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(ticks(allowance.setup));
+        let made = self.component.instantiate(&mut store);
+        let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
+        let hooks = self.indices.hooks(&mut store, &made);
+        let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
+        let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX };
+        let plan = instance
+            .call(allowance.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
+        // A guest that has used half of what it had room for when it started is made anew before
+        // it reaches the limit in the middle of a call.
+        let memory = instance.store.data().memory();
+        instance.memory_mark = memory + self.memory.saturating_sub(memory) / 2;
+        Ok((instance, plan))
+    }
+
+    /// Makes an instance whose plan must be `plan`: `configure` is pure.
+    pub(super) fn instance_of(&self, plan: &Plan, allowance: Allowance) -> Result<Instance, Failure> {
+        let (instance, found) = self.instance(allowance)?;
+        if found != *plan {
+            let what = "`configure` returned another plan than at load: it must be pure";
+            return Err(Broken { place: "plan", what: what.into() }.into());
+        }
+        Ok(instance)
+    }
+
+    /// Checks the types of hooks that are exported and not called yet.
+    pub(super) fn check_unused(&self, allowance: Allowance) -> Result<(), Failure> {
+        let state = State::new(Arc::clone(&self.policy), self.memory);
+        let mut store = Store::new(self.component.engine(), state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(ticks(allowance.setup));
+        let made = self.component.instantiate(&mut store);
+        let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
+        let checked = self.indices.check_unused(&mut store, &made);
+        checked.map_err(|error| Failure::Instantiate(one_line(&error)))
+    }
+}
+
+/// A configured instance. Whatever call fails, the instance is not to be used again.
+pub(super) struct Instance {
+    store: Store<State>,
+    hooks: Hooks,
+    calls: u32,
+    memory_mark: usize,
+}
+
+impl Instance {
+    /// Calls `decide`.
+    pub(super) fn decide(&mut self, operation: &Operation<'_>, time: Duration) -> Result<Verdict, Failure> {
+        self.call(time, |hooks, store, time| hooks.decide(store, operation, time))
+    }
+
+    /// Calls `settle`.
+    pub(super) fn settle(
+        &mut self,
+        receipt: &Receipt,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Option<Settlement>, Failure> {
+        self.call(time, |hooks, store, time| hooks.settle(store, receipt, reply, time))
+    }
+
+    /// Whether it has served long enough or grown enough to be replaced.
+    pub(super) fn is_worn(&self) -> bool {
+        self.calls >= INSTANCE_CALLS_MAX || self.store.data().memory() > self.memory_mark
+    }
+
+    fn call<T>(
+        &mut self,
+        time: Duration,
+        hook: impl FnOnce(&Hooks, &mut Store<State>, Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.calls += 1;
+        self.store.set_epoch_deadline(ticks(time));
+        let handed = self.store.data_mut().enter();
+        self.store.set_hostcall_fuel(handed);
+        let said = hook(&self.hooks, &mut self.store, time);
+        self.store.data_mut().leave();
+        said
+    }
+}
+
+/// A deadline in ticks of the epoch, which comes every millisecond: the current one is partly over.
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX >> 1).saturating_add(1)
+}

@@ -1,0 +1,168 @@
+//! What bounds a policy, and the state of one instance that is held against it.
+
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::ResourceLimiter;
+
+/// Of a component's file.
+pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+/// Of the custom section with test vectors.
+pub(super) const VECTORS_BYTES_MAX: usize = 256 << 10;
+/// How long a component may compile.
+pub(super) const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a call may keep a worker from its other connections.
+pub(super) const INLINE_TIME_MAX: Duration = Duration::from_millis(5);
+/// How long an instance may take to be made and configured where no connection waits behind it.
+pub(super) const SETUP_TIME_MAX: Duration = Duration::from_secs(1);
+/// What a component hands over in one call of a hook, to imports too.
+const HANDED_BYTES_MAX: usize = 1 << 20;
+/// Of one line of the log.
+pub(super) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// Lines of the log in one call of a hook.
+pub(super) const LOG_LINES_MAX: u32 = 64;
+/// Elements of all tables of an instance together.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Calls after which a reused instance makes room for a new one.
+pub(super) const INSTANCE_CALLS_MAX: u32 = 100_000;
+
+/// How long a thing may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    /// To make an instance and configure it.
+    pub(super) setup: Duration,
+    /// To answer one call.
+    pub(super) call: Duration,
+}
+
+impl Allowance {
+    /// On a worker, where `time` is the policy's own limit.
+    pub(super) fn inline(time: Duration) -> Self {
+        let call = time.min(INLINE_TIME_MAX);
+        Self { setup: INLINE_TIME_MAX, call }
+    }
+
+    /// On a policy thread.
+    pub(super) fn off_worker(time: Duration) -> Self {
+        Self { setup: time.max(SETUP_TIME_MAX), call: time }
+    }
+
+    /// While loading: nobody waits, and a machine that compiles is a busy one.
+    pub(super) fn loading(time: Duration) -> Self {
+        let time = time.max(SETUP_TIME_MAX);
+        Self { setup: time, call: time }
+    }
+}
+
+/// The memory limit was reached. Growth traps in place of failing, for an instance that grew
+/// before would otherwise decide differently from a fresh one.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("more than {limit} bytes of memory")]
+pub(super) struct MemoryExceeded {
+    limit: usize,
+}
+
+/// More was handed over than one call may.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("more than {HANDED_BYTES_MAX} bytes handed to the host in one call")]
+pub(super) struct HandedTooMuch;
+
+/// An import was called while no hook was.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("`{0}` is called from a start function: imports are for the hooks")]
+pub(super) struct OutsideHook(pub(super) &'static str);
+
+/// What an instance's store carries.
+pub(super) struct State {
+    policy: Arc<str>,
+    memory_max: usize,
+    memory: usize,
+    table_elements: usize,
+    handed_left: usize,
+    lines_left: u32,
+    in_hook: bool,
+}
+
+impl State {
+    /// Of an instance of `policy` that may have so many bytes of memory.
+    pub(super) fn new(policy: Arc<str>, memory_max: usize) -> Self {
+        Self {
+            policy,
+            memory_max,
+            memory: 0,
+            table_elements: 0,
+            handed_left: HANDED_BYTES_MAX,
+            lines_left: LOG_LINES_MAX,
+            in_hook: false,
+        }
+    }
+
+    /// A hook is about to be called. Returns the bytes that it may hand over.
+    pub(super) fn enter(&mut self) -> usize {
+        self.in_hook = true;
+        self.handed_left = HANDED_BYTES_MAX;
+        self.lines_left = LOG_LINES_MAX;
+        self.handed_left
+    }
+
+    /// The hook is done.
+    pub(super) fn leave(&mut self) {
+        self.in_hook = false;
+    }
+
+    /// `import` was given `bytes`. Returns what is left to hand over.
+    pub(super) fn charge(&mut self, import: &'static str, bytes: usize) -> wasmtime::Result<usize> {
+        if !self.in_hook {
+            return Err(OutsideHook(import).into());
+        }
+        self.handed_left = self.handed_left.checked_sub(bytes).ok_or(HandedTooMuch)?;
+        Ok(self.handed_left)
+    }
+
+    /// Whether one more line may be logged.
+    pub(super) fn take_line(&mut self) -> bool {
+        let some_left = self.lines_left > 0;
+        self.lines_left = self.lines_left.saturating_sub(1);
+        some_left
+    }
+
+    /// The policy's name.
+    pub(super) fn policy(&self) -> &Arc<str> {
+        &self.policy
+    }
+
+    /// Bytes of linear memory that the instance has.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let grown = self.memory.saturating_add(desired.saturating_sub(current));
+        if grown > self.memory_max {
+            return Err(MemoryExceeded { limit: self.memory_max }.into());
+        }
+        self.memory = grown;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let grown = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if grown > TABLE_ELEMENTS_MAX {
+            // Tables are memory too, and the caller's remedy is the same.
+            return Err(MemoryExceeded { limit: self.memory_max }.into());
+        }
+        self.table_elements = grown;
+        Ok(true)
+    }
+}

@@ -1,0 +1,223 @@
+//! The pipeline from a configuration's policy to a generation. It blocks: it is never run on a
+//! worker. Any failure leaves what is active alone.
+
+use super::adapter_v0_1::Indices;
+use super::builtin;
+use super::engine::{Compiled, Engine};
+use super::failure::{Failure, one_line};
+use super::generation::{Facts, Generation};
+use super::inspect::{Unfit, inspect};
+use super::instance::Program;
+use super::limits::{Allowance, COMPILE_TIME_MAX, COMPONENT_BYTES_MAX};
+use super::vectors::{self, VectorFault};
+use crate::config::{self, ComponentSource};
+use oncegate_core::Timestamp;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use wasmtime::component::Component;
+
+/// A policy could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("policy `{policy}` ({component}): {fault}")]
+pub struct LoadError {
+    /// The policy's name in the configuration.
+    pub policy: Arc<str>,
+    /// Its component, as the configuration says.
+    pub component: String,
+    /// What is wrong.
+    pub fault: LoadFault,
+}
+
+/// What is wrong with a policy that can't be loaded.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
+pub enum LoadFault {
+    #[error("can't be read: {0}")]
+    Read(#[from] io::Error),
+    #[error("is {0}, not a file: `component` names a .wasm file")]
+    NotAFile(&'static str),
+    #[error("is larger than {} MiB", COMPONENT_BYTES_MAX >> 20)]
+    TooLarge,
+    #[error("there is no such built-in policy; there are: {0}")]
+    UnknownBuiltin(String),
+    #[error("its SHA-256 is {found}, `sha256` says {pinned}: another file than the one that was reviewed")]
+    Digest { pinned: String, found: String },
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("doesn't compile: {0}")]
+    Compile(String),
+    #[error("is not compiled after {} s: it is too large or made to be slow", COMPILE_TIME_MAX.as_secs())]
+    CompileTime,
+    #[error("earlier components still compile: try again when they are done")]
+    CompilersBusy,
+    #[error("doesn't fit the interface of version 0.1: {0}; rebuild it with `wit/v0.1`")]
+    Link(String),
+    #[error("can't be started: {0}")]
+    Start(Failure),
+    #[error("refuses its settings: {0}")]
+    Settings(String),
+    #[error("`configure` failed: {0}")]
+    Configure(Failure),
+    #[error("fails its own test vectors: {0}")]
+    SelfTest(#[from] VectorFault),
+}
+
+impl Engine {
+    /// Loads a policy: reads, checks, compiles, configures and tests it. Blocks for as long as the
+    /// compiler takes.
+    pub fn load(self: &Arc<Self>, config: &config::Policy) -> Result<Arc<Generation>, LoadError> {
+        let component = match &config.component {
+            ComponentSource::Builtin(name) => format!("builtin:{name}"),
+            ComponentSource::File(path) => path.display().to_string(),
+        };
+        self.try_load(config, &component).map_err(|fault| LoadError {
+            policy: Arc::clone(&config.name),
+            component,
+            fault,
+        })
+    }
+
+    fn try_load(&self, config: &config::Policy, component: &str) -> Result<Arc<Generation>, LoadFault> {
+        let start = Instant::now();
+        let bytes = read(&config.component)?;
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        if let Some(pinned) = config.sha256.filter(|pinned| *pinned != digest) {
+            return Err(LoadFault::Digest { pinned: hex(&pinned), found: hex(&digest) });
+        }
+        let compiled = self.compile(bytes, digest)?;
+        let allowance = Allowance::loading(config.time);
+        let program = self.link(config, &compiled)?;
+        let (_, plan) = program.instance(allowance).map_err(fault_of_start)?;
+        program.check_unused(allowance).map_err(LoadFault::Start)?;
+        let vectors = match &compiled.inspected.vectors {
+            Some(section) => vectors::run(section, &program, allowance)?,
+            None => 0,
+        };
+        let facts = Facts {
+            number: self.next_number(),
+            digest: hex(&digest),
+            key_epoch: config.key_epoch,
+            component: component.into(),
+            size: compiled.size,
+            exports: compiled.inspected.exports,
+            settings: config.settings.clone(),
+            settings_schema: compiled.inspected.settings_schema.clone(),
+            vectors,
+            loaded_at: now(),
+            load_time: start.elapsed(),
+        };
+        let slow_calls = self.slow_calls();
+        Ok(Arc::new(Generation::new(program, plan, facts, config.time, config.instances, slow_calls)))
+    }
+
+    fn compile(&self, bytes: Cow<'static, [u8]>, digest: [u8; 32]) -> Result<Arc<Compiled>, LoadFault> {
+        if let Some(compiled) = self.compiled(&digest) {
+            return Ok(compiled);
+        }
+        let inspected = inspect(&bytes)?;
+        let size = bytes.len();
+        let component = compile_in_time(self.wasm().clone(), bytes, self.compilers())?;
+        let compiled = Arc::new(Compiled { digest, component, inspected, size });
+        self.keep_compiled(Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    fn link(&self, config: &config::Policy, compiled: &Compiled) -> Result<Program, LoadFault> {
+        let link = |error: wasmtime::Error| LoadFault::Link(one_line(&error));
+        let component = self.linker().instantiate_pre(&compiled.component).map_err(link)?;
+        let indices = Indices::new(&component, compiled.inspected.exports).map_err(link)?;
+        Ok(Program {
+            policy: Arc::clone(&config.name),
+            component,
+            indices: Arc::new(indices),
+            settings: settings_text(&config.settings).into(),
+            memory: config.memory,
+        })
+    }
+}
+
+/// The settings as `configure` gets them.
+pub(super) fn settings_text(settings: &serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::Value::Object(settings.clone()).to_string()
+}
+
+fn fault_of_start(failure: Failure) -> LoadFault {
+    if let Failure::Err(why) = failure {
+        return LoadFault::Settings(why);
+    }
+    match failure.kind() {
+        "instantiate" => LoadFault::Start(failure),
+        _ => LoadFault::Configure(failure),
+    }
+}
+
+fn read(source: &ComponentSource) -> Result<Cow<'static, [u8]>, LoadFault> {
+    match source {
+        ComponentSource::Builtin(name) => builtin::component(name)
+            .map(Cow::Borrowed)
+            .ok_or_else(|| LoadFault::UnknownBuiltin(builtin::names().join(", "))),
+        ComponentSource::File(path) => read_file(path).map(Cow::Owned),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, LoadFault> {
+    // Before it is opened: to open a pipe is to wait for whoever writes it.
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(LoadFault::NotAFile("a folder"));
+    }
+    if !kind.is_file() {
+        return Err(LoadFault::NotAFile("a pipe, socket or device"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(LoadFault::TooLarge);
+    }
+    Ok(bytes)
+}
+
+/// Compiles on a thread of its own. A compiler can't be interrupted: one that is too slow is left to
+/// finish, and its result is dropped.
+fn compile_in_time(
+    engine: wasmtime::Engine,
+    bytes: Cow<'static, [u8]>,
+    compilers: &Arc<()>,
+) -> Result<Component, LoadFault> {
+    /// Compilers at work, those that were left to finish included.
+    const COMPILERS_MAX: usize = 4;
+    let at_work = Arc::clone(compilers);
+    // The engine and this function hold one each.
+    if Arc::strong_count(compilers) > COMPILERS_MAX + 1 {
+        return Err(LoadFault::CompilersBusy);
+    }
+    let (done, compiled) = crossbeam_channel::bounded(1);
+    std::thread::Builder::new().name("policy-compile".into()).spawn(move || {
+        let component = Component::from_binary(&engine, &bytes);
+        drop(at_work);
+        // Nobody waits any more where the time was up.
+        let _ = done.send(component);
+    })?;
+    match compiled.recv_timeout(COMPILE_TIME_MAX) {
+        Ok(Ok(component)) => Ok(component),
+        Ok(Err(error)) => Err(LoadFault::Compile(one_line(&error))),
+        Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(LoadFault::CompileTime),
+        Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+            Err(LoadFault::Compile("the compiler panicked".into()))
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,130 @@
+//! A worker's instances, and the calls of hooks on them.
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::generation::Generation;
+use super::limits::{Allowance, INLINE_TIME_MAX};
+use super::shelf::{Shelf, Shelves};
+use super::{Operation, Payload, Receipt, Reply, Settlement, Verdict};
+use oncegate_core::PrincipalId;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// The policy instances of one worker thread.
+///
+/// A call runs on the worker itself, on an instance that is used again, for as long as a worker
+/// can spare; one that takes longer is repeated on a policy thread with the policy's own limit.
+/// Hooks are pure, so repeating them is safe. Nothing is borrowed across an await.
+pub struct Pool {
+    engine: Arc<Engine>,
+    shelves: RefCell<Shelves>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pool(..)")
+    }
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(engine: &Arc<Engine>) -> Self {
+        Self { engine: Arc::clone(engine), shelves: RefCell::default() }
+    }
+
+    /// Asks the policy about an operation.
+    pub async fn decide(
+        &self,
+        generation: &Arc<Generation>,
+        operation: &Operation<'_>,
+    ) -> Result<Verdict, Failure> {
+        let inline = |shelf: &mut Shelf, allowance: Allowance| shelf.decide(generation, operation, allowance);
+        if let Some(said) = self.inline(generation, inline) {
+            return said;
+        }
+        let operation = OwnedOperation::of(operation);
+        let slow = move |shelf: &mut Shelf, generation: &Generation| {
+            shelf.decide(generation, &operation.borrowed(), Allowance::off_worker(generation.time))
+        };
+        Box::pin(self.engine.threads().call(generation, slow)).await
+    }
+
+    /// Asks the policy what an answer means; none where it doesn't say.
+    pub async fn settle(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: &Receipt,
+        reply: &Reply,
+    ) -> Result<Option<Settlement>, Failure> {
+        if !generation.exports().outcome {
+            return Ok(None);
+        }
+        let inline = |shelf: &mut Shelf, allowance: Allowance| {
+            shelf.settle(generation, principal, receipt, reply, allowance)
+        };
+        if let Some(said) = self.inline(generation, inline) {
+            return said;
+        }
+        let (principal, receipt, reply) = (*principal, receipt.clone(), reply.clone());
+        let slow = move |shelf: &mut Shelf, generation: &Generation| {
+            let allowance = Allowance::off_worker(generation.time);
+            shelf.settle(generation, &principal, &receipt, &reply, allowance)
+        };
+        Box::pin(self.engine.threads().call(generation, slow)).await
+    }
+
+    /// Drops the instances of all generations but these.
+    pub fn retire(&self, keep: &[u64]) {
+        self.shelves.borrow_mut().retire(keep);
+    }
+
+    /// Calls a hook on this thread. None: it has to go to a policy thread.
+    fn inline<T>(
+        &self,
+        generation: &Arc<Generation>,
+        hook: impl Fn(&mut Shelf, Allowance) -> Result<T, Failure>,
+    ) -> Option<Result<T, Failure>> {
+        if generation.pace.is_slow() {
+            return None;
+        }
+        let allowance = Allowance::inline(generation.time);
+        let mut shelves = self.shelves.borrow_mut();
+        let mut said = hook(shelves.of(generation), allowance);
+        if matches!(said, Err(Failure::Instantiate(_))) {
+            // Perhaps idle instances of older generations fill the engine's pool.
+            shelves.make_room(generation);
+            said = hook(shelves.of(generation), allowance);
+        }
+        if matches!(said, Err(Failure::Deadline(_))) && generation.time > INLINE_TIME_MAX {
+            generation.pace.slowed();
+            return None;
+        }
+        Some(said)
+    }
+}
+
+/// An operation that can go to another thread.
+struct OwnedOperation {
+    method: String,
+    fields: Vec<(String, String)>,
+    payload: Payload,
+}
+
+impl OwnedOperation {
+    fn of(operation: &Operation<'_>) -> Self {
+        Self {
+            method: operation.method.into(),
+            fields: operation.fields.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
+            payload: operation.payload.clone(),
+        }
+    }
+
+    fn borrowed(&self) -> Operation<'_> {
+        Operation {
+            method: &self.method,
+            fields: self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            payload: self.payload.clone(),
+        }
+    }
+}

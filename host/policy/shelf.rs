@@ -1,0 +1,155 @@
+//! The instances that one thread keeps for use again.
+
+use super::failure::Failure;
+use super::generation::Generation;
+use super::instance::Instance;
+use super::limits::Allowance;
+use super::{Operation, Receipt, Reply, Settlement, Verdict};
+use oncegate_core::PrincipalId;
+use std::sync::{Arc, Weak};
+
+/// One in so many decisions is repeated on a fresh instance.
+const SECOND_OPINION_EVERY: u64 = 1000;
+/// Principals whose instances for `settle` are kept.
+const SETTLERS_MAX: usize = 4;
+
+/// The shelves of one thread, one for each generation.
+#[derive(Default)]
+pub(super) struct Shelves(Vec<Shelf>);
+
+impl Shelves {
+    /// The shelf of `generation`.
+    pub(super) fn of(&mut self, generation: &Arc<Generation>) -> &mut Shelf {
+        let number = generation.number();
+        let index = match self.0.iter().position(|shelf| shelf.number == number) {
+            Some(index) => index,
+            None => {
+                // A good moment to part with generations that no request holds any more.
+                self.0.retain(|shelf| shelf.generation.strong_count() > 0);
+                self.0.push(Shelf::new(generation));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[index]
+    }
+
+    /// Drops the instances of all generations but these.
+    pub(super) fn retire(&mut self, keep: &[u64]) {
+        self.0.retain(|shelf| keep.contains(&shelf.number));
+    }
+
+    /// Drops all instances.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Drops the idle instances of other generations, whose places in the pool are needed.
+    pub(super) fn make_room(&mut self, generation: &Generation) {
+        self.retire(&[generation.number()]);
+    }
+}
+
+/// The instances of one generation on one thread.
+pub(super) struct Shelf {
+    number: u64,
+    generation: Weak<Generation>,
+    decider: Option<Instance>,
+    settlers: Vec<(PrincipalId, Instance)>,
+    decisions: u64,
+}
+
+impl Shelf {
+    fn new(generation: &Arc<Generation>) -> Self {
+        Self {
+            number: generation.number(),
+            generation: Arc::downgrade(generation),
+            decider: None,
+            settlers: Vec::new(),
+            decisions: 0,
+        }
+    }
+
+    /// Calls `decide`. An instance whose call fails is dropped: the next call gets a new one.
+    pub(super) fn decide(
+        &mut self,
+        generation: &Generation,
+        operation: &Operation<'_>,
+        allowance: Allowance,
+    ) -> Result<Verdict, Failure> {
+        if generation.is_fresh() {
+            return generation.instance(allowance)?.decide(operation, allowance.call);
+        }
+        // In place: a reused instance is not moved on the hot path.
+        let instance = match &mut self.decider {
+            Some(instance) => instance,
+            empty => empty.insert(generation.instance(allowance)?),
+        };
+        let verdict = instance.decide(operation, allowance.call);
+        if verdict.is_err() || instance.is_worn() {
+            self.decider = None;
+        }
+        let verdict = verdict?;
+        self.decisions += 1;
+        if self.decisions.is_multiple_of(SECOND_OPINION_EVERY) {
+            return Ok(second_opinion(generation, operation, allowance, verdict));
+        }
+        Ok(verdict)
+    }
+
+    /// Calls `settle`, on an instance that has seen no other principal's answer.
+    pub(super) fn settle(
+        &mut self,
+        generation: &Generation,
+        principal: &PrincipalId,
+        receipt: &Receipt,
+        reply: &Reply,
+        allowance: Allowance,
+    ) -> Result<Option<Settlement>, Failure> {
+        let kept = self.settlers.iter().position(|(of, _)| of == principal);
+        let mut instance = match kept {
+            Some(index) => self.settlers.swap_remove(index).1,
+            None => generation.instance(allowance)?,
+        };
+        let settlement = instance.settle(receipt, reply, allowance.call)?;
+        if !generation.is_fresh() && !instance.is_worn() {
+            if self.settlers.len() >= SETTLERS_MAX {
+                self.settlers.remove(0);
+            }
+            self.settlers.push((*principal, instance));
+        }
+        Ok(settlement)
+    }
+}
+
+/// Asks a fresh instance, too. Where the two differ the fresh one is right, for that is what every
+/// other gateway and the next start would say.
+fn second_opinion(
+    generation: &Generation,
+    operation: &Operation<'_>,
+    allowance: Allowance,
+    first: Verdict,
+) -> Verdict {
+    let second =
+        generation.instance(allowance).and_then(|mut instance| instance.decide(operation, allowance.call));
+    match second {
+        Ok(second) if second == first => first,
+        Ok(second) => {
+            generation.distrust();
+            second
+        }
+        // No room or no time is nobody's impurity.
+        Err(Failure::Deadline(_) | Failure::Instantiate(_)) => first,
+        Err(
+            Failure::Trap(_)
+            | Failure::Memory(_)
+            | Failure::Handed
+            | Failure::Err(_)
+            | Failure::Invalid(_)
+            | Failure::Busy(_)
+            | Failure::Lost,
+        ) => {
+            generation.distrust();
+            first
+        }
+    }
+}

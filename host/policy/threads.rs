@@ -1,0 +1,127 @@
+//! Threads of the policy host: the one that ticks, and those for calls that take longer than a
+//! worker can spare.
+
+use super::failure::Failure;
+use super::generation::Generation;
+use super::shelf::{Shelf, Shelves};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Moves the epoch on every millisecond, until it is dropped.
+pub(super) struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    pub(super) fn start(engine: &wasmtime::Engine) -> io::Result<Self> {
+        const TICK: Duration = Duration::from_millis(1);
+        let engine = engine.weak();
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let thread = Builder::new().name("policy-epoch".into()).spawn(move || {
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+                let Some(engine) = engine.upgrade() else { break };
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        join(self.thread.take());
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Shelves) + Send>;
+
+/// The threads for slow calls. They end when this is dropped, after the calls that they have.
+pub(super) struct Threads {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    pub(super) fn start(count: usize) -> io::Result<Self> {
+        // Each policy has fewer permits than there are threads, and each job holds one: the queue
+        // is short because permits are few.
+        let (jobs, queue) = crossbeam_channel::unbounded();
+        let mut this = Self { jobs: Some(jobs), threads: Vec::with_capacity(count) };
+        for number in 0..count {
+            let queue = queue.clone();
+            let name = format!("policy-{number}");
+            this.threads.push(Builder::new().name(name).spawn(move || serve(&queue))?);
+        }
+        Ok(this)
+    }
+
+    /// Calls a hook of `generation` on a policy thread.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        generation: &Arc<Generation>,
+        hook: impl FnOnce(&mut Shelf, &Generation) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = generation.pace.turn().await?;
+        let (answer, answered) = oneshot::channel();
+        let held = Arc::clone(generation);
+        let job: Job = Box::new(move |shelves| {
+            let start = Instant::now();
+            let said = hook(shelves.of(&held), &held);
+            if let Err(Failure::Instantiate(_)) = said {
+                // Perhaps idle instances of older generations fill the engine's pool.
+                shelves.make_room(&held);
+            }
+            held.pace.took(start.elapsed());
+            drop(permit);
+            // Nobody waits any more: the client left.
+            let _ = answer.send(said);
+        });
+        let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        if !matches!(sent, Some(Ok(()))) {
+            return Err(Failure::Lost);
+        }
+        answered.await.unwrap_or(Err(Failure::Lost))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        for thread in self.threads.drain(..) {
+            join(Some(thread));
+        }
+    }
+}
+
+fn serve(queue: &Receiver<Job>) {
+    /// After this, instances cost more memory than they save time.
+    const IDLE: Duration = Duration::from_secs(1);
+    let mut shelves = Shelves::default();
+    loop {
+        match queue.recv_timeout(IDLE) {
+            Ok(job) => {
+                if catch_unwind(AssertUnwindSafe(|| job(&mut shelves))).is_err() {
+                    shelves.clear();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => shelves.clear(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Waits for a thread's end.
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread
+        && thread.join().is_err()
+    {
+        tracing::error!(target: "oncegate::policy", "a thread of the policy host panicked");
+    }
+}

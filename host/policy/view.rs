@@ -1,0 +1,152 @@
+//! What a policy sees of a request or an answer: exactly what its plan asked for.
+
+use super::document::Document;
+use super::{Payload, PayloadWant, Plan, RequestField};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+
+/// What the fields and pseudo-fields of a plan are taken from.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// In lower case, without a default port; none: the request says none.
+    pub authority: Option<&'a str>,
+    /// Percent-encoded, without the query.
+    pub path: &'a str,
+    /// Without the question mark.
+    pub query: Option<&'a str>,
+    /// The route's name.
+    pub route: &'a str,
+    /// Who asks, opaque; none: nobody is known.
+    pub principal: Option<&'a str>,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// A declared field whose value is not UTF-8: 400, and the policy isn't called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value of `{0}` is not UTF-8")]
+pub struct NotUtf8(pub HeaderName);
+
+/// A host name and port as keys and policies see it: in lower case, without the default port.
+pub fn normal_authority(authority: &str) -> String {
+    let lower = authority.to_ascii_lowercase();
+    lower.strip_suffix(":80").map(str::to_owned).unwrap_or(lower)
+}
+
+/// The declared fields that are there: in the plan's order, a repeated one in arrival order.
+pub fn fields<'a>(plan: &'a Plan, seen: &Seen<'a>) -> Result<Vec<(&'a str, &'a str)>, NotUtf8> {
+    let mut fields = Vec::with_capacity(plan.request_fields.len());
+    for field in &plan.request_fields {
+        let value = match field {
+            RequestField::Authority => seen.authority,
+            RequestField::Path => Some(seen.path),
+            RequestField::Query => seen.query,
+            RequestField::Route => Some(seen.route),
+            RequestField::Principal => seen.principal,
+            RequestField::Header(name) => {
+                for value in seen.headers.get_all(name) {
+                    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| NotUtf8(name.clone()))?;
+                    fields.push((name.as_str(), text));
+                }
+                continue;
+            }
+        };
+        fields.extend(value.map(|value| (field.name(), value)));
+    }
+    Ok(fields)
+}
+
+/// As much of a body as `want` asks for. `limit` is what the route shows at most; no body and an
+/// empty one are the same.
+pub fn payload(
+    want: &PayloadWant,
+    content_type: Option<&str>,
+    body: Option<&Bytes>,
+    limit: usize,
+) -> Payload {
+    let Some(body) = body.filter(|body| !body.is_empty()) else { return Payload::Absent };
+    match want {
+        PayloadWant::Nothing => Payload::Withheld,
+        PayloadWant::Whole(most) if body.len() > limit.min(*most as usize) => Payload::Oversize,
+        PayloadWant::Whole(_) => Payload::Whole(body.clone()),
+        PayloadWant::Pointers(_) if body.len() > limit => Payload::Oversize,
+        PayloadWant::Pointers(pointers) => match Document::parse(content_type, body) {
+            Ok(document) => Payload::Selected(document.select(pointers)),
+            Err(why) => Payload::Malformed(why),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Found;
+    use http::HeaderValue;
+
+    fn plan(request_fields: Vec<RequestField>) -> Plan {
+        Plan {
+            key_schema: "toy/1".into(),
+            methods: Vec::new(),
+            request_fields,
+            request_payload: PayloadWant::Nothing,
+            response_fields: Vec::new(),
+            response_payload: PayloadWant::Nothing,
+            outcomes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_declared_fields_that_are_there_in_the_plans_order() {
+        let header = |name: &'static str| RequestField::Header(HeaderName::from_static(name));
+        let plan = plan(vec![
+            RequestField::Query,
+            RequestField::Principal,
+            RequestField::Path,
+            header("x-b"),
+            header("x-none"),
+            header("x-a"),
+        ]);
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-a", "1"), ("x-b", "2"), ("x-a", "3"), ("x-other", "4")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let seen = Seen {
+            authority: None,
+            path: "/p",
+            query: Some(""),
+            route: "r",
+            principal: None,
+            headers: &headers,
+        };
+        assert_eq!(
+            fields(&plan, &seen),
+            Ok(vec![(":query", ""), (":path", "/p"), ("x-b", "2"), ("x-a", "1"), ("x-a", "3")])
+        );
+        let mut opaque = HeaderMap::new();
+        opaque.insert("x-a", HeaderValue::from_bytes(b"\xff").expect("opaque bytes are allowed"));
+        let seen = Seen { headers: &opaque, ..seen };
+        assert_eq!(fields(&plan, &seen), Err(NotUtf8(HeaderName::from_static("x-a"))));
+    }
+
+    #[test]
+    fn a_body_as_far_as_it_is_wanted() {
+        let body = Bytes::from_static(br#"{"a":"b"}"#);
+        let length = u32::try_from(body.len()).expect("a short body");
+        let at = PayloadWant::Pointers(vec!["/a".into(), "/c".into()]);
+        let selected = Payload::Selected(vec![Found::Text("b".into()), Found::Nothing]);
+        for (want, body, limit, expected) in [
+            (PayloadWant::Whole(9), None, 100, Payload::Absent),
+            (PayloadWant::Whole(9), Some(Bytes::new()), 100, Payload::Absent),
+            (PayloadWant::Nothing, Some(body.clone()), 1, Payload::Withheld),
+            (PayloadWant::Whole(length), Some(body.clone()), 100, Payload::Whole(body.clone())),
+            (PayloadWant::Whole(length - 1), Some(body.clone()), 100, Payload::Oversize),
+            (PayloadWant::Whole(length), Some(body.clone()), 1, Payload::Oversize),
+            (at.clone(), Some(body.clone()), 1, Payload::Oversize),
+            (at.clone(), Some(body.clone()), 100, selected),
+        ] {
+            assert_eq!(payload(&want, None, body.as_ref(), limit), expected, "{want:?}");
+        }
+        let broken = payload(&at, None, Some(&Bytes::from_static(b"{")), 100);
+        assert!(matches!(broken, Payload::Malformed(_)), "{broken:?}");
+    }
+}

@@ -1,0 +1,217 @@
+//! Wiring: from a configuration to a running gateway, and to its end.
+
+use crate::admin;
+use crate::config::{self, Config, Faults, Source, StoreKind};
+use crate::gateway::{BindError, Buffers, Listeners, Program, Shared, Workers};
+use crate::ledger::{Clock, IdentityError, Keeper, Ledger};
+use crate::metrics::Metrics;
+use crate::policy::{Engine, EngineError, LoadError};
+use crate::reload::{Reloader, identity, load_policies};
+use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, StoreError};
+use arc_swap::ArcSwap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How long the end waits for the store to take settlements that it refused before.
+const SETTLE_AT_END: Duration = Duration::from_secs(5);
+
+/// Why a gateway doesn't start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
+pub enum ServeError {
+    #[error("{0}")]
+    Config(Faults),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("can't listen on {0} for the admin interface: {1}; choose another address with --admin, or `--admin off`")]
+    BindAdmin(SocketAddr, std::io::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("the ledger can't be read: {0}")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Policy(#[from] LoadError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("a thread can't be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Runs a gateway until SIGTERM or SIGINT, and drains it. SIGHUP reloads.
+pub fn serve(source: Source) -> Result<(), ServeError> {
+    runtime()?.block_on(async {
+        let gateway = Gateway::start(source).await?;
+        gateway.announce();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                // A refusal is told by the reloader.
+                _ = hangup.recv() => { let _ = gateway.reloader.reload().await; }
+            }
+        }
+        // A second signal means now.
+        tokio::select! {
+            () = gateway.stop() => {}
+            _ = terminate.recv() => tracing::warn!("a second signal: ending without waiting"),
+            _ = interrupt.recv() => tracing::warn!("a second signal: ending without waiting"),
+        }
+        Ok(())
+    })
+}
+
+/// The runtime for everything but requests: housekeeping, admin, signals, reloads.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    workers: Workers,
+    reloader: Arc<Reloader>,
+    listening: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    keeper: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts one: binds first, so that a second gateway on the same port changes nothing.
+    pub async fn start(source: Source) -> Result<Self, ServeError> {
+        let config = config::load(&source).map_err(ServeError::Config)?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let listeners = Listeners::bind(&config.server.listen, config.server.workers)?;
+        let listening = listeners.addresses.clone();
+        let admin = match config.server.admin {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|e| ServeError::BindAdmin(address, e))?),
+            None => None,
+        };
+        let engine = Engine::new(config.server.workers)?;
+        let generations = load_policies(&engine, &config, None)?;
+        let (ledger, keeper) = open_ledger(&config).await?;
+        let secret = ledger.secret(config.ledger.secret).await?;
+        ledger.agree(&identity(&config, &generations), false).await?;
+
+        let metrics = Metrics::default();
+        for generation in generations.values() {
+            metrics.policy_reloaded(generation.name(), true, Some(generation.number()));
+        }
+        let shared = Arc::new(Shared {
+            buffers: Buffers::new(config.server.limits.buffers),
+            program: ArcSwap::from_pointee(Program::new(config, generations, &metrics)),
+            ledger,
+            secret,
+            engine,
+            metrics,
+            connections: AtomicUsize::new(0),
+            draining: watch::Sender::new(false),
+            executions: AtomicUsize::new(0),
+            healthy: AtomicBool::new(true),
+        });
+        let keeper = tokio::spawn(keeper.run());
+        let workers = Workers::start(&shared, listeners)?;
+        let reloader = Arc::new(Reloader::new(source, shared.clone(), workers.retirement()));
+        let mut tasks = vec![tokio::spawn(reloader.clone().watch())];
+        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = admin {
+            tasks.push(tokio::spawn(admin::serve(listener, shared.clone(), reloader.clone())));
+        }
+        Ok(Self { shared, workers, reloader, listening, admin: admin_address, keeper, tasks })
+    }
+
+    /// Where it listens for requests.
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// Where its admin interface listens.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Says that it is ready, on a line of standard output that scripts can wait for.
+    fn announce(&self) {
+        let listening: Vec<String> = self.listening.iter().map(|address| format!("http://{address}")).collect();
+        let admin = self.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
+        let mut out = std::io::stdout().lock();
+        // Whoever started it may not be reading.
+        let _ = writeln!(out, "listening on {} admin {admin}", listening.join(" "));
+        let _ = out.flush();
+    }
+
+    /// Drains: readiness fails, listeners close, connections end with their present request,
+    /// executions settle or become unknown, the store is flushed.
+    pub async fn stop(self) {
+        let grace = self.shared.program.load().config.server.shutdown_grace;
+        let (executions, connections) = self.under_way();
+        tracing::info!(executions, connections, ?grace, "draining: no new connections, requests under way end");
+        self.shared.draining.send_replace(true);
+        let deadline = Instant::now() + grace;
+        while self.under_way() != (0, 0) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (executions, connections) = self.under_way();
+        if executions > 0 {
+            tracing::warn!(executions, "`shutdown_grace` is over: what still executes is recorded as unknown");
+        } else {
+            tracing::info!(connections, "all executions are settled");
+        }
+        let workers = self.workers;
+        // Joining blocks; the keeper goes on meanwhile.
+        let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+        let deadline = Instant::now() + SETTLE_AT_END;
+        while self.shared.ledger.settlements_overdue() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let overdue = self.shared.ledger.settlements_overdue();
+        if overdue > 0 {
+            tracing::error!(overdue, "the store did not take these outcomes: after a restart they are unknown");
+        }
+        for task in self.tasks.iter().chain([&self.keeper]) {
+            task.abort();
+        }
+        // The last owner of the store closes it: whatever is not on disk yet goes there now.
+        for task in self.tasks.into_iter().chain([self.keeper]) {
+            let _ = task.await;
+        }
+        drop((self.reloader, self.shared));
+        tracing::info!("the store is closed");
+    }
+
+    fn under_way(&self) -> (usize, usize) {
+        (self.shared.executions.load(Ordering::Relaxed), self.shared.connections.load(Ordering::Relaxed))
+    }
+}
+
+async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<AnyStore>), ServeError> {
+    let (store, recovered, cache) = match &config.ledger.store {
+        StoreKind::Memory => (AnyStore::Memory(Memory::new(config.ledger.memory)), Recovered::default(), None),
+        StoreKind::Embedded(path) => {
+            let (store, recovered) = Embedded::open(path, config.ledger.durability)?;
+            (AnyStore::Embedded(store), recovered, Some(config.ledger.memory))
+        }
+    };
+    let (ledger, keeper) = Ledger::new(store, Clock::start(recovered.last_time), cache);
+    let unknown = ledger.recover(&recovered.orphans).await?;
+    if recovered.records > 0 || unknown > 0 {
+        tracing::info!(records = recovered.records, unknown, "the ledger is open; what was executing when it was left is unknown");
+    }
+    Ok((ledger, keeper))
+}

@@ -1,0 +1,205 @@
+//! The data folder: whose it is, what format it has, and the lock that keeps a second process out.
+//!
+//! ```text
+//! oncegate.lock      locked by the process that has the folder open, whose id is in it
+//! oncegate.format    the format, in a line of text; written last, so that it vouches for the rest
+//! oncegate.creating  there until then: what is here was never used and may be made anew
+//! db/                the database
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The format of the folder that this program writes.
+pub(super) const FORMAT: u32 = 1;
+
+const LOCK: &str = "oncegate.lock";
+const MARKER: &str = "oncegate.format";
+const DATABASE: &str = "db";
+/// The marker's line before its number.
+const MARK: &str = "oncegate ledger, format ";
+const CREATING: &str = "oncegate.creating";
+
+/// Why a data folder can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process, or another store of this one, has it open.
+    #[error(
+        "another oncegate{} holds the data folder {}; stop it or choose another --data folder",
+        .holder.map_or_else(String::new, |pid| format!(" (process {pid})")), .path.display()
+    )]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The process, if it could be read.
+        holder: Option<u32>,
+    },
+    /// It is no folder.
+    #[error("the data folder {} is not a folder; choose another --data folder", .0.display())]
+    NotAFolder(PathBuf),
+    /// Something that isn't a ledger is in it.
+    #[error(
+        "{} holds other files and no oncegate ledger; choose an empty or new --data folder",
+        .0.display()
+    )]
+    Foreign(PathBuf),
+    /// A later version wrote it.
+    #[error(
+        "the ledger in {} has format {found}, and this version reads up to {FORMAT}; use the newer oncegate that \
+         wrote it or choose another --data folder", .path.display()
+    )]
+    Later {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// What is in it can't be read.
+    #[error(
+        "the ledger in {} is damaged ({detail}); restore it from a copy, or choose another --data folder and know \
+         that operations recorded here can then run a second time", .path.display()
+    )]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// The system refused.
+    #[error(
+        "the data folder {} can't be used: {source}; make it readable and writable for this user, see that the \
+         disk has room, or choose another --data folder", .path.display()
+    )]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A data folder that is ours until this is dropped.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Closing it releases the lock.
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes the folder, making it where there is none. True: it holds a whole ledger; false: it
+    /// is empty, and [`vouch`](Self::vouch) must be called once there is one.
+    pub(super) fn take(path: &Path) -> Result<(Self, bool), OpenError> {
+        let io = |source| OpenError::Io { path: path.into(), source };
+        match fs::metadata(path) {
+            Ok(found) if !found.is_dir() => return Err(OpenError::NotAFolder(path.into())),
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(path).map_err(io)?;
+                path.parent().map_or(Ok(()), sync_folder).map_err(io)?;
+            }
+            Err(e) => return Err(io(e)),
+        }
+        // Before the lock, so that nothing is left in a folder that isn't ours; and again after it,
+        // since somebody may have made the ledger meanwhile.
+        inspect(path)?;
+        let folder = Self { path: path.into(), _lock: lock(path)? };
+        let whole = inspect(path)?;
+        if !whole {
+            folder.begin().map_err(io)?;
+        }
+        Ok((folder, whole))
+    }
+
+    /// Where the database is or is to be.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// Says that from now on there is a whole ledger here.
+    pub(super) fn vouch(&self) -> io::Result<()> {
+        let new = self.path.join("oncegate.format.new");
+        write_synced(&new, &format!("{MARK}{FORMAT}\n"))?;
+        fs::rename(&new, self.path.join(MARKER))?;
+        sync_folder(&self.path)?;
+        fs::remove_file(self.path.join(CREATING))
+    }
+
+    /// Clears away what an interrupted creation left. Nothing in it was ever acknowledged.
+    fn begin(&self) -> io::Result<()> {
+        write_synced(&self.path.join(CREATING), "")?;
+        sync_folder(&self.path)?;
+        match fs::remove_dir_all(self.database()) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether there is a whole ledger in the folder. An error where there is anything else than that or
+/// the beginnings of one.
+fn inspect(path: &Path) -> Result<bool, OpenError> {
+    let io = |source| OpenError::Io { path: path.into(), source };
+    let text = match fs::read(path.join(MARKER)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) if e.kind() == ErrorKind::NotFound && path.join(CREATING).exists() => return Ok(false),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            for entry in fs::read_dir(path).map_err(io)? {
+                let name = entry.map_err(io)?.file_name();
+                // A file system of its own has a lost+found.
+                if name != LOCK && name != "lost+found" {
+                    return Err(OpenError::Foreign(path.into()));
+                }
+            }
+            return Ok(false);
+        }
+        Err(e) => return Err(io(e)),
+    };
+    match text.strip_prefix(MARK).and_then(|number| number.trim_end().parse().ok()) {
+        Some(FORMAT) => Ok(true),
+        Some(found) if found > FORMAT => Err(OpenError::Later { path: path.into(), found }),
+        _ => Err(OpenError::Damaged { path: path.into(), detail: format!("{MARKER} names no format") }),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let io = |source| OpenError::Io { path: path.into(), source };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path.join(LOCK))
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(OpenError::Locked { path: path.into(), holder });
+        }
+        Err(TryLockError::Error(e)) => return Err(io(e)),
+    }
+    // Only for the message above: the lock is what counts.
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(io)?;
+    Ok(file)
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Makes names in a folder durable. Elsewhere than on Unix folders can't be synced, nor need they be.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}

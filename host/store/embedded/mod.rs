@@ -1,0 +1,238 @@
+//! A store in a folder on this machine's disk: an embedded database with group commit, which one
+//! thread writes and two read. What it has acknowledged survives `kill -9`, and with
+//! [`Durability::Sync`] power loss.
+//!
+//! - [`folder`]: whose folder it is, and the lock that keeps a second process out.
+//! - [`tables`]: the database and the layout of what is in it.
+//! - [`writer`]: the group commit.
+//! - [`reader`]: loads and scans.
+//! - [`shared`]: what they share with callers.
+//!
+//! It knows of a record when it is due and whether it is executing, so that it can tell after a
+//! restart which executions nobody has ended; what that means is the ledger's to say.
+
+mod folder;
+mod reader;
+mod shared;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use folder::OpenError;
+
+use super::{Size, Store, StoreError, Swap, Version, Versioned};
+use crate::config::Durability;
+use bytes::Bytes;
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use fjall::PersistMode;
+use folder::Folder;
+use oncegate_core::{OperationId, Record, Timestamp};
+use reader::{Query, Reader};
+use shared::Shared;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tables::{NextRecord, Own, Tables, panic_text};
+use tokio::sync::oneshot;
+use writer::{Answer, Batch, Command, VERSIONS_RESERVED_AT_ONCE, Writer};
+
+const READERS: usize = 2;
+/// Calls in flight, of each kind. Each is a request that waits, so far more than there can be.
+const QUEUE_MAX: usize = 1 << 16;
+
+/// An open data folder.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    /// None once it is being closed.
+    queues: Option<Queues>,
+    threads: Vec<JoinHandle<()>>,
+    /// The last to go.
+    _folder: Folder,
+}
+
+struct Queues {
+    writes: Sender<Command>,
+    reads: Sender<Query>,
+}
+
+/// What an opened folder tells of its past.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Operations that were executing when the last process ended. Whoever executed them is gone.
+    pub orphans: Vec<OperationId>,
+    /// The latest ledger time that it saw. Ledger time must not start before it.
+    pub last_time: Timestamp,
+    /// How many records there are.
+    pub records: u64,
+}
+
+impl Embedded {
+    /// Opens the ledger in this folder, making one where there is none. Blocks, longer after a crash.
+    pub fn open(path: &Path, durability: Durability) -> Result<(Self, Recovered), OpenError> {
+        let (folder, whole) = Folder::take(path)?;
+        let tables = Tables::open(&folder.database(), whole, path)?;
+        let damaged = |e: StoreError| OpenError::Damaged { path: path.into(), detail: e.to_string() };
+        let io = |source| OpenError::Io { path: path.into(), source };
+        let before = match tables.own().map_err(damaged)? {
+            Some(own) => own,
+            None if whole => return Err(damaged(StoreError::Corrupt("its own document is missing".into()))),
+            None => Own { versions_reserved: 1, ..Own::default() },
+        };
+        // Whatever the last process handed out is below what it had reserved.
+        let own = Own { versions_reserved: before.versions_reserved + VERSIONS_RESERVED_AT_ONCE, ..before };
+        let mut batch = tables.batch(1, PersistMode::SyncAll);
+        tables.put_own(&mut batch, own);
+        batch.commit().map_err(|e| io(io::Error::other(e)))?;
+        if !whole {
+            folder.vouch().map_err(io)?;
+        }
+        let orphans = tables.running().map_err(damaged)?;
+        let recovered = Recovered { orphans, last_time: own.clock, records: own.records };
+        let bytes = tables.db.disk_space().unwrap_or(0);
+        let shared = Arc::new(Shared::new(before.versions_reserved, own.records, bytes));
+        let store = Self::start(folder, tables, shared, durability, own).map_err(io)?;
+        Ok((store, recovered))
+    }
+
+    /// Starts the threads.
+    fn start(
+        folder: Folder,
+        tables: Tables,
+        shared: Arc<Shared>,
+        durability: Durability,
+        own: Own,
+    ) -> io::Result<Self> {
+        let (writes, commands) = bounded(QUEUE_MAX);
+        let (reads, queries) = bounded(QUEUE_MAX);
+        let mut store = Self {
+            shared: shared.clone(),
+            queues: Some(Queues { writes, reads }),
+            threads: Vec::new(),
+            _folder: folder,
+        };
+        let reader = Reader { tables: tables.clone(), shared: shared.clone() };
+        for _ in 0..READERS {
+            let (reader, queries) = (reader.clone(), queries.clone());
+            store.threads.push(spawn("store-reader", move || reader.run(&queries))?);
+        }
+        let writer = Writer {
+            tables,
+            shared: shared.clone(),
+            durability,
+            own,
+            batch: Batch::default(),
+            unsynced_since: None,
+            sized_at: Instant::now(),
+        };
+        let write = move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run(&commands))) {
+                shared.poison(&panic_text(&*panic));
+            }
+        };
+        store.threads.push(spawn("store-writer", write)?);
+        Ok(store)
+    }
+
+    /// Whether a write has failed. From then on every call is [`StoreError::Unavailable`]: only opening
+    /// the folder anew tells what is in it.
+    pub fn poisoned(&self) -> bool {
+        self.shared.poisoned()
+    }
+
+    /// Ends what is queued, syncs and closes. Blocks. Dropping it does the same and tells nothing.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.end();
+        self.shared.refusal()
+    }
+
+    fn end(&mut self) {
+        self.queues = None;
+        for thread in self.threads.drain(..) {
+            // Its panic, if there was one, has been told already.
+            let _ = thread.join();
+        }
+    }
+
+    /// Asks the writer. Once it has the command, no word from it means that it may have written.
+    async fn write<T>(&self, command: impl FnOnce(Version, Answer<T>) -> Command) -> Result<T, StoreError> {
+        self.shared.refusal()?;
+        let (answer, answered) = oneshot::channel();
+        let command = command(self.shared.version(), answer);
+        send(self.queues.as_ref().map(|queues| &queues.writes), command)?;
+        answered.await.unwrap_or_else(|_| Err(StoreError::Indeterminate(self.shared.poison_text())))
+    }
+
+    /// Asks a reader.
+    async fn read<T>(&self, query: impl FnOnce(Answer<T>) -> Query) -> Result<T, StoreError> {
+        self.shared.refusal()?;
+        let (answer, answered) = oneshot::channel();
+        send(self.queues.as_ref().map(|queues| &queues.reads), query(answer))?;
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable(self.shared.poison_text())))
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Store for Embedded {
+    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        self.read(|answer| Query::Record(id, answer)).await
+    }
+
+    async fn swap(
+        &self,
+        id: OperationId,
+        expected: Option<Version>,
+        next: Option<Arc<Record>>,
+        now: Timestamp,
+    ) -> Result<Swap<Versioned>, StoreError> {
+        self.write(|version, answer| {
+            let next = next.map(|record| NextRecord::new(version, record));
+            Command::Record { id, expected, version, next, now, answer }
+        })
+        .await
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+        self.read(|answer| Query::Due(until, limit, answer)).await
+    }
+
+    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
+        self.read(|answer| Query::Document(name, answer)).await
+    }
+
+    async fn swap_meta(
+        &self,
+        name: &'static str,
+        expected: Option<Version>,
+        next: Bytes,
+    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+        self.write(|version, answer| Command::Document { name, expected, version, next, answer }).await
+    }
+
+    fn size(&self) -> Size {
+        self.shared.size()
+    }
+}
+
+/// Puts something into a queue. What can't go in was surely not written.
+fn send<T>(queue: Option<&Sender<T>>, message: T) -> Result<(), StoreError> {
+    let unavailable = |why: &str| StoreError::Unavailable(why.into());
+    match queue.map(|queue| queue.try_send(message)) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(TrySendError::Full(_))) => Err(unavailable("its queue is full")),
+        Some(Err(TrySendError::Disconnected(_))) => Err(unavailable("its thread has ended")),
+        None => Err(unavailable("it is being closed")),
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
+}

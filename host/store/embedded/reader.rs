@@ -1,0 +1,56 @@
+//! The threads that read, so that no worker ever waits for the disk.
+
+use super::shared::Shared;
+use super::tables::{StoredRecord, Tables, panic_text};
+use super::writer::Answer;
+use crate::store::{StoreError, Version, Versioned};
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+use oncegate_core::{OperationId, Timestamp};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What a reader is asked for.
+pub(super) enum Query {
+    Record(OperationId, Answer<Option<Versioned>>),
+    Due(Timestamp, usize, Answer<Vec<OperationId>>),
+    Document(&'static str, Answer<Option<(Version, Bytes)>>),
+}
+
+/// A reader's own state.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub(super) tables: Tables,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Reader {
+    /// Runs until the last sender is gone.
+    pub(super) fn run(self, queries: &Receiver<Query>) {
+        for query in queries {
+            match query {
+                Query::Record(id, answer) => self
+                    .answer(answer, || self.tables.record(id)?.as_ref().map(StoredRecord::read).transpose()),
+                Query::Due(until, limit, answer) => self.answer(answer, || self.due(until, limit)),
+                Query::Document(name, answer) => self.answer(answer, || self.tables.document(name)),
+            }
+        }
+    }
+
+    fn answer<T>(&self, answer: Answer<T>, read: impl FnOnce() -> Result<T, StoreError>) {
+        // Of damaged tables the database asserts some things: one bad block must not end the thread.
+        let read = || {
+            catch_unwind(AssertUnwindSafe(read))
+                .unwrap_or_else(|panic| Err(StoreError::Corrupt(panic_text(&*panic).into())))
+        };
+        let _ = answer.send(self.shared.refusal().and_then(|()| read()));
+    }
+
+    fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let due = self.shared.due_floor.scan(until, |from| self.tables.due(from, until, limit))?;
+        Ok(due.into_iter().map(|(_, id)| id).collect())
+    }
+}

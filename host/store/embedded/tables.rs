@@ -1,0 +1,308 @@
+//! The database: its keyspaces and the layout of keys and values in them.
+//!
+//! | keyspace | key | value |
+//! | --- | --- | --- |
+//! | `records` | operation id | head (version, due, running) and the record's own bytes |
+//! | `due` | due time, operation id | nothing |
+//! | `running` | operation id | nothing; there while the record is executing |
+//! | `meta` | `doc:` and a name | version and the document |
+//! | | `own` | [`Own`], in every batch |
+//!
+//! Numbers are big-endian, so that keys sort by them. This module knows nothing of threads.
+
+use super::folder::OpenError;
+use crate::store::{StoreError, Version, Versioned};
+use bytes::Bytes;
+use fjall::config::FilterPolicy;
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode, UserValue,
+};
+use oncegate_core::{OperationId, Record, State, Timestamp, codec};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Blocks that were read lately.
+const CACHE_BYTES: u64 = 32 << 20;
+/// What is written lately waits in memory up to this before it goes into a table.
+const RECORDS_MEMTABLE_BYTES: u64 = 16 << 20;
+const INDEX_MEMTABLE_BYTES: u64 = 4 << 20;
+/// Of all sealed journals; above it the keyspaces that hold the oldest back are written out.
+const JOURNAL_BYTES: u64 = 64 << 20;
+/// Larger values are kept beside the tables, so that a body isn't copied each time they are merged.
+const SEPARATE_BYTES: u32 = 4 << 10;
+
+const OWN: &[u8] = b"own";
+
+/// The handles of an open database.
+#[derive(Clone)]
+pub(super) struct Tables {
+    pub(super) db: Database,
+    pub(super) records: Keyspace,
+    pub(super) due: Keyspace,
+    pub(super) running: Keyspace,
+    pub(super) meta: Keyspace,
+}
+
+impl Tables {
+    /// Opens the database in `path`. Where `whole`, all of it must be there already; `folder` is
+    /// for the message.
+    pub(super) fn open(path: &Path, whole: bool, folder: &Path) -> Result<Self, OpenError> {
+        let damaged = |detail: String| OpenError::Damaged { path: folder.into(), detail };
+        // Without it the database would take the folder for a new one and write into it.
+        if whole && !path.join("version").exists() {
+            return Err(damaged("the database's version marker is missing".into()));
+        }
+        // The database asserts some of what it reads: of a damaged one that is an error like others.
+        match catch_unwind(AssertUnwindSafe(|| Self::try_open(path, whole))) {
+            Ok(Ok(Some(tables))) => Ok(tables),
+            Ok(Ok(None)) => Err(damaged("a keyspace is missing".into())),
+            Ok(Err(fjall::Error::Locked)) => Err(OpenError::Locked { path: folder.into(), holder: None }),
+            Ok(Err(fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source))))
+                if !tells_of_damage(&source, whole) =>
+            {
+                Err(OpenError::Io { path: folder.into(), source })
+            }
+            Ok(Err(e)) => Err(damaged(e.to_string())),
+            Err(panic) => Err(damaged(panic_text(&*panic))),
+        }
+    }
+
+    fn try_open(path: &Path, whole: bool) -> fjall::Result<Option<Self>> {
+        let db = Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .max_cached_files(Some(256))
+            // With more, one of them spins while another merges.
+            .worker_threads(1)
+            .open()?;
+        if whole && !["records", "due", "running", "meta"].iter().all(|name| db.keyspace_exists(name)) {
+            return Ok(None);
+        }
+        let index = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(INDEX_MEMTABLE_BYTES)
+                .filter_policy(FilterPolicy::disabled())
+        };
+        let records = db.keyspace("records", || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(RECORDS_MEMTABLE_BYTES)
+                .with_kv_separation(Some(KvSeparationOptions::default().separation_threshold(SEPARATE_BYTES)))
+        })?;
+        let due = db.keyspace("due", index)?;
+        let running = db.keyspace("running", index)?;
+        let meta = db.keyspace("meta", index)?;
+        Ok(Some(Self { db, records, due, running, meta }))
+    }
+
+    /// A batch that is durable, if `mode` says so, before anybody can read what is in it: the
+    /// database syncs its journal first and applies the batch after.
+    pub(super) fn batch(&self, items: usize, mode: PersistMode) -> OwnedWriteBatch {
+        OwnedWriteBatch::with_capacity(self.db.clone(), items).durability(Some(mode))
+    }
+
+    /// What stands under an id.
+    pub(super) fn record(&self, id: OperationId) -> Result<Option<StoredRecord>, StoreError> {
+        let found = self.records.get(id.0).map_err(read_error)?;
+        found.map(StoredRecord::try_new).transpose()
+    }
+
+    /// Operations due from `from` until `until`, earliest first.
+    pub(super) fn due(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, OperationId)>, StoreError> {
+        let first = due_key(from, OperationId([0; 32]));
+        let last = due_key(until, OperationId([0xff; 32]));
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let key = |guard: fjall::Guard| {
+            let key = guard.key().map_err(read_error)?;
+            let (time, id) = key.split_first_chunk().ok_or_else(|| corrupt("a due time is too short"))?;
+            let id = id.try_into().map_err(|_| corrupt("a due entry names no operation"))?;
+            Ok((Timestamp::from_millis(u64::from_be_bytes(*time)), OperationId(id)))
+        };
+        self.due.range(first..=last).take(limit).map(key).collect()
+    }
+
+    /// Operations that were executing at the last write.
+    pub(super) fn running(&self) -> Result<Vec<OperationId>, StoreError> {
+        let id = |guard: fjall::Guard| {
+            let key = guard.key().map_err(read_error)?;
+            let id = (*key).try_into().map_err(|_| corrupt("a running entry names no operation"))?;
+            Ok(OperationId(id))
+        };
+        self.running.iter().map(id).collect()
+    }
+
+    /// A document of the ledger.
+    pub(super) fn document(&self, name: &str) -> Result<Option<(Version, Bytes)>, StoreError> {
+        let Some(value) = self.meta.get(document_key(name)).map_err(read_error)? else { return Ok(None) };
+        let (version, document) =
+            value.split_first_chunk().ok_or_else(|| corrupt("a document has no version"))?;
+        Ok(Some((Version(u64::from_be_bytes(*version)), Bytes::copy_from_slice(document))))
+    }
+
+    /// The store's own document.
+    pub(super) fn own(&self) -> Result<Option<Own>, StoreError> {
+        let Some(value) = self.meta.get(OWN).map_err(read_error)? else { return Ok(None) };
+        Own::from_bytes(&value).map(Some).ok_or_else(|| corrupt("the store's own document has another size"))
+    }
+
+    /// Puts the store's own document.
+    pub(super) fn put_own(&self, batch: &mut OwnedWriteBatch, own: Own) {
+        batch.insert(&self.meta, OWN, own.to_bytes());
+    }
+}
+
+/// What the store keeps for itself, in every batch, so that it says the same as the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// The latest ledger time that was seen, which it must not run behind after a restart.
+    pub(super) clock: Timestamp,
+    /// How many records there are.
+    pub(super) records: u64,
+    /// No version from this on was ever handed out.
+    pub(super) versions_reserved: u64,
+}
+
+impl Own {
+    fn to_bytes(self) -> Vec<u8> {
+        [self.clock.as_millis(), self.records, self.versions_reserved].map(u64::to_be_bytes).concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 24] = bytes.try_into().ok()?;
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let number = |i: usize| u64::from_be_bytes(numbers[i]);
+        Some(Self {
+            clock: Timestamp::from_millis(number(0)),
+            records: number(1),
+            versions_reserved: number(2),
+        })
+    }
+}
+
+/// What stands in front of a stored record: all that a swap needs to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) version: Version,
+    pub(super) due: Timestamp,
+    pub(super) running: bool,
+}
+
+impl Head {
+    const BYTES: usize = 17;
+
+    fn of(version: Version, record: &Record) -> Self {
+        let running = matches!(record.state, State::Executing { .. });
+        Self { version, due: record.due_at(), running }
+    }
+}
+
+/// A record as it is stored.
+pub(super) struct StoredRecord {
+    pub(super) head: Head,
+    value: UserValue,
+}
+
+impl StoredRecord {
+    fn try_new(value: UserValue) -> Result<Self, StoreError> {
+        let short = || corrupt("a stored record is too short");
+        let (version, rest) = value.split_first_chunk().ok_or_else(short)?;
+        let (due, rest) = rest.split_first_chunk().ok_or_else(short)?;
+        let head = Head {
+            version: Version(u64::from_be_bytes(*version)),
+            due: Timestamp::from_millis(u64::from_be_bytes(*due)),
+            running: *rest.first().ok_or_else(short)? == 1,
+        };
+        Ok(Self { head, value })
+    }
+
+    /// The record itself, copied once into memory of its own: the stored value is part of a larger
+    /// block.
+    pub(super) fn read(&self) -> Result<Versioned, StoreError> {
+        let bytes = Bytes::copy_from_slice(&self.value[Head::BYTES..]);
+        let record = codec::decode(&bytes).map_err(|e| StoreError::Corrupt(e.to_string().into()))?;
+        Ok(Versioned { version: self.head.version, record: Arc::new(record) })
+    }
+}
+
+/// A record that is to be stored.
+pub(super) struct NextRecord {
+    pub(super) head: Head,
+    pub(super) record: Arc<Record>,
+    pub(super) value: Vec<u8>,
+}
+
+impl NextRecord {
+    /// Encodes it: on the caller's thread, as the writer has enough to do.
+    pub(super) fn new(version: Version, record: Arc<Record>) -> Self {
+        let head = Head::of(version, &record);
+        let mut value = Vec::with_capacity(Head::BYTES + record.weight());
+        value.extend_from_slice(&head.version.0.to_be_bytes());
+        value.extend_from_slice(&head.due.as_millis().to_be_bytes());
+        value.push(u8::from(head.running));
+        codec::encode_into(&record, &mut value);
+        Self { head, record, value }
+    }
+}
+
+/// The key of a `due` entry.
+pub(super) fn due_key(due: Timestamp, id: OperationId) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..8].copy_from_slice(&due.as_millis().to_be_bytes());
+    key[8..].copy_from_slice(&id.0);
+    key
+}
+
+/// The key of a document.
+pub(super) fn document_key(name: &str) -> Vec<u8> {
+    [b"doc:", name.as_bytes()].concat()
+}
+
+/// A document as it is stored.
+pub(super) fn document_value(version: Version, document: &[u8]) -> Vec<u8> {
+    [&version.0.to_be_bytes(), document].concat()
+}
+
+/// A read that failed.
+pub(super) fn read_error(error: fjall::Error) -> StoreError {
+    let text = Arc::from(error.to_string());
+    match error {
+        fjall::Error::Io(_) | fjall::Error::Poisoned => StoreError::Unavailable(text),
+        fjall::Error::Storage(fjall::LsmError::Io(_)) => StoreError::Unavailable(text),
+        _ => StoreError::Corrupt(text),
+    }
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(what.into())
+}
+
+/// Whether a failed open says something of the files' content rather than of the system.
+fn tells_of_damage(error: &std::io::Error, whole: bool) -> bool {
+    use std::io::ErrorKind as Kind;
+    let by_content = [
+        Kind::AlreadyExists,
+        Kind::InvalidData,
+        // A place in a file, garbled, can be before its beginning.
+        Kind::InvalidInput,
+        Kind::IsADirectory,
+        Kind::NotADirectory,
+        Kind::NotFound,
+        Kind::UnexpectedEof,
+    ];
+    whole && by_content.contains(&error.kind())
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+        .to_owned()
+}

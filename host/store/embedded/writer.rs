@@ -1,0 +1,302 @@
+//! The one thread that writes: it takes what is queued, decides each swap, commits all of them as one
+//! batch with one sync, and only then answers. That is the group commit.
+//!
+//! A swap is decided against the stored record, or against what the same batch puts there (its
+//! [`Pending`]). Who loses to the latter is answered after the commit, too: nobody is shown what isn't
+//! durable.
+
+use super::shared::Shared;
+use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
+use crate::config::Durability;
+use crate::store::{StoreError, Swap, Version, Versioned};
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use fjall::PersistMode;
+use oncegate_core::{OperationId, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Of one batch. More would only make its first caller wait.
+const BATCH_COMMANDS_MAX: usize = 1024;
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// How long what was answered without a sync may stay without one.
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the size on disk is looked up.
+const SIZE_INTERVAL: Duration = Duration::from_secs(1);
+/// So many versions are reserved at a time; half of them are more than there can be swaps in flight.
+pub(super) const VERSIONS_RESERVED_AT_ONCE: u64 = 1 << 32;
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer is asked for.
+pub(super) enum Command {
+    Record {
+        id: OperationId,
+        expected: Option<Version>,
+        /// Of this swap, should it win.
+        version: Version,
+        next: Option<NextRecord>,
+        now: Timestamp,
+        answer: Answer<Swap<Versioned>>,
+    },
+    Document {
+        name: &'static str,
+        expected: Option<Version>,
+        version: Version,
+        next: Bytes,
+        answer: Answer<Swap<(Version, Bytes)>>,
+    },
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) tables: Tables,
+    pub(super) shared: Arc<Shared>,
+    pub(super) durability: Durability,
+    pub(super) own: Own,
+    pub(super) batch: Batch,
+    /// Since when something is committed and not synced.
+    pub(super) unsynced_since: Option<Instant>,
+    pub(super) sized_at: Instant,
+}
+
+/// What one batch is to change, and who waits for it.
+#[derive(Default)]
+pub(super) struct Batch {
+    commands: usize,
+    bytes: usize,
+    records: HashMap<OperationId, Pending>,
+    documents: HashMap<&'static str, (Version, Bytes)>,
+    record_answers: Vec<(Answer<Swap<Versioned>>, Swap<Versioned>)>,
+    document_answers: Vec<(Answer<Swap<(Version, Bytes)>>, Swap<(Version, Bytes)>)>,
+}
+
+/// A record that the batch changes.
+struct Pending {
+    stored: Option<Head>,
+    next: Option<NextRecord>,
+}
+
+impl Writer {
+    /// Runs until the last sender is gone, then syncs.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        while let Some(first) = self.wait(commands) {
+            self.take(first);
+            while self.batch.has_room() {
+                let Ok(command) = commands.try_recv() else { break };
+                self.take(command);
+            }
+            self.commit();
+            self.sync_if_late();
+            self.look_up_size();
+        }
+        self.sync(PersistMode::SyncAll);
+    }
+
+    /// The next command; none at the end. Syncs meanwhile where that is due.
+    fn wait(&mut self, commands: &Receiver<Command>) -> Option<Command> {
+        while let Some(since) = self.unsynced_since {
+            match commands.recv_deadline(since + SYNC_INTERVAL) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Timeout) => self.sync(PersistMode::SyncData),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        commands.recv().ok()
+    }
+
+    /// Decides one command: into the batch, or answered at once.
+    fn take(&mut self, command: Command) {
+        self.batch.commands += 1;
+        let refused = self.shared.refusal().err();
+        match command {
+            Command::Record { id, expected, version, next, now, answer } => {
+                self.own.clock = self.own.clock.max(now);
+                match refused.map_or_else(|| self.decide(id, expected, version, next), Err) {
+                    Ok(Decided::Now(swap)) => reply(answer, Ok(swap)),
+                    Ok(Decided::WithBatch(swap)) => self.batch.record_answers.push((answer, swap)),
+                    Err(e) => reply(answer, Err(e)),
+                }
+            }
+            Command::Document { name, expected, version, next, answer } => {
+                match refused.map_or_else(|| self.decide_document(name, expected, version, next), Err) {
+                    Ok(Decided::Now(swap)) => reply(answer, Ok(swap)),
+                    Ok(Decided::WithBatch(swap)) => self.batch.document_answers.push((answer, swap)),
+                    Err(e) => reply(answer, Err(e)),
+                }
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        id: OperationId,
+        expected: Option<Version>,
+        version: Version,
+        next: Option<NextRecord>,
+    ) -> Result<Decided<Versioned>, StoreError> {
+        if let Some(pending) = self.batch.records.get_mut(&id) {
+            let current = pending.next.as_ref();
+            if current.map(|next| next.head.version) != expected {
+                return Ok(Decided::WithBatch(Swap::Conflict(current.map(NextRecord::versioned))));
+            }
+            self.batch.bytes += next.as_ref().map_or(0, |next| next.value.len());
+            pending.next = next;
+            return Ok(Decided::WithBatch(Swap::Done(version)));
+        }
+        let stored = self.tables.record(id)?;
+        let head = stored.as_ref().map(|stored| stored.head);
+        if head.map(|head| head.version) != expected {
+            let current = stored.as_ref().map(StoredRecord::read).transpose()?;
+            return Ok(Decided::Now(Swap::Conflict(current)));
+        }
+        self.batch.bytes += next.as_ref().map_or(0, |next| next.value.len());
+        self.batch.records.insert(id, Pending { stored: head, next });
+        Ok(Decided::WithBatch(Swap::Done(version)))
+    }
+
+    fn decide_document(
+        &mut self,
+        name: &'static str,
+        expected: Option<Version>,
+        version: Version,
+        next: Bytes,
+    ) -> Result<Decided<(Version, Bytes)>, StoreError> {
+        let pending = self.batch.documents.get(name).cloned();
+        let is_pending = pending.is_some();
+        let current = pending.map_or_else(|| self.tables.document(name), |pending| Ok(Some(pending)))?;
+        if current.as_ref().map(|(version, _)| *version) == expected {
+            self.batch.bytes += next.len();
+            self.batch.documents.insert(name, (version, next));
+            return Ok(Decided::WithBatch(Swap::Done(version)));
+        }
+        let conflict = Swap::Conflict(current);
+        Ok(if is_pending { Decided::WithBatch(conflict) } else { Decided::Now(conflict) })
+    }
+
+    /// Commits the batch and answers everybody who waits for it.
+    fn commit(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        let result = if batch.changes_nothing() { Ok(()) } else { self.write(&batch) };
+        for (answer, swap) in batch.record_answers {
+            reply(answer, result.clone().map(|()| swap));
+        }
+        for (answer, swap) in batch.document_answers {
+            reply(answer, result.clone().map(|()| swap));
+        }
+    }
+
+    fn write(&mut self, changes: &Batch) -> Result<(), StoreError> {
+        let mode = match self.durability {
+            Durability::Sync => PersistMode::SyncData,
+            Durability::Async => PersistMode::Buffer,
+        };
+        let mut batch = self.tables.batch(changes.records.len() * 4 + changes.documents.len() + 1, mode);
+        let mut own = self.own;
+        if self.shared.versions_taken() + VERSIONS_RESERVED_AT_ONCE / 2 > own.versions_reserved {
+            own.versions_reserved += VERSIONS_RESERVED_AT_ONCE;
+        }
+        for (id, Pending { stored, next }) in &changes.records {
+            let (before, after) = (stored.as_ref(), next.as_ref().map(|next| &next.head));
+            match next {
+                Some(next) => batch.insert(&self.tables.records, id.0, next.value.as_slice()),
+                None if before.is_some() => batch.remove(&self.tables.records, id.0),
+                None => {}
+            }
+            let (due_before, due_after) = (before.map(|head| head.due), after.map(|head| head.due));
+            if due_before != due_after {
+                due_before.into_iter().for_each(|due| batch.remove(&self.tables.due, due_key(due, *id)));
+                due_after.into_iter().for_each(|due| batch.insert(&self.tables.due, due_key(due, *id), []));
+            }
+            match (before.is_some_and(|head| head.running), after.is_some_and(|head| head.running)) {
+                (false, true) => batch.insert(&self.tables.running, id.0, []),
+                (true, false) => batch.remove(&self.tables.running, id.0),
+                (true, true) | (false, false) => {}
+            }
+            own.records =
+                (own.records + u64::from(after.is_some())).saturating_sub(u64::from(before.is_some()));
+        }
+        for (name, (version, document)) in &changes.documents {
+            batch.insert(&self.tables.meta, document_key(name), document_value(*version, document));
+        }
+        self.tables.put_own(&mut batch, own);
+        batch.commit().map_err(|e| self.failed(&e))?;
+        self.own = own;
+        self.shared.committed(own.records, changes.dues());
+        if self.durability == Durability::Async {
+            self.unsynced_since.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    /// From a failed write or sync on nothing that the handle says is believed: after a failed
+    /// fsync the system may drop what it held and call the next one a success (Rebello et al., "Can
+    /// Applications Recover from fsync Failures?", USENIX ATC 2020).
+    fn failed(&self, error: &fjall::Error) -> StoreError {
+        self.shared.poison(&error.to_string());
+        match error {
+            // It was poisoned before, so this batch never reached the journal.
+            fjall::Error::Poisoned => StoreError::Unavailable(self.shared.poison_text()),
+            _ => StoreError::Indeterminate(self.shared.poison_text()),
+        }
+    }
+
+    fn sync_if_late(&mut self) {
+        if self.unsynced_since.is_some_and(|since| since.elapsed() >= SYNC_INTERVAL) {
+            self.sync(PersistMode::SyncData);
+        }
+    }
+
+    fn sync(&mut self, mode: PersistMode) {
+        self.unsynced_since = None;
+        if self.shared.refusal().is_err() {
+            return;
+        }
+        if let Err(e) = self.tables.db.persist(mode) {
+            self.failed(&e);
+        }
+    }
+
+    fn look_up_size(&mut self) {
+        if self.sized_at.elapsed() >= SIZE_INTERVAL {
+            self.shared.sized(self.tables.db.disk_space().unwrap_or(0));
+            self.sized_at = Instant::now();
+        }
+    }
+}
+
+impl Batch {
+    fn has_room(&self) -> bool {
+        self.commands < BATCH_COMMANDS_MAX && self.bytes < BATCH_BYTES_MAX
+    }
+
+    fn changes_nothing(&self) -> bool {
+        let records = self.records.values().all(|record| record.stored.is_none() && record.next.is_none());
+        records && self.documents.is_empty()
+    }
+
+    fn dues(&self) -> impl Iterator<Item = Timestamp> {
+        self.records.values().filter_map(|record| record.next.as_ref().map(|next| next.head.due))
+    }
+}
+
+impl NextRecord {
+    fn versioned(&self) -> Versioned {
+        Versioned { version: self.head.version, record: self.record.clone() }
+    }
+}
+
+/// When a swap is answered.
+enum Decided<T> {
+    /// It shows only what is stored.
+    Now(Swap<T>),
+    /// It is, or shows, a change of the batch.
+    WithBatch(Swap<T>),
+}
+
+/// Who no longer waits need not be told.
+fn reply<T>(answer: Answer<T>, result: Result<T, StoreError>) {
+    let _ = answer.send(result);
+}

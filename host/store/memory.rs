@@ -1,0 +1,271 @@
+//! A store in this process's memory: fast, and gone with the process.
+//!
+//! It knows nothing of what a record means but its weight and when it is due. Every method is
+//! ready at once, and no guard outlives the call that took it.
+
+use super::{Size, Store, StoreError, Swap, Version, Versioned};
+use bytes::Bytes;
+use dashmap::DashMap;
+use dashmap::mapref::entry::{Entry, OccupiedEntry, VacantEntry};
+use oncegate_core::{OperationId, Record, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+
+/// Records in a sharded map, bounded in bytes. A full one refuses new records and never drops one
+/// that lives.
+pub struct Memory {
+    records: DashMap<OperationId, Versioned, BuildHasherDefault<IdHasher>>,
+    /// When which record is due, striped by id. A stripe is locked under its record's shard, never
+    /// the other way round.
+    due: Box<[Mutex<DueIndex>]>,
+    documents: Mutex<BTreeMap<&'static str, (Version, Bytes)>>,
+    version_next: AtomicU64,
+    bytes: AtomicUsize,
+    count: AtomicU64,
+    capacity_bytes: usize,
+}
+
+type DueIndex = BTreeSet<(Timestamp, OperationId)>;
+
+/// What an entry costs beside its record: the slot in the map and the one in the due index, both in
+/// tables that are on average three quarters full or less, and the counts of the `Arc`.
+const ENTRY_BYTES: usize =
+    2 * size_of::<(OperationId, Versioned)>() + 2 * size_of::<(Timestamp, OperationId)>() + 16;
+
+impl Memory {
+    /// An empty store that takes new records until they weigh `capacity_bytes`.
+    pub fn new(capacity_bytes: usize) -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        // More shards than threads that could meet, so that they seldom do.
+        let shards = (cores * 8).next_power_of_two();
+        Self {
+            records: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), shards),
+            due: (0..shards).map(|_| Mutex::default()).collect(),
+            documents: Mutex::default(),
+            version_next: AtomicU64::new(1),
+            bytes: AtomicUsize::new(0),
+            count: AtomicU64::new(0),
+            capacity_bytes,
+        }
+    }
+
+    fn version(&self) -> Version {
+        Version(self.version_next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn stripe(&self, id: OperationId) -> MutexGuard<'_, DueIndex> {
+        // Not a byte that the map's hash is made of, or one shard's ids would all meet in one stripe.
+        locked(&self.due[usize::from(id.0[31]) % self.due.len()])
+    }
+
+    /// Room for a new record; none where that would be too much.
+    fn reserve(&self, weight: usize) -> Result<(), StoreError> {
+        let taken = self.bytes.fetch_add(weight, Ordering::Relaxed);
+        if taken.saturating_add(weight) <= self.capacity_bytes {
+            return Ok(());
+        }
+        self.bytes.fetch_sub(weight, Ordering::Relaxed);
+        Err(StoreError::Full(
+            format!(
+                "{} live records take {taken} of {} bytes, and none may be forgotten; raise ledger.memory or use \
+                 the embedded store",
+                self.count.load(Ordering::Relaxed),
+                self.capacity_bytes
+            )
+            .into(),
+        ))
+    }
+
+    fn insert(
+        &self,
+        slot: VacantEntry<'_, OperationId, Versioned>,
+        record: Arc<Record>,
+    ) -> Result<Version, StoreError> {
+        self.reserve(weight(&record))?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let (id, version) = (*slot.key(), self.version());
+        self.stripe(id).insert((record.due_at(), id));
+        drop(slot.insert(Versioned { version, record }));
+        Ok(version)
+    }
+
+    /// What lives may always change, also where it grows past the capacity: refusing would leave an
+    /// operation that has happened without its answer.
+    fn replace(&self, mut slot: OccupiedEntry<'_, OperationId, Versioned>, record: Arc<Record>) -> Version {
+        let (id, version) = (*slot.key(), self.version());
+        let (before, after) = (slot.get().record.due_at(), record.due_at());
+        if before != after {
+            let mut stripe = self.stripe(id);
+            stripe.remove(&(before, id));
+            stripe.insert((after, id));
+        }
+        self.bytes.fetch_add(weight(&record), Ordering::Relaxed);
+        let old = slot.insert(Versioned { version, record });
+        self.bytes.fetch_sub(weight(&old.record), Ordering::Relaxed);
+        version
+    }
+
+    fn remove(&self, slot: OccupiedEntry<'_, OperationId, Versioned>) -> Version {
+        let id = *slot.key();
+        self.stripe(id).remove(&(slot.get().record.due_at(), id));
+        let old = slot.remove();
+        self.bytes.fetch_sub(weight(&old.record), Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.version()
+    }
+}
+
+impl Store for Memory {
+    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        Ok(self.records.get(&id).map(|slot| slot.clone()))
+    }
+
+    async fn swap(
+        &self,
+        id: OperationId,
+        expected: Option<Version>,
+        next: Option<Arc<Record>>,
+        _now: Timestamp,
+    ) -> Result<Swap<Versioned>, StoreError> {
+        match (self.records.entry(id), expected, next) {
+            (Entry::Occupied(slot), expected, _) if expected != Some(slot.get().version) => {
+                Ok(Swap::Conflict(Some(slot.get().clone())))
+            }
+            (Entry::Vacant(_), Some(_), _) => Ok(Swap::Conflict(None)),
+            (Entry::Occupied(slot), _, Some(record)) => Ok(Swap::Done(self.replace(slot, record))),
+            (Entry::Occupied(slot), _, None) => Ok(Swap::Done(self.remove(slot))),
+            (Entry::Vacant(slot), None, Some(record)) => self.insert(slot, record).map(Swap::Done),
+            (Entry::Vacant(_), None, None) => Ok(Swap::Done(self.version())),
+        }
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+        let mut found = Vec::new();
+        for stripe in &self.due {
+            let stripe = locked(stripe);
+            found.extend(stripe.iter().take_while(|(due, _)| *due <= until).take(limit).copied());
+        }
+        found.sort_unstable();
+        found.truncate(limit);
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
+        Ok(locked(&self.documents).get(name).cloned())
+    }
+
+    async fn swap_meta(
+        &self,
+        name: &'static str,
+        expected: Option<Version>,
+        next: Bytes,
+    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+        let mut documents = locked(&self.documents);
+        let current = documents.get(name);
+        if current.map(|(version, _)| *version) != expected {
+            return Ok(Swap::Conflict(current.cloned()));
+        }
+        let version = self.version();
+        documents.insert(name, (version, next));
+        Ok(Swap::Done(version))
+    }
+
+    fn size(&self) -> Size {
+        Size { records: self.count.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) as u64 }
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    ENTRY_BYTES + record.weight()
+}
+
+/// Every critical section here leaves its data whole at each step, so a panic in one of them harms
+/// nobody else.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ids are uniform hashes already: eight of their bytes are as good as a hash of them. The map takes
+/// the topmost seven bits to tell slots apart, those below them for the shard and the lowest for the
+/// slot; all are uniform.
+#[derive(Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length that stands before an array's bytes says nothing.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use crate::store::conformance::{self, NOW, completed, executing, id, on_a_runtime, put};
+
+    #[test]
+    fn conforms() {
+        on_a_runtime(conformance::all(&Arc::new(Memory::new(64 << 20))));
+    }
+
+    #[test]
+    fn a_full_store_takes_nothing_new_and_lets_what_lives_grow() {
+        on_a_runtime(async {
+            let store = Memory::new(10 * weight(&executing(0)));
+            let mut versions = Vec::new();
+            for n in 0..10 {
+                versions.push(put(&store, id(n), None, Some(executing(3_000))).await);
+            }
+            let full = store.swap(id(10), None, Some(executing(3_000)), NOW).await;
+            assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+            assert!(store.load(id(10)).await.unwrap().is_none());
+            assert_eq!(store.due(Timestamp::MAX, 100).await.unwrap().len(), 10);
+            // Settling always works, and it takes two removals to make room again.
+            versions[0] = put(&store, id(0), Some(versions[0]), Some(completed(2_000, 100))).await;
+            put(&store, id(1), Some(versions[1]), None).await;
+            let full = store.swap(id(10), None, Some(executing(3_000)), NOW).await;
+            assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+            put(&store, id(2), Some(versions[2]), None).await;
+            put(&store, id(10), None, Some(executing(3_000))).await;
+        });
+    }
+
+    #[test]
+    fn an_emptied_store_weighs_nothing() {
+        on_a_runtime(async {
+            let store = Memory::new(64 << 20);
+            for n in 0..1_000 {
+                let version = put(&store, id(n), None, Some(executing(3_000))).await;
+                let version = put(&store, id(n), Some(version), Some(completed(2_000, n as usize))).await;
+                put(&store, id(n), Some(version), None).await;
+            }
+            let Size { records, bytes } = store.size();
+            assert_eq!((records, bytes), (0, 0));
+            assert!(store.due.iter().all(|stripe| locked(stripe).is_empty()));
+        });
+    }
+
+    #[test]
+    fn ids_spread_over_shards() {
+        let store = Memory::new(64 << 20);
+        let shards = store.due.len();
+        let mut counts = vec![0; shards];
+        // As dashmap picks a shard.
+        let shard = |id| (store.records.hash_usize(&id) << 7) >> (usize::BITS - shards.ilog2());
+        (0..10_000).map(|n| shard(id(n))).for_each(|shard| counts[shard] += 1);
+        assert!(counts.iter().all(|count| *count > 10_000 / counts.len() / 2), "{counts:?}");
+    }
+}

@@ -1,0 +1,140 @@
+//! New operations a second (a claim and its settlement each) and the processor time of one, for each
+//! store and number of concurrent writers. `cargo bench --bench store`.
+
+use bytes::Bytes;
+use oncegate::config::Durability;
+use oncegate::store::{AnyStore, Embedded, Memory, Store, Swap, Version};
+use oncegate_core::{
+    Answer, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Record, State, Times,
+    Timestamp,
+};
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const PAIRS: u64 = 40_000;
+const TIME_MAX: Duration = Duration::from_secs(3);
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("{:<16} {:>8} {:>12} {:>14}", "store", "writers", "pairs/s", "CPU µs/pair");
+    for name in ["memory", "embedded async", "embedded sync"] {
+        for writers in [1, 16, 128] {
+            // Beside the build, so on the same disk, and not in a folder that may be in memory.
+            let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+            let open = |durability| Embedded::open(folder.path(), durability).map(|(store, _)| store);
+            let store = match name {
+                "memory" => AnyStore::Memory(Memory::new(1 << 30)),
+                "embedded sync" => AnyStore::Embedded(open(Durability::Sync)?),
+                _ => AnyStore::Embedded(open(Durability::Async)?),
+            };
+            let (pairs, took, cpu) = measure(Arc::new(store), writers)?;
+            let (rate, each) = (pairs as f64 / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / pairs as f64);
+            println!("{name:<16} {writers:>8} {rate:>12.0} {each:>14.1}");
+        }
+    }
+    Ok(())
+}
+
+/// Runs so many writers on one worker's runtime: pairs done, time, processor time of all threads.
+fn measure(
+    store: Arc<AnyStore>,
+    writers: u64,
+) -> Result<(u64, Duration, Duration), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (executing, completed) = (executing(), completed());
+    let (started, cpu) = (Instant::now(), cpu_time());
+    let pairs = runtime.block_on(async {
+        let tasks: Vec<_> = (0..writers)
+            .map(|writer| {
+                let (store, executing, completed) = (store.clone(), executing.clone(), completed.clone());
+                tokio::spawn(async move {
+                    let mut done = 0;
+                    for n in (writer..PAIRS).step_by(writers as usize) {
+                        let claimed = put(&store, n, None, executing.clone()).await;
+                        put(&store, n, Some(claimed), completed.clone()).await;
+                        done += 1;
+                        if started.elapsed() > TIME_MAX {
+                            break;
+                        }
+                    }
+                    done
+                })
+            })
+            .collect();
+        let mut pairs = 0_u64;
+        for task in tasks {
+            pairs += task.await?;
+        }
+        Ok::<_, tokio::task::JoinError>(pairs)
+    })?;
+    Ok((pairs, started.elapsed(), cpu_time().saturating_sub(cpu)))
+}
+
+async fn put(store: &AnyStore, number: u64, expected: Option<Version>, next: Arc<Record>) -> Version {
+    let mut id = [0; 32];
+    for (i, chunk) in id.chunks_exact_mut(8).enumerate() {
+        let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32 * 16 + 7);
+        chunk.copy_from_slice(&mixed.to_le_bytes());
+    }
+    match store.swap(OperationId(id), expected, Some(next), NOW).await {
+        Ok(Swap::Done(version)) => version,
+        other => panic!("a lone writer must win: {other:?}"),
+    }
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn executing() -> Arc<Record> {
+    record(State::Executing { lease_until: NOW.plus(Duration::from_secs(60)) })
+}
+
+/// As a small JSON API answers.
+fn completed() -> Arc<Record> {
+    let field = |name: &'static str, value: &'static str| (Bytes::from(name), Bytes::from(value));
+    let answer = Answer {
+        status: 201,
+        fields: vec![
+            field("content-type", "application/json"),
+            field("content-length", "300"),
+            field("location", "/v1/charges/ch_1"),
+        ],
+        body: Bytes::from(vec![b'x'; 300]),
+        trailers: Vec::new(),
+    };
+    record(State::Completed { at: NOW, answer: Arc::new(answer) })
+}
+
+fn record(state: State) -> Arc<Record> {
+    Arc::new(Record {
+        fingerprint: Fingerprint { recipe: Recipe::Request, hash: [3; 32] },
+        execution: ExecutionId([5; 16]),
+        attempts: 1,
+        first_attempt: NOW,
+        doubted: false,
+        times: Times {
+            lease: Duration::from_secs(60),
+            retention: Duration::from_secs(86_400),
+            tombstone: Duration::from_secs(86_400),
+            unknown_retention: Duration::from_secs(30 * 86_400),
+            memory: Duration::from_secs(2 * 86_400),
+        },
+        origin: Origin {
+            route: "charges".into(),
+            policy: "payments".into(),
+            key_schema: "idempotency-key/1 from=header:idempotency-key".into(),
+            key_epoch: 0,
+            normalisation: 1,
+            method: "POST".into(),
+            authority: "api.example.com".into(),
+            path: "/v1/charges".into(),
+            principal: PrincipalId([9; 32]),
+            first_sent: None,
+        },
+        memo: None,
+        state,
+    })
+}

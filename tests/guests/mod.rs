@@ -1,0 +1,369 @@
+//! Guests for tests: WAT text made into components in process, good ones and such that misbehave.
+//!
+//! The canonical ABI is written by hand, so that a test needs no WebAssembly toolchain and a guest
+//! can break any rule. The layout of the records is that of `wit/v0.1/policy.wit`.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses some of them")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fmt::Write;
+use std::path::Path;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Where the guest's own data begins; below it are results.
+const DATA: u32 = 4096;
+/// Where arguments are put, anew for each call.
+const HEAP: u32 = 16_384;
+/// Where `configure` and the hooks put their results.
+const RESULT: u32 = 1024;
+
+/// A guest whose plan and `decide` are made up by a test.
+#[derive(Clone)]
+pub struct Guest {
+    /// `plan.key-schema`.
+    pub key_schema: String,
+    /// `plan.methods`.
+    pub methods: Vec<String>,
+    /// `plan.request-fields`.
+    pub request_fields: Vec<String>,
+    /// `plan.request-payload`, a JSON pointer for each; `None`: nothing.
+    pub pointers: Option<Vec<String>>,
+    /// `plan.request-payload` is `whole` of so many bytes.
+    pub whole: Option<u32>,
+    /// `plan.outcomes`: lowest, highest, disposition's number.
+    pub outcomes: Vec<(u16, u16, u8)>,
+    /// `plan.options`: an option of this name.
+    pub option: Option<String>,
+    /// The `err` of `configure`.
+    pub refuses_settings: Option<String>,
+    /// Instructions at the start of `configure`.
+    pub configure: String,
+    /// Instructions of `decide`: they leave the address of the result on the stack. The arguments
+    /// are `$method $method_len $fields $fields_len $payload $p1 $p2`, `$at` is a local, `$calls`
+    /// counts the calls of this instance, `$key_of` makes a guard, `$bypass` one of none.
+    pub decide: String,
+    /// Instructions of `settle`, exported where they are there: `$at` as in `decide`.
+    pub settle: Option<String>,
+    /// Definitions in the module: imports, functions, globals. Imports come first in a module.
+    pub imports: String,
+    /// Further definitions.
+    pub definitions: String,
+    /// Interfaces that the world exports beside `policy`.
+    pub exports: Vec<&'static str>,
+    /// Custom sections.
+    pub sections: Vec<(String, Vec<u8>)>,
+}
+
+impl Default for Guest {
+    fn default() -> Self {
+        Self {
+            key_schema: "toy/1".into(),
+            methods: Vec::new(),
+            request_fields: vec!["idempotency-key".into()],
+            pointers: None,
+            whole: None,
+            outcomes: Vec::new(),
+            option: None,
+            refuses_settings: None,
+            configure: String::new(),
+            decide: KEY_OF_FIRST_FIELD.into(),
+            settle: None,
+            imports: String::new(),
+            definitions: String::new(),
+            exports: Vec::new(),
+            sections: Vec::new(),
+        }
+    }
+}
+
+/// The key is the value of the first declared field; without one it is a bypass.
+pub const KEY_OF_FIRST_FIELD: &str = r#"
+    local.get $fields_len i32.eqz
+    if (result i32)
+        call $bypass
+    else
+        local.get $fields i32.load offset=8
+        local.get $fields i32.load offset=12
+        call $key_of
+    end"#;
+
+/// The key is a count of the instance's calls, modulo 10.
+pub const COUNT_OF_CALLS: &str = r"
+    (i32.store8 (i32.const 512) (i32.add (i32.const 48) (i32.rem_u (global.get $calls) (i32.const 10))))
+    i32.const 512 i32.const 1 call $key_of";
+
+/// A good policy: its key is the value of the first declared header.
+pub fn keyed_by_header(header: &str, key_schema: &str) -> Vec<u8> {
+    Guest { request_fields: vec![header.into()], key_schema: key_schema.into(), ..Guest::default() }
+        .component()
+}
+
+/// One that traps in `decide`.
+pub fn traps() -> Vec<u8> {
+    deciding("unreachable")
+}
+
+/// One that traps where the first field's value is empty, and is good else.
+pub fn traps_on_empty() -> Vec<u8> {
+    deciding(&format!("local.get $fields i32.load offset=12 i32.eqz if unreachable end {KEY_OF_FIRST_FIELD}"))
+}
+
+/// One that loops in `decide`.
+pub fn loops() -> Vec<u8> {
+    deciding("(loop $on br $on) unreachable")
+}
+
+/// One that grows its memory for ever.
+pub fn grows() -> Vec<u8> {
+    deciding("(loop $on (br_if $on (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable")
+}
+
+/// One whose guard has no key.
+pub fn invalid_result() -> Vec<u8> {
+    deciding(
+        "i32.const 0 i32.const 0 call $key_of drop (i32.store (i32.const 1036) (i32.const 0)) i32.const 1024",
+    )
+}
+
+/// One that returns an `err`.
+pub fn errs() -> Vec<u8> {
+    deciding(
+        r#"(i32.store8 (i32.const 1024) (i32.const 1))
+           (i32.store offset=4 (i32.const 1024) (local.get $method))
+           (i32.store offset=8 (i32.const 1024) (local.get $method_len))
+           i32.const 1024"#,
+    )
+}
+
+/// One whose key is a count of its calls: not pure.
+pub fn counts() -> Vec<u8> {
+    deciding(COUNT_OF_CALLS)
+}
+
+/// A good policy, but for these instructions of `decide`.
+pub fn deciding(decide: &str) -> Vec<u8> {
+    Guest { decide: decide.into(), ..Guest::default() }.component()
+}
+
+/// A core module, not a component.
+pub fn core_module() -> Vec<u8> {
+    wat::parse_str("(module (memory (export \"memory\") 1))").unwrap()
+}
+
+/// A component of another world.
+pub fn other_world() -> Vec<u8> {
+    wat::parse_str(
+        r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+           (func (export "run") (canon lift (core func $i "f"))))"#,
+    )
+    .unwrap()
+}
+
+/// A component that imports an instance of this name.
+pub fn importing(name: &str) -> Vec<u8> {
+    wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap()
+}
+
+/// A component that exports an empty instance of this name.
+pub fn exporting(name: &str) -> Vec<u8> {
+    wat::parse_str(format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#)).unwrap()
+}
+
+impl Guest {
+    /// Makes the component.
+    pub fn component(&self) -> Vec<u8> {
+        let mut module = wat::parse_str(self.module()).unwrap();
+        let mut resolve = Resolve::default();
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/v0.1");
+        resolve.push_path(wit).unwrap();
+        let world = self.world();
+        let package = resolve.push_str("guest.wit", &world).unwrap();
+        let world = resolve.select_world(&[package], Some("guest")).unwrap();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        let encoder = ComponentEncoder::default().module(&module).unwrap();
+        let mut component = encoder.validate(true).encode().unwrap();
+        for (name, data) in &self.sections {
+            append_section(&mut component, name, data);
+        }
+        component
+    }
+
+    fn world(&self) -> String {
+        let mut world =
+            "package test:guest; world guest { include oncegate:policy/key-policy@0.1.0;".to_owned();
+        let settles = self.settle.iter().map(|_| &"outcome");
+        for interface in self.exports.iter().chain(settles) {
+            write!(world, "export oncegate:policy/{interface}@0.1.0;").unwrap();
+        }
+        world + "}"
+    }
+
+    fn module(&self) -> String {
+        let mut data = Data { bytes: Vec::new() };
+        let plan = self.plan(&mut data);
+        let Self { imports, definitions, configure, decide, .. } = self;
+        let settle = self.settle.as_deref().map(settle_function).unwrap_or_default();
+        let data = data.escaped();
+        format!(
+            r#"(module
+            {imports}
+            (memory (export "memory") 2)
+            (global $heap (mut i32) (i32.const {HEAP}))
+            (global $calls (mut i32) (i32.const 0))
+            (data (i32.const {DATA}) "{data}")
+            (func $cabi_realloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+                (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+                (global.set $heap (i32.add (local.get $at) (local.get 3)))
+                (block $room
+                    (br_if $room (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+                    (br_if $room (i32.ne (i32.const -1)
+                        (memory.grow (i32.add (i32.const 1) (i32.shr_u (local.get 3) (i32.const 16))))))
+                    unreachable)
+                local.get $at)
+            (func $reset (param i32) (global.set $heap (i32.const {HEAP})))
+            (export "cabi_post_oncegate:policy/policy@0.1.0#configure" (func $reset))
+            (export "cabi_post_oncegate:policy/policy@0.1.0#decide" (func $reset))
+            (func $clear (memory.fill (i32.const {RESULT}) (i32.const 0) (i32.const 256)))
+            (func $bypass (result i32)
+                call $clear
+                (i32.store offset=8 (i32.const {RESULT}) (i32.const {DATA}))
+                i32.const {RESULT})
+            (func $key_of (param $text i32) (param $length i32) (result i32)
+                call $clear
+                (i32.store8 offset=4 (i32.const {RESULT}) (i32.const 1))
+                (i32.store offset=8 (i32.const {RESULT}) (i32.const 1280))
+                (i32.store offset=12 (i32.const {RESULT}) (i32.const 1))
+                (i32.store8 (i32.const 1280) (i32.const 0))
+                (i32.store offset=4 (i32.const 1280) (local.get $text))
+                (i32.store offset=8 (i32.const 1280) (local.get $length))
+                i32.const {RESULT})
+            {definitions}
+            (func (export "oncegate:policy/policy@0.1.0#configure")
+                (param $settings i32) (param $settings_len i32) (result i32)
+                {configure}
+                call $clear
+                {plan}
+                i32.const {RESULT})
+            (func (export "oncegate:policy/policy@0.1.0#decide")
+                (param $method i32) (param $method_len i32) (param $fields i32) (param $fields_len i32)
+                (param $payload i32) (param $p1 i32) (param $p2 i32) (result i32) (local $at i32)
+                (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+                {decide})
+            {settle})"#
+        )
+    }
+
+    /// Instructions that store the plan as `configure`'s result.
+    fn plan(&self, data: &mut Data) -> String {
+        let mut code = String::new();
+        let mut store = |offset: u32, value: u32| {
+            writeln!(code, "(i32.store offset={offset} (i32.const {RESULT}) (i32.const {value}))").unwrap();
+        };
+        let pair = |store: &mut dyn FnMut(u32, u32), offset, (at, length)| {
+            store(offset, at);
+            store(offset + 4, length);
+        };
+        if let Some(text) = &self.refuses_settings {
+            store(0, 1);
+            pair(&mut store, 4, data.text(text));
+            return code;
+        }
+        // The result's payload begins at 4.
+        pair(&mut store, 4, data.text(&self.key_schema));
+        pair(&mut store, 12, data.texts(&self.methods));
+        pair(&mut store, 20, data.texts(&self.request_fields));
+        if let Some(pointers) = &self.pointers {
+            store(28, 1);
+            pair(&mut store, 32, data.texts(pointers));
+        }
+        if let Some(most) = self.whole {
+            store(28, 2);
+            store(32, most);
+        }
+        let mut rules = Vec::new();
+        for (lowest, highest, disposition) in &self.outcomes {
+            rules.extend(lowest.to_le_bytes());
+            rules.extend(highest.to_le_bytes());
+            rules.extend([*disposition, 0]);
+        }
+        let count = u32::try_from(self.outcomes.len()).unwrap();
+        pair(&mut store, 60, (data.put(&rules), count));
+        if let Some(name) = &self.option {
+            let (at, length) = data.text(name);
+            let field: Vec<u8> = [at, length, 0, 0].iter().flat_map(|n| n.to_le_bytes()).collect();
+            pair(&mut store, 68, (data.put(&field), 1));
+        }
+        code
+    }
+}
+
+fn settle_function(settle: &str) -> String {
+    format!(
+        r#"(export "cabi_post_oncegate:policy/outcome@0.1.0#settle" (func $reset))
+        (func (export "oncegate:policy/outcome@0.1.0#settle") (param $arguments i32) (result i32)
+            (local $at i32)
+            (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+            call $clear
+            {settle})"#
+    )
+}
+
+/// The guest's data segment.
+struct Data {
+    bytes: Vec<u8>,
+}
+
+impl Data {
+    fn put(&mut self, bytes: &[u8]) -> u32 {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        let at = DATA + u32::try_from(self.bytes.len()).unwrap();
+        self.bytes.extend_from_slice(bytes);
+        assert!(self.bytes.len() < (HEAP - DATA) as usize, "the guest's data is too large");
+        at
+    }
+
+    fn text(&mut self, text: &str) -> (u32, u32) {
+        (self.put(text.as_bytes()), u32::try_from(text.len()).unwrap())
+    }
+
+    fn texts(&mut self, texts: &[String]) -> (u32, u32) {
+        let mut list = Vec::new();
+        for text in texts {
+            let (at, length) = self.text(text);
+            list.extend(at.to_le_bytes());
+            list.extend(length.to_le_bytes());
+        }
+        (self.put(&list), u32::try_from(texts.len()).unwrap())
+    }
+
+    fn escaped(&self) -> String {
+        self.bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "\\{byte:02x}").unwrap();
+            text
+        })
+    }
+}
+
+/// Appends a custom section.
+pub fn append_section(component: &mut Vec<u8>, name: &str, data: &[u8]) {
+    let mut content = leb128(name.len());
+    content.extend_from_slice(name.as_bytes());
+    content.extend_from_slice(data);
+    component.push(0);
+    component.extend(leb128(content.len()));
+    component.extend(content);
+}
+
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(number & 0x7f).unwrap();
+        number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
+}
