@@ -1,0 +1,246 @@
+//! Commands, exit codes, configuration files, the admin listener.
+
+use crate::support::gateway::{Ended, run};
+use crate::support::*;
+use std::net::TcpListener;
+
+fn refused(setup: &Setup) -> Ended {
+    setup.try_start().map(|_| ()).expect_err("it must not start")
+}
+
+#[test]
+fn serve_needs_nothing_but_an_upstream() {
+    let upstream = Upstream::numbering();
+    let setup = Setup::new(&upstream.url());
+    let url = upstream.url();
+    let args = ["serve", "--upstream", &url, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let gateway = Gateway::start(&args, setup).unwrap();
+    let first = gateway.send(&Request::keyed("/charges", "k"));
+    first.assert_executed(201);
+    gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
+    assert!(gateway.setup.folder().join("oncegate-data").is_dir(), "the default data folder");
+}
+
+#[test]
+fn flags_stand_for_the_common_keys() {
+    let upstream = Upstream::numbering();
+    let url = upstream.url();
+    let args = [
+        "serve",
+        "--upstream",
+        &url,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "off",
+        "--workers",
+        "1",
+        "--store",
+        "memory",
+        "--settings",
+        "{\"required\":true}",
+    ];
+    let gateway = Gateway::start(&args, Setup::new(&url)).unwrap();
+    assert_eq!(gateway.admin, None);
+    gateway.send(&Request::post("/charges")).assert_problem(400, "key-missing");
+    assert!(!gateway.setup.folder().join("oncegate-data").exists(), "memory leaves no folder");
+}
+
+#[test]
+pub(crate) fn unknown_flags_and_commands_are_usage_errors() {
+    let setup = Setup::new("http://127.0.0.1:9");
+    for args in
+        [&["serve", "--upstraem", "x"][..], &["serv"], &["--nonsense"], &["serve", "--workers", "many"]]
+    {
+        let ended = run(args, setup.folder());
+        assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn each_command_has_help_with_an_example() {
+    let setup = Setup::new("http://127.0.0.1:9");
+    for command in ["serve", "demo", "check", "reload"] {
+        let ended = run(&[command, "--help"], setup.folder());
+        assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+        assert!(ended.stdout.contains(&format!("oncegate {command}")), "{command}: {}", ended.stdout);
+    }
+    assert_eq!(run(&["--version"], setup.folder()).code, Some(0));
+}
+
+#[test]
+pub(crate) fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
+    let setup =
+        Setup::new("http://127.0.0.1:9").route("while_runing = \"reject\"").server("shutdown_grce = \"1s\"");
+    setup.write();
+    let text = setup.text();
+    let line = |key: &str| text.lines().position(|line| line.contains(key)).unwrap() + 1;
+    let words = [
+        format!("oncegate.toml:{}", line("while_runing")),
+        "while_running".to_owned(),
+        format!("oncegate.toml:{}", line("shutdown_grce")),
+        "shutdown_grace".to_owned(),
+    ];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    refused(&setup).assert_refused(1, &words);
+    let file = setup.file();
+    run(&["check", "--config", file.to_str().unwrap()], setup.folder()).assert_refused(1, &words);
+}
+
+#[test]
+fn check_says_that_a_good_file_is_good() {
+    let setup = Setup::new("http://127.0.0.1:9");
+    setup.write();
+    let ended = run(&["check", "--config", setup.file().to_str().unwrap()], setup.folder());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!setup.data().exists(), "a check touches no ledger");
+}
+
+#[test]
+pub(crate) fn a_file_that_is_no_toml_or_is_not_there_is_refused() {
+    let setup = Setup::new("http://127.0.0.1:9").server("this is no toml");
+    refused(&setup).assert_refused(1, &["oncegate.toml:"]);
+    let ended = run(&["serve", "--config", "nowhere.toml"], setup.folder());
+    ended.assert_refused(1, &["nowhere.toml"]);
+}
+
+#[test]
+pub(crate) fn a_second_gateway_on_the_same_port_is_refused() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    for key in ["listen", "admin"] {
+        let taken = if key == "listen" { gateway.address } else { gateway.admin.unwrap() };
+        let line =
+            if key == "listen" { format!("listen = [\"{taken}\"]") } else { format!("admin = \"{taken}\"") };
+        let second = Setup::new(&upstream.url()).server(&line);
+        refused(&second).assert_refused(1, &[&taken.to_string(), "in use"]);
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = port.local_addr().unwrap();
+    let beside_a_stranger = Setup::new(&upstream.url()).server(&format!("listen = [\"{taken}\"]"));
+    refused(&beside_a_stranger).assert_refused(1, &[&taken.to_string(), "in use"]);
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+}
+
+#[test]
+pub(crate) fn a_second_gateway_on_the_same_folder_is_refused() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    let first = gateway.send(&Request::keyed("/charges", "k"));
+    refused(&gateway.setup).assert_refused(1, &[gateway.setup.data().to_str().unwrap(), "another"]);
+    gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
+    let gateway = gateway.kill().start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
+}
+
+#[test]
+pub(crate) fn a_damaged_data_folder_is_refused_in_words() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    let (setup, _) = gateway.terminate();
+    let files = files_below(&setup.data());
+    assert!(!files.is_empty());
+    for file in files {
+        let length = std::fs::metadata(&file).unwrap().len().max(64);
+        std::fs::write(&file, vec![0xa5; usize::try_from(length).unwrap().min(1 << 20)]).unwrap();
+    }
+    refused(&setup).assert_refused(1, &[setup.data().to_str().unwrap()]);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+pub(crate) fn a_data_folder_that_is_a_file_is_refused_in_words() {
+    let setup = Setup::new("http://127.0.0.1:9");
+    std::fs::write(setup.data(), "not a folder").unwrap();
+    refused(&setup).assert_refused(1, &[setup.data().to_str().unwrap()]);
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn the_demo_tells_its_story_with_real_requests_and_ends() {
+    println!("{}", demo());
+}
+
+/// Runs `demo --once`; what was observed.
+pub(crate) fn demo() -> String {
+    let setup = Setup::new("http://127.0.0.1:9");
+    let ended = run(&["demo", "--once"], setup.folder());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let story = ended.stdout;
+    for word in ["once", "retr"] {
+        assert!(story.to_lowercase().contains(word), "{word:?} is not in:\n{story}");
+    }
+    assert_eq!(
+        std::fs::read_dir(setup.folder()).unwrap().count(),
+        0,
+        "it leaves nothing where it was started"
+    );
+    format!("a story of {} lines, exit 0", story.lines().count())
+}
+
+#[test]
+fn the_admin_listener_tells_health_status_policies_and_metrics() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    let first = gateway.send(&Request::keyed("/charges", "k"));
+    gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
+    for target in ["/livez", "/readyz"] {
+        assert_eq!(gateway.admin("GET", target).status, 200, "{target}");
+    }
+    let metrics = gateway.admin("GET", "/metrics").text();
+    for series in [
+        "oncegate_requests_total{route=\"all\",result=\"executed\"} 1",
+        "oncegate_requests_total{route=\"all\",result=\"replayed\"} 1",
+        "oncegate_executions_total{route=\"all\",outcome=\"completed\"} 1",
+    ] {
+        assert!(metrics.contains(series), "{series} is not in:\n{metrics}");
+    }
+    assert!(gateway.admin("GET", "/v1/status").json().is_object());
+    let policies = gateway.admin("GET", "/v1/policies").text();
+    assert!(policies.contains("\"keys\"") && policies.contains("idempotency-key/1"), "{policies}");
+    let operation = gateway.admin("GET", &format!("/v1/operations/{}", first.operation()));
+    assert_eq!((operation.status, &operation.json()["state"]), (200, &"completed".into()));
+    assert_eq!(gateway.admin("GET", &format!("/v1/operations/{}", "0".repeat(64))).status, 404);
+    assert_eq!(gateway.admin("GET", "/v1/nothing").status, 404);
+    assert_eq!(gateway.admin("GET", "/v1/reload").status, 405, "changes are made by POST");
+}
+
+#[test]
+fn the_admin_listener_answers_strangers_hosts_with_health_alone() {
+    let gateway = Setup::new("http://127.0.0.1:9").start();
+    let ask = |target: &str| {
+        let request = Request::get(target).field("Host", "rebound.example");
+        crate::support::client::send(gateway.admin.unwrap(), &request).status
+    };
+    for target in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(ask(target), 200, "{target}");
+    }
+    for target in ["/v1/status", "/v1/policies", "/v1/operations/0"] {
+        assert!(matches!(ask(target), 403 | 421), "{target}");
+    }
+}
+
+#[test]
+fn neither_keys_nor_credentials_nor_bodies_reach_log_and_metrics() {
+    let upstream = Upstream::start(|_| Script::answer(200, "answer-secret"));
+    let gateway = Setup::new(&upstream.url()).server("access_log = \"json\"").start();
+    let request = Request::keyed("/charges", "key-secret")
+        .field("Authorization", "Bearer cred-secret")
+        .field("X-API-Key", "api-secret")
+        .body("body-secret");
+    let first = gateway.send(&request);
+    gateway.send(&request).assert_replay_of(&first);
+    gateway.send(&request.clone().body("other-secret")).assert_problem(422, "key-reused");
+    let id = first.operation().to_owned();
+    let log =
+        eventually("the access log is written", || Some(gateway.stderr()).filter(|log| log.contains(&id)));
+    let policies = gateway.admin("GET", "/v1/policies").text();
+    for text in [log, gateway.admin("GET", "/metrics").text(), policies] {
+        assert!(!text.contains("-secret"), "{text}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Duplicates of what is being executed.
+
+use crate::support::client::Connection;
+use crate::support::*;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread::scope;
+
+#[test]
+fn two_hundred_concurrent_identical_requests_execute_once() {
+    burst(10);
+}
+
+/// 200 at once, so many rounds; what was observed.
+pub(crate) fn burst(rounds: usize) -> String {
+    const CLIENTS: usize = 200;
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    for round in 0..rounds {
+        let key = format!("round-{round}");
+        let start = Barrier::new(CLIENTS);
+        let replies: Vec<Reply> = scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut connection = gateway.connect();
+                        start.wait();
+                        connection.send(&Request::keyed("/charges", &key)).expect("an answer")
+                    })
+                })
+                .collect();
+            clients.into_iter().map(|client| client.join().expect("it asserts nothing")).collect()
+        });
+        let executed = replies.iter().filter(|reply| reply.replayed() == Some("false")).count();
+        assert_eq!(executed, 1, "round {round}: so many say that they executed");
+        for reply in &replies {
+            assert_eq!((reply.status, reply.whole), (201, true), "{reply:?}");
+            assert!(
+                reply.body == replies[0].body && reply.operation() == replies[0].operation(),
+                "{reply:?}"
+            );
+        }
+    }
+    let counts = upstream.count_by_key();
+    assert_eq!(counts.len(), rounds);
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+    format!(
+        "{rounds} rounds of {CLIENTS}: {} executions, {} coherent answers",
+        upstream.count(),
+        rounds * CLIENTS
+    )
+}
+
+/// An upstream whose first execution waits for the gate.
+fn held() -> (Upstream, Gate) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    (Upstream::start(move |call| Script::numbered(call).after(&held)), gate)
+}
+
+#[test]
+fn a_route_may_reject_duplicates_at_once() {
+    let (upstream, gate) = held();
+    let gateway = Setup::new(&upstream.url()).route("while_running = \"reject\"").start();
+    scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&Request::keyed("/charges", "k")));
+        upstream.await_count(1);
+        let reply = gateway.send(&Request::keyed("/charges", "k"));
+        let problem = reply.assert_problem(409, "in-flight");
+        assert_eq!(problem["retryable"], true, "{problem}");
+        assert!(problem["operation"].is_string(), "{problem}");
+        assert_eq!(reply.field("x-should-retry"), Some("true"));
+        assert!(reply.field("retry-after").is_some_and(|s| s.parse::<u32>().is_ok()), "{reply:?}");
+        gate.open();
+        let first = first.join().unwrap();
+        first.assert_executed(201);
+        gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
+    });
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_duplicate_that_waited_long_enough_is_told_to_come_back() {
+    let (upstream, gate) = held();
+    let gateway = Setup::new(&upstream.url()).ledger("wait = \"200ms\"").start();
+    scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&Request::keyed("/charges", "k")));
+        upstream.await_count(1);
+        let reply = gateway.send(&Request::keyed("/charges", "k"));
+        let problem = reply.assert_problem(409, "in-flight");
+        assert_eq!(problem["retryable"], true, "{problem}");
+        assert!(reply.field("retry-after").is_some(), "{reply:?}");
+        gate.open();
+        first.join().unwrap().assert_executed(201);
+    });
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn another_payload_is_refused_while_the_first_runs() {
+    let (upstream, gate) = held();
+    let gateway = Setup::new(&upstream.url()).start();
+    scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&Request::keyed("/charges", "k")));
+        upstream.await_count(1);
+        gateway.send(&Request::keyed("/charges", "k").body("other")).assert_problem(422, "key-reused");
+        gate.open();
+        first.join().unwrap().assert_executed(201);
+    });
+}
+
+#[test]
+fn a_client_that_leaves_cancels_nothing() {
+    let (upstream, gate) = held();
+    let gateway = Setup::new(&upstream.url()).start();
+    let mut leaving = gateway.connect();
+    leaving.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+    upstream.await_count(1);
+    drop(leaving);
+    gate.open();
+    let reply = gateway.send(&Request::keyed("/charges", "k"));
+    assert_eq!((reply.status, reply.replayed()), (201, Some("true")), "{reply:?}");
+    assert!(reply.text().contains("\"execution\":0"), "{reply:?}");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_in_mid_answer_cancels_nothing() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| Script::answer(200, "first,second").chunked().pause_at(6, &held));
+    let gateway = Setup::new(&upstream.url()).start();
+    let mut leaving = gateway.connect();
+    leaving.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+    leaving.0.await_bytes(b"first,").unwrap();
+    drop(leaving);
+    gate.open();
+    let reply = gateway.send(&Request::keyed("/charges", "k"));
+    assert_eq!((reply.text().as_str(), reply.replayed()), ("first,second", Some("true")), "{reply:?}");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_only_itself() {
+    let body = vec![b'x'; 900_000];
+    let held = body.clone();
+    let upstream = Upstream::start(move |_| Script::answer(200, &held));
+    let gateway = Setup::new(&upstream.url()).start();
+    let mut idle = gateway.connect();
+    idle.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+    upstream.await_count(1);
+    let reply = gateway.send(&Request::keyed("/charges", "k"));
+    assert!(reply.body == body && reply.replayed() == Some("true"), "{} {:?}", reply.status, reply.fields);
+    let late = idle.reply("POST").unwrap();
+    assert!(late.body == body && late.whole);
+}
+
+/// Whether a duplicate had begun to wait when the first execution ended, nobody outside can see.
+/// So it is tried until one had; whatever happened must be one of the two things that may.
+#[test]
+fn those_who_wait_for_what_was_not_applied_get_its_answer_and_the_next_runs() {
+    let (gates, upstream) = busy_first();
+    let gateway = Setup::new(&upstream.url()).start();
+    for trial in 0..50 {
+        let key = format!("k{trial}");
+        let replies: Vec<Reply> = scope(|scope| {
+            let first = scope.spawn(|| gateway.send(&Request::keyed("/charges", &key)));
+            upstream.await_calls(|calls| calls.iter().any(|call| call.key() == key));
+            let mut waiting: Vec<Connection> = (0..8).map(|_| gateway.connect()).collect();
+            for connection in &mut waiting {
+                connection.0.write(&Request::keyed("/charges", &key).bytes()).unwrap();
+            }
+            // A round trip on each worker: what was written before it has most likely been read.
+            for _ in 0..8 {
+                gateway.send(&Request::get("/ping"));
+            }
+            eventually("the gate is there", || gates.lock().unwrap().get(&key).cloned()).open();
+            let first = first.join().unwrap();
+            first.assert_executed(429);
+            waiting.iter_mut().map(|connection| connection.reply("POST").unwrap()).collect()
+        });
+        let (shared, later): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 429);
+        assert!(shared.iter().all(|r| r.replayed() == Some("false") && r.text() == "busy"), "{shared:?}");
+        assert!(later.iter().all(|r| r.status == 200), "{later:?}");
+        let next = gateway.send(&Request::keyed("/charges", &key));
+        assert_eq!((next.status, next.text().as_str()), (200, "done"));
+        assert_eq!(upstream.count_by_key()[&key], 2, "the one that wasn't applied and the next");
+        if !shared.is_empty() {
+            return;
+        }
+    }
+    panic!("no duplicate ever got the answer it waited for");
+}
+
+/// A gate for each key that was seen.
+type Gates = Arc<Mutex<HashMap<String, Gate>>>;
+
+/// 429 to the first request with a key, held by a gate of its own; 200 to all others.
+fn busy_first() -> (Gates, Upstream) {
+    let gates = Gates::default();
+    let seen = gates.clone();
+    let upstream = Upstream::start(move |call| match seen.lock().unwrap().entry(call.key().to_owned()) {
+        _ if call.key().is_empty() => Script::answer(204, ""),
+        Entry::Vacant(first) => Script::answer(429, "busy").after(first.insert(Gate::new())),
+        Entry::Occupied(_) => Script::answer(200, "done"),
+    });
+    (gates, upstream)
+}

@@ -1,0 +1,341 @@
+//! What an upstream's answer, or the lack of one, means for the key (DESIGN §4).
+
+use crate::support::*;
+use std::net::TcpListener;
+
+/// What the second request with the same key meets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Key {
+    Free,
+    Replayed,
+    Unknown,
+    Consumed,
+}
+
+/// Answers `/STATUS`, with `Retry-After` where the query asks for it.
+fn statuses() -> Upstream {
+    Upstream::start(|call| {
+        let (path, query) = call.target.split_once('?').unwrap_or((&call.target, ""));
+        let script = Script::answer(
+            path.trim_start_matches('/').parse().unwrap(),
+            format!("execution {}", call.number),
+        );
+        if query == "retry" { script.field("Retry-After", "1") } else { script }
+    })
+}
+
+/// Sends twice and looks what became of the key.
+#[track_caller]
+fn assert_key(gateway: &Gateway, upstream: &Upstream, target: &str, expected: Key) {
+    let before = upstream.count();
+    let request = Request::keyed(target, "k");
+    let first = gateway.send(&request);
+    let status: u16 = target[1..4].parse().unwrap();
+    first.assert_executed(status);
+    let again = gateway.send(&request);
+    match expected {
+        Key::Free => again.assert_executed(status),
+        Key::Replayed => again.assert_replay_of(&first),
+        Key::Unknown => {
+            let problem = again.assert_problem(409, "outcome-unknown");
+            assert_eq!(
+                (&problem["outcome"], &problem["retryable"]),
+                (&"unknown".into(), &false.into()),
+                "{problem}"
+            );
+            assert_eq!(problem["operation"], first.operation());
+        }
+        Key::Consumed => assert_eq!(again.assert_problem(409, "consumed")["first"]["status"], status),
+    }
+    let executions = upstream.count() - before;
+    assert_eq!(executions, if expected == Key::Free { 2 } else { 1 }, "executions of {target}");
+}
+
+#[test]
+fn the_table_of_statuses() {
+    let upstream = statuses();
+    let gateway = Setup::new(&upstream.url()).start();
+    let rows: [(Key, &[&str]); 3] = [
+        (
+            Key::Free,
+            &[
+                "/307",
+                "/308",
+                "/401",
+                "/403",
+                "/407",
+                "/408",
+                "/412",
+                "/417",
+                "/421",
+                "/423",
+                "/425",
+                "/426",
+                "/428",
+                "/429",
+                "/511",
+                "/501",
+                "/503?retry",
+            ],
+        ),
+        (
+            Key::Replayed,
+            &[
+                "/200", "/201", "/202", "/206", "/204", "/300", "/301", "/302", "/303", "/304", "/400",
+                "/402", "/404", "/405", "/409", "/410", "/411", "/413", "/422", "/451", "/500",
+            ],
+        ),
+        (Key::Unknown, &["/502", "/503", "/504", "/505", "/520", "/599", "/502?retry", "/504?retry"]),
+    ];
+    for (expected, targets) in rows {
+        for target in targets {
+            println!("{target}: {expected:?}");
+            assert_key(&gateway, &upstream, target, expected);
+        }
+    }
+}
+
+#[test]
+fn the_operators_word_comes_first() {
+    let upstream = statuses();
+    let outcomes = "outcomes = [{ status = \"500-599\", means = \"unknown\" }, \
+                    { status = \"404\", means = \"not-applied\" }, { status = \"202\", means = \"consumed\" }, \
+                    { status = \"429\", means = \"completed\" }]";
+    let gateway = Setup::new(&upstream.url()).route(outcomes).start();
+    for (target, expected) in [
+        ("/500", Key::Unknown),
+        ("/501", Key::Unknown),
+        ("/503?retry", Key::Unknown),
+        ("/404", Key::Free),
+        ("/202", Key::Consumed),
+        ("/429", Key::Replayed),
+        ("/200", Key::Replayed),
+        ("/401", Key::Free),
+    ] {
+        assert_key(&gateway, &upstream, target, expected);
+    }
+}
+
+#[test]
+fn a_409_of_an_upstream_that_dedupes_itself_is_unknown() {
+    let upstream = statuses();
+    let gateway = Setup::new(&upstream.url()).origin("dedupes = true").start();
+    assert_key(&gateway, &upstream, "/409", Key::Unknown);
+}
+
+#[test]
+pub(crate) fn an_unreachable_upstream_leaves_the_key_free() {
+    let (port, address) = closed_port();
+    let gateway = Setup::new(&format!("http://{address}")).start();
+    let problem = gateway.send(&Request::keyed("/charges", "k")).assert_problem(502, "upstream-unreachable");
+    assert_eq!(
+        (&problem["retryable"], &problem["outcome"]),
+        (&true.into(), &"not-applied".into()),
+        "{problem}"
+    );
+    let reply = gateway.send(&Request::post("/unguarded"));
+    assert_eq!((reply.status, reply.field("oncegate-problem")), (502, Some("upstream-unreachable")));
+    let upstream = Upstream::start_at(port(), Script::numbered);
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    assert_eq!(upstream.count(), 1);
+}
+
+/// A port on which nobody listens, and a way to listen on it after all.
+fn closed_port() -> (impl Fn() -> TcpListener, std::net::SocketAddr) {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = move || eventually("the port is free again", || TcpListener::bind(address).ok());
+    (listen, address)
+}
+
+#[test]
+pub(crate) fn silence_is_a_timeout_and_then_unknown() {
+    let upstream = Upstream::start(|_| Script::silence());
+    let gateway = Setup::new(&upstream.url()).origin("response_timeout = \"300ms\"").start();
+    let first = gateway.send(&Request::keyed("/charges", "k"));
+    let problem = first.assert_problem(504, "upstream-timeout");
+    assert_eq!((&problem["outcome"], &problem["retryable"]), (&"unknown".into(), &false.into()), "{problem}");
+    let problem = gateway.send(&Request::keyed("/charges", "k")).assert_problem(409, "outcome-unknown");
+    assert_eq!(problem["operation"], first.json()["operation"]);
+    let reply = gateway.send(&Request::post("/unguarded"));
+    assert_eq!((reply.status, reply.field("oncegate-problem")), (504, Some("upstream-timeout")));
+    assert_eq!(upstream.calls().iter().filter(|call| call.key() == "k").count(), 1);
+}
+
+/// The upstream's connection ends before a whole head came: the gateway answers itself.
+#[track_caller]
+fn assert_broken(script: fn() -> Script) {
+    let upstream = Upstream::start(move |_| script());
+    let gateway = Setup::new(&upstream.url()).start();
+    let problem = gateway.send(&Request::keyed("/charges", "k")).assert_problem(502, "upstream-broken");
+    assert_eq!((&problem["outcome"], &problem["retryable"]), (&"unknown".into(), &false.into()), "{problem}");
+    gateway.send(&Request::keyed("/charges", "k")).assert_problem(409, "outcome-unknown");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+pub(crate) fn a_reset_after_sending_is_broken_and_then_unknown() {
+    assert_broken(Script::reset);
+}
+
+#[test]
+fn an_end_without_an_answer_is_broken_and_then_unknown() {
+    assert_broken(|| Script::raw(vec![Step::Close]));
+}
+
+#[test]
+pub(crate) fn an_answer_cut_in_the_head_is_broken_and_then_unknown() {
+    assert_broken(Script::cut_in_head);
+}
+
+#[test]
+fn an_answer_that_is_no_http_is_broken_and_then_unknown() {
+    assert_broken(|| Script::raw(vec![Step::Write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n".to_vec()), Step::Close]));
+}
+
+#[test]
+pub(crate) fn an_answer_cut_in_the_body_arrives_cut_and_is_unknown() {
+    let upstream = Upstream::start(|call| {
+        let script = Script::answer(200, "x".repeat(5000)).cut_at(3000);
+        if call.target == "/chunked" { script.chunked() } else { script }
+    });
+    let gateway = Setup::new(&upstream.url()).start();
+    for target in ["/length", "/chunked"] {
+        // Where the end comes before the head was passed on, there may be no answer at all.
+        if let Ok(reply) = gateway.connect().send(&Request::keyed(target, "k")) {
+            assert!(!reply.whole, "{target}: a cut answer must not look whole: {reply:?}");
+        }
+        let settled = || {
+            let reply = gateway.send(&Request::keyed(target, "k"));
+            (reply.field("oncegate-problem") != Some("in-flight")).then_some(reply)
+        };
+        eventually("it is settled", settled).assert_problem(409, "outcome-unknown");
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+pub(crate) fn a_body_that_stops_flowing_is_cut_and_unknown() {
+    let upstream = Upstream::start(|_| Script::answer(200, "abcdef").chunked().pause_at(3, &Gate::new()));
+    let gateway = Setup::new(&upstream.url()).origin("body_idle_timeout = \"300ms\"").start();
+    let reply = gateway.send(&Request::keyed("/charges", "k"));
+    assert!(!reply.whole, "{reply:?}");
+    gateway.send(&Request::keyed("/charges", "k")).assert_problem(409, "outcome-unknown");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn an_answer_too_large_to_keep_is_consumed() {
+    let upstream = Upstream::start(|call| {
+        let script = Script::answer(200, "y".repeat(5000)).field("Location", "/charges/7");
+        if call.target == "/chunked" { script.chunked() } else { script }
+    });
+    let gateway = Setup::new(&upstream.url()).ledger("body_kept = \"1KiB\"").start();
+    for target in ["/length", "/chunked"] {
+        let first = gateway.send(&Request::keyed(target, "k"));
+        first.assert_executed(200);
+        assert_eq!(first.body.len(), 5000, "the first caller gets it whole");
+        let problem = gateway.send(&Request::keyed(target, "k")).assert_problem(409, "consumed");
+        assert_eq!(
+            (&problem["first"]["status"], &problem["first"]["location"]),
+            (&200.into(), &"/charges/7".into())
+        );
+        assert_eq!(
+            (&problem["retryable"], &problem["outcome"]),
+            (&false.into(), &"consumed".into()),
+            "{problem}"
+        );
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn an_answer_too_large_to_keep_and_cut_is_unknown() {
+    let upstream = Upstream::start(|_| Script::answer(200, "y".repeat(9000)).cut_at(6000));
+    let gateway = Setup::new(&upstream.url()).ledger("body_kept = \"1KiB\"").start();
+    let reply = gateway.connect().send(&Request::keyed("/charges", "k"));
+    assert!(reply.is_err() || reply.is_ok_and(|reply| !reply.whole));
+    gateway.send(&Request::keyed("/charges", "k")).assert_problem(409, "outcome-unknown");
+}
+
+#[test]
+fn after_its_retention_an_operation_is_gone_and_never_runs_again_while_its_tombstone_stands() {
+    for setup in [|url: &str| Setup::new(url), |url: &str| Setup::new(url).memory()] {
+        let upstream = Upstream::numbering();
+        let gateway = setup(&upstream.url()).ledger("retention = \"0.2s\"").start();
+        let first = gateway.send(&Request::keyed("/charges", "k"));
+        first.assert_executed(201);
+        let expired = eventually("its retention ends", || {
+            let reply = gateway.send(&Request::keyed("/charges", "k"));
+            if reply.status == 201 {
+                reply.assert_replay_of(&first);
+                return None;
+            }
+            Some(reply)
+        });
+        let problem = expired.assert_problem(410, "expired");
+        assert_eq!(
+            (&problem["retryable"], &problem["operation"]),
+            (&false.into(), &first.operation().into())
+        );
+        gateway.send(&Request::keyed("/charges", "k").body("other")).assert_problem(422, "key-reused");
+        assert_eq!(upstream.count(), 1);
+    }
+}
+
+#[test]
+fn without_a_tombstone_a_key_is_free_after_its_retention() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).ledger("retention = \"0.2s\"\ntombstone = \"0s\"").start();
+    let first = gateway.send(&Request::keyed("/charges", "k"));
+    let next = eventually("its retention ends", || {
+        Some(gateway.send(&Request::keyed("/charges", "k"))).filter(|reply| reply.replayed() == Some("false"))
+    });
+    assert_ne!(next.body, first.body);
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn an_unknown_outcome_expires_and_is_never_free() {
+    let upstream = Upstream::start(|_| Script::answer(502, ""));
+    let gateway = Setup::new(&upstream.url()).ledger("unknown_retention = \"0.2s\"").start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(502);
+    let reply = eventually("it expires", || {
+        Some(gateway.send(&Request::keyed("/charges", "k"))).filter(|reply| reply.status != 409)
+    });
+    reply.assert_problem(410, "expired");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn an_upstream_that_resets_before_reading_executes_nothing_and_is_not_asked_twice() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    upstream.go_deaf(true);
+    let reply = gateway.send(&Request::keyed("/charges", "k"));
+    // The connection stood, so bytes may have been read: only a proof frees the key.
+    let code = reply.field("oncegate-problem").map(str::to_owned);
+    assert!(matches!(code.as_deref(), Some("upstream-broken" | "upstream-unreachable")), "{reply:?}");
+    upstream.go_deaf(false);
+    let again = gateway.send(&Request::keyed("/charges", "k"));
+    if code.as_deref() == Some("upstream-broken") {
+        again.assert_problem(409, "outcome-unknown");
+        assert_eq!(upstream.count(), 0);
+    } else {
+        again.assert_executed(201);
+    }
+}
+
+#[test]
+fn connections_that_the_upstream_dropped_while_idle_cost_no_operation() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    for n in 0..20 {
+        gateway.send(&Request::keyed("/charges", &format!("k{n}"))).assert_executed(201);
+        upstream.drop_connections();
+        // Until the gateway has seen the end of its idle connection, using it is a race that no
+        // proxy wins; its own probe of the upstream shows that it has.
+        eventually("the pool is clean", || {
+            (gateway.send(&Request::get("/ping")).status == 201).then_some(())
+        });
+    }
+}

@@ -1,0 +1,136 @@
+//! No principal sees another's answer; and the look-up, which only the asker may use.
+
+use crate::support::*;
+
+fn confidential() -> Upstream {
+    Upstream::start(|call| {
+        let who = call.field("authorization").or(call.field("x-api-key")).unwrap_or("nobody");
+        Script::answer(200, format!("for {who} only, execution {}", call.number))
+    })
+}
+
+#[test]
+fn the_same_key_of_another_principal_executes_by_itself() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).start();
+    let bare = || Request::keyed("/charges", "k");
+    let requests = [
+        bare(),
+        bare().field("Authorization", "Bearer alice"),
+        bare().field("Authorization", "Bearer bob"),
+        bare().field("Authorization", "bearer alice "),
+        bare().field("X-API-Key", "Bearer alice"),
+        bare().field("X-API-Key", "k1"),
+        bare().field("Authorization", "Bearer alice").field("X-API-Key", "k1"),
+    ];
+    let mut seen: Vec<Reply> = Vec::new();
+    for request in &requests {
+        let first = gateway.send(request);
+        first.assert_executed(200);
+        assert!(seen.iter().all(|other| other.body != first.body && other.operation() != first.operation()));
+        gateway.send(request).assert_replay_of(&first);
+        seen.push(first);
+    }
+    assert_eq!(upstream.count(), requests.len());
+}
+
+#[test]
+fn another_principals_payload_does_not_clash() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).start();
+    let of = |who: &str, body: &str| Request::keyed("/charges", "k").field("Authorization", who).body(body);
+    gateway.send(&of("Bearer alice", "1")).assert_executed(200);
+    gateway.send(&of("Bearer bob", "2")).assert_executed(200);
+    gateway.send(&of("Bearer alice", "2")).assert_problem(422, "key-reused");
+}
+
+#[test]
+fn a_repeated_credential_is_refused() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).start();
+    let twice =
+        Request::keyed("/charges", "k").field("Authorization", "Bearer a").field("Authorization", "Bearer b");
+    gateway.send(&twice).assert_problem(401, "principal-invalid");
+    let twice = Request::keyed("/charges", "k").field("X-API-Key", "a").field("X-API-Key", "a");
+    gateway.send(&twice).assert_problem(401, "principal-invalid");
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn credentials_that_differ_on_every_request_are_refused_with_what_to_set() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).start();
+    for value in [
+        "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu/s3/aws4_request, Signature=ab",
+        "Digest username=\"u\", nonce=\"n\"",
+        "OAuth oauth_nonce=\"n\"",
+        "DPoP abc",
+    ] {
+        let request = Request::keyed("/charges", "k").field("Authorization", value);
+        let problem = gateway.send(&request).assert_problem(401, "principal-invalid");
+        assert!(problem["detail"].as_str().unwrap().contains("principal"), "{problem}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn an_anonymous_caller_may_be_refused() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).extra("[principal]\nanonymous = \"refuse\"").start();
+    let reply = gateway.send(&Request::keyed("/charges", "k"));
+    assert_eq!((reply.status, reply.replayed()), (401, None), "{reply:?}");
+    gateway.send(&Request::keyed("/charges", "k").field("X-API-Key", "a")).assert_executed(200);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn the_asker_can_look_its_operation_up_and_nobody_else_can() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).start();
+    let alice = |request: Request| request.field("Authorization", "Bearer alice");
+    let first = gateway.send(&alice(Request::keyed("/charges", "k")));
+    let target = format!("/.oncegate/operations/{}", first.operation());
+    let told = gateway.send(&alice(Request::get(&target)));
+    assert_eq!((told.status, told.field("cache-control")), (200, Some("no-store")), "{told:?}");
+    let operation = told.json();
+    assert_eq!(operation["state"], "completed", "{operation}");
+    assert!(!told.text().contains("for Bearer alice only"), "a look-up tells no body: {operation}");
+    for other in [
+        Request::get(&target),
+        Request::get(&target).field("Authorization", "Bearer bob"),
+        Request::get(&target).field("X-API-Key", "Bearer alice"),
+        alice(Request::get(&format!("/.oncegate/operations/{}", "0".repeat(64)))),
+        alice(Request::get("/.oncegate/operations/no-id")),
+    ] {
+        assert_eq!(gateway.send(&other).status, 404, "{other:?}");
+    }
+    assert_eq!(upstream.count(), 1, "nothing was executed, nothing went up");
+}
+
+#[test]
+fn a_look_up_tells_each_state() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.target.as_str() {
+        "/running" => Script::numbered(call).after(&held),
+        "/unknown" => Script::answer(502, ""),
+        _ => Script::numbered(call).field("Oncegate-Keep", "none"),
+    });
+    let gateway = Setup::new(&upstream.url()).start();
+    let state = |id: &str| {
+        gateway.send(&Request::get(&format!("/.oncegate/operations/{id}"))).json()["state"].clone()
+    };
+    for (target, expected) in [("/unknown", "unknown"), ("/consumed", "consumed")] {
+        let id = gateway.send(&Request::keyed(target, "k")).operation().to_owned();
+        assert_eq!(state(&id), expected);
+    }
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&Request::keyed("/running", "k")));
+        upstream.await_count(3);
+        let id = upstream.calls()[2].field("oncegate-operation").unwrap().to_owned();
+        assert_eq!(state(&id), "executing");
+        gate.open();
+        first.join().unwrap().assert_executed(201);
+        assert_eq!(state(&id), "completed");
+    });
+}

@@ -1,0 +1,45 @@
+//! Programs of others that a test runs: curl, Python, Node. One that isn't there is said aloud,
+//! past the test harness's capture, so that a skipped test never looks like a passed one.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A program of the machine, or of the environment that `tests/run` makes.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    if name == "python3" {
+        let made = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-env/bin/python3"));
+        return Some(std::env::var_os("ONCEGATE_TEST_PYTHON").map_or(made, PathBuf::from))
+            .filter(|p| p.exists());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// A script of `tests/clients`.
+pub(crate) fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+/// Says that a test did not run, and why. `tests/run` collects these lines.
+pub(crate) fn skip(test: &str, why: &str) {
+    let line = format!("\nSKIPPED {test}: {why}\n");
+    // Not `eprintln!`, which the harness swallows when a test passes.
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr is there");
+    assert!(std::env::var_os("ONCEGATE_NO_SKIPS").is_none(), "{test} must run here: {why}");
+}
+
+/// What a program wrote to stdout; its failure is the test's.
+#[track_caller]
+pub(crate) fn output(command: &mut Command) -> String {
+    // A proxy of the surroundings has no business between loopback and loopback.
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    let output = command.env("NO_PROXY", "*").stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{told}", output.status);
+    String::from_utf8(output.stdout).expect("our scripts write text")
+}

@@ -1,0 +1,358 @@
+//! The real binary, started in a folder of its own, stopped by its process id.
+
+use super::client::{self, Connection, Reply, Request};
+use super::wire::PATIENCE;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+
+/// The program under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_oncegate");
+
+/// A configuration in the making: sections get lines, then it is written into the folder.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    folder: Arc<TempDir>,
+    upstream: String,
+    server: String,
+    limits: String,
+    ledger: String,
+    origin: String,
+    component: String,
+    policy: String,
+    path: String,
+    route: String,
+    extra: String,
+    store: &'static str,
+}
+
+impl Setup {
+    /// One route `/` to `upstream` under the built-in policy, on an embedded store.
+    pub(crate) fn new(upstream: &str) -> Self {
+        let folder =
+            tempfile::Builder::new().prefix("oncegate-test-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Self {
+            folder: Arc::new(folder.expect("a folder under target")),
+            upstream: upstream.to_owned(),
+            server: String::new(),
+            limits: String::new(),
+            ledger: String::new(),
+            origin: String::new(),
+            component: "builtin:idempotency-key".to_owned(),
+            policy: String::new(),
+            path: "/".to_owned(),
+            route: String::new(),
+            extra: String::new(),
+            store: "embedded",
+        }
+    }
+
+    pub(crate) fn memory(mut self) -> Self {
+        self.store = "memory";
+        self
+    }
+
+    /// A line of `[server]`.
+    pub(crate) fn server(mut self, line: &str) -> Self {
+        self.server += &format!("{line}\n");
+        self
+    }
+
+    /// A line of `[server.limits]`.
+    pub(crate) fn limits(mut self, line: &str) -> Self {
+        self.limits += &format!("{line}\n");
+        self
+    }
+
+    /// A line of `[ledger]`.
+    pub(crate) fn ledger(mut self, line: &str) -> Self {
+        self.ledger += &format!("{line}\n");
+        self
+    }
+
+    /// A line of `[upstreams.origin]`.
+    pub(crate) fn origin(mut self, line: &str) -> Self {
+        self.origin += &format!("{line}\n");
+        self
+    }
+
+    /// The component of the policy `keys`.
+    pub(crate) fn component(mut self, component: impl AsRef<Path>) -> Self {
+        self.component = component.as_ref().display().to_string();
+        self
+    }
+
+    /// A line of `[policies.keys]`.
+    pub(crate) fn policy(mut self, line: &str) -> Self {
+        self.policy += &format!("{line}\n");
+        self
+    }
+
+    /// The path of the route.
+    pub(crate) fn path(mut self, path: &str) -> Self {
+        self.path = path.to_owned();
+        self
+    }
+
+    /// A line of the route.
+    pub(crate) fn route(mut self, line: &str) -> Self {
+        self.route += &format!("{line}\n");
+        self
+    }
+
+    /// Lines behind all others.
+    pub(crate) fn extra(mut self, lines: &str) -> Self {
+        self.extra += &format!("{lines}\n");
+        self
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder().join("oncegate.toml")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let Self { upstream, server, limits, ledger, origin, component, policy, path, route, extra, .. } =
+            self;
+        let listen = if server.contains("listen =") { "" } else { "listen = [\"127.0.0.1:0\"]" };
+        let admin = if server.contains("admin =") { "" } else { "admin = \"127.0.0.1:0\"" };
+        let store = match self.store {
+            "memory" => "store = \"memory\"".to_owned(),
+            _ => format!("store = \"embedded\"\npath = {:?}", self.data()),
+        };
+        format!(
+            "[server]\n{listen}\n{admin}\nworkers = 2\n{server}\n[server.limits]\n{limits}\n\
+             [ledger]\n{store}\n{ledger}\n[upstreams.origin]\nurls = [{upstream:?}]\n{origin}\n\
+             [policies.keys]\ncomponent = {component:?}\n{policy}\n\
+             [[routes]]\nname = \"all\"\npath = {path:?}\nupstream = \"origin\"\npolicy = \"keys\"\n{route}\n{extra}"
+        )
+    }
+
+    /// Writes the file, whole or not at all.
+    pub(crate) fn write(&self) {
+        replace(&self.file(), self.text().as_bytes());
+    }
+
+    /// Starts it and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Gateway {
+        match self.try_start() {
+            Ok(gateway) => gateway,
+            Err(ended) => panic!("the gateway did not start: {ended:?}\n{}", self.text()),
+        }
+    }
+
+    /// Starts it; an error where it ends instead of becoming ready.
+    pub(crate) fn try_start(&self) -> Result<Gateway, Ended> {
+        self.write();
+        let file = self.file();
+        let args = ["serve", "--config", file.to_str().expect("a plain path")];
+        Gateway::start(&args, self.clone())
+    }
+}
+
+/// Puts a file in place of another by a rename, as an editor or a deployment does.
+pub(crate) fn replace(file: &Path, bytes: &[u8]) {
+    let fresh = file.with_extension("fresh");
+    std::fs::write(&fresh, bytes).expect("a folder of the test's own");
+    std::fs::rename(&fresh, file).expect("a folder of the test's own");
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// It refused to start, said so in these words, and did not panic.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(!self.stderr.contains("panicked at"), "{}", self.stderr);
+        let said = self.stderr.to_lowercase();
+        for word in words {
+            assert!(said.contains(&word.to_lowercase()), "{word:?} is not in:\n{}", self.stderr);
+        }
+    }
+}
+
+/// Runs a command of the program to its end.
+pub(crate) fn run(args: &[&str], folder: &Path) -> Ended {
+    let mut command = command(args, folder);
+    let output = command.output().expect("the program is there");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The program in `folder`, without what the surroundings may say to it.
+pub(crate) fn command(args: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(args).current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONCEGATE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running gateway. It is killed when dropped.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) setup: Setup,
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts the program with these arguments in the setup's folder.
+    pub(crate) fn start(args: &[&str], setup: Setup) -> Result<Self, Ended> {
+        let mut command = command(args, setup.folder());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program is there");
+        let stderr = Arc::<Mutex<String>>::default();
+        let (lines, first) = channel();
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let err = BufReader::new(child.stderr.take().expect("it is piped"));
+        let told = stderr.clone();
+        let readers = vec![
+            std::thread::spawn(move || {
+                for line in out.lines().map_while(Result::ok) {
+                    let _nobody_waits_any_more = lines.send(line);
+                }
+            }),
+            std::thread::spawn(move || collect(err, &told)),
+        ];
+        match ready(&first) {
+            Some((address, admin)) => Ok(Self { address, admin, setup, child, stderr, readers }),
+            None => Err(end(child, &stderr, readers)),
+        }
+    }
+
+    /// One request on a connection of its own.
+    #[track_caller]
+    pub(crate) fn send(&self, request: &Request) -> Reply {
+        client::send(self.address, request)
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address).expect("the gateway listens")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A request to the admin listener.
+    #[track_caller]
+    pub(crate) fn admin(&self, method: &str, target: &str) -> Reply {
+        let admin = self.admin.expect("this gateway has an admin listener");
+        let mut request = Request::new(method, target).field("Host", admin.to_string());
+        if method == "POST" {
+            request = request.body("");
+        }
+        client::send(admin, &request)
+    }
+
+    /// What it has written to stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().expect("no holder panics").clone()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a child has a pid"), signal).expect("it is our child");
+    }
+
+    /// SIGKILL, and the end of the process.
+    pub(crate) fn kill(mut self) -> Setup {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+        self.setup.clone()
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        super::eventually("the gateway ends", || self.child.try_wait().expect("it is our child"))
+    }
+
+    /// SIGTERM, and the exit code.
+    pub(crate) fn terminate(mut self) -> (Setup, Option<i32>) {
+        self.signal(rustix::process::Signal::TERM);
+        let code = self.wait().code();
+        (self.setup.clone(), code)
+    }
+
+    /// Kilobytes of resident memory.
+    pub(crate) fn rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ended = reader.join();
+        }
+        if std::thread::panicking() {
+            println!("--- stderr of the gateway:\n{}", self.stderr());
+        }
+    }
+}
+
+/// `listening on http://ADDR admin http://ADDR`, the one line that says it is ready.
+fn ready(lines: &Receiver<String>) -> Option<(SocketAddr, Option<SocketAddr>)> {
+    let line = lines.recv_timeout(PATIENCE).ok()?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let address = |url: &str| url.strip_prefix("http://").and_then(|a| a.trim_end_matches('/').parse().ok());
+    match words[..] {
+        ["listening", "on", data, "admin", admin] => Some((address(data)?, address(admin))),
+        _ => panic!("{line:?} is not the line that says where it listens"),
+    }
+}
+
+fn end(mut child: Child, stderr: &Mutex<String>, readers: Vec<JoinHandle<()>>) -> Ended {
+    // One that is neither ready nor gone for so long hangs.
+    if super::patiently(|| child.try_wait().expect("it is our child")).is_none() {
+        child.kill().expect("it is our child");
+    }
+    let status = child.wait().expect("it is our child");
+    for reader in readers {
+        let _ended = reader.join();
+    }
+    let stderr = stderr.lock().expect("no holder panics").clone();
+    Ended { code: status.code(), stdout: String::new(), stderr }
+}
+
+fn collect(mut from: impl Read, into: &Mutex<String>) {
+    let mut piece = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut piece) {
+        into.lock().expect("no holder panics").push_str(&String::from_utf8_lossy(&piece[..n]));
+    }
+}
