@@ -71,7 +71,7 @@ fn find_key(settings: &Settings, operation: &Operation) -> Result<Option<Key>, S
             Source::Query(name) => key::of_query(values(&operation.fields, ":query").next(), name),
             Source::Body(_) => {
                 pointer += 1;
-                key_of_body(&operation, pointer - 1)
+                key_of_body(operation, pointer - 1)
             }
         };
         let judged = match text {
