@@ -4,9 +4,11 @@ use super::{Output, USAGE, flags, say};
 use crate::config::{
     self, ComponentSource, Config, Durability, Fault, Faults, Place, Policy, Route, StoreKind,
 };
+use crate::policy::Engine;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Say what a configuration means, or everything that is wrong with it
 ///
@@ -46,7 +48,7 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
 /// Loads every policy as `serve` would: read, compiled, configured, tested by its own vectors.
 fn check_policies(config: &Config) -> Result<(), Faults> {
     let fault = |name: &str, error: String| Fault {
-        place: config.file.clone().map_or(Place::Flags, Place::Whole),
+        place: config.file.clone().map_or(Place::Flag("--policy"), Place::Whole),
         key: format!("policies.{name}.component"),
         problem: error,
         help: "repair the component or its settings; \"builtin:idempotency-key\" is always there".into(),
