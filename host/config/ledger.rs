@@ -104,7 +104,7 @@ fn secret(item: &Item<'_>) -> Option<[u8; 32]> {
     let help = "64 hexadecimal digits (openssl rand -hex 32), or exactly 32 bytes";
     let refuse = |words: String| {
         let problem = format!("`{}`: {}: {words}", item.path, path.display());
-        item.reading.fault_of_file(&item.node.origin, &item.path, &path, problem, help);
+        item.fault(problem, help);
     };
     let bytes = std::fs::read(&path).map_err(|error| refuse(io_words(&error))).ok()?;
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);

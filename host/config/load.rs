@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, Faults, Place, io_words};
 use super::overlay::lay_over;
-use super::reading::{Reading, place_in};
+use super::reading::{FAULTS_MAX, Reading, place_in, untold};
 use super::section::Section;
 use super::tree::{Origin, Table, of_document};
 use super::{Config, ledger, policies, principal, routes, server, upstreams};
@@ -53,7 +53,7 @@ pub fn load(source: &Source) -> Result<Config, Faults> {
     };
     lay_over(&reading, source, &mut tree);
     let config = interpret(&reading, tree);
-    finish(&reading)?;
+    reading.finish()?;
     Ok(config)
 }
 
@@ -111,7 +111,8 @@ fn read_file(file: &Path) -> Result<(Reading, Table), Faults> {
     };
     let mut errors = errors;
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
-    Err(Faults(errors.iter().map(fault).collect()))
+    let more = untold(errors.len().saturating_sub(FAULTS_MAX), Place::Whole(file.to_owned()));
+    Err(Faults(errors.iter().take(FAULTS_MAX).map(fault).chain(more).collect()))
 }
 
 /// What the tree means. Where a fault is noted in the reading, something stands in for the value:
@@ -148,12 +149,4 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
         routes,
         warnings: reading.warnings.take(),
     }
-}
-
-/// All faults in their order, if there are any.
-fn finish(reading: &Reading) -> Result<(), Faults> {
-    reading.report_unknown();
-    let mut faults = reading.faults.take();
-    faults.sort_by_key(|(order, _)| *order);
-    if faults.is_empty() { Ok(()) } else { Err(Faults(faults.into_iter().map(|(_, fault)| fault).collect())) }
 }

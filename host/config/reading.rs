@@ -1,13 +1,25 @@
 //! One reading of a configuration: what was found wrong or worth saying, which keys there are, and
 //! how a place in the file is told.
 
-use super::fault::{Fault, Place};
+use super::fault::{Fault, Faults, Place};
 use super::tree::{Origin, holds_credential};
 use super::units::nearest;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+/// More faults than this are of a file that is no configuration.
+pub(super) const FAULTS_MAX: usize = 100;
+/// A longer line is not shown.
+const EXCERPT_BYTES_MAX: usize = 400;
+
+/// A last word on the faults that aren't told.
+pub(super) fn untold(number: usize, place: Place) -> Option<Fault> {
+    let problem = format!("there are {number} more faults");
+    let help = "mend the first ones; the rest will then be told".to_owned();
+    (number > 0).then_some(Fault { place, key: String::new(), problem, help })
+}
 
 /// One reading of a configuration.
 #[derive(Default)]
@@ -15,7 +27,9 @@ pub(super) struct Reading {
     /// The file's name and text; none where flags say it all.
     pub(super) file: Option<(PathBuf, String)>,
     /// What was found wrong, with its place in the order of reading.
-    pub(super) faults: RefCell<Vec<(usize, Fault)>>,
+    faults: RefCell<Vec<(usize, Fault)>>,
+    /// How many more there are than anybody wants to read.
+    untold: Cell<usize>,
     /// What is allowed but worth saying.
     pub(super) warnings: RefCell<Vec<String>>,
     /// Every key that was asked for, as `upstreams.NAME.urls`.
@@ -38,45 +52,40 @@ impl Reading {
         problem: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let fault = Fault {
-            place: self.place(origin, true),
-            key: path.to_owned(),
-            problem: problem.into(),
-            help: help.into(),
-        };
-        self.note(origin, fault);
+        self.note(origin, true, path, problem.into(), help.into());
     }
 
     /// Notes a fault in a place that may hold a credential, which is not to be shown.
     pub(super) fn fault_unshown(&self, origin: &Origin, path: &str, problem: &str, help: &str) {
-        let place = self.place(origin, false);
-        self.note(origin, Fault { place, key: path.into(), problem: problem.into(), help: help.into() });
+        self.note(origin, false, path, problem.into(), help.into());
     }
 
-    /// Notes a fault of another file that this key names.
-    pub(super) fn fault_of_file(
-        &self,
-        origin: &Origin,
-        path: &str,
-        file: &Path,
-        problem: String,
-        help: &str,
-    ) {
-        let place = match self.place(origin, true) {
-            Place::Nowhere => Place::Whole(file.to_owned()),
-            place @ (Place::File { .. } | Place::Whole(_) | Place::Environment(_) | Place::Flag(_)) => place,
-        };
-        self.note(origin, Fault { place, key: path.into(), problem, help: help.into() });
-    }
-
-    fn note(&self, origin: &Origin, fault: Fault) {
+    /// Finding a place takes time with the file's length, so there is an end to it.
+    fn note(&self, origin: &Origin, shown: bool, path: &str, problem: String, help: String) {
+        if self.faults.borrow().len() >= FAULTS_MAX {
+            self.untold.set(self.untold.get() + 1);
+            return;
+        }
         let order = match origin {
             Origin::File(span) => span.start,
             Origin::Env(_) => usize::MAX - 2,
             Origin::Flag(_) => usize::MAX - 1,
             Origin::Unsaid => usize::MAX,
         };
+        let fault = Fault { place: self.place(origin, shown), key: path.into(), problem, help };
         self.faults.borrow_mut().push((order, fault));
+    }
+
+    /// All faults in their order, if there are any.
+    pub(super) fn finish(&self) -> Result<(), Faults> {
+        self.report_unknown();
+        let mut faults = self.faults.take();
+        faults.sort_by_key(|(order, _)| *order);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let told = faults.into_iter().map(|(_, fault)| fault);
+        Err(Faults(told.chain(untold(self.untold.get(), self.place(&Origin::Unsaid, false))).collect()))
     }
 
     /// Says that something of the design isn't there yet.
@@ -112,9 +121,12 @@ impl Reading {
 
     /// Says which keys are unknown. It comes last, when all keys that there are have been asked
     /// for and a key of another section can be told from one of none.
-    pub(super) fn report_unknown(&self) {
+    fn report_unknown(&self) {
         let known = self.known.borrow();
-        for (origin, path, pattern, name) in self.unknown.borrow().iter() {
+        let unknown = self.unknown.borrow();
+        let room = FAULTS_MAX.saturating_sub(self.faults.borrow().len());
+        self.untold.set(self.untold.get() + unknown.len().saturating_sub(room));
+        for (origin, path, pattern, name) in unknown.iter().take(room) {
             let siblings: Vec<&str> = known
                 .iter()
                 .filter_map(|key| key.strip_prefix(pattern.as_str()))
@@ -192,7 +204,7 @@ pub(super) fn place_in(file: &Path, text: &str, span: &Range<usize>, shown: bool
         until += 1;
     }
     let line = text[begin..end].trim_end_matches('\r');
-    let excerpt = (shown && !holds_credential(line))
+    let excerpt = (shown && line.len() <= EXCERPT_BYTES_MAX && !holds_credential(line))
         .then(|| (line.to_owned(), text[start..until].trim_end().chars().count().max(1)));
     Place::File {
         file: file.to_owned(),

@@ -117,7 +117,7 @@ fn token(item: &Item<'_>) -> Option<Arc<str>> {
     let help = "one line of visible characters, at least 16 and at most 1024 of them";
     let refuse = |words: String| {
         let problem = format!("`{}`: {}: {words}", item.path, path.display());
-        item.reading.fault_of_file(&item.node.origin, &item.path, &path, problem, help);
+        item.fault(problem, help);
     };
     let text = std::fs::read_to_string(&path).map_err(|error| refuse(io_words(&error))).ok()?;
     let token = text.trim_end_matches(['\r', '\n']);

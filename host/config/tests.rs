@@ -203,6 +203,30 @@ fn faults_of_environment_and_flags_say_where_they_come_from() {
 }
 
 #[test]
+fn a_password_is_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("oncegate.toml");
+    let text =
+        "[server]\nlisten = \"http://me:password@x\"\n[ledger]\nurl = \"postgres://me:password@x/y\"\n";
+    std::fs::write(&file, text).unwrap();
+    let report = load(&of_file(&file)).unwrap_err().to_string();
+    assert!(report.contains("server.listen") && report.contains("ledger.url"), "{report}");
+    assert!(!report.contains("password@"), "{report}");
+}
+
+#[test]
+fn a_file_that_is_no_configuration_ends_the_report_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("oncegate.toml");
+    for line in ["a = \n", "k# = 1\n"] {
+        let text: String = (0..1000).map(|i| line.replace('#', &i.to_string())).collect();
+        std::fs::write(&file, text).unwrap();
+        let faults = load(&of_file(&file)).unwrap_err();
+        assert!(faults.0.len() == 101 && faults.0[100].problem.contains("more faults"), "{faults}");
+    }
+}
+
+#[test]
 fn flags_alone_at_fault_are_a_matter_of_usage() {
     assert!(load(&of_upstream("127.0.0.1:9000")).unwrap_err().are_usage());
     assert!(load(&Source::default()).unwrap_err().are_usage());
