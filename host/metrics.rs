@@ -139,15 +139,25 @@ impl fmt::Debug for Metrics {
 /// From a replay's tens of microseconds to a long call's minute.
 fn request_histogram() -> Histogram {
     Histogram::new([
-        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-        30.0, 60.0,
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+        10.0, 30.0, 60.0,
     ])
 }
 
 /// From a compiled policy's microsecond to the limit of a slow one.
 fn policy_histogram() -> Histogram {
     Histogram::new([
-        0.000_000_5, 0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.001, 0.005, 0.05,
+        0.000_000_5,
+        0.000_001,
+        0.000_002_5,
+        0.000_005,
+        0.000_01,
+        0.000_025,
+        0.000_05,
+        0.000_1,
+        0.001,
+        0.005,
+        0.05,
     ])
 }
 
@@ -166,11 +176,20 @@ impl Default for Metrics {
         let executions = Family::default();
         registry.register("executions", "Executions by route and outcome", executions.clone());
         let policy_calls = Family::new_with_constructor(policy_histogram as fn() -> Histogram);
-        registry.register_with_unit("policy_call", "One call of a policy's hook", Unit::Seconds, policy_calls.clone());
+        registry.register_with_unit(
+            "policy_call",
+            "One call of a policy's hook",
+            Unit::Seconds,
+            policy_calls.clone(),
+        );
         let policy_failures = Family::default();
         registry.register("policy_failures", "Failed calls of policies", policy_failures.clone());
         let policy_generation = Family::default();
-        registry.register("policy_generation", "The active generation of a policy", policy_generation.clone());
+        registry.register(
+            "policy_generation",
+            "The active generation of a policy",
+            policy_generation.clone(),
+        );
         let policy_reloads = Family::default();
         registry.register("policy_reloads", "Reloads of policies by result", policy_reloads.clone());
         let upstream_requests = Family::default();
@@ -184,7 +203,12 @@ impl Default for Metrics {
             settlements_overdue.clone(),
         );
         let buffers_bytes = Gauge::default();
-        registry.register_with_unit("buffers", "Bodies held at this time", Unit::Bytes, buffers_bytes.clone());
+        registry.register_with_unit(
+            "buffers",
+            "Bodies held at this time",
+            Unit::Bytes,
+            buffers_bytes.clone(),
+        );
         let connections = Gauge::default();
         registry.register("connections", "Open client connections", connections.clone());
         let build: Labels<1> = [("version", env!("CARGO_PKG_VERSION").to_owned())];
@@ -288,7 +312,8 @@ impl Metrics {
                 })
                 .collect(),
             policy_decide: policy.map(|policy| {
-                self.policy_calls.get_or_create_owned(&PolicyHook { policy: policy.to_owned(), hook: "decide" })
+                self.policy_calls
+                    .get_or_create_owned(&PolicyHook { policy: policy.to_owned(), hook: "decide" })
             }),
         }
     }
@@ -296,7 +321,8 @@ impl Metrics {
     /// The counters of an upstream.
     pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
         let counter = |result| {
-            self.upstream_requests.get_or_create_owned(&UpstreamResult { upstream: upstream.to_owned(), result })
+            self.upstream_requests
+                .get_or_create_owned(&UpstreamResult { upstream: upstream.to_owned(), result })
         };
         UpstreamMetrics {
             answered: counter("answered"),

@@ -67,7 +67,11 @@ pub struct PolicyReport {
 }
 
 /// Loads policies; keeps generations whose component and configuration are as they were.
-pub fn load_policies(engine: &Arc<Engine>, config: &Config, active: Option<&Program>) -> Result<Generations, LoadError> {
+pub fn load_policies(
+    engine: &Arc<Engine>,
+    config: &Config,
+    active: Option<&Program>,
+) -> Result<Generations, LoadError> {
     let mut generations = Generations::new();
     for (name, policy) in &config.policies {
         let kept = active.and_then(|active| {
@@ -92,7 +96,8 @@ fn is_unchanged(policy: &config::Policy, generation: &Generation) -> bool {
 
 fn file_digest(path: &Path) -> Option<String> {
     // A FIFO in its place would be read for ever.
-    let bytes = path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
+    let bytes =
+        path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
     Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -125,7 +130,13 @@ pub struct Reloader {
 impl Reloader {
     /// For a running gateway whose configuration was read from `source`.
     pub fn new(source: Source, shared: Arc<Shared>, retirement: Retirement) -> Self {
-        Self { source, shared, retirement, one_at_a_time: tokio::sync::Mutex::default(), last_error: Mutex::default() }
+        Self {
+            source,
+            shared,
+            retirement,
+            one_at_a_time: tokio::sync::Mutex::default(),
+            last_error: Mutex::default(),
+        }
     }
 
     /// Why the last reload was refused, if it was.
@@ -156,7 +167,8 @@ impl Reloader {
 
     async fn reload_config(&self) -> Result<Report, ReloadError> {
         let source = self.source.clone();
-        let config = tokio::task::spawn_blocking(move || config::load(&source)).await?.map_err(ReloadError::Config)?;
+        let config =
+            tokio::task::spawn_blocking(move || config::load(&source)).await?.map_err(ReloadError::Config)?;
         let fixed = config::unchangeable(&self.shared.program.load().config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::Unchangeable(fixed));
@@ -204,7 +216,12 @@ impl Reloader {
             Ok(report) => {
                 for policy in report.policies.iter().filter(|policy| policy.changed) {
                     metrics.policy_reloaded(&policy.name, true, Some(policy.generation));
-                    tracing::info!(policy = policy.name, generation = policy.generation, sha256 = policy.sha256, "a policy is active");
+                    tracing::info!(
+                        policy = policy.name,
+                        generation = policy.generation,
+                        sha256 = policy.sha256,
+                        "a policy is active"
+                    );
                 }
                 for warning in &report.warnings {
                     tracing::warn!("{warning}");
@@ -246,7 +263,9 @@ impl Reloader {
                 // The folder, not the file: files are replaced, and symlinks swapped.
                 match watcher.watch(folder, RecursiveMode::NonRecursive) {
                     Ok(()) => _ = folders.insert(folder.clone()),
-                    Err(error) => tracing::warn!(folder = %folder.display(), error = %words(&error), "a folder can't be watched: reload with SIGHUP or `oncegate reload`"),
+                    Err(error) => {
+                        tracing::warn!(folder = %folder.display(), error = %words(&error), "a folder can't be watched: reload with SIGHUP or `oncegate reload`")
+                    }
                 }
             }
             if changes.recv().await.is_none() {

@@ -31,7 +31,9 @@ pub enum ServeError {
     Config(Faults),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("can't listen on {0} for the admin interface: {1}; choose another address with --admin, or `--admin off`")]
+    #[error(
+        "can't listen on {0} for the admin interface: {1}; choose another address with --admin, or `--admin off`"
+    )]
     BindAdmin(SocketAddr, std::io::Error),
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -100,7 +102,9 @@ impl Gateway {
         let listeners = Listeners::bind(&config.server.listen, config.server.workers)?;
         let listening = listeners.addresses.clone();
         let admin = match config.server.admin {
-            Some(address) => Some(TcpListener::bind(address).await.map_err(|e| ServeError::BindAdmin(address, e))?),
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(|e| ServeError::BindAdmin(address, e))?)
+            }
             None => None,
         };
         let engine = Engine::new(config.server.workers)?;
@@ -148,7 +152,8 @@ impl Gateway {
 
     /// Says that it is ready, on a line of standard output that scripts can wait for.
     fn announce(&self) {
-        let listening: Vec<String> = self.listening.iter().map(|address| format!("http://{address}")).collect();
+        let listening: Vec<String> =
+            self.listening.iter().map(|address| format!("http://{address}")).collect();
         let admin = self.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
         let mut out = std::io::stdout().lock();
         // Whoever started it may not be reading.
@@ -161,7 +166,12 @@ impl Gateway {
     pub async fn stop(self) {
         let grace = self.shared.program.load().config.server.shutdown_grace;
         let (executions, connections) = self.under_way();
-        tracing::info!(executions, connections, ?grace, "draining: no new connections, requests under way end");
+        tracing::info!(
+            executions,
+            connections,
+            ?grace,
+            "draining: no new connections, requests under way end"
+        );
         self.shared.draining.send_replace(true);
         let deadline = Instant::now() + grace;
         while self.under_way() != (0, 0) && Instant::now() < deadline {
@@ -169,7 +179,10 @@ impl Gateway {
         }
         let (executions, connections) = self.under_way();
         if executions > 0 {
-            tracing::warn!(executions, "`shutdown_grace` is over: what still executes is recorded as unknown");
+            tracing::warn!(
+                executions,
+                "`shutdown_grace` is over: what still executes is recorded as unknown"
+            );
         } else {
             tracing::info!(connections, "all executions are settled");
         }
@@ -182,7 +195,10 @@ impl Gateway {
         }
         let overdue = self.shared.ledger.settlements_overdue();
         if overdue > 0 {
-            tracing::error!(overdue, "the store did not take these outcomes: after a restart they are unknown");
+            tracing::error!(
+                overdue,
+                "the store did not take these outcomes: after a restart they are unknown"
+            );
         }
         for task in self.tasks.iter().chain([&self.keeper]) {
             task.abort();
@@ -202,7 +218,9 @@ impl Gateway {
 
 async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<AnyStore>), ServeError> {
     let (store, recovered, cache) = match &config.ledger.store {
-        StoreKind::Memory => (AnyStore::Memory(Memory::new(config.ledger.memory)), Recovered::default(), None),
+        StoreKind::Memory => {
+            (AnyStore::Memory(Memory::new(config.ledger.memory)), Recovered::default(), None)
+        }
         StoreKind::Embedded(path) => {
             let (store, recovered) = Embedded::open(path, config.ledger.durability)?;
             (AnyStore::Embedded(store), recovered, Some(config.ledger.memory))
@@ -211,7 +229,11 @@ async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<AnyStore>),
     let (ledger, keeper) = Ledger::new(store, Clock::start(recovered.last_time), cache);
     let unknown = ledger.recover(&recovered.orphans).await?;
     if recovered.records > 0 || unknown > 0 {
-        tracing::info!(records = recovered.records, unknown, "the ledger is open; what was executing when it was left is unknown");
+        tracing::info!(
+            records = recovered.records,
+            unknown,
+            "the ledger is open; what was executing when it was left is unknown"
+        );
     }
     Ok((ledger, keeper))
 }

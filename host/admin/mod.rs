@@ -84,7 +84,11 @@ impl Admin {
                 }
                 self.route(method, rest).await
             }
-            _ => problem(StatusCode::NOT_FOUND, "not-found", "There is no such page: see `oncegate --help` or the README for the admin interface."),
+            _ => problem(
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "There is no such page: see `oncegate --help` or the README for the admin interface.",
+            ),
         }
     }
 
@@ -96,10 +100,16 @@ impl Admin {
             ["upstreams"] if is(Method::GET) => reply(&self.upstreams()),
             ["operations", id] if is(Method::GET) => self.operation(id).await,
             ["reload"] if is(Method::POST) => reloaded(self.reloader.reload().await),
-            ["policies", name, "reload"] if is(Method::POST) => reloaded(self.reloader.reload_policy(name).await),
-            ["status" | "policies" | "upstreams" | "reload"] | ["operations", _] | ["policies", _, "reload"] => {
-                problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Look with GET, change with POST.")
+            ["policies", name, "reload"] if is(Method::POST) => {
+                reloaded(self.reloader.reload_policy(name).await)
             }
+            ["status" | "policies" | "upstreams" | "reload"]
+            | ["operations", _]
+            | ["policies", _, "reload"] => problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Look with GET, change with POST.",
+            ),
             _ => problem(StatusCode::NOT_FOUND, "not-found", "There is no such page under /v1."),
         }
     }
@@ -212,12 +222,18 @@ impl Admin {
 
     async fn operation(&self, id: &str) -> Answer {
         let Ok(id) = id.parse() else {
-            return problem(StatusCode::BAD_REQUEST, "bad-request", "An operation id is 64 lower-case hexadecimal digits.");
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "bad-request",
+                "An operation id is 64 lower-case hexadecimal digits.",
+            );
         };
         let ledger = &self.shared.ledger;
         match ledger.load(id).await {
             Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, "ledger-unavailable", &error.to_string()),
-            Ok(None) => problem(StatusCode::NOT_FOUND, "not-found", "The ledger has no record of this operation."),
+            Ok(None) => {
+                problem(StatusCode::NOT_FOUND, "not-found", "The ledger has no record of this operation.")
+            }
             Ok(Some(found)) => {
                 let record = &found.record;
                 let mut document = respond::description(id, record, ledger.clock().now());

@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod flags;
 mod log;
 mod man;
@@ -45,6 +46,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(serve::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Reload(reload::Args),
     Completions(completions::Args),
@@ -68,6 +70,7 @@ pub fn run(
     let environment = configuration_variables(environment);
     match cli.verb {
         Verb::Serve(args) => serve::run(args, environment),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Check(args) => check::run(&args, environment),
         Verb::Reload(args) => reload::run(&args),
         Verb::Completions(args) => completions::run(&args, Cli::command()),

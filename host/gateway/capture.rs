@@ -84,7 +84,8 @@ pub struct Capture {
 impl Capture {
     /// Nothing yet. `limit`: larger answers are not kept.
     pub fn new(head: &Parts, limit: usize, shared: &Arc<Shared>) -> Self {
-        let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length =
+            head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let keep = head.headers.get("oncegate-keep");
         Self {
             unsent: Vec::new(),
@@ -147,7 +148,11 @@ impl Capture {
             status,
             fields: fields::kept(&without_hop_by_hop(&head.headers), status, strip),
             body: self.body(),
-            trailers: self.trailers.as_ref().map(|trailers| fields::kept(trailers, status, strip)).unwrap_or_default(),
+            trailers: self
+                .trailers
+                .as_ref()
+                .map(|trailers| fields::kept(trailers, status, strip))
+                .unwrap_or_default(),
         }
     }
 
@@ -159,7 +164,8 @@ impl Capture {
 
     /// What is known of it where no body is kept.
     pub fn first(&self, head: &Parts) -> First {
-        let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).map(Arc::from);
+        let text =
+            |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).map(Arc::from);
         First {
             status: Some(head.status.as_u16()),
             location: text(header::LOCATION),
@@ -173,7 +179,8 @@ impl Capture {
         let declared = |fields: &HeaderMap| {
             let of = |name: &HeaderName| {
                 let values = fields.get_all(name).into_iter();
-                let texts = values.filter_map(|value| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+                let texts =
+                    values.filter_map(|value| Some((name.to_string(), value.to_str().ok()?.to_owned())));
                 texts.collect::<Vec<_>>()
             };
             plan.response_fields.iter().flat_map(of).collect()
@@ -196,7 +203,8 @@ impl Capture {
                 Payload::Malformed("content codings of answers can't be read in this version".into())
             }
             want => {
-                let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let content_type =
+                    head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
                 view::payload(want, content_type, Some(&self.body()), self.limit)
             }
         }

@@ -49,8 +49,11 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
         }
     });
     let io = TokioIo::new(Pulsing { stream, pulse: pulse.clone() });
-    let connection =
-        http1::Builder::new().max_buf_size(limit).pipeline_flush(true).serve_connection(io, service).with_upgrades();
+    let connection = http1::Builder::new()
+        .max_buf_size(limit)
+        .pipeline_flush(true)
+        .serve_connection(io, service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let mut draining = worker.shared.draining.subscribe();
     let mut told = false;
@@ -178,7 +181,11 @@ struct Pulsing {
 }
 
 impl AsyncRead for Pulsing {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let pulse = &self.pulse;
@@ -228,7 +235,10 @@ impl Body for Watched {
     type Data = Bytes;
     type Error = <AnswerBody as Body>::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

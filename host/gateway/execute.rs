@@ -140,7 +140,9 @@ impl Execution {
                 Err(SendError::Broken(error)) => {
                     tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, %error, "upstream broke off");
                     metrics.inspect(|metrics| _ = metrics.broken.inc());
-                    let problem = broken("The connection to the service ended after the request may have been sent, and no answer came.");
+                    let problem = broken(
+                        "The connection to the service ended after the request may have been sent, and no answer came.",
+                    );
                     return Err(NoAnswer { problem, outcome: Outcome::Unknown(Doubt::Broken) });
                 }
                 Err(SendError::TimedOut) => {
@@ -200,7 +202,12 @@ impl Execution {
     }
 
     /// Takes the answer in, settles, and lets it go to the client.
-    async fn capture(&self, permit: Permit, response: Response<ResponseBody>, client: oneshot::Sender<Report>) {
+    async fn capture(
+        &self,
+        permit: Permit,
+        response: Response<ResponseBody>,
+        client: oneshot::Sender<Report>,
+    ) {
         let (head, mut body) = response.into_parts();
         let mut capture = Capture::new(&head, self.route.config.body_kept, &self.worker.shared);
         let patient = self.head.version == Version::HTTP_10;
@@ -235,7 +242,13 @@ impl Execution {
     }
 
     /// All of the answer is here: settle, then send it in one piece.
-    async fn finish_whole(&self, permit: Permit, head: Parts, mut capture: Capture, client: oneshot::Sender<Report>) {
+    async fn finish_whole(
+        &self,
+        permit: Permit,
+        head: Parts,
+        mut capture: Capture,
+        client: oneshot::Sender<Report>,
+    ) {
         let pieces = std::mem::take(&mut capture.unsent);
         let trailers = capture.trailers.clone();
         let report = match self.settle(permit, &head, &capture, None).await {
@@ -260,7 +273,14 @@ impl Execution {
     }
 
     /// Passes the rest of the answer on as it comes.
-    async fn stream(&self, permit: Permit, head: Parts, mut body: ResponseBody, mut capture: Capture, feed: Feed) {
+    async fn stream(
+        &self,
+        permit: Permit,
+        head: Parts,
+        mut body: ResponseBody,
+        mut capture: Capture,
+        feed: Feed,
+    ) {
         let idle = self.route.upstream.body_idle_timeout;
         loop {
             match next_piece(&mut body, idle).await {
@@ -304,10 +324,18 @@ impl Execution {
     }
 
     /// Judges the answer and makes the outcome durable. `cut`: it broke off.
-    async fn settle(&self, permit: Permit, head: &Parts, capture: &Capture, cut: Option<Doubt>) -> Result<(), StoreError> {
+    async fn settle(
+        &self,
+        permit: Permit,
+        head: &Parts,
+        capture: &Capture,
+        cut: Option<Doubt>,
+    ) -> Result<(), StoreError> {
         let disposition = self.judge(&permit, head, capture, cut).await;
         let outcome = match disposition {
-            Disposition::Completed if capture.is_kept() => Outcome::Completed(Arc::new(capture.answer(head, &self.route.config.strip))),
+            Disposition::Completed if capture.is_kept() => {
+                Outcome::Completed(Arc::new(capture.answer(head, &self.route.config.strip)))
+            }
             Disposition::Completed | Disposition::Consumed => Outcome::Consumed(capture.first(head)),
             Disposition::NotApplied => Outcome::NotApplied,
             Disposition::Unknown => Outcome::Unknown(cut.unwrap_or(Doubt::Ambiguous)),
@@ -319,7 +347,13 @@ impl Execution {
     }
 
     /// What the answer means: the operator's word first, then the policy's, then the table.
-    async fn judge(&self, permit: &Permit, head: &Parts, capture: &Capture, cut: Option<Doubt>) -> Disposition {
+    async fn judge(
+        &self,
+        permit: &Permit,
+        head: &Parts,
+        capture: &Capture,
+        cut: Option<Doubt>,
+    ) -> Disposition {
         let status = head.status.as_u16();
         let rules = self.route.config.outcomes.iter().chain(&self.generation.plan().outcomes);
         let ruled = rules.clone().find(|rule| (rule.lowest..=rule.highest).contains(&status));
@@ -370,7 +404,8 @@ impl Execution {
             memo: record.memo.clone(),
         };
         let reply = capture.reply(head, self.generation.plan(), cut.is_none());
-        let settlement = self.worker.policies.settle(&self.generation, &self.principal, &receipt, &reply).await?;
+        let settlement =
+            self.worker.policies.settle(&self.generation, &self.principal, &receipt, &reply).await?;
         Ok(settlement.map(|settlement| settlement.disposition))
     }
 

@@ -51,9 +51,13 @@ pub fn remove_ours(fields: &mut HeaderMap) {
 /// Whether a field of an answer is kept for its duplicates.
 fn is_kept(name: &str, status: u16, strip: &[String]) -> bool {
     match name {
-        "set-cookie" | "date" | "age" | "www-authenticate" | "authentication-info" | "alt-svc" | "server-timing" => {
-            false
-        }
+        "set-cookie"
+        | "date"
+        | "age"
+        | "www-authenticate"
+        | "authentication-info"
+        | "alt-svc"
+        | "server-timing" => false,
         "retry-after" => (200..400).contains(&status),
         "content-length" => false,
         _ => {
@@ -172,7 +176,8 @@ mod tests {
 
     #[test]
     fn what_connection_names_goes_with_it() {
-        let mut fields = map(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("te", "trailers"), ("x-end", "2")]);
+        let mut fields =
+            map(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("te", "trailers"), ("x-end", "2")]);
         assert!(names_in_connection(&fields, "x-hop"));
         assert!(!names_in_connection(&fields, "x-end"));
         remove_hop_by_hop(&mut fields);

@@ -7,13 +7,14 @@ use super::{principal, switched_off};
 use crate::ledger::{self, Clock};
 use crate::policy::document::Document;
 use crate::policy::{
-    Attribute, FingerprintRule, Generation, Guard, Operation, Part, Payload, PayloadWant, RequestField, Shape, view,
+    Attribute, FingerprintRule, Generation, Guard, Operation, Part, Payload, PayloadWant, RequestField,
+    Shape, view,
 };
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use oncegate_core::{
-    Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PartKind, PrincipalId, Recipe, Rules, Secret, Times,
-    WhenUnknown,
+    Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PartKind, PrincipalId, Recipe, Rules, Secret,
+    Times, WhenUnknown,
 };
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -73,7 +74,9 @@ impl<'a> Facts<'a> {
             (PayloadWant::Whole(_), Some(body)) => match coding(self.fields) {
                 // The body is within the route's bound already, or it would not be here.
                 None => view::payload(want, None, Some(body), usize::MAX),
-                Some(coding) => Payload::Malformed(format!("the content coding `{coding}` can't be read in this version")),
+                Some(coding) => {
+                    Payload::Malformed(format!("the content coding `{coding}` can't be read in this version"))
+                }
             },
         }
     }
@@ -194,8 +197,11 @@ pub fn request(
     at: &Standpoint<'_>,
 ) -> ledger::Request {
     let plan = generation.plan();
-    let space =
-        KeySpace { policy: generation.name(), key_schema: &plan.key_schema, key_epoch: generation.key_epoch() };
+    let space = KeySpace {
+        policy: generation.name(),
+        key_schema: &plan.key_schema,
+        key_epoch: generation.key_epoch(),
+    };
     let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space);
     facts.parts(&guard.key, body, &mut framer);
     let times = times(&route.config.times, guard);

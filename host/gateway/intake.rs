@@ -71,7 +71,11 @@ impl Intake {
     }
 }
 
-async fn read_whole(worker: &Worker, incoming: &mut Incoming, reserved: &mut Reservation) -> Result<Bytes, Problem> {
+async fn read_whole(
+    worker: &Worker,
+    incoming: &mut Incoming,
+    reserved: &mut Reservation,
+) -> Result<Bytes, Problem> {
     let program = worker.program();
     let limits = &program.config.server.limits;
     let length = incoming.size_hint().exact();
@@ -85,7 +89,10 @@ async fn read_whole(worker: &Worker, incoming: &mut Incoming, reserved: &mut Res
     let mut all = BytesMut::new();
     loop {
         let Ok(frame) = timeout(limits.idle_timeout, incoming.frame()).await else {
-            return Err(Problem::new(Code::BadRequest, "The body stopped arriving. Nothing was sent; send it again."));
+            return Err(Problem::new(
+                Code::BadRequest,
+                "The body stopped arriving. Nothing was sent; send it again.",
+            ));
         };
         let data = match frame {
             None => break,
@@ -94,7 +101,10 @@ async fn read_whole(worker: &Worker, incoming: &mut Incoming, reserved: &mut Res
                 Err(_) => continue,
             },
             Some(Err(_)) => {
-                return Err(Problem::new(Code::BadRequest, "The body was cut short. Nothing was sent; send it again."));
+                return Err(Problem::new(
+                    Code::BadRequest,
+                    "The body was cut short. Nothing was sent; send it again.",
+                ));
             }
         };
         read += data.len();

@@ -81,7 +81,10 @@ async fn answer(
     }
     let program = worker.program();
     let Some(route) = program.router.find(head.host(), &head.path, &head.method).cloned() else {
-        return Err(Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method."));
+        return Err(Problem::new(
+            Code::NoRoute,
+            "No route of this gateway matches the host, path and method.",
+        ));
     };
     visit.take(&route);
     let Some(generation) = route.judge(&head.method).cloned() else {
@@ -247,7 +250,10 @@ async fn lookup(
     request: &Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let none = || {
-        Problem::new(Code::NotFound, "There is no operation of yours with this id: it was never begun, was forgotten, or is another's.")
+        Problem::new(
+            Code::NotFound,
+            "There is no operation of yours with this id: it was never begun, was forgotten, or is another's.",
+        )
     };
     let id = id.ok_or_else(none)?;
     let ledger = &worker.shared.ledger;
@@ -277,6 +283,8 @@ async fn lookup(
 fn switched_off(name: &str) -> Problem {
     Problem::new(
         Code::BadRequest,
-        format!("`Connection` names the field `{name}`, which would take it away from what is judged here: leave it out of `Connection`."),
+        format!(
+            "`Connection` names the field `{name}`, which would take it away from what is judged here: leave it out of `Connection`."
+        ),
     )
 }

@@ -100,7 +100,9 @@ fn value<'a>(
         let mut values = fields.get_all(name).into_iter();
         let first = values.next();
         match values.next() {
-            Some(_) => Err(invalid(format!("The field `{name}` says who asks and stands there more than once."))),
+            Some(_) => {
+                Err(invalid(format!("The field `{name}` says who asks and stands there more than once.")))
+            }
             None => Ok(first.map(|value| value.as_bytes())),
         }
     };
@@ -114,7 +116,8 @@ fn value<'a>(
         },
         PrincipalSource::ApiKey => header(&API_KEY)?.map(Cow::Borrowed),
         PrincipalSource::Header(name) => {
-            let name: HeaderName = name.parse().map_err(|_| invalid("A principal's field has an impossible name."))?;
+            let name: HeaderName =
+                name.parse().map_err(|_| invalid("A principal's field has an impossible name."))?;
             let value = header(&name)?;
             if value.is_some() && !trusted {
                 return Err(invalid(format!(
@@ -127,7 +130,9 @@ fn value<'a>(
             let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(own, _)| own == name.as_str());
             let first = values.next();
             if values.next().is_some() {
-                return Err(invalid(format!("The query's `{name}` says who asks and stands there more than once.")));
+                return Err(invalid(format!(
+                    "The query's `{name}` says who asks and stands there more than once."
+                )));
             }
             first.map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))
         }
@@ -140,11 +145,14 @@ fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Pro
     let mut found = None;
     for value in fields.get_all(header::COOKIE) {
         for pair in value.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
-            let Some(own) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) else {
+            let Some(own) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+            else {
                 continue;
             };
             if found.replace(own).is_some() {
-                return Err(invalid(format!("The cookie `{name}` says who asks and stands there more than once.")));
+                return Err(invalid(format!(
+                    "The cookie `{name}` says who asks and stands there more than once."
+                )));
             }
         }
     }
@@ -222,7 +230,12 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn ask(rules: &Principal, fields: &[(&str, &str)], query: &str, trusted: bool) -> Result<PrincipalId, Problem> {
+    fn ask(
+        rules: &Principal,
+        fields: &[(&str, &str)],
+        query: &str,
+        trusted: bool,
+    ) -> Result<PrincipalId, Problem> {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(

@@ -50,9 +50,13 @@ impl Code {
                 ("outcome-unknown", 409, "Nobody knows whether the operation took effect", false)
             }
             Self::Consumed => ("consumed", 409, "The operation took effect; its answer is not kept", false),
-            Self::Expired => ("expired", 410, "The operation took effect; its answer is no longer kept", false),
+            Self::Expired => {
+                ("expired", 410, "The operation took effect; its answer is no longer kept", false)
+            }
             Self::TooLate => ("too-late", 412, "The operation is older than what is remembered", false),
-            Self::PrincipalInvalid => ("principal-invalid", 401, "The caller could not be established", false),
+            Self::PrincipalInvalid => {
+                ("principal-invalid", 401, "The caller could not be established", false)
+            }
             Self::BadRequest => ("bad-request", 400, "The request is not acceptable", false),
             Self::NoRoute => ("no-route", 404, "No route matches the request", false),
             Self::NoConnect => ("bad-request", 405, "This is not a forward proxy", false),
@@ -60,7 +64,9 @@ impl Code {
             Self::UpstreamUnreachable => {
                 ("upstream-unreachable", 502, "The service could not be reached; nothing was sent", true)
             }
-            Self::UpstreamBroken => ("upstream-broken", 502, "The service broke off without an answer", false),
+            Self::UpstreamBroken => {
+                ("upstream-broken", 502, "The service broke off without an answer", false)
+            }
             Self::UpstreamTimeout => ("upstream-timeout", 504, "The service did not answer in time", false),
             Self::LedgerUnavailable => ("ledger-unavailable", 503, "The ledger is unavailable", true),
             Self::PolicyFailed => ("policy-failed", 503, "The policy failed", true),
@@ -100,7 +106,11 @@ impl Problem {
             operation: None,
             outcome: None,
             first: None,
-            fields: if code == Code::NoConnect { vec![(ALLOW, HeaderValue::from_static("GET, POST"))] } else { Vec::new() },
+            fields: if code == Code::NoConnect {
+                vec![(ALLOW, HeaderValue::from_static("GET, POST"))]
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -221,7 +231,10 @@ impl Problem {
             fields: fields
                 .iter()
                 .map(|(name, value)| {
-                    (Bytes::copy_from_slice(name.as_str().as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
+                    (
+                        Bytes::copy_from_slice(name.as_str().as_bytes()),
+                        Bytes::copy_from_slice(value.as_bytes()),
+                    )
                 })
                 .collect(),
             body: self.document().into(),

@@ -71,7 +71,8 @@ impl Visit {
 
     /// It is answered with this problem.
     pub fn problem(&mut self, problem: &Problem) {
-        let passing = matches!(self.result, RequestResult::Refused | RequestResult::Passed | RequestResult::Bypassed);
+        let passing =
+            matches!(self.result, RequestResult::Refused | RequestResult::Passed | RequestResult::Bypassed);
         if problem.status().is_server_error() && passing {
             self.result = RequestResult::Failed;
         }

@@ -71,7 +71,8 @@ pub struct BindError {
 fn explain(cause: &io::Error) -> String {
     match cause.kind() {
         io::ErrorKind::AddrInUse => {
-            "the port is in use; is another oncegate running? Stop it, or choose another port with --listen".into()
+            "the port is in use; is another oncegate running? Stop it, or choose another port with --listen"
+                .into()
         }
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need privileges, choose a higher one with --listen".into()
@@ -242,7 +243,10 @@ async fn listen(worker: Rc<Worker>, socket: TcpListener, watch: Rc<Watch>) {
         let server = &worker.program().config.server;
         if worker.shared.connections.load(Ordering::Relaxed) >= server.limits.connections {
             if !std::mem::replace(&mut full, true) {
-                tracing::warn!(limit = server.limits.connections, "`server.limits.connections` is reached: further ones are closed");
+                tracing::warn!(
+                    limit = server.limits.connections,
+                    "`server.limits.connections` is reached: further ones are closed"
+                );
             }
             continue;
         }

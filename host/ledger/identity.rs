@@ -45,10 +45,14 @@ pub enum IdentityError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The secret is another one.
-    #[error("the ledger has another secret than `ledger.secret_file`: its records could not be found again; use the secret that it was made with, or another store")]
+    #[error(
+        "the ledger has another secret than `ledger.secret_file`: its records could not be found again; use the secret that it was made with, or another store"
+    )]
     Secret,
     /// What is stored of it can't be read.
-    #[error("the ledger's own document `{0}` can't be read: the data folder is damaged or a later version wrote it; use that version, or another folder")]
+    #[error(
+        "the ledger's own document `{0}` can't be read: the data folder is damaged or a later version wrote it; use that version, or another folder"
+    )]
     Damaged(&'static str),
     /// Keys would change while records live.
     #[error("keys would change while the ledger holds live records, and operations in it would run again: {}", .0.join("; "))]
@@ -61,10 +65,16 @@ impl Identity {
     pub fn differences(&self, before: &Self) -> Vec<String> {
         let mut found = Vec::new();
         if self.deployment != before.deployment {
-            found.push(format!("`ledger.deployment` was {:?} and is {:?}", before.deployment, self.deployment));
+            found.push(format!(
+                "`ledger.deployment` was {:?} and is {:?}",
+                before.deployment, self.deployment
+            ));
         }
         if self.normalisation != before.normalisation {
-            found.push(format!("this version normalises by rules {}, the ledger by {}", self.normalisation, before.normalisation));
+            found.push(format!(
+                "this version normalises by rules {}, the ledger by {}",
+                self.normalisation, before.normalisation
+            ));
         }
         for (route, sources) in &self.principals {
             if let Some(old) = before.principals.get(route)
@@ -76,10 +86,16 @@ impl Identity {
         for (policy, space) in &self.spaces {
             let Some(old) = before.spaces.get(policy) else { continue };
             if old.key_schema != space.key_schema {
-                found.push(format!("policy `{policy}` has key-schema {:?}, before {:?}", space.key_schema, old.key_schema));
+                found.push(format!(
+                    "policy `{policy}` has key-schema {:?}, before {:?}",
+                    space.key_schema, old.key_schema
+                ));
             }
             if old.key_epoch != space.key_epoch {
-                found.push(format!("policy `{policy}` has key_epoch {}, before {}", space.key_epoch, old.key_epoch));
+                found.push(format!(
+                    "policy `{policy}` has key_epoch {}, before {}",
+                    space.key_epoch, old.key_epoch
+                ));
             }
         }
         found
@@ -100,7 +116,8 @@ impl<S: Store> Ledger<S> {
         let mut fresh = [0; 32];
         match configured {
             Some(secret) => fresh = secret,
-            None => getrandom::fill(&mut fresh).expect("the kernel's random source doesn't fail once it is seeded"),
+            None => getrandom::fill(&mut fresh)
+                .expect("the kernel's random source doesn't fail once it is seeded"),
         }
         let stored = match self.store.load_meta(SECRET).await? {
             Some((_, stored)) => stored,

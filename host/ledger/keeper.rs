@@ -104,13 +104,16 @@ impl<S: Store> Ledger<S> {
     async fn renew(&self, id: OperationId, flight: &Flight) -> Result<(), StoreError> {
         let Some(record) = flight.running() else { return Ok(()) };
         let now = self.clock.now();
-        let Decision::Put(next) = decide(&NO_RULES, Some(&record), Event::Renew(flight.execution()), now) else {
+        let Decision::Put(next) = decide(&NO_RULES, Some(&record), Event::Renew(flight.execution()), now)
+        else {
             return Ok(());
         };
         let lease_until = now.plus(next.times.lease);
         let next = Arc::new(next);
         // A conflict is the execution settling at this moment, or a lease that lapsed meanwhile.
-        if let Swap::Done(version) = self.store.swap(id, Some(flight.version()), Some(next.clone()), now).await? {
+        if let Swap::Done(version) =
+            self.store.swap(id, Some(flight.version()), Some(next.clone()), now).await?
+        {
             flight.renewed(version, next, lease_until);
         }
         Ok(())

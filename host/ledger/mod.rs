@@ -22,8 +22,8 @@ use cache::Cache;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use oncegate_core::{
-    Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, State, Timestamp,
-    Unchanged, WhenUnknown, WhileRunning, decide,
+    Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, State,
+    Timestamp, Unchanged, WhenUnknown, WhileRunning, decide,
 };
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
@@ -214,7 +214,10 @@ impl<S: Store> Ledger<S> {
             let Some(mut current) = self.store.load(*id).await? else { continue };
             loop {
                 let now = self.clock.now();
-                let Decision::Put(next) = decide(&NO_RULES, Some(&current.record), Event::Restart, now) else { break };
+                let Decision::Put(next) = decide(&NO_RULES, Some(&current.record), Event::Restart, now)
+                else {
+                    break;
+                };
                 match self.store.swap(*id, Some(current.version), Some(Arc::new(next)), now).await? {
                     Swap::Done(_) => {
                         recovered += 1;
@@ -241,7 +244,11 @@ impl<S: Store> Ledger<S> {
         match decide(&request.rules, Some(record), Event::Claim(&request.claim), self.clock.now()) {
             Decision::Replay => Some(Begun::Replay { record: record.clone(), waited: false }),
             Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
-            Decision::Execute(_) | Decision::Wait | Decision::Put(_) | Decision::Remove | Decision::Keep(_) => None,
+            Decision::Execute(_)
+            | Decision::Wait
+            | Decision::Put(_)
+            | Decision::Remove
+            | Decision::Keep(_) => None,
         }
     }
 
@@ -252,7 +259,11 @@ impl<S: Store> Ledger<S> {
         match decide(&hold, Some(record), Event::Claim(&request.claim), self.clock.now()) {
             Decision::Replay => Some(Begun::Replay { record: record.clone(), waited: true }),
             Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
-            Decision::Execute(_) | Decision::Wait | Decision::Put(_) | Decision::Remove | Decision::Keep(_) => None,
+            Decision::Execute(_)
+            | Decision::Wait
+            | Decision::Put(_)
+            | Decision::Remove
+            | Decision::Keep(_) => None,
         }
     }
 
@@ -264,7 +275,9 @@ impl<S: Store> Ledger<S> {
             match seen {
                 Progress::Ended(Ending::Recorded(record)) => return self.answer_waiter(request, &record),
                 Progress::Ended(Ending::NotApplied(Some(answer))) => return Some(Begun::Shared(answer)),
-                Progress::Ended(Ending::NotApplied(None)) => return Some(Begun::Refuse(Refusal::InFlight, None)),
+                Progress::Ended(Ending::NotApplied(None)) => {
+                    return Some(Begun::Refuse(Refusal::InFlight, None));
+                }
                 Progress::Ended(Ending::Failed(error)) => return Some(Begun::Unavailable(error)),
                 Progress::Ended(Ending::Lost) => return None,
                 Progress::Running(record) => match self.answer(request, &record) {
@@ -289,7 +302,12 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Puts an outcome on the record, if the record still waits for it from this execution.
-    async fn settle(&self, id: OperationId, flight: &Flight, outcome: &Outcome) -> Result<(Settled, Option<Versioned>), StoreError> {
+    async fn settle(
+        &self,
+        id: OperationId,
+        flight: &Flight,
+        outcome: &Outcome,
+    ) -> Result<(Settled, Option<Versioned>), StoreError> {
         let mut expected = flight.version();
         let mut current = flight.running();
         loop {
@@ -336,7 +354,13 @@ impl<S: Store> Ledger<S> {
 
     /// Ends a flight: what is final is kept at hand first, so that nobody who finds the flight
     /// gone finds nothing.
-    fn land(&self, id: OperationId, flight: &Arc<Flight>, standing: Option<Versioned>, shared: Option<Arc<Answer>>) {
+    fn land(
+        &self,
+        id: OperationId,
+        flight: &Arc<Flight>,
+        standing: Option<Versioned>,
+        shared: Option<Arc<Answer>>,
+    ) {
         let ending = match standing {
             Some(versioned) => {
                 if let Some(cache) = &self.cache
@@ -490,7 +514,11 @@ impl<S: Store> Permit<S> {
     /// Settles it; comes back when the outcome is durable. Where the store fails, the settlement
     /// is kept and tried again, and the error says that it isn't durable yet. `shared` is for
     /// those who waited, should it be *not applied*.
-    pub async fn settle(mut self, outcome: Outcome, shared: Option<Arc<Answer>>) -> Result<Settled, StoreError> {
+    pub async fn settle(
+        mut self,
+        outcome: Outcome,
+        shared: Option<Arc<Answer>>,
+    ) -> Result<Settled, StoreError> {
         // From here on the settlement is somebody's: ours, or in the keeper's queue.
         self.settled = true;
         match self.ledger.settle(self.id, &self.flight, &outcome).await {

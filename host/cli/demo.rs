@@ -1,0 +1,160 @@
+//! `oncegate demo`
+
+use super::{sample_upstream, say};
+use crate::config::{Flags, Source};
+use crate::run::{self, Gateway, ServeError};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a charge takes: long enough for a duplicate to meet it.
+const CHARGE_TIME: Duration = Duration::from_millis(300);
+
+/// See it work: a sample service, a gateway, and a charge that is retried
+///
+/// Starts both on free loopback ports with a temporary folder, sends real requests through, tells
+/// what came of them, and stays up for you to try until Ctrl-C.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:\n  oncegate demo --once\n      tells the story and ends")]
+pub(super) struct Args {
+    /// End after the story
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    let folder = std::env::temp_dir().join(format!("oncegate-demo-{}", std::process::id()));
+    let told = match run::runtime() {
+        Ok(runtime) => runtime.block_on(tell(args, &folder.to_string_lossy())),
+        Err(error) => Err(error.into()),
+    };
+    // Ours alone: named after this process.
+    let _ = std::fs::remove_dir_all(&folder);
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(error, "run it again with ONCEGATE_LOG=debug, or start `oncegate serve --upstream URL` yourself");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the demo ended early.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("the demo can't go on: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("a request of the demo failed: {0}")]
+    Http(#[from] hyper::Error),
+}
+
+async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
+    let charges = Arc::new(sample_upstream::Charges::default());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let upstream = listener.local_addr()?;
+    let service = tokio::spawn(sample_upstream::serve(listener, charges.clone(), CHARGE_TIME));
+    let flags = Flags {
+        listen: vec!["127.0.0.1:0".into()],
+        upstream: Some(format!("http://{upstream}")),
+        admin: Some("127.0.0.1:0".into()),
+        data: Some(folder.to_owned()),
+        ..Flags::default()
+    };
+    let gateway = Gateway::start(Source { flags, ..Source::default() }).await?;
+    let Some(&address) = gateway.listening().first() else { return Ok(()) };
+    say::out(format!("A service that charges cards runs at http://{upstream}, Oncegate in front of it at http://{address}.\n"));
+    story(address, &charges).await?;
+    if args.once {
+        gateway.stop().await;
+        service.abort();
+        return Ok(());
+    }
+    say::out(format!(
+        "\nTry it yourself; Ctrl-C ends it:\n\
+         \x20 curl -i http://{address}/charges -H 'Idempotency-Key: \"mine\"' -d '{{\"amount\":5}}'\n\
+         \x20 curl -i 'http://{address}/charges?fail=drop' -H 'Idempotency-Key: \"lost\"' -d '{{\"amount\":5}}'\n\
+         \x20 curl http://{address}/charges"
+    ));
+    if let Some(admin) = gateway.admin() {
+        say::out(format!("  curl http://{admin}/v1/status"));
+    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    gateway.stop().await;
+    service.abort();
+    Ok(())
+}
+
+async fn story(gateway: SocketAddr, charges: &sample_upstream::Charges) -> Result<(), DemoError> {
+    let real = || format!("{} real", charges.count());
+    let tell = |what: &str, said: &Said| {
+        say::out(format!("{what}\n    {} {}   [{}]", said.status.as_u16(), said.gist(), real()));
+    };
+    let order = r#"{"amount":4200}"#;
+    let both = tokio::join!(charge(gateway, "", "order-1", order), charge(gateway, "", "order-1", order));
+    let (first, second) = (both.0?, both.1?);
+    tell("1. A client charges 42.00 under the key \"order-1\".", &first);
+    tell("2. It is impatient and sends the same again at the same moment: that one waited for the answer.", &second);
+    tell("3. Later it retries once more: the answer is replayed.", &charge(gateway, "", "order-1", order).await?);
+    let other = r#"{"amount":9900}"#;
+    tell("4. The same key for another amount is refused.", &charge(gateway, "", "order-1", other).await?);
+    let lost = charge(gateway, "?fail=drop", "order-2", order).await?;
+    tell("5. A charge under \"order-2\": the service takes it and dies before it answers.", &lost);
+    tell(
+        "6. The client retries. Nobody knows whether it was charged, so it is told so, and not charged again.",
+        &charge(gateway, "?fail=drop", "order-2", order).await?,
+    );
+    Ok(())
+}
+
+/// What the gateway said.
+struct Said {
+    status: StatusCode,
+    fields: HeaderMap,
+    body: Bytes,
+}
+
+impl Said {
+    fn gist(&self) -> String {
+        if let Some(problem) = self.fields.get("oncegate-problem") {
+            return problem.to_str().unwrap_or_default().to_owned();
+        }
+        let replayed = self.fields.get("idempotent-replayed").and_then(|value| value.to_str().ok());
+        format!("{} idempotent-replayed: {}", String::from_utf8_lossy(&self.body).trim(), replayed.unwrap_or("-"))
+    }
+}
+
+async fn charge(gateway: SocketAddr, query: &str, key: &str, body: &'static str) -> Result<Said, DemoError> {
+    let stream = TcpStream::connect(gateway).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with its sender.
+    tokio::spawn(connection);
+    let mut request = Request::new(Full::new(Bytes::from_static(body.as_bytes())));
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = format!("/charges{query}").parse().unwrap_or_default();
+    let fields = request.headers_mut();
+    for (name, value) in [("host", gateway.to_string()), ("idempotency-key", format!("\"{key}\""))] {
+        if let Ok(value) = value.parse() {
+            fields.insert(name, value);
+        }
+    }
+    fields.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    let answer = sender.send_request(request).await?;
+    let (status, fields) = (answer.status(), answer.headers().clone());
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok(Said { status, fields, body })
+}
