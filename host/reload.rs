@@ -44,6 +44,20 @@ pub enum ReloadError {
     Broken(#[from] tokio::task::JoinError),
 }
 
+impl ReloadError {
+    /// The policy whose fault it is, where it is one's.
+    fn policy(&self) -> Option<String> {
+        match self {
+            Self::Policy(fault) => Some(fault.policy.to_string()),
+            Self::Config(_)
+            | Self::Unchangeable(_)
+            | Self::Identity(_)
+            | Self::NoSuchPolicy(..)
+            | Self::Broken(_) => None,
+        }
+    }
+}
+
 /// What a reload did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -124,7 +138,7 @@ pub struct Reloader {
     shared: Arc<Shared>,
     retirement: Retirement,
     one_at_a_time: tokio::sync::Mutex<()>,
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<(Option<String>, String)>>,
 }
 
 impl Reloader {
@@ -141,7 +155,13 @@ impl Reloader {
 
     /// Why the last reload was refused, if it was.
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone().map(|(_, error)| error)
+    }
+
+    /// Why the last reload was refused, if it was because of this policy.
+    pub fn policy_error(&self, name: &str) -> Option<String> {
+        let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(policy, _)| policy.as_deref() == Some(name)).map(|(_, error)| error.clone())
     }
 
     /// Reads the configuration again and loads what changed.
@@ -236,7 +256,7 @@ impl Reloader {
             }
         }
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
-            outcome.as_ref().err().map(ToString::to_string);
+            outcome.as_ref().err().map(|error| (error.policy(), error.to_string()));
         outcome
     }
 

@@ -53,10 +53,11 @@ pub enum ServeError {
 pub fn serve(source: Source) -> Result<(), ServeError> {
     runtime()?.block_on(async {
         let gateway = Gateway::start(source).await?;
-        gateway.announce();
+        // Before it says that it is ready: whoever reads that may send one at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        gateway.announce();
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,

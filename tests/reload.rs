@@ -208,7 +208,10 @@ fn a_changed_configuration_is_taken_over_whole_or_not_at_all() {
     let first = gateway.send(&Request::keyed("/v1/charges", "k"));
     let setup = gateway.setup.clone();
     let route = |path: &str| {
-        format!("[[routes]]\nname = {path:?}\npath = {path:?}\nupstream = \"origin\"\npolicy = \"keys\"")
+        format!(
+            "[[routes]]\nname = {:?}\npath = {path:?}\nupstream = \"origin\"\npolicy = \"keys\"",
+            &path[1..]
+        )
     };
     setup.clone().extra(&route("/v2")).extra(&format!("{}\nwhile_runing = \"wait\"", route("/v3"))).write();
     let reply = gateway.admin("POST", "/v1/reload");

@@ -198,7 +198,11 @@ impl Admin {
     fn policies(&self) -> Value {
         let program = self.shared.program.load();
         json!({
-            "policies": program.generations.values().map(|generation| generation.describe()).collect::<Vec<_>>(),
+            "policies": program.generations.values().map(|generation| {
+                let mut entry = json!(generation.describe());
+                entry["error"] = self.reloader.policy_error(generation.name()).into();
+                entry
+            }).collect::<Vec<_>>(),
             "last_reload_error": self.reloader.last_error(),
         })
     }

@@ -41,7 +41,10 @@ pub(super) fn run(args: &Args) -> ExitCode {
     match told {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::error(error, "run it again with ONCEGATE_LOG=debug, or start `oncegate serve --upstream URL` yourself");
+            say::error(
+                error,
+                "run it again with ONCEGATE_LOG=debug, or start `oncegate serve --upstream URL` yourself",
+            );
             ExitCode::FAILURE
         }
     }
@@ -72,7 +75,9 @@ async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
     };
     let gateway = Gateway::start(Source { flags, ..Source::default() }).await?;
     let Some(&address) = gateway.listening().first() else { return Ok(()) };
-    say::out(format!("A service that charges cards runs at http://{upstream}, Oncegate in front of it at http://{address}.\n"));
+    say::out(format!(
+        "A service that charges cards runs at http://{upstream}, Oncegate in front of it at http://{address}.\n\n"
+    ));
     story(address, &charges).await?;
     if args.once {
         gateway.stop().await;
@@ -83,10 +88,10 @@ async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
         "\nTry it yourself; Ctrl-C ends it:\n\
          \x20 curl -i http://{address}/charges -H 'Idempotency-Key: \"mine\"' -d '{{\"amount\":5}}'\n\
          \x20 curl -i 'http://{address}/charges?fail=drop' -H 'Idempotency-Key: \"lost\"' -d '{{\"amount\":5}}'\n\
-         \x20 curl http://{address}/charges"
+         \x20 curl http://{address}/charges\n"
     ));
     if let Some(admin) = gateway.admin() {
-        say::out(format!("  curl http://{admin}/v1/status"));
+        say::out(format!("  curl http://{admin}/v1/status\n"));
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -102,14 +107,20 @@ async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
 async fn story(gateway: SocketAddr, charges: &sample_upstream::Charges) -> Result<(), DemoError> {
     let real = || format!("{} real", charges.count());
     let tell = |what: &str, said: &Said| {
-        say::out(format!("{what}\n    {} {}   [{}]", said.status.as_u16(), said.gist(), real()));
+        say::out(format!("{what}\n    {} {}   [{}]\n", said.status.as_u16(), said.gist(), real()));
     };
     let order = r#"{"amount":4200}"#;
     let both = tokio::join!(charge(gateway, "", "order-1", order), charge(gateway, "", "order-1", order));
     let (first, second) = (both.0?, both.1?);
     tell("1. A client charges 42.00 under the key \"order-1\".", &first);
-    tell("2. It is impatient and sends the same again at the same moment: that one waited for the answer.", &second);
-    tell("3. Later it retries once more: the answer is replayed.", &charge(gateway, "", "order-1", order).await?);
+    tell(
+        "2. It is impatient and sends the same again at the same moment: that one waited for the answer.",
+        &second,
+    );
+    tell(
+        "3. Later it retries once more: the answer is replayed.",
+        &charge(gateway, "", "order-1", order).await?,
+    );
     let other = r#"{"amount":9900}"#;
     tell("4. The same key for another amount is refused.", &charge(gateway, "", "order-1", other).await?);
     let lost = charge(gateway, "?fail=drop", "order-2", order).await?;
@@ -134,7 +145,11 @@ impl Said {
             return problem.to_str().unwrap_or_default().to_owned();
         }
         let replayed = self.fields.get("idempotent-replayed").and_then(|value| value.to_str().ok());
-        format!("{} idempotent-replayed: {}", String::from_utf8_lossy(&self.body).trim(), replayed.unwrap_or("-"))
+        format!(
+            "{} idempotent-replayed: {}",
+            String::from_utf8_lossy(&self.body).trim(),
+            replayed.unwrap_or("-")
+        )
     }
 }
 

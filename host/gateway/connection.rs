@@ -5,6 +5,7 @@
 //! them once a second.
 
 use super::body::AnswerBody;
+use super::problem::{Code, Problem};
 use super::worker::Worker;
 use super::{Peer, handle};
 use bytes::Bytes;
@@ -42,8 +43,12 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
         move |request: Request<Incoming>| {
             let busy = Busy::new(&pulse);
             let worker = worker.clone();
+            let ambiguous = pulse.ambiguous.swap(false, Ordering::Relaxed);
             async move {
-                let response = handle(worker, peer, request).await;
+                let response = match ambiguous {
+                    true => ambiguous_framing().into_response(),
+                    false => handle(worker, peer, request).await,
+                };
                 Ok::<_, Infallible>(response.map(|body| Watched { body, _busy: busy }))
             }
         }
@@ -99,6 +104,8 @@ struct Pulse {
     /// Milliseconds after `opened`: when it became idle, or the head began.
     since: AtomicU64,
     head_begun: AtomicBool,
+    /// The head says in two ways where its body ends.
+    ambiguous: AtomicBool,
     close: Notify,
 }
 
@@ -109,6 +116,7 @@ impl Pulse {
             requests: AtomicU32::new(0),
             since: AtomicU64::new(0),
             head_begun: AtomicBool::new(false),
+            ambiguous: AtomicBool::new(false),
             close: Notify::new(),
         }
     }
@@ -189,11 +197,14 @@ impl AsyncRead for Pulsing {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let pulse = &self.pulse;
-        if buf.filled().len() > before
-            && pulse.requests.load(Ordering::Relaxed) == 0
-            && !pulse.head_begun.swap(true, Ordering::Relaxed)
-        {
-            pulse.mark();
+        let came = &buf.filled()[before..];
+        if !came.is_empty() && pulse.requests.load(Ordering::Relaxed) == 0 {
+            if !pulse.head_begun.swap(true, Ordering::Relaxed) {
+                pulse.mark();
+            }
+            if is_ambiguous(came) {
+                pulse.ambiguous.store(true, Ordering::Relaxed);
+            }
         }
         read
     }
@@ -223,6 +234,29 @@ impl AsyncWrite for Pulsing {
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
+}
+
+/// Whether a head has both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.1). hyper takes the
+/// latter and forgets the former, which is safe, but hides what two parties may read differently.
+/// A head that comes in several pieces may be missed, and is then read hyper's way.
+fn is_ambiguous(head: &[u8]) -> bool {
+    let (mut length, mut coding) = (false, false);
+    for line in head.split(|byte| *byte == b'\n').take_while(|line| !matches!(line, [] | [b'\r'])) {
+        let names = |name: &[u8]| line.get(..name.len()).is_some_and(|own| own.eq_ignore_ascii_case(name));
+        match line.first() {
+            Some(b'c' | b'C') => length |= names(b"content-length"),
+            Some(b't' | b'T') => coding |= names(b"transfer-encoding"),
+            _ => {}
+        }
+    }
+    length && coding
+}
+
+fn ambiguous_framing() -> Problem {
+    Problem::new(
+        Code::BadRequest,
+        "The request says with both `Content-Length` and `Transfer-Encoding` where its body ends: send one of them.",
+    )
 }
 
 /// A body whose connection is busy until it is gone.

@@ -5,13 +5,13 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 
-/// Fields that belong to one connection.
-const HOP_BY_HOP: [HeaderName; 8] = [
+/// Fields that belong to one connection. `Trailer` is not among them: it announces what is kept, and
+/// hyper sends only trailers that are announced.
+const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     HeaderName::from_static("http2-settings"),

@@ -130,7 +130,7 @@ struct Line<'a> {
 impl Line<'_> {
     fn write(&self, log: AccessLog) {
         use std::io::Write;
-        let mut out = std::io::stdout().lock();
+        let mut out = std::io::stderr().lock();
         // A log that can't be written must not fail a request.
         let _ = match log {
             AccessLog::Off => Ok(()),
