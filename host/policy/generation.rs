@@ -259,13 +259,13 @@ mod tests {
         let held = pace.turn().await.expect("the first takes its turn");
         let mut waiting: Vec<_> = (0..Pace::WAITING_MAX).map(|_| Box::pin(pace.turn())).collect();
         for turn in &mut waiting {
-            poll_fn(|context| Poll::Ready(assert!(turn.as_mut().poll(context).is_pending()))).await;
+            assert!(poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending())).await);
         }
         assert_eq!(pace.turn().await.err(), Some(Failure::Busy(Pace::WAITING_MAX)));
         // One that leaves makes room for another.
         drop(waiting.pop());
         let mut late = pin!(pace.turn());
-        poll_fn(|context| Poll::Ready(assert!(late.as_mut().poll(context).is_pending()))).await;
+        assert!(poll_fn(|context| Poll::Ready(late.as_mut().poll(context).is_pending())).await);
         drop(held);
         assert!(waiting.remove(0).await.is_ok());
     }
