@@ -1,8 +1,8 @@
 //! The gateway: the only room that names hyper's server.
 //!
-//! The request's way is [`answer`], and where it is guarded [`guard`]: route → identify → begin →
+//! The request's way is `answer`, and where it is guarded `guard_operation`: route → identify → begin →
 //! `match` on execute, replay, wait, refuse. An execution is detached from its client
-//! ([`execute`]): it captures, settles, and only then lets the end of its answer go.
+//! (`execute`): it captures, settles, and only then lets the end of its answer go.
 
 pub mod body;
 mod capture;

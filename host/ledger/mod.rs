@@ -1,8 +1,8 @@
 //! The ledger: begins and settles operations against a store.
 //!
-//! [`oncegate_core::decide`] says what to do; this room does it. It knows which executions run in
-//! this process ([`flight`]) and who waits for them, keeps final records at hand ([`cache`]),
-//! renews leases and sweeps ([`keeper`]). It knows no HTTP.
+//! [`decide()`] says what to do; this room does it. It knows which executions run in
+//! this process (`flight`) and who waits for them, keeps final records at hand (`cache`),
+//! renews leases and sweeps (`keeper`). It knows no HTTP.
 //!
 //! Locks: the maps' shard locks are held for single steps, never across an await.
 
@@ -125,7 +125,7 @@ struct Executions {
 
 impl<S: Store> Ledger<S> {
     /// A ledger on `store`. `cache_bytes` is for final records at hand; `None` where the store is
-    /// memory itself. Its keeper must be run for leases to be renewed: see [`keeper`].
+    /// memory itself. Its keeper must be run for leases to be renewed: see [`Keeper`].
     pub fn new(store: S, clock: Clock, cache_bytes: Option<usize>) -> (Arc<Self>, Keeper<S>) {
         let (overdue, settlements) = mpsc::unbounded_channel();
         let mut seed = [0; 8];
