@@ -3,7 +3,9 @@
 //! ordinary run, which has the same checks as tests of their rooms.
 
 use crate::support::*;
-use crate::{bad_input, bad_policies, clients, commands, crash, dedup, inflight, outcomes, reload};
+use crate::{
+    bad_guests, bad_input, bad_policies, clients, commands, crash, dedup, inflight, outcomes, reload,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -172,6 +174,29 @@ fn a7_bad_components() {
                 bad_policies::a_component_that_exports_no_policy_is_refused,
                 bad_policies::a_component_that_asks_for_more_is_refused_by_the_imports_name,
                 reload::a_broken_file_leaves_the_old_policy_running_and_the_list_says_why,
+            ])
+        },
+    );
+}
+
+#[test]
+#[ignore = "tests/run accept A"]
+fn a7_bad_guests() {
+    claim(
+        "components that trap, loop, eat memory or break the rules",
+        "503 policy-failed for their own requests, nothing sent, the other routes unharmed",
+        "tests/run bad_guests::",
+        || {
+            cases(named![
+                bad_guests::one_that_traps_costs_only_its_own_requests,
+                bad_guests::one_that_loops_costs_only_its_own_requests,
+                bad_guests::one_that_eats_memory_costs_only_its_own_requests,
+                bad_guests::one_that_breaks_the_rules_costs_only_its_own_requests,
+                bad_guests::one_that_returns_an_err_costs_only_its_own_requests,
+                bad_guests::one_that_traps_at_load_is_refused,
+                bad_guests::one_that_loops_at_load_is_refused,
+                bad_guests::one_that_refuses_its_settings_is_refused_in_its_own_words,
+                bad_guests::a_component_of_another_world_is_refused,
             ])
         },
     );

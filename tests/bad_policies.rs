@@ -1,6 +1,6 @@
 //! Components that are none, or none of ours: refused at start and at reload, by name.
 //!
-//! Guests that trap, loop, eat memory or break the interface's rules are in `guests`.
+//! Guests that trap, loop, eat memory or break the interface's rules are in `bad_guests`.
 
 use crate::support::gateway::Ended;
 use crate::support::*;

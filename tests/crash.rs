@@ -27,6 +27,11 @@ struct Known {
 
 /// So many kills at random moments; what was observed.
 pub(crate) fn kills(rounds: usize) -> String {
+    kills_of(|setup| setup, rounds)
+}
+
+/// The same of a gateway set up otherwise.
+pub(crate) fn kills_of(set_up: fn(Setup) -> Setup, rounds: usize) -> String {
     let mut dice = Dice::thrown("crash");
     let gates: Arc<Mutex<HashMap<String, Gate>>> = Arc::default();
     let held = gates.clone();
@@ -39,7 +44,7 @@ pub(crate) fn kills(rounds: usize) -> String {
             None => script,
         }
     });
-    let mut gateway = Setup::new(&upstream.url()).start();
+    let mut gateway = set_up(Setup::new(&upstream.url())).start();
     let mut all = Known::default();
     let mut unknown = 0;
     for round in 0..rounds {

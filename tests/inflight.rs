@@ -14,9 +14,14 @@ fn two_hundred_concurrent_identical_requests_execute_once() {
 
 /// 200 at once, so many rounds; what was observed.
 pub(crate) fn burst(rounds: usize) -> String {
+    burst_on(|setup| setup, rounds)
+}
+
+/// The same on a gateway set up otherwise.
+pub(crate) fn burst_on(set_up: fn(Setup) -> Setup, rounds: usize) -> String {
     const CLIENTS: usize = 200;
     let upstream = Upstream::numbering();
-    let gateway = Setup::new(&upstream.url()).start();
+    let gateway = set_up(Setup::new(&upstream.url())).start();
     for round in 0..rounds {
         let key = format!("round-{round}");
         let start = Barrier::new(CLIENTS);

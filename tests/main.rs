@@ -6,6 +6,7 @@
 
 mod accept_a;
 mod answers;
+mod bad_guests;
 mod bad_input;
 mod bad_policies;
 mod clients;
@@ -13,6 +14,7 @@ mod commands;
 mod crash;
 mod dedup;
 mod framing;
+mod guests;
 mod inflight;
 mod outcomes;
 mod principals;

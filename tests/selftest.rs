@@ -3,6 +3,7 @@
 
 use crate::support::client::{Connection, send, try_send};
 use crate::support::*;
+use std::panic::catch_unwind;
 
 #[test]
 fn the_client_reads_each_framing_and_keeps_the_connection() {
@@ -91,4 +92,17 @@ fn the_breaker_loses_the_first_answer_and_no_other() {
     assert_eq!(upstream.count(), 1, "the request itself went through");
     assert!(send(breaker.address, &Request::keyed("/", "k")).text().contains("\"execution\":1"));
     assert_eq!(breaker.requests(), 2);
+}
+
+#[test]
+fn the_crash_check_fails_a_ledger_that_forgets() {
+    let verdict = catch_unwind(|| crate::crash::kills_of(Setup::memory, 3));
+    assert!(verdict.is_err(), "a memory ledger can't pass: {verdict:?}");
+}
+
+#[test]
+fn the_burst_check_fails_a_gateway_that_does_not_guard() {
+    let unguarded = |setup: Setup| setup.policy("settings = { from = [\"header:x-other\"] }");
+    let verdict = catch_unwind(|| crate::inflight::burst_on(unguarded, 1));
+    assert!(verdict.is_err(), "without a guard it can't pass: {verdict:?}");
 }
