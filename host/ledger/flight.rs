@@ -1,7 +1,7 @@
 //! Executions under way in this process, and those who wait for them.
 
 use crate::store::{StoreError, Version};
-use oncegate_core::{Answer, ExecutionId, Record, Timestamp, time::millis};
+use oncegate_core::{Answer, ExecutionId, Fingerprint, Record, Timestamp, time::millis};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +16,7 @@ pub struct Flight {
     /// The end of the lease in milliseconds of ledger time; 0 before the claim.
     lease_until: AtomicU64,
     execution: ExecutionId,
+    fingerprint: Fingerprint,
 }
 
 /// How far an execution is.
@@ -44,18 +45,24 @@ pub enum Ending {
 }
 
 impl Flight {
-    pub(super) fn new(execution: ExecutionId) -> Self {
+    pub(super) fn new(execution: ExecutionId, fingerprint: Fingerprint) -> Self {
         Self {
             progress: watch::Sender::new(Progress::Claiming),
             version: AtomicU64::new(0),
             lease_until: AtomicU64::new(0),
             execution,
+            fingerprint,
         }
     }
 
     /// Which execution this is.
     pub fn execution(&self) -> ExecutionId {
         self.execution
+    }
+
+    /// Whether it executes what this fingerprint is of.
+    pub(super) fn is_of(&self, fingerprint: &Fingerprint) -> bool {
+        self.fingerprint == *fingerprint
     }
 
     /// Follows its progress from here on.

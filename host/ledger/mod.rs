@@ -187,7 +187,7 @@ impl<S: Store> Ledger<S> {
             }
             let flight = match self.flights.entry(request.id) {
                 Entry::Vacant(vacant) => {
-                    let flight = Arc::new(Flight::new(request.claim.execution));
+                    let flight = Arc::new(Flight::new(request.claim.execution, request.claim.fingerprint));
                     vacant.insert(flight.clone());
                     return Begun::Claim(Claimant { ledger: self.clone(), request, flight });
                 }
@@ -274,6 +274,10 @@ impl<S: Store> Ledger<S> {
             let seen = progress.borrow_and_update().clone();
             match seen {
                 Progress::Ended(Ending::Recorded(record)) => return self.answer_waiter(request, &record),
+                // The key is free again, and nothing of the other request is this one's business.
+                Progress::Ended(Ending::NotApplied(_)) if !flight.is_of(&request.claim.fingerprint) => {
+                    return None;
+                }
                 Progress::Ended(Ending::NotApplied(Some(answer))) => return Some(Begun::Shared(answer)),
                 Progress::Ended(Ending::NotApplied(None)) => {
                     return Some(Begun::Refuse(Refusal::InFlight, None));
@@ -547,3 +551,7 @@ impl<S: Store> Drop for Permit<S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ pub mod embedded;
 pub mod memory;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 pub use any::AnyStore;
 pub use embedded::{Embedded, OpenError, Recovered};

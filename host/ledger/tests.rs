@@ -1,0 +1,83 @@
+//! The ledger's own rules, on a store in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::store::Memory;
+use crate::store::conformance::{executing, id};
+use oncegate_core::{Doubt, Fingerprint};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    crate::run::runtime().unwrap().block_on(future)
+}
+
+fn ledger() -> Arc<Ledger> {
+    Ledger::new(AnyStore::Memory(Memory::new(1 << 20)), Clock::start(Timestamp::default()), None).0
+}
+
+/// A request under one key; `content` is what its fingerprint stands for.
+fn request(ledger: &Ledger, content: u8) -> Request {
+    let record = executing(0);
+    Request {
+        id: id(1),
+        claim: Claim {
+            fingerprint: Fingerprint { hash: [content; 32], ..record.fingerprint },
+            execution: ledger.execution_id(),
+            times: record.times,
+            origin: record.origin.clone(),
+            memo: None,
+            clock: ledger.clock().now(),
+            remembered_since: Timestamp::default(),
+        },
+        rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Resend },
+        wait: Duration::from_secs(60),
+    }
+}
+
+async fn pending(future: &mut Pin<&mut impl Future<Output = Begun>>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
+/// What one gets who asked with `waiting` while `first` was being claimed, and looks again only
+/// when that has ended so.
+async fn after(outcome: Outcome, first: u8, waiting: u8) -> Begun {
+    let ledger = ledger();
+    let Begun::Claim(claimant) = ledger.begin(request(&ledger, first)).await else { panic!("a free key") };
+    let mut waiting = pin!(ledger.begin(request(&ledger, waiting)));
+    assert!(pending(&mut waiting).await);
+    let Claimed::Won(permit) = claimant.claim().await else { panic!("a claim that nobody contests") };
+    permit.settle(outcome, Some(Arc::default())).await.unwrap();
+    waiting.await
+}
+
+#[test]
+fn who_waited_for_what_was_not_applied_gets_its_answer() {
+    let begun = run(after(Outcome::NotApplied, 1, 1));
+    assert!(matches!(begun, Begun::Shared(_)), "{begun:?}");
+}
+
+/// The waiter had joined before the claim was durable, so nothing had told it yet that the key
+/// stood for something else, and it got the answer to another request.
+#[test]
+fn who_waited_with_another_request_never_gets_the_answer_to_the_first() {
+    let begun = run(after(Outcome::NotApplied, 1, 2));
+    assert!(matches!(begun, Begun::Claim(_)), "{begun:?}");
+}
+
+#[test]
+fn who_waited_for_an_answer_gets_it_and_another_request_is_refused() {
+    let completed = || Outcome::Completed(Arc::default());
+    let begun = run(after(completed(), 1, 1));
+    assert!(matches!(begun, Begun::Replay { waited: true, .. }), "{begun:?}");
+    let begun = run(after(completed(), 1, 2));
+    assert!(matches!(begun, Begun::Refuse(Refusal::KeyReused, _)), "{begun:?}");
+}
+
+#[test]
+fn who_waited_for_what_ended_unknown_does_not_send_it_again() {
+    let begun = run(after(Outcome::Unknown(Doubt::Broken), 1, 1));
+    assert!(matches!(begun, Begun::Refuse(Refusal::Unknown, _)), "{begun:?}");
+}
