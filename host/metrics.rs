@@ -9,7 +9,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What came of a request.
@@ -369,6 +368,3 @@ impl Metrics {
         out
     }
 }
-
-/// Shared by all workers.
-pub type SharedMetrics = Arc<Metrics>;

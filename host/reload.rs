@@ -4,7 +4,7 @@
 use crate::config::{self, ComponentSource, Config, Faults, Source};
 use crate::gateway::{Program, Retirement, Shared};
 use crate::ledger::{Identity, IdentityError, NORMALISATION, Space};
-use crate::policy::{Engine, Generation, LoadError};
+use crate::policy::{self, Engine, Generation, LoadError};
 use notify_debouncer_full::notify::{self, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, new_debouncer};
 use serde::Serialize;
@@ -112,7 +112,7 @@ fn file_digest(path: &Path) -> Option<String> {
     // A FIFO in its place would be read for ever.
     let bytes =
         path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
-    Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(policy::hex(&Sha256::digest(bytes)))
 }
 
 /// How keys are made with this configuration and these policies.

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -128,7 +128,6 @@ impl Gateway {
             connections: AtomicUsize::new(0),
             draining: watch::Sender::new(false),
             executions: AtomicUsize::new(0),
-            healthy: AtomicBool::new(true),
         });
         let keeper = tokio::spawn(keeper.run());
         let workers = Workers::start(&shared, listeners)?;

@@ -82,7 +82,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Nothing yet. `limit`: larger answers are not kept.
+    /// Nothing yet. `head`: without its hop-by-hop fields. `limit`: larger answers are not kept.
     pub fn new(head: &Parts, limit: usize, shared: &Arc<Shared>) -> Self {
         let length =
             head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -143,23 +143,18 @@ impl Capture {
 
     /// The answer to keep: copied once, into allocations of just its size.
     pub fn answer(&self, head: &Parts, strip: &[String]) -> Answer {
-        let status = head.status.as_u16();
-        Answer {
-            status,
-            fields: fields::kept(&without_hop_by_hop(&head.headers), status, strip),
-            body: self.body(),
-            trailers: self
-                .trailers
-                .as_ref()
-                .map(|trailers| fields::kept(trailers, status, strip))
-                .unwrap_or_default(),
-        }
+        self.answer_with(fields::kept(&head.headers, head.status.as_u16(), strip), head, strip)
     }
 
     /// The answer for those who waited, of an execution that was not applied.
     pub fn shared(&self, head: &Parts, strip: &[String]) -> Answer {
-        let fields = fields::shared(&without_hop_by_hop(&head.headers), head.status.as_u16(), strip);
-        Answer { fields, ..self.answer(head, strip) }
+        self.answer_with(fields::shared(&head.headers, head.status.as_u16(), strip), head, strip)
+    }
+
+    fn answer_with(&self, fields: Vec<(Bytes, Bytes)>, head: &Parts, strip: &[String]) -> Answer {
+        let status = head.status.as_u16();
+        let trailers = self.trailers.as_ref().map(|trailers| fields::kept(trailers, status, strip));
+        Answer { status, fields, body: self.body(), trailers: trailers.unwrap_or_default() }
     }
 
     /// What is known of it where no body is kept.
@@ -209,10 +204,4 @@ impl Capture {
             }
         }
     }
-}
-
-fn without_hop_by_hop(headers: &HeaderMap) -> HeaderMap {
-    let mut own = headers.clone();
-    fields::remove_hop_by_hop(&mut own);
-    own
 }

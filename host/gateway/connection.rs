@@ -6,6 +6,7 @@
 
 use super::body::AnswerBody;
 use super::problem::{Code, Problem};
+use super::shared::Counted;
 use super::worker::Worker;
 use super::{Peer, handle};
 use bytes::Bytes;
@@ -34,7 +35,7 @@ const HEAD_BYTES_MIN: usize = 8192;
 
 /// Serves a connection until either side ends it.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<Watch>) {
-    let _counted = Counted::new(&worker);
+    let _counted = Counted::new(&worker.shared, |shared| &shared.connections);
     let limit = worker.program().config.server.limits.header_bytes.max(HEAD_BYTES_MIN);
     let pulse = Arc::new(Pulse::new());
     watch.add(&pulse);
@@ -76,22 +77,6 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
                 connection.as_mut().graceful_shutdown();
             }
         }
-    }
-}
-
-/// Counts an open connection for as long as it lives.
-struct Counted(Arc<super::Shared>);
-
-impl Counted {
-    fn new(worker: &Worker) -> Self {
-        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
-        Self(worker.shared.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,17 +8,18 @@
 
 use super::body::{AnswerBody, Feed, captured};
 use super::capture::{Capture, Piece, next_piece, piece_at_once};
+use super::exchange::{self, NoHead};
 use super::head::Head;
 use super::pass;
 use super::problem::{Code, Problem};
 use super::route::Route;
-use super::shared::Reservation;
+use super::shared::{Counted, Reservation};
 use super::worker::Worker;
 use super::{Peer, fields, respond};
 use crate::ledger::{Claimant, Claimed, Permit};
 use crate::policy::{self, Generation};
 use crate::store::StoreError;
-use crate::upstream::{RequestBody, ResponseBody, SendError};
+use crate::upstream::{RequestBody, ResponseBody};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
@@ -26,12 +27,8 @@ use http::{Request, Response, Version};
 use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
-/// A request handed back unsent is tried on this many connections before the upstream counts as
-/// unreachable.
-const CONNECTIONS_TRIED_MAX: usize = 3;
 /// Of an answer that isn't kept, so much may be on its way to a slow client.
 const UNDERWAY_MAX: usize = 256 * 1024;
 
@@ -86,10 +83,8 @@ pub async fn detached(execution: Rc<Execution>, claimant: Claimant) -> Report {
     let (client, report) = oneshot::channel();
     let id = execution.id;
     tokio::task::spawn_local(async move {
-        execution.worker.shared.executions.fetch_add(1, Ordering::Relaxed);
-        let shared = execution.worker.shared.clone();
+        let _counted = Counted::new(&execution.worker.shared, |shared| &shared.executions);
         execution.run(claimant, client).await;
-        shared.executions.fetch_sub(1, Ordering::Relaxed);
     });
     report.await.unwrap_or_else(|_| Report::Failed(broken("The execution ended without a word.").of(id)))
 }
@@ -113,47 +108,21 @@ impl Execution {
 
     /// Sends the request; comes back with the head of an answer, or with what its lack means.
     async fn exchange(&self, permit: &Permit) -> Result<Response<ResponseBody>, NoAnswer> {
-        let program = self.worker.program();
-        let metrics = program.upstreams.get(&self.route.upstream.name);
-        let pool = self.worker.pool(&self.route.upstream);
-        let limit = self.route.config.response_timeout.unwrap_or(self.route.upstream.response_timeout);
-        let mut request = self.upstream_request(permit.record().attempts);
-        for _ in 0..CONNECTIONS_TRIED_MAX {
-            let connection = match pool.connection(true).await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, %error, "upstream unreachable");
-                    metrics.inspect(|metrics| _ = metrics.unreachable.inc());
-                    return Err(unreachable());
-                }
-            };
-            // Whoever took over after the lease must not meet a second execution.
-            if !permit.holds() {
-                return Err(lapsed());
-            }
-            match connection.send(request, limit).await {
-                Ok(response) => {
-                    metrics.inspect(|metrics| _ = metrics.answered.inc());
-                    return Ok(response);
-                }
-                Err(SendError::Unsent(unsent)) => request = *unsent,
-                Err(SendError::Broken(error)) => {
-                    tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, %error, "upstream broke off");
-                    metrics.inspect(|metrics| _ = metrics.broken.inc());
-                    let problem = broken(
-                        "The connection to the service ended after the request may have been sent, and no answer came.",
-                    );
-                    return Err(NoAnswer { problem, outcome: Outcome::Unknown(Doubt::Broken) });
-                }
-                Err(SendError::TimedOut) => {
-                    tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, ?limit, "upstream timed out");
-                    metrics.inspect(|metrics| _ = metrics.timed_out.inc());
-                    return Err(timed_out());
-                }
-            }
-        }
-        metrics.inspect(|metrics| _ = metrics.unreachable.inc());
-        Err(unreachable())
+        let request = self.upstream_request(permit.record().attempts);
+        // Whoever took over after the lease must not meet a second execution.
+        let may_send = || permit.holds();
+        let sent = exchange::send(&self.worker, &self.route, request, true, may_send).await;
+        sent.map_err(|no_head| match no_head {
+            NoHead::Unreachable => unreachable(),
+            NoHead::Forbidden => lapsed(),
+            NoHead::Broken => NoAnswer {
+                problem: broken(
+                    "The connection to the service ended after the request may have been sent, and no answer came.",
+                ),
+                outcome: Outcome::Unknown(Doubt::Broken),
+            },
+            NoHead::TimedOut => timed_out(),
+        })
     }
 
     /// The request as it goes upstream.
@@ -180,10 +149,11 @@ impl Execution {
         let NoAnswer { problem, outcome } = no_answer;
         let disposition = outcome.disposition();
         self.route.metrics.execution(disposition);
+        tracing::warn!(operation = %self.id, problem = problem.code(), outcome = disposition.word(), "no answer");
         let problem = problem.of(self.id).with_outcome(disposition);
         let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
         let problem = match permit.settle(outcome, shared).await {
-            Ok(_) => problem,
+            Ok(()) => problem,
             Err(error) => self.unrecorded(&error),
         };
         let _ = client.send(Report::Failed(problem));
@@ -208,7 +178,8 @@ impl Execution {
         response: Response<ResponseBody>,
         client: oneshot::Sender<Report>,
     ) {
-        let (head, mut body) = response.into_parts();
+        let (mut head, mut body) = response.into_parts();
+        fields::remove_hop_by_hop(&mut head.headers);
         let mut capture = Capture::new(&head, self.route.config.body_kept, &self.worker.shared);
         let patient = self.head.version == Version::HTTP_10;
         let ended = loop {
@@ -343,7 +314,7 @@ impl Execution {
         self.route.metrics.execution(outcome.disposition());
         let shared = (disposition == Disposition::NotApplied && !capture.is_over())
             .then(|| Arc::new(capture.shared(head, &self.route.config.strip)));
-        permit.settle(outcome, shared).await.map(|_| ())
+        permit.settle(outcome, shared).await
     }
 
     /// What the answer means: the operator's word first, then the policy's, then the table.
@@ -414,7 +385,6 @@ impl Execution {
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         let mut own = head.headers.clone();
-        fields::remove_hop_by_hop(&mut own);
         fields::remove_ours(&mut own);
         if matches!(response.body(), AnswerBody::Whole(_, Some(_))) {
             own.remove(header::CONTENT_LENGTH);

@@ -6,15 +6,15 @@ use super::route::Route;
 use super::{principal, switched_off};
 use crate::ledger::{self, Clock};
 use crate::policy::document::Document;
+use crate::policy::parts::{self, Values};
 use crate::policy::{
-    Attribute, FingerprintRule, Generation, Guard, Operation, Part, Payload, PayloadWant, RequestField,
-    Shape, view,
+    Attribute, FingerprintRule, Generation, Guard, Operation, Payload, PayloadWant, RequestField, view,
 };
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use oncegate_core::{
-    Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PartKind, PrincipalId, Recipe, Rules, Secret,
-    Times, WhenUnknown,
+    Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PrincipalId, Recipe, Rules, Secret, Times,
+    WhenUnknown,
 };
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -112,60 +112,49 @@ impl<'a> Facts<'a> {
         let payload = self.payload(&plan.request_payload, has_body, body);
         Ok(Operation { method: self.head.method.as_str(), fields, payload })
     }
+}
 
-    fn attribute(&self, attribute: Attribute, body: &Bytes, framer: &mut Framer) {
+/// A request with its body, whole.
+struct Complete<'a> {
+    facts: &'a Facts<'a>,
+    body: &'a Bytes,
+}
+
+impl Values for Complete<'_> {
+    fn attribute(&self, attribute: Attribute) -> &[u8] {
         match attribute {
-            Attribute::Method => framer.part(PartKind::Method, self.head.method.as_str().as_bytes()),
-            Attribute::Authority => framer.part(PartKind::Authority, self.head.authority.as_bytes()),
-            Attribute::Path => framer.part(PartKind::Path, self.head.path.as_bytes()),
-            Attribute::Query => framer.part(PartKind::Query, self.query.as_bytes()),
-            Attribute::Body => framer.part(PartKind::Body, body),
+            Attribute::Method => self.facts.head.method.as_str().as_bytes(),
+            Attribute::Authority => self.facts.head.authority.as_bytes(),
+            Attribute::Path => self.facts.head.path.as_bytes(),
+            Attribute::Query => self.facts.query.as_bytes(),
+            Attribute::Body => self.body,
         }
     }
 
-    fn shaped(&self, shape: &Shape, body: &Bytes, framer: &mut Framer) {
-        match self.document(body) {
-            Ok(document) => {
-                for (mark, pointers) in [("keep", &shape.keep), ("drop", &shape.drop)] {
-                    framer.part(PartKind::Shape, mark.as_bytes());
-                    pointers.iter().for_each(|pointer| framer.part(PartKind::Shape, pointer.as_bytes()));
-                }
-                framer.part(PartKind::Document, &document.canonical(shape));
-            }
-            Err(_) => framer.part(PartKind::Body, body),
-        }
+    fn document(&self) -> Option<&Document> {
+        self.facts.document(self.body).ok()
     }
+}
 
-    fn parts(&self, parts: &[Part], body: &Bytes, framer: &mut Framer) {
-        for part in parts {
-            match part {
-                Part::Text(text) => framer.part(PartKind::Text, text.as_bytes()),
-                Part::Bytes(bytes) => framer.part(PartKind::Bytes, bytes),
-                Part::Of(attribute) => self.attribute(*attribute, body, framer),
-                Part::Document(shape) => self.shaped(shape, body, framer),
-                Part::Missing => framer.part(PartKind::Missing, &[]),
-            }
-        }
-    }
-
-    fn fingerprint(&self, rule: &FingerprintRule, body: &Bytes, secret: &Secret) -> Fingerprint {
+impl Complete<'_> {
+    fn fingerprint(&self, rule: &FingerprintRule, secret: &Secret) -> Fingerprint {
         const REQUEST_LINE: [Attribute; 4] =
             [Attribute::Method, Attribute::Authority, Attribute::Path, Attribute::Query];
         let mut framer = Framer::fingerprint(secret);
         let recipe = match rule {
             FingerprintRule::Request => {
-                REQUEST_LINE.iter().for_each(|attribute| self.attribute(*attribute, body, &mut framer));
-                self.attribute(Attribute::Body, body, &mut framer);
+                REQUEST_LINE.iter().for_each(|one| parts::frame_attribute(*one, self, &mut framer));
+                parts::frame_attribute(Attribute::Body, self, &mut framer);
                 Recipe::Request
             }
             FingerprintRule::Document(shape) => {
-                REQUEST_LINE.iter().for_each(|attribute| self.attribute(*attribute, body, &mut framer));
-                self.shaped(shape, body, &mut framer);
+                REQUEST_LINE.iter().for_each(|one| parts::frame_attribute(*one, self, &mut framer));
+                parts::frame_document(shape, self, &mut framer);
                 Recipe::Document
             }
             FingerprintRule::Parts(parts) if parts.is_empty() => Recipe::KeyOnly,
             FingerprintRule::Parts(parts) => {
-                self.parts(parts, body, &mut framer);
+                parts::frame(parts, self, &mut framer);
                 Recipe::Parts
             }
             FingerprintRule::KeyOnly => Recipe::KeyOnly,
@@ -203,13 +192,14 @@ pub fn request(
         key_epoch: generation.key_epoch(),
     };
     let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space);
-    facts.parts(&guard.key, body, &mut framer);
+    let request = Complete { facts, body };
+    parts::frame(&guard.key, &request, &mut framer);
     let times = times(&route.config.times, guard);
     let clock = at.clock.now().max(Clock::wall());
     ledger::Request {
         id: framer.into_operation(),
         claim: Claim {
-            fingerprint: facts.fingerprint(&guard.fingerprint, body, at.secret),
+            fingerprint: request.fingerprint(&guard.fingerprint, at.secret),
             execution: at.execution,
             times,
             origin: Origin {

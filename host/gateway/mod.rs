@@ -7,6 +7,7 @@
 pub mod body;
 mod capture;
 mod connection;
+mod exchange;
 mod execute;
 mod fields;
 mod head;

@@ -2,21 +2,19 @@
 
 use super::Peer;
 use super::body::AnswerBody;
+use super::exchange::{self, NoHead};
 use super::fields;
 use super::head::Head;
 use super::problem::{Code, Problem};
 use super::route::Route;
 use super::worker::Worker;
-use crate::upstream::{RequestBody, ResponseBody, SendError};
+use crate::upstream::{RequestBody, ResponseBody};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::rc::Rc;
-
-/// A request handed back unsent is tried on this many connections.
-const CONNECTIONS_TRIED_MAX: usize = 3;
 
 /// Passes a request on as it comes in.
 pub async fn stream(
@@ -91,50 +89,24 @@ pub fn request(head: &Head, fields: HeaderMap, body: RequestBody) -> Request<Req
 async fn exchange(
     worker: &Rc<Worker>,
     route: &Route,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Problem> {
-    let program = worker.program();
-    let metrics = program.upstreams.get(&route.upstream.name);
-    let pool = worker.pool(&route.upstream);
-    let limit = route.config.response_timeout.unwrap_or(route.upstream.response_timeout);
     let fresh = !request.method().is_idempotent();
-    for _ in 0..CONNECTIONS_TRIED_MAX {
-        let connection = match pool.connection(fresh).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::warn!(upstream = %route.upstream.name, %error, "upstream unreachable");
-                metrics.inspect(|metrics| _ = metrics.unreachable.inc());
-                return Err(unreachable());
-            }
-        };
-        match connection.send(request, limit).await {
-            Ok(response) => {
-                metrics.inspect(|metrics| _ = metrics.answered.inc());
-                return Ok(response);
-            }
-            Err(SendError::Unsent(unsent)) => request = *unsent,
-            Err(SendError::Broken(error)) => {
-                tracing::warn!(upstream = %route.upstream.name, %error, "upstream broke off");
-                metrics.inspect(|metrics| _ = metrics.broken.inc());
-                return Err(Problem::new(
-                    Code::UpstreamBroken,
-                    "The service broke off without an answer. The request was not guarded here, and may have taken effect.",
-                ));
-            }
-            Err(SendError::TimedOut) => {
-                metrics.inspect(|metrics| _ = metrics.timed_out.inc());
-                return Err(Problem::new(
-                    Code::UpstreamTimeout,
-                    "The service did not answer in time. The request was not guarded here, and may have taken effect.",
-                ));
-            }
-        }
-    }
-    Err(unreachable())
-}
-
-fn unreachable() -> Problem {
-    Problem::new(Code::UpstreamUnreachable, "The service could not be reached, and nothing was sent to it.")
+    let sent = exchange::send(worker, route, request, fresh, || true).await;
+    sent.map_err(|no_head| match no_head {
+        NoHead::Unreachable | NoHead::Forbidden => Problem::new(
+            Code::UpstreamUnreachable,
+            "The service could not be reached, and nothing was sent to it.",
+        ),
+        NoHead::Broken => Problem::new(
+            Code::UpstreamBroken,
+            "The service broke off without an answer. The request was not guarded here, and may have taken effect.",
+        ),
+        NoHead::TimedOut => Problem::new(
+            Code::UpstreamTimeout,
+            "The service did not answer in time. The request was not guarded here, and may have taken effect.",
+        ),
+    })
 }
 
 fn answer(response: Response<ResponseBody>) -> Response<AnswerBody> {

@@ -1,7 +1,6 @@
 //! The gateway's own answers: RFC 9457 problem documents, worded in one place.
 
 use super::body::AnswerBody;
-use crate::ledger::Ending;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -151,14 +150,6 @@ impl Problem {
         self
     }
 
-    /// Asking again with the same key is (not) useful.
-    #[must_use]
-    pub fn retryable(mut self, retryable: bool) -> Self {
-        self.retryable = retryable;
-        self.retry_after = retryable.then_some(self.retry_after.unwrap_or(Duration::from_secs(1)));
-        self
-    }
-
     /// The code as it is written.
     pub fn code(&self) -> &str {
         &self.code
@@ -240,12 +231,6 @@ impl Problem {
             body: self.document().into(),
             trailers: Vec::new(),
         })
-    }
-
-    /// What those who waited for an execution that ended in this problem are told, where nothing
-    /// was applied.
-    pub fn to_ending(&self) -> Ending {
-        Ending::NotApplied(Some(self.to_shared()))
     }
 }
 

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use oncegate_core::Secret;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 /// A configuration with its policies loaded. Immutable; a reload makes another.
@@ -65,8 +65,6 @@ pub struct Shared {
     pub draining: watch::Sender<bool>,
     /// Executions that clients have no hold on any more run until they settle.
     pub executions: AtomicUsize,
-    /// The store takes writes.
-    pub healthy: AtomicBool,
 }
 
 impl Shared {
@@ -93,6 +91,27 @@ impl Shared {
             return Some("draining");
         }
         (self.ledger.settlements_overdue() > 0).then_some("the store does not take settlements")
+    }
+}
+
+/// Counts something for as long as it lives, however it ends.
+#[derive(Debug)]
+pub struct Counted {
+    shared: Arc<Shared>,
+    which: fn(&Shared) -> &AtomicUsize,
+}
+
+impl Counted {
+    /// One more of `which`.
+    pub fn new(shared: &Arc<Shared>, which: fn(&Shared) -> &AtomicUsize) -> Self {
+        which(shared).fetch_add(1, Ordering::Relaxed);
+        Self { shared: shared.clone(), which }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.which)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,11 +7,13 @@
 //! Locks: the maps' shard locks are held for single steps, never across an await.
 
 mod cache;
+mod claim;
 mod clock;
 mod flight;
 mod identity;
 mod keeper;
 
+pub use claim::{Claimant, Claimed, Permit};
 pub use clock::Clock;
 pub use flight::{Ending, Flight, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, Space};
@@ -23,7 +25,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use oncegate_core::{
     Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, State,
-    Timestamp, Unchanged, WhenUnknown, WhileRunning, decide,
+    Unchanged, WhenUnknown, WhileRunning, decide,
 };
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
@@ -87,25 +89,8 @@ pub enum Begun<S: Store = AnyStore> {
     Unavailable(StoreError),
 }
 
-/// What came of claiming.
-#[derive(Debug)]
-pub enum Claimed<S: Store = AnyStore> {
-    /// The claim is durable: execute.
-    Won(Permit<S>),
-    /// Something else stands there: what came of asking, with the claim given up.
-    Stands(Begun<S>),
-    /// Another gateway on the same store executes it: begin again a little later.
-    Elsewhere,
-}
-
-/// How a settlement ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// It is in the record, durably.
-    Recorded,
-    /// The record is another execution's or final already: nothing changed.
-    Ignored(Unchanged),
-}
+/// What stands after an event, or why it changed nothing.
+type Advance = Result<Option<Versioned>, Unchanged>;
 
 /// A settlement that the store would not take yet.
 #[derive(Debug)]
@@ -181,7 +166,7 @@ impl<S: Store> Ledger<S> {
         let deadline = Instant::now() + request.wait;
         loop {
             if let Some(versioned) = self.at_hand(request.id).await
-                && let Some(begun) = self.answer(&request, &versioned.record)
+                && let Some(begun) = self.answer(&request, &request.rules, &versioned.record, false)
             {
                 return begun;
             }
@@ -211,22 +196,9 @@ impl<S: Store> Ledger<S> {
     pub async fn recover(&self, orphans: &[OperationId]) -> Result<usize, StoreError> {
         let mut recovered = 0;
         for id in orphans {
-            let Some(mut current) = self.store.load(*id).await? else { continue };
-            loop {
-                let now = self.clock.now();
-                let Decision::Put(next) = decide(&NO_RULES, Some(&current.record), Event::Restart, now)
-                else {
-                    break;
-                };
-                match self.store.swap(*id, Some(current.version), Some(Arc::new(next)), now).await? {
-                    Swap::Done(_) => {
-                        recovered += 1;
-                        break;
-                    }
-                    Swap::Conflict(Some(newer)) => current = newer,
-                    Swap::Conflict(None) => break,
-                }
-            }
+            let Some(orphan) = self.store.load(*id).await? else { continue };
+            let changed = self.advance(*id, orphan.version, Some(orphan.record), &Event::Restart).await?;
+            recovered += usize::from(changed.is_ok());
         }
         Ok(recovered)
     }
@@ -239,25 +211,16 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// What a standing record answers to a request, unless that is to claim or to wait.
-    fn answer(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
-        match decide(&request.rules, Some(record), Event::Claim(&request.claim), self.clock.now()) {
-            Decision::Replay => Some(Begun::Replay { record: record.clone(), waited: false }),
-            Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
-            Decision::Execute(_)
-            | Decision::Wait
-            | Decision::Put(_)
-            | Decision::Remove
-            | Decision::Keep(_) => None,
-        }
-    }
-
-    /// What a record answers to one who waited for it. A waiter never sends again what ended
-    /// unknown while it waited, even where the route resends: its caller has not been told yet.
-    fn answer_waiter(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
-        let hold = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
-        match decide(&hold, Some(record), Event::Claim(&request.claim), self.clock.now()) {
-            Decision::Replay => Some(Begun::Replay { record: record.clone(), waited: true }),
+    /// What a record answers to a request under `rules`, unless that is to claim or to wait.
+    fn answer(
+        &self,
+        request: &Request,
+        rules: &Rules,
+        record: &Arc<Record>,
+        waited: bool,
+    ) -> Option<Begun<S>> {
+        match decide(rules, Some(record), Event::Claim(&request.claim), self.clock.now()) {
+            Decision::Replay => Some(Begun::Replay { record: record.clone(), waited }),
             Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
             Decision::Execute(_)
             | Decision::Wait
@@ -269,11 +232,16 @@ impl<S: Store> Ledger<S> {
 
     /// Waits for an execution of this process, as far as the rules say. None: begin again.
     async fn follow(&self, request: &Request, flight: &Flight, deadline: Instant) -> Option<Begun<S>> {
+        // A waiter never sends again what ended unknown while it waited, even where the route
+        // resends: its caller has not been told yet.
+        let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
         let mut progress = flight.follow();
         loop {
             let seen = progress.borrow_and_update().clone();
             match seen {
-                Progress::Ended(Ending::Recorded(record)) => return self.answer_waiter(request, &record),
+                Progress::Ended(Ending::Recorded(record)) => {
+                    return self.answer(request, &ended, &record, true);
+                }
                 // The key is free again, and nothing of the other request is this one's business.
                 Progress::Ended(Ending::NotApplied(_)) if !flight.is_of(&request.claim.fingerprint) => {
                     return None;
@@ -284,7 +252,7 @@ impl<S: Store> Ledger<S> {
                 }
                 Progress::Ended(Ending::Failed(error)) => return Some(Begun::Unavailable(error)),
                 Progress::Ended(Ending::Lost) => return None,
-                Progress::Running(record) => match self.answer(request, &record) {
+                Progress::Running(record) => match self.answer(request, &request.rules, &record, false) {
                     Some(begun) => return Some(begun),
                     None if Instant::now() >= deadline => {
                         return Some(Begun::Refuse(Refusal::InFlight, Some(record)));
@@ -311,45 +279,45 @@ impl<S: Store> Ledger<S> {
         id: OperationId,
         flight: &Flight,
         outcome: &Outcome,
-    ) -> Result<(Settled, Option<Versioned>), StoreError> {
-        let mut expected = flight.version();
-        let mut current = flight.running();
+    ) -> Result<Advance, StoreError> {
+        let event = Event::Settle(flight.execution(), outcome);
+        self.advance(id, flight.version(), flight.running(), &event).await
+    }
+
+    /// Does what an event that is no claim brings about, deciding again with whatever record stands
+    /// there when a swap is lost.
+    async fn advance(
+        &self,
+        id: OperationId,
+        mut expected: Version,
+        mut current: Option<Arc<Record>>,
+        event: &Event<'_>,
+    ) -> Result<Advance, StoreError> {
         loop {
             let now = self.clock.now();
-            let event = Event::Settle(flight.execution(), outcome);
-            let next = match decide(&NO_RULES, current.as_deref(), event, now) {
+            let next = match decide(&NO_RULES, current.as_deref(), event.clone(), now) {
                 Decision::Put(record) => Some(Arc::new(record)),
                 Decision::Remove => None,
-                Decision::Keep(why) => return Ok((Settled::Ignored(why), None)),
+                Decision::Keep(why) => return Ok(Err(why)),
                 Decision::Execute(_) | Decision::Replay | Decision::Wait | Decision::Refuse(_) => {
                     unreachable!("these answer claims only; the table in oncegate-core shows it")
                 }
             };
             match self.store.swap(id, Some(expected), next.clone(), now).await? {
-                Swap::Done(version) => {
-                    let standing = next.map(|record| Versioned { version, record });
-                    return Ok((Settled::Recorded, standing));
-                }
+                Swap::Done(version) => return Ok(Ok(next.map(|record| Versioned { version, record }))),
                 Swap::Conflict(Some(newer)) => {
                     expected = newer.version;
                     current = Some(newer.record);
                 }
-                Swap::Conflict(None) => return Ok((Settled::Ignored(Unchanged::Absent), None)),
+                Swap::Conflict(None) => return Ok(Err(Unchanged::Absent)),
             }
         }
     }
 
-    fn conclude(
-        &self,
-        id: OperationId,
-        flight: &Arc<Flight>,
-        settled: Settled,
-        standing: Option<Versioned>,
-        shared: Option<Arc<Answer>>,
-    ) {
-        match settled {
-            Settled::Recorded => self.land(id, flight, standing, shared),
-            Settled::Ignored(why) => {
+    fn conclude(&self, id: OperationId, flight: &Arc<Flight>, advance: Advance, shared: Option<Arc<Answer>>) {
+        match advance {
+            Ok(standing) => self.land(id, flight, standing, shared),
+            Err(why) => {
                 tracing::warn!(operation = %id, ?why, "a settlement came too late and changed nothing");
                 self.clear(id, flight, Ending::Lost);
             }
@@ -367,16 +335,21 @@ impl<S: Store> Ledger<S> {
     ) {
         let ending = match standing {
             Some(versioned) => {
-                if let Some(cache) = &self.cache
-                    && matches!(versioned.record.state, State::Completed { .. } | State::Consumed { .. })
-                {
-                    cache.put(id, versioned.clone());
-                }
+                self.keep_at_hand(id, &versioned);
                 Ending::Recorded(versioned.record)
             }
             None => Ending::NotApplied(shared),
         };
         self.clear(id, flight, ending);
+    }
+
+    /// Caches a record, if it is final and there is a cache.
+    fn keep_at_hand(&self, id: OperationId, versioned: &Versioned) {
+        if let Some(cache) = &self.cache
+            && matches!(versioned.record.state, State::Completed { .. } | State::Consumed { .. })
+        {
+            cache.put(id, versioned.clone());
+        }
     }
 
     fn clear(&self, id: OperationId, flight: &Arc<Flight>, ending: Ending) {
@@ -391,167 +364,5 @@ impl<S: Store> Ledger<S> {
     }
 }
 
-/// The right to claim an operation in this process.
-#[derive(Debug)]
-pub struct Claimant<S: Store = AnyStore> {
-    ledger: Arc<Ledger<S>>,
-    request: Request,
-    flight: Arc<Flight>,
-}
-
-impl<S: Store> Claimant<S> {
-    /// Claims it: one atomic step, durable before it is won.
-    pub async fn claim(self) -> Claimed<S> {
-        let (ledger, request) = (&self.ledger, &self.request);
-        let mut current: Option<Versioned> = None;
-        loop {
-            let now = ledger.clock.now();
-            let record = current.as_ref().map(|versioned| &*versioned.record);
-            let next = match decide(&request.rules, record, Event::Claim(&request.claim), now) {
-                Decision::Execute(record) => Arc::new(record),
-                Decision::Wait => return self.elsewhere(),
-                Decision::Replay | Decision::Refuse(_) => return self.stands(current),
-                Decision::Put(_) | Decision::Remove | Decision::Keep(_) => {
-                    unreachable!("these don't answer claims; the table in oncegate-core shows it")
-                }
-            };
-            let expected = current.as_ref().map(|versioned| versioned.version);
-            match ledger.store.swap(request.id, expected, Some(next.clone()), now).await {
-                Ok(Swap::Done(version)) => return self.won(version, next, now),
-                Ok(Swap::Conflict(standing)) => current = standing,
-                Err(error) => {
-                    if let Some(ours) = self.read_back(&error).await {
-                        return self.won(ours.version, ours.record, now);
-                    }
-                    ledger.clear(request.id, &self.flight, Ending::Failed(error.clone()));
-                    return Claimed::Stands(Begun::Unavailable(error));
-                }
-            }
-        }
-    }
-
-    /// After a write of unclear result: if our execution stands there, it took effect.
-    async fn read_back(&self, error: &StoreError) -> Option<Versioned> {
-        if !matches!(error, StoreError::Indeterminate(_)) {
-            return None;
-        }
-        let standing = self.ledger.store.load(self.request.id).await.ok()??;
-        (standing.record.execution == self.request.claim.execution).then_some(standing)
-    }
-
-    fn won(&self, version: Version, record: Arc<Record>, claimed_at: Timestamp) -> Claimed<S> {
-        self.flight.hold(version, record.clone(), claimed_at.plus(record.times.lease));
-        Claimed::Won(Permit {
-            ledger: self.ledger.clone(),
-            id: self.request.id,
-            flight: self.flight.clone(),
-            record,
-            settled: false,
-        })
-    }
-
-    /// A record stands there that answers the request; others who waited judge it themselves.
-    fn stands(&self, current: Option<Versioned>) -> Claimed<S> {
-        let Some(versioned) = current else {
-            // Refused without a record: too late, or ahead of its time.
-            self.ledger.clear(self.request.id, &self.flight, Ending::Lost);
-            let rules = &self.request.rules;
-            let event = Event::Claim(&self.request.claim);
-            return match decide(rules, None, event, self.ledger.clock.now()) {
-                Decision::Refuse(refusal) => Claimed::Stands(Begun::Refuse(refusal, None)),
-                _ => Claimed::Elsewhere,
-            };
-        };
-        let begun = self.ledger.answer(&self.request, &versioned.record);
-        let is_final = matches!(versioned.record.state, State::Completed { .. } | State::Consumed { .. });
-        if let Some(cache) = &self.ledger.cache
-            && is_final
-        {
-            cache.put(self.request.id, versioned.clone());
-        }
-        self.ledger.clear(self.request.id, &self.flight, Ending::Recorded(versioned.record));
-        begun.map_or(Claimed::Elsewhere, Claimed::Stands)
-    }
-
-    /// Another gateway on the same store executes it.
-    fn elsewhere(&self) -> Claimed<S> {
-        self.ledger.clear(self.request.id, &self.flight, Ending::Lost);
-        Claimed::Elsewhere
-    }
-}
-
-impl<S: Store> Drop for Claimant<S> {
-    fn drop(&mut self) {
-        if matches!(*self.flight.follow().borrow(), Progress::Claiming) {
-            self.ledger.clear(self.request.id, &self.flight, Ending::Lost);
-        }
-    }
-}
-
-/// The right to execute an operation, and the duty to settle it. Dropped unsettled, the outcome is
-/// unknown.
-#[derive(Debug)]
-pub struct Permit<S: Store = AnyStore> {
-    ledger: Arc<Ledger<S>>,
-    id: OperationId,
-    flight: Arc<Flight>,
-    record: Arc<Record>,
-    settled: bool,
-}
-
-impl<S: Store> Permit<S> {
-    /// Which operation.
-    pub fn id(&self) -> OperationId {
-        self.id
-    }
-
-    /// The record under which it executes.
-    pub fn record(&self) -> &Record {
-        &self.record
-    }
-
-    /// Whether the lease still holds: to be asked right before the first byte goes upstream.
-    pub fn holds(&self) -> bool {
-        !self.flight.lease_left(self.ledger.clock.now()).is_zero()
-    }
-
-    /// Settles it; comes back when the outcome is durable. Where the store fails, the settlement
-    /// is kept and tried again, and the error says that it isn't durable yet. `shared` is for
-    /// those who waited, should it be *not applied*.
-    pub async fn settle(
-        mut self,
-        outcome: Outcome,
-        shared: Option<Arc<Answer>>,
-    ) -> Result<Settled, StoreError> {
-        // From here on the settlement is somebody's: ours, or in the keeper's queue.
-        self.settled = true;
-        match self.ledger.settle(self.id, &self.flight, &outcome).await {
-            Ok((settled, standing)) => {
-                self.ledger.conclude(self.id, &self.flight, settled, standing, shared);
-                Ok(settled)
-            }
-            Err(error) => {
-                let (id, flight) = (self.id, self.flight.clone());
-                self.ledger.postpone(Overdue { id, flight, outcome, shared });
-                Err(error)
-            }
-        }
-    }
-}
-
-impl<S: Store> Drop for Permit<S> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.ledger.postpone(Overdue {
-                id: self.id,
-                flight: self.flight.clone(),
-                outcome: Outcome::Unknown(oncegate_core::Doubt::Abandoned),
-                shared: None,
-            });
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

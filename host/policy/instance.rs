@@ -7,7 +7,7 @@ use super::{Operation, Plan, Receipt, Reply, Settlement, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{self, InstancePre};
 
 /// A linked component with the settings and limits of its instances.
 #[derive(Clone)]
@@ -29,12 +29,7 @@ impl Program {
 
     /// Makes an instance and configures it.
     pub(super) fn instance(&self, allowance: Allowance) -> Result<(Instance, Plan), Failure> {
-        let state = State::new(Arc::clone(&self.policy), self.memory);
-        let mut store = Store::new(self.component.engine(), state);
-        store.limiter(|state| state);
-        store.set_epoch_deadline(ticks(allowance.setup));
-        let made = self.component.instantiate(&mut store);
-        let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
+        let (mut store, made) = self.start(allowance)?;
         let hooks = self.indices.hooks(&mut store, &made);
         let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
         let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX };
@@ -45,6 +40,17 @@ impl Program {
         let memory = instance.store.data().memory();
         instance.memory_mark = memory + self.memory.saturating_sub(memory) / 2;
         Ok((instance, plan))
+    }
+
+    /// Starts the component in a store of its own, within bounds.
+    fn start(&self, allowance: Allowance) -> Result<(Store<State>, component::Instance), Failure> {
+        let state = State::new(Arc::clone(&self.policy), self.memory);
+        let mut store = Store::new(self.component.engine(), state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(ticks(allowance.setup));
+        let made = self.component.instantiate(&mut store);
+        let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
+        Ok((store, made))
     }
 
     /// Makes an instance whose plan must be `plan`: `configure` is pure.
@@ -59,12 +65,7 @@ impl Program {
 
     /// Checks the types of hooks that are exported and not called yet.
     pub(super) fn check_unused(&self, allowance: Allowance) -> Result<(), Failure> {
-        let state = State::new(Arc::clone(&self.policy), self.memory);
-        let mut store = Store::new(self.component.engine(), state);
-        store.limiter(|state| state);
-        store.set_epoch_deadline(ticks(allowance.setup));
-        let made = self.component.instantiate(&mut store);
-        let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
+        let (mut store, made) = self.start(allowance)?;
         let checked = self.indices.check_unused(&mut store, &made);
         checked.map_err(|error| Failure::Instantiate(one_line(&error)))
     }

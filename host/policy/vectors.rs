@@ -27,12 +27,14 @@ use super::document::Document;
 use super::failure::Failure;
 use super::instance::{Instance, Program};
 use super::limits::Allowance;
+use super::parts::{self, Values};
 use super::view::{self, NotUtf8, Seen};
 use super::{Attribute, FingerprintRule, Operation, Part, Plan, Shape, Verdict};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use oncegate_core::PartKind;
+use oncegate_core::{Framer, KeySpace, OperationId, PartKind, Secret};
 use serde::Deserialize;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 /// Bytes of a body that a policy is shown in a self-test.
@@ -177,8 +179,7 @@ pub(super) fn run(section: &[u8], program: &Program, allowance: Allowance) -> Re
         }
         used.insert(settings, worn);
         if let Some(Verdict::Guard(guard)) = first {
-            let parts = guard.key.iter().map(|part| request.resolve(part)).collect();
-            keys.insert(case.name.as_str(), Key { principal: case.principal.clone(), plan, parts });
+            keys.insert(case.name.as_str(), case.operation(&plan, &guard.key, &request));
         }
     }
     check_groups(&vectors, &keys)?;
@@ -221,6 +222,19 @@ impl Case {
         let operation = Operation { method: &request.method, fields, payload };
         let verdict = instance.decide(&operation, allowance.call);
         verdict.map(Some).map_err(|failure| VectorFault::Failed { case: self.name.clone(), failure })
+    }
+
+    /// The id that the host would give the operation, on a ledger with a fixed secret.
+    fn operation(&self, plan: &Plan, key: &[Part], request: &RawRequest) -> OperationId {
+        let secret = Secret::new([0; 32]);
+        let mut principal = Framer::principal(&secret);
+        if let Some(name) = &self.principal {
+            principal.part(PartKind::SourceValue, name.as_bytes());
+        }
+        let space = KeySpace { policy: "", key_schema: &plan.key_schema, key_epoch: 0 };
+        let mut framer = Framer::operation(&secret, "", &principal.into_principal(), &space);
+        parts::frame(key, request, &mut framer);
+        framer.into_operation()
     }
 
     fn check(&self, plan: &Plan, found: Option<&Verdict>) -> Result<(), VectorFault> {
@@ -282,29 +296,14 @@ impl FingerprintText {
     }
 }
 
-/// What makes a key, as far as the component has a say.
-struct Key {
-    principal: Option<String>,
-    plan: Plan,
-    parts: Vec<(PartKind, Vec<u8>)>,
-}
-
-impl Key {
-    fn equals(&self, other: &Self) -> bool {
-        self.principal == other.principal
-            && self.plan.key_schema == other.plan.key_schema
-            && self.parts == other.parts
-    }
-}
-
-fn check_groups(vectors: &Vectors, keys: &HashMap<&str, Key>) -> Result<(), VectorFault> {
+fn check_groups(vectors: &Vectors, keys: &HashMap<&str, OperationId>) -> Result<(), VectorFault> {
     for (name, groups, wanted) in [("same", &vectors.same, true), ("different", &vectors.different, false)] {
         for group in groups {
-            let mut seen: Vec<(&String, &Key)> = Vec::with_capacity(group.len());
+            let mut seen: Vec<(&String, &OperationId)> = Vec::with_capacity(group.len());
             for case in group {
                 let key = keys.get(case.as_str());
                 let key = key.ok_or_else(|| VectorFault::Unkeyed { group: name, case: case.clone() })?;
-                if let Some((other, _)) = seen.iter().find(|(_, other)| other.equals(key) != wanted) {
+                if let Some((other, _)) = seen.iter().find(|(_, other)| (*other == key) != wanted) {
                     let (first, second) = ((*other).clone(), case.clone());
                     return Err(match wanted {
                         true => VectorFault::NotSame { first, second },
@@ -326,6 +325,7 @@ struct RawRequest {
     query: Option<String>,
     headers: HeaderMap,
     body: Bytes,
+    document: OnceCell<Option<Document>>,
 }
 
 impl RawRequest {
@@ -353,6 +353,7 @@ impl RawRequest {
             query: target.query().map(Into::into),
             headers,
             body: Bytes::copy_from_slice(&text.as_bytes()[length..]),
+            document: OnceCell::new(),
         })
     }
 
@@ -370,24 +371,20 @@ impl RawRequest {
     fn content_type(&self) -> Option<&str> {
         self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
     }
+}
 
-    /// What a part of a key stands for.
-    fn resolve(&self, part: &Part) -> (PartKind, Vec<u8>) {
-        match part {
-            Part::Text(text) => (PartKind::Text, text.clone().into()),
-            Part::Bytes(bytes) => (PartKind::Bytes, bytes.clone()),
-            Part::Of(Attribute::Method) => (PartKind::Method, self.method.clone().into()),
-            Part::Of(Attribute::Authority) => {
-                (PartKind::Authority, self.authority.clone().unwrap_or_default().into())
-            }
-            Part::Of(Attribute::Path) => (PartKind::Path, self.path.clone().into()),
-            Part::Of(Attribute::Query) => (PartKind::Query, self.query.clone().unwrap_or_default().into()),
-            Part::Of(Attribute::Body) => (PartKind::Body, self.body.to_vec()),
-            Part::Document(shape) => match Document::parse(self.content_type(), &self.body) {
-                Ok(document) => (PartKind::Document, document.canonical(shape)),
-                Err(_) => (PartKind::Body, self.body.to_vec()),
-            },
-            Part::Missing => (PartKind::Missing, Vec::new()),
+impl Values for RawRequest {
+    fn attribute(&self, attribute: Attribute) -> &[u8] {
+        match attribute {
+            Attribute::Method => self.method.as_bytes(),
+            Attribute::Authority => self.authority.as_deref().unwrap_or_default().as_bytes(),
+            Attribute::Path => self.path.as_bytes(),
+            Attribute::Query => self.query.as_deref().unwrap_or_default().as_bytes(),
+            Attribute::Body => &self.body,
         }
+    }
+
+    fn document(&self) -> Option<&Document> {
+        self.document.get_or_init(|| Document::parse(self.content_type(), &self.body).ok()).as_ref()
     }
 }

@@ -10,7 +10,7 @@ use crate::config;
 use http::{Request, Response};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,6 @@ const IDLE_COUNT_MAX: usize = 512;
 pub struct Pool {
     upstream: Arc<config::Upstream>,
     idle: RefCell<Vec<Idle>>,
-    open: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -90,7 +89,7 @@ pub enum SendError {
 impl Pool {
     /// An empty pool.
     pub fn new(upstream: Arc<config::Upstream>) -> Rc<Self> {
-        Rc::new(Self { upstream, idle: RefCell::default(), open: Cell::new(0) })
+        Rc::new(Self { upstream, idle: RefCell::default() })
     }
 
     /// The upstream that it is for.
@@ -134,9 +133,7 @@ impl Pool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
-        let counted = OpenConnection::new(self.clone());
         tokio::task::spawn_local(async move {
-            let _counted = counted;
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "an upstream connection ended");
             }
@@ -172,22 +169,5 @@ impl Connection {
 
     fn put_back(self) {
         self.pool.put_back(self.sender);
-    }
-}
-
-/// Counts an open connection for as long as it lives.
-#[derive(Debug)]
-struct OpenConnection(Rc<Pool>);
-
-impl OpenConnection {
-    fn new(pool: Rc<Pool>) -> Self {
-        pool.open.set(pool.open.get() + 1);
-        Self(pool)
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
     }
 }

@@ -7,7 +7,6 @@ use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::fmt::Write;
 
 /// More fields than this in a part's head are no form.
 const MOST_FIELDS: usize = 16;
@@ -52,10 +51,7 @@ fn put(builder: &mut Builder, part: Part<'_>) -> Result<(), String> {
         }
         Part::File { filename, kind, content } => (filename, kind, content),
     };
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(content) {
-        write!(hex, "{byte:02x}").map_err(|error| error.to_string())?;
-    }
+    let hex = crate::policy::hex(&Sha256::digest(content));
     builder.open(Node::Object { end: 0, first: 0, count: 0 })?;
     for (name, value) in [("filename", filename.as_str()), ("type", kind), ("sha256", &hex)] {
         builder.text(name);

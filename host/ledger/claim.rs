@@ -1,0 +1,160 @@
+//! The right to claim, the right to execute, and the duty to settle. Each is held by one owner; what
+//! is dropped unused is given back or recorded as unknown, never lost.
+
+use super::flight::{Ending, Flight, Progress};
+use super::{Begun, Ledger, Overdue, Request};
+use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
+use oncegate_core::{Answer, Decision, Doubt, Event, OperationId, Outcome, Record, Timestamp, decide};
+use std::sync::Arc;
+
+/// What came of claiming.
+#[derive(Debug)]
+pub enum Claimed<S: Store = AnyStore> {
+    /// The claim is durable: execute.
+    Won(Permit<S>),
+    /// Something else stands there: what came of asking, with the claim given up.
+    Stands(Begun<S>),
+    /// Another gateway on the same store executes it: begin again a little later.
+    Elsewhere,
+}
+
+/// The right to claim an operation in this process.
+#[derive(Debug)]
+pub struct Claimant<S: Store = AnyStore> {
+    pub(super) ledger: Arc<Ledger<S>>,
+    pub(super) request: Request,
+    pub(super) flight: Arc<Flight>,
+}
+
+impl<S: Store> Claimant<S> {
+    /// Claims it: one atomic step, durable before it is won.
+    pub async fn claim(self) -> Claimed<S> {
+        let (ledger, request) = (&self.ledger, &self.request);
+        let mut current: Option<Versioned> = None;
+        loop {
+            let now = ledger.clock.now();
+            let record = current.as_ref().map(|versioned| &*versioned.record);
+            let next = match (decide(&request.rules, record, Event::Claim(&request.claim), now), &current) {
+                (Decision::Execute(record), _) => Arc::new(record),
+                (Decision::Replay | Decision::Refuse(_), Some(standing)) => return self.stands(standing),
+                // Without a record: too late, or ahead of its time.
+                (Decision::Refuse(refusal), None) => {
+                    return self.give_up(Claimed::Stands(Begun::Refuse(refusal, None)));
+                }
+                // Another gateway on the same store executes it.
+                (Decision::Wait, _) => return self.give_up(Claimed::Elsewhere),
+                (Decision::Replay, None) | (Decision::Put(_) | Decision::Remove | Decision::Keep(_), _) => {
+                    unreachable!("these don't answer claims; the table in oncegate-core shows it")
+                }
+            };
+            let expected = current.as_ref().map(|versioned| versioned.version);
+            match ledger.store.swap(request.id, expected, Some(next.clone()), now).await {
+                Ok(Swap::Done(version)) => return self.won(version, next, now),
+                Ok(Swap::Conflict(standing)) => current = standing,
+                Err(error) => {
+                    if let Some(ours) = self.read_back(&error).await {
+                        return self.won(ours.version, ours.record, now);
+                    }
+                    ledger.clear(request.id, &self.flight, Ending::Failed(error.clone()));
+                    return Claimed::Stands(Begun::Unavailable(error));
+                }
+            }
+        }
+    }
+
+    /// After a write of unclear result: if our execution stands there, it took effect.
+    async fn read_back(&self, error: &StoreError) -> Option<Versioned> {
+        if !matches!(error, StoreError::Indeterminate(_)) {
+            return None;
+        }
+        let standing = self.ledger.store.load(self.request.id).await.ok()??;
+        (standing.record.execution == self.request.claim.execution).then_some(standing)
+    }
+
+    fn won(&self, version: Version, record: Arc<Record>, claimed_at: Timestamp) -> Claimed<S> {
+        self.flight.hold(version, record.clone(), claimed_at.plus(record.times.lease));
+        Claimed::Won(Permit {
+            ledger: self.ledger.clone(),
+            id: self.request.id,
+            flight: self.flight.clone(),
+            record,
+            settled: false,
+        })
+    }
+
+    /// A record stands there that answers the request; others who waited judge it themselves.
+    fn stands(&self, standing: &Versioned) -> Claimed<S> {
+        let begun = self.ledger.answer(&self.request, &self.request.rules, &standing.record, false);
+        self.ledger.keep_at_hand(self.request.id, standing);
+        self.ledger.clear(self.request.id, &self.flight, Ending::Recorded(standing.record.clone()));
+        begun.map_or(Claimed::Elsewhere, Claimed::Stands)
+    }
+
+    fn give_up(&self, claimed: Claimed<S>) -> Claimed<S> {
+        self.ledger.clear(self.request.id, &self.flight, Ending::Lost);
+        claimed
+    }
+}
+
+impl<S: Store> Drop for Claimant<S> {
+    fn drop(&mut self) {
+        if matches!(*self.flight.follow().borrow(), Progress::Claiming) {
+            self.ledger.clear(self.request.id, &self.flight, Ending::Lost);
+        }
+    }
+}
+
+/// The right to execute an operation, and the duty to settle it. Dropped unsettled, the outcome is
+/// unknown.
+#[derive(Debug)]
+pub struct Permit<S: Store = AnyStore> {
+    ledger: Arc<Ledger<S>>,
+    id: OperationId,
+    flight: Arc<Flight>,
+    record: Arc<Record>,
+    settled: bool,
+}
+
+impl<S: Store> Permit<S> {
+    /// The record under which it executes.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Whether the lease still holds: to be asked right before the first byte goes upstream.
+    pub fn holds(&self) -> bool {
+        !self.flight.lease_left(self.ledger.clock.now()).is_zero()
+    }
+
+    /// Settles it; comes back when the outcome is durable. Where the store fails, the settlement
+    /// is kept and tried again, and the error says that it isn't durable yet. `shared` is for
+    /// those who waited, should it be *not applied*.
+    pub async fn settle(mut self, outcome: Outcome, shared: Option<Arc<Answer>>) -> Result<(), StoreError> {
+        // From here on the settlement is somebody's: ours, or in the keeper's queue.
+        self.settled = true;
+        match self.ledger.settle(self.id, &self.flight, &outcome).await {
+            Ok(advance) => {
+                self.ledger.conclude(self.id, &self.flight, advance, shared);
+                Ok(())
+            }
+            Err(error) => {
+                let (id, flight) = (self.id, self.flight.clone());
+                self.ledger.postpone(Overdue { id, flight, outcome, shared });
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<S: Store> Drop for Permit<S> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.ledger.postpone(Overdue {
+                id: self.id,
+                flight: self.flight.clone(),
+                outcome: Outcome::Unknown(Doubt::Abandoned),
+                shared: None,
+            });
+        }
+    }
+}

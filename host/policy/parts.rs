@@ -1,0 +1,50 @@
+//! What the parts of a key or fingerprint stand for, framed. The gateway makes operation ids of them,
+//! and the self-test compares what the gateway would make.
+
+use super::document::Document;
+use super::{Attribute, Part, Shape};
+use oncegate_core::{Framer, PartKind};
+
+/// The host's own values of one request.
+pub(crate) trait Values {
+    /// As received; the body is its bytes, empty where there is none.
+    fn attribute(&self, attribute: Attribute) -> &[u8];
+
+    /// The body as a document; none where it is no document.
+    fn document(&self) -> Option<&Document>;
+}
+
+/// Adds parts.
+pub(crate) fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
+    for part in parts {
+        match part {
+            Part::Text(text) => framer.part(PartKind::Text, text.as_bytes()),
+            Part::Bytes(bytes) => framer.part(PartKind::Bytes, bytes),
+            Part::Of(attribute) => frame_attribute(*attribute, values, framer),
+            Part::Document(shape) => frame_document(shape, values, framer),
+            Part::Missing => framer.part(PartKind::Missing, &[]),
+        }
+    }
+}
+
+/// Adds one of the host's own values.
+pub(crate) fn frame_attribute(attribute: Attribute, values: &impl Values, framer: &mut Framer) {
+    let kind = match attribute {
+        Attribute::Method => PartKind::Method,
+        Attribute::Authority => PartKind::Authority,
+        Attribute::Path => PartKind::Path,
+        Attribute::Query => PartKind::Query,
+        Attribute::Body => PartKind::Body,
+    };
+    framer.part(kind, values.attribute(attribute));
+}
+
+/// Adds the shaped document with its shape; the body's bytes where it is none.
+pub(crate) fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
+    let Some(document) = values.document() else { return frame_attribute(Attribute::Body, values, framer) };
+    for (mark, pointers) in [("keep", &shape.keep), ("drop", &shape.drop)] {
+        framer.part(PartKind::Shape, mark.as_bytes());
+        pointers.iter().for_each(|pointer| framer.part(PartKind::Shape, pointer.as_bytes()));
+    }
+    framer.part(PartKind::Document, &document.canonical(shape));
+}
