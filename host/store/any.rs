@@ -50,6 +50,17 @@ impl Store for AnyStore {
         }
     }
 
+    async fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+        match self {
+            Self::Memory(store) => store.scan(after, limit).await,
+            Self::Embedded(store) => store.scan(after, limit).await,
+        }
+    }
+
     async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
         match self {
             Self::Memory(store) => store.load_meta(name).await,

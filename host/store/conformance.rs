@@ -23,6 +23,7 @@ pub(crate) async fn all<S: Store>(store: &Arc<S>) {
     versions_are_never_used_twice(&**store).await;
     a_removed_version_never_comes_back(&**store).await;
     due_comes_earliest_first_and_follows_changes(&**store).await;
+    scan_goes_through_all_records_in_pages(&**store).await;
     documents_swap_like_records(&**store).await;
     size_counts_records(&**store).await;
     one_of_many_claimants_wins(store);
@@ -237,6 +238,37 @@ async fn due_comes_earliest_first_and_follows_changes<S: Store>(store: &S) {
         put(store, id(40 + n as u64), Some(version), None).await;
     }
     assert_eq!(store.due(Timestamp::MAX, 100).await.unwrap(), []);
+}
+
+async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
+    assert!(store.scan(None, 10).await.unwrap().is_empty());
+    let mut expected = Vec::new();
+    for n in 70..80 {
+        // Large ones make pages short.
+        let next = if n % 2 == 0 { executing(3_000) } else { completed(2_000, 3 << 20) };
+        expected.push((id(n), put(store, id(n), None, Some(next)).await));
+    }
+    expected.sort_unstable();
+    for limit in [1, 3, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.scan(after, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            found.extend(page.into_iter().map(|(id, versioned)| (id, versioned.version)));
+        }
+        assert_eq!(found, expected, "pages of {limit}");
+    }
+    assert!(store.scan(None, 0).await.unwrap().is_empty());
+    // `after` need not stand there any more.
+    let (first, version) = expected[0];
+    put(store, first, Some(version), None).await;
+    let next = store.scan(Some(first), 1).await.unwrap();
+    assert_eq!(next[0].0, expected[1].0);
+    for (id, version) in &expected[1..] {
+        put(store, *id, Some(*version), None).await;
+    }
 }
 
 async fn documents_swap_like_records<S: Store>(store: &S) {

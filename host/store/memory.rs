@@ -153,6 +153,26 @@ impl Store for Memory {
         Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
+    /// Walks the whole map for each page: an order of ids beside it would cost every operation for
+    /// the sake of a list that few ask for.
+    async fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+        let mut page = BTreeMap::new();
+        for slot in self.records.iter().filter(|slot| after.is_none_or(|after| *slot.key() > after)) {
+            let last = page.last_key_value().map(|(last, _)| *last);
+            if page.len() < limit || last.is_some_and(|last| *slot.key() < last) {
+                page.insert(*slot.key(), slot.value().clone());
+            }
+            if page.len() > limit {
+                page.pop_last();
+            }
+        }
+        Ok(page.into_iter().collect())
+    }
+
     async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
         Ok(locked(&self.documents).get(name).cloned())
     }

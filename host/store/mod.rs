@@ -82,6 +82,15 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<OperationId>, StoreError>> + Send;
 
+    /// Records in the order of their ids, from the first id behind `after`, at most `limit`. A page
+    /// may be shorter because its records are large; an empty one is the end. What changes while a
+    /// caller goes from page to page may be met in either form. For lists, not for requests.
+    fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(OperationId, Versioned)>, StoreError>> + Send;
+
     /// A small document of the ledger itself, such as its secret or its key spaces.
     fn load_meta(
         &self,

@@ -204,6 +204,14 @@ impl Store for Embedded {
         self.read(|answer| Query::Due(until, limit, answer)).await
     }
 
+    async fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+        self.read(|answer| Query::Scan(after, limit, answer)).await
+    }
+
     async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
         self.read(|answer| Query::Document(name, answer)).await
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub(super) enum Query {
     Record(OperationId, Answer<Option<Versioned>>),
     Due(Timestamp, usize, Answer<Vec<OperationId>>),
+    Scan(Option<OperationId>, usize, Answer<Vec<(OperationId, Versioned)>>),
     Document(&'static str, Answer<Option<(Version, Bytes)>>),
 }
 
@@ -32,6 +33,9 @@ impl Reader {
                 Query::Record(id, answer) => self
                     .answer(answer, || self.tables.record(id)?.as_ref().map(StoredRecord::read).transpose()),
                 Query::Due(until, limit, answer) => self.answer(answer, || self.due(until, limit)),
+                Query::Scan(after, limit, answer) => {
+                    self.answer(answer, || self.tables.scan(after, limit));
+                }
                 Query::Document(name, answer) => self.answer(answer, || self.tables.document(name)),
             }
         }

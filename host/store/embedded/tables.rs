@@ -18,6 +18,7 @@ use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode, UserValue,
 };
 use oncegate_core::{OperationId, Record, State, Timestamp, codec};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,9 @@ const INDEX_MEMTABLE_BYTES: u64 = 4 << 20;
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// Larger values are kept beside the tables, so that a body isn't copied each time they are merged.
 const SEPARATE_BYTES: u32 = 4 << 10;
+
+/// Of one page of a scan: others wait for the reader meanwhile.
+const SCAN_BYTES_MAX: usize = 4 << 20;
 
 const OWN: &[u8] = b"own";
 
@@ -126,6 +130,26 @@ impl Tables {
             Ok((Timestamp::from_millis(u64::from_be_bytes(*time)), OperationId(id)))
         };
         self.due.range(first..=last).take(limit).map(key).collect()
+    }
+
+    /// Records behind `after` in the order of their ids, until they are `limit` or large together.
+    pub(super) fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+        let first = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0));
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for guard in self.records.range::<[u8; 32], _>((first, Bound::Unbounded)).take(limit) {
+            let (key, value) = guard.into_inner().map_err(read_error)?;
+            let id = (*key).try_into().map_err(|_| corrupt("a record is of no operation"))?;
+            bytes += value.len();
+            page.push((OperationId(id), StoredRecord::try_new(value)?.read()?));
+            if bytes > SCAN_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(page)
     }
 
     /// Operations that were executing at the last write.
