@@ -139,5 +139,5 @@ pub(crate) fn a_component_of_another_world_is_refused() {
     assert_refused(&guests::other_world(), &["oncegate:policy/policy"]);
     assert_refused(&guests::core_module(), &["core module"]);
     assert_refused(&guests::exporting("oncegate:policy/policies@0.1.0"), &["oncegate:policy/policies"]);
-    assert_refused(&guests::importing("wasi:sockets/tcp@0.2.0"), &["wasi:sockets/tcp"]);
+    assert_refused(&guests::importing("wasi:sockets/tcp@0.3.0"), &["wasi:sockets/tcp", "version 0.2 only"]);
 }

@@ -1,6 +1,6 @@
 //! How a policy fails a call.
 
-use super::limits::{HandedTooMuch, MemoryExceeded, OutsideHook};
+use super::limits::{HandedTooMuch, MemoryExceeded, NotThere, OutsideHook};
 use std::time::Duration;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
@@ -74,6 +74,9 @@ impl Failure {
         if let Some(outside) = error.downcast_ref::<OutsideHook>() {
             return Self::Trap(outside.to_string());
         }
+        if let Some(absent) = error.downcast_ref::<NotThere>() {
+            return Self::Trap(absent.to_string());
+        }
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Self::Deadline(time),
             Some(_) => Self::Trap(one_line(error)),
@@ -84,7 +87,10 @@ impl Failure {
 
     /// What wasmtime said of an instantiation that had `time`.
     pub(super) fn of_instantiation(error: &wasmtime::Error, time: Duration) -> Self {
-        let limited = error.is::<MemoryExceeded>() || error.is::<OutsideHook>() || error.is::<Trap>();
+        let limited = error.is::<MemoryExceeded>()
+            || error.is::<OutsideHook>()
+            || error.is::<NotThere>()
+            || error.is::<Trap>();
         if limited && !error.is::<PoolConcurrencyLimitError>() {
             return Self::of_call(error, time);
         }

@@ -10,8 +10,8 @@ use wasmtime::{Engine, StoreContextMut};
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "made by lifting, never by name")]
-enum Level {
+#[expect(dead_code, reason = "some are made by lifting only, never by name")]
+pub(super) enum Level {
     #[component(name = "debug")]
     Debug,
     #[component(name = "info")]
@@ -56,7 +56,7 @@ fn emit(mut store: StoreContextMut<'_, State>, (level, message): (Level, WasmStr
     Ok(())
 }
 
-fn say(policy: &str, level: Level, message: &str) {
+pub(super) fn say(policy: &str, level: Level, message: &str) {
     // One line stays one line, whatever a request made the policy log.
     let escaped = message.contains(char::is_control).then(|| message.escape_debug().to_string());
     let message = escaped.as_deref().unwrap_or(message);

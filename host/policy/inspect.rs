@@ -32,8 +32,9 @@ pub enum Unfit {
     #[error("is damaged at byte {offset}: {message}")]
     Damaged { offset: usize, message: String },
     #[error(
-        "imports `{0}`: this gateway has no WASI yet; build the policy without it (componentize-py and \
-         componentize-qjs: `--stub-wasi`; Rust: the target `wasm32-unknown-unknown`)"
+        "imports `{0}`: of WASI this gateway offers version 0.2 only, with nothing in it; build the policy \
+         without it (componentize-py and componentize-qjs: `--stub-wasi`; Rust: the target \
+         `wasm32-unknown-unknown`)"
     )]
     Wasi(String),
     #[error("imports `{0}`, which no policy may: `oncegate:policy/log` and `digest` are all there is")]
@@ -197,6 +198,9 @@ impl Found {
 }
 
 fn check_import(name: &str) -> Result<(), Unfit> {
+    if super::wasi::is_offered(name) {
+        return Ok(());
+    }
     if name.starts_with("wasi:") {
         return Err(Unfit::Wasi(name.into()));
     }

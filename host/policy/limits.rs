@@ -71,6 +71,11 @@ pub(super) struct HandedTooMuch;
 #[error("`{0}` is called from a start function: imports are for the hooks")]
 pub(super) struct OutsideHook(pub(super) &'static str);
 
+/// Something of WASI was called that the virtual one doesn't have.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("it called `{0}`, which is not there: a policy has no files, sockets or processes")]
+pub(super) struct NotThere(pub(super) String);
+
 /// What an instance's store carries.
 pub(super) struct State {
     policy: Arc<str>,
@@ -80,6 +85,8 @@ pub(super) struct State {
     handed_left: usize,
     lines_left: u32,
     in_hook: bool,
+    /// The numbers of the virtual WASI, once one was asked for.
+    random: Option<blake3::OutputReader>,
 }
 
 impl State {
@@ -93,6 +100,7 @@ impl State {
             handed_left: HANDED_BYTES_MAX,
             lines_left: LOG_LINES_MAX,
             in_hook: false,
+            random: None,
         }
     }
 
@@ -101,6 +109,7 @@ impl State {
         self.in_hook = true;
         self.handed_left = HANDED_BYTES_MAX;
         self.lines_left = LOG_LINES_MAX;
+        self.random = None;
         self.handed_left
     }
 
@@ -114,8 +123,26 @@ impl State {
         if !self.in_hook {
             return Err(OutsideHook(import).into());
         }
+        self.charge_runtime(bytes)
+    }
+
+    /// A language's runtime moved `bytes`, which it may do outside of hooks too. Returns what is left.
+    pub(super) fn charge_runtime(&mut self, bytes: usize) -> wasmtime::Result<usize> {
         self.handed_left = self.handed_left.checked_sub(bytes).ok_or(HandedTooMuch)?;
         Ok(self.handed_left)
+    }
+
+    /// The next of the numbers that each call gets anew, the same for every policy and instance.
+    pub(super) fn random_bytes(&mut self, length: usize) -> Vec<u8> {
+        let random = self.random.get_or_insert_with(|| blake3::Hasher::new().finalize_xof());
+        let mut bytes = vec![0; length];
+        random.fill(&mut bytes);
+        bytes
+    }
+
+    /// As [`random_bytes`](Self::random_bytes), one number.
+    pub(super) fn random_u64(&mut self) -> u64 {
+        self.random_bytes(8).try_into().map_or(0, u64::from_le_bytes)
     }
 
     /// Whether one more line may be logged.

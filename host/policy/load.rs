@@ -10,6 +10,7 @@ use super::inspect::{Unfit, inspect};
 use super::instance::Program;
 use super::limits::{Allowance, COMPILE_TIME_MAX, COMPONENT_BYTES_MAX};
 use super::vectors::{self, VectorFault};
+use super::wasi;
 use crate::config::{self, ComponentSource};
 use oncegate_core::Timestamp;
 use sha2::{Digest, Sha256};
@@ -129,7 +130,9 @@ impl Engine {
 
     fn link(&self, config: &config::Policy, compiled: &Compiled) -> Result<Program, LoadFault> {
         let link = |error: wasmtime::Error| LoadFault::Link(one_line(&error));
-        let component = self.linker().instantiate_pre(&compiled.component).map_err(link)?;
+        let with_wasi = wasi::linker_for(self.linker(), &compiled.component).map_err(link)?;
+        let linker = with_wasi.as_ref().unwrap_or(self.linker());
+        let component = linker.instantiate_pre(&compiled.component).map_err(link)?;
         let indices = Indices::new(&component, compiled.inspected.exports).map_err(link)?;
         Ok(Program {
             policy: Arc::clone(&config.name),

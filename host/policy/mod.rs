@@ -23,6 +23,7 @@ mod shelf;
 mod threads;
 mod vectors;
 pub mod view;
+mod wasi;
 
 pub use adapter_v0_1::Exports;
 pub use engine::{Engine, EngineError};

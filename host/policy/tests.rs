@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../../tests/guests/mod.rs"]
-mod guests;
+pub(super) mod guests;
 
 use super::*;
 use crate::config::{self, ComponentSource, Instances};
@@ -36,7 +36,7 @@ fn policy_at(path: PathBuf) -> config::Policy {
     }
 }
 
-fn load(component: &[u8]) -> Result<Arc<Generation>, LoadError> {
+pub(super) fn load(component: &[u8]) -> Result<Arc<Generation>, LoadError> {
     let (_folder, policy) = policy(component);
     ENGINE.load(&policy)
 }
@@ -47,7 +47,7 @@ fn load_with(component: &[u8], change: impl FnOnce(&mut config::Policy)) -> Arc<
     ENGINE.load(&policy).unwrap()
 }
 
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
@@ -55,11 +55,15 @@ fn operation<'a>(fields: &[(&'a str, &'a str)]) -> Operation<'a> {
     Operation { method: "POST", fields: fields.to_vec(), payload: Payload::Absent }
 }
 
-fn decide(pool: &Pool, generation: &Arc<Generation>, key: &str) -> Result<Verdict, Failure> {
+pub(super) fn pool() -> Pool {
+    Pool::new(&ENGINE)
+}
+
+pub(super) fn decide(pool: &Pool, generation: &Arc<Generation>, key: &str) -> Result<Verdict, Failure> {
     run(pool.decide(generation, &operation(&[("idempotency-key", key)])))
 }
 
-fn key_of(verdict: Result<Verdict, Failure>) -> String {
+pub(super) fn key_of(verdict: Result<Verdict, Failure>) -> String {
     match verdict {
         Ok(Verdict::Guard(guard)) => match &guard.key[..] {
             [Part::Text(text)] => text.clone(),
@@ -132,8 +136,8 @@ fn what_is_no_policy_is_refused_by_name() {
     refused(&guests::core_module(), "is a core module, not a component: run `wasm-tools component new`");
     refused(&guests::other_world(), "doesn't export `oncegate:policy/policy`");
     refused(
-        &guests::importing("wasi:cli/environment@0.2.3"),
-        "imports `wasi:cli/environment@0.2.3`: this gate",
+        &guests::importing("wasi:cli/environment@0.3.0"),
+        "imports `wasi:cli/environment@0.3.0`: of WASI this gateway offers version 0.2 only",
     );
     refused(&guests::importing("acme:db/query@1.0.0"), "imports `acme:db/query@1.0.0`, which no policy may");
     refused(

@@ -51,6 +51,10 @@ pub struct Guest {
     pub definitions: String,
     /// Interfaces that the world exports beside `policy`.
     pub exports: Vec<&'static str>,
+    /// What the world imports of WASI: interfaces of [`WASI`].
+    pub wasi: Vec<&'static str>,
+    /// Pages of memory at the start.
+    pub memory_pages: u32,
     /// Custom sections.
     pub sections: Vec<(String, Vec<u8>)>,
 }
@@ -72,10 +76,34 @@ impl Default for Guest {
             imports: String::new(),
             definitions: String::new(),
             exports: Vec::new(),
+            wasi: Vec::new(),
+            memory_pages: 2,
             sections: Vec::new(),
         }
     }
 }
+
+/// Of WASI 0.2.3 what the tests call, and something that the host doesn't write.
+const WASI: [&str; 5] = [
+    "package wasi:io@0.2.3;
+     interface error { resource error; }
+     interface poll { resource pollable { ready: func() -> bool; } poll: func(in: list<borrow<pollable>>) -> list<u32>; }
+     interface streams {
+         use error.{error};
+         variant stream-error { last-operation-failed(error), closed }
+         resource output-stream { blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>; }
+     }",
+    "package wasi:cli@0.2.3;
+     interface environment { get-environment: func() -> list<tuple<string, string>>; }
+     interface stdout { use wasi:io/streams@0.2.3.{output-stream}; get-stdout: func() -> output-stream; }
+     interface exit { exit: func(status: result); }",
+    "package wasi:clocks@0.2.3;
+     interface wall-clock { record datetime { seconds: u64, nanoseconds: u32 } now: func() -> datetime; }",
+    "package wasi:random@0.2.3;
+     interface random { get-random-bytes: func(len: u64) -> list<u8>; get-random-u64: func() -> u64; }",
+    "package wasi:sockets@0.2.3;
+     interface instance-network { resource network; instance-network: func() -> network; }",
+];
 
 /// The key is the value of the first declared field; without one it is a bypass.
 pub const KEY_OF_FIRST_FIELD: &str = r#"
@@ -177,6 +205,9 @@ impl Guest {
         let mut resolve = Resolve::default();
         let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/v0.1");
         resolve.push_path(wit).unwrap();
+        if !self.wasi.is_empty() {
+            WASI.iter().for_each(|package| _ = resolve.push_str("wasi.wit", package).unwrap());
+        }
         let world = self.world();
         let package = resolve.push_str("guest.wit", &world).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
@@ -193,6 +224,7 @@ impl Guest {
         let mut world =
             "package test:guest; world guest { include oncegate:policy/key-policy@0.1.0;".to_owned();
         let settles = self.settle.iter().map(|_| &"outcome");
+        self.wasi.iter().for_each(|import| write!(world, "import {import};").unwrap());
         for interface in self.exports.iter().chain(settles) {
             write!(world, "export oncegate:policy/{interface}@0.1.0;").unwrap();
         }
@@ -202,13 +234,13 @@ impl Guest {
     fn module(&self) -> String {
         let mut data = Data { bytes: Vec::new() };
         let plan = self.plan(&mut data);
-        let Self { imports, definitions, configure, decide, .. } = self;
+        let Self { imports, definitions, configure, decide, memory_pages, .. } = self;
         let settle = self.settle.as_deref().map(settle_function).unwrap_or_default();
         let data = data.escaped();
         format!(
             r#"(module
             {imports}
-            (memory (export "memory") 2)
+            (memory (export "memory") {memory_pages})
             (global $heap (mut i32) (i32.const {HEAP}))
             (global $calls (mut i32) (i32.const 0))
             (data (i32.const {DATA}) "{data}")
