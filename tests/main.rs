@@ -20,5 +20,6 @@ mod outcomes;
 mod principals;
 mod reload;
 mod selftest;
+mod settlements;
 mod shutdown;
 mod support;

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Request, Response, Version};
-use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId};
+use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId, Settlement};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -302,7 +302,8 @@ impl Execution {
         capture: &Capture,
         cut: Option<Doubt>,
     ) -> Result<(), StoreError> {
-        let disposition = self.judge(&permit, head, capture, cut).await;
+        let judged = self.judge(&permit, head, capture, cut).await;
+        let disposition = judged.disposition;
         let outcome = match disposition {
             Disposition::Completed if capture.is_kept() => {
                 Outcome::Completed(Arc::new(capture.answer(head, &self.route.config.strip)))
@@ -314,7 +315,14 @@ impl Execution {
         self.route.metrics.execution(outcome.disposition());
         let shared = (disposition == Disposition::NotApplied && !capture.is_over())
             .then(|| Arc::new(capture.shared(head, &self.route.config.strip)));
-        permit.settle(outcome, shared).await
+        let own = self.route.config.times.retention;
+        let settlement = Settlement {
+            outcome,
+            memo: judged.memo,
+            // As a verdict's: it may shorten the route's, never lengthen it.
+            retention: judged.retention.map(|retention| retention.min(own)),
+        };
+        permit.settle(settlement, shared).await
     }
 
     /// What the answer means: the operator's word first, then the policy's, then the table.
@@ -324,34 +332,35 @@ impl Execution {
         head: &Parts,
         capture: &Capture,
         cut: Option<Doubt>,
-    ) -> Disposition {
+    ) -> policy::Settlement {
+        let only = |disposition| policy::Settlement { disposition, memo: None, retention: None };
         let status = head.status.as_u16();
         let rules = self.route.config.outcomes.iter().chain(&self.generation.plan().outcomes);
         let ruled = rules.clone().find(|rule| (rule.lowest..=rule.highest).contains(&status));
         match ruled {
             // Rules judge whole answers only.
-            Some(rule) if cut.is_none() => return rule.means,
+            Some(rule) if cut.is_none() => return only(rule.means),
             _ => {}
         }
         if self.generation.exports().outcome {
             match self.ask_policy(permit, head, capture, cut).await {
-                Ok(Some(disposition)) => return disposition,
+                Ok(Some(settlement)) => return settlement,
                 Ok(None) => {}
                 Err(failure) => {
                     tracing::error!(policy = %self.generation.name(), operation = %self.id, kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
                     self.worker.shared.metrics.policy_failed(self.generation.name(), failure.kind());
-                    return Disposition::Unknown;
+                    return only(Disposition::Unknown);
                 }
             }
         }
-        match cut {
+        only(match cut {
             Some(_) => Disposition::Unknown,
             None => Disposition::of_status(
                 status,
                 head.headers.contains_key(header::RETRY_AFTER),
                 self.route.upstream.dedupes,
             ),
-        }
+        })
     }
 
     async fn ask_policy(
@@ -360,7 +369,7 @@ impl Execution {
         head: &Parts,
         capture: &Capture,
         cut: Option<Doubt>,
-    ) -> Result<Option<Disposition>, policy::Failure> {
+    ) -> Result<Option<policy::Settlement>, policy::Failure> {
         let record = permit.record();
         let receipt = policy::Receipt {
             operation_id: self.id.to_string(),
@@ -375,9 +384,7 @@ impl Execution {
             memo: record.memo.clone(),
         };
         let reply = capture.reply(head, self.generation.plan(), cut.is_none());
-        let settlement =
-            self.worker.policies.settle(&self.generation, &self.principal, &receipt, &reply).await?;
-        Ok(settlement.map(|settlement| settlement.disposition))
+        self.worker.policies.settle(&self.generation, &self.principal, &receipt, &reply).await
     }
 
     /// The upstream's answer as it came, for the first caller.

@@ -4,7 +4,9 @@
 use super::flight::{Ending, Flight, Progress};
 use super::{Begun, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
-use oncegate_core::{Answer, Decision, Doubt, Event, OperationId, Outcome, Record, Timestamp, decide};
+use oncegate_core::{
+    Answer, Decision, Doubt, Event, OperationId, Outcome, Record, Settlement, Timestamp, decide,
+};
 use std::sync::Arc;
 
 /// What came of claiming.
@@ -129,17 +131,22 @@ impl<S: Store> Permit<S> {
     /// Settles it; comes back when the outcome is durable. Where the store fails, the settlement
     /// is kept and tried again, and the error says that it isn't durable yet. `shared` is for
     /// those who waited, should it be *not applied*.
-    pub async fn settle(mut self, outcome: Outcome, shared: Option<Arc<Answer>>) -> Result<(), StoreError> {
+    pub async fn settle(
+        mut self,
+        settlement: impl Into<Settlement>,
+        shared: Option<Arc<Answer>>,
+    ) -> Result<(), StoreError> {
+        let settlement = settlement.into();
         // From here on the settlement is somebody's: ours, or in the keeper's queue.
         self.settled = true;
-        match self.ledger.settle(self.id, &self.flight, &outcome).await {
+        match self.ledger.settle(self.id, &self.flight, &settlement).await {
             Ok(advance) => {
                 self.ledger.conclude(self.id, &self.flight, advance, shared);
                 Ok(())
             }
             Err(error) => {
                 let (id, flight) = (self.id, self.flight.clone());
-                self.ledger.postpone(Overdue { id, flight, outcome, shared });
+                self.ledger.postpone(Overdue { id, flight, settlement, shared });
                 Err(error)
             }
         }
@@ -152,7 +159,7 @@ impl<S: Store> Drop for Permit<S> {
             self.ledger.postpone(Overdue {
                 id: self.id,
                 flight: self.flight.clone(),
-                outcome: Outcome::Unknown(Doubt::Abandoned),
+                settlement: Outcome::Unknown(Doubt::Abandoned).into(),
                 shared: None,
             });
         }

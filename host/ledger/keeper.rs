@@ -82,10 +82,10 @@ impl<S: Store> Keeper<S> {
         }
         for _ in 0..self.overdue.len() {
             let Some(overdue) = self.overdue.pop_front() else { return };
-            match self.ledger.settle(overdue.id, &overdue.flight, &overdue.outcome).await {
+            match self.ledger.settle(overdue.id, &overdue.flight, &overdue.settlement).await {
                 Ok(advance) => {
                     self.ledger.overdue_count.fetch_sub(1, Ordering::Relaxed);
-                    let outcome = overdue.outcome.disposition().word();
+                    let outcome = overdue.settlement.outcome.disposition().word();
                     tracing::info!(operation = %overdue.id, outcome, "an overdue settlement is recorded");
                     self.ledger.conclude(overdue.id, &overdue.flight, advance, overdue.shared);
                 }

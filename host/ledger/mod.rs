@@ -24,7 +24,7 @@ use cache::Cache;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use oncegate_core::{
-    Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, State,
+    Answer, Claim, Decision, Event, ExecutionId, OperationId, Record, Refusal, Rules, Settlement, State,
     Unchanged, WhenUnknown, WhileRunning, decide,
 };
 use std::hash::BuildHasherDefault;
@@ -97,7 +97,7 @@ type Advance = Result<Option<Versioned>, Unchanged>;
 struct Overdue {
     id: OperationId,
     flight: Arc<Flight>,
-    outcome: Outcome,
+    settlement: Settlement,
     shared: Option<Arc<Answer>>,
 }
 
@@ -273,14 +273,14 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Puts an outcome on the record, if the record still waits for it from this execution.
+    /// Puts a settlement on the record, if the record still waits for it from this execution.
     async fn settle(
         &self,
         id: OperationId,
         flight: &Flight,
-        outcome: &Outcome,
+        settlement: &Settlement,
     ) -> Result<Advance, StoreError> {
-        let event = Event::Settle(flight.execution(), outcome);
+        let event = Event::Settle(flight.execution(), settlement);
         self.advance(id, flight.version(), flight.running(), &event).await
     }
 

@@ -5,7 +5,7 @@
 use super::*;
 use crate::store::Memory;
 use crate::store::conformance::{executing, id};
-use oncegate_core::{Doubt, Fingerprint, Timestamp};
+use oncegate_core::{Doubt, Fingerprint, Outcome, Timestamp};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;

@@ -5,7 +5,7 @@
 //! record that won.
 
 use crate::id::{ExecutionId, Fingerprint};
-use crate::outcome::{Doubt, Outcome};
+use crate::outcome::{Doubt, Outcome, Settlement};
 use crate::record::{CLOCK_TOLERANCE, Origin, Record, State, Times, View};
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub enum Event<'a> {
     /// The execution lives and wants its lease longer.
     Renew(ExecutionId),
     /// The execution ended.
-    Settle(ExecutionId, &'a Outcome),
+    Settle(ExecutionId, &'a Settlement),
     /// Whoever executed is gone for certain (an embedded store was opened anew).
     Restart,
     /// A probe or an operator found out how an execution that is in doubt ended.
@@ -141,7 +141,7 @@ pub fn decide(rules: &Rules, record: Option<&Record>, event: Event<'_>, now: Tim
     match event {
         Event::Claim(claim) => decide_claim(rules, live, claim, now),
         Event::Renew(execution) => decide_renewal(live, execution, now),
-        Event::Settle(execution, outcome) => decide_settlement(live, execution, outcome, now),
+        Event::Settle(execution, settlement) => decide_settlement(live, execution, settlement, now),
         Event::Restart => decide_restart(live, now),
         Event::Resolve(execution, outcome) => decide_resolution(live, execution, outcome, now),
         Event::Forget => decide_forgetting(live, now),
@@ -213,21 +213,35 @@ fn decide_renewal(live: Option<&Record>, execution: ExecutionId, now: Timestamp)
 fn decide_settlement(
     live: Option<&Record>,
     execution: ExecutionId,
-    outcome: &Outcome,
+    settlement: &Settlement,
     now: Timestamp,
 ) -> Decision {
     let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
     if record.execution != execution {
         return Decision::Keep(Unchanged::OtherExecution);
     }
+    let noted = noted(record, settlement);
     match record.view(now) {
-        View::Executing => settled(record, outcome, now),
-        View::Unknown => match (outcome, &record.state) {
-            // Doubt about what is in doubt already changes nothing but the reason of a lapse.
+        View::Executing => settled(&noted, &settlement.outcome, now),
+        View::Unknown => match (&settlement.outcome, &record.state) {
+            // Doubt about what is in doubt already adds what the policy noted of it.
+            (Outcome::Unknown(_), State::Unknown { .. }) if noted != *record => Decision::Put(noted),
             (Outcome::Unknown(_), State::Unknown { .. }) => Decision::Keep(Unchanged::Unresolved),
-            _ => settled(record, outcome, now),
+            _ => settled(&noted, &settlement.outcome, now),
         },
         View::Completed | View::Consumed | View::Expired | View::Absent => Decision::Keep(Unchanged::Final),
+    }
+}
+
+/// The record with what the policy says of it at the end. A settlement never makes it stay longer
+/// than the route would.
+fn noted(record: &Record, settlement: &Settlement) -> Record {
+    let times = &record.times;
+    let retention = settlement.retention.map_or(times.retention, |retention| retention.min(times.memory));
+    Record {
+        times: Times { retention, ..*times },
+        memo: settlement.memo.clone().or_else(|| record.memo.clone()),
+        ..record.clone()
     }
 }
 

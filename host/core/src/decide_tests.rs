@@ -95,6 +95,11 @@ fn outcomes() -> [(&'static str, Outcome); 4] {
     ]
 }
 
+/// A settlement with all that a policy can add.
+fn noting(outcome: Outcome) -> Settlement {
+    Settlement { outcome, memo: Some("noted".into()), retention: Some(secs(60)) }
+}
+
 mod table {
     use super::*;
 
@@ -175,11 +180,16 @@ mod table {
         cell("claim, first sent ahead of now", hold, Event::Claim(&claim(1, Some(NOW.plus(secs(301))))));
         cell("renew", hold, Event::Renew(OWN));
         cell("renew, other execution", hold, Event::Renew(OTHER));
-        for (word, outcome) in &outcomes() {
-            cell(&format!("settle {word}"), hold, Event::Settle(OWN, outcome));
+        for (word, outcome) in outcomes() {
+            cell(&format!("settle {word}"), hold, Event::Settle(OWN, &outcome.into()));
         }
-        for (word, outcome) in &outcomes() {
-            cell(&format!("settle {word}, other execution"), hold, Event::Settle(OTHER, outcome));
+        for (word, outcome) in outcomes() {
+            let settlement = noting(outcome);
+            cell(&format!("settle {word}, with a note"), hold, Event::Settle(OWN, &settlement));
+        }
+        for (word, outcome) in outcomes() {
+            let settlement = noting(outcome);
+            cell(&format!("settle {word}, other execution"), hold, Event::Settle(OTHER, &settlement));
         }
         cell("restart", hold, Event::Restart);
         for (word, outcome) in &outcomes() {
@@ -217,7 +227,12 @@ mod table {
                 State::Unknown { since, doubt } => format!("unknown {}, {}", when(*since), doubt.word()),
             };
             let doubted = if record.doubted { ", sent before" } else { "" };
-            format!("{state}; {execution}, attempt {}{doubted}", record.attempts)
+            let memo = record.memo.as_ref().map(|memo| format!(", noted {memo:?}")).unwrap_or_default();
+            let kept = match record.times.retention == TIMES.retention {
+                true => String::new(),
+                false => format!(", retention {} s", record.times.retention.as_secs()),
+            };
+            format!("{state}; {execution}, attempt {}{doubted}{memo}{kept}", record.attempts)
         };
         match decision {
             Decision::Execute(record) => format!("EXECUTE  {}", put(record)),
@@ -242,7 +257,7 @@ struct Step {
 enum What {
     Claim { print: u8, rules: Rules, first_sent_ago: Option<u64> },
     Renew(Whose),
-    Settle(Whose, Outcome),
+    Settle(Whose, Settlement),
     Restart,
     Resolve(Whose, Outcome),
     Forget,
@@ -262,6 +277,9 @@ enum Whose {
 fn step() -> impl Strategy<Value = Step> {
     let after = prop_oneof![4 => 0_u64..40, 1 => 40_u64..700, 1 => 700_u64..7_000];
     let outcome = (0_usize..4).prop_map(|n| outcomes()[n].1.clone());
+    let memo = prop_oneof![Just(None), Just(Some("m".into())), Just(Some("n".into()))];
+    let settlement = (outcome.clone(), memo, prop::option::of(1_u64..2_000))
+        .prop_map(|(outcome, memo, retention)| Settlement { outcome, memo, retention: retention.map(secs) });
     let whose = || {
         prop_oneof![
             6 => Just(Whose::Current),
@@ -279,7 +297,7 @@ fn step() -> impl Strategy<Value = Step> {
     let what = prop_oneof![
         5 => claim,
         1 => whose().prop_map(What::Renew),
-        4 => (whose(), outcome.clone()).prop_map(|(whose, outcome)| What::Settle(whose, outcome)),
+        4 => (whose(), settlement).prop_map(|(whose, settlement)| What::Settle(whose, settlement)),
         1 => Just(What::Restart),
         2 => (whose(), outcome).prop_map(|(whose, outcome)| What::Resolve(whose, outcome)),
         1 => Just(What::Forget),
@@ -344,7 +362,7 @@ impl World {
                 Event::Claim(&claim)
             }
             What::Renew(whose) => Event::Renew(self.execution(*whose)),
-            What::Settle(whose, outcome) => Event::Settle(self.execution(*whose), outcome),
+            What::Settle(whose, settlement) => Event::Settle(self.execution(*whose), settlement),
             What::Restart => Event::Restart,
             What::Resolve(whose, outcome) => Event::Resolve(self.execution(*whose), outcome),
             What::Forget => Event::Forget,
@@ -480,6 +498,13 @@ impl World {
                 prop_assert_eq!(next.execution, old.execution);
                 prop_assert_eq!(next.doubted, old.doubted);
                 prop_assert_eq!(next.attempts, old.attempts);
+                if let What::Settle(_, settlement) = what {
+                    let memo = settlement.memo.as_ref().or(old.memo.as_ref());
+                    prop_assert_eq!(next.memo.as_ref(), memo, "the last note counts, none takes none away");
+                    prop_assert!(next.times.retention <= old.times.memory, "no longer than the route says");
+                } else {
+                    prop_assert_eq!((&next.memo, next.times), (&old.memo, old.times));
+                }
                 let after = next.view(self.now);
                 let ended = matches!(before, View::Completed | View::Consumed | View::Expired);
                 prop_assert!(!ended || after == before, "{before:?} became {after:?}");
@@ -492,7 +517,7 @@ impl World {
                 let doubted = self.record.as_ref().is_some_and(|record| record.doubted);
                 let proven = match what {
                     // Of a later execution it says nothing about the first.
-                    What::Settle(_, Outcome::NotApplied) => {
+                    What::Settle(_, settlement) if settlement.outcome == Outcome::NotApplied => {
                         matches!(before, View::Executing | View::Unknown) && !doubted
                     }
                     What::Resolve(_, Outcome::NotApplied) => before == View::Unknown,
@@ -538,6 +563,42 @@ proptest! {
         }
         prop_assert!(world.record.is_none(), "lease, retention, tombstone, and gone");
     }
+}
+
+#[test]
+fn a_settlement_shortens_the_replay_and_replaces_the_note() {
+    let executing = |times| Record {
+        times,
+        memo: Some("of the verdict".into()),
+        ..record(State::Executing { lease_until: NOW.plus(secs(20)) })
+    };
+    let settle = |times, settlement: &Settlement| {
+        let decided = decide(
+            &rules(WhileRunning::Wait, WhenUnknown::Hold),
+            Some(&executing(times)),
+            Event::Settle(OWN, settlement),
+            NOW,
+        );
+        let Decision::Put(record) = decided else { panic!("{decided:?}") };
+        record
+    };
+    let completed = || Outcome::Completed(answer(200));
+    let plain = settle(TIMES, &completed().into());
+    assert_eq!((plain.memo.as_deref(), plain.expires_at()), (Some("of the verdict"), NOW.plus(secs(600))));
+    let noted = settle(TIMES, &noting(completed()));
+    assert_eq!((noted.memo.as_deref(), noted.expires_at()), (Some("noted"), NOW.plus(secs(60))));
+    // In place of what the verdict said, not beside it; but never past what the route remembers.
+    let shortened = Times { retention: secs(30), ..TIMES };
+    assert_eq!(settle(shortened, &noting(completed())).expires_at(), NOW.plus(secs(60)));
+    let long = Settlement { retention: Some(secs(9_999)), ..noting(completed()) };
+    assert_eq!(settle(TIMES, &long).expires_at(), NOW.plus(TIMES.memory));
+    // Who first sent it then is still told that it happened for as long as the route's times say.
+    let first_sent = Record { origin: origin(Some(ago(10))), ..noted };
+    assert_eq!(first_sent.view(NOW.plus(secs(61))), View::Expired);
+    assert_eq!(first_sent.forgotten_at(), NOW.plus(TIMES.memory).plus(CLOCK_TOLERANCE));
+    // An unknown outcome keeps the note for whoever resolves it, and the shorter retention for then.
+    let unknown = settle(TIMES, &noting(Outcome::Unknown(Doubt::Ambiguous)));
+    assert_eq!((unknown.memo.as_deref(), unknown.times.retention), (Some("noted"), secs(60)));
 }
 
 #[test]

@@ -22,6 +22,6 @@ pub use decide::{Claim, Decision, Event, Refusal, Rules, Unchanged, WhenUnknown,
 pub use id::{
     ExecutionId, Fingerprint, Framer, KeySpace, OperationId, PartKind, PrincipalId, Recipe, Secret,
 };
-pub use outcome::{Disposition, Doubt, Outcome};
+pub use outcome::{Disposition, Doubt, Outcome, Settlement};
 pub use record::{Answer, First, Origin, Record, State, Times, View};
 pub use time::Timestamp;

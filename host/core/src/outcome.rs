@@ -2,6 +2,7 @@
 
 use crate::record::{Answer, First};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What an answer, or the lack of one, says about the operation.
 ///
@@ -126,6 +127,26 @@ impl Outcome {
             Self::NotApplied => Disposition::NotApplied,
             Self::Unknown(_) => Disposition::Unknown,
         }
+    }
+}
+
+/// What is put on the record when an execution has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The policy's note, in place of the one that its verdict left.
+    pub memo: Option<Arc<str>>,
+    /// How long the answer is replayed, in place of what the verdict said. Like that it may shorten
+    /// the route's retention and never lengthen it: whoever settles sees to that, because the
+    /// record tells the route's times as a sum only ([`Times::memory`](crate::Times)), which it never
+    /// exceeds.
+    pub retention: Option<Duration>,
+}
+
+impl From<Outcome> for Settlement {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, memo: None, retention: None }
     }
 }
 
