@@ -16,15 +16,15 @@ use super::route::Route;
 use super::shared::{Counted, Reservation};
 use super::worker::Worker;
 use super::{Peer, fields, respond};
-use crate::ledger::{Claimant, Claimed, Permit};
+use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit};
 use crate::policy::{self, Generation};
-use crate::store::StoreError;
+use crate::store::{AnyStore, StoreError};
 use crate::upstream::{RequestBody, ResponseBody};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Request, Response, Version};
-use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId, Settlement};
+use oncegate_core::{Answer, Disposition, Doubt, OperationId, Outcome, PrincipalId, Settlement};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -84,30 +84,87 @@ pub async fn detached(execution: Rc<Execution>, claimant: Claimant) -> Report {
     let id = execution.id;
     tokio::task::spawn_local(async move {
         let _counted = Counted::new(&execution.worker.shared, |shared| &shared.executions);
-        execution.run(claimant, client).await;
+        ledger::execute(claimant, Answering { execution, client }).await;
     });
     report.await.unwrap_or_else(|_| Report::Failed(broken("The execution ended without a word.").of(id)))
 }
 
-impl Execution {
-    async fn run(self: Rc<Self>, claimant: Claimant, client: oneshot::Sender<Report>) {
-        let permit = match claimant.claim().await {
-            Claimed::Won(permit) => permit,
-            lost => {
-                // A client that left needs no word.
-                let _ = client.send(Report::Claimed(lost));
-                return;
-            }
+/// An execution with the client that brought it about.
+struct Answering {
+    execution: Rc<Execution>,
+    client: oneshot::Sender<Report>,
+}
+
+/// What the client gets no sooner than the outcome is durable.
+struct End {
+    execution: Rc<Execution>,
+    held: Held,
+}
+
+enum Held {
+    /// Everything there is to say.
+    Problem(Problem, oneshot::Sender<Report>),
+    /// The whole answer.
+    Whole(Taken, oneshot::Sender<Report>),
+    /// The last piece of the body, or its end mark and trailers.
+    Last(Taken, Feed),
+}
+
+/// An answer, taken in as far as it came.
+struct Taken {
+    head: Parts,
+    capture: Capture,
+    /// It broke off.
+    cut: Option<Doubt>,
+}
+
+impl Exchange<AnyStore> for Answering {
+    type End = End;
+
+    fn lost(self, claimed: Claimed) {
+        // A client that left needs no word.
+        let _ = self.client.send(Report::Claimed(claimed));
+    }
+
+    async fn run(self, permit: &Permit) -> Exchanged<End> {
+        let Self { execution, client } = self;
+        tracing::debug!(operation = %execution.id, labels = ?execution.labels, "executing");
+        let Exchanged { settlement, shared, end: held } = match execution.send(permit).await {
+            Ok(response) => execution.take_in(permit, response, client).await,
+            Err(no_answer) => execution.give_up(no_answer, client),
         };
-        tracing::debug!(operation = %self.id, labels = ?self.labels, "executing");
-        match self.exchange(&permit).await {
-            Ok(response) => self.capture(permit, response, client).await,
-            Err(no_answer) => self.give_up(permit, no_answer, client).await,
+        execution.route.metrics.execution(settlement.outcome.disposition());
+        Exchanged { settlement, shared, end: End { execution, held } }
+    }
+
+    fn release(end: End) {
+        match end.held {
+            Held::Problem(problem, client) => _ = client.send(Report::Failed(problem)),
+            Held::Whole(mut taken, client) => {
+                let whole = join(std::mem::take(&mut taken.capture.unsent));
+                let body = AnswerBody::Whole((!whole.is_empty()).then_some(whole), taken.capture.trailers);
+                let _ = client.send(Report::Answered(end.execution.first_answer(&taken.head, body)));
+            }
+            Held::Last(Taken { cut: Some(_), .. }, feed) => feed.cut(),
+            Held::Last(Taken { capture, .. }, feed) => {
+                capture.unsent.into_iter().for_each(|data| feed.data(data));
+                capture.trailers.into_iter().for_each(|trailers| feed.trailers(trailers));
+            }
         }
     }
 
+    fn withhold(end: End, error: StoreError) {
+        let problem = end.execution.unrecorded(&error);
+        match end.held {
+            Held::Problem(_, client) | Held::Whole(_, client) => _ = client.send(Report::Failed(problem)),
+            Held::Last(_, feed) => feed.cut(),
+        }
+    }
+}
+
+impl Execution {
     /// Sends the request; comes back with the head of an answer, or with what its lack means.
-    async fn exchange(&self, permit: &Permit) -> Result<Response<ResponseBody>, NoAnswer> {
+    async fn send(&self, permit: &Permit) -> Result<Response<ResponseBody>, NoAnswer> {
         let request = self.upstream_request(permit.record().attempts);
         // Whoever took over after the lease must not meet a second execution.
         let may_send = || permit.holds();
@@ -145,18 +202,13 @@ impl Execution {
         pass::send(&self.worker, &self.route, self.peer, &self.head, request).await
     }
 
-    async fn give_up(&self, permit: Permit, no_answer: NoAnswer, client: oneshot::Sender<Report>) {
+    fn give_up(&self, no_answer: NoAnswer, client: oneshot::Sender<Report>) -> Exchanged<Held> {
         let NoAnswer { problem, outcome } = no_answer;
         let disposition = outcome.disposition();
-        self.route.metrics.execution(disposition);
         tracing::warn!(operation = %self.id, problem = problem.code(), outcome = disposition.word(), "no answer");
         let problem = problem.of(self.id).with_outcome(disposition);
         let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
-        let problem = match permit.settle(outcome, shared).await {
-            Ok(()) => problem,
-            Err(error) => self.unrecorded(&error),
-        };
-        let _ = client.send(Report::Failed(problem));
+        Exchanged { settlement: outcome.into(), shared, end: Held::Problem(problem, client) }
     }
 
     /// The outcome could not be made durable, so the client can't be told it.
@@ -171,66 +223,55 @@ impl Execution {
         .with_outcome(Disposition::Unknown)
     }
 
-    /// Takes the answer in, settles, and lets it go to the client.
-    async fn capture(
+    /// Takes the answer in and judges it. What takes its time passes to the client as it comes, but for
+    /// its end.
+    async fn take_in(
         &self,
-        permit: Permit,
+        permit: &Permit,
         response: Response<ResponseBody>,
         client: oneshot::Sender<Report>,
-    ) {
+    ) -> Exchanged<Held> {
         let (mut head, mut body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
         let mut capture = Capture::new(&head, self.route.config.body_kept, &self.worker.shared);
+        let at_once = self.take_at_once(&mut body, &mut capture).await;
+        if at_once == Some(None) {
+            let taken = Taken { head, capture, cut: None };
+            let (settlement, shared) = self.settlement(permit, &taken).await;
+            return Exchanged { settlement, shared, end: Held::Whole(taken, client) };
+        }
+        let feed = self.start_streaming(&head, &mut capture, client);
+        let cut = match at_once {
+            Some(cut) => cut,
+            None => self.stream(&mut body, &mut capture, &feed).await,
+        };
+        if let Some(doubt) = cut {
+            tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, reason = doubt.word(), "an answer was cut short");
+        }
+        let taken = Taken { head, capture, cut };
+        let (settlement, shared) = self.settlement(permit, &taken).await;
+        Exchanged { settlement, shared, end: Held::Last(taken, feed) }
+    }
+
+    /// Takes in what is there without waiting. None: more is to come; some: it ended, cut short or not.
+    async fn take_at_once(&self, body: &mut ResponseBody, capture: &mut Capture) -> Option<Option<Doubt>> {
         let patient = self.head.version == Version::HTTP_10;
-        let ended = loop {
+        loop {
             let piece = match patient {
-                true => Some(next_piece(&mut body, self.route.upstream.body_idle_timeout).await),
-                false => piece_at_once(&mut body).await,
+                true => next_piece(body, self.route.upstream.body_idle_timeout).await,
+                false => piece_at_once(body).await?,
             };
             match piece {
-                Some(Piece::Data(data)) => capture.take(data),
-                Some(Piece::Trailers(trailers)) => capture.trailers = Some(trailers),
-                Some(Piece::End) => break Some(None),
-                Some(Piece::Cut(doubt)) => break Some(Some(doubt)),
-                None => break None,
+                Piece::Data(data) => capture.take(data),
+                Piece::Trailers(trailers) => capture.trailers = Some(trailers),
+                Piece::End => return Some(None),
+                Piece::Cut(doubt) => return Some(Some(doubt)),
             }
             // What isn't kept must not pile up: it streams.
             if capture.is_over() {
-                break None;
-            }
-        };
-        match ended {
-            Some(None) => self.finish_whole(permit, head, capture, client).await,
-            Some(Some(doubt)) => {
-                let feed = self.start_streaming(&head, &mut capture, client);
-                self.finish_cut(permit, &head, capture, feed, doubt).await;
-            }
-            None => {
-                let feed = self.start_streaming(&head, &mut capture, client);
-                self.stream(permit, head, body, capture, feed).await;
+                return None;
             }
         }
-    }
-
-    /// All of the answer is here: settle, then send it in one piece.
-    async fn finish_whole(
-        &self,
-        permit: Permit,
-        head: Parts,
-        mut capture: Capture,
-        client: oneshot::Sender<Report>,
-    ) {
-        let pieces = std::mem::take(&mut capture.unsent);
-        let trailers = capture.trailers.clone();
-        let report = match self.settle(permit, &head, &capture, None).await {
-            Ok(()) => {
-                let whole = join(pieces);
-                let body = (!whole.is_empty()).then_some(whole);
-                Report::Answered(self.first_answer(&head, AnswerBody::Whole(body, trailers)))
-            }
-            Err(error) => Report::Failed(self.unrecorded(&error)),
-        };
-        let _ = client.send(report);
     }
 
     /// Sends the head, and what came so far but for a last piece.
@@ -243,18 +284,11 @@ impl Execution {
         feed
     }
 
-    /// Passes the rest of the answer on as it comes.
-    async fn stream(
-        &self,
-        permit: Permit,
-        head: Parts,
-        mut body: ResponseBody,
-        mut capture: Capture,
-        feed: Feed,
-    ) {
+    /// Passes the rest of the answer on as it comes, but for its end. Why it was cut short, if it was.
+    async fn stream(&self, body: &mut ResponseBody, capture: &mut Capture, feed: &Feed) -> Option<Doubt> {
         let idle = self.route.upstream.body_idle_timeout;
         loop {
-            match next_piece(&mut body, idle).await {
+            match next_piece(body, idle).await {
                 Piece::Data(data) => {
                     capture.take(data);
                     for data in capture.sendable() {
@@ -267,42 +301,16 @@ impl Execution {
                     }
                 }
                 Piece::Trailers(trailers) => capture.trailers = Some(trailers),
-                Piece::Cut(doubt) => return self.finish_cut(permit, &head, capture, feed, doubt).await,
-                Piece::End => break,
-            }
-        }
-        match self.settle(permit, &head, &capture, None).await {
-            Ok(()) => {
-                for data in capture.unsent.drain(..) {
-                    feed.data(data);
-                }
-                capture.trailers.into_iter().for_each(|trailers| feed.trailers(trailers));
-            }
-            Err(error) => {
-                let _ = self.unrecorded(&error);
-                feed.cut();
+                Piece::Cut(doubt) => return Some(doubt),
+                Piece::End => return None,
             }
         }
     }
 
-    /// The answer broke off: so does the client's, once that is recorded.
-    async fn finish_cut(&self, permit: Permit, head: &Parts, capture: Capture, feed: Feed, doubt: Doubt) {
-        tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, reason = doubt.word(), "an answer was cut short");
-        if let Err(error) = self.settle(permit, head, &capture, Some(doubt)).await {
-            let _ = self.unrecorded(&error);
-        }
-        feed.cut();
-    }
-
-    /// Judges the answer and makes the outcome durable. `cut`: it broke off.
-    async fn settle(
-        &self,
-        permit: Permit,
-        head: &Parts,
-        capture: &Capture,
-        cut: Option<Doubt>,
-    ) -> Result<(), StoreError> {
-        let judged = self.judge(&permit, head, capture, cut).await;
+    /// Judges the answer: what it settles, and what those who waited get should it be *not applied*.
+    async fn settlement(&self, permit: &Permit, taken: &Taken) -> (Settlement, Option<Arc<Answer>>) {
+        let Taken { head, capture, cut } = taken;
+        let judged = self.judge(permit, head, capture, *cut).await;
         let disposition = judged.disposition;
         let outcome = match disposition {
             Disposition::Completed if capture.is_kept() => {
@@ -312,7 +320,6 @@ impl Execution {
             Disposition::NotApplied => Outcome::NotApplied,
             Disposition::Unknown => Outcome::Unknown(cut.unwrap_or(Doubt::Ambiguous)),
         };
-        self.route.metrics.execution(outcome.disposition());
         let shared = (disposition == Disposition::NotApplied && !capture.is_over())
             .then(|| Arc::new(capture.shared(head, &self.route.config.strip)));
         let own = self.route.config.times.retention;
@@ -322,7 +329,7 @@ impl Execution {
             // As a verdict's: it may shorten the route's, never lengthen it.
             retention: judged.retention.map(|retention| retention.min(own)),
         };
-        permit.settle(settlement, shared).await
+        (settlement, shared)
     }
 
     /// What the answer means: the operator's word first, then the policy's, then the table.

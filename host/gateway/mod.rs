@@ -26,7 +26,7 @@ pub use shared::{Buffers, Program, Shared};
 pub use worker::{BindError, Listeners, Retirement, Workers};
 
 use crate::config::OnError;
-use crate::ledger::{Begun, Claimed};
+use crate::ledger::Pursued;
 use crate::metrics::RequestResult;
 use crate::policy::{Generation, PayloadWant, Verdict};
 use body::AnswerBody;
@@ -41,8 +41,6 @@ use route::Route;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 use visit::Visit;
 use worker::Worker;
 
@@ -177,48 +175,30 @@ async fn guard_operation(
     visit: &mut Visit,
 ) -> Result<Response<AnswerBody>, Problem> {
     let id = operation.id;
-    let ledger = execution.worker.shared.ledger.clone();
-    let deadline = Instant::now() + operation.wait;
-    let mut pause = Duration::from_millis(20);
-    loop {
-        let begun = match ledger.begin(operation.clone()).await {
-            Begun::Claim(claimant) => match execute::detached(execution.clone(), claimant).await {
-                Report::Answered(response) => {
-                    visit.result = RequestResult::Executed;
-                    return Ok(response);
-                }
-                Report::Failed(problem) => {
-                    visit.result = RequestResult::Failed;
-                    return Err(problem);
-                }
-                Report::Claimed(Claimed::Stands(begun)) => begun,
-                // Another gateway executes it. Stores don't call back, so look again.
-                Report::Claimed(Claimed::Elsewhere | Claimed::Won(_)) if Instant::now() < deadline => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                    continue;
-                }
-                Report::Claimed(_) => Begun::Refuse(oncegate_core::Refusal::InFlight, None),
-            },
-            begun => begun,
-        };
-        return match begun {
-            Begun::Replay { record, waited } => {
-                visit.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
-                Ok(respond::replay(id, &record))
-            }
-            Begun::Shared(answer) => {
-                visit.result = RequestResult::Waited;
-                Ok(respond::shared(id, &answer))
-            }
-            Begun::Refuse(refusal, record) => {
-                visit.refused(refusal);
-                Err(respond::refusal(id, refusal, record.as_deref()))
-            }
-            Begun::Unavailable(error) => unavailable(&execution, &error, visit).await,
-            // A right to claim that came back unused: begin again.
-            Begun::Claim(_) => continue,
-        };
+    let ledger = &execution.worker.shared.ledger;
+    let execute = async |claimant| match execute::detached(execution.clone(), claimant).await {
+        Report::Answered(response) => Ok(Ok(response)),
+        Report::Failed(problem) => Ok(Err(problem)),
+        Report::Claimed(claimed) => Err(claimed),
+    };
+    match ledger.pursue(operation, execute).await {
+        Pursued::Executed(report) => {
+            visit.result = if report.is_ok() { RequestResult::Executed } else { RequestResult::Failed };
+            report
+        }
+        Pursued::Replay { record, waited } => {
+            visit.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
+            Ok(respond::replay(id, &record))
+        }
+        Pursued::Shared(answer) => {
+            visit.result = RequestResult::Waited;
+            Ok(respond::shared(id, &answer))
+        }
+        Pursued::Refuse(refusal, record) => {
+            visit.refused(refusal);
+            Err(respond::refusal(id, refusal, record.as_deref()))
+        }
+        Pursued::Unavailable(error) => unavailable(&execution, &error, visit).await,
     }
 }
 

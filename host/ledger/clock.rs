@@ -8,21 +8,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The clock of one ledger.
 #[derive(Debug)]
 pub struct Clock {
-    /// What ledger time was when the boot clock showed `boot`.
+    /// What ledger time was when the monotonic clock showed `since`.
     ledger: Timestamp,
-    boot: Duration,
+    since: Duration,
+    monotonic: fn() -> Duration,
 }
 
 impl Clock {
     /// Starts at the wall clock's time, or at `floor` where that is later: across a restart,
     /// ledger time never runs backwards.
     pub fn start(floor: Timestamp) -> Self {
-        Self { ledger: Self::wall().max(floor), boot: Self::boot() }
+        Self::following(Self::wall().max(floor), Self::boot)
+    }
+
+    /// Shows `start` now, and from then on follows `monotonic`, which a simulation moves as it likes.
+    pub fn following(start: Timestamp, monotonic: fn() -> Duration) -> Self {
+        Self { ledger: start, since: monotonic(), monotonic }
     }
 
     /// Ledger time.
     pub fn now(&self) -> Timestamp {
-        self.ledger.plus(Self::boot().saturating_sub(self.boot))
+        self.ledger.plus((self.monotonic)().saturating_sub(self.since))
     }
 
     /// The wall clock's time.

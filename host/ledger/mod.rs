@@ -9,15 +9,19 @@
 mod cache;
 mod claim;
 mod clock;
+mod execute;
 mod flight;
 mod identity;
 mod keeper;
+mod pursue;
 
 pub use claim::{Claimant, Claimed, Permit};
 pub use clock::Clock;
+pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, Space};
 pub use keeper::Keeper;
+pub use pursue::Pursued;
 
 use crate::store::{AnyStore, IdHasher, Store, StoreError, Swap, Version, Versioned};
 use cache::Cache;
@@ -112,15 +116,26 @@ impl<S: Store> Ledger<S> {
     /// A ledger on `store`. `cache_bytes` is for final records at hand; `None` where the store is
     /// memory itself. Its keeper must be run for leases to be renewed: see [`Keeper`].
     pub fn new(store: S, clock: Clock, cache_bytes: Option<usize>) -> (Arc<Self>, Keeper<S>) {
+        let mut process = [0; 8];
+        getrandom::fill(&mut process).expect("the kernel's random source doesn't fail once it is seeded");
+        Self::of_process(u64::from_le_bytes(process), store, clock, cache_bytes)
+    }
+
+    /// The same with a given first half of its execution ids, which no other ledger on the store may
+    /// ever have had: a simulation's are not random.
+    pub fn of_process(
+        process: u64,
+        store: S,
+        clock: Clock,
+        cache_bytes: Option<usize>,
+    ) -> (Arc<Self>, Keeper<S>) {
         let (overdue, settlements) = mpsc::unbounded_channel();
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).expect("the kernel's random source doesn't fail once it is seeded");
         let ledger = Arc::new(Self {
             store,
             clock,
             flights: id_map(),
             cache: cache_bytes.map(Cache::new),
-            executions: Executions { process: u64::from_le_bytes(seed), next: AtomicU64::new(0) },
+            executions: Executions { process, next: AtomicU64::new(0) },
             overdue,
             overdue_count: AtomicU64::new(0),
         });

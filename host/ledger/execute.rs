@@ -1,0 +1,51 @@
+//! The order of an execution's steps, which every promise rests on. Who carries the request and the
+//! answer is somebody else's: the gateway's connections, or a simulation's.
+
+use super::{Claimant, Claimed, Permit};
+use crate::store::{Store, StoreError};
+use oncegate_core::{Answer, Settlement};
+use std::future::Future;
+use std::sync::Arc;
+
+/// One execution's dealings with its upstream and its client.
+pub trait Exchange<S: Store>: Sized {
+    /// What the client gets no sooner than the outcome is durable: the end of its answer.
+    type End;
+
+    /// The claim wasn't won: nothing may be sent.
+    fn lost(self, claimed: Claimed<S>);
+
+    /// Sends the request, asking [`Permit::holds`] right before its first byte, takes the answer in
+    /// and judges it. All of the answer but its end may go to the client.
+    fn run(self, permit: &Permit<S>) -> impl Future<Output = Exchanged<Self::End>>;
+
+    /// Lets the end go: the outcome is durable.
+    fn release(end: Self::End);
+
+    /// Keeps the end back: the outcome could not be made durable yet.
+    fn withhold(end: Self::End, error: StoreError);
+}
+
+/// What an exchange came to.
+#[derive(Debug)]
+pub struct Exchanged<E> {
+    /// How the execution ended, with what the policy leaves on the record.
+    pub settlement: Settlement,
+    /// For those who waited, should it be *not applied*.
+    pub shared: Option<Arc<Answer>>,
+    /// What is held back.
+    pub end: E,
+}
+
+/// Executes: claim (durable) → send → judge → settle (durable) → the end of the answer.
+pub async fn execute<S: Store, X: Exchange<S>>(claimant: Claimant<S>, exchange: X) {
+    let permit = match claimant.claim().await {
+        Claimed::Won(permit) => permit,
+        lost => return exchange.lost(lost),
+    };
+    let Exchanged { settlement, shared, end } = exchange.run(&permit).await;
+    match permit.settle(settlement, shared).await {
+        Ok(()) => X::release(end),
+        Err(error) => X::withhold(end, error),
+    }
+}

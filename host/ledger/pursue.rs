@@ -1,0 +1,76 @@
+//! A request's way to an answer: it begins until something comes of it.
+
+use super::{Begun, Claimant, Claimed, Ledger, Request};
+use crate::store::{Store, StoreError};
+use oncegate_core::{Answer, Record, Refusal, WhenUnknown};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// While another gateway executes, one looks again after so long, then after twice that, and so on.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// But no later than after this.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Pursued<T> {
+    /// It was executed, and this is the report.
+    Executed(T),
+    /// Answer from this record.
+    Replay {
+        /// It.
+        record: Arc<Record>,
+        /// The request waited for it.
+        waited: bool,
+    },
+    /// The execution that it waited for proved not to be applied; this was its answer.
+    Shared(Arc<Answer>),
+    /// Turn it away. The record is the one that stands in the way, where there is one.
+    Refuse(Refusal, Option<Arc<Record>>),
+    /// The store failed.
+    Unavailable(StoreError),
+}
+
+impl<S: Store> Ledger<S> {
+    /// Begins an operation and gives the right to claim, if it gets it, to `execute`, which brings a
+    /// report, or what came of claiming instead. Where another gateway executes it, it looks again
+    /// until the request has waited long enough.
+    pub async fn pursue<T>(
+        self: &Arc<Self>,
+        mut request: Request,
+        execute: impl AsyncFn(Claimant<S>) -> Result<T, Claimed<S>>,
+    ) -> Pursued<T> {
+        let deadline = Instant::now() + request.wait;
+        let mut pause = LOOK_AGAIN;
+        loop {
+            let begun = match self.begin(request.clone()).await {
+                Begun::Claim(claimant) => match execute(claimant).await {
+                    Ok(report) => return Pursued::Executed(report),
+                    Err(Claimed::Stands(begun)) => begun,
+                    // Stores don't call back, so look again.
+                    Err(Claimed::Elsewhere | Claimed::Won(_)) if Instant::now() < deadline => {
+                        // Who waited never sends again what ends unknown meanwhile: its caller has not
+                        // been told yet.
+                        if request.rules.when_unknown == WhenUnknown::Resend {
+                            request.rules.when_unknown = WhenUnknown::Hold;
+                        }
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LOOK_AGAIN_MAX);
+                        continue;
+                    }
+                    Err(_) => Begun::Refuse(Refusal::InFlight, None),
+                },
+                begun => begun,
+            };
+            return match begun {
+                Begun::Replay { record, waited } => Pursued::Replay { record, waited },
+                Begun::Shared(answer) => Pursued::Shared(answer),
+                Begun::Refuse(refusal, record) => Pursued::Refuse(refusal, record),
+                Begun::Unavailable(error) => Pursued::Unavailable(error),
+                // A right to claim that came back unused: begin again.
+                Begun::Claim(_) => continue,
+            };
+        }
+    }
+}
