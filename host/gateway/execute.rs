@@ -391,7 +391,7 @@ impl Execution {
             memo: record.memo.clone(),
         };
         let reply = capture.reply(head, self.generation.plan(), cut.is_none());
-        self.worker.policies.settle(&self.generation, &self.principal, &receipt, &reply).await
+        self.worker.policies.settle(&self.generation, &self.principal, receipt, reply).await
     }
 
     /// The upstream's answer as it came, for the first caller.

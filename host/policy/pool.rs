@@ -3,12 +3,14 @@
 use super::engine::Engine;
 use super::failure::Failure;
 use super::generation::Generation;
+use super::instance::Instance;
 use super::limits::{Allowance, INLINE_TIME_MAX};
 use super::shelf::{Shelf, Shelves};
 use super::{Operation, Payload, Receipt, Reply, Settlement, Verdict};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The policy instances of one worker thread.
 ///
@@ -54,29 +56,43 @@ impl Pool {
         &self,
         generation: &Arc<Generation>,
         principal: &PrincipalId,
-        receipt: &Receipt,
-        reply: &Reply,
+        receipt: Receipt,
+        reply: Reply,
     ) -> Result<Option<Settlement>, Failure> {
         if !generation.exports().outcome {
             return Ok(None);
         }
-        let inline = |shelf: &mut Shelf, allowance: Allowance| {
-            shelf.settle(generation, principal, receipt, reply, allowance)
-        };
-        if let Some(said) = self.inline(generation, inline) {
-            return said;
-        }
-        let (principal, receipt, reply) = (*principal, receipt.clone(), reply.clone());
-        let slow = move |shelf: &mut Shelf, generation: &Generation| {
-            let allowance = Allowance::off_worker(generation.time);
-            shelf.settle(generation, &principal, &receipt, &reply, allowance)
-        };
-        Box::pin(self.engine.threads().call(generation, slow)).await
+        self.confide(generation, principal, (receipt, reply), |instance, (receipt, reply), time| {
+            instance.settle(receipt, reply, time)
+        })
+        .await
     }
 
     /// Drops the instances of all generations but these.
     pub fn retire(&self, keep: &[u64]) {
         self.shelves.borrow_mut().retire(keep);
+    }
+
+    /// Calls a hook that sees answers, with what it is told.
+    async fn confide<A: Send + 'static, T: Send + 'static>(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        told: A,
+        hook: fn(&mut Instance, &A, Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let inline = |shelf: &mut Shelf, allowance: Allowance| {
+            shelf.confide(generation, principal, allowance, |instance, time| hook(instance, &told, time))
+        };
+        if let Some(said) = self.inline(generation, inline) {
+            return said;
+        }
+        let principal = *principal;
+        let slow = move |shelf: &mut Shelf, generation: &Generation| {
+            let allowance = Allowance::off_worker(generation.time);
+            shelf.confide(generation, &principal, allowance, |instance, time| hook(instance, &told, time))
+        };
+        Box::pin(self.engine.threads().call(generation, slow)).await
     }
 
     /// Calls a hook on this thread. None: it has to go to a policy thread.

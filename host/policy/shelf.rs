@@ -4,14 +4,15 @@ use super::failure::Failure;
 use super::generation::Generation;
 use super::instance::Instance;
 use super::limits::Allowance;
-use super::{Operation, Receipt, Reply, Settlement, Verdict};
+use super::{Operation, Verdict};
 use oncegate_core::PrincipalId;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// One in so many decisions is repeated on a fresh instance.
 const SECOND_OPINION_EVERY: u64 = 1000;
-/// Principals whose instances for `settle` are kept.
-const SETTLERS_MAX: usize = 4;
+/// Principals whose instances for hooks that see answers are kept.
+const CONFIDANTS_MAX: usize = 4;
 
 /// The shelves of one thread, one for each generation.
 #[derive(Default)]
@@ -54,7 +55,7 @@ pub(super) struct Shelf {
     number: u64,
     generation: Weak<Generation>,
     decider: Option<Instance>,
-    settlers: Vec<(PrincipalId, Instance)>,
+    confidants: Vec<(PrincipalId, Instance)>,
     decisions: u64,
 }
 
@@ -64,7 +65,7 @@ impl Shelf {
             number: generation.number(),
             generation: Arc::downgrade(generation),
             decider: None,
-            settlers: Vec::new(),
+            confidants: Vec::new(),
             decisions: 0,
         }
     }
@@ -96,28 +97,28 @@ impl Shelf {
         Ok(verdict)
     }
 
-    /// Calls `settle`, on an instance that has seen no other principal's answer.
-    pub(super) fn settle(
+    /// Calls a hook that sees answers, on an instance that has seen no other principal's: a guest's
+    /// buffer must not carry one caller's answer to another.
+    pub(super) fn confide<T>(
         &mut self,
         generation: &Generation,
         principal: &PrincipalId,
-        receipt: &Receipt,
-        reply: &Reply,
         allowance: Allowance,
-    ) -> Result<Option<Settlement>, Failure> {
-        let kept = self.settlers.iter().position(|(of, _)| of == principal);
+        hook: impl FnOnce(&mut Instance, Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let kept = self.confidants.iter().position(|(of, _)| of == principal);
         let mut instance = match kept {
-            Some(index) => self.settlers.swap_remove(index).1,
+            Some(index) => self.confidants.swap_remove(index).1,
             None => generation.instance(allowance)?,
         };
-        let settlement = instance.settle(receipt, reply, allowance.call)?;
+        let said = hook(&mut instance, allowance.call)?;
         if !generation.is_fresh() && !instance.is_worn() {
-            if self.settlers.len() >= SETTLERS_MAX {
-                self.settlers.remove(0);
+            if self.confidants.len() >= CONFIDANTS_MAX {
+                self.confidants.remove(0);
             }
-            self.settlers.push((*principal, instance));
+            self.confidants.push((*principal, instance));
         }
-        Ok(settlement)
+        Ok(said)
     }
 }
 

@@ -343,17 +343,17 @@ fn settle_sees_one_principal_per_instance() {
     let pool = Pool::new(&ENGINE);
     let calls_seen = |principal: u8| {
         let principal = PrincipalId([principal; 32]);
-        let settled = run(pool.settle(&generation, &principal, &receipt(), &reply(true)));
+        let settled = run(pool.settle(&generation, &principal, receipt(), reply(true)));
         let settled = settled.unwrap().unwrap();
         assert_eq!(settled.disposition, Disposition::NotApplied);
         settled.memo.unwrap().len()
     };
     assert_eq!([calls_seen(1), calls_seen(1), calls_seen(2), calls_seen(1)], [1, 2, 1, 3]);
     assert_eq!(key_of(decide(&pool, &generation, "k")), "k");
-    let cut = run(pool.settle(&generation, &PrincipalId([1; 32]), &receipt(), &reply(false)));
+    let cut = run(pool.settle(&generation, &PrincipalId([1; 32]), receipt(), reply(false)));
     assert!(cut.unwrap_err().to_string().contains("settlement.disposition: an incomplete answer"));
     let silent = load(&guests::keyed_by_header("a", "toy/1")).unwrap();
-    let said = run(pool.settle(&silent, &PrincipalId([1; 32]), &receipt(), &reply(true)));
+    let said = run(pool.settle(&silent, &PrincipalId([1; 32]), receipt(), reply(true)));
     assert_eq!(said, Ok(None));
 }
 
