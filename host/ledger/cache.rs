@@ -1,7 +1,7 @@
 //! Final records kept in memory, so that a replay asks no store.
 
 use super::IdMap;
-use crate::store::Versioned;
+use crate::store::{Version, Versioned};
 use oncegate_core::OperationId;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,14 @@ pub(super) struct Cache {
     order: Mutex<VecDeque<OperationId>>,
     bytes: AtomicUsize,
     bytes_max: usize,
+    /// Versions that an operator made untrue lately: a reader may still hold one and put it here.
+    forgotten: IdMap<Version>,
+    /// The same ids, oldest in front.
+    forgettings: Mutex<VecDeque<OperationId>>,
 }
+
+/// More reads than this can't be under way for one forgetting to be forgotten too early.
+const FORGOTTEN_MAX: usize = 1024;
 
 #[derive(Debug)]
 struct Cached {
@@ -27,7 +34,14 @@ struct Cached {
 
 impl Cache {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { records: super::id_map(), order: Mutex::default(), bytes: AtomicUsize::new(0), bytes_max }
+        Self {
+            records: super::id_map(),
+            order: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+            forgotten: super::id_map(),
+            forgettings: Mutex::default(),
+        }
     }
 
     pub(super) fn find(&self, id: OperationId) -> Option<Versioned> {
@@ -40,6 +54,7 @@ impl Cache {
 
     pub(super) fn put(&self, id: OperationId, versioned: Versioned) {
         // The map's and the queue's own share of an entry is about as large as an id twice.
+        let version = versioned.version;
         let weight = versioned.record.weight() + 2 * size_of::<OperationId>() + size_of::<Cached>();
         self.bytes.fetch_add(weight, Ordering::Relaxed);
         match self.records.insert(id, Cached { versioned, asked: AtomicBool::new(false), weight }) {
@@ -48,7 +63,29 @@ impl Cache {
             }
             None => self.enqueue(id),
         }
+        // After it went in: a forgetting that comes later finds it here.
+        if self.is_forgotten(id, version) {
+            self.remove(id);
+        }
         self.make_room();
+    }
+
+    /// Takes out what stands under the id, and lets in nothing up to this version any more.
+    pub(super) fn forget(&self, id: OperationId, version: Version) {
+        let mut order = self.forgettings.lock().unwrap_or_else(PoisonError::into_inner);
+        if order.len() >= FORGOTTEN_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            self.forgotten.remove(&oldest);
+        }
+        order.push_back(id);
+        self.forgotten.insert(id, version);
+        drop(order);
+        self.remove(id);
+    }
+
+    fn is_forgotten(&self, id: OperationId, version: Version) -> bool {
+        self.forgotten.get(&id).is_some_and(|until| version <= *until)
     }
 
     pub(super) fn remove(&self, id: OperationId) {

@@ -1,9 +1,9 @@
 //! The ledger's housekeeping: renews leases of what runs here, tries overdue settlements again,
 //! and sweeps what is due, in small portions.
 
-use super::{Flight, Ledger, NO_RULES, Overdue};
+use super::{Flight, Ledger, NO_RULES, Overdue, Turn};
 use crate::store::{Store, StoreError, Swap};
-use oncegate_core::{Decision, Event, OperationId, Timestamp, decide};
+use oncegate_core::{Decision, Event, OperationId, Record, State, Timestamp, decide};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -136,10 +136,15 @@ impl<S: Store> Ledger<S> {
             Decision::Remove => None,
             _ => return Ok(()),
         };
-        if let Swap::Done(_) = self.store.swap(id, Some(current.version), next, now).await?
-            && let Some(cache) = &self.cache
-        {
-            cache.remove(id);
+        if let Swap::Done(version) = self.store.swap(id, Some(current.version), next.clone(), now).await? {
+            if let Some(cache) = &self.cache {
+                cache.remove(id);
+            }
+            let next_try = |record: &Record| record.probing.and_then(|probing| probing.next);
+            let held = matches!(current.record.state, State::Unknown { .. });
+            if let Some(next) = next.filter(|next| held && next_try(next) > next_try(&current.record)) {
+                self.hand_out(Turn::new(id, version, next, now));
+            }
         }
         Ok(())
     }

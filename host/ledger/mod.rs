@@ -13,6 +13,8 @@ mod execute;
 mod flight;
 mod identity;
 mod keeper;
+mod operator;
+mod probing;
 mod pursue;
 
 pub use claim::{Claimant, Claimed, Permit};
@@ -21,6 +23,8 @@ pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, Space};
 pub use keeper::Keeper;
+pub use operator::Intervention;
+pub use probing::Turn;
 pub use pursue::Pursued;
 
 use crate::store::{AnyStore, IdHasher, Store, StoreError, Swap, Version, Versioned};
@@ -32,8 +36,8 @@ use oncegate_core::{
     Unchanged, WhenUnknown, WhileRunning, decide,
 };
 use std::hash::BuildHasherDefault;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -58,6 +62,8 @@ pub struct Ledger<S = AnyStore> {
     executions: Executions,
     overdue: mpsc::UnboundedSender<Overdue>,
     overdue_count: AtomicU64,
+    /// To whoever asks upstreams about unknown outcomes.
+    turns: OnceLock<mpsc::Sender<Turn>>,
 }
 
 /// A request that asks to begin an operation.
@@ -94,7 +100,7 @@ pub enum Begun<S: Store = AnyStore> {
 }
 
 /// What stands after an event, or why it changed nothing.
-type Advance = Result<Option<Versioned>, Unchanged>;
+pub type Advance = Result<Option<Versioned>, Unchanged>;
 
 /// A settlement that the store would not take yet.
 #[derive(Debug)]
@@ -138,6 +144,7 @@ impl<S: Store> Ledger<S> {
             executions: Executions { process, next: AtomicU64::new(0) },
             overdue,
             overdue_count: AtomicU64::new(0),
+            turns: OnceLock::new(),
         });
         (ledger.clone(), Keeper::new(ledger, settlements))
     }

@@ -69,6 +69,7 @@ pub(crate) fn record(state: State) -> Arc<Record> {
         },
         memo: None,
         state,
+        probing: None,
     })
 }
 

@@ -146,5 +146,6 @@ fn record(state: State) -> Arc<Record> {
         },
         memo: None,
         state,
+        probing: None,
     })
 }

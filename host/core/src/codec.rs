@@ -5,7 +5,7 @@
 
 use crate::id::{ExecutionId, Fingerprint, PrincipalId, Recipe};
 use crate::outcome::Doubt;
-use crate::record::{Answer, First, Origin, Record, State, Times};
+use crate::record::{Answer, First, Origin, Probing, Record, State, Times};
 use crate::time::{Timestamp, millis};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,9 @@ struct Stored<'a> {
     doubt: u8,
     answer: Option<StoredAnswer<'a>>,
     first: Option<StoredFirst<'a>>,
+    /// Tries, and when the next is due. Left out where there is none, as versions before it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probing: Option<(u32, Option<u64>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,6 +162,7 @@ impl<'a> From<&'a Record> for Stored<'a> {
             doubt,
             answer,
             first,
+            probing: record.probing.map(|probing| (probing.tries, probing.next.map(Timestamp::as_millis))),
         }
     }
 }
@@ -233,6 +237,9 @@ impl Stored<'_> {
             origin: self.origin.into_origin()?,
             memo: self.memo.map(Arc::from),
             state,
+            probing: self
+                .probing
+                .map(|(tries, next)| Probing { tries, next: next.map(Timestamp::from_millis) }),
         })
     }
 }

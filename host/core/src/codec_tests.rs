@@ -8,7 +8,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// One record of each state, with its bytes in format 1.
-fn golden() -> [(&'static str, Record, &'static str); 4] {
+fn golden() -> [(&'static str, Record, &'static str); 5] {
     let plain = Record {
         fingerprint: Fingerprint { recipe: Recipe::Request, hash: [0x11; 32] },
         execution: ExecutionId([0x22; 16]),
@@ -36,6 +36,7 @@ fn golden() -> [(&'static str, Record, &'static str); 4] {
         },
         memo: None,
         state: State::Executing { lease_until: Timestamp::from_millis(1_800_000_060_123) },
+        probing: None,
     };
     let at = Timestamp::from_millis(1_800_000_001_000);
     let field = |name: &'static str, value: &'static [u8]| (Bytes::from(name), Bytes::from(value));
@@ -70,11 +71,16 @@ fn golden() -> [(&'static str, Record, &'static str); 4] {
         state: State::Unknown { since: at, doubt: Doubt::Crashed },
         ..plain.clone()
     };
+    let probed = Record {
+        probing: Some(Probing { tries: 3, next: Some(Timestamp::from_millis(1_800_000_002_500)) }),
+        ..unknown.clone()
+    };
     [
         ("executing", plain, include_str!("golden/1-executing.hex")),
         ("completed", completed, include_str!("golden/1-completed.hex")),
         ("consumed", consumed, include_str!("golden/1-consumed.hex")),
         ("unknown", unknown, include_str!("golden/1-unknown.hex")),
+        ("probed", probed, include_str!("golden/1-probed.hex")),
     ]
 }
 
@@ -194,8 +200,18 @@ fn record() -> impl Strategy<Value = Record> {
             );
     let recipe = (1_u8..=4).prop_map(|number| Recipe::from_number(number).unwrap());
     let numbers = any::<([u8; 32], [u8; 16], u32, u64, bool, [u64; 5])>();
-    (recipe, numbers, origin, prop::option::of(text()), state()).prop_map(
-        |(recipe, (hash, execution, attempts, first_attempt, doubted, times), origin, memo, state)| {
+    let probing = prop::option::of(any::<(u32, Option<u64>)>()).prop_map(|probing| {
+        probing.map(|(tries, next)| Probing { tries, next: next.map(Timestamp::from_millis) })
+    });
+    (recipe, numbers, origin, prop::option::of(text()), state(), probing).prop_map(
+        |(
+            recipe,
+            (hash, execution, attempts, first_attempt, doubted, times),
+            origin,
+            memo,
+            state,
+            probing,
+        )| {
             let [lease, retention, tombstone, unknown_retention, memory] = times.map(Duration::from_millis);
             Record {
                 fingerprint: Fingerprint { recipe, hash },
@@ -207,6 +223,7 @@ fn record() -> impl Strategy<Value = Record> {
                 origin,
                 memo,
                 state,
+                probing,
             }
         },
     )
@@ -235,7 +252,7 @@ proptest! {
     }
 
     #[test]
-    fn a_garbled_record_never_panics(which in 0_usize..4, garbled in prop::collection::vec(any::<(usize, u8)>(), 1..6)) {
+    fn a_garbled_record_never_panics(which in 0_usize..5, garbled in prop::collection::vec(any::<(usize, u8)>(), 1..6)) {
         let mut bytes = unhex(golden()[which].2).to_vec();
         for (place, byte) in garbled {
             let place = place % bytes.len();

@@ -6,9 +6,14 @@
 
 use crate::id::{ExecutionId, Fingerprint};
 use crate::outcome::{Doubt, Outcome, Settlement};
-use crate::record::{CLOCK_TOLERANCE, Origin, Record, State, Times, View};
+use crate::record::{CLOCK_TOLERANCE, Origin, Probing, Record, State, Times, View};
 use crate::time::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the right to ask the upstream stands. Who has it and says nothing in that time has
+/// lost it to the next.
+pub const PROBE_TURN: Duration = Duration::from_secs(60);
 
 /// What a duplicate gets while the first execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,20 @@ pub struct Claim {
     pub remembered_since: Timestamp,
 }
 
+/// What came of asking the upstream about an unknown outcome.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// What was found: [`Outcome::NotApplied`]: it did not happen; [`Outcome::Unknown`]: nothing.
+    pub outcome: Outcome,
+    /// When the question that found it was sent.
+    pub asked: Timestamp,
+    /// No execution takes effect later than this after it became unknown; none: nobody says so,
+    /// and that it did not happen proves nothing.
+    pub settle_after: Option<Duration>,
+    /// When to ask again if that is needed; none: this was the last try.
+    pub again: Option<Timestamp>,
+}
+
 /// Something that happens to an operation.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
@@ -71,6 +90,8 @@ pub enum Event<'a> {
     Restart,
     /// A probe or an operator found out how an execution that is in doubt ended.
     Resolve(ExecutionId, &'a Outcome),
+    /// The upstream was asked about an execution that is in doubt.
+    Probed(ExecutionId, &'a Probe),
     /// An operator wants the record gone.
     Forget,
     /// The sweep came by.
@@ -144,13 +165,14 @@ pub fn decide(rules: &Rules, record: Option<&Record>, event: Event<'_>, now: Tim
         Event::Settle(execution, settlement) => decide_settlement(live, execution, settlement, now),
         Event::Restart => decide_restart(live, now),
         Event::Resolve(execution, outcome) => decide_resolution(live, execution, outcome, now),
+        Event::Probed(execution, probe) => decide_probe(live, execution, probe, now),
         Event::Forget => decide_forgetting(live, now),
         Event::Sweep => decide_sweep(record, now),
     }
 }
 
 fn decide_claim(rules: &Rules, live: Option<&Record>, claim: &Claim, now: Timestamp) -> Decision {
-    let Some(record) = live else { return decide_fresh_claim(claim, now) };
+    let Some(record) = live else { return decide_fresh_claim(rules, claim, now) };
     if record.fingerprint != claim.fingerprint {
         return Decision::Refuse(Refusal::KeyReused);
     }
@@ -165,14 +187,15 @@ fn decide_claim(rules: &Rules, live: Option<&Record>, claim: &Claim, now: Timest
             attempts: record.attempts.saturating_add(1),
             doubted: true,
             state: State::Executing { lease_until: now.plus(record.times.lease) },
+            probing: record.probing.map(|_| Probing::begun()),
             ..record.clone()
         }),
         View::Unknown => Decision::Refuse(Refusal::Unknown),
-        View::Absent => decide_fresh_claim(claim, now),
+        View::Absent => decide_fresh_claim(rules, claim, now),
     }
 }
 
-fn decide_fresh_claim(claim: &Claim, now: Timestamp) -> Decision {
+fn decide_fresh_claim(rules: &Rules, claim: &Claim, now: Timestamp) -> Decision {
     if let Some(first_sent) = claim.origin.first_sent {
         let first_sent = Timestamp::from_secs(first_sent.into());
         if first_sent > claim.clock.plus(CLOCK_TOLERANCE) {
@@ -192,6 +215,7 @@ fn decide_fresh_claim(claim: &Claim, now: Timestamp) -> Decision {
         origin: claim.origin.clone(),
         memo: claim.memo.clone(),
         state: State::Executing { lease_until: now.plus(claim.times.lease) },
+        probing: (rules.when_unknown == WhenUnknown::Probe).then_some(Probing::begun()),
     })
 }
 
@@ -249,10 +273,10 @@ fn noted(record: &Record, settlement: &Settlement) -> Record {
 fn settled(record: &Record, outcome: &Outcome, now: Timestamp) -> Decision {
     match outcome {
         Outcome::Completed(answer) => {
-            Decision::Put(with_state(record, State::Completed { at: now, answer: answer.clone() }))
+            Decision::Put(finished(record, State::Completed { at: now, answer: answer.clone() }))
         }
         Outcome::Consumed(first) => {
-            Decision::Put(with_state(record, State::Consumed { at: now, first: first.clone() }))
+            Decision::Put(finished(record, State::Consumed { at: now, first: first.clone() }))
         }
         Outcome::NotApplied if record.doubted => {
             Decision::Put(with_state(record, State::Unknown { since: now, doubt: Doubt::Ambiguous }))
@@ -306,6 +330,37 @@ fn decide_resolution(
     }
 }
 
+/// That it happened counts at once. That it did not counts only of a question which was sent when
+/// nothing could take effect any more: the first attempt may still have been on its way before.
+fn decide_probe(live: Option<&Record>, execution: ExecutionId, probe: &Probe, now: Timestamp) -> Decision {
+    let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
+    if record.execution != execution {
+        return Decision::Keep(Unchanged::OtherExecution);
+    }
+    match record.view(now) {
+        View::Unknown => {}
+        View::Executing => return Decision::Keep(Unchanged::Executing),
+        View::Completed | View::Consumed | View::Expired | View::Absent => {
+            return Decision::Keep(Unchanged::Final);
+        }
+    }
+    let tries = record.probing.unwrap_or_default().tries;
+    let settled_at = probe.settle_after.and_then(|span| Some(record.unknown_since()?.plus(span)));
+    match (&probe.outcome, settled_at) {
+        (Outcome::Completed(_) | Outcome::Consumed(_), _) => settled(record, &probe.outcome, now),
+        (Outcome::NotApplied, Some(at)) if probe.asked >= at => Decision::Remove,
+        // Asked too early, which is nobody's failure: the try doesn't count.
+        (Outcome::NotApplied, Some(at)) => Decision::Put(with_probing(record, tries, Some(at))),
+        (Outcome::NotApplied | Outcome::Unknown(_), _) => {
+            Decision::Put(with_probing(record, tries.saturating_add(1), probe.again))
+        }
+    }
+}
+
+fn with_probing(record: &Record, tries: u32, next: Option<Timestamp>) -> Record {
+    Record { probing: Some(Probing { tries, next }), ..record.clone() }
+}
+
 fn decide_forgetting(live: Option<&Record>, now: Timestamp) -> Decision {
     let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
     match record.view(now) {
@@ -326,8 +381,22 @@ fn decide_sweep(record: Option<&Record>, now: Timestamp) -> Decision {
         (View::Unknown | View::Expired, State::Executing { lease_until }) => {
             Decision::Put(with_state(record, State::Unknown { since: *lease_until, doubt: Doubt::Lapsed }))
         }
+        // Whose swap wins has the turn to ask.
+        (View::Unknown, State::Unknown { .. }) if record.due_at() <= now => {
+            let tries = record.probing.unwrap_or_default().tries;
+            Decision::Put(with_probing(record, tries, Some(now.plus(PROBE_TURN))))
+        }
+        // Nobody asks about what is no longer held.
+        (View::Expired, State::Unknown { .. }) if record.due_at() <= now => {
+            Decision::Put(with_probing(record, record.probing.unwrap_or_default().tries, None))
+        }
         _ => Decision::Keep(Unchanged::NotDue),
     }
+}
+
+/// Nobody asks about what is known.
+fn finished(record: &Record, state: State) -> Record {
+    Record { probing: None, ..with_state(record, state) }
 }
 
 fn with_state(record: &Record, state: State) -> Record {

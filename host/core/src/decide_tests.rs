@@ -67,7 +67,16 @@ fn record(state: State) -> Record {
         origin: origin(None),
         memo: None,
         state,
+        probing: None,
     }
+}
+
+fn probed(record: Record, tries: u32, next: Option<Timestamp>) -> Record {
+    Record { probing: Some(Probing { tries, next }), ..record }
+}
+
+fn probe(outcome: Outcome, asked: Timestamp, settle_after: Option<u64>, again: Option<Timestamp>) -> Probe {
+    Probe { outcome, asked, settle_after: settle_after.map(secs), again }
 }
 
 fn claim(print: u8, first_sent: Option<Timestamp>) -> Claim {
@@ -119,6 +128,11 @@ mod table {
             ("consumed", Some(consumed(ago(100)))),
             ("unknown", Some(unknown(ago(100)))),
             ("unknown, sent before with unknown outcome", Some(again(unknown(ago(100))))),
+            ("unknown, to be asked", Some(probed(unknown(ago(100)), 0, Probing::begun().next))),
+            ("unknown, to be asked later", Some(probed(unknown(ago(100)), 2, Some(NOW.plus(secs(30)))))),
+            ("unknown, nobody asks any more", Some(probed(unknown(ago(100)), 9, None))),
+            ("lapsed, to be asked", Some(probed(lease(ago(5)), 0, Probing::begun().next))),
+            ("expired: unknown, to be asked", Some(probed(unknown(ago(3_100)), 1, Some(ago(200))))),
             ("expired: completed", Some(completed(ago(700)))),
             ("expired: consumed", Some(consumed(ago(700)))),
             ("expired: unknown", Some(unknown(ago(3_100)))),
@@ -198,6 +212,14 @@ mod table {
         for (word, outcome) in &outcomes() {
             cell(&format!("resolve {word}, other execution"), hold, Event::Resolve(OTHER, outcome));
         }
+        for (word, outcome) in &outcomes() {
+            let probe = probe(outcome.clone(), NOW, Some(50), Some(NOW.plus(secs(10))));
+            cell(&format!("probed: {word}"), hold, Event::Probed(OWN, &probe));
+        }
+        let not_applied = |settle_after| probe(Outcome::NotApplied, ago(1), settle_after, None);
+        cell("probed: not applied, asked too early", hold, Event::Probed(OWN, &not_applied(Some(500))));
+        cell("probed: not applied, nobody says by when", hold, Event::Probed(OWN, &not_applied(None)));
+        cell("probed: not applied, other execution", hold, Event::Probed(OTHER, &not_applied(Some(50))));
         cell("forget", hold, Event::Forget);
         cell("sweep", hold, Event::Sweep);
         cells
@@ -226,13 +248,23 @@ mod table {
                 }
                 State::Unknown { since, doubt } => format!("unknown {}, {}", when(*since), doubt.word()),
             };
+            let asking = match record.probing {
+                None => String::new(),
+                Some(Probing { tries, next: None }) => format!(", asked {tries} times and no more"),
+                Some(Probing { tries, next: Some(next) }) if next == Timestamp::default() => {
+                    format!(", asked {tries} times, next at once")
+                }
+                Some(Probing { tries, next: Some(next) }) => {
+                    format!(", asked {tries} times, next {}", when(next))
+                }
+            };
             let doubted = if record.doubted { ", sent before" } else { "" };
             let memo = record.memo.as_ref().map(|memo| format!(", noted {memo:?}")).unwrap_or_default();
             let kept = match record.times.retention == TIMES.retention {
                 true => String::new(),
                 false => format!(", retention {} s", record.times.retention.as_secs()),
             };
-            format!("{state}; {execution}, attempt {}{doubted}{memo}{kept}", record.attempts)
+            format!("{state}; {execution}, attempt {}{doubted}{memo}{kept}{asking}", record.attempts)
         };
         match decision {
             Decision::Execute(record) => format!("EXECUTE  {}", put(record)),
@@ -255,11 +287,17 @@ struct Step {
 
 #[derive(Clone, Debug)]
 enum What {
-    Claim { print: u8, rules: Rules, first_sent_ago: Option<u64> },
+    Claim {
+        print: u8,
+        rules: Rules,
+        first_sent_ago: Option<u64>,
+    },
     Renew(Whose),
     Settle(Whose, Settlement),
     Restart,
     Resolve(Whose, Outcome),
+    /// Asked so long ago; by when nothing takes effect any more; whether it is asked again.
+    Probed(Whose, Outcome, u64, Option<u64>, bool),
     Forget,
     Sweep,
 }
@@ -300,6 +338,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (whose(), settlement).prop_map(|(whose, settlement)| What::Settle(whose, settlement)),
         1 => Just(What::Restart),
         2 => (whose(), outcome).prop_map(|(whose, outcome)| What::Resolve(whose, outcome)),
+        3 => (whose(), (0_usize..4).prop_map(|n| outcomes()[n].1.clone()), 0_u64..50, prop::option::of(0_u64..500), prop::bool::ANY)
+            .prop_map(|(whose, outcome, asked, settle, again)| What::Probed(whose, outcome, asked, settle, again)),
         1 => Just(What::Forget),
         3 => Just(What::Sweep),
     ];
@@ -345,7 +385,7 @@ impl World {
 
     fn decide(&self, what: &What) -> Decision {
         let mut rules_of_claim = rules(WhileRunning::Wait, WhenUnknown::Hold);
-        let claim;
+        let (claim, found);
         let event = match what {
             What::Claim { print, rules, first_sent_ago } => {
                 rules_of_claim = *rules;
@@ -365,6 +405,11 @@ impl World {
             What::Settle(whose, settlement) => Event::Settle(self.execution(*whose), settlement),
             What::Restart => Event::Restart,
             What::Resolve(whose, outcome) => Event::Resolve(self.execution(*whose), outcome),
+            What::Probed(whose, outcome, asked, settle_after, again) => {
+                let again = again.then(|| self.now.plus(secs(10)));
+                found = probe(outcome.clone(), self.now.minus(secs(*asked)), *settle_after, again);
+                Event::Probed(self.execution(*whose), &found)
+            }
             What::Forget => Event::Forget,
             What::Sweep => Event::Sweep,
         };
@@ -378,7 +423,10 @@ impl World {
         let decision = self.decide(&step.what);
         match &step.what {
             What::Claim { print, rules, .. } => self.check_claim(*print, *rules, before, &decision)?,
-            What::Renew(whose) | What::Settle(whose, _) | What::Resolve(whose, _) => {
+            What::Renew(whose)
+            | What::Settle(whose, _)
+            | What::Resolve(whose, _)
+            | What::Probed(whose, ..) => {
                 let named = self.record.as_ref().is_some_and(|r| r.execution == self.execution(*whose));
                 let kept = matches!(decision, Decision::Keep(_));
                 prop_assert!(named || kept, "what names another execution changes nothing: {decision:?}");
@@ -479,7 +527,8 @@ impl World {
         );
         if let Decision::Put(next) = decision {
             prop_assert_eq!(next.view(self.now), before, "nobody sees that it was swept");
-            prop_assert!(next.due_at() > self.now, "and it is done for now");
+            let to_be_asked = matches!(record.state, State::Executing { .. }) && next.probe_at().is_some();
+            prop_assert!(next.due_at() > self.now || to_be_asked, "and it is done for now");
             prop_assert_eq!(next.forgotten_at(), record.forgotten_at());
             prop_assert_eq!(next.expires_at(), record.expires_at());
         }
@@ -521,13 +570,22 @@ impl World {
                         matches!(before, View::Executing | View::Unknown) && !doubted
                     }
                     What::Resolve(_, Outcome::NotApplied) => before == View::Unknown,
+                    // Only of a question that was sent when nothing could take effect any more.
+                    What::Probed(_, Outcome::NotApplied, asked, Some(settle_after), _) => {
+                        let since = self.record.as_ref().and_then(Record::unknown_since);
+                        before == View::Unknown
+                            && since.is_some_and(|since| {
+                                self.now.minus(secs(*asked)) >= since.plus(secs(*settle_after))
+                            })
+                    }
                     What::Forget => matches!(before, View::Completed | View::Consumed | View::Expired),
                     What::Sweep => before == View::Absent,
                     What::Claim { .. }
                     | What::Renew(_)
                     | What::Settle(..)
                     | What::Restart
-                    | What::Resolve(..) => false,
+                    | What::Resolve(..)
+                    | What::Probed(..) => false,
                 };
                 prop_assert!(proven, "{what:?} opened the key from {before:?}");
             }
@@ -556,7 +614,8 @@ proptest! {
         for step in &steps {
             world.take(step)?;
         }
-        for _ in 0..4 {
+        // A few for a life, and one for each turn to ask that nobody takes up.
+        for _ in 0..7 + times.unknown_retention.as_secs() / PROBE_TURN.as_secs() {
             let Some(record) = &world.record else { break };
             let after = record.due_at().since(world.now);
             world.take(&Step { after, what: What::Sweep })?;

@@ -18,10 +18,12 @@ pub mod outcome;
 pub mod record;
 pub mod time;
 
-pub use decide::{Claim, Decision, Event, Refusal, Rules, Unchanged, WhenUnknown, WhileRunning, decide};
+pub use decide::{
+    Claim, Decision, Event, PROBE_TURN, Probe, Refusal, Rules, Unchanged, WhenUnknown, WhileRunning, decide,
+};
 pub use id::{
     ExecutionId, Fingerprint, Framer, KeySpace, OperationId, PartKind, PrincipalId, Recipe, Secret,
 };
 pub use outcome::{Disposition, Doubt, Outcome, Settlement};
-pub use record::{Answer, First, Origin, Record, State, Times, View};
+pub use record::{Answer, First, Origin, Probing, Record, State, Times, View};
 pub use time::Timestamp;

@@ -32,6 +32,25 @@ pub struct Record {
     pub memo: Option<Arc<str>>,
     /// Where the operation stands.
     pub state: State,
+    /// How far the asking is, where the rules say that somebody asks the upstream what became of
+    /// an unknown outcome.
+    pub probing: Option<Probing>,
+}
+
+/// How far the asking for an unknown outcome is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probing {
+    /// Tries that found nothing out.
+    pub tries: u32,
+    /// When the next one is due, from when the outcome is unknown; none: nobody asks any more.
+    pub next: Option<Timestamp>,
+}
+
+impl Probing {
+    /// To be asked as soon as the outcome is unknown.
+    pub const fn begun() -> Self {
+        Self { tries: 0, next: Some(Timestamp::from_millis(0)) }
+    }
 }
 
 /// How long things stand, in the words of DESIGN §4.
@@ -234,14 +253,31 @@ impl Record {
         end.max(from.plus(self.times.memory).plus(CLOCK_TOLERANCE))
     }
 
-    /// When a sweep next has something to do: a lease to call lapsed, a body to drop, a record to
-    /// remove.
+    /// When a sweep next has something to do: a lease to call lapsed, the upstream to be asked, a
+    /// body to drop, a record to remove.
     pub fn due_at(&self) -> Timestamp {
         match &self.state {
             State::Executing { lease_until } => *lease_until,
             State::Completed { .. } => self.expires_at(),
-            State::Consumed { .. } | State::Unknown { .. } => self.forgotten_at(),
+            State::Consumed { .. } => self.forgotten_at(),
+            State::Unknown { .. } => self.probe_at().unwrap_or_else(|| self.forgotten_at()),
         }
+    }
+
+    /// Since when nobody knows the outcome. Of an executing record: since its lease ends. The
+    /// execution that it names began nothing after that.
+    pub fn unknown_since(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Executing { lease_until: since } | State::Unknown { since, .. } => Some(*since),
+            State::Completed { .. } | State::Consumed { .. } => None,
+        }
+    }
+
+    /// When the upstream is to be asked next what became of it, while it is held as unknown.
+    pub fn probe_at(&self) -> Option<Timestamp> {
+        let State::Unknown { since, .. } = &self.state else { return None };
+        let at = self.probing?.next?.max(*since);
+        (at < self.expires_at()).then_some(at)
     }
 
     /// How much memory it holds, roughly.

@@ -1,0 +1,125 @@
+//! Who asks the upstream about an unknown outcome, and what the answer does to the record. The sweep
+//! finds what is due to be asked; whose swap wins has the turn. Asking itself is for others.
+
+use super::{Advance, Ledger};
+use crate::store::{Store, StoreError, Version};
+use oncegate_core::{Doubt, Event, OperationId, Outcome, PROBE_TURN, Probe, Record, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The turn to ask about one operation.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// Which operation.
+    pub id: OperationId,
+    /// Its record, with the turn in it.
+    pub record: Arc<Record>,
+    pub(super) version: Version,
+    /// When somebody else may have the turn.
+    pub(super) until: Timestamp,
+}
+
+impl Turn {
+    pub(super) fn new(id: OperationId, version: Version, record: Arc<Record>, now: Timestamp) -> Self {
+        Self { id, record, version, until: now.plus(PROBE_TURN) }
+    }
+
+    /// How much of it is left at `now`.
+    pub fn left(&self, now: Timestamp) -> Duration {
+        self.until.since(now)
+    }
+}
+
+impl<S: Store> Ledger<S> {
+    /// Takes the turns of this process from now on, at most `waiting` of them queued: what finds no room
+    /// is due again when its turn has passed. Once only.
+    pub fn turns(&self, waiting: usize) -> mpsc::Receiver<Turn> {
+        let (sender, receiver) = mpsc::channel(waiting);
+        // A second one gets a channel that nobody sends to.
+        let _ = self.turns.set(sender);
+        receiver
+    }
+
+    pub(super) fn hand_out(&self, turn: Turn) {
+        if let Some(turns) = self.turns.get() {
+            let _ = turns.try_send(turn);
+        }
+    }
+
+    /// Puts what was found on the record. That it did not happen means nothing while an execution of it
+    /// lives here.
+    pub async fn probed(&self, turn: &Turn, mut probe: Probe) -> Result<Advance, StoreError> {
+        let execution = turn.record.execution;
+        if matches!(probe.outcome, Outcome::NotApplied) && self.lives_here(turn.id, execution) {
+            probe.outcome = Outcome::Unknown(Doubt::Lapsed);
+        }
+        let event = Event::Probed(execution, &probe);
+        let advance = self.advance(turn.id, turn.version, Some(turn.record.clone()), &event).await?;
+        if let Ok(Some(standing)) = &advance {
+            self.keep_at_hand(turn.id, standing);
+        }
+        Ok(advance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use crate::ledger::Clock;
+    use crate::store::conformance::{id, on_a_runtime, put, record};
+    use crate::store::{AnyStore, Memory};
+    use oncegate_core::{Probing, State};
+
+    fn ledger() -> Arc<Ledger> {
+        Ledger::new(AnyStore::Memory(Memory::new(1 << 20)), Clock::start(Timestamp::default()), None).0
+    }
+
+    async fn put_unknown(ledger: &Ledger) {
+        let state = State::Unknown { since: ledger.clock().now(), doubt: Doubt::Broken };
+        let record = Record { probing: Some(Probing::begun()), ..(*record(state)).clone() };
+        put(ledger.store(), id(1), None, Some(Arc::new(record))).await;
+    }
+
+    fn found(ledger: &Ledger, outcome: Outcome, settle_after: Duration) -> Probe {
+        let now = ledger.clock().now();
+        Probe { outcome, asked: now, settle_after: Some(settle_after), again: Some(now) }
+    }
+
+    #[test]
+    fn one_turn_at_a_time_and_the_next_when_it_is_due() {
+        on_a_runtime(async {
+            let ledger = ledger();
+            let mut turns = ledger.turns(4);
+            put_unknown(&ledger).await;
+            ledger.sweep(10).await.unwrap();
+            let turn = turns.try_recv().unwrap();
+            ledger.sweep(10).await.unwrap();
+            assert!(turns.try_recv().is_err(), "somebody asks already");
+            let nothing = found(&ledger, Outcome::Unknown(Doubt::Broken), Duration::ZERO);
+            let Ok(Some(standing)) = ledger.probed(&turn, nothing).await.unwrap() else { panic!() };
+            assert_eq!(standing.record.probing.unwrap().tries, 1);
+            ledger.sweep(10).await.unwrap();
+            assert!(turns.try_recv().is_ok());
+        });
+    }
+
+    #[test]
+    fn that_it_did_not_happen_frees_the_key_only_when_nothing_can_be_on_its_way() {
+        on_a_runtime(async {
+            let ledger = ledger();
+            let mut turns = ledger.turns(4);
+            put_unknown(&ledger).await;
+            ledger.sweep(10).await.unwrap();
+            let turn = turns.try_recv().unwrap();
+            let early = found(&ledger, Outcome::NotApplied, Duration::from_secs(300));
+            let Ok(Some(standing)) = ledger.probed(&turn, early).await.unwrap() else { panic!("freed") };
+            assert_eq!(standing.record.probing.unwrap().tries, 0, "too early is nobody's failure");
+            let late = found(&ledger, Outcome::NotApplied, Duration::ZERO);
+            assert!(matches!(ledger.probed(&turn, late).await.unwrap(), Ok(None)));
+            assert!(ledger.load(id(1)).await.unwrap().is_none());
+        });
+    }
+}
