@@ -17,7 +17,7 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// An operation id as a field's value.
 pub fn operation_value(id: OperationId) -> HeaderValue {
-    HeaderValue::from_str(&id.to_string()).expect("hexadecimal digits are a field's value")
+    HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are a field's value")
 }
 
 /// Marks a guarded answer.

@@ -3,7 +3,8 @@
 use super::imports;
 use super::inspect::Inspected;
 use super::limits::State;
-use super::threads::{Threads, Ticker};
+use super::threads::Threads;
+use super::ticker::{Pulse, Ticker};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, Linker};
@@ -24,7 +25,7 @@ pub enum EngineError {
 }
 
 /// What all policies and workers of a process share: one WebAssembly engine, the imports, compiled
-/// components, the thread that ticks and those for slow calls. They end when this is dropped.
+/// components, the ticker and the threads for slow calls. They end when this is dropped.
 pub struct Engine {
     wasm: wasmtime::Engine,
     linker: Linker<State>,
@@ -34,7 +35,7 @@ pub struct Engine {
     numbers: AtomicU64,
     slow_calls: usize,
     threads: Threads,
-    _ticker: Ticker,
+    ticker: Ticker,
 }
 
 /// A component that was compiled, with what its file said.
@@ -65,7 +66,7 @@ impl Engine {
             // One policy alone never occupies every thread.
             slow_calls: threads - 1,
             threads: Threads::start(threads)?,
-            _ticker: Ticker::start(&wasm)?,
+            ticker: Ticker::start(&wasm)?,
             wasm,
         }))
     }
@@ -80,6 +81,11 @@ impl Engine {
 
     pub(super) fn threads(&self) -> &Threads {
         &self.threads
+    }
+
+    /// What the calls of guests are counted on.
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
+        self.ticker.pulse()
     }
 
     pub(super) fn compilers(&self) -> &Arc<()> {

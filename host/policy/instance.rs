@@ -3,6 +3,7 @@
 use super::adapter_v0_1::{Hooks, Indices};
 use super::failure::{Broken, Failure, one_line};
 use super::limits::{Allowance, INSTANCE_CALLS_MAX, State};
+use super::ticker::Pulse;
 use super::{Operation, Plan, Receipt, Reply, Settlement, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub(super) struct Program {
     pub(super) settings: Arc<str>,
     /// Bytes of memory that an instance may have.
     pub(super) memory: usize,
+    /// What its calls are counted on.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Program {
@@ -32,7 +35,8 @@ impl Program {
         let (mut store, made) = self.start(allowance)?;
         let hooks = self.indices.hooks(&mut store, &made);
         let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
-        let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX };
+        let mut instance =
+            Instance { store, hooks, calls: 0, memory_mark: usize::MAX, pulse: Arc::clone(&self.pulse) };
         let plan = instance
             .call(allowance.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
         // A guest that has used half of what it had room for when it started is made anew before
@@ -47,6 +51,7 @@ impl Program {
         let state = State::new(Arc::clone(&self.policy), self.memory);
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| state);
+        let _beat = self.pulse.begin();
         store.set_epoch_deadline(ticks(allowance.setup));
         let made = self.component.instantiate(&mut store);
         let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
@@ -77,6 +82,7 @@ pub(super) struct Instance {
     hooks: Hooks,
     calls: u32,
     memory_mark: usize,
+    pulse: Arc<Pulse>,
 }
 
 impl Instance {
@@ -106,6 +112,7 @@ impl Instance {
         hook: impl FnOnce(&Hooks, &mut Store<State>, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.calls += 1;
+        let _beat = self.pulse.begin();
         self.store.set_epoch_deadline(ticks(time));
         let handed = self.store.data_mut().enter();
         self.store.set_hostcall_fuel(handed);

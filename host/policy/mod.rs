@@ -21,6 +21,7 @@ mod pool;
 mod rules;
 mod shelf;
 mod threads;
+mod ticker;
 mod vectors;
 pub mod view;
 mod wasi;

@@ -237,6 +237,29 @@ fn each_failure_has_its_kind() {
 }
 
 #[test]
+fn a_loop_that_begins_while_the_ticker_rests_is_stopped() {
+    // Its own: other tests keep the shared one awake.
+    let engine = Engine::new(1).unwrap();
+    let (_folder, policy) = policy(&guests::loops());
+    let generation = engine.load(&policy).unwrap();
+    let (ended, end) = crossbeam_channel::bounded(1);
+    let awake = engine.clone();
+    std::thread::spawn(move || {
+        let pool = Pool::new(&awake);
+        for _ in 0..2 {
+            while !awake.pulse().is_resting() {
+                std::thread::yield_now();
+            }
+            ended.send(decide(&pool, &generation, "k")).unwrap();
+        }
+    });
+    for _ in 0..2 {
+        let said = end.recv_timeout(Duration::from_secs(30)).expect("the ticker rests, and wakes for a call");
+        assert_eq!(said, Err(Failure::Deadline(Duration::from_millis(50))));
+    }
+}
+
+#[test]
 fn a_loop_is_stopped_on_a_policy_thread_and_its_policy_stays_there() {
     let generation = load(&guests::loops()).unwrap();
     let pool = Pool::new(&ENGINE);

@@ -1,5 +1,4 @@
-//! Threads of the policy host: the one that ticks, and those for calls that take longer than a
-//! worker can spare.
+//! Threads for calls that take longer than a worker can spare.
 
 use super::failure::Failure;
 use super::generation::Generation;
@@ -11,34 +10,6 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-
-/// Moves the epoch on every millisecond, until it is dropped.
-pub(super) struct Ticker {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ticker {
-    pub(super) fn start(engine: &wasmtime::Engine) -> io::Result<Self> {
-        const TICK: Duration = Duration::from_millis(1);
-        let engine = engine.weak();
-        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
-        let thread = Builder::new().name("policy-epoch".into()).spawn(move || {
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
-                let Some(engine) = engine.upgrade() else { break };
-                engine.increment_epoch();
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        join(self.thread.take());
-    }
-}
 
 type Job = Box<dyn FnOnce(&mut Shelves) + Send>;
 
@@ -95,7 +66,7 @@ impl Drop for Threads {
     fn drop(&mut self) {
         drop(self.jobs.take());
         for thread in self.threads.drain(..) {
-            join(Some(thread));
+            join(thread);
         }
     }
 }
@@ -118,10 +89,8 @@ fn serve(queue: &Receiver<Job>) {
 }
 
 /// Waits for a thread's end.
-fn join(thread: Option<JoinHandle<()>>) {
-    if let Some(thread) = thread
-        && thread.join().is_err()
-    {
+pub(super) fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
         tracing::error!(target: "oncegate::policy", "a thread of the policy host panicked");
     }
 }

@@ -182,8 +182,15 @@ pub struct Fingerprint {
     pub hash: [u8; 32],
 }
 
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+/// Two lower-case hexadecimal digits a byte. `M` is twice `N`.
+fn hex_digits<const N: usize, const M: usize>(bytes: &[u8; N]) -> [u8; M] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; M];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    digits
 }
 
 fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -211,10 +218,17 @@ impl FromStr for OperationId {
 }
 
 macro_rules! reads_as_hex {
-    ($($name:ident),*) => {$(
+    ($($name:ident: $digits:literal),*) => {$(
+        impl $name {
+            /// As it is written: lower-case hexadecimal digits. On every guarded answer, so it
+            /// doesn't go the way of formatting.
+            pub fn digits(&self) -> [u8; $digits] {
+                hex_digits(&self.0)
+            }
+        }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_hex(f, &self.0)
+                f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
             }
         }
         impl fmt::Debug for $name {
@@ -224,7 +238,7 @@ macro_rules! reads_as_hex {
         }
     )*};
 }
-reads_as_hex!(OperationId, ExecutionId, PrincipalId);
+reads_as_hex!(OperationId: 64, ExecutionId: 32, PrincipalId: 64);
 
 #[cfg(test)]
 mod tests {
