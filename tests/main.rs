@@ -16,6 +16,7 @@ mod dedup;
 mod framing;
 mod guests;
 mod inflight;
+mod judging;
 mod outcomes;
 mod principals;
 mod reload;

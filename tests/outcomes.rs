@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 /// What the second request with the same key meets.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Key {
+pub(crate) enum Key {
     Free,
     Replayed,
     Unknown,
@@ -27,13 +27,24 @@ fn statuses() -> Upstream {
 /// Sends twice and looks what became of the key.
 #[track_caller]
 fn assert_key(gateway: &Gateway, upstream: &Upstream, target: &str, expected: Key) {
-    let before = upstream.count();
     // A key of its own: `/502` and `/502?retry` are one path.
     let request = Request::keyed(target, &target[1..].replace('?', "-"));
-    let first = gateway.send(&request);
-    let status: u16 = target[1..4].parse().unwrap();
+    assert_key_of(gateway, upstream, &request, target[1..4].parse().unwrap(), expected);
+}
+
+/// Sends a request twice, whose answer has this status, and looks what became of its key.
+#[track_caller]
+pub(crate) fn assert_key_of(
+    gateway: &Gateway,
+    upstream: &Upstream,
+    request: &Request,
+    status: u16,
+    expected: Key,
+) {
+    let before = upstream.count();
+    let first = gateway.send(request);
     first.assert_executed(status);
-    let again = gateway.send(&request);
+    let again = gateway.send(request);
     match expected {
         Key::Free => again.assert_executed(status),
         Key::Replayed => again.assert_replay_of(&first),
@@ -49,7 +60,7 @@ fn assert_key(gateway: &Gateway, upstream: &Upstream, target: &str, expected: Ke
         Key::Consumed => assert_eq!(again.assert_problem(409, "consumed")["first"]["status"], status),
     }
     let executions = upstream.count() - before;
-    assert_eq!(executions, if expected == Key::Free { 2 } else { 1 }, "executions of {target}");
+    assert_eq!(executions, if expected == Key::Free { 2 } else { 1 }, "executions of {request:?}");
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! What an execution takes in of its answer.
 
 use super::fields;
+use super::rpc::OwnStatus;
 use super::shared::{Reservation, Shared};
 use crate::policy::{Payload, PayloadWant, Plan, Reply, view};
 use crate::upstream::ResponseBody;
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http_body::{Body, Frame};
-use oncegate_core::{Answer, Doubt, First};
+use oncegate_core::{Answer, Disposition, Doubt, First};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -78,12 +79,14 @@ pub struct Capture {
     limit: usize,
     over: bool,
     keep_none: bool,
+    own_status: Option<OwnStatus>,
     reserved: Reservation,
 }
 
 impl Capture {
-    /// Nothing yet. `head`: without its hop-by-hop fields. `limit`: larger answers are not kept.
-    pub fn new(head: &Parts, limit: usize, shared: &Arc<Shared>) -> Self {
+    /// Nothing yet. `asked`: the request's fields. `head`: without its hop-by-hop fields. `limit`:
+    /// larger answers are not kept.
+    pub fn new(asked: &HeaderMap, head: &Parts, limit: usize, shared: &Arc<Shared>) -> Self {
         let length =
             head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let keep = head.headers.get("oncegate-keep");
@@ -96,6 +99,7 @@ impl Capture {
             limit,
             over: false,
             keep_none: keep.is_some_and(|keep| keep.as_bytes().eq_ignore_ascii_case(b"none")),
+            own_status: OwnStatus::of(asked, head),
             reserved: Reservation::none(shared),
         }
     }
@@ -103,6 +107,9 @@ impl Capture {
     /// Takes a piece in.
     pub fn take(&mut self, data: Bytes) {
         self.size += data.len();
+        if let Some(own) = &mut self.own_status {
+            own.take(&data);
+        }
         if !self.over {
             // Out of budget is out of room: the answer still passes, but isn't kept.
             self.over = self.size > self.limit || !self.reserved.grow(data.len());
@@ -133,6 +140,12 @@ impl Capture {
     /// Its body is kept.
     pub fn is_kept(&self) -> bool {
         !self.over && !self.keep_none
+    }
+
+    /// What the whole answer says of itself, where its protocol has a status of its own.
+    pub fn own_status(&self, head: &Parts) -> Option<Disposition> {
+        let body = || (!self.over).then(|| self.body());
+        self.own_status.as_ref()?.judge(head, self.trailers.as_ref(), body)
     }
 
     fn body(&self) -> Bytes {
@@ -174,8 +187,9 @@ impl Capture {
         let declared = |fields: &HeaderMap| {
             let of = |name: &HeaderName| {
                 let values = fields.get_all(name).into_iter();
-                let texts =
-                    values.filter_map(|value| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+                let text =
+                    |value: &HeaderValue| std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned);
+                let texts = values.filter_map(|value| Some((name.to_string(), text(value)?)));
                 texts.collect::<Vec<_>>()
             };
             plan.response_fields.iter().flat_map(of).collect()
@@ -194,14 +208,7 @@ impl Capture {
             _ if self.size == 0 => Payload::Absent,
             PayloadWant::Nothing => Payload::Withheld,
             _ if self.over => Payload::Oversize,
-            _ if head.headers.contains_key(header::CONTENT_ENCODING) => {
-                Payload::Malformed("content codings of answers can't be read in this version".into())
-            }
-            want => {
-                let content_type =
-                    head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-                view::payload(want, content_type, Some(&self.body()), self.limit)
-            }
+            want => view::payload(want, &head.headers, Some(&self.body()), self.limit),
         }
     }
 }

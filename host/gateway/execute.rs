@@ -233,7 +233,7 @@ impl Execution {
     ) -> Exchanged<Held> {
         let (mut head, mut body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
-        let mut capture = Capture::new(&head, self.route.config.body_kept, &self.worker.shared);
+        let mut capture = Capture::new(&self.fields, &head, self.route.config.body_kept, &self.worker.shared);
         let at_once = self.take_at_once(&mut body, &mut capture).await;
         if at_once == Some(None) {
             let taken = Taken { head, capture, cut: None };
@@ -332,7 +332,8 @@ impl Execution {
         (settlement, shared)
     }
 
-    /// What the answer means: the operator's word first, then the policy's, then the table.
+    /// What the answer means: the operator's word first, then the policy's, then the table. Rules
+    /// judge whole answers only, and none that has a status of its own.
     async fn judge(
         &self,
         permit: &Permit,
@@ -342,12 +343,12 @@ impl Execution {
     ) -> policy::Settlement {
         let only = |disposition| policy::Settlement { disposition, memo: None, retention: None };
         let status = head.status.as_u16();
-        let rules = self.route.config.outcomes.iter().chain(&self.generation.plan().outcomes);
-        let ruled = rules.clone().find(|rule| (rule.lowest..=rule.highest).contains(&status));
-        match ruled {
-            // Rules judge whole answers only.
-            Some(rule) if cut.is_none() => return only(rule.means),
-            _ => {}
+        let own_status = if cut.is_none() { capture.own_status(head) } else { None };
+        if cut.is_none() && own_status.is_none() {
+            let mut rules = self.route.config.outcomes.iter().chain(&self.generation.plan().outcomes);
+            if let Some(rule) = rules.find(|rule| (rule.lowest..=rule.highest).contains(&status)) {
+                return only(rule.means);
+            }
         }
         if self.generation.exports().outcome {
             match self.ask_policy(permit, head, capture, cut).await {
@@ -360,9 +361,10 @@ impl Execution {
                 }
             }
         }
-        only(match cut {
-            Some(_) => Disposition::Unknown,
-            None => Disposition::of_status(
+        only(match (cut, own_status) {
+            (Some(_), _) => Disposition::Unknown,
+            (None, Some(own_status)) => own_status,
+            (None, None) => Disposition::of_status(
                 status,
                 head.headers.contains_key(header::RETRY_AFTER),
                 self.route.upstream.dedupes,

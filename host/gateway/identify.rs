@@ -7,11 +7,12 @@ use super::{principal, switched_off};
 use crate::ledger::{self, Clock};
 use crate::policy::document::Document;
 use crate::policy::parts::{self, Values};
+use crate::policy::view::NoDocument;
 use crate::policy::{
     Attribute, FingerprintRule, Generation, Guard, Operation, Payload, PayloadWant, RequestField, view,
 };
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::HeaderMap;
 use oncegate_core::{
     Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PrincipalId, Recipe, Rules, Secret, Times,
     WhenUnknown,
@@ -31,7 +32,9 @@ pub struct Facts<'a> {
     pub query: Cow<'a, str>,
     /// Who asks.
     pub principal: PrincipalId,
-    document: OnceCell<Result<Document, String>>,
+    /// A body may have so many bytes, without its codings too.
+    body_bytes: usize,
+    document: OnceCell<Result<Document, NoDocument>>,
 }
 
 impl<'a> Facts<'a> {
@@ -42,6 +45,7 @@ impl<'a> Facts<'a> {
         route: &Route,
         secret: &Secret,
         trusted: bool,
+        body_bytes: usize,
     ) -> Result<Self, Problem> {
         let rules = &route.config.principal;
         Ok(Self {
@@ -49,17 +53,14 @@ impl<'a> Facts<'a> {
             fields,
             query: principal::without_credentials(rules, &head.query),
             principal: principal::establish(rules, secret, fields, &head.query, trusted)?,
+            body_bytes,
             document: OnceCell::new(),
         })
     }
 
     /// The body as a document, read once. `body` is that of this request, whole.
-    fn document(&self, body: &Bytes) -> Result<&Document, &str> {
-        let read = || match coding(self.fields) {
-            None => Document::parse(content_type(self.fields), body),
-            Some(coding) => Err(format!("the content coding `{coding}` can't be read in this version")),
-        };
-        self.document.get_or_init(read).as_ref().map_err(String::as_str)
+    fn document(&self, body: &Bytes) -> Result<&Document, &NoDocument> {
+        self.document.get_or_init(|| view::document(self.fields, body, self.body_bytes)).as_ref()
     }
 
     /// What the policy gets to see of the body. `body`: none where it was not read.
@@ -67,17 +68,9 @@ impl<'a> Facts<'a> {
         match (want, body) {
             _ if !has_body => Payload::Absent,
             (PayloadWant::Nothing, _) | (_, None) => Payload::Withheld,
-            (PayloadWant::Pointers(pointers), Some(body)) => match self.document(body) {
-                Ok(document) => Payload::Selected(document.select(pointers)),
-                Err(why) => Payload::Malformed(why.to_owned()),
-            },
-            (PayloadWant::Whole(_), Some(body)) => match coding(self.fields) {
-                // The body is within the route's bound already, or it would not be here.
-                None => view::payload(want, None, Some(body), usize::MAX),
-                Some(coding) => {
-                    Payload::Malformed(format!("the content coding `{coding}` can't be read in this version"))
-                }
-            },
+            // The fingerprint may need the document, too.
+            (PayloadWant::Pointers(pointers), Some(body)) => view::selected(pointers, self.document(body)),
+            (PayloadWant::Whole(_), body) => view::payload(want, self.fields, body, self.body_bytes),
         }
     }
 
@@ -244,14 +237,4 @@ fn when_unknown(route: &Route, guard: &Guard, method: &http::Method) -> WhenUnkn
         WhenUnknown::Resend if !harmless => WhenUnknown::Hold,
         wanted => wanted,
     }
-}
-
-fn content_type(fields: &HeaderMap) -> Option<&str> {
-    fields.get(header::CONTENT_TYPE)?.to_str().ok()
-}
-
-fn coding(fields: &HeaderMap) -> Option<&str> {
-    let coding = fields.get(header::CONTENT_ENCODING)?;
-    let coding = coding.to_str().unwrap_or("?").trim();
-    (!coding.eq_ignore_ascii_case("identity")).then_some(coding)
 }

@@ -18,6 +18,7 @@ pub mod principal;
 pub mod problem;
 pub mod respond;
 pub mod route;
+mod rpc;
 mod shared;
 mod visit;
 mod worker;
@@ -93,7 +94,9 @@ async fn answer(
 
     // The policy's verdict. One that doesn't want the body decides before it is read.
     let (parts, incoming) = request.into_parts();
-    let facts = Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted)?;
+    let body_bytes = program.config.server.limits.body_bytes;
+    let facts =
+        Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
     let mut intake = Intake::new(incoming, &worker.shared);
     let body_first = generation.plan().request_payload != PayloadWant::Nothing;
     let early = if body_first { Some(intake.read(worker).await?) } else { None };

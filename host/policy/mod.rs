@@ -7,6 +7,7 @@
 
 mod adapter_v0_1;
 pub mod builtin;
+pub mod coding;
 pub mod document;
 mod engine;
 mod failure;
@@ -129,7 +130,7 @@ pub enum Payload {
     Whole(Bytes),
     /// Larger than the plan or the route allows.
     Oversize,
-    /// Pointers were asked for and there is no document.
+    /// Pointers were asked for and there is no document, or a content coding can't be removed.
     Malformed(String),
 }
 

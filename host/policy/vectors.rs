@@ -218,7 +218,7 @@ impl Case {
         let fields = view::fields(plan, &seen)
             .map_err(|why: NotUtf8| VectorFault::Request { case: self.name.clone(), why: why.to_string() })?;
         let body = Some(&request.body);
-        let payload = view::payload(&plan.request_payload, request.content_type(), body, BODY_BYTES_MAX);
+        let payload = view::payload(&plan.request_payload, &request.headers, body, BODY_BYTES_MAX);
         let operation = Operation { method: &request.method, fields, payload };
         let verdict = instance.decide(&operation, allowance.call);
         verdict.map(Some).map_err(|failure| VectorFault::Failed { case: self.name.clone(), failure })
@@ -367,10 +367,6 @@ impl RawRequest {
             headers: &self.headers,
         }
     }
-
-    fn content_type(&self) -> Option<&str> {
-        self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
-    }
 }
 
 impl Values for RawRequest {
@@ -385,6 +381,7 @@ impl Values for RawRequest {
     }
 
     fn document(&self) -> Option<&Document> {
-        self.document.get_or_init(|| Document::parse(self.content_type(), &self.body).ok()).as_ref()
+        let read = || view::document(&self.headers, &self.body, BODY_BYTES_MAX).ok();
+        self.document.get_or_init(read).as_ref()
     }
 }

@@ -1,8 +1,10 @@
 //! What a policy sees of a request or an answer: exactly what its plan asked for.
 
+use super::coding;
 use super::document::Document;
 use super::{Payload, PayloadWant, Plan, RequestField};
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
 
 /// What the fields and pseudo-fields of a plan are taken from.
@@ -56,24 +58,58 @@ pub fn fields<'a>(plan: &'a Plan, seen: &Seen<'a>) -> Result<Vec<(&'a str, &'a s
     Ok(fields)
 }
 
-/// As much of a body as `want` asks for. `limit` is what the route shows at most; no body and an
-/// empty one are the same.
-pub fn payload(
-    want: &PayloadWant,
-    content_type: Option<&str>,
-    body: Option<&Bytes>,
-    limit: usize,
-) -> Payload {
+/// As much of a body as `want` asks for, content codings removed. `fields`: those that stand with it.
+/// `limit` is what the route shows at most; no body and an empty one are the same.
+pub fn payload(want: &PayloadWant, fields: &HeaderMap, body: Option<&Bytes>, limit: usize) -> Payload {
     let Some(body) = body.filter(|body| !body.is_empty()) else { return Payload::Absent };
     match want {
         PayloadWant::Nothing => Payload::Withheld,
-        PayloadWant::Whole(most) if body.len() > limit.min(*most as usize) => Payload::Oversize,
-        PayloadWant::Whole(_) => Payload::Whole(body.clone()),
-        PayloadWant::Pointers(_) if body.len() > limit => Payload::Oversize,
-        PayloadWant::Pointers(pointers) => match Document::parse(content_type, body) {
-            Ok(document) => Payload::Selected(document.select(pointers)),
-            Err(why) => Payload::Malformed(why),
+        PayloadWant::Whole(most) => match coding::removed(fields, body, limit.min(*most as usize)) {
+            Ok(body) if body.is_empty() => Payload::Absent,
+            // What isn't coded comes as it is.
+            Ok(body) if body.len() > limit.min(*most as usize) => Payload::Oversize,
+            Ok(body) => Payload::Whole(body),
+            Err(coding::Fault::Oversize) => Payload::Oversize,
+            Err(coding::Fault::Malformed(why)) => Payload::Malformed(why),
         },
+        PayloadWant::Pointers(pointers) => selected(pointers, document(fields, body, limit).as_ref()),
+    }
+}
+
+/// Why a body is no document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoDocument {
+    /// There is nothing of it once its codings are removed.
+    Empty,
+    /// It is larger than the limit.
+    Oversize,
+    /// The text says why.
+    Malformed(String),
+}
+
+/// A body as a document, content codings removed.
+pub(crate) fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Document, NoDocument> {
+    let plain = coding::removed(fields, body, limit).map_err(|fault| match fault {
+        coding::Fault::Oversize => NoDocument::Oversize,
+        coding::Fault::Malformed(why) => NoDocument::Malformed(why),
+    })?;
+    match plain.len() {
+        0 => Err(NoDocument::Empty),
+        length if length > limit => Err(NoDocument::Oversize),
+        _ => {
+            let content_type = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            Document::parse(content_type, &plain).map_err(NoDocument::Malformed)
+        }
+    }
+}
+
+/// What stands at the pointers of a document, if it is one.
+pub(crate) fn selected(pointers: &[String], document: Result<&Document, &NoDocument>) -> Payload {
+    match document {
+        Ok(document) => Payload::Selected(document.select(pointers)),
+        Err(NoDocument::Empty) => Payload::Absent,
+        Err(NoDocument::Oversize) => Payload::Oversize,
+        Err(NoDocument::Malformed(why)) => Payload::Malformed(why.clone()),
     }
 }
 
@@ -144,9 +180,33 @@ mod tests {
             (at.clone(), Some(body.clone()), 1, Payload::Oversize),
             (at.clone(), Some(body.clone()), 100, selected),
         ] {
-            assert_eq!(payload(&want, None, body.as_ref(), limit), expected, "{want:?}");
+            assert_eq!(payload(&want, &HeaderMap::new(), body.as_ref(), limit), expected, "{want:?}");
         }
-        let broken = payload(&at, None, Some(&Bytes::from_static(b"{")), 100);
+        let broken = payload(&at, &HeaderMap::new(), Some(&Bytes::from_static(b"{")), 100);
         assert!(matches!(broken, Payload::Malformed(_)), "{broken:?}");
+    }
+
+    /// `{"amount":1000}`, compressed: larger than the limits below allow, or not to be read at all.
+    #[test]
+    fn a_coded_body_is_shown_without_its_coding() {
+        let coded = Bytes::from_static(b"\x0b\x07\x80{\"amount\":1000}\x03");
+        let plain = Bytes::from_static(b"{\"amount\":1000}");
+        let length = u32::try_from(plain.len()).expect("a short body");
+        let fields = |coding| {
+            HeaderMap::from_iter([(http::header::CONTENT_ENCODING, HeaderValue::from_static(coding))])
+        };
+        let at = PayloadWant::Pointers(vec!["/amount".into()]);
+        let shown = |want: &PayloadWant, coding, limit| payload(want, &fields(coding), Some(&coded), limit);
+        assert_eq!(shown(&PayloadWant::Whole(length), "br", 100), Payload::Whole(plain.clone()));
+        assert_eq!(shown(&PayloadWant::Whole(length - 1), "br", 100), Payload::Oversize);
+        assert_eq!(shown(&PayloadWant::Whole(100), "br", plain.len() - 1), Payload::Oversize);
+        assert_eq!(shown(&at, "br", 100), Payload::Selected(vec![Found::Json("1000".into())]));
+        assert_eq!(shown(&at, "br", plain.len() - 1), Payload::Oversize);
+        assert_eq!(shown(&PayloadWant::Nothing, "br", 100), Payload::Withheld);
+        for want in [PayloadWant::Whole(100), at] {
+            for coding in ["gzip", "x-unknown"] {
+                assert!(matches!(shown(&want, coding, 100), Payload::Malformed(_)), "{want:?} {coding}");
+            }
+        }
     }
 }

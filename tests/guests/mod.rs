@@ -31,6 +31,10 @@ pub struct Guest {
     pub pointers: Option<Vec<String>>,
     /// `plan.request-payload` is `whole` of so many bytes.
     pub whole: Option<u32>,
+    /// `plan.response-fields`.
+    pub response_fields: Vec<String>,
+    /// `plan.response-payload`, a JSON pointer for each; `None`: nothing.
+    pub response_pointers: Option<Vec<String>>,
     /// `plan.outcomes`: lowest, highest, disposition's number.
     pub outcomes: Vec<(u16, u16, u8)>,
     /// `plan.options`: an option of this name.
@@ -43,7 +47,8 @@ pub struct Guest {
     /// are `$method $method_len $fields $fields_len $payload $p1 $p2`, `$at` is a local, `$calls`
     /// counts the calls of this instance, `$key_of` makes a guard, `$bypass` one of none.
     pub decide: String,
-    /// Instructions of `settle`, exported where they are there: `$at` as in `decide`.
+    /// Instructions of `settle`, exported where they are there: `$arguments` is the address of the
+    /// receipt and, 80 bytes on, the reply; `$at` as in `decide`.
     pub settle: Option<String>,
     /// Definitions in the module: imports, functions, globals. Imports come first in a module.
     pub imports: String,
@@ -67,6 +72,8 @@ impl Default for Guest {
             request_fields: vec!["idempotency-key".into()],
             pointers: None,
             whole: None,
+            response_fields: Vec::new(),
+            response_pointers: None,
             outcomes: Vec::new(),
             option: None,
             refuses_settings: None,
@@ -172,6 +179,35 @@ pub fn counts() -> Vec<u8> {
 /// A good policy, but for these instructions of `decide`.
 pub fn deciding(decide: &str) -> Vec<u8> {
     Guest { decide: decide.into(), ..Guest::default() }.component()
+}
+
+/// A good policy whose fingerprint is the document.
+pub fn fingerprints_documents() -> Vec<u8> {
+    deciding(&format!("{KEY_OF_FIRST_FIELD} (i32.store8 offset=16 (i32.const 1024) (i32.const 1))"))
+}
+
+/// One whose `settle` reads the number of a disposition: the text at `/outcome` of the answer's
+/// document, or the trailer `x-outcome`. Without either it leaves the answer to the table.
+pub fn settles_by_what_the_answer_says(outcomes: Vec<(u16, u16, u8)>) -> Vec<u8> {
+    let settle = r"
+        (if (i32.eq (i32.load8_u offset=100 (local.get $arguments)) (i32.const 2)) (then
+            (if (i32.eq (i32.const 1) (i32.load8_u (i32.load offset=104 (local.get $arguments)))) (then
+                (local.set $at (i32.load8_u
+                    (i32.load offset=4 (i32.load offset=104 (local.get $arguments)))))))))
+        (if (i32.load offset=96 (local.get $arguments)) (then
+            (local.set $at (i32.load8_u (i32.load offset=8 (i32.load offset=92 (local.get $arguments)))))))
+        (if (local.get $at) (then
+            (i32.store8 offset=4 (i32.const 1024) (i32.const 1))
+            (i32.store8 offset=8 (i32.const 1024) (i32.sub (local.get $at) (i32.const 48)))))
+        i32.const 1024";
+    Guest {
+        response_fields: vec!["x-outcome".into()],
+        response_pointers: Some(vec!["/outcome".into()]),
+        outcomes,
+        settle: Some(settle.into()),
+        ..Guest::default()
+    }
+    .component()
 }
 
 /// A core module, not a component.
@@ -312,6 +348,11 @@ impl Guest {
         if let Some(most) = self.whole {
             store(28, 2);
             store(32, most);
+        }
+        pair(&mut store, 40, data.texts(&self.response_fields));
+        if let Some(pointers) = &self.response_pointers {
+            store(48, 1);
+            pair(&mut store, 52, data.texts(pointers));
         }
         let mut rules = Vec::new();
         for (lowest, highest, disposition) in &self.outcomes {

@@ -134,9 +134,14 @@ impl Script {
         self
     }
 
-    pub(crate) fn trailer(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn trailer(self, name: &str, value: &str) -> Self {
+        self.unannounced_trailer(name, value).field("Trailer", name)
+    }
+
+    /// A trailer that no `Trailer` field announces.
+    pub(crate) fn unannounced_trailer(mut self, name: &str, value: &str) -> Self {
         self.trailers.push((name.to_owned(), value.to_owned()));
-        self.chunked().field("Trailer", name)
+        self.chunked()
     }
 
     /// Nothing is written until the gate opens.

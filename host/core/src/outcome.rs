@@ -53,6 +53,20 @@ impl Disposition {
             _ => Self::Unknown,
         }
     }
+
+    /// What the own status of a whole gRPC, gRPC-Web or Connect answer means, by its number (gRPC's
+    /// `statuscodes.md`); none at all proves nothing.
+    pub fn of_rpc(code: Option<u8>) -> Self {
+        match code {
+            // ABORTED, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED
+            Some(10 | 12 | 7 | 16) => Self::NotApplied,
+            // OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, OUT_OF_RANGE
+            Some(0 | 3 | 5 | 6 | 9 | 11) => Self::Completed,
+            // CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE,
+            // DATA_LOSS, and what has no name
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Why an outcome is unknown.
@@ -171,6 +185,21 @@ mod tests {
         assert_eq!(Disposition::of_status(502, true, false), Unknown);
         assert_eq!(Disposition::of_status(409, false, true), Unknown);
         assert_eq!(Disposition::of_status(409, false, false), Completed);
+    }
+
+    #[test]
+    fn the_rpc_codes_of_design_4() {
+        use Disposition::{Completed, NotApplied, Unknown};
+        for code in 0..=u8::MAX {
+            let expected = match code {
+                7 | 10 | 12 | 16 => NotApplied,
+                1 | 2 | 4 | 8 | 13 | 14 | 15 => Unknown,
+                0..=16 => Completed,
+                _ => Unknown,
+            };
+            assert_eq!(Disposition::of_rpc(Some(code)), expected, "{code}");
+        }
+        assert_eq!(Disposition::of_rpc(None), Unknown);
     }
 
     #[test]

@@ -1,0 +1,334 @@
+//! The status that gRPC, gRPC-Web and Connect answers carry themselves, wherever it stands: in the
+//! header, in the trailers, in a frame at the end of the body, in a JSON error.
+//!
+//! Framed bodies are looked through as they pass, so that an answer too large to keep has a status,
+//! too.
+
+use crate::policy::coding;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::response::Parts;
+use oncegate_core::Disposition;
+use serde::Deserialize;
+
+/// A last frame with a status is short; a longer one is taken for none.
+const LAST_FRAME_MAX: usize = 64 << 10;
+const GRPC_STATUS: &str = "grpc-status";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Grpc,
+    /// `text`: its body is in base64.
+    GrpcWeb {
+        text: bool,
+    },
+    /// One message each way: success and failure are in the HTTP status.
+    ConnectUnary,
+    ConnectStream,
+}
+
+impl Protocol {
+    /// By the content type of a request or an answer.
+    fn of_type(fields: &HeaderMap) -> Option<Self> {
+        let value = fields.get(CONTENT_TYPE)?.as_bytes();
+        let rest = strip(value, b"application/")?;
+        if strip(rest, b"connect+").is_some() {
+            return Some(Self::ConnectStream);
+        }
+        let rest = strip(rest, b"grpc")?;
+        let ends = |rest: &[u8]| matches!(rest, [] | [b'+' | b';' | b' ', ..]);
+        match strip(rest, b"-web") {
+            Some(rest) if ends(rest) => Some(Self::GrpcWeb { text: false }),
+            Some(rest) if strip(rest, b"-text").is_some_and(ends) => Some(Self::GrpcWeb { text: true }),
+            None if ends(rest) => Some(Self::Grpc),
+            _ => None,
+        }
+    }
+
+    /// The bit that marks the frame with the status.
+    fn mark(self) -> Option<u8> {
+        match self {
+            Self::GrpcWeb { .. } => Some(0x80),
+            Self::ConnectStream => Some(0x02),
+            Self::Grpc | Self::ConnectUnary => None,
+        }
+    }
+}
+
+/// `text` without `prefix`, whatever its case.
+fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// What an answer of one of these protocols says of itself, while its body passes.
+#[derive(Debug)]
+pub struct OwnStatus {
+    protocol: Protocol,
+    frames: Option<Frames>,
+}
+
+impl OwnStatus {
+    /// None: the answer is of none of these protocols, and its HTTP status counts. An answer of
+    /// something in front of the service, such as a proxy's 503 in HTML, is not of the protocol
+    /// that was asked in.
+    pub fn of(request: &HeaderMap, answer: &Parts) -> Option<Self> {
+        let by_type = Protocol::of_type(&answer.headers);
+        let protocol = match by_type {
+            Some(protocol) => protocol,
+            None if answer.headers.contains_key(GRPC_STATUS) => Protocol::Grpc,
+            None if request.contains_key("connect-protocol-version") => match Protocol::of_type(request) {
+                Some(stream) if answer.status == 200 => stream,
+                Some(_) => return None,
+                None => Protocol::ConnectUnary,
+            },
+            None if answer.status == 200 => Protocol::of_type(request)?,
+            None => return None,
+        };
+        let in_the_way = coding::is_coded(&answer.headers);
+        let frames = protocol.mark().filter(|_| !in_the_way).map(|mark| Frames::new(mark, protocol));
+        Some(Self { protocol, frames })
+    }
+
+    /// Looks through a piece of the body.
+    pub fn take(&mut self, data: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.take(data);
+        }
+    }
+
+    /// What the whole answer means. `body`: as it came; none where it wasn't kept. None: it isn't of
+    /// the protocol after all.
+    pub fn judge(
+        &self,
+        head: &Parts,
+        trailers: Option<&HeaderMap>,
+        body: impl FnOnce() -> Option<Bytes>,
+    ) -> Option<Disposition> {
+        let code = match self.protocol {
+            Protocol::ConnectUnary if head.status == 200 => Some(0),
+            Protocol::ConnectUnary => connect_error(head, &body()?)?,
+            Protocol::ConnectStream => self.last_frame(head, body).and_then(|frame| connect_end(&frame)),
+            Protocol::Grpc => in_fields(trailers).or_else(|| in_fields(Some(&head.headers))),
+            Protocol::GrpcWeb { .. } => {
+                let outside = in_fields(trailers).or_else(|| in_fields(Some(&head.headers)));
+                outside.or_else(|| in_lines(&self.last_frame(head, body)?))
+            }
+        };
+        Some(Disposition::of_rpc(code))
+    }
+
+    /// The content of the frame with the status, compression removed.
+    fn last_frame(&self, head: &Parts, body: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+        let (compressed, frame) = match &self.frames {
+            Some(frames) => frames.last()?,
+            // A coding stood in the way.
+            None => {
+                let body = body()?;
+                let plain = coding::removed(&head.headers, &body, body.len().max(LAST_FRAME_MAX) * 8).ok()?;
+                let mut frames = Frames::new(self.protocol.mark()?, self.protocol);
+                frames.take(&plain);
+                frames.last()?
+            }
+        };
+        if !compressed {
+            return Some(frame);
+        }
+        let field = if self.protocol == Protocol::ConnectStream {
+            "connect-content-encoding"
+        } else {
+            "grpc-encoding"
+        };
+        let coding = head.headers.get(field)?.to_str().ok()?;
+        coding::decode(coding, &frame, LAST_FRAME_MAX).ok()
+    }
+}
+
+/// `grpc-status` of fields; two that differ are none.
+fn in_fields(fields: Option<&HeaderMap>) -> Option<u8> {
+    let mut values = fields?.get_all(GRPC_STATUS).into_iter().map(|value| number(value.as_bytes()));
+    let first = values.next()??;
+    values.all(|other| other == Some(first)).then_some(first)
+}
+
+/// `grpc-status` of the lines of a gRPC-Web trailer frame.
+fn in_lines(frame: &[u8]) -> Option<u8> {
+    let mut values = frame.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        line[..colon]
+            .trim_ascii()
+            .eq_ignore_ascii_case(GRPC_STATUS.as_bytes())
+            .then(|| number(&line[colon + 1..]))
+    });
+    let first = values.next()??;
+    values.all(|other| other == Some(first)).then_some(first)
+}
+
+fn number(text: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// The error of a Connect answer with another status than 200. None: it is no Connect error;
+/// `Some(None)`: it is one without a code that has a name.
+fn connect_error(head: &Parts, body: &Bytes) -> Option<Option<u8>> {
+    #[derive(Deserialize)]
+    struct Error {
+        code: String,
+    }
+    let content_type = head.headers.get(CONTENT_TYPE)?.as_bytes();
+    let rest = strip(content_type, b"application/json")?;
+    if !matches!(rest, [] | [b';' | b' ', ..]) {
+        return None;
+    }
+    let plain = coding::removed(&head.headers, body, LAST_FRAME_MAX).ok()?;
+    let error: Error = serde_json::from_slice(&plain).ok()?;
+    Some(connect_code(&error.code))
+}
+
+/// The end of a Connect stream: without an error it is a success. None: it can't be read, or has a
+/// code without a name.
+fn connect_end(frame: &[u8]) -> Option<u8> {
+    #[derive(Deserialize)]
+    struct End {
+        error: Option<Error>,
+    }
+    #[derive(Deserialize)]
+    struct Error {
+        code: String,
+    }
+    let end: End = serde_json::from_slice(frame).ok()?;
+    end.error.map_or(Some(0), |error| connect_code(&error.code))
+}
+
+/// Connect names gRPC's codes.
+fn connect_code(name: &str) -> Option<u8> {
+    const NAMES: [&str; 16] = [
+        "canceled",
+        "unknown",
+        "invalid_argument",
+        "deadline_exceeded",
+        "not_found",
+        "already_exists",
+        "permission_denied",
+        "resource_exhausted",
+        "failed_precondition",
+        "aborted",
+        "out_of_range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "data_loss",
+        "unauthenticated",
+    ];
+    (1..).zip(NAMES).find_map(|(code, own)| (own == name).then_some(code))
+}
+
+/// Frames of a flag byte, four bytes of length, and so many of content, as they pass.
+#[derive(Debug)]
+struct Frames {
+    mark: u8,
+    text: Option<Base64>,
+    start: [u8; 5],
+    /// Bytes of `start` that are here.
+    begun: usize,
+    /// Bytes of the content that are still to come.
+    left: usize,
+    /// The content of the marked frame.
+    last: Vec<u8>,
+    broken: bool,
+}
+
+impl Frames {
+    fn new(mark: u8, protocol: Protocol) -> Self {
+        let text = (protocol == Protocol::GrpcWeb { text: true }).then(Base64::default);
+        Self { mark, text, start: [0; 5], begun: 0, left: 0, last: Vec::new(), broken: false }
+    }
+
+    fn is_last(&self) -> bool {
+        self.begun == self.start.len() && self.start[0] & self.mark != 0
+    }
+
+    fn take(&mut self, data: &[u8]) {
+        match self.text.take() {
+            None => self.look_through(data),
+            Some(mut text) => {
+                match text.decode(data) {
+                    Some(plain) => self.look_through(&plain),
+                    None => self.broken = true,
+                }
+                self.text = Some(text);
+            }
+        }
+    }
+
+    fn look_through(&mut self, mut data: &[u8]) {
+        while !data.is_empty() && !self.broken {
+            if self.begun == self.start.len() && self.left == 0 {
+                // Nothing follows the frame with the status.
+                self.broken = self.is_last();
+                self.begun = 0;
+            }
+            if self.begun < self.start.len() {
+                let n = data.len().min(self.start.len() - self.begun);
+                self.start[self.begun..self.begun + n].copy_from_slice(&data[..n]);
+                self.begun += n;
+                data = &data[n..];
+                if self.begun == self.start.len() {
+                    let [_, length @ ..] = self.start;
+                    self.left = u32::from_be_bytes(length) as usize;
+                    self.broken |= self.is_last() && self.left > LAST_FRAME_MAX;
+                }
+                continue;
+            }
+            let n = data.len().min(self.left);
+            if self.is_last() {
+                self.last.extend_from_slice(&data[..n]);
+            }
+            self.left -= n;
+            data = &data[n..];
+        }
+    }
+
+    /// The content of the frame with the status, and whether it is compressed. None: there is no
+    /// such frame, or it isn't the whole and the last one.
+    fn last(&self) -> Option<(bool, Bytes)> {
+        let ends_here = self.text.as_ref().is_none_or(Base64::is_at_border);
+        (self.is_last() && self.left == 0 && !self.broken && ends_here)
+            .then(|| (self.start[0] & 1 != 0, Bytes::copy_from_slice(&self.last)))
+    }
+}
+
+/// Base64 in pieces, each of which may be padded: senders of gRPC-Web text encode piece by piece.
+#[derive(Debug, Default)]
+struct Base64 {
+    four: [u8; 4],
+    have: usize,
+}
+
+impl Base64 {
+    fn decode(&mut self, data: &[u8]) -> Option<Vec<u8>> {
+        let mut plain = Vec::with_capacity(data.len() / 4 * 3 + 3);
+        for byte in data.iter().filter(|byte| !byte.is_ascii_whitespace()) {
+            self.four[self.have] = *byte;
+            self.have += 1;
+            if self.have == self.four.len() {
+                let mut three = [0; 3];
+                let n = STANDARD.decode_slice(self.four, &mut three).ok()?;
+                plain.extend_from_slice(&three[..n]);
+                self.have = 0;
+            }
+        }
+        Some(plain)
+    }
+
+    fn is_at_border(&self) -> bool {
+        self.have == 0
+    }
+}
+
+#[cfg(test)]
+#[path = "rpc_tests.rs"]
+mod tests;
