@@ -96,6 +96,8 @@ pub fn load_policies(
             Some(generation) => generation.clone(),
             None => engine.load(policy)?,
         };
+        let routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(name));
+        routes.map(|route| generation.fits(route)).collect::<Result<(), _>>()?;
         generations.insert(name.clone(), generation);
     }
     Ok(generations)

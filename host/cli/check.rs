@@ -57,7 +57,13 @@ fn check_policies(config: &Config) -> Result<(), Faults> {
         Ok(engine) => engine,
         Err(error) => return Err(Faults(vec![fault("*", error.to_string())])),
     };
-    let load = |policy: &Arc<Policy>| engine.load(policy).err().map(|e| fault(&policy.name, e.to_string()));
+    let load = |policy: &Arc<Policy>| {
+        let loaded = engine.load(policy).and_then(|generation| {
+            let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(&policy.name));
+            routes.try_for_each(|route| generation.fits(route))
+        });
+        loaded.err().map(|e| fault(&policy.name, e.to_string()))
+    };
     let faults: Vec<Fault> = config.policies.values().filter_map(load).collect();
     if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }

@@ -4,14 +4,21 @@ use super::{ComponentSource, Config, StoreKind};
 use std::path::PathBuf;
 
 impl Config {
-    /// The files whose change is a reason to reload: the configuration's own and the components'.
+    /// The files whose change is a reason to reload: the configuration's own, the components' and
+    /// those with fields of probes.
     pub fn watched_files(&self) -> Vec<PathBuf> {
         let component = |policy: &std::sync::Arc<super::Policy>| match &policy.component {
             ComponentSource::File(path) => Some(path.clone()),
             ComponentSource::Builtin(_) => None,
         };
-        let mut files: Vec<_> =
-            self.file.iter().cloned().chain(self.policies.values().filter_map(component)).collect();
+        let headers = |upstream: &std::sync::Arc<super::Upstream>| upstream.probe.headers_file.clone();
+        let mut files: Vec<_> = self
+            .file
+            .iter()
+            .cloned()
+            .chain(self.policies.values().filter_map(component))
+            .chain(self.upstreams.values().filter_map(headers))
+            .collect();
         files.sort();
         files.dedup();
         files

@@ -13,6 +13,7 @@ mod outcomes;
 mod overlay;
 mod policies;
 mod principal;
+mod probe;
 mod reading;
 mod routes;
 mod section;
@@ -28,6 +29,7 @@ pub(crate) use fault::io_words;
 pub use fault::{Fault, Faults, Place};
 pub use load::{Flags, Source, load};
 
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use oncegate_core::{Disposition, Times, WhenUnknown, WhileRunning};
 use std::collections::BTreeMap;
@@ -201,6 +203,27 @@ pub struct Upstream {
     pub dedupes: bool,
     /// Repeating is allowed though nobody deduplicates.
     pub accept_repeats: bool,
+    /// No execution takes effect later than this after its end; none: nobody says so.
+    pub settle_after: Option<Duration>,
+    /// How it is asked about unknown outcomes.
+    pub probe: Probe,
+}
+
+/// `[upstreams.NAME.probe]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// Tries for each unknown outcome, each of several questions perhaps.
+    pub attempts: u32,
+    /// The first pause between two tries; each further one is twice as long, cut at random.
+    pub base: Duration,
+    /// No pause is longer.
+    pub max: Duration,
+    /// Fields of every question, credentials as a rule. Their values are marked as sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where they were read from.
+    pub headers_file: Option<PathBuf>,
+    /// Methods that a question may have beside GET and HEAD.
+    pub methods: Vec<String>,
 }
 
 /// `[policies.NAME]`.

@@ -251,8 +251,13 @@ fn when_unknown(
     let words = [("hold", WhenUnknown::Hold), ("probe", WhenUnknown::Probe), ("resend", WhenUnknown::Resend)];
     match item.choice(&words) {
         Some(WhenUnknown::Probe) => {
-            item.reading.not_yet(&item.node.origin, &item.path, "probe");
-            WhenUnknown::Hold
+            if let Some(upstream) = upstream.filter(|upstream| upstream.settle_after.is_none()) {
+                item.reading.warn(format!(
+                    "`{}` is \"probe\" and `upstreams.{}.settle_after` is not set: that an operation did not happen is then never believed, and no key is freed; set it to the time after which no execution takes effect any more",
+                    item.path, upstream.name
+                ));
+            }
+            WhenUnknown::Probe
         }
         Some(WhenUnknown::Resend) => {
             let idempotent =

@@ -1,7 +1,7 @@
 //! `[upstreams.NAME]`: where executions go.
 
-use super::Upstream;
 use super::section::{Item, Section};
+use super::{Upstream, probe};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use std::time::Duration;
 
 /// Bounds of every timeout towards an upstream.
 pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+
+/// Bounds of `settle_after`.
+const SETTLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
 
 /// The sections' meaning.
 pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<Upstream>> {
@@ -20,17 +23,7 @@ pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, A
 }
 
 fn upstream(name: String, mut section: Section<'_>) -> Upstream {
-    section.later(&[
-        "settle_after",
-        "operation_header",
-        "http2",
-        "tls",
-        "retry",
-        "breaker",
-        "bulkhead",
-        "health",
-        "probe",
-    ]);
+    section.later(&["operation_header", "http2", "tls", "retry", "breaker", "bulkhead", "health"]);
     let url =
         section.needed("urls", "say where it listens: urls = [\"http://127.0.0.1:9000\"]").and_then(only_url);
     let (host, port) = url.unwrap_or_default();
@@ -43,6 +36,8 @@ fn upstream(name: String, mut section: Section<'_>) -> Upstream {
         body_idle_timeout: section.duration("body_idle_timeout", &TIMEOUT, Duration::from_secs(60)),
         dedupes: section.truth("dedupes", false),
         accept_repeats: section.truth("accept_repeats", false),
+        settle_after: section.item("settle_after").and_then(|item| item.duration(&SETTLE)),
+        probe: probe::read(section.section("probe")),
     };
     if upstream.accept_repeats {
         section.reading.warn(format!(

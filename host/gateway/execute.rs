@@ -379,19 +379,7 @@ impl Execution {
         capture: &Capture,
         cut: Option<Doubt>,
     ) -> Result<Option<policy::Settlement>, policy::Failure> {
-        let record = permit.record();
-        let receipt = policy::Receipt {
-            operation_id: self.id.to_string(),
-            route: record.origin.route.clone(),
-            method: record.origin.method.clone(),
-            authority: record.origin.authority.clone(),
-            path: record.origin.path.clone(),
-            principal: Some(self.principal.to_string()),
-            key_schema: record.origin.key_schema.clone(),
-            attempts: record.attempts,
-            first_attempt: u32::try_from(record.first_attempt.as_secs()).unwrap_or(u32::MAX),
-            memo: record.memo.clone(),
-        };
+        let receipt = policy::Receipt::of(self.id, permit.record());
         let reply = capture.reply(head, self.generation.plan(), cut.is_none());
         self.worker.policies.settle(&self.generation, &self.principal, receipt, reply).await
     }

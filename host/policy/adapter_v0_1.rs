@@ -8,12 +8,14 @@ use super::failure::{Broken, Failure};
 use super::limits::State;
 use super::rules::{self, LIST_MAX, broken};
 use super::{
-    Attribute, FingerprintRule, Found, Guard, Operation, Part, Payload, PayloadWant, Plan, Receipt, Refusal,
-    Reply, RequestField, Settlement, Shape, Verdict,
+    Attribute, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Part, Payload,
+    PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Shape, Verdict,
 };
 use crate::config::StatusRule;
 use bindings::exports::oncegate::policy as hooks;
 use bindings::oncegate::policy::types as wit;
+use bytes::Bytes;
+use http::HeaderValue;
 use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,16 +76,17 @@ impl Indices {
         Ok(Hooks {
             policy: self.policy.load(&mut *store, instance)?,
             outcome: self.outcome.as_ref().map(|outcome| outcome.load(&mut *store, instance)).transpose()?,
-            probes: self.resolution.is_some(),
+            resolution: self
+                .resolution
+                .as_ref()
+                .map(|resolution| resolution.load(&mut *store, instance))
+                .transpose()?,
         })
     }
 
     /// Checks the types of the hooks that this gateway does not call yet, so that a component which
     /// gets them wrong doesn't load.
     pub(super) fn check_unused(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
-        if let Some(resolution) = &self.resolution {
-            resolution.load(&mut *store, instance)?;
-        }
         if let Some(presentation) = &self.presentation {
             presentation.load(&mut *store, instance)?;
         }
@@ -95,7 +98,7 @@ impl Indices {
 pub(super) struct Hooks {
     policy: hooks::policy::Guest,
     outcome: Option<hooks::outcome::Guest>,
-    probes: bool,
+    resolution: Option<hooks::resolution::Guest>,
 }
 
 impl Hooks {
@@ -134,7 +137,7 @@ impl Hooks {
             fields,
             payload: payload(&operation.payload, &selected),
         };
-        Ok(verdict(answer(self.policy.call_decide(store, argument), time)?, self.probes)?)
+        Ok(verdict(answer(self.policy.call_decide(store, argument), time)?, self.resolution.is_some())?)
     }
 
     /// Calls `settle`, where it is exported.
@@ -146,18 +149,74 @@ impl Hooks {
         time: Duration,
     ) -> Result<Option<Settlement>, Failure> {
         let Some(outcome) = &self.outcome else { return Ok(None) };
-        let fields: Vec<_> = reply.fields.iter().map(owned_field).collect();
-        let trailers: Vec<_> = reply.trailers.iter().map(owned_field).collect();
-        let selected = selection(&reply.payload);
-        let told = wit::ReplyParam {
-            status: reply.status,
-            fields: &fields,
-            trailers: &trailers,
-            payload: payload(&reply.payload, &selected),
-            complete: reply.complete,
-        };
-        let said = answer(outcome.call_settle(store, receipt_of(receipt), told), time)?;
+        let lists = ReplyLists::of(reply);
+        let said = answer(outcome.call_settle(store, receipt_of(receipt), lists.told(reply)), time)?;
         Ok(said.map(|said| settlement(said, reply.complete)).transpose()?)
+    }
+
+    /// Calls `question`, where it is exported.
+    pub(super) fn question(
+        &self,
+        store: &mut Store<State>,
+        receipt: &Receipt,
+        time: Duration,
+    ) -> Result<Option<Outbound>, Failure> {
+        let Some(resolution) = &self.resolution else { return Ok(None) };
+        let said = answer(resolution.call_question(store, receipt_of(receipt)), time)?;
+        Ok(said.map(|said| outbound("question", said)).transpose()?)
+    }
+
+    /// Calls `reading`, where it is exported.
+    pub(super) fn reading(
+        &self,
+        store: &mut Store<State>,
+        receipt: &Receipt,
+        asked: &Outbound,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Finding, Failure> {
+        let Some(resolution) = &self.resolution else { return Ok(Finding::StillUnknown) };
+        let lists = ReplyLists::of(reply);
+        // What was handed out is UTF-8, so it comes back as it went.
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let fields: Vec<_> =
+            asked.fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let fields: Vec<_> = fields.iter().map(owned_field).collect();
+        let question = wit::OutboundParam {
+            method: asked.method.as_str(),
+            path: asked.path.as_str(),
+            fields: &fields,
+            body: asked.body.as_deref(),
+        };
+        let said = resolution.call_reading(store, receipt_of(receipt), question, lists.told(reply));
+        Ok(finding(answer(said, time)?)?)
+    }
+}
+
+/// What a reply borrows its lists from.
+struct ReplyLists<'a> {
+    fields: Vec<wit::FieldParam<'a>>,
+    trailers: Vec<wit::FieldParam<'a>>,
+    selected: Vec<wit::FoundParam<'a>>,
+}
+
+impl<'a> ReplyLists<'a> {
+    fn of(reply: &'a Reply) -> Self {
+        Self {
+            fields: reply.fields.iter().map(owned_field).collect(),
+            trailers: reply.trailers.iter().map(owned_field).collect(),
+            selected: selection(&reply.payload),
+        }
+    }
+
+    fn told(&'a self, reply: &'a Reply) -> wit::ReplyParam<'a> {
+        wit::ReplyParam {
+            status: reply.status,
+            fields: &self.fields,
+            trailers: &self.trailers,
+            payload: payload(&reply.payload, &self.selected),
+            complete: reply.complete,
+        }
     }
 }
 
@@ -477,6 +536,54 @@ fn settlement(said: hooks::outcome::Settlement, complete: bool) -> Result<Settle
         disposition,
         memo: said.memo.map(Arc::from),
         retention: retention("settlement.retention-seconds", said.retention_seconds)?,
+    })
+}
+
+fn outbound(place: &'static str, said: wit::OutboundResult) -> Result<Outbound, Broken> {
+    rules::method(place, &said.method)?;
+    Ok(Outbound {
+        method: http::Method::from_bytes(said.method.as_bytes()).unwrap_or_default(),
+        path: rules::path(place, &said.path)?,
+        fields: rules::fields(place, pairs(said.fields), |_| false)?,
+        body: said.body.map(Bytes::from),
+    })
+}
+
+fn finding(said: hooks::resolution::Finding) -> Result<Finding, Broken> {
+    use hooks::resolution::Finding as Said;
+    Ok(match said {
+        Said::Happened(said) => Finding::Happened(Box::new(found_reply(said)?)),
+        Said::Consumed => Finding::Consumed,
+        Said::DidNotHappen => Finding::DidNotHappen,
+        Said::StillUnknown => Finding::StillUnknown,
+        Said::Ask(said) => Finding::Ask(outbound("finding.ask", said)?),
+    })
+}
+
+/// An answer that a policy hands out.
+fn found_reply(said: wit::ReplyResult) -> Result<FoundReply, Broken> {
+    let place = "finding.happened";
+    if !(200..=599).contains(&said.status) {
+        return broken(place, format!("status {}: 200 to 599 is allowed", said.status));
+    }
+    let body = match said.payload {
+        wit::PayloadResult::Absent => Bytes::new(),
+        wit::PayloadResult::Whole(bytes) => Bytes::from(bytes),
+        wit::PayloadResult::Withheld
+        | wit::PayloadResult::Selected(_)
+        | wit::PayloadResult::Oversize
+        | wit::PayloadResult::Malformed(_) => {
+            return broken(place, "a payload that a policy hands out is `absent` or `whole`");
+        }
+    };
+    if matches!(said.status, 204 | 304) && !body.is_empty() {
+        return broken(place, format!("a body, and an answer with status {} has none", said.status));
+    }
+    Ok(FoundReply {
+        status: said.status,
+        fields: rules::answer_fields(place, pairs(said.fields))?,
+        trailers: rules::answer_fields(place, pairs(said.trailers))?,
+        body,
     })
 }
 

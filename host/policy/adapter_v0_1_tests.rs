@@ -259,3 +259,76 @@ fn each_rule_of_a_settlement() {
     refused(good(), |s| s.retention_seconds = Some(0), whole, "settlement.retention-seconds: 0 seconds");
     assert_eq!(whole(good()).expect("a good settlement").disposition, Disposition::NotApplied);
 }
+
+fn good_outbound() -> wit::OutboundResult {
+    wit::OutboundResult {
+        method: "GET".into(),
+        path: "/payments?reference=a%20b".into(),
+        fields: vec![named("accept", "application/json")],
+        body: None,
+    }
+}
+
+#[test]
+fn each_rule_of_a_question() {
+    #[expect(clippy::type_complexity, reason = "a table")]
+    let cases: Vec<(&str, Box<dyn Fn(&mut wit::OutboundResult)>)> = vec![
+        ("question: `a b` is not a token", Box::new(|o| o.method = "a b".into())),
+        ("question: 8193 bytes", Box::new(|o| o.path = format!("/{}", "p".repeat(8192)))),
+        ("question: the path `payments` is not", Box::new(|o| o.path = "payments".into())),
+        ("question: the path `` is not", Box::new(|o| o.path = String::new())),
+        ("question: the path `/a b` is not", Box::new(|o| o.path = "/a b".into())),
+        ("question: the path `/a#b` is not", Box::new(|o| o.path = "/a#b".into())),
+        ("question: the path `http://evil/` is not", Box::new(|o| o.path = "http://evil/".into())),
+        ("question: the path `/\\r\\nx: y` is not", Box::new(|o| o.path = "/\r\nx: y".into())),
+        ("question: 17 of them", Box::new(|o| o.fields = vec![named("x-a", "1"); 17])),
+        (
+            "question: `authorization` is not a policy's to set",
+            Box::new(|o| o.fields = vec![named("Authorization", "mine")]),
+        ),
+        ("question: `host` is not a policy's to set", Box::new(|o| o.fields = vec![named("host", "evil")])),
+        (
+            "question: the value of `x-a` has a control character",
+            Box::new(|o| o.fields = vec![named("x-a", "a\r\nb")]),
+        ),
+    ];
+    for (start, spoil) in cases {
+        refused(good_outbound(), spoil, |said| outbound("question", said), start);
+    }
+    let taken = outbound("question", good_outbound()).expect("a good question");
+    assert_eq!((taken.method, taken.path.as_str()), (http::Method::GET, "/payments?reference=a%20b"));
+    // Two slashes are a path here and name no host.
+    let twice = wit::OutboundResult { path: "//evil/x".into(), ..good_outbound() };
+    assert_eq!(outbound("question", twice).expect("a path").path.as_str(), "//evil/x");
+}
+
+#[test]
+fn each_rule_of_an_answer_that_was_found() {
+    let good = || wit::ReplyResult {
+        status: 201,
+        fields: vec![named("content-type", "application/json"), named("Link", "a"), named("link", "b")],
+        trailers: vec![],
+        payload: wit::PayloadResult::Whole(b"{}".to_vec()),
+        complete: true,
+    };
+    #[expect(clippy::type_complexity, reason = "a table")]
+    let cases: Vec<(&str, Box<dyn Fn(&mut wit::ReplyResult)>)> = vec![
+        ("finding.happened: status 199", Box::new(|r| r.status = 199)),
+        ("finding.happened: status 600", Box::new(|r| r.status = 600)),
+        ("finding.happened: a payload that", Box::new(|r| r.payload = wit::PayloadResult::Withheld)),
+        ("finding.happened: a body, and an answer with status 204", Box::new(|r| r.status = 204)),
+        ("finding.happened: `a b` is not a token", Box::new(|r| r.fields = vec![named("a b", "1")])),
+        (
+            "finding.happened: the value of `x-a` has a control character",
+            Box::new(|r| r.trailers = vec![named("x-a", "\u{7f}")]),
+        ),
+    ];
+    for (start, spoil) in cases {
+        refused(good(), spoil, found_reply, start);
+    }
+    let taken = found_reply(good()).expect("a good answer");
+    assert_eq!(taken.fields.get_all("link").iter().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(taken.body, "{}");
+    let ask = hooks::resolution::Finding::Ask(wit::OutboundResult { path: "x".into(), ..good_outbound() });
+    refused(ask, |_| {}, finding, "finding.ask: the path `x`");
+}

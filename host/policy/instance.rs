@@ -4,7 +4,7 @@ use super::adapter_v0_1::{Hooks, Indices};
 use super::failure::{Broken, Failure, one_line};
 use super::limits::{Allowance, INSTANCE_CALLS_MAX, State};
 use super::ticker::Pulse;
-use super::{Operation, Plan, Receipt, Reply, Settlement, Verdict};
+use super::{Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
@@ -99,6 +99,26 @@ impl Instance {
         time: Duration,
     ) -> Result<Option<Settlement>, Failure> {
         self.call(time, |hooks, store, time| hooks.settle(store, receipt, reply, time))
+    }
+
+    /// Calls `question`.
+    pub(super) fn question(
+        &mut self,
+        receipt: &Receipt,
+        time: Duration,
+    ) -> Result<Option<Outbound>, Failure> {
+        self.call(time, |hooks, store, time| hooks.question(store, receipt, time))
+    }
+
+    /// Calls `reading`.
+    pub(super) fn reading(
+        &mut self,
+        receipt: &Receipt,
+        asked: &Outbound,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Finding, Failure> {
+        self.call(time, |hooks, store, time| hooks.reading(store, receipt, asked, reply, time))
     }
 
     /// Whether it has served long enough or grown enough to be replaced.

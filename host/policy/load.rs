@@ -12,7 +12,7 @@ use super::limits::{Allowance, COMPILE_TIME_MAX, COMPONENT_BYTES_MAX};
 use super::vectors::{self, VectorFault};
 use super::wasi;
 use crate::config::{self, ComponentSource};
-use oncegate_core::Timestamp;
+use oncegate_core::{Timestamp, WhenUnknown};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -66,6 +66,25 @@ pub enum LoadFault {
     Configure(Failure),
     #[error("fails its own test vectors: {0}")]
     SelfTest(#[from] VectorFault),
+    #[error(
+        "doesn't export `oncegate:policy/resolution`, and route `{0}` has `when_unknown = \"probe\"`: take a policy \
+         that exports it, or say `when_unknown = \"hold\"`"
+    )]
+    NoResolution(Arc<str>),
+}
+
+impl Generation {
+    /// Whether it can do what this route asks of its policy.
+    pub fn fits(&self, route: &config::Route) -> Result<(), LoadError> {
+        if route.when_unknown != WhenUnknown::Probe || self.exports().resolution {
+            return Ok(());
+        }
+        Err(LoadError {
+            policy: Arc::clone(self.name()),
+            component: self.facts.component.clone(),
+            fault: LoadFault::NoResolution(route.name.clone()),
+        })
+    }
 }
 
 impl Engine {

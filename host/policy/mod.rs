@@ -39,8 +39,8 @@ pub use vectors::VectorFault;
 
 use crate::config::StatusRule;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
-use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use oncegate_core::{Disposition, OperationId, Record, WhenUnknown, WhileRunning};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -258,6 +258,25 @@ pub struct Receipt {
     pub memo: Option<Arc<str>>,
 }
 
+impl Receipt {
+    /// What `record` tells of an operation.
+    pub fn of(id: OperationId, record: &Record) -> Self {
+        let origin = &record.origin;
+        Self {
+            operation_id: id.to_string(),
+            route: origin.route.clone(),
+            method: origin.method.clone(),
+            authority: origin.authority.clone(),
+            path: origin.path.clone(),
+            principal: Some(origin.principal.to_string()),
+            key_schema: origin.key_schema.clone(),
+            attempts: record.attempts,
+            first_attempt: u32::try_from(record.first_attempt.as_secs()).unwrap_or(u32::MAX),
+            memo: record.memo.clone(),
+        }
+    }
+}
+
 /// An answer as `settle` sees it: the fields that the plan declared.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields of `reply` in policy.wit")]
@@ -278,6 +297,47 @@ pub struct Settlement {
     pub memo: Option<Arc<str>>,
     /// Shortens the retention further.
     pub retention: Option<Duration>,
+}
+
+/// A request for the host to send to the route's own upstream. Credentials are the host's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// GET or HEAD, or what the upstream's `probe.methods` allows: for the sender to check.
+    pub method: http::Method,
+    /// With the query.
+    pub path: http::uri::PathAndQuery,
+    /// By the rules of `guard.forward`.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// None: no body.
+    pub body: Option<Bytes>,
+}
+
+/// What `reading` says of an answer to its question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// It happened, and this is the answer to replay.
+    Happened(Box<FoundReply>),
+    /// It happened; the answer is not known.
+    Consumed,
+    /// It did not, as far as the answer tells.
+    DidNotHappen,
+    /// Nobody knows yet.
+    StillUnknown,
+    /// Ask this next.
+    Ask(Outbound),
+}
+
+/// An answer that a policy hands out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundReply {
+    /// 200 to 599.
+    pub status: u16,
+    /// As handed out: what is kept of them is the host's to say.
+    pub fields: HeaderMap,
+    /// As handed out.
+    pub trailers: HeaderMap,
+    /// Empty: none.
+    pub body: Bytes,
 }
 
 #[cfg(test)]

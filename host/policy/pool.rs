@@ -6,7 +6,7 @@ use super::generation::Generation;
 use super::instance::Instance;
 use super::limits::{Allowance, INLINE_TIME_MAX};
 use super::shelf::{Shelf, Shelves};
-use super::{Operation, Payload, Receipt, Reply, Settlement, Verdict};
+use super::{Finding, Operation, Outbound, Payload, Receipt, Reply, Settlement, Verdict};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -64,6 +64,35 @@ impl Pool {
         }
         self.confide(generation, principal, (receipt, reply), |instance, (receipt, reply), time| {
             instance.settle(receipt, reply, time)
+        })
+        .await
+    }
+
+    /// Asks the policy what to ask the upstream about a lost attempt; none: nothing can be asked.
+    pub async fn question(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: Receipt,
+    ) -> Result<Option<Outbound>, Failure> {
+        self.confide(generation, principal, receipt, |instance, receipt, time| {
+            instance.question(receipt, time)
+        })
+        .await
+    }
+
+    /// Asks the policy what the answer to its question says.
+    pub async fn reading(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: Receipt,
+        asked: Outbound,
+        reply: Reply,
+    ) -> Result<Finding, Failure> {
+        let told = (receipt, asked, reply);
+        self.confide(generation, principal, told, |instance, (receipt, asked, reply), time| {
+            instance.reading(receipt, asked, reply, time)
         })
         .await
     }

@@ -2,7 +2,8 @@
 //! one is a [`Broken`] that names the field and says what the rule is.
 
 use super::failure::Broken;
-use http::{HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Pointers, parts, fields, rules in one list of a plan, shape or fingerprint.
 pub(super) const LIST_MAX: usize = 64;
@@ -156,6 +157,38 @@ fn field(
         Ok(value_parsed) if !value.contains(char::is_control) => Ok((parsed, value_parsed)),
         _ => broken(place, format!("the value of `{lower}` has a control character")),
     }
+}
+
+/// A path as it is sent: it begins with "/", has its query, and at most 8 KiB.
+pub(super) fn path(place: &'static str, text: &str) -> Result<PathAndQuery, Broken> {
+    const BYTES_MAX: usize = 8 << 10;
+    bytes_at_most(place, text, BYTES_MAX)?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    match text.parse() {
+        Ok(path) if plain && text.starts_with('/') => Ok(path),
+        _ => broken(
+            place,
+            format!(
+                "the path `{}` is not \"/\" and visible ASCII, other characters percent-encoded",
+                text.escape_debug().take(200).collect::<String>()
+            ),
+        ),
+    }
+}
+
+/// Fields of an answer that a policy hands out: tokens for names, no control characters in values.
+pub(super) fn answer_fields(place: &'static str, fields: Vec<(String, String)>) -> Result<HeaderMap, Broken> {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
+            return broken(place, format!("`{}` is not a token", name.escape_debug()));
+        };
+        match HeaderValue::from_bytes(value.as_bytes()) {
+            Ok(value_parsed) if !value.contains(char::is_control) => _ = map.append(parsed, value_parsed),
+            _ => return broken(place, format!("the value of `{parsed}` has a control character")),
+        }
+    }
+    Ok(map)
 }
 
 /// A memo: at most 4 KiB.

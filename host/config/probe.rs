@@ -1,0 +1,115 @@
+//! `[upstreams.NAME.probe]`: how an upstream is asked about unknown outcomes.
+
+use super::section::{Item, Section};
+use super::units::is_token;
+use super::{Probe, io_words};
+use http::{HeaderName, HeaderValue};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bounds of the pauses between two tries.
+const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
+const ATTEMPTS_HELP: &str = "a whole number from 1 to 1000";
+const FILE_BYTES_MAX: usize = 64 << 10;
+
+/// What belongs to the connection or to the gateway.
+const NOT_SETTABLE: [&str; 10] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "http2-settings",
+];
+
+/// The section's meaning.
+pub(super) fn read(mut section: Section<'_>) -> Probe {
+    let attempts = section.item("attempts").and_then(|item| item.whole(&(1..=1000), ATTEMPTS_HELP));
+    let base = section.duration("base", &PAUSE, Duration::from_secs(1));
+    let file = section.item("headers_file");
+    let headers = file.as_ref().and_then(headers).unwrap_or_default();
+    let (headers_file, headers) = headers;
+    let methods: Vec<String> =
+        section.item("methods").map(Item::list).unwrap_or_default().iter().filter_map(method).collect();
+    let unsafe_methods: Vec<&str> =
+        methods.iter().map(String::as_str).filter(|method| !matches!(*method, "GET" | "HEAD")).collect();
+    if !unsafe_methods.is_empty() {
+        section.reading.warn(format!(
+            "`{}.methods`: questions may be sent as {}, again and again: only where those are reads",
+            section.path,
+            unsafe_methods.join(" or ")
+        ));
+    }
+    let max = section.duration("max", &PAUSE, base.max(Duration::from_secs(600)));
+    if max < base {
+        let origin = section.said("max").unwrap_or(&section.origin).clone();
+        section.reading.fault(
+            &origin,
+            &format!("{}.max", section.path),
+            format!("`{0}.max` is shorter than `{0}.base`", section.path),
+            "raise `max` or lower `base`",
+        );
+    }
+    let attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(12);
+    section.close();
+    Probe { attempts, base, max, headers, headers_file, methods }
+}
+
+fn method(item: &Item<'_>) -> Option<String> {
+    let parse = |text: &str| {
+        let known = is_token(text) && text == text.to_uppercase();
+        (known && !matches!(text, "OPTIONS" | "TRACE" | "CONNECT")).then(|| text.to_owned())
+    };
+    item.parsed(
+        "a method by which this upstream reads, like \"POST\"; GET and HEAD are always allowed",
+        parse,
+    )
+}
+
+type Headers = (Option<PathBuf>, Vec<(HeaderName, HeaderValue)>);
+
+/// A field a line, `Name: value`. What is in it may be a credential, so no fault shows it.
+fn headers(item: &Item<'_>) -> Option<Headers> {
+    let path = item.path("the path of a file with a field a line, like `Authorization: Bearer …`")?;
+    let refuse = |words: String| {
+        let problem = format!("`{}`: {}: {words}", item.path, path.display());
+        item.fault(
+            problem,
+            "a field a line, `Name: value`; empty lines and lines that begin with # don't count",
+        );
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| refuse(io_words(&error))).ok()?;
+    if text.len() > FILE_BYTES_MAX {
+        refuse(format!("{} bytes, at most {FILE_BYTES_MAX} are allowed", text.len()));
+        return None;
+    }
+    let mut fields = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match field(line) {
+            Ok(field) => fields.push(field),
+            Err(why) => refuse(format!("line {}: {why}", number + 1)),
+        }
+    }
+    Some((Some(path), fields))
+}
+
+fn field(line: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = line.split_once(':').ok_or("there is no colon in it")?;
+    let name: HeaderName =
+        name.trim().parse().map_err(|_| "what stands before the colon is no field's name")?;
+    if NOT_SETTABLE.contains(&name.as_str()) || name.as_str().starts_with("oncegate-") {
+        return Err(format!("`{name}` is the gateway's own to say"));
+    }
+    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| "its value has a control character")?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
