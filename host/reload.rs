@@ -3,7 +3,7 @@
 
 use crate::config::{self, ComponentSource, Config, Faults, Source};
 use crate::gateway::{Program, Retirement, Shared};
-use crate::ledger::{Identity, IdentityError, NORMALISATION, Space};
+use crate::ledger::{Identity, IdentityError, NORMALISATION, RouteMemory, Space};
 use crate::policy::{self, Engine, Generation, LoadError};
 use notify_debouncer_full::notify::{self, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, new_debouncer};
@@ -133,6 +133,15 @@ pub fn identity(config: &Config, generations: &Generations) -> Identity {
     }
 }
 
+/// How long the guarded routes remember.
+pub fn memories(config: &Config) -> BTreeMap<String, RouteMemory> {
+    let of = |route: &Arc<config::Route>| {
+        let policy = route.policy.as_deref()?.to_owned();
+        Some((route.name.to_string(), RouteMemory { policy, memory: route.times.memory }))
+    };
+    config.routes.iter().filter_map(of).collect()
+}
+
 /// Reloads, one at a time.
 #[derive(Debug)]
 pub struct Reloader {
@@ -221,6 +230,7 @@ impl Reloader {
         })
         .await??;
         self.shared.ledger.agree(&identity(&config, &generations), true).await?;
+        self.shared.ledger.remember(&memories(&config)).await?;
         let report = Report {
             policies: generations.values().map(|generation| policy_report(generation, &active)).collect(),
             warnings: config.warnings.clone(),

@@ -6,9 +6,10 @@ use crate::gateway::{BindError, Buffers, Listeners, Program, Shared, Workers};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger};
 use crate::metrics::Metrics;
 use crate::policy::{Engine, EngineError, LoadError};
-use crate::reload::{Reloader, identity, load_policies};
+use crate::reload::{Reloader, identity, load_policies, memories};
 use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, StoreError};
 use arc_swap::ArcSwap;
+use oncegate_core::Timestamp;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,6 +114,7 @@ impl Gateway {
         let (ledger, keeper) = open_ledger(&config).await?;
         let secret = ledger.secret(config.ledger.secret).await?;
         ledger.agree(&identity(&config, &generations), false).await?;
+        ledger.remember(&memories(&config)).await?;
 
         let metrics = Metrics::default();
         for generation in generations.values() {
@@ -217,16 +219,18 @@ impl Gateway {
 }
 
 async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<AnyStore>), ServeError> {
-    let (store, recovered, cache) = match &config.ledger.store {
+    let (store, recovered, clock, cache) = match &config.ledger.store {
         StoreKind::Memory => {
-            (AnyStore::Memory(Memory::new(config.ledger.memory)), Recovered::default(), None)
+            let store = AnyStore::Memory(Memory::new(config.ledger.memory));
+            (store, Recovered::default(), Clock::start(Timestamp::default()), None)
         }
         StoreKind::Embedded(path) => {
             let (store, recovered) = Embedded::open(path, config.ledger.durability)?;
-            (AnyStore::Embedded(store), recovered, Some(config.ledger.memory))
+            let clock = Clock::resume(&store, recovered.last_time).await?;
+            (AnyStore::Embedded(store), recovered, clock, Some(config.ledger.memory))
         }
     };
-    let (ledger, keeper) = Ledger::new(store, Clock::start(recovered.last_time), cache);
+    let (ledger, keeper) = Ledger::new(store, clock, cache);
     let unknown = ledger.recover(&recovered.orphans).await?;
     if recovered.records > 0 || unknown > 0 {
         tracing::info!(

@@ -173,6 +173,7 @@ impl Admin {
                 "durability": format!("{:?}", program.config.ledger.durability).to_lowercase(),
                 "deployment": &*program.config.ledger.deployment,
                 "time": self.shared.ledger.clock().now().to_string(),
+                "wall_clock_ahead_seconds": self.shared.ledger.clock().wall_ahead(),
                 "records": size.records,
                 "bytes": size.bytes,
                 "executing": snapshot.executing,
@@ -250,10 +251,22 @@ impl Admin {
                 document["path"] = (*record.origin.path).into();
                 document["execution"] = record.execution.to_string().into();
                 document["memo"] = record.memo.as_deref().into();
+                document["evidence"] = ledger.evidence(id).iter().map(evidence).collect();
                 reply(&document)
             }
         }
     }
+}
+
+/// A settlement that came too late and changed nothing.
+fn evidence(evidence: &crate::ledger::Evidence) -> Value {
+    json!({
+        "at": evidence.at.to_string(),
+        "execution": evidence.execution.to_string(),
+        "outcome": evidence.outcome.word(),
+        "status": evidence.status,
+        "reason": evidence.reason.word(),
+    })
 }
 
 fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {

@@ -4,7 +4,7 @@ use super::head::Head;
 use super::problem::{Code, Problem};
 use super::route::Route;
 use super::{principal, switched_off};
-use crate::ledger::{self, Clock};
+use crate::ledger::{self, Ledger};
 use crate::policy::document::Document;
 use crate::policy::parts::{self, Values};
 use crate::policy::view::NoDocument;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use oncegate_core::{
     Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PrincipalId, Recipe, Rules, Secret, Times,
-    WhenUnknown,
+    Timestamp, WhenUnknown,
 };
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -163,8 +163,8 @@ pub struct Standpoint<'a> {
     pub secret: &'a Secret,
     /// The deployment's name.
     pub deployment: &'a str,
-    /// The ledger's clock.
-    pub clock: &'a Clock,
+    /// The ledger.
+    pub ledger: &'a Ledger,
     /// The id of the execution, should it win.
     pub execution: ExecutionId,
 }
@@ -188,7 +188,8 @@ pub fn request(
     let request = Complete { facts, body };
     parts::frame(&guard.key, &request, &mut framer);
     let times = times(&route.config.times, guard);
-    let clock = at.clock.now().max(Clock::wall());
+    let clock = at.ledger.clock().latest();
+    let first_sent = Timestamp::from_secs(guard.first_sent.unwrap_or(0).into());
     ledger::Request {
         id: framer.into_operation(),
         claim: Claim {
@@ -209,7 +210,7 @@ pub fn request(
             },
             memo: guard.memo.clone(),
             clock,
-            remembered_since: clock.minus(times.memory),
+            remembered_since: at.ledger.remembered_since(&route.config.name, times.memory, first_sent, clock),
         },
         rules: Rules {
             while_running: guard.while_running.unwrap_or(route.config.while_running),

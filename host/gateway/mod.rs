@@ -120,7 +120,7 @@ async fn answer(
     let at = Standpoint {
         secret: &worker.shared.secret,
         deployment: &program.config.ledger.deployment,
-        clock: worker.shared.ledger.clock(),
+        ledger: &worker.shared.ledger,
         execution: worker.shared.ledger.execution_id(),
     };
     let operation = identify::request(&facts, &route, &generation, &guard, &body, &at);

@@ -1,12 +1,11 @@
 //! The right to claim, the right to execute, and the duty to settle. Each is held by one owner; what
 //! is dropped unused is given back or recorded as unknown, never lost.
 
+use super::advance::{SWAPS_MAX, changes_too_fast};
 use super::flight::{Ending, Flight, Progress};
 use super::{Begun, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
-use oncegate_core::{
-    Answer, Decision, Doubt, Event, OperationId, Outcome, Record, Settlement, Timestamp, decide,
-};
+use oncegate_core::{Answer, Decision, Doubt, Event, OperationId, Outcome, Record, Settlement, decide};
 use std::sync::Arc;
 
 /// What came of claiming.
@@ -33,7 +32,7 @@ impl<S: Store> Claimant<S> {
     pub async fn claim(self) -> Claimed<S> {
         let (ledger, request) = (&self.ledger, &self.request);
         let mut current: Option<Versioned> = None;
-        loop {
+        for _ in 0..SWAPS_MAX {
             let now = ledger.clock.now();
             let record = current.as_ref().map(|versioned| &*versioned.record);
             let next = match (decide(&request.rules, record, Event::Claim(&request.claim), now), &current) {
@@ -50,31 +49,45 @@ impl<S: Store> Claimant<S> {
                 }
             };
             let expected = current.as_ref().map(|versioned| versioned.version);
-            match ledger.store.swap(request.id, expected, Some(next.clone()), now).await {
-                Ok(Swap::Done(version)) => return self.won(version, next, now),
-                Ok(Swap::Conflict(standing)) => current = standing,
-                Err(error) => {
-                    if let Some(ours) = self.read_back(&error).await {
-                        return self.won(ours.version, ours.record, now);
-                    }
-                    ledger.clear(request.id, &self.flight, Ending::Failed(error.clone()));
-                    return Claimed::Stands(Begun::Unavailable(error));
+            match ledger.swap(request.id, expected, Some(next.clone()), now).await {
+                Ok(Swap::Done(version)) => return self.won(version, next),
+                // An earlier write of this very claim, of unclear result, took effect.
+                Ok(Swap::Conflict(Some(ours))) if ours.record.execution == request.claim.execution => {
+                    return self.won(ours.version, ours.record);
                 }
+                Ok(Swap::Conflict(standing)) => current = standing,
+                Err(error) => return self.failed(error).await,
             }
         }
+        self.failed(changes_too_fast()).await
     }
 
-    /// After a write of unclear result: if our execution stands there, it took effect.
-    async fn read_back(&self, error: &StoreError) -> Option<Versioned> {
-        if !matches!(error, StoreError::Indeterminate(_)) {
-            return None;
+    /// The store failed. What can be read still answers.
+    async fn failed(&self, error: StoreError) -> Claimed<S> {
+        let (ledger, id) = (&self.ledger, self.request.id);
+        if matches!(error, StoreError::Indeterminate(_)) {
+            // Nothing is sent under a claim that nobody confirmed; should it stand, it goes once the
+            // store can be asked.
+            ledger.postpone(Overdue {
+                id,
+                execution: self.request.claim.execution,
+                known: None,
+                settlement: Outcome::NotApplied.into(),
+                waiting: None,
+            });
+        } else if let Ok(Some(standing)) = ledger.store.load(id).await
+            && let Some(begun) = ledger.answer(&self.request, &self.request.rules, &standing.record, false)
+        {
+            ledger.clear(id, &self.flight, Ending::Recorded(standing.record));
+            return Claimed::Stands(begun);
         }
-        let standing = self.ledger.store.load(self.request.id).await.ok()??;
-        (standing.record.execution == self.request.claim.execution).then_some(standing)
+        ledger.clear(id, &self.flight, Ending::Failed(error.clone()));
+        Claimed::Stands(Begun::Unavailable(error))
     }
 
-    fn won(&self, version: Version, record: Arc<Record>, claimed_at: Timestamp) -> Claimed<S> {
-        self.flight.hold(version, record.clone(), claimed_at.plus(record.times.lease));
+    fn won(&self, version: Version, record: Arc<Record>) -> Claimed<S> {
+        self.flight.hold(version, record.clone());
+        self.ledger.expect_keeper(self.flight.renewal_due(record.times.lease));
         Claimed::Won(Permit {
             ledger: self.ledger.clone(),
             id: self.request.id,
@@ -139,29 +152,36 @@ impl<S: Store> Permit<S> {
         let settlement = settlement.into();
         // From here on the settlement is somebody's: ours, or in the keeper's queue.
         self.settled = true;
-        match self.ledger.settle(self.id, &self.flight, &settlement).await {
+        let (execution, known) = (self.flight.execution(), self.flight.known());
+        match self.ledger.settle(self.id, execution, known.clone(), &settlement).await {
             Ok(advance) => {
-                self.ledger.conclude(self.id, &self.flight, advance, shared);
+                self.ledger.conclude(self.id, &self.flight, &settlement, advance, shared);
                 Ok(())
             }
             Err(error) => {
-                let (id, flight) = (self.id, self.flight.clone());
-                self.ledger.postpone(Overdue { id, flight, settlement, shared });
+                self.postpone(settlement, known, shared);
                 Err(error)
             }
         }
+    }
+
+    /// Leaves the settlement to the keeper, which tries it until the store takes it.
+    fn postpone(&self, settlement: Settlement, known: Option<Versioned>, shared: Option<Arc<Answer>>) {
+        self.flight.overdue();
+        self.ledger.postpone(Overdue {
+            id: self.id,
+            execution: self.flight.execution(),
+            known,
+            settlement,
+            waiting: Some((self.flight.clone(), shared)),
+        });
     }
 }
 
 impl<S: Store> Drop for Permit<S> {
     fn drop(&mut self) {
         if !self.settled {
-            self.ledger.postpone(Overdue {
-                id: self.id,
-                flight: self.flight.clone(),
-                settlement: Outcome::Unknown(Doubt::Abandoned).into(),
-                shared: None,
-            });
+            self.postpone(Outcome::Unknown(Doubt::Abandoned).into(), self.flight.known(), None);
         }
     }
 }

@@ -1,9 +1,16 @@
 //! Ledger time. Inside a process it follows the monotonic clock that counts suspension, so that a
-//! step of the wall clock neither expires nor revives anything.
+//! step of the wall clock neither expires nor revives anything; from one process to the next, too, as
+//! long as the machine stays up.
 
+use crate::store::{Store, StoreError, Swap};
 use oncegate_core::Timestamp;
+use oncegate_core::record::CLOCK_TOLERANCE;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The document that says what the last process on this store took ledger time to be.
+const CLOCK: &str = "clock";
 
 /// The clock of one ledger.
 #[derive(Debug)]
@@ -14,11 +21,42 @@ pub struct Clock {
     monotonic: fn() -> Duration,
 }
 
+/// Where ledger time and the boot clock stood at one moment, and since which start of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stand {
+    boot_id: String,
+    boot_millis: u64,
+    ledger_millis: u64,
+}
+
 impl Clock {
     /// Starts at the wall clock's time, or at `floor` where that is later: across a restart,
     /// ledger time never runs backwards.
     pub fn start(floor: Timestamp) -> Self {
         Self::following(Self::wall().max(floor), Self::boot)
+    }
+
+    /// For a store that belongs to this machine: goes on where the last process on it was, if the
+    /// machine was not started anew since, whatever became of the wall clock. Else as [`start`](Self::start).
+    pub async fn resume<S: Store>(store: &S, floor: Timestamp) -> Result<Self, StoreError> {
+        let stored = store.load_meta(CLOCK).await?;
+        let last = stored.as_ref().and_then(|(_, bytes)| serde_json::from_slice::<Stand>(bytes).ok());
+        // Where the system doesn't tell, nothing is known of the time between.
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot_id = boot_id.trim().to_owned();
+        let boot = Self::boot();
+        let start = resumed(last.as_ref(), &boot_id, boot, Self::wall(), floor);
+        let clock = Self { ledger: start, since: boot, monotonic: Self::boot };
+        let next = Stand {
+            boot_id,
+            boot_millis: oncegate_core::time::millis(boot),
+            ledger_millis: start.as_millis(),
+        };
+        let bytes = serde_json::to_vec(&next).unwrap_or_default();
+        match store.swap_meta(CLOCK, stored.map(|(version, _)| version), bytes.into()).await? {
+            // One process has the store open; whoever lost this has no use for it.
+            Swap::Done(_) | Swap::Conflict(_) => Ok(clock),
+        }
     }
 
     /// Shows `start` now, and from then on follows `monotonic`, which a simulation moves as it likes.
@@ -37,20 +75,134 @@ impl Clock {
         Timestamp::default().plus(since)
     }
 
+    /// The later of both, against which is held what a client says of time.
+    pub fn latest(&self) -> Timestamp {
+        self.now().max(Self::wall())
+    }
+
+    /// By how many seconds the wall clock is ahead of ledger time; behind it where negative.
+    pub fn wall_ahead(&self) -> i64 {
+        ahead(Self::wall(), self.now())
+    }
+
     fn boot() -> Duration {
         let time = clock_gettime(ClockId::Boottime);
         Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
     }
 }
 
+fn resumed(
+    last: Option<&Stand>,
+    boot_id: &str,
+    boot: Duration,
+    wall: Timestamp,
+    floor: Timestamp,
+) -> Timestamp {
+    let gone_on = last.filter(|last| !boot_id.is_empty() && last.boot_id == boot_id).and_then(|last| {
+        let passed = boot.checked_sub(Duration::from_millis(last.boot_millis))?;
+        Some(Timestamp::from_millis(last.ledger_millis).plus(passed))
+    });
+    gone_on.unwrap_or(wall).max(floor)
+}
+
+fn ahead(wall: Timestamp, ledger: Timestamp) -> i64 {
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    seconds(wall.since(ledger)) - seconds(ledger.since(wall))
+}
+
+/// Tells when ledger and wall clock differ by more than the tolerance, once for each change.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    /// What was told last, in seconds; 0: that they agree.
+    told: i64,
+}
+
+impl Difference {
+    pub(super) fn look(&mut self, clock: &Clock) {
+        let ahead = clock.wall_ahead();
+        if !self.is_news(ahead) {
+            return;
+        }
+        if self.told == 0 {
+            tracing::info!("the wall clock and ledger time agree again");
+        } else {
+            tracing::warn!(
+                seconds = ahead,
+                "the wall clock differs from ledger time (ahead of it where positive): nothing that is recorded \
+                 expires by that, but what clients say of time is held against the later of both"
+            );
+        }
+    }
+
+    fn is_news(&mut self, ahead: i64) -> bool {
+        let tolerance = CLOCK_TOLERANCE.as_secs();
+        let differs = if ahead.unsigned_abs() > tolerance { ahead } else { 0 };
+        let changed = match (self.told, differs) {
+            (0, 0) => false,
+            (0, _) | (_, 0) => true,
+            (told, differs) => told.abs_diff(differs) > tolerance,
+        };
+        if changed {
+            self.told = differs;
+        }
+        changed
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
     use super::*;
+    use crate::store::Memory;
+
+    const DAY: Duration = Duration::from_secs(86_400);
 
     #[test]
     fn time_never_starts_before_the_floor() {
-        let floor = Clock::wall().plus(Duration::from_secs(86_400));
+        let floor = Clock::wall().plus(DAY);
         assert!(Clock::start(floor).now() >= floor);
         assert!(Clock::start(Timestamp::default()).now() >= Timestamp::from_secs(1_700_000_000));
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_across_a_restart_changes_nothing_while_the_machine_is_up() {
+        let (at, second) = (Timestamp::from_secs, Duration::from_secs);
+        let last = Stand { boot_id: "a".into(), boot_millis: 5_000, ledger_millis: 1_000_000_000 };
+        let expected = at(1_000_007);
+        for wall in [at(1), expected, expected.plus(DAY * 400)] {
+            let resumed = |boot_id, boot, floor| resumed(Some(&last), boot_id, boot, wall, floor);
+            assert_eq!(resumed("a", second(12), at(1_000_003)), expected, "wall clock {wall}");
+            // A machine that was started anew knows nothing better than its wall clock.
+            assert_eq!(resumed("b", second(12), at(1_000_003)), wall.max(at(1_000_003)));
+            assert_eq!(resumed("", second(12), at(1_000_003)), wall.max(at(1_000_003)));
+            // Another boot clock, such as a container's own.
+            assert_eq!(resumed("a", second(2), at(1_000_003)), wall.max(at(1_000_003)));
+            assert_eq!(resumed("a", second(6), at(1_000_003)), at(1_000_003), "never backwards");
+        }
+        assert_eq!(super::resumed(None, "a", second(1), at(7), at(3)), at(7));
+    }
+
+    #[test]
+    fn a_second_process_goes_on_where_the_first_was() {
+        crate::run::runtime().unwrap().block_on(async {
+            let store = Memory::new(1 << 20);
+            // As if the wall clock had been a day ahead when the first one started.
+            let floor = Clock::wall().plus(DAY);
+            let first = Clock::resume(&store, floor).await.unwrap();
+            let before = first.now();
+            let second = Clock::resume(&store, Timestamp::default()).await.unwrap();
+            assert!(second.now() >= before, "{} {before}", second.now());
+            assert!(second.wall_ahead() < -86_300, "{}", second.wall_ahead());
+        });
+    }
+
+    #[test]
+    fn each_change_of_the_difference_is_told_once() {
+        let mut difference = Difference::default();
+        let news: Vec<bool> = [0, 300, -300, 301, 302, 600, 602, -900, -901, 3, 3]
+            .map(|ahead| difference.is_news(ahead))
+            .into();
+        assert_eq!(news, [false, false, false, true, false, false, true, true, false, true, false]);
     }
 }

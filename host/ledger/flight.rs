@@ -1,7 +1,7 @@
 //! Executions under way in this process, and those who wait for them.
 
-use crate::store::{StoreError, Version};
-use oncegate_core::{Answer, ExecutionId, Fingerprint, Record, Timestamp, time::millis};
+use crate::store::{StoreError, Version, Versioned};
+use oncegate_core::{Answer, ExecutionId, Fingerprint, Record, State, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,23 +78,40 @@ impl Flight {
         }
     }
 
-    pub(super) fn version(&self) -> Version {
-        Version(self.version.load(Ordering::Acquire))
+    /// The record under which it runs, with its version, if it does.
+    pub(super) fn known(&self) -> Option<Versioned> {
+        let record = self.running()?;
+        Some(Versioned { version: Version(self.version.load(Ordering::Acquire)), record })
     }
 
-    /// The claim or its renewal is durable.
-    pub(super) fn hold(&self, version: Version, record: Arc<Record>, lease_until: Timestamp) {
+    /// The claim is durable.
+    pub(super) fn hold(&self, version: Version, record: Arc<Record>) {
         self.version.store(version.0, Ordering::Release);
-        self.lease_until.store(lease_until.as_millis(), Ordering::Release);
+        self.lease_until.store(lease_end(&record).as_millis(), Ordering::Release);
         self.progress.send_replace(Progress::Running(record));
     }
 
-    /// A renewal is durable. Nobody is woken, and an execution that ended meanwhile stays ended.
-    pub(super) fn renewed(&self, version: Version, record: Arc<Record>, lease_until: Timestamp) {
-        self.version.store(version.0, Ordering::Release);
-        self.lease_until.store(lease_until.as_millis(), Ordering::Release);
+    /// It has ended and its outcome only waits for the store to take it: it is not in doubt, so to
+    /// those who ask it goes on executing, however long the store takes.
+    pub(super) fn overdue(&self) {
+        self.lease_until.store(Timestamp::MAX.as_millis(), Ordering::Release);
         self.progress.send_if_modified(|progress| {
-            if let Progress::Running(standing) = progress {
+            if let Progress::Running(record) = progress {
+                let state = State::Executing { lease_until: Timestamp::MAX };
+                *record = Arc::new(Record { state, ..(**record).clone() });
+            }
+            false
+        });
+    }
+
+    /// A renewal is durable. Nobody is woken, and an execution that ended meanwhile stays ended.
+    pub(super) fn renewed(&self, version: Version, record: Arc<Record>) {
+        self.progress.send_if_modified(|progress| {
+            if let Progress::Running(standing) = progress
+                && lease_end(standing) <= lease_end(&record)
+            {
+                self.version.store(version.0, Ordering::Release);
+                self.lease_until.store(lease_end(&record).as_millis(), Ordering::Release);
                 *standing = record;
             }
             false
@@ -110,8 +127,15 @@ impl Flight {
         Timestamp::from_millis(self.lease_until.load(Ordering::Acquire)).since(now)
     }
 
-    /// Whether less than two thirds of the lease are left.
-    pub(super) fn wants_renewal(&self, lease: Duration, now: Timestamp) -> bool {
-        millis(self.lease_left(now)) * 3 < millis(lease) * 2
+    /// When a third of the lease will be over, and it wants to be renewed.
+    pub(super) fn renewal_due(&self, lease: Duration) -> Timestamp {
+        Timestamp::from_millis(self.lease_until.load(Ordering::Acquire)).minus(lease * 2 / 3)
+    }
+}
+
+fn lease_end(record: &Record) -> Timestamp {
+    match record.state {
+        State::Executing { lease_until } => lease_until,
+        State::Completed { .. } | State::Consumed { .. } | State::Unknown { .. } => Timestamp::default(),
     }
 }

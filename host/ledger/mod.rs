@@ -6,40 +6,48 @@
 //!
 //! Locks: the maps' shard locks are held for single steps, never across an await.
 
+mod advance;
 mod cache;
 mod claim;
 mod clock;
+mod evidence;
 mod execute;
 mod flight;
 mod identity;
 mod keeper;
+mod memories;
 mod operator;
 mod probing;
 mod pursue;
 
 pub use claim::{Claimant, Claimed, Permit};
 pub use clock::Clock;
+pub use evidence::Evidence;
 pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, Space};
 pub use keeper::Keeper;
+pub use memories::RouteMemory;
 pub use operator::Intervention;
 pub use probing::Turn;
 pub use pursue::Pursued;
 
-use crate::store::{AnyStore, IdHasher, Store, StoreError, Swap, Version, Versioned};
+use crate::store::{AnyStore, IdHasher, Store, StoreError, Versioned};
+use advance::Advanced;
 use cache::Cache;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use evidence::Late;
+use memories::Memories;
 use oncegate_core::{
-    Answer, Claim, Decision, Event, ExecutionId, OperationId, Record, Refusal, Rules, Settlement, State,
-    Unchanged, WhenUnknown, WhileRunning, decide,
+    Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, Settlement,
+    State, Unchanged, WhenUnknown, WhileRunning, decide,
 };
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 type IdMap<T> = DashMap<OperationId, T, BuildHasherDefault<IdHasher>>;
@@ -60,10 +68,16 @@ pub struct Ledger<S = AnyStore> {
     /// None where the store itself is memory.
     cache: Option<Cache>,
     executions: Executions,
+    late: Late,
+    memories: Memories,
     overdue: mpsc::UnboundedSender<Overdue>,
     overdue_count: AtomicU64,
     /// To whoever asks upstreams about unknown outcomes.
     turns: OnceLock<mpsc::Sender<Turn>>,
+    /// When the keeper next looks by itself, in milliseconds of ledger time.
+    keeper_wakes: AtomicU64,
+    /// Wakes it before that.
+    keeper: Notify,
 }
 
 /// A request that asks to begin an operation.
@@ -106,9 +120,12 @@ pub type Advance = Result<Option<Versioned>, Unchanged>;
 #[derive(Debug)]
 struct Overdue {
     id: OperationId,
-    flight: Arc<Flight>,
+    execution: ExecutionId,
+    /// What was last known of the record.
+    known: Option<Versioned>,
     settlement: Settlement,
-    shared: Option<Arc<Answer>>,
+    /// Who waits for it. Nobody does for a claim of unclear result, under which nothing was sent.
+    waiting: Option<(Arc<Flight>, Option<Arc<Answer>>)>,
 }
 
 /// Hands out execution ids: a random start, counted up.
@@ -142,9 +159,13 @@ impl<S: Store> Ledger<S> {
             flights: id_map(),
             cache: cache_bytes.map(Cache::new),
             executions: Executions { process, next: AtomicU64::new(0) },
+            late: Late::default(),
+            memories: Memories::default(),
             overdue,
             overdue_count: AtomicU64::new(0),
             turns: OnceLock::new(),
+            keeper_wakes: AtomicU64::new(0),
+            keeper: Notify::new(),
         });
         (ledger.clone(), Keeper::new(ledger, settlements))
     }
@@ -172,6 +193,12 @@ impl<S: Store> Ledger<S> {
     /// How many settlements wait for the store to take them. While there are any, it isn't well.
     pub fn settlements_overdue(&self) -> u64 {
         self.overdue_count.load(Ordering::Relaxed)
+    }
+
+    /// Settlements of this operation that came too late and changed nothing, as far as this process
+    /// remembers them, earliest first.
+    pub fn evidence(&self, id: OperationId) -> Vec<Evidence> {
+        self.late.of(id)
     }
 
     /// An id for an execution.
@@ -219,8 +246,8 @@ impl<S: Store> Ledger<S> {
         let mut recovered = 0;
         for id in orphans {
             let Some(orphan) = self.store.load(*id).await? else { continue };
-            let changed = self.advance(*id, orphan.version, Some(orphan.record), &Event::Restart).await?;
-            recovered += usize::from(changed.is_ok());
+            let advance = self.advance(*id, Some(orphan), &Event::Restart).await?;
+            recovered += usize::from(matches!(advance, Advanced::Done(_)));
         }
         Ok(recovered)
     }
@@ -295,55 +322,61 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Puts a settlement on the record, if the record still waits for it from this execution.
+    /// Puts a settlement on the record, if the record still waits for it from this execution. `known`
+    /// is what it last knew of the record; without that it looks.
     async fn settle(
         &self,
         id: OperationId,
-        flight: &Flight,
+        execution: ExecutionId,
+        known: Option<Versioned>,
         settlement: &Settlement,
-    ) -> Result<Advance, StoreError> {
-        let event = Event::Settle(flight.execution(), settlement);
-        self.advance(id, flight.version(), flight.running(), &event).await
+    ) -> Result<Advanced, StoreError> {
+        let known = match known {
+            None => self.store.load(id).await?,
+            known => known,
+        };
+        match self.advance(id, known.clone(), &Event::Settle(execution, settlement)).await {
+            // That it happened is worth more than its answer, and takes no room.
+            Err(StoreError::Full(why)) if let Outcome::Completed(answer) = &settlement.outcome => {
+                tracing::warn!(operation = %id, %why, "there is no room for an answer: the operation is consumed");
+                let outcome = Outcome::Consumed(answer.first());
+                let consumed = Settlement { outcome, ..settlement.clone() };
+                self.advance(id, known, &Event::Settle(execution, &consumed)).await
+            }
+            result => result,
+        }
     }
 
-    /// Does what an event that is no claim brings about, deciding again with whatever record stands
-    /// there when a swap is lost.
-    async fn advance(
+    fn conclude(
         &self,
         id: OperationId,
-        mut expected: Version,
-        mut current: Option<Arc<Record>>,
-        event: &Event<'_>,
-    ) -> Result<Advance, StoreError> {
-        loop {
-            let now = self.clock.now();
-            let next = match decide(&NO_RULES, current.as_deref(), event.clone(), now) {
-                Decision::Put(record) => Some(Arc::new(record)),
-                Decision::Remove => None,
-                Decision::Keep(why) => return Ok(Err(why)),
-                Decision::Execute(_) | Decision::Replay | Decision::Wait | Decision::Refuse(_) => {
-                    unreachable!("these answer claims only; the table in oncegate-core shows it")
-                }
-            };
-            match self.store.swap(id, Some(expected), next.clone(), now).await? {
-                Swap::Done(version) => return Ok(Ok(next.map(|record| Versioned { version, record }))),
-                Swap::Conflict(Some(newer)) => {
-                    expected = newer.version;
-                    current = Some(newer.record);
-                }
-                Swap::Conflict(None) => return Ok(Err(Unchanged::Absent)),
+        flight: &Arc<Flight>,
+        settlement: &Settlement,
+        advance: Advanced,
+        shared: Option<Arc<Answer>>,
+    ) {
+        let (why, standing) = match advance {
+            Advanced::Done(standing) => return self.land(id, flight, standing, shared),
+            Advanced::Kept(why, standing) => (why, standing),
+        };
+        let evidence = Evidence::of(settlement, flight.execution(), why, self.clock.now());
+        tracing::warn!(
+            operation = %id,
+            execution = %evidence.execution,
+            outcome = evidence.outcome.word(),
+            status = evidence.status,
+            reason = why.word(),
+            "a settlement came too late and changed nothing; it is kept as evidence"
+        );
+        self.late.add(id, evidence);
+        let ending = match standing {
+            Some(standing) => {
+                self.keep_at_hand(id, &standing);
+                Ending::Recorded(standing.record)
             }
-        }
-    }
-
-    fn conclude(&self, id: OperationId, flight: &Arc<Flight>, advance: Advance, shared: Option<Arc<Answer>>) {
-        match advance {
-            Ok(standing) => self.land(id, flight, standing, shared),
-            Err(why) => {
-                tracing::warn!(operation = %id, ?why, "a settlement came too late and changed nothing");
-                self.clear(id, flight, Ending::Lost);
-            }
-        }
+            None => Ending::Lost,
+        };
+        self.clear(id, flight, ending);
     }
 
     /// Ends a flight: what is final is kept at hand first, so that nobody who finds the flight
@@ -388,3 +421,5 @@ impl<S: Store> Ledger<S> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unclear_tests;

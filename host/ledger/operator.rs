@@ -76,7 +76,7 @@ impl<S: Store> Ledger<S> {
                 unreachable!("these answer claims only; the table in oncegate-core shows it")
             }
         };
-        match self.store.swap(id, Some(current.version), next.clone(), now).await? {
+        match self.swap(id, Some(current.version), next.clone(), now).await? {
             Swap::Done(version) => {
                 if let Some(cache) = &self.cache {
                     cache.forget(id, current.version);

@@ -2,7 +2,7 @@
 //! finds what is due to be asked; whose swap wins has the turn. Asking itself is for others.
 
 use super::{Advance, Ledger};
-use crate::store::{Store, StoreError, Version};
+use crate::store::{Store, StoreError, Version, Versioned};
 use oncegate_core::{Doubt, Event, OperationId, Outcome, PROBE_TURN, Probe, Record, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,8 @@ impl<S: Store> Ledger<S> {
             probe.outcome = Outcome::Unknown(Doubt::Lapsed);
         }
         let event = Event::Probed(execution, &probe);
-        let advance = self.advance(turn.id, turn.version, Some(turn.record.clone()), &event).await?;
+        let shown = Versioned { version: turn.version, record: turn.record.clone() };
+        let advance = Advance::from(self.advance(turn.id, Some(shown), &event).await?);
         if let Ok(Some(standing)) = &advance {
             self.keep_at_hand(turn.id, standing);
         }

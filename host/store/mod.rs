@@ -7,6 +7,8 @@ pub mod memory;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod faulty;
 
 pub use any::AnyStore;
 pub use embedded::{Embedded, OpenError, Recovered};

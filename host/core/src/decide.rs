@@ -136,6 +136,21 @@ pub enum Unchanged {
     NotDue,
 }
 
+impl Unchanged {
+    /// The word for it in lists and logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "no-record",
+            Self::OtherExecution => "other-execution",
+            Self::Lapsed => "lease-lapsed",
+            Self::Executing => "executing",
+            Self::Unresolved => "unresolved",
+            Self::Final => "settled-already",
+            Self::NotDue => "not-due",
+        }
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {

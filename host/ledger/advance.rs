@@ -1,0 +1,148 @@
+//! Writes: deciding again when a swap is lost, and reading back where its own result is unclear.
+//!
+//! A store that says [`StoreError::Indeterminate`] may have written. What it wrote carries an
+//! execution id that is never used twice, so reading back tells: no winner is told that it lost,
+//! and no settlement that stands is taken for one that came too late.
+
+use super::{Advance, Ledger, NO_RULES};
+use crate::store::{Store, StoreError, Swap, Version, Versioned};
+use oncegate_core::{
+    Decision, Event, ExecutionId, OperationId, Outcome, Record, State, Timestamp, Unchanged, codec, decide,
+};
+use std::sync::Arc;
+
+/// So often a swap is tried. Each time it is lost, somebody else's change stands; that the same
+/// record changes so often within one call means that something is wrong.
+pub(super) const SWAPS_MAX: usize = 16;
+
+/// What came of an event that is no claim.
+#[derive(Debug)]
+pub(super) enum Advanced {
+    /// It is so now: this record stands, or none.
+    Done(Option<Versioned>),
+    /// It changed nothing, and this stands.
+    Kept(Unchanged, Option<Versioned>),
+}
+
+impl From<Advanced> for Advance {
+    fn from(advanced: Advanced) -> Self {
+        match advanced {
+            Advanced::Done(standing) => Ok(standing),
+            Advanced::Kept(why, _) => Err(why),
+        }
+    }
+}
+
+impl<S: Store> Ledger<S> {
+    /// Swaps, and where the result is unclear reads back what came of it.
+    pub(super) async fn swap(
+        &self,
+        id: OperationId,
+        expected: Option<Version>,
+        next: Option<Arc<Record>>,
+        now: Timestamp,
+    ) -> Result<Swap<Versioned>, StoreError> {
+        match self.store.swap(id, expected, next.clone(), now).await {
+            Err(unclear @ StoreError::Indeterminate(_)) => {
+                // As long as nobody can read, it stays unclear.
+                let Ok(standing) = self.store.load(id).await else { return Err(unclear) };
+                Ok(match (standing, next) {
+                    (Some(standing), Some(next)) if is_stored_as(&standing.record, &next) => {
+                        Swap::Done(standing.version)
+                    }
+                    // Nothing stands under the version of a removal.
+                    (None, None) => Swap::Done(Version(0)),
+                    (standing, _) => Swap::Conflict(standing),
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// Does what an event that is no claim brings about, deciding again with whatever record stands
+    /// there when a swap is lost.
+    pub(super) async fn advance(
+        &self,
+        id: OperationId,
+        mut standing: Option<Versioned>,
+        event: &Event<'_>,
+    ) -> Result<Advanced, StoreError> {
+        // What was held for our own removal, should a lost swap show something else.
+        let begun = standing.as_ref().map(|versioned| versioned.record.first_attempt);
+        for _ in 0..SWAPS_MAX {
+            let now = self.clock.now();
+            let record = standing.as_ref().map(|versioned| &*versioned.record);
+            let next = match decide(&NO_RULES, record, event.clone(), now) {
+                Decision::Put(record) => Some(Arc::new(record)),
+                Decision::Remove => None,
+                Decision::Keep(why) => {
+                    return Ok(match is_done(record, begun, event) {
+                        true => Advanced::Done(standing.filter(|_| why != Unchanged::OtherExecution)),
+                        false => Advanced::Kept(why, standing),
+                    });
+                }
+                Decision::Execute(_) | Decision::Replay | Decision::Wait | Decision::Refuse(_) => {
+                    unreachable!("these answer claims only; the table in oncegate-core shows it")
+                }
+            };
+            let expected = standing.as_ref().map(|versioned| versioned.version);
+            match self.swap(id, expected, next.clone(), now).await? {
+                Swap::Done(version) => {
+                    return Ok(Advanced::Done(next.map(|record| Versioned { version, record })));
+                }
+                Swap::Conflict(newer) => standing = newer,
+            }
+        }
+        Err(changes_too_fast())
+    }
+}
+
+/// A record that changes faster than it can be swapped.
+pub(super) fn changes_too_fast() -> StoreError {
+    StoreError::Unavailable(
+        "the record changed again and again, or the store does not say what it wrote".into(),
+    )
+}
+
+/// Whether the one is what becomes of the other in a store, which keeps times to the millisecond.
+fn is_stored_as(standing: &Record, written: &Record) -> bool {
+    standing.execution == written.execution && codec::encode(standing) == codec::encode(written)
+}
+
+/// Whether what stands is what the event would have brought about: an earlier write of it, whose
+/// result was unclear, took effect.
+fn is_done(standing: Option<&Record>, begun: Option<Timestamp>, event: &Event<'_>) -> bool {
+    match event {
+        Event::Settle(execution, settlement) => is_settled(standing, begun, *execution, &settlement.outcome),
+        Event::Probed(execution, probe) if !matches!(probe.outcome, Outcome::Unknown(_)) => {
+            is_settled(standing, begun, *execution, &probe.outcome)
+        }
+        _ => false,
+    }
+}
+
+fn is_settled(
+    standing: Option<&Record>,
+    begun: Option<Timestamp>,
+    execution: ExecutionId,
+    outcome: &Outcome,
+) -> bool {
+    match (outcome, standing) {
+        // Only what proves that nothing happened removes a record that waits for its outcome.
+        (Outcome::NotApplied, None) => true,
+        // Whoever sends the operation again keeps when it began: this one began anew.
+        (Outcome::NotApplied, Some(standing)) => {
+            standing.execution != execution && begun.is_some_and(|begun| begun != standing.first_attempt)
+        }
+        (_, None) => false,
+        (outcome, Some(standing)) if standing.execution == execution => match (outcome, &standing.state) {
+            (Outcome::Completed(answer), State::Completed { answer: kept, .. }) => answer == kept,
+            // Its retention may be over by now.
+            (Outcome::Completed(answer), State::Consumed { first, .. }) => answer.first() == *first,
+            (Outcome::Consumed(first), State::Consumed { first: kept, .. }) => first == kept,
+            (Outcome::Unknown(_), State::Unknown { .. }) => true,
+            _ => false,
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,226 @@
+//! For how long the routes remembered, and since when: what decides whether an operation that says
+//! when it was first sent may have run and been forgotten.
+//!
+//! An operation that is executed at some time is remembered for the memory (retention and tombstone)
+//! that its route has then. So one that was first sent at F, and of which there is no record, may
+//! have been forgotten if it is older than the least memory in force since F. The changes are kept in
+//! the store, because a restart with a longer memory must not make a ledger believe that it always
+//! had it.
+
+use super::{IdentityError, Ledger};
+use crate::store::{Store, Swap};
+use arc_swap::ArcSwap;
+use oncegate_core::Timestamp;
+use oncegate_core::record::CLOCK_TOLERANCE;
+use oncegate_core::time::millis;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const MEMORIES: &str = "memories";
+
+/// What a route remembers from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteMemory {
+    /// The policy that makes its keys.
+    pub policy: String,
+    /// The route's own retention and tombstone together.
+    pub memory: Duration,
+}
+
+/// What is in force now.
+#[derive(Debug, Default)]
+pub(super) struct Memories(ArcSwap<History>);
+
+/// Routes by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct History(BTreeMap<String, Changes>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Changes {
+    policy: String,
+    /// Since when (milliseconds of the later of ledger and wall clock) and how long (milliseconds);
+    /// earliest first. The first is taken to have been in force ever before.
+    changes: Vec<(u64, u64)>,
+}
+
+impl<S: Store> Ledger<S> {
+    /// Takes note of what the routes remember, before requests are answered by it.
+    pub async fn remember(&self, routes: &BTreeMap<String, RouteMemory>) -> Result<(), IdentityError> {
+        loop {
+            let stored = self.store.load_meta(MEMORIES).await?;
+            let before: History = match &stored {
+                None => History::default(),
+                Some((_, bytes)) => {
+                    serde_json::from_slice(bytes).map_err(|_| IdentityError::Damaged(MEMORIES))?
+                }
+            };
+            let next = before.after(routes, self.clock.latest());
+            if next != before {
+                let bytes = serde_json::to_vec(&next).map_err(|_| IdentityError::Damaged(MEMORIES))?;
+                let expected = stored.map(|(version, _)| version);
+                if let Swap::Conflict(_) = self.store.swap_meta(MEMORIES, expected, bytes.into()).await? {
+                    continue;
+                }
+            }
+            self.memories.0.store(next.into());
+            return Ok(());
+        }
+    }
+
+    /// What an operation of this route must not be older than, where there is no record of it: by
+    /// `clock`, the later of ledger and wall clock. `own` is what the route remembers now.
+    pub fn remembered_since(
+        &self,
+        route: &str,
+        own: Duration,
+        first_sent: Timestamp,
+        clock: Timestamp,
+    ) -> Timestamp {
+        clock.minus(self.memories.0.load().least(route, first_sent).map_or(own, |least| least.min(own)))
+    }
+}
+
+impl History {
+    /// With what `routes` remember from `now` on.
+    fn after(&self, routes: &BTreeMap<String, RouteMemory>, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        for (name, route) in routes {
+            let memory = millis(route.memory);
+            let changes = match next.0.remove(name) {
+                Some(known) if known.policy == route.policy => known.changes,
+                // A route that is new, or has another name, may meet operations that went another way
+                // before: its policy's keys are the same.
+                Some(_) | None => {
+                    let least = self.of_policy(&route.policy).min().unwrap_or(memory);
+                    vec![(0, least.min(memory))]
+                }
+            };
+            let changes = pruned(changed(changes, memory, now), now);
+            next.0.insert(name.clone(), Changes { policy: route.policy.clone(), changes });
+        }
+        next
+    }
+
+    fn of_policy<'a>(&'a self, policy: &'a str) -> impl Iterator<Item = u64> + 'a {
+        let same = self.0.values().filter(move |changes| changes.policy == policy);
+        same.flat_map(|changes| changes.changes.iter().map(|(_, memory)| *memory))
+    }
+
+    /// The least memory in force since then; none where the route is not known.
+    fn least(&self, route: &str, first_sent: Timestamp) -> Option<Duration> {
+        let changes = &self.0.get(route)?.changes;
+        // A client's clock may be ahead of ours.
+        let from = first_sent.minus(CLOCK_TOLERANCE).as_millis();
+        let ended = |i: usize| changes.get(i + 1).is_some_and(|(until, _)| *until <= from);
+        let in_force = changes.iter().enumerate().filter(|(i, _)| !ended(*i));
+        in_force.map(|(_, (_, memory))| Duration::from_millis(*memory)).min()
+    }
+}
+
+fn changed(mut changes: Vec<(u64, u64)>, memory: u64, now: Timestamp) -> Vec<(u64, u64)> {
+    if changes.last().is_none_or(|(_, last)| *last != memory) {
+        // Changes come in order, whatever the clocks did.
+        let since = changes.last().map_or(0, |(since, _)| now.as_millis().max(*since));
+        changes.push((since, memory));
+    }
+    changes
+}
+
+/// Without those that no operation is young enough for: what was first sent before a change is too
+/// late by a later memory already.
+fn pruned(mut changes: Vec<(u64, u64)>, now: Timestamp) -> Vec<(u64, u64)> {
+    let tolerance = 2 * millis(CLOCK_TOLERANCE);
+    while let [_, (until, _), ..] = &changes[..] {
+        let later = changes[1..].iter().map(|(_, memory)| *memory).min().unwrap_or(0);
+        if until.saturating_add(later).saturating_add(tolerance) >= now.as_millis() {
+            break;
+        }
+        changes.remove(0);
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use crate::ledger::Clock;
+    use crate::store::Memory;
+
+    const HOUR: u64 = 3_600;
+
+    fn route(hours: u64) -> BTreeMap<String, RouteMemory> {
+        named("charges", hours)
+    }
+
+    fn named(name: &str, hours: u64) -> BTreeMap<String, RouteMemory> {
+        let memory = Duration::from_secs(hours * HOUR);
+        [(name.to_owned(), RouteMemory { policy: "keys".into(), memory })].into()
+    }
+
+    fn at(hours: u64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000 + hours * HOUR)
+    }
+
+    #[track_caller]
+    fn least(history: &History, name: &str, sent: Timestamp, hours: u64) {
+        assert_eq!(history.least(name, sent), Some(Duration::from_secs(hours * HOUR)));
+    }
+
+    #[test]
+    fn what_was_sent_before_a_longer_memory_came_is_held_against_the_shorter() {
+        let history = History::default().after(&route(2), at(0)).after(&route(48), at(10));
+        least(&history, "charges", at(9), 2);
+        least(&history, "charges", at(11), 48);
+        // And the other way round: it may have run under the shorter one.
+        let history = history.after(&route(1), at(20));
+        least(&history, "charges", at(11), 1);
+        least(&history, "charges", at(21), 1);
+        assert_eq!(history.least("others", at(0)), None);
+    }
+
+    #[test]
+    fn the_same_again_is_no_change_and_old_changes_go() {
+        let once = History::default().after(&route(2), at(0));
+        assert_eq!(once.after(&route(2), at(5)), once);
+        let longer = once.after(&route(48), at(10));
+        assert_eq!(longer.0["charges"].changes.len(), 2);
+        assert_eq!(longer.after(&route(48), at(50)), longer, "one sent at 9 h is not too late by 48 h");
+        let pruned = longer.after(&route(48), at(59));
+        assert_eq!(pruned.0["charges"].changes.len(), 1);
+        least(&pruned, "charges", at(12), 48);
+        // However often it changes.
+        let mut history = History::default();
+        for n in 0..1_000 {
+            history = history.after(&route(1 + n % 2), at(n));
+        }
+        assert!(history.0["charges"].changes.len() < 6, "{history:?}");
+    }
+
+    #[test]
+    fn a_route_under_a_new_name_knows_what_its_policys_keys_were_remembered_for() {
+        let history = History::default().after(&named("old", 1), at(0)).after(&named("new", 48), at(10));
+        least(&history, "new", at(9), 1);
+        least(&history, "new", at(11), 48);
+    }
+
+    #[test]
+    fn it_is_there_after_a_restart() {
+        let store = Memory::new(1 << 20);
+        crate::run::runtime().unwrap().block_on(async {
+            let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), None);
+            ledger.remember(&route(1)).await.unwrap();
+            ledger.remember(&route(48)).await.unwrap();
+            // As another process would find it.
+            ledger.memories.0.store(History::default().into());
+            ledger.remember(&route(48)).await.unwrap();
+            let now = ledger.clock().latest();
+            let own = Duration::from_secs(48 * HOUR);
+            let since = ledger.remembered_since("charges", own, now.minus(Duration::from_secs(60)), now);
+            assert_eq!(now.since(since), Duration::from_secs(HOUR));
+        });
+    }
+}

@@ -1,0 +1,397 @@
+//! A store that fails, or does not say what it did: nobody who won is told that it lost, no
+//! settlement that stands is taken for a late one, and nothing that was decided is forgotten. The same
+//! on every store.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::config::Durability;
+use crate::store::conformance::{completed, executing, id, put, record};
+use crate::store::faulty::{Fault, Faulty};
+use crate::store::{Embedded, Memory};
+use oncegate_core::{Doubt, First, Timestamp, View};
+use std::sync::atomic::AtomicU64;
+
+/// Both ways in which a result can be unclear, once and twice in a row.
+const UNCLEAR: [&[Fault]; 4] = [
+    &[Fault::Written],
+    &[Fault::Unwritten],
+    &[Fault::Unwritten, Fault::Written],
+    &[Fault::Unwritten, Fault::Unwritten],
+];
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    crate::run::runtime().unwrap().block_on(future)
+}
+
+struct Bed<S: Store> {
+    ledger: Arc<Ledger<Faulty<S>>>,
+    keeper: Option<Keeper<Faulty<S>>>,
+}
+
+impl<S: Store> Bed<S> {
+    fn new(store: S) -> Self {
+        let clock = Clock::start(Timestamp::default());
+        let (ledger, keeper) = Ledger::new(Faulty::new(store), clock, Some(1 << 20));
+        Self { ledger, keeper: Some(keeper) }
+    }
+
+    fn store(&self) -> &Faulty<S> {
+        self.ledger.store()
+    }
+
+    fn request(&self, key: u64, lease: Duration) -> Request {
+        let like = executing(0);
+        Request {
+            id: id(key),
+            claim: Claim {
+                fingerprint: like.fingerprint,
+                execution: self.ledger.execution_id(),
+                times: oncegate_core::Times { lease, ..like.times },
+                origin: like.origin.clone(),
+                memo: None,
+                clock: self.ledger.clock().now(),
+                remembered_since: Timestamp::default(),
+            },
+            rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
+            wait: Duration::ZERO,
+        }
+    }
+
+    async fn begin(&self, key: u64) -> Begun<Faulty<S>> {
+        self.ledger.begin(self.request(key, Duration::from_secs(60))).await
+    }
+
+    async fn claim(&self, key: u64, lease: Duration) -> Claimed<Faulty<S>> {
+        let Begun::Claim(claimant) = self.ledger.begin(self.request(key, lease)).await else {
+            panic!("a free key")
+        };
+        claimant.claim().await
+    }
+
+    async fn permit(&self, key: u64) -> Permit<Faulty<S>> {
+        let claimed = self.claim(key, Duration::from_secs(60)).await;
+        let Claimed::Won(permit) = claimed else { panic!("{claimed:?}") };
+        permit
+    }
+
+    async fn view(&self, key: u64) -> View {
+        let standing = self.store().inner.load(id(key)).await.unwrap();
+        standing.map_or(View::Absent, |standing| standing.record.view(self.ledger.clock().now()))
+    }
+
+    fn keep_house(&mut self) {
+        tokio::spawn(self.keeper.take().expect("once").run());
+    }
+
+    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !holds().await {
+            assert!(Instant::now() < patience, "{what} never held");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+fn outcomes() -> [(Outcome, View); 4] {
+    let Outcome::Completed(answer) = completed_outcome() else { unreachable!("as it is made") };
+    [
+        (Outcome::Completed(answer), View::Completed),
+        (Outcome::Consumed(First { status: Some(202), ..First::default() }), View::Consumed),
+        (Outcome::NotApplied, View::Absent),
+        (Outcome::Unknown(Doubt::Broken), View::Unknown),
+    ]
+}
+
+fn completed_outcome() -> Outcome {
+    let State::Completed { answer, .. } = &completed(1, 50).state else { unreachable!("as it is made") };
+    Outcome::Completed(answer.clone())
+}
+
+/// Everything below, on a new store each time.
+fn all<S: Store>(make: impl Fn() -> S) {
+    run(async {
+        for faults in UNCLEAR {
+            a_claim_that_stands_is_won(Bed::new(make()), faults).await;
+            a_settlement_that_stands_is_no_late_one(Bed::new(make()), faults).await;
+            a_renewal_that_stands_counts(Bed::new(make()), faults).await;
+            a_sweep_is_done(Bed::new(make()), faults).await;
+            what_was_left_executing_is_unknown(Bed::new(make()), faults).await;
+            what_an_operator_did_is_done(Bed::new(make()), faults).await;
+        }
+        for fault in [Fault::Written, Fault::Unwritten] {
+            a_claim_that_nobody_confirms_is_undone(Bed::new(make()), fault).await;
+            a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(Bed::new(make()), fault).await;
+        }
+        a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(Bed::new(make()), Fault::Unavailable)
+            .await;
+        what_can_be_read_is_replayed(Bed::new(make())).await;
+        without_room_an_answer_is_consumed(Bed::new(make())).await;
+        the_late_settler_of_another_execution_changes_nothing_and_is_evidence(Bed::new(make())).await;
+        who_was_paused_past_its_lease_sends_nothing_and_settles(Bed::new(make())).await;
+    });
+}
+
+#[test]
+fn on_the_memory_store() {
+    all(|| Memory::new(1 << 20));
+}
+
+#[test]
+fn on_the_embedded_store() {
+    let folders = std::cell::RefCell::new(Vec::new());
+    all(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Embedded::open(folder.path(), Durability::Async).unwrap();
+        folders.borrow_mut().push(folder);
+        store
+    });
+}
+
+async fn a_claim_that_stands_is_won<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+    bed.store().next(faults);
+    let permit = bed.permit(1).await;
+    assert!(permit.holds(), "{faults:?}");
+    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(&*standing.record, permit.record(), "{faults:?}");
+    permit.settle(completed_outcome(), None).await.unwrap();
+    assert_eq!((bed.view(1).await, bed.store().to_come()), (View::Completed, 0));
+}
+
+async fn a_settlement_that_stands_is_no_late_one<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+    for (n, (outcome, expected)) in (1..).zip(outcomes()) {
+        let permit = bed.permit(n).await;
+        bed.store().next(faults);
+        permit.settle(outcome.clone(), None).await.unwrap();
+        assert_eq!(bed.view(n).await, expected, "{faults:?} {outcome:?}");
+        assert_eq!(bed.ledger.evidence(id(n)), [], "{faults:?} {outcome:?}");
+        assert_eq!((bed.ledger.executing(), bed.ledger.settlements_overdue()), (0, 0));
+        let duplicate = bed.begin(n).await;
+        match (expected, &duplicate) {
+            (View::Completed, Begun::Replay { .. })
+            | (View::Consumed, Begun::Refuse(Refusal::Consumed, _))
+            | (View::Absent | View::Unknown, Begun::Claim(_)) => {}
+            _ => panic!("{faults:?} {outcome:?}: {duplicate:?}"),
+        }
+    }
+}
+
+async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+    let permit = bed.permit(1).await;
+    let flight = bed.ledger.flights.get(&id(1)).unwrap().clone();
+    let before = flight.known().unwrap();
+    // The lease ends later only once the clock has gone on.
+    bed.until("a millisecond passes", async || bed.ledger.clock().now() > before.record.first_attempt).await;
+    bed.store().next(faults);
+    // The first may leave it to the next look.
+    while bed.store().to_come() > 0 {
+        bed.ledger.renew(id(1), &flight).await.unwrap();
+    }
+    bed.ledger.renew(id(1), &flight).await.unwrap();
+    let (after, standing) = (flight.known().unwrap(), bed.store().inner.load(id(1)).await.unwrap().unwrap());
+    assert_eq!((after.version, &after.record), (standing.version, &standing.record), "{faults:?}");
+    assert!(after.record.due_at() > before.record.due_at(), "{faults:?}");
+    permit.settle(completed_outcome(), None).await.unwrap();
+    assert_eq!(bed.ledger.evidence(id(1)), []);
+}
+
+async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+    let now = bed.ledger.clock().now();
+    // Expired, and long forgotten.
+    put(&bed.store().inner, id(1), None, Some(completed(now.as_secs() - 620, 10))).await;
+    put(&bed.store().inner, id(2), None, Some(completed(1, 10))).await;
+    bed.store().next(faults);
+    assert_eq!(bed.ledger.sweep(10).await.unwrap(), 2);
+    let swept = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    assert!(matches!(swept.record.state, State::Consumed { .. }), "{faults:?} {swept:?}");
+    assert!(bed.store().inner.load(id(2)).await.unwrap().is_none(), "{faults:?}");
+}
+
+async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+    let now = bed.ledger.clock().now();
+    put(&bed.store().inner, id(1), None, Some(executing(now.as_secs() + 60))).await;
+    bed.store().next(faults);
+    assert_eq!(bed.ledger.recover(&[id(1)]).await.unwrap(), 1, "{faults:?}");
+    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let crashed = matches!(standing.record.state, State::Unknown { doubt: Doubt::Crashed, .. });
+    assert!(crashed, "{faults:?} {standing:?}");
+}
+
+async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+    // By hand nothing is tried again: what is not written is told, and shown again.
+    let faults = &faults[..1];
+    let unknown = record(State::Unknown { since: bed.ledger.clock().now(), doubt: Doubt::Broken });
+    let shown = put(&bed.store().inner, id(1), None, Some(unknown)).await;
+    bed.store().next(faults);
+    let did = bed.ledger.resolve(id(1), shown, &completed_outcome()).await.unwrap();
+    let expected = faults == [Fault::Written];
+    assert_eq!(matches!(did, Intervention::Done(_)), expected, "{faults:?} {did:?}");
+    assert_eq!(bed.view(1).await == View::Completed, expected, "{faults:?}");
+}
+
+/// Nobody is told that it won, so nothing is sent; and what may have been written does not hold the key.
+async fn a_claim_that_nobody_confirms_is_undone<S: Store>(mut bed: Bed<S>, fault: Fault) {
+    bed.store().next(&[fault]);
+    bed.store().unreadable(true);
+    let claimed = bed.claim(1, Duration::from_secs(60)).await;
+    let unclear = |claimed: &Claimed<_>| {
+        matches!(claimed, Claimed::Stands(Begun::Unavailable(StoreError::Indeterminate(_))))
+    };
+    assert!(unclear(&claimed), "{fault:?} {claimed:?}");
+    assert_eq!(bed.view(1).await == View::Executing, fault == Fault::Written);
+    assert_eq!(bed.ledger.settlements_overdue(), 1, "it is not well");
+    bed.keep_house();
+    bed.store().unreadable(false);
+    bed.until("it is undone", async || bed.ledger.settlements_overdue() == 0).await;
+    assert_eq!(bed.view(1).await, View::Absent);
+    bed.permit(1).await.settle(completed_outcome(), None).await.unwrap();
+}
+
+async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store>(
+    mut bed: Bed<S>,
+    fault: Fault,
+) {
+    let claimed = bed.claim(1, Duration::from_millis(5)).await;
+    let Claimed::Won(permit) = claimed else { panic!("{claimed:?}") };
+    bed.store().unreadable(true);
+    bed.store().next(&[fault]);
+    permit.settle(completed_outcome(), None).await.unwrap_err();
+    bed.until("its lease lapses", async || {
+        let claimed_at = bed.ledger.flights.get(&id(1)).unwrap().running().unwrap().first_attempt;
+        bed.ledger.clock().now() > claimed_at.plus(Duration::from_millis(5))
+    })
+    .await;
+    // It ran, and its answer is here: it will be told.
+    let duplicate = bed.begin(1).await;
+    assert!(matches!(duplicate, Begun::Refuse(Refusal::InFlight, _)), "{fault:?} {duplicate:?}");
+    assert_eq!(bed.ledger.settlements_overdue(), 1, "it is not well");
+    bed.keep_house();
+    bed.store().unreadable(false);
+    bed.until("it is recorded", async || bed.ledger.settlements_overdue() == 0).await;
+    assert_eq!((bed.view(1).await, bed.ledger.evidence(id(1))), (View::Completed, vec![]), "{fault:?}");
+    let duplicate = bed.begin(1).await;
+    assert!(matches!(duplicate, Begun::Replay { .. }), "{fault:?} {duplicate:?}");
+}
+
+async fn what_can_be_read_is_replayed<S: Store>(bed: Bed<S>) {
+    let now = bed.ledger.clock().now().as_secs();
+    put(&bed.store().inner, id(1), None, Some(completed(now, 10))).await;
+    let request = Request {
+        claim: Claim {
+            fingerprint: completed(now, 10).fingerprint,
+            ..bed.request(1, Duration::from_secs(60)).claim
+        },
+        ..bed.request(1, Duration::from_secs(60))
+    };
+    bed.store().next(&[Fault::Unavailable]);
+    let Begun::Claim(claimant) = bed.ledger.begin(request).await else { panic!("nothing is at hand") };
+    let claimed = claimant.claim().await;
+    assert!(matches!(claimed, Claimed::Stands(Begun::Replay { .. })), "{claimed:?}");
+    // What is not there is refused: it can't be claimed.
+    bed.store().next(&[Fault::Unavailable]);
+    let claimed = bed.claim(2, Duration::from_secs(60)).await;
+    let refused = matches!(claimed, Claimed::Stands(Begun::Unavailable(StoreError::Unavailable(_))));
+    assert!(refused, "{claimed:?}");
+}
+
+async fn without_room_an_answer_is_consumed<S: Store>(bed: Bed<S>) {
+    let permit = bed.permit(1).await;
+    bed.store().next(&[Fault::Full]);
+    permit.settle(completed_outcome(), None).await.unwrap();
+    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let State::Consumed { first, .. } = &standing.record.state else { panic!("{standing:?}") };
+    assert_eq!(first.status, Some(201));
+}
+
+async fn the_late_settler_of_another_execution_changes_nothing_and_is_evidence<S: Store>(bed: Bed<S>) {
+    let permit = bed.permit(1).await;
+    let own = permit.record().execution;
+    // Another gateway sent it again.
+    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let other = Record { execution: ExecutionId([77; 16]), attempts: 2, ..(*standing.record).clone() };
+    let version = put(&bed.store().inner, id(1), Some(standing.version), Some(Arc::new(other))).await;
+    permit.settle(completed_outcome(), None).await.unwrap();
+    assert_eq!(bed.store().inner.load(id(1)).await.unwrap().unwrap().version, version, "unchanged");
+    let evidence = bed.ledger.evidence(id(1));
+    let [evidence] = &evidence[..] else { panic!("{evidence:?}") };
+    assert_eq!((evidence.execution, evidence.status), (own, Some(201)));
+    assert_eq!(evidence.reason, Unchanged::OtherExecution);
+    assert_eq!(bed.ledger.evidence(id(2)), []);
+}
+
+/// The pause ends its lease before the first byte: nothing may be sent, and its own word that nothing
+/// was sent counts, though the sweep called the record lapsed meanwhile.
+async fn who_was_paused_past_its_lease_sends_nothing_and_settles<S: Store>(bed: Bed<S>) {
+    for (n, (outcome, expected)) in (1..).zip(outcomes()) {
+        let claimed = bed.claim(n, Duration::from_millis(2)).await;
+        let Claimed::Won(permit) = claimed else { panic!("{claimed:?}") };
+        bed.until("its lease lapses", async || !permit.holds()).await;
+        bed.ledger.sweep(10).await.unwrap();
+        let standing = bed.store().inner.load(id(n)).await.unwrap().unwrap();
+        let lapsed = matches!(standing.record.state, State::Unknown { doubt: Doubt::Lapsed, .. });
+        assert!(lapsed, "{standing:?}");
+        permit.settle(outcome, None).await.unwrap();
+        assert_eq!((bed.view(n).await, bed.ledger.evidence(id(n))), (expected, vec![]));
+    }
+}
+
+/// After retention and tombstone a key that says when it was made is too late, and never free again.
+#[test]
+fn with_first_sent_a_forgotten_operation_is_too_late_and_never_runs_again() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    fn monotonic() -> Duration {
+        Duration::from_secs(NOW.load(Ordering::Relaxed))
+    }
+    run(async {
+        // Ahead of the wall clock, so that the later of both is this one.
+        let start = Clock::wall().plus(Duration::from_secs(86_400));
+        let clock = Clock::following(start, monotonic);
+        let (ledger, _keeper) = Ledger::new(Faulty::new(Memory::new(1 << 20)), clock, None);
+        let like = executing(0);
+        let request = || {
+            let clock = ledger.clock().latest();
+            let first_sent = start.as_secs();
+            let origin = oncegate_core::Origin { first_sent: Some(first_sent as u32), ..like.origin.clone() };
+            let since = ledger.remembered_since(
+                "charges",
+                like.times.memory,
+                Timestamp::from_secs(first_sent),
+                clock,
+            );
+            Request {
+                id: id(1),
+                claim: Claim {
+                    fingerprint: like.fingerprint,
+                    execution: ledger.execution_id(),
+                    times: like.times,
+                    origin,
+                    memo: None,
+                    clock,
+                    remembered_since: since,
+                },
+                rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
+                wait: Duration::ZERO,
+            }
+        };
+        let Begun::Claim(claimant) = ledger.begin(request()).await else { panic!("a free key") };
+        let Claimed::Won(permit) = claimant.claim().await else { panic!("a free key") };
+        permit.settle(completed_outcome(), None).await.unwrap();
+        let mut seen = Vec::new();
+        // Retention 600 s, tombstone 60 s, tolerance of the clocks 300 s; and years.
+        for seconds in [0, 599, 600, 959, 961, 2_000, 100_000_000] {
+            NOW.store(seconds, Ordering::Relaxed);
+            ledger.sweep(10).await.unwrap();
+            seen.push(match ledger.begin(request()).await {
+                Begun::Replay { .. } => "replay",
+                Begun::Refuse(Refusal::Expired, _) => "expired",
+                Begun::Claim(claimant) => match claimant.claim().await {
+                    Claimed::Stands(Begun::Refuse(Refusal::TooLate, None)) => "too late",
+                    claimed => panic!("{seconds}: {claimed:?}"),
+                },
+                begun => panic!("{seconds}: {begun:?}"),
+            });
+        }
+        assert_eq!(seen, ["replay", "replay", "expired", "expired", "too late", "too late", "too late"]);
+        assert_eq!(ledger.store().size().records, 0, "nothing of it is left");
+    });
+}
