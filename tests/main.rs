@@ -18,6 +18,7 @@ mod guests;
 mod inflight;
 mod judging;
 mod outcomes;
+mod presentation;
 mod principals;
 mod reload;
 mod selftest;

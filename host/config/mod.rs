@@ -5,6 +5,7 @@
 //! environment's overrides and the flags of `serve`, and reports every fault at once, each with
 //! its line and what would do. `reference.md` lists every key.
 
+mod answers;
 mod change;
 mod fault;
 mod ledger;
@@ -24,6 +25,7 @@ mod tree;
 mod units;
 mod upstreams;
 
+pub use answers::PROBLEM_CODES;
 pub use change::unchangeable;
 pub(crate) use fault::io_words;
 pub use fault::{Fault, Faults, Place};
@@ -288,6 +290,8 @@ pub struct Route {
     pub on_error: OnError,
     /// The operator's word on answers, tried in order before everything else.
     pub outcomes: Vec<StatusRule>,
+    /// Other statuses for the gateway's own answers, by problem code.
+    pub answers: BTreeMap<String, u16>,
     /// How long things stand.
     pub times: Times,
     /// How long a duplicate waits.

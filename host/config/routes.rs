@@ -6,7 +6,7 @@ use super::section::{Item, NAME_HELP, Section};
 use super::tree::Origin;
 use super::units::{is_name, is_token, nearest};
 use super::upstreams::{TIMEOUT, is_host};
-use super::{ClientGone, OnError, Policy, Principal, Route, Server, Upstream, outcomes, principal};
+use super::{ClientGone, OnError, Policy, Principal, Route, Server, Upstream, answers, outcomes, principal};
 use oncegate_core::{WhenUnknown, WhileRunning};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
         // Faults below then say whose they are, whatever its number in the file.
         section.path = format!("routes.{name}");
     }
-    section.later(&["answers", "principal_changed", "reauthorize"]);
+    section.later(&["principal_changed", "reauthorize"]);
     let host = section.item("host").and_then(|item| host(&item));
     let path = section
         .needed("path", "a path that begins with `/`; `/` itself takes everything")
@@ -89,6 +89,7 @@ fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
         when_unknown,
         on_error: section.choice("on_error", &errors, OnError::Refuse),
         outcomes: section.item("outcomes").map(|item| outcomes::read(item.list())).unwrap_or_default(),
+        answers: answers::read(section.section("answers")),
         times: kept.times,
         wait: kept.wait,
         body_kept: kept.body_kept,

@@ -104,6 +104,16 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// Every entry, whatever its name.
+    pub(super) fn entries(self) -> Vec<(Entry, Item<'r>)> {
+        let item = |entry: &Entry| {
+            let path = dotted(&self.path, &entry.name);
+            let pattern = dotted(&self.pattern, "NAME");
+            Item { reading: self.reading, path, pattern, node: entry.node.clone() }
+        };
+        self.table.0.iter().map(|entry| (entry.clone(), item(entry))).collect()
+    }
+
     /// A duration within bounds.
     pub(super) fn duration(
         &mut self,

@@ -14,6 +14,7 @@ mod head;
 mod identify;
 mod intake;
 mod pass;
+mod present;
 pub mod principal;
 pub mod problem;
 pub mod respond;
@@ -29,7 +30,7 @@ pub use worker::{BindError, Listeners, Retirement, Workers};
 use crate::config::OnError;
 use crate::ledger::Pursued;
 use crate::metrics::RequestResult;
-use crate::policy::{Generation, PayloadWant, Verdict};
+use crate::policy::{Generation, OwnedOperation, PayloadWant, Receipt, Verdict};
 use body::AnswerBody;
 use execute::{Execution, Report};
 use head::Head;
@@ -37,6 +38,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use identify::{Facts, Standpoint};
 use intake::Intake;
+use oncegate_core::State;
+use present::Asker;
 use problem::{Code, Problem};
 use route::Route;
 use std::net::IpAddr;
@@ -61,7 +64,8 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> R
         Ok(response) => response,
         Err(problem) => {
             visit.problem(&problem);
-            problem.into_response()
+            let problem = visit.answered(problem);
+            present::problem(&worker, visit.asker.as_ref(), problem).await
         }
     };
     visit.end(&worker.shared, &response);
@@ -100,7 +104,8 @@ async fn answer(
     let mut intake = Intake::new(incoming, &worker.shared);
     let body_first = generation.plan().request_payload != PayloadWant::Nothing;
     let early = if body_first { Some(intake.read(worker).await?) } else { None };
-    let verdict = decide(worker, &route, &generation, &facts, intake.has_body(), early.as_ref()).await?;
+    let (verdict, asker) =
+        decide(worker, &route, &generation, &facts, intake.has_body(), early.as_ref()).await?;
     let guard = match verdict {
         Verdict::Guard(guard) => guard,
         Verdict::Refuse(refusal) => {
@@ -108,6 +113,7 @@ async fn answer(
             return Err(Problem::refused(&refusal));
         }
         Verdict::Bypass(reason) => {
+            visit.asker = asker;
             visit.bypassed(reason);
             drop(facts);
             let request = intake.into_request(parts);
@@ -116,6 +122,7 @@ async fn answer(
     };
 
     // The key and the fingerprint; from here on it is an operation.
+    visit.asker = asker;
     let body = intake.read(worker).await?;
     let at = Standpoint {
         secret: &worker.shared.secret,
@@ -151,7 +158,7 @@ async fn decide(
     facts: &Facts<'_>,
     has_body: bool,
     body: Option<&bytes::Bytes>,
-) -> Result<Verdict, Problem> {
+) -> Result<(Verdict, Option<Asker>), Problem> {
     let principal = match generation.plan().request_fields.contains(&crate::policy::RequestField::Principal) {
         true => facts.principal.to_string(),
         false => String::new(),
@@ -160,7 +167,12 @@ async fn decide(
     let begun = std::time::Instant::now();
     let verdict = worker.policies.decide(generation, &operation).await;
     route.metrics.decided(begun.elapsed());
-    verdict.map_err(|failure| {
+    let asker = generation.exports().presentation.then(|| Asker {
+        generation: generation.clone(),
+        principal: facts.principal,
+        operation: OwnedOperation::of(&operation),
+    });
+    verdict.map(|verdict| (verdict, asker)).map_err(|failure| {
         tracing::error!(policy = %generation.name(), generation = generation.number(), kind = failure.kind(), %failure, "a policy failed");
         worker.shared.metrics.policy_failed(generation.name(), failure.kind());
         Problem::new(
@@ -184,6 +196,9 @@ async fn guard_operation(
         Report::Failed(problem) => Ok(Err(problem)),
         Report::Claimed(claimed) => Err(claimed),
     };
+    let body_kept = execution.route.config.body_kept;
+    // Of an execution that was not applied no record is left: this request would have left the same.
+    let receipt = visit.asker.as_ref().map(|_| Receipt::of_claim(id, &operation.claim, ledger.clock().now()));
     match ledger.pursue(operation, execute).await {
         Pursued::Executed(report) => {
             visit.result = if report.is_ok() { RequestResult::Executed } else { RequestResult::Failed };
@@ -191,11 +206,27 @@ async fn guard_operation(
         }
         Pursued::Replay { record, waited } => {
             visit.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
-            Ok(respond::replay(id, &record))
+            let response = respond::replay(id, &record);
+            match (&visit.asker, &record.state) {
+                (Some(asker), State::Completed { answer, .. }) => {
+                    let receipt = Receipt::of(id, &record);
+                    asker.present(&execution.worker, receipt, answer, body_kept, response).await
+                }
+                _ => Ok(response),
+            }
         }
         Pursued::Shared(answer) => {
             visit.result = RequestResult::Waited;
-            Ok(respond::shared(id, &answer))
+            if let Some(problem) = Problem::from_shared(&answer) {
+                return Err(problem.of(id));
+            }
+            let response = respond::shared(id, &answer);
+            match (&visit.asker, receipt) {
+                (Some(asker), Some(receipt)) => {
+                    asker.present(&execution.worker, receipt, &answer, body_kept, response).await
+                }
+                _ => Ok(response),
+            }
         }
         Pursued::Refuse(refusal, record) => {
             visit.refused(refusal);

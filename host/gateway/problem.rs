@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use oncegate_core::{Answer, Disposition, First, OperationId};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,6 +161,45 @@ impl Problem {
         self.status
     }
 
+    /// The text for the caller.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The operation that it is about.
+    pub fn operation(&self) -> Option<OperationId> {
+        self.operation
+    }
+
+    /// The operation's outcome, where it is settled.
+    pub fn outcome(&self) -> Option<Disposition> {
+        self.outcome
+    }
+
+    /// What is known of an answer that isn't kept.
+    pub fn first(&self) -> Option<&First> {
+        self.first.as_ref()
+    }
+
+    /// Whether asking again with the same key is useful.
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+
+    /// When to ask again.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        self.retry_after.map(|after| u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX))
+    }
+
+    /// With the status that the route gives this code.
+    #[must_use]
+    pub fn answered_by(mut self, answers: &BTreeMap<String, u16>) -> Self {
+        if let Some(status) = answers.get(&*self.code).and_then(|status| StatusCode::from_u16(*status).ok()) {
+            self.status = status;
+        }
+        self
+    }
+
     fn document(&self) -> Vec<u8> {
         let mut document = Map::new();
         let mut put = |name: &str, value: Value| document.insert(name.into(), value);
@@ -208,28 +248,56 @@ impl Problem {
 
     /// The answer to the client.
     pub fn into_response(self) -> Response<AnswerBody> {
-        let mut response = Response::new(AnswerBody::whole(self.document().into()));
+        let mut fields = self.fields();
+        let mut document = self.document();
+        if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+            // By the route's `answers`: the code is in its field.
+            fields.remove(CONTENT_TYPE);
+            document.clear();
+        }
+        let mut response = Response::new(AnswerBody::whole(document.into()));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.fields();
+        *response.headers_mut() = fields;
         response
     }
 
     /// The same as an answer for those who waited.
     pub fn to_shared(&self) -> Arc<Answer> {
+        let bytes = |text: &[u8]| Bytes::copy_from_slice(text);
         let fields = self.fields();
+        let fields =
+            fields.iter().map(|(name, value)| (bytes(name.as_str().as_bytes()), bytes(value.as_bytes())));
+        let status = self.status.as_u16();
         Arc::new(Answer {
-            status: self.status.as_u16(),
-            fields: fields
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        Bytes::copy_from_slice(name.as_str().as_bytes()),
-                        Bytes::copy_from_slice(value.as_bytes()),
-                    )
-                })
-                .collect(),
+            status,
+            fields: fields.collect(),
             body: self.document().into(),
             trailers: Vec::new(),
+        })
+    }
+
+    /// The problem that an answer for those who waited was made of, to be worded for each of them.
+    pub fn from_shared(answer: &Answer) -> Option<Self> {
+        answer.field(PROBLEM.as_str())?;
+        let document: Value = serde_json::from_slice(&answer.body).ok()?;
+        let text = |name: &str| document.get(name)?.as_str().map(str::to_owned);
+        let outcomes =
+            [Disposition::Completed, Disposition::Consumed, Disposition::NotApplied, Disposition::Unknown];
+        let outcome = text("outcome");
+        Some(Self {
+            status: StatusCode::from_u16(answer.status).ok()?,
+            code: text("code")?.into(),
+            title: text("title")?.into(),
+            detail: text("detail")?.into(),
+            retryable: document.get("retryable")?.as_bool()?,
+            retry_after: answer
+                .field("retry-after")
+                .and_then(|after| after.parse().ok())
+                .map(Duration::from_secs),
+            operation: None,
+            outcome: outcomes.into_iter().find(|one| Some(one.word()) == outcome.as_deref()),
+            first: None,
+            fields: Vec::new(),
         })
     }
 }

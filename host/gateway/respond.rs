@@ -2,7 +2,7 @@
 
 use super::body::AnswerBody;
 use super::fields;
-use super::problem::{Code, PROBLEM, Problem};
+use super::problem::{Code, Problem};
 use crate::store::StoreError;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -26,11 +26,16 @@ pub fn mark(fields: &mut HeaderMap, id: OperationId, replayed: bool) {
     fields.insert(OPERATION, operation_value(id));
 }
 
+/// A status that was checked when it was taken in.
+pub fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 fn restored(answer: &Answer) -> Response<AnswerBody> {
     let trailers = (!answer.trailers.is_empty()).then(|| fields::restored(&answer.trailers, 0));
     let body = (!answer.body.is_empty()).then(|| answer.body.clone());
     let mut response = Response::new(AnswerBody::Whole(body, trailers));
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    *response.status_mut() = status(answer.status);
     *response.headers_mut() = fields::restored(&answer.fields, 4);
     response
 }
@@ -49,11 +54,7 @@ pub fn replay(id: OperationId, record: &Record) -> Response<AnswerBody> {
 /// The answer of an execution that was waited for and proved not to be applied.
 pub fn shared(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
     let mut response = restored(answer);
-    if response.headers().contains_key(PROBLEM) {
-        response.headers_mut().insert(OPERATION, operation_value(id));
-    } else {
-        mark(response.headers_mut(), id, false);
-    }
+    mark(response.headers_mut(), id, false);
     response
 }
 

@@ -2,6 +2,7 @@
 
 use super::Peer;
 use super::body::AnswerBody;
+use super::present::Asker;
 use super::problem::Problem;
 use super::route::Route;
 use super::shared::Shared;
@@ -20,6 +21,8 @@ pub struct Visit {
     pub result: RequestResult,
     /// The operation, where it is one.
     pub operation: Option<OperationId>,
+    /// Who is answered in a protocol of its own, where the policy speaks one.
+    pub asker: Option<Asker>,
     begun: Instant,
     route: Option<Arc<Route>>,
     method: http::Method,
@@ -35,6 +38,7 @@ impl Visit {
         Self {
             result: RequestResult::Failed,
             operation: None,
+            asker: None,
             begun: Instant::now(),
             route: None,
             method: request.method().clone(),
@@ -77,6 +81,14 @@ impl Visit {
             self.result = RequestResult::Failed;
         }
         self.problem = Some(problem.code().to_owned());
+    }
+
+    /// The problem with the status that the route answers it with.
+    pub fn answered(&self, problem: Problem) -> Problem {
+        match &self.route {
+            Some(route) => problem.answered_by(&route.config.answers),
+            None => problem,
+        }
     }
 
     /// It is answered.

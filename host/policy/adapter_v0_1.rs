@@ -8,8 +8,9 @@ use super::failure::{Broken, Failure};
 use super::limits::State;
 use super::rules::{self, LIST_MAX, broken};
 use super::{
-    Attribute, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Part, Payload,
-    PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Shape, Verdict,
+    Attribute, Changes, Complaint, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound,
+    Part, Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Shape, Verdict,
+    Wording,
 };
 use crate::config::StatusRule;
 use bindings::exports::oncegate::policy as hooks;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
+
+mod presentation;
 
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "generated, from the frozen interface")]
 mod bindings {
@@ -81,16 +84,10 @@ impl Indices {
                 .as_ref()
                 .map(|resolution| resolution.load(&mut *store, instance))
                 .transpose()?,
+            presentation: (self.presentation.as_ref())
+                .map(|presentation| presentation.load(&mut *store, instance))
+                .transpose()?,
         })
-    }
-
-    /// Checks the types of the hooks that this gateway does not call yet, so that a component which
-    /// gets them wrong doesn't load.
-    pub(super) fn check_unused(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
-        if let Some(presentation) = &self.presentation {
-            presentation.load(&mut *store, instance)?;
-        }
-        Ok(())
     }
 }
 
@@ -99,6 +96,7 @@ pub(super) struct Hooks {
     policy: hooks::policy::Guest,
     outcome: Option<hooks::outcome::Guest>,
     resolution: Option<hooks::resolution::Guest>,
+    presentation: Option<hooks::presentation::Guest>,
 }
 
 impl Hooks {
@@ -132,11 +130,7 @@ impl Hooks {
             &many
         };
         let selected = selection(&operation.payload);
-        let argument = wit::Operation {
-            method: operation.method,
-            fields,
-            payload: payload(&operation.payload, &selected),
-        };
+        let argument = self::operation(operation, fields, &selected);
         Ok(verdict(answer(self.policy.call_decide(store, argument), time)?, self.resolution.is_some())?)
     }
 
@@ -191,6 +185,40 @@ impl Hooks {
         let said = resolution.call_reading(store, receipt_of(receipt), question, lists.told(reply));
         Ok(finding(answer(said, time)?)?)
     }
+
+    /// Calls `present`, where it is exported.
+    pub(super) fn present(
+        &self,
+        store: &mut Store<State>,
+        receipt: &Receipt,
+        operation: &Operation<'_>,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Option<Changes>, Failure> {
+        let Some(guest) = &self.presentation else { return Ok(None) };
+        presentation::present(guest, store, receipt, operation, reply, time)
+    }
+
+    /// Calls `explain`, where it is exported.
+    pub(super) fn explain(
+        &self,
+        store: &mut Store<State>,
+        operation: &Operation<'_>,
+        complaint: &Complaint,
+        time: Duration,
+    ) -> Result<Option<Wording>, Failure> {
+        let Some(guest) = &self.presentation else { return Ok(None) };
+        presentation::explain(guest, store, operation, complaint, time)
+    }
+}
+
+/// What `decide` and the hooks of `presentation` are asked about.
+fn operation<'a>(
+    operation: &'a Operation<'_>,
+    fields: &'a [wit::FieldParam<'a>],
+    selected: &'a [wit::FoundParam<'a>],
+) -> wit::Operation<'a> {
+    wit::Operation { method: operation.method, fields, payload: payload(&operation.payload, selected) }
 }
 
 /// What a reply borrows its lists from.

@@ -332,3 +332,61 @@ fn each_rule_of_an_answer_that_was_found() {
     let ask = hooks::resolution::Finding::Ask(wit::OutboundResult { path: "x".into(), ..good_outbound() });
     refused(ask, |_| {}, finding, "finding.ask: the path `x`");
 }
+
+fn good_changes() -> hooks::presentation::Changes {
+    hooks::presentation::Changes {
+        set: vec![named("x-fitted", "1")],
+        remove: vec!["x-old".into()],
+        body: Some(b"{}".to_vec()),
+    }
+}
+
+#[test]
+fn each_rule_of_changes() {
+    type Spoil = fn(&mut hooks::presentation::Changes);
+    let cases: [(&str, Spoil); 9] = [
+        ("changes.set: 17 of them", |c| c.set = vec![named("a", "1"); 17]),
+        ("changes.set: `set-cookie` is not a policy's", |c| c.set = vec![named("Set-Cookie", "a=1")]),
+        ("changes.set: `idempotent-replayed` is not", |c| {
+            c.set = vec![named("idempotent-replayed", "false")]
+        }),
+        ("changes.set: `oncegate-operation` is not", |c| c.set = vec![named("oncegate-operation", "1")]),
+        ("changes.set: `content-length` is not", |c| c.set = vec![named("content-length", "1")]),
+        ("changes.set: `transfer-encoding` is not", |c| c.set = vec![named("transfer-encoding", "chunked")]),
+        ("changes.remove: 17 of them", |c| c.remove = vec!["a".into(); 17]),
+        ("changes.remove: `idempotent-replayed` is not", |c| c.remove = vec!["idempotent-replayed".into()]),
+        ("changes.remove: `a b` is not a token", |c| c.remove = vec!["a b".into()]),
+    ];
+    for (start, spoil) in cases {
+        refused(good_changes(), spoil, |changes| presentation::changes(changes, 200), start);
+    }
+    let bodiless = |changes| presentation::changes(changes, 204);
+    refused(good_changes(), |_| {}, bodiless, "changes.body: an answer with the status 204 has no body");
+    let taken = presentation::changes(good_changes(), 200).expect("good changes");
+    assert_eq!((taken.set.len(), taken.remove.len(), taken.body.as_deref()), (1, 1, Some(&b"{}"[..])));
+}
+
+#[test]
+fn each_rule_of_a_wording() {
+    let good = || hooks::presentation::Wording {
+        status: 200,
+        fields: vec![named("content-type", "application/json")],
+        body: b"{}".to_vec(),
+    };
+    type Spoil = fn(&mut hooks::presentation::Wording);
+    let cases: [(&str, Spoil); 9] = [
+        ("wording.status: 199", |w| w.status = 199),
+        ("wording.status: 302", |w| w.status = 302),
+        ("wording.status: 600", |w| w.status = 600),
+        ("wording.body: an answer with the status 204", |w| w.status = 204),
+        ("wording.fields: 17 of them", |w| w.fields = vec![named("a", "1"); 17]),
+        ("wording.fields: `content-encoding` is not", |w| w.fields = vec![named("content-encoding", "br")]),
+        ("wording.fields: `set-cookie` is not", |w| w.fields = vec![named("set-cookie", "a=1")]),
+        ("wording.fields: `connection` is not", |w| w.fields = vec![named("connection", "close")]),
+        ("wording.fields: the value of `a` has", |w| w.fields = vec![named("a", "1\r\nb: 2")]),
+    ];
+    for (start, spoil) in cases {
+        refused(good(), spoil, presentation::wording, start);
+    }
+    assert_eq!(presentation::wording(good()).expect("a good wording").status, 200);
+}

@@ -4,7 +4,9 @@ use super::adapter_v0_1::{Hooks, Indices};
 use super::failure::{Broken, Failure, one_line};
 use super::limits::{Allowance, INSTANCE_CALLS_MAX, State};
 use super::ticker::Pulse;
-use super::{Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict};
+use super::{
+    Changes, Complaint, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
@@ -67,13 +69,6 @@ impl Program {
         }
         Ok(instance)
     }
-
-    /// Checks the types of hooks that are exported and not called yet.
-    pub(super) fn check_unused(&self, allowance: Allowance) -> Result<(), Failure> {
-        let (mut store, made) = self.start(allowance)?;
-        let checked = self.indices.check_unused(&mut store, &made);
-        checked.map_err(|error| Failure::Instantiate(one_line(&error)))
-    }
 }
 
 /// A configured instance. Whatever call fails, the instance is not to be used again.
@@ -119,6 +114,27 @@ impl Instance {
         time: Duration,
     ) -> Result<Finding, Failure> {
         self.call(time, |hooks, store, time| hooks.reading(store, receipt, asked, reply, time))
+    }
+
+    /// Calls `present`.
+    pub(super) fn present(
+        &mut self,
+        receipt: &Receipt,
+        operation: &Operation<'_>,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Option<Changes>, Failure> {
+        self.call(time, |hooks, store, time| hooks.present(store, receipt, operation, reply, time))
+    }
+
+    /// Calls `explain`.
+    pub(super) fn explain(
+        &mut self,
+        operation: &Operation<'_>,
+        complaint: &Complaint,
+        time: Duration,
+    ) -> Result<Option<Wording>, Failure> {
+        self.call(time, |hooks, store, time| hooks.explain(store, operation, complaint, time))
     }
 
     /// Whether it has served long enough or grown enough to be replaced.

@@ -113,7 +113,6 @@ impl Engine {
         let allowance = Allowance::loading(config.time);
         let program = self.link(config, &compiled)?;
         let (_, plan) = program.instance(allowance).map_err(fault_of_start)?;
-        program.check_unused(allowance).map_err(LoadFault::Start)?;
         let vectors = match &compiled.inspected.vectors {
             Some(section) => vectors::run(section, &program, allowance)?,
             None => 0,

@@ -40,7 +40,7 @@ pub use vectors::VectorFault;
 use crate::config::StatusRule;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use oncegate_core::{Disposition, OperationId, Record, WhenUnknown, WhileRunning};
+use oncegate_core::{Claim, Disposition, OperationId, Origin, Record, Timestamp, WhenUnknown, WhileRunning};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -258,25 +258,6 @@ pub struct Receipt {
     pub memo: Option<Arc<str>>,
 }
 
-impl Receipt {
-    /// What `record` tells of an operation.
-    pub fn of(id: OperationId, record: &Record) -> Self {
-        let origin = &record.origin;
-        Self {
-            operation_id: id.to_string(),
-            route: origin.route.clone(),
-            method: origin.method.clone(),
-            authority: origin.authority.clone(),
-            path: origin.path.clone(),
-            principal: Some(origin.principal.to_string()),
-            key_schema: origin.key_schema.clone(),
-            attempts: record.attempts,
-            first_attempt: u32::try_from(record.first_attempt.as_secs()).unwrap_or(u32::MAX),
-            memo: record.memo.clone(),
-        }
-    }
-}
-
 /// An answer as `settle` sees it: the fields that the plan declared.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields of `reply` in policy.wit")]
@@ -338,6 +319,104 @@ pub struct FoundReply {
     pub trailers: HeaderMap,
     /// Empty: none.
     pub body: Bytes,
+}
+
+/// What a duplicate's answer differs in from the kept one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changes {
+    /// Fields in place of those of the same name.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Fields to leave out.
+    pub remove: Vec<HeaderName>,
+    /// In place of the kept body.
+    pub body: Option<Bytes>,
+}
+
+/// One of the gateway's own answers, as `explain` sees it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields of `problem` in policy.wit")]
+pub struct Complaint {
+    pub status: u16,
+    pub code: String,
+    pub detail: String,
+    pub operation_id: Option<String>,
+    pub outcome: Option<Disposition>,
+    pub retryable: bool,
+    pub retry_after_seconds: Option<u32>,
+    pub first_status: Option<u16>,
+    pub first_location: Option<String>,
+}
+
+/// One of the gateway's own answers in the caller's protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wording {
+    /// 200 to 599, but not 3xx.
+    pub status: u16,
+    /// Its fields.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Receipt {
+    /// Of a record.
+    pub fn of(id: OperationId, record: &Record) -> Self {
+        Self::from(id, &record.origin, record.memo.clone(), record.attempts, record.first_attempt)
+    }
+
+    /// Of an execution that was claimed so and left no record.
+    pub fn of_claim(id: OperationId, claim: &Claim, now: Timestamp) -> Self {
+        Self::from(id, &claim.origin, claim.memo.clone(), 1, now)
+    }
+
+    fn from(
+        id: OperationId,
+        origin: &Origin,
+        memo: Option<Arc<str>>,
+        attempts: u32,
+        first_attempt: Timestamp,
+    ) -> Self {
+        Self {
+            operation_id: id.to_string(),
+            route: origin.route.clone(),
+            method: origin.method.clone(),
+            authority: origin.authority.clone(),
+            path: origin.path.clone(),
+            principal: Some(origin.principal.to_string()),
+            key_schema: origin.key_schema.clone(),
+            attempts,
+            first_attempt: u32::try_from(first_attempt.as_secs()).unwrap_or(u32::MAX),
+            memo,
+        }
+    }
+}
+
+/// An operation that outlives the request it was read from.
+#[derive(Clone, Debug)]
+pub struct OwnedOperation {
+    method: String,
+    fields: Vec<(String, String)>,
+    payload: Payload,
+}
+
+impl OwnedOperation {
+    /// A copy.
+    pub fn of(operation: &Operation<'_>) -> Self {
+        Self {
+            method: operation.method.into(),
+            fields: operation.fields.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
+            payload: operation.payload.clone(),
+        }
+    }
+
+    /// As the hooks take it.
+    pub fn borrowed(&self) -> Operation<'_> {
+        Operation {
+            method: &self.method,
+            fields: self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            payload: self.payload.clone(),
+        }
+    }
 }
 
 #[cfg(test)]

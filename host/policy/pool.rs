@@ -6,7 +6,10 @@ use super::generation::Generation;
 use super::instance::Instance;
 use super::limits::{Allowance, INLINE_TIME_MAX};
 use super::shelf::{Shelf, Shelves};
-use super::{Finding, Operation, Outbound, Payload, Receipt, Reply, Settlement, Verdict};
+use super::{
+    Changes, Complaint, Finding, Operation, Outbound, OwnedOperation, Receipt, Reply, Settlement, Verdict,
+    Wording,
+};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -97,6 +100,39 @@ impl Pool {
         .await
     }
 
+    /// Asks the policy how a kept answer is told to this caller; none: as kept.
+    pub async fn present(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: Receipt,
+        operation: OwnedOperation,
+        reply: Reply,
+    ) -> Result<Option<Changes>, Failure> {
+        let told = (receipt, operation, reply);
+        self.confide(generation, principal, told, |instance, (receipt, operation, reply), time| {
+            instance.present(receipt, &operation.borrowed(), reply, time)
+        })
+        .await
+    }
+
+    /// Asks the policy for the words of a problem; none: the gateway's own.
+    pub async fn explain(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        operation: OwnedOperation,
+        complaint: Complaint,
+    ) -> Result<Option<Wording>, Failure> {
+        self.confide(
+            generation,
+            principal,
+            (operation, complaint),
+            |instance, (operation, complaint), time| instance.explain(&operation.borrowed(), complaint, time),
+        )
+        .await
+    }
+
     /// Drops the instances of all generations but these.
     pub fn retire(&self, keep: &[u64]) {
         self.shelves.borrow_mut().retire(keep);
@@ -146,30 +182,5 @@ impl Pool {
             return None;
         }
         Some(said)
-    }
-}
-
-/// An operation that can go to another thread.
-struct OwnedOperation {
-    method: String,
-    fields: Vec<(String, String)>,
-    payload: Payload,
-}
-
-impl OwnedOperation {
-    fn of(operation: &Operation<'_>) -> Self {
-        Self {
-            method: operation.method.into(),
-            fields: operation.fields.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
-            payload: operation.payload.clone(),
-        }
-    }
-
-    fn borrowed(&self) -> Operation<'_> {
-        Operation {
-            method: &self.method,
-            fields: self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
-            payload: self.payload.clone(),
-        }
     }
 }

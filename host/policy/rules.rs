@@ -2,6 +2,7 @@
 //! one is a [`Broken`] that names the field and says what the rule is.
 
 use super::failure::Broken;
+use crate::config::PROBLEM_CODES;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -49,29 +50,6 @@ const HOST_LABELS: [&str; 16] = [
     "status",
     "version",
     "listener",
-];
-
-/// Problem codes of the gateway that no policy may use for a refusal of its own.
-const HOST_CODES: [&str; 19] = [
-    "key-reused",
-    "in-flight",
-    "outcome-unknown",
-    "consumed",
-    "expired",
-    "too-late",
-    "principal-changed",
-    "principal-invalid",
-    "bad-request",
-    "no-route",
-    "body-too-large",
-    "upstream-unreachable",
-    "upstream-broken",
-    "upstream-timeout",
-    "ledger-unavailable",
-    "policy-failed",
-    "breaker-open",
-    "overloaded",
-    "draining",
 ];
 
 /// The rule of `place` is broken.
@@ -140,12 +118,12 @@ pub(super) fn fields(
     fields.into_iter().map(|(name, value)| field(place, &name, &value, more)).collect()
 }
 
-fn field(
+/// The name of a field that is a policy's to change. `more` names further ones that are not.
+pub(super) fn field_name(
     place: &'static str,
     name: &str,
-    value: &str,
     more: fn(&str) -> bool,
-) -> Result<(HeaderName, HeaderValue), Broken> {
+) -> Result<HeaderName, Broken> {
     let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
         return broken(place, format!("`{}` is not a token", name.escape_debug()));
     };
@@ -153,6 +131,17 @@ fn field(
     if RESERVED.contains(&lower) || lower.starts_with("oncegate-") || more(lower) {
         return broken(place, format!("`{lower}` is not a policy's to set"));
     }
+    Ok(parsed)
+}
+
+fn field(
+    place: &'static str,
+    name: &str,
+    value: &str,
+    more: fn(&str) -> bool,
+) -> Result<(HeaderName, HeaderValue), Broken> {
+    let parsed = field_name(place, name, more)?;
+    let lower = parsed.as_str();
     match HeaderValue::from_bytes(value.as_bytes()) {
         Ok(value_parsed) if !value.contains(char::is_control) => Ok((parsed, value_parsed)),
         _ => broken(place, format!("the value of `{lower}` has a control character")),
@@ -229,7 +218,7 @@ pub(super) fn refusal_code(place: &'static str, code: &str) -> Result<(), Broken
     if !fits {
         return broken(place, format!("`{}` is not [a-z0-9-]{{1,64}}", code.escape_debug()));
     }
-    if HOST_CODES.contains(&code) {
+    if PROBLEM_CODES.contains(&code) {
         return broken(place, format!("`{code}` is a code of the gateway's own"));
     }
     Ok(())

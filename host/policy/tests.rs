@@ -132,7 +132,7 @@ fn what_is_no_policy_is_refused_by_name() {
     refused(&[], "is empty");
     refused(b"#!/bin/sh", "is not WebAssembly");
     refused(&good[..6], "is cut short at 6 bytes");
-    refused(&good[..good.len() / 2], &format!("is cut short at {} bytes", good.len() / 2));
+    refused(&good[..good.len() - 3], &format!("is cut short at {} bytes", good.len() - 3));
     refused(&guests::core_module(), "is a core module, not a component: run `wasm-tools component new`");
     refused(&guests::other_world(), "doesn't export `oncegate:policy/policy`");
     refused(

@@ -50,6 +50,11 @@ pub struct Guest {
     /// Instructions of `settle`, exported where they are there: `$arguments` is the address of the
     /// receipt and, 80 bytes on, the reply; `$at` as in `decide`.
     pub settle: Option<String>,
+    /// Instructions of `present` and of `explain`, which are exported where either is there: as
+    /// `settle`; without a word of theirs the result is *none*.
+    pub present: Option<String>,
+    /// See `present`.
+    pub explain: Option<String>,
     /// Definitions in the module: imports, functions, globals. Imports come first in a module.
     pub imports: String,
     /// Further definitions.
@@ -80,6 +85,8 @@ impl Default for Guest {
             configure: String::new(),
             decide: KEY_OF_FIRST_FIELD.into(),
             settle: None,
+            present: None,
+            explain: None,
             imports: String::new(),
             definitions: String::new(),
             exports: Vec::new(),
@@ -256,10 +263,15 @@ impl Guest {
         component
     }
 
+    fn presents(&self) -> bool {
+        self.present.is_some() || self.explain.is_some()
+    }
+
     fn world(&self) -> String {
         let mut world =
             "package test:guest; world guest { include oncegate:policy/key-policy@0.1.0;".to_owned();
-        let settles = self.settle.iter().map(|_| &"outcome");
+        let settles =
+            self.settle.iter().map(|_| &"outcome").chain(self.presents().then_some(&"presentation"));
         self.wasi.iter().for_each(|import| write!(world, "import {import};").unwrap());
         for interface in self.exports.iter().chain(settles) {
             write!(world, "export oncegate:policy/{interface}@0.1.0;").unwrap();
@@ -271,7 +283,15 @@ impl Guest {
         let mut data = Data { bytes: Vec::new() };
         let plan = self.plan(&mut data);
         let Self { imports, definitions, configure, decide, memory_pages, .. } = self;
-        let settle = self.settle.as_deref().map(settle_function).unwrap_or_default();
+        let settle = self.settle.as_deref().map(|code| hook("outcome", "settle", code)).unwrap_or_default();
+        let presentation = match self.presents() {
+            true => ["present", "explain"]
+                .iter()
+                .zip([&self.present, &self.explain])
+                .map(|(name, code)| hook("presentation", name, code.as_deref().unwrap_or("i32.const 1024")))
+                .collect(),
+            false => String::new(),
+        };
         let data = data.escaped();
         format!(
             r#"(module
@@ -318,7 +338,7 @@ impl Guest {
                 (param $payload i32) (param $p1 i32) (param $p2 i32) (result i32) (local $at i32)
                 (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
                 {decide})
-            {settle})"#
+            {settle} {presentation})"#
         )
     }
 
@@ -371,14 +391,62 @@ impl Guest {
     }
 }
 
-fn settle_function(settle: &str) -> String {
+/// A hook whose arguments lie in memory.
+fn hook(interface: &str, name: &str, code: &str) -> String {
     format!(
-        r#"(export "cabi_post_oncegate:policy/outcome@0.1.0#settle" (func $reset))
-        (func (export "oncegate:policy/outcome@0.1.0#settle") (param $arguments i32) (result i32)
+        r#"(export "cabi_post_oncegate:policy/{interface}@0.1.0#{name}" (func $reset))
+        (func (export "oncegate:policy/{interface}@0.1.0#{name}") (param $arguments i32) (result i32)
             (local $at i32)
             (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
             call $clear
-            {settle})"#
+            {code})"#
+    )
+}
+
+/// Instructions of `present`: `body` in place of the kept one, and the field `x-fitted: 1`.
+pub fn fitting(body: &str) -> String {
+    let length = body.len();
+    format!(
+        r#"{strings}
+        (i32.store8 offset=4 (i32.const {RESULT}) (i32.const 1))
+        (i32.store offset=8 (i32.const {RESULT}) (i32.const 1280)) (i32.store offset=12 (i32.const {RESULT}) (i32.const 1))
+        (i32.store8 offset=24 (i32.const {RESULT}) (i32.const 1))
+        (i32.store offset=28 (i32.const {RESULT}) (i32.const 1536)) (i32.store offset=32 (i32.const {RESULT}) (i32.const {length}))
+        i32.const {RESULT}"#,
+        strings = strings("x-fitted", body)
+    )
+}
+
+/// Instructions of `explain`: this status and body, and the field `content-type: 1`.
+pub fn wording(status: u16, body: &str) -> String {
+    let length = body.len();
+    format!(
+        r#"{strings}
+        (i32.store8 offset=4 (i32.const {RESULT}) (i32.const 1))
+        (i32.store16 offset=8 (i32.const {RESULT}) (i32.const {status}))
+        (i32.store offset=12 (i32.const {RESULT}) (i32.const 1280)) (i32.store offset=16 (i32.const {RESULT}) (i32.const 1))
+        (i32.store offset=20 (i32.const {RESULT}) (i32.const 1536)) (i32.store offset=24 (i32.const {RESULT}) (i32.const {length}))
+        i32.const {RESULT}"#,
+        strings = strings("content-type", body)
+    )
+}
+
+/// A list of one field at 1280, its name at 1344 with the value `1`; `body` at 1536.
+fn strings(name: &str, body: &str) -> String {
+    let put = |at: usize, text: &str| {
+        let byte = |(offset, byte): (usize, u8)| {
+            format!("(i32.store8 (i32.const {}) (i32.const {byte}))", at + offset)
+        };
+        text.bytes().enumerate().map(byte).collect::<String>()
+    };
+    format!(
+        "{} {} {}
+        (i32.store (i32.const 1280) (i32.const 1344)) (i32.store (i32.const 1284) (i32.const {}))
+        (i32.store (i32.const 1288) (i32.const 1408)) (i32.store (i32.const 1292) (i32.const 1))",
+        put(1344, name),
+        put(1408, "1"),
+        put(1536, body),
+        name.len()
     )
 }
 

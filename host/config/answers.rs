@@ -1,0 +1,56 @@
+//! `routes.answers`: other statuses for the gateway's own answers.
+
+use super::section::Section;
+use super::tree::Entry;
+use super::units::nearest;
+use std::collections::BTreeMap;
+
+/// The codes of the gateway's own answers (DESIGN §5).
+pub const PROBLEM_CODES: [&str; 19] = [
+    "key-reused",
+    "in-flight",
+    "outcome-unknown",
+    "consumed",
+    "expired",
+    "too-late",
+    "principal-changed",
+    "principal-invalid",
+    "bad-request",
+    "no-route",
+    "body-too-large",
+    "upstream-unreachable",
+    "upstream-broken",
+    "upstream-timeout",
+    "ledger-unavailable",
+    "policy-failed",
+    "breaker-open",
+    "overloaded",
+    "draining",
+];
+
+/// Codes that policies use by agreement.
+const POLICY_CODES: [&str; 2] = ["key-missing", "key-malformed"];
+
+/// The statuses by code.
+pub(super) fn read(section: Section<'_>) -> BTreeMap<String, u16> {
+    let help = "a status from 200 to 599 that is no redirect, like 503";
+    let mut answers = BTreeMap::new();
+    for (Entry { name, origin, .. }, item) in section.entries() {
+        let known = PROBLEM_CODES.into_iter().chain(POLICY_CODES);
+        if !known.clone().any(|code| code == name) {
+            let help = match nearest(&name, known.clone()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            let problem = format!("`{}` is no code of the gateway's own answers", item.path);
+            item.reading.fault(&origin, &item.path, problem, help);
+            continue;
+        }
+        match item.whole(&(200..=599), help).and_then(|status| u16::try_from(status).ok()) {
+            Some(300..=399) => item.refuse(help),
+            Some(status) => _ = answers.insert(name, status),
+            None => {}
+        }
+    }
+    answers
+}

@@ -1,0 +1,188 @@
+//! Who words an answer (DESIGN §5): the route's `answers` for the status of a problem, the policy's
+//! `explain` and `present` where it exports them, else the problem document and the answer as kept.
+
+use super::body::AnswerBody;
+use super::problem::{Code, Problem};
+use super::respond;
+use super::worker::Worker;
+use crate::policy::{
+    Changes, Complaint, Failure, Generation, OwnedOperation, Payload, Receipt, Reply, Wording,
+};
+use bytes::Bytes;
+use http::Response;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use oncegate_core::{Answer, PrincipalId};
+use std::sync::Arc;
+
+/// What says of a body something that isn't true of another one: codings, ranges, validators, digests.
+const OF_THE_BODY: [HeaderName; 10] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// A caller whose protocol the policy speaks: the generation that decided the request, and what it
+/// saw of it.
+#[derive(Debug)]
+pub struct Asker {
+    /// The generation that decided.
+    pub generation: Arc<Generation>,
+    /// Who asks.
+    pub principal: PrincipalId,
+    /// What `decide` saw.
+    pub operation: OwnedOperation,
+}
+
+impl Asker {
+    /// Another execution's answer as this caller's protocol has it. `answer` is what is kept, and
+    /// `response` what would be sent of it. A policy that fails shows nothing: the record stays.
+    pub async fn present(
+        &self,
+        worker: &Worker,
+        receipt: Receipt,
+        answer: &Answer,
+        body_kept: usize,
+        response: Response<AnswerBody>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let operation = self.operation.clone();
+        let said = worker.policies.present(
+            &self.generation,
+            &self.principal,
+            receipt,
+            operation,
+            whole_reply(answer, body_kept),
+        );
+        match said.await {
+            Ok(None) => Ok(response),
+            Ok(Some(changes)) => Ok(changed(response, changes)),
+            Err(failure) => {
+                self.failed(worker, "present", &failure);
+                Err(Problem::new(
+                    Code::PolicyFailed,
+                    "The policy that puts answers into your protocol failed. The answer is kept: asking again with \
+                     the same key is safe, and nothing will run twice.",
+                ))
+            }
+        }
+    }
+
+    /// A problem in the words of this caller's protocol; none where it has none, or the hook fails.
+    pub async fn explain(&self, worker: &Worker, problem: &Problem) -> Option<Wording> {
+        let operation = self.operation.clone();
+        let complaint = problem.complaint();
+        let said = worker.policies.explain(&self.generation, &self.principal, operation, complaint).await;
+        said.unwrap_or_else(|failure| {
+            self.failed(worker, "explain", &failure);
+            None
+        })
+    }
+
+    fn failed(&self, worker: &Worker, hook: &str, failure: &Failure) {
+        let generation = &self.generation;
+        tracing::error!(policy = %generation.name(), generation = generation.number(), hook, kind = failure.kind(), %failure, "a policy failed");
+        worker.shared.metrics.policy_failed(generation.name(), failure.kind());
+    }
+}
+
+/// A kept answer, whole, as `present` sees it. Fields that are not text it doesn't see.
+fn whole_reply(answer: &Answer, body_kept: usize) -> Reply {
+    let texts = |fields: &[(Bytes, Bytes)]| {
+        let text = |bytes: &Bytes| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        fields.iter().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+    };
+    Reply {
+        status: answer.status,
+        fields: texts(&answer.fields),
+        trailers: texts(&answer.trailers),
+        payload: decoded(answer, body_kept),
+        complete: true,
+    }
+}
+
+fn decoded(answer: &Answer, body_kept: usize) -> Payload {
+    use crate::policy::coding::{self, Fault};
+    if answer.body.is_empty() {
+        return Payload::Absent;
+    }
+    let fields = super::fields::restored(&answer.fields, 0);
+    match coding::removed(&fields, &answer.body, body_kept) {
+        Ok(body) => Payload::Whole(body),
+        Err(Fault::Oversize) => Payload::Oversize,
+        Err(Fault::Malformed(why)) => Payload::Malformed(why),
+    }
+}
+
+fn changed(mut response: Response<AnswerBody>, changes: Changes) -> Response<AnswerBody> {
+    let fields = response.headers_mut();
+    if changes.body.is_some() {
+        OF_THE_BODY.iter().for_each(|name| _ = fields.remove(name));
+    }
+    for name in &changes.remove {
+        fields.remove(name);
+    }
+    for (name, _) in &changes.set {
+        fields.remove(name);
+    }
+    for (name, value) in changes.set {
+        fields.append(name, value);
+    }
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(body) = changes.body {
+        let trailers = match std::mem::replace(response.body_mut(), AnswerBody::Whole(None, None)) {
+            AnswerBody::Whole(_, trailers) => trailers.map(without_digests),
+            AnswerBody::Captured(_) | AnswerBody::Passed(_) => None,
+        };
+        *response.body_mut() = AnswerBody::Whole((!body.is_empty()).then_some(body), trailers);
+    }
+    response
+}
+
+fn without_digests(mut trailers: HeaderMap) -> HeaderMap {
+    OF_THE_BODY.iter().for_each(|name| _ = trailers.remove(name));
+    trailers
+}
+
+/// A problem's answer: with the status that the route gives it, in the policy's words where it has
+/// some. The code stands on it whoever words it.
+pub async fn problem(worker: &Worker, asker: Option<&Asker>, problem: Problem) -> Response<AnswerBody> {
+    let Some(asker) = asker else { return problem.into_response() };
+    let Some(wording) = asker.explain(worker, &problem).await else { return problem.into_response() };
+    let mut response = problem.into_response();
+    *response.status_mut() = respond::status(wording.status);
+    let fields = response.headers_mut();
+    fields.remove(header::CONTENT_TYPE);
+    for (name, _) in &wording.fields {
+        fields.remove(name);
+    }
+    for (name, value) in wording.fields {
+        fields.append(name, value);
+    }
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = AnswerBody::whole(wording.body);
+    response
+}
+
+impl Problem {
+    /// As `explain` sees it.
+    fn complaint(&self) -> Complaint {
+        let first = self.first();
+        Complaint {
+            status: self.status().as_u16(),
+            code: self.code().to_owned(),
+            detail: self.detail().to_owned(),
+            operation_id: self.operation().map(|id| id.to_string()),
+            outcome: self.outcome(),
+            retryable: self.is_retryable(),
+            retry_after_seconds: self.retry_after_seconds(),
+            first_status: first.and_then(|first| first.status),
+            first_location: first.and_then(|first| first.location.as_deref()).map(str::to_owned),
+        }
+    }
+}
