@@ -275,7 +275,8 @@ impl Reloader {
     /// Reloads when a file changes, for as long as it is polled.
     pub async fn watch(self: Arc<Self>) {
         let (changed, mut changes) = mpsc::unbounded_channel();
-        let watcher = new_debouncer(SETTLE_TIME, None, move |events: DebounceEventResult| {
+        // Its own tick would be a quarter of that, all day long.
+        let watcher = new_debouncer(SETTLE_TIME, Some(SETTLE_TIME), move |events: DebounceEventResult| {
             if events.is_ok() {
                 // Nobody listens only while the gateway ends.
                 let _ = changed.send(());

@@ -83,7 +83,7 @@ impl Engine {
         &self.threads
     }
 
-    /// What the calls of guests are counted on.
+    /// What the ticker goes by.
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
         self.ticker.pulse()
     }

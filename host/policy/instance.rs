@@ -3,7 +3,7 @@
 use super::adapter_v0_1::{Hooks, Indices};
 use super::failure::{Broken, Failure, one_line};
 use super::limits::{Allowance, INSTANCE_CALLS_MAX, State};
-use super::ticker::Pulse;
+use super::ticker::{Pulse, Runner};
 use super::{
     Changes, Complaint, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording,
 };
@@ -22,7 +22,7 @@ pub(super) struct Program {
     pub(super) settings: Arc<str>,
     /// Bytes of memory that an instance may have.
     pub(super) memory: usize,
-    /// What its calls are counted on.
+    /// What the ticker goes by.
     pub(super) pulse: Arc<Pulse>,
 }
 
@@ -34,11 +34,11 @@ impl Program {
 
     /// Makes an instance and configures it.
     pub(super) fn instance(&self, allowance: Allowance) -> Result<(Instance, Plan), Failure> {
-        let (mut store, made) = self.start(allowance)?;
+        let mut runner = self.pulse.runner();
+        let (mut store, made) = self.start(allowance, &mut runner)?;
         let hooks = self.indices.hooks(&mut store, &made);
         let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
-        let mut instance =
-            Instance { store, hooks, calls: 0, memory_mark: usize::MAX, pulse: Arc::clone(&self.pulse) };
+        let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX, runner };
         let plan = instance
             .call(allowance.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
         // A guest that has used half of what it had room for when it started is made anew before
@@ -49,11 +49,15 @@ impl Program {
     }
 
     /// Starts the component in a store of its own, within bounds.
-    fn start(&self, allowance: Allowance) -> Result<(Store<State>, component::Instance), Failure> {
+    fn start(
+        &self,
+        allowance: Allowance,
+        runner: &mut Runner,
+    ) -> Result<(Store<State>, component::Instance), Failure> {
         let state = State::new(Arc::clone(&self.policy), self.memory);
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| state);
-        let _beat = self.pulse.begin();
+        let _beat = runner.begin();
         store.set_epoch_deadline(ticks(allowance.setup));
         let made = self.component.instantiate(&mut store);
         let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
@@ -77,7 +81,7 @@ pub(super) struct Instance {
     hooks: Hooks,
     calls: u32,
     memory_mark: usize,
-    pulse: Arc<Pulse>,
+    runner: Runner,
 }
 
 impl Instance {
@@ -148,7 +152,7 @@ impl Instance {
         hook: impl FnOnce(&Hooks, &mut Store<State>, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.calls += 1;
-        let _beat = self.pulse.begin();
+        let _beat = self.runner.begin();
         self.store.set_epoch_deadline(ticks(time));
         let handed = self.store.data_mut().enter();
         self.store.set_hostcall_fuel(handed);

@@ -2,8 +2,8 @@
 //! rests while none does.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, compiler_fence};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -11,43 +11,74 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(1);
 /// Ticks without a call before it rests: traffic with pauses shouldn't wake it at every request.
 const TICKS_BEFORE_REST: u32 = 100;
-/// Threads beyond these share counters.
-const COUNTERS: usize = 16;
+/// A rest is interrupted so often, to look for a guest that nobody told of.
+const REST_MAX: Duration = Duration::from_secs(1);
 
-/// Which guests run. Every call is counted, each thread on a counter of its own, so that workers
-/// don't pass a cache line to and fro.
+/// No call since the ticker looked.
+const QUIET: u8 = 0;
+/// A call began and ended since.
+const CALLED: u8 = 1;
+/// A call is under way.
+const RUNNING: u8 = 2;
+
+/// Which guests run, and whether the ticker rests.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
-    counters: [Counter; COUNTERS],
+    runners: Mutex<Vec<Weak<Place>>>,
     resting: AtomicBool,
     stopped: AtomicBool,
     ticker: OnceLock<Thread>,
 }
 
-/// Calls that began, in the upper half, and that are under way, in the lower one. On a pair of cache
-/// lines of its own, for lines are fetched in pairs.
+/// What one runner does. On a cache line of its own, which passes to the ticker only while that
+/// ticks.
 #[derive(Debug, Default)]
-#[repr(align(128))]
-struct Counter(AtomicU64);
+#[repr(align(64))]
+struct Place(AtomicU8);
 
-const BEGUN: u64 = 1 << 32;
-const UNDER_WAY: u64 = BEGUN - 1;
+/// Something that runs one guest at a time.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pulse: Arc<Pulse>,
+    place: Arc<Place>,
+}
 
 /// A guest runs for as long as this lives, and deadlines pass.
 #[derive(Debug)]
-pub(super) struct Beat<'a>(&'a Counter);
+pub(super) struct Beat<'a>(&'a Place);
+
+impl Runner {
+    /// To be called before a guest's deadline is set: from then on the epoch moves.
+    ///
+    /// No locked instruction and no fence, for this is on the way of every request. So the ticker,
+    /// once it has said that it rests, looks again a tick later: by then a call that had not seen
+    /// that has been seen itself.
+    pub(super) fn begin(&mut self) -> Beat<'_> {
+        self.place.0.store(RUNNING, Ordering::Release);
+        compiler_fence(Ordering::SeqCst);
+        if self.pulse.resting.load(Ordering::Acquire) {
+            self.pulse.wake();
+        }
+        Beat(&self.place)
+    }
+}
+
+impl Drop for Beat<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(CALLED, Ordering::Release);
+    }
+}
 
 impl Pulse {
-    /// To be called before a guest's deadline is set. From then on the epoch moves.
-    pub(super) fn begin(&self) -> Beat<'_> {
-        let counter = &self.counters[own_counter()];
-        // Both sides write one thing and then read the other, in one order that all agree on:
-        // either the ticker sees this call, or this call sees that the ticker rests.
-        counter.0.fetch_add(BEGUN | 1, Ordering::SeqCst);
-        if self.resting.load(Ordering::SeqCst) {
-            self.wake();
+    /// One more that runs guests.
+    pub(super) fn runner(self: &Arc<Self>) -> Runner {
+        let place = Arc::<Place>::default();
+        let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        if runners.len() == runners.capacity() {
+            runners.retain(|runner| runner.strong_count() > 0);
         }
-        Beat(counter)
+        runners.push(Arc::downgrade(&place));
+        Runner { pulse: Arc::clone(self), place }
     }
 
     #[cold]
@@ -65,36 +96,31 @@ impl Pulse {
         self.resting.load(Ordering::SeqCst)
     }
 
-    /// All counters together: halves don't run into one another, for few calls are under way.
-    fn count(&self) -> u64 {
-        self.counters.iter().fold(0, |sum, counter| u64::wrapping_add(sum, counter.0.load(Ordering::SeqCst)))
+    /// Whether a guest runs or ran since the last look.
+    fn look(&self) -> bool {
+        let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        let ran = |place: &Place| match place.0.load(Ordering::Acquire) {
+            QUIET => false,
+            // Where it fails, another call began.
+            CALLED => {
+                let _ = place.0.compare_exchange(CALLED, QUIET, Ordering::AcqRel, Ordering::Acquire);
+                true
+            }
+            _ => true,
+        };
+        // All of them: each is to be quiet before the next look.
+        runners.iter().filter_map(Weak::upgrade).filter(|place| ran(place)).count() > 0
     }
 
-    /// Rests until a call begins, unless one did since `seen` was counted.
-    fn rest(&self, seen: u64) {
+    /// Rests until a call begins. A look at least every `rest_max`.
+    fn rest(&self, rest_max: Duration) {
         self.resting.store(true, Ordering::SeqCst);
-        if self.count() == seen {
-            while self.resting.load(Ordering::SeqCst) && !self.stopped.load(Ordering::SeqCst) {
-                std::thread::park();
-            }
+        std::thread::sleep(TICK);
+        while !self.look() && self.resting.load(Ordering::SeqCst) && !self.stopped.load(Ordering::SeqCst) {
+            std::thread::park_timeout(rest_max);
         }
         self.resting.store(false, Ordering::SeqCst);
     }
-}
-
-impl Drop for Beat<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Release);
-    }
-}
-
-fn own_counter() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % COUNTERS;
-    }
-    // A thread that is ending has no place of its own any more, and may use any.
-    OWN.try_with(|own| *own).unwrap_or(0)
 }
 
 /// Moves the epoch on, until it is dropped.
@@ -106,7 +132,7 @@ pub(super) struct Ticker {
 
 impl Ticker {
     pub(super) fn start(engine: &wasmtime::Engine) -> io::Result<Self> {
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Arc::<Pulse>::default();
         let (engine, beating) = (engine.weak(), Arc::clone(&pulse));
         let thread = Builder::new().name("policy-epoch".into()).spawn(move || {
             // Before it can rest: whoever finds it resting finds it here.
@@ -116,7 +142,7 @@ impl Ticker {
         Ok(Self { pulse, thread: Some(thread) })
     }
 
-    /// What calls are counted on.
+    /// What it goes by.
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
@@ -133,7 +159,7 @@ impl Drop for Ticker {
 }
 
 fn tick(engine: &wasmtime::EngineWeak, pulse: &Pulse) {
-    let (mut seen, mut quiet) = (pulse.count(), 0);
+    let mut quiet = 0;
     while !pulse.stopped.load(Ordering::SeqCst) {
         // A call that wakes it has this long to run before the first tick: a deadline is never
         // shorter than it says.
@@ -141,14 +167,9 @@ fn tick(engine: &wasmtime::EngineWeak, pulse: &Pulse) {
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
         drop(engine);
-        let now = pulse.count();
-        if now != seen || now & UNDER_WAY != 0 {
-            (seen, quiet) = (now, 0);
-            continue;
-        }
-        quiet += 1;
+        quiet = if pulse.look() { 0 } else { quiet + 1 };
         if quiet >= TICKS_BEFORE_REST {
-            pulse.rest(seen);
+            pulse.rest(REST_MAX);
             quiet = 0;
         }
     }
@@ -159,17 +180,18 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
+    use std::sync::atomic::AtomicU64;
     use std::time::Instant;
 
     const PATIENCE: Duration = Duration::from_secs(20);
+    const NEVER: Duration = Duration::from_secs(86_400);
 
     /// A ticker that rests whenever it may, and counts how often it came around.
     fn sleepy(pulse: &Pulse, rounds: &AtomicU64) {
         pulse.ticker.set(std::thread::current()).unwrap();
         while !pulse.stopped.load(Ordering::SeqCst) {
-            let seen = pulse.count();
-            if seen & UNDER_WAY == 0 {
-                pulse.rest(seen);
+            if !pulse.look() {
+                pulse.rest(NEVER);
             }
             rounds.fetch_add(1, Ordering::SeqCst);
             std::thread::yield_now();
@@ -178,19 +200,22 @@ mod tests {
 
     #[test]
     fn no_call_runs_while_the_ticker_rests_whenever_it_begins() {
-        let (pulse, rounds) = (Pulse::default(), AtomicU64::new(0));
+        let (pulse, rounds) = (Arc::<Pulse>::default(), AtomicU64::new(0));
+        let ticked_on = |runner: &mut Runner| {
+            let _beat = runner.begin();
+            let (before, begun) = (rounds.load(Ordering::SeqCst), Instant::now());
+            // Twice: the first may have been on its way before the call began.
+            while rounds.load(Ordering::SeqCst) < before + 2 && begun.elapsed() < PATIENCE {
+                std::thread::yield_now();
+            }
+            rounds.load(Ordering::SeqCst) >= before + 2
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| sleepy(&pulse, &rounds));
             let calls = [0, 1].map(|_| {
                 scope.spawn(|| {
-                    (0..3_000).all(|_| {
-                        let _beat = pulse.begin();
-                        let (before, begun) = (rounds.load(Ordering::SeqCst), Instant::now());
-                        while rounds.load(Ordering::SeqCst) == before && begun.elapsed() < PATIENCE {
-                            std::thread::yield_now();
-                        }
-                        rounds.load(Ordering::SeqCst) != before
-                    })
+                    let mut runner = pulse.runner();
+                    (0..1_000).all(|_| ticked_on(&mut runner))
                 })
             });
             let ticked = calls.map(|call| call.join().unwrap());
@@ -198,6 +223,15 @@ mod tests {
             pulse.ticker.get().unwrap().unpark();
             assert_eq!(ticked, [true, true], "a call ran and the ticker slept on");
         });
-        assert_eq!(pulse.count() & UNDER_WAY, 0);
+    }
+
+    #[test]
+    fn a_runner_that_is_gone_is_forgotten() {
+        let pulse = Arc::<Pulse>::default();
+        for _ in 0..1_000 {
+            drop(pulse.runner());
+        }
+        assert!(pulse.runners.lock().unwrap().len() < 16);
+        assert!(!pulse.look());
     }
 }
