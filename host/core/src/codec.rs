@@ -3,9 +3,10 @@
 //! What is stored is a promise to a later version of this program, so it has a type of its own
 //! here, and golden bytes guard it. A new field goes to the end and has a default.
 
-use crate::id::{ExecutionId, Fingerprint, PrincipalId, Recipe};
+use crate::id::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe};
 use crate::outcome::Doubt;
-use crate::record::{Answer, First, Origin, Probing, Record, State, Times};
+use crate::keyspace_list::SpaceNumber;
+use crate::record::{Answer, First, Origin, Pointer, Probing, Record, State, Times};
 use crate::time::{Timestamp, millis};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -58,7 +59,7 @@ pub fn decode(bytes: &Bytes) -> Result<Record, Corrupt> {
 
 /// The version, which is the first element of the array, so that it can be read whatever follows. (With
 /// a sixteenth field the array's own length takes more bytes.)
-fn format(bytes: &[u8]) -> Option<u8> {
+pub(crate) fn format(bytes: &[u8]) -> Option<u8> {
     match *bytes {
         [0x90..=0x9f, format @ ..0x80, ..]
         | [0xdc, _, _, format @ ..0x80, ..]
@@ -83,9 +84,9 @@ struct Stored<'a> {
     #[serde(borrow)]
     origin: StoredOrigin<'a>,
     memo: Option<&'a str>,
-    /// 0 executing, 1 completed, 2 consumed, 3 unknown.
+    /// 0 executing, 1 completed, 2 consumed, 3 unknown, 4 pointer.
     state: u8,
-    /// Lease end, completion, or since when it is unknown.
+    /// Lease end (a pointer's too), completion, or since when it is unknown.
     at: u64,
     /// The number of a doubt; 0 where there is none.
     doubt: u8,
@@ -94,6 +95,20 @@ struct Stored<'a> {
     /// Tries, and when the next is due. Left out where there is none, as versions before it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     probing: Option<(u32, Option<u64>)>,
+    /// Of a pointer only; other records end before it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pointer: Option<StoredPointer<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPointer<'a> {
+    #[serde(with = "serde_bytes")]
+    target: &'a [u8],
+    target_space: u32,
+    target_recipe: u8,
+    #[serde(with = "serde_bytes")]
+    target_fingerprint: &'a [u8],
+    look_at: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -138,11 +153,16 @@ impl<'a> From<&'a Record> for Stored<'a> {
             State::Completed { at, .. } => (1, *at, 0),
             State::Consumed { at, .. } => (2, *at, 0),
             State::Unknown { since, doubt } => (3, *since, *doubt as u8),
+            State::Pointer(pointer) => (4, pointer.lease_until, 0),
         };
         let (answer, first) = match &record.state {
             State::Completed { answer, .. } => (Some(StoredAnswer::from(&**answer)), None),
             State::Consumed { first, .. } => (None, Some(StoredFirst::from(first))),
-            State::Executing { .. } | State::Unknown { .. } => (None, None),
+            State::Executing { .. } | State::Unknown { .. } | State::Pointer(_) => (None, None),
+        };
+        let pointer = match &record.state {
+            State::Pointer(pointer) => Some(StoredPointer::from(pointer)),
+            _ => None,
         };
         let times = &record.times;
         Self {
@@ -162,7 +182,12 @@ impl<'a> From<&'a Record> for Stored<'a> {
             doubt,
             answer,
             first,
-            probing: record.probing.map(|probing| (probing.tries, probing.next.map(Timestamp::as_millis))),
+            // Fields that are left out must be the last ones.
+            probing: match (record.probing, &pointer) {
+                (None, Some(_)) => Some((0, None)),
+                (probing, _) => probing.map(|probing| (probing.tries, probing.next.map(Timestamp::as_millis))),
+            },
+            pointer,
         }
     }
 }
@@ -180,6 +205,18 @@ impl<'a> From<&'a Origin> for StoredOrigin<'a> {
             path: &origin.path,
             principal: &origin.principal.0,
             first_sent: origin.first_sent,
+        }
+    }
+}
+
+impl<'a> From<&'a Pointer> for StoredPointer<'a> {
+    fn from(pointer: &'a Pointer) -> Self {
+        Self {
+            target: &pointer.target.0,
+            target_space: pointer.target_space.0,
+            target_recipe: pointer.target_fingerprint.recipe as u8,
+            target_fingerprint: &pointer.target_fingerprint.hash,
+            look_at: pointer.look_at.as_millis(),
         }
     }
 }
@@ -214,6 +251,11 @@ impl Stored<'_> {
     fn into_record(self, bytes: &Bytes) -> Result<Record, Corrupt> {
         let at = Timestamp::from_millis(self.at);
         let state = match (self.state, self.answer, self.first) {
+            (4, None, None) => {
+                let pointer = self.pointer.ok_or(Corrupt::Value("pointer"))?;
+                State::Pointer(pointer.into_pointer(at)?)
+            }
+            _ if self.pointer.is_some() => return Err(Corrupt::Value("pointer")),
             (0, None, None) => State::Executing { lease_until: at },
             (1, Some(answer), None) => State::Completed { at, answer: Arc::new(answer.into_answer(bytes)) },
             (2, None, Some(first)) => State::Consumed { at, first: first.into_first() },
@@ -257,6 +299,21 @@ impl StoredOrigin<'_> {
             path: self.path.into(),
             principal: PrincipalId(fixed(self.principal, "principal")?),
             first_sent: self.first_sent,
+        })
+    }
+}
+
+impl StoredPointer<'_> {
+    fn into_pointer(self, lease_until: Timestamp) -> Result<Pointer, Corrupt> {
+        Ok(Pointer {
+            target: OperationId(fixed(self.target, "pointer's target")?),
+            target_space: SpaceNumber(self.target_space),
+            target_fingerprint: Fingerprint {
+                recipe: Recipe::from_number(self.target_recipe).ok_or(Corrupt::Value("recipe"))?,
+                hash: fixed(self.target_fingerprint, "fingerprint")?,
+            },
+            lease_until,
+            look_at: Timestamp::from_millis(self.look_at),
         })
     }
 }

@@ -99,7 +99,7 @@ pub enum Event<'a> {
 }
 
 /// Why a claim is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The key stands for something else.
     KeyReused,
@@ -132,6 +132,8 @@ pub enum Unchanged {
     Unresolved,
     /// Its outcome is known already.
     Final,
+    /// It only points to where the operation is kept.
+    Pointer,
     /// Nothing is due.
     NotDue,
 }
@@ -162,6 +164,8 @@ pub enum Decision {
     Wait,
     /// To a claim: turn it away.
     Refuse(Refusal),
+    /// To a claim: the operation is kept elsewhere. [`Walk`](crate::Walk) follows.
+    Follow,
     /// To any other event: put this record.
     Put(Record),
     /// To any other event: remove the record.
@@ -174,6 +178,12 @@ pub enum Decision {
 pub fn decide(rules: &Rules, record: Option<&Record>, event: Event<'_>, now: Timestamp) -> Decision {
     // What was forgotten is absent to every event but the sweep, which has it to remove.
     let live = record.filter(|record| record.view(now) != View::Absent);
+    if live.is_some_and(|record| matches!(record.state, State::Pointer(_))) {
+        return match event {
+            Event::Claim(_) => Decision::Follow,
+            _ => Decision::Keep(Unchanged::Pointer),
+        };
+    }
     match event {
         Event::Claim(claim) => decide_claim(rules, live, claim, now),
         Event::Renew(execution) => decide_renewal(live, execution, now),
@@ -207,6 +217,7 @@ fn decide_claim(rules: &Rules, live: Option<&Record>, claim: &Claim, now: Timest
         }),
         View::Unknown => Decision::Refuse(Refusal::Unknown),
         View::Absent => decide_fresh_claim(rules, claim, now),
+        View::Pointer => Decision::Follow,
     }
 }
 
@@ -245,7 +256,7 @@ fn decide_renewal(live: Option<&Record>, execution: ExecutionId, now: Timestamp)
         }
         // A lapsed lease may have been told to somebody as unknown: it can be settled, not revived.
         View::Unknown => Decision::Keep(Unchanged::Lapsed),
-        View::Completed | View::Consumed | View::Expired | View::Absent => Decision::Keep(Unchanged::Final),
+        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => Decision::Keep(Unchanged::Final),
     }
 }
 
@@ -268,7 +279,7 @@ fn decide_settlement(
             (Outcome::Unknown(_), State::Unknown { .. }) => Decision::Keep(Unchanged::Unresolved),
             _ => settled(&noted, &settlement.outcome, now),
         },
-        View::Completed | View::Consumed | View::Expired | View::Absent => Decision::Keep(Unchanged::Final),
+        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => Decision::Keep(Unchanged::Final),
     }
 }
 
@@ -314,11 +325,14 @@ fn decide_restart(live: Option<&Record>, now: Timestamp) -> Decision {
                 record,
                 State::Unknown { since: lease_until, doubt: Doubt::Crashed },
             )),
-            State::Unknown { .. } | State::Completed { .. } | State::Consumed { .. } => {
+            State::Unknown { .. }
+            | State::Completed { .. }
+            | State::Consumed { .. }
+            | State::Pointer(_) => {
                 Decision::Keep(Unchanged::Unresolved)
             }
         },
-        View::Completed | View::Consumed | View::Expired | View::Absent => Decision::Keep(Unchanged::Final),
+        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => Decision::Keep(Unchanged::Final),
     }
 }
 
@@ -339,7 +353,7 @@ fn decide_resolution(
         (View::Unknown, Outcome::NotApplied) => Decision::Remove,
         (View::Unknown, Outcome::Completed(_) | Outcome::Consumed(_)) => settled(record, outcome, now),
         (View::Executing, _) => Decision::Keep(Unchanged::Executing),
-        (View::Completed | View::Consumed | View::Expired | View::Absent, _) => {
+        (View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer, _) => {
             Decision::Keep(Unchanged::Final)
         }
     }
@@ -382,7 +396,7 @@ fn decide_forgetting(live: Option<&Record>, now: Timestamp) -> Decision {
         View::Completed | View::Consumed | View::Expired => Decision::Remove,
         View::Executing => Decision::Keep(Unchanged::Executing),
         View::Unknown => Decision::Keep(Unchanged::Unresolved),
-        View::Absent => Decision::Keep(Unchanged::Absent),
+        View::Absent | View::Pointer => Decision::Keep(Unchanged::Absent),
     }
 }
 

@@ -247,6 +247,7 @@ mod table {
                     format!("consumed {}, answer was {status}", when(*at))
                 }
                 State::Unknown { since, doubt } => format!("unknown {}, {}", when(*since), doubt.word()),
+                State::Pointer(pointer) => format!("pointer, lease {}", when(pointer.lease_until)),
             };
             let asking = match record.probing {
                 None => String::new(),
@@ -270,6 +271,7 @@ mod table {
             Decision::Execute(record) => format!("EXECUTE  {}", put(record)),
             Decision::Put(record) => format!("put      {}", put(record)),
             Decision::Remove => "remove".into(),
+            Decision::Follow => "follow".into(),
             Decision::Replay => "replay".into(),
             Decision::Wait => "wait".into(),
             Decision::Refuse(why) => format!("refuse   {why:?}"),
@@ -443,7 +445,11 @@ impl World {
             }
             Decision::Put(record) => self.record = Some(record),
             Decision::Remove => (self.record, self.reopened) = (None, true),
-            Decision::Replay | Decision::Wait | Decision::Refuse(_) | Decision::Keep(_) => {}
+            Decision::Replay
+            | Decision::Wait
+            | Decision::Refuse(_)
+            | Decision::Follow
+            | Decision::Keep(_) => {}
         }
         Ok(())
     }
@@ -506,7 +512,9 @@ impl World {
                 let live = before != View::Absent;
                 prop_assert_eq!(*why == Refusal::KeyReused, reused && live, "in every state with a record");
             }
-            Decision::Put(_) | Decision::Remove | Decision::Keep(_) => prop_assert!(false, "{decision:?}"),
+            Decision::Put(_) | Decision::Remove | Decision::Follow | Decision::Keep(_) => {
+                prop_assert!(false, "{decision:?}");
+            }
         }
         Ok(())
     }
@@ -590,6 +598,7 @@ impl World {
                 prop_assert!(proven, "{what:?} opened the key from {before:?}");
             }
             Decision::Keep(_) => prop_assert!(!is_claim),
+            Decision::Follow => prop_assert!(false, "no record here is a pointer"),
         }
         Ok(())
     }

@@ -153,7 +153,7 @@ pub struct OperationId(pub [u8; 32]);
 pub struct ExecutionId(pub [u8; 16]);
 
 /// How a fingerprint was made. Fingerprints of different recipes are different.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Recipe {
     /// Method, authority, path, query and the bytes of the body.
@@ -174,7 +174,7 @@ impl Recipe {
 }
 
 /// What must be equal for a reused key to mean the same operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     /// How it was made.
     pub recipe: Recipe,

@@ -10,10 +10,15 @@
 //! - [`outcome`]: what an attempt's end means, and the join over attempts.
 //! - [`decide()`]: (rules, record, event, now) → what to do.
 //! - [`codec`]: records as bytes, with a format version in front.
+//! - [`keyspace_list`]: the key spaces of each policy and the gateways that derive keys by them.
+//! - [`keyspace_claim`]: one claim under several keys at once, and what it meets there.
 
 pub mod codec;
 pub mod decide;
 pub mod id;
+pub mod keyspace_claim;
+mod keyspace_codec;
+pub mod keyspace_list;
 pub mod outcome;
 pub mod record;
 pub mod time;
@@ -24,6 +29,12 @@ pub use decide::{
 pub use id::{
     ExecutionId, Fingerprint, Framer, KeySpace, OperationId, PartKind, PrincipalId, Recipe, Secret,
 };
+pub use keyspace_claim::{Ask, End, Key, Keyed, Reply, Told, Walk};
+pub use keyspace_list::{GatewayId, KeySpaces, SpaceNumber};
 pub use outcome::{Disposition, Doubt, Outcome, Settlement};
+<<<<<<< HEAD
 pub use record::{Answer, First, Origin, Probing, Record, State, Times, View};
+=======
+pub use record::{Answer, First, Origin, Pointer, Record, State, Times, View};
+>>>>>>> 1a4ed26 (core: key spaces, and one claim under several keys)
 pub use time::Timestamp;

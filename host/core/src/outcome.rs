@@ -70,7 +70,7 @@ impl Disposition {
 }
 
 /// Why an outcome is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Doubt {
     /// The upstream did not answer in time.

@@ -1,6 +1,7 @@
 //! What the ledger keeps of an operation, and how it looks at a given time.
 
-use crate::id::{ExecutionId, Fingerprint, PrincipalId};
+use crate::id::{ExecutionId, Fingerprint, OperationId, PrincipalId};
+use crate::keyspace_list::SpaceNumber;
 use crate::outcome::Doubt;
 use crate::time::Timestamp;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// What the ledger keeps of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// What must be equal for a duplicate to be one.
     pub fingerprint: Fingerprint,
@@ -54,7 +55,7 @@ impl Probing {
 }
 
 /// How long things stand, in the words of DESIGN §4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Times {
     /// How long a claim stands without renewal.
     pub lease: Duration,
@@ -70,7 +71,7 @@ pub struct Times {
 }
 
 /// Where an operation came from: what later hooks and look-ups need when the request is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The route's name.
     pub route: Arc<str>,
@@ -96,7 +97,7 @@ pub struct Origin {
 
 /// Where an operation stands, as stored. Absent, lapsed and expired are computed from the clock
 /// by [`Record::view`], never stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// An execution holds the claim.
     Executing {
@@ -124,10 +125,31 @@ pub enum State {
         /// Why.
         doubt: Doubt,
     },
+    /// The operation is kept under a key of a higher key space; this is its key in a lower one.
+    Pointer(Pointer),
+}
+
+/// Where a record under a lower key space points to (DESIGN §6, "Changing the keys").
+///
+/// It ends with what it points to: it is absent only when its lease had ended before nothing was
+/// found at its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pointer {
+    /// The operation's key in the highest space that its claimant derived.
+    pub target: OperationId,
+    /// The number of that space.
+    pub target_space: SpaceNumber,
+    /// The operation's fingerprint there: what stands at the target under another one is another
+    /// operation.
+    pub target_fingerprint: Fingerprint,
+    /// Until then the claimant may still be on its way to the target.
+    pub lease_until: Timestamp,
+    /// When a sweep next looks whether there is still something at the target.
+    pub look_at: Timestamp,
 }
 
 /// A kept answer. Names are lower-case; order and multiplicity are the upstream's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
@@ -165,7 +187,7 @@ impl Answer {
 }
 
 /// What is known of an answer that isn't kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct First {
     /// Its status; none where nobody saw it.
     pub status: Option<u16>,
@@ -192,6 +214,8 @@ pub enum View {
     Unknown,
     /// Its answer is no longer replayed; that it existed is still known.
     Expired,
+    /// It only tells where the operation is kept.
+    Pointer,
 }
 
 impl View {
@@ -204,6 +228,7 @@ impl View {
             Self::Consumed => "consumed",
             Self::Unknown => "unknown",
             Self::Expired => "expired",
+            Self::Pointer => "pointer",
         }
     }
 }
@@ -222,16 +247,19 @@ impl Record {
             State::Executing { .. } | State::Unknown { .. } => View::Unknown,
             State::Completed { .. } => View::Completed,
             State::Consumed { .. } => View::Consumed,
+            State::Pointer(_) => View::Pointer,
         }
     }
 
-    /// When the record stops telling its outcome. An executing one is taken to lapse.
+    /// When the record stops telling its outcome. An executing one is taken to lapse. A pointer's end
+    /// is that of its target.
     pub fn expires_at(&self) -> Timestamp {
         match &self.state {
             State::Executing { lease_until: since } | State::Unknown { since, .. } => {
                 since.plus(self.times.unknown_retention)
             }
             State::Completed { at, .. } | State::Consumed { at, .. } => at.plus(self.times.retention),
+            State::Pointer(_) => Timestamp::MAX,
         }
     }
 
@@ -246,6 +274,7 @@ impl Record {
                 (*since, self.times.tombstone.max(self.times.unknown_retention))
             }
             State::Completed { at, .. } | State::Consumed { at, .. } => (*at, self.times.tombstone),
+            State::Pointer(_) => return Timestamp::MAX,
         };
         let end = expires.plus(tombstone);
         let Some(first_sent) = self.origin.first_sent else { return end };
@@ -259,8 +288,13 @@ impl Record {
         match &self.state {
             State::Executing { lease_until } => *lease_until,
             State::Completed { .. } => self.expires_at(),
+<<<<<<< HEAD
             State::Consumed { .. } => self.forgotten_at(),
             State::Unknown { .. } => self.probe_at().unwrap_or_else(|| self.forgotten_at()),
+=======
+            State::Consumed { .. } | State::Unknown { .. } => self.forgotten_at(),
+            State::Pointer(pointer) => pointer.look_at,
+>>>>>>> 1a4ed26 (core: key spaces, and one claim under several keys)
         }
     }
 
@@ -284,7 +318,10 @@ impl Record {
     pub fn weight(&self) -> usize {
         let answer = match &self.state {
             State::Completed { answer, .. } => answer.weight(),
-            State::Executing { .. } | State::Consumed { .. } | State::Unknown { .. } => 0,
+            State::Executing { .. }
+            | State::Consumed { .. }
+            | State::Unknown { .. }
+            | State::Pointer(_) => 0,
         };
         let memo = self.memo.as_ref().map_or(0, |memo| memo.len());
         size_of::<Self>() + self.origin.path.len() + self.origin.authority.len() + memo + answer

@@ -1,0 +1,648 @@
+//! One claim under several keys at once: the rules of DESIGN §6, "Changing the keys".
+//!
+//! While a policy's keys change, an operation has a key in each key space on the ledger's list. It
+//! is claimed under all of them, lowest number first, and executes only with all: the highest holds
+//! state and answer, the others are pointers to it. [`Walk`] is that claim, as a machine that asks
+//! for one load or one swap at a time and is told what came of it. With one key and nothing but
+//! states in the way it asks for one swap and is done.
+//!
+//! Each rule here was found with the exhaustive model `keyspaces.py`; `keyspace_model.rs` steps this
+//! code through the model's scenes, and through its known-bad variants to see that they are caught.
+
+use crate::decide::{Claim, Decision, Event, Refusal, Rules, WhileRunning, decide};
+use crate::id::{Fingerprint, OperationId};
+use crate::keyspace_list::SpaceNumber;
+use crate::record::{Origin, Pointer, Record, State, View};
+use crate::time::Timestamp;
+use std::sync::Arc;
+
+/// Pointers always lead to a higher space, and at most four are on a list: a longer chain of them
+/// spans lists that are long gone, and is taken to live.
+const HOPS_MAX: usize = 16;
+
+/// An operation's key in one key space.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The number of the space.
+    pub space: SpaceNumber,
+    /// The key.
+    pub id: OperationId,
+    /// What must be equal for a duplicate to be one, by that space's generation.
+    pub fingerprint: Fingerprint,
+    /// The key schema of the space.
+    pub key_schema: Arc<str>,
+    /// The key epoch of the space.
+    pub key_epoch: u64,
+}
+
+/// A claim with all its keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyed<'a> {
+    /// The keys in the spaces that this gateway derives, lowest number first; never empty.
+    pub keys: &'a [Key],
+    /// What the record under the highest of them would be.
+    pub claim: &'a Claim,
+    /// The rules of its route.
+    pub rules: &'a Rules,
+}
+
+/// What a [`Walk`] wants next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask<V> {
+    /// Load this record.
+    Load(OperationId),
+    /// Put `next`, expecting this version; none: expecting no record.
+    Swap {
+        /// Whose record.
+        id: OperationId,
+        /// The version that must stand there.
+        expected: Option<V>,
+        /// The record to put.
+        next: Arc<Record>,
+    },
+    /// Nothing: this is how it ended.
+    Nothing(End<V>),
+}
+
+/// What came of what a [`Walk`] asked for.
+#[derive(Clone, Debug)]
+pub enum Reply<V> {
+    /// To a load.
+    Loaded(Option<(V, Arc<Record>)>),
+    /// To a swap: it took effect, and the record stands there under this version.
+    Swapped(V, Arc<Record>),
+    /// To a swap: something else stands there.
+    Conflict(Option<(V, Arc<Record>)>),
+    /// To a swap: nobody knows whether it took effect.
+    Unclear,
+}
+
+/// How a claim ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum End<V> {
+    /// All keys are claimed: it may execute, as long as [`Walk::holds_until`] is ahead.
+    Won {
+        /// Where the state is kept.
+        id: OperationId,
+        /// The write that put it there.
+        version: V,
+        /// The record under which it executes.
+        record: Arc<Record>,
+    },
+    /// Something else stands there.
+    Told {
+        /// What the request is told.
+        told: Told,
+        /// Where the record is, or would be.
+        id: OperationId,
+        /// The record that stands in the way, where one was found.
+        record: Option<(V, Arc<Record>)>,
+    },
+}
+
+/// What a request is told by a record that stands in its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Told {
+    /// Answer from it.
+    Replay,
+    /// It is being executed: wait.
+    Wait,
+    /// It is turned away.
+    Refuse(Refusal),
+}
+
+impl Told {
+    /// Whether it is what an execution gave; anything else is told only when no key leads to that.
+    const fn is_final(self) -> bool {
+        matches!(self, Self::Replay | Self::Refuse(Refusal::Consumed | Refusal::Expired))
+    }
+
+    /// It is told only where there is no record at all.
+    const fn is_without_record(self) -> bool {
+        matches!(self, Self::Refuse(Refusal::TooLate | Refusal::Ahead))
+    }
+}
+
+/// A claim on its way. `V` is the store's version of a write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Walk<V> {
+    /// The key that is being claimed.
+    step: usize,
+    phase: Phase<V>,
+    holds_until: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase<V> {
+    /// Write at the present key, over what was seen there.
+    Write(Option<Over<V>>),
+    /// Read the present key again: a swap's answer was lost, or a chain of pointers changed.
+    Reread,
+    /// Follow a pointer that was found at the present key.
+    Follow(Trail<V>),
+    /// Nothing is at the trail's end. See that no pointer on it but the first, which a swap will
+    /// compare, was written over meanwhile.
+    Check { trail: Trail<V>, next: usize, live: bool },
+    /// Before `otherwise` is told: does any key lead to an answer? `via`: the pointers followed from
+    /// the key numbered `key`.
+    Look { otherwise: Box<End<V>>, key: usize, via: Option<Trail<V>> },
+    /// Execute once more what ended unknown, where it is kept.
+    Resend { id: OperationId, version: V, next: Arc<Record> },
+    /// The answer of that swap was lost: read it again.
+    Resent(OperationId),
+    Ended(Box<End<V>>),
+}
+
+/// What a write replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Over<V> {
+    version: V,
+    /// A pointer's lease: the one that replaces it ends no earlier, for its claimant relies on it.
+    lease_until: Timestamp,
+}
+
+/// Pointers followed from one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Trail<V> {
+    hops: Vec<Hop<V>>,
+    target: OperationId,
+    /// The operation's fingerprint at the target, by who wrote the last pointer.
+    fingerprint: Fingerprint,
+    /// It leads to another operation: one of the fingerprints on the way differs, or a pointer names
+    /// another key in a space which this gateway derives.
+    other: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Hop<V> {
+    id: OperationId,
+    version: V,
+    lease_until: Timestamp,
+}
+
+impl<V: Clone + Eq> Walk<V> {
+    /// A claim that has done nothing yet.
+    pub const fn new() -> Self {
+        Self { step: 0, phase: Phase::Write(None), holds_until: Timestamp::MAX }
+    }
+
+    /// Until when all that it has claimed is its own: the earliest of the leases, as it wrote them.
+    pub const fn holds_until(&self) -> Timestamp {
+        self.holds_until
+    }
+
+    /// What it wants next. `now` goes along with the reply to [`heard`](Self::heard).
+    pub fn ask(&mut self, by: Keyed<'_>, now: Timestamp) -> Ask<V> {
+        if let Phase::Write(over) = &self.phase {
+            let over = over.clone();
+            match self.next_record(by, over.as_ref(), now) {
+                Ok(next) => {
+                    let expected = over.map(|over| over.version);
+                    return Ask::Swap { id: self.present(by).id, expected, next: Arc::new(next) };
+                }
+                Err(refusal) => {
+                    let id = by.keys[by.keys.len() - 1].id;
+                    let end = End::Told { told: Told::Refuse(refusal), id, record: None };
+                    self.phase = Phase::Look { otherwise: Box::new(end), key: 0, via: None };
+                }
+            }
+        }
+        match &self.phase {
+            Phase::Write(_) => unreachable!("it was handled above"),
+            Phase::Reread => Ask::Load(self.present(by).id),
+            Phase::Resent(id) => Ask::Load(*id),
+            Phase::Follow(trail) => Ask::Load(trail.target),
+            Phase::Check { trail, next, .. } => Ask::Load(trail.hops[*next].id),
+            Phase::Look { via: Some(trail), .. } => Ask::Load(trail.target),
+            Phase::Look { key, .. } => Ask::Load(by.keys[*key].id),
+            Phase::Resend { id, version, next } => {
+                Ask::Swap { id: *id, expected: Some(version.clone()), next: next.clone() }
+            }
+            Phase::Ended(end) => Ask::Nothing((**end).clone()),
+        }
+    }
+
+    /// Takes in what came of what it asked for. `asked`: the time that was given to
+    /// [`ask`](Self::ask), which is before the store looked.
+    pub fn heard(&mut self, by: Keyed<'_>, reply: Reply<V>, asked: Timestamp) {
+        // The place is taken only for this call: every branch puts the next phase there.
+        match (std::mem::replace(&mut self.phase, Phase::Reread), reply) {
+            (Phase::Write(_), Reply::Swapped(version, record)) => self.wrote(by, version, record, asked),
+            (Phase::Resend { id, .. }, Reply::Swapped(version, record)) => {
+                self.resent(id, version, record);
+            }
+            (Phase::Resend { id, .. }, Reply::Unclear) => self.phase = Phase::Resent(id),
+            (Phase::Resent(id), Reply::Loaded(Some((version, record))))
+                if record.execution == by.claim.execution =>
+            {
+                self.resent(id, version, record);
+            }
+            (Phase::Write(_), Reply::Conflict(Some((version, record)))) => {
+                self.meet(by, version, record, asked);
+            }
+            (Phase::Write(_), Reply::Conflict(None)) => self.phase = Phase::Write(None),
+            // A lost answer, or somebody was quicker: see what stands at the present key.
+            (Phase::Write(_) | Phase::Resend { .. } | Phase::Resent(_), _) => {}
+            (Phase::Reread, Reply::Loaded(Some((version, record)))) => {
+                if record.execution == by.claim.execution {
+                    self.wrote(by, version, record, asked);
+                } else {
+                    self.meet(by, version, record, asked);
+                }
+            }
+            (Phase::Reread, _) => self.phase = Phase::Write(None),
+            (Phase::Follow(trail), Reply::Loaded(found)) => self.follow(by, trail, found, asked),
+            (Phase::Check { trail, next, live }, Reply::Loaded(found)) => {
+                self.check(by, trail, next, live, found, asked);
+            }
+            (Phase::Look { otherwise, key, via }, Reply::Loaded(found)) => {
+                self.look(by, otherwise, (key, via), found, asked);
+            }
+            (phase, _) => self.phase = phase,
+        }
+    }
+
+    /// The key that is being claimed: lowest number first, so that two claims with two keys in common
+    /// don't each hold one of them.
+    fn present<'a>(&self, by: Keyed<'a>) -> &'a Key {
+        match bend::is(bend::HighestFirst) {
+            true => &by.keys[by.keys.len() - 1 - self.step],
+            false => &by.keys[self.step],
+        }
+    }
+
+    /// The record for the present key; or, where it is the first and the operation is too old or
+    /// ahead of its time, that.
+    fn next_record(
+        &self,
+        by: Keyed<'_>,
+        over: Option<&Over<V>>,
+        now: Timestamp,
+    ) -> Result<Record, Refusal> {
+        let record = match decide(by.rules, None, Event::Claim(by.claim), now) {
+            Decision::Execute(record) => record,
+            Decision::Refuse(refusal) => return Err(refusal),
+            _ => unreachable!("without a record a claim executes or is refused; the table of decide() shows it"),
+        };
+        let (key, end) = (self.present(by), &by.keys[by.keys.len() - 1]);
+        if key.space == end.space {
+            return Ok(record);
+        }
+        let own = now.plus(by.claim.times.lease);
+        let floor = over.map_or(own, |over| over.lease_until);
+        let lease_until = if bend::is(bend::OwnLease) { own } else { own.max(floor) };
+        Ok(Record {
+            fingerprint: key.fingerprint,
+            origin: Origin {
+                key_schema: key.key_schema.clone(),
+                key_epoch: key.key_epoch,
+                ..record.origin.clone()
+            },
+            memo: None,
+            state: State::Pointer(Pointer {
+                target: end.id,
+                target_space: end.space,
+                target_fingerprint: end.fingerprint,
+                lease_until,
+                look_at: lease_until,
+            }),
+            ..record
+        })
+    }
+
+    /// The present key is ours.
+    fn wrote(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, asked: Timestamp) {
+        let own = asked.plus(by.claim.times.lease);
+        self.holds_until = self.holds_until.min(lease_of(&record, asked).min(own));
+        self.step += 1;
+        self.phase = match by.keys.get(self.step) {
+            Some(_) => Phase::Write(None),
+            None => {
+                Phase::Ended(Box::new(End::Won { id: by.keys[by.keys.len() - 1].id, version, record }))
+            }
+        };
+    }
+
+    /// What was unknown is claimed once more, where it is kept.
+    fn resent(&mut self, id: OperationId, version: V, record: Arc<Record>) {
+        self.holds_until = lease_of(&record, Timestamp::default());
+        self.phase = Phase::Ended(Box::new(End::Won { id, version, record }));
+    }
+
+    /// What stands at the present key.
+    fn meet(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, now: Timestamp) {
+        let key = self.present(by);
+        if record.view(now) == View::Absent {
+            self.phase = Phase::Write(Some(Over { version, lease_until: Timestamp::default() }));
+            return;
+        }
+        let State::Pointer(pointer) = &record.state else {
+            self.duplicate(by, key.id, (version, record), key.fingerprint, now);
+            return;
+        };
+        let end = &by.keys[by.keys.len() - 1];
+        let same = record.fingerprint == key.fingerprint && pointer.target_fingerprint == end.fingerprint;
+        let own = by.keys.iter().any(|key| key.space == pointer.target_space && key.id == pointer.target);
+        let lives = now < pointer.lease_until;
+        // Who claims the same keys up to the same end writes the pointer itself, also over a live one:
+        // were it to rely on another's, that one's claimant could die and its lease end.
+        let same_end = own && (pointer.target_space == end.space || bend::is(bend::OwnKey));
+        let foreign = !by.keys.iter().any(|key| key.space == pointer.target_space);
+        if same && same_end && key.space != end.space {
+            if lives && bend::is(bend::Joined) {
+                let holds_until = self.holds_until;
+                self.wrote(by, version, record, now);
+                self.holds_until = holds_until;
+                return;
+            }
+            self.phase = Phase::Write(Some(Over { version, lease_until: pointer.lease_until }));
+        } else if (foreign && bend::is(bend::FollowKnown)) || (!lives && bend::is(bend::LapsedAlone)) {
+            self.phase = Phase::Write(Some(Over { version, lease_until: pointer.lease_until }));
+        } else {
+            self.phase = Phase::Follow(Trail::from(by, key, version, &record, pointer));
+        }
+    }
+
+    /// A state stands there: the operation is a duplicate of what it tells.
+    fn duplicate(
+        &mut self,
+        by: Keyed<'_>,
+        id: OperationId,
+        standing: (V, Arc<Record>),
+        fingerprint: Fingerprint,
+        now: Timestamp,
+    ) {
+        let told = match judge(by, &standing.1, fingerprint, now) {
+            Decision::Execute(next) => {
+                self.phase = Phase::Resend { id, version: standing.0, next: Arc::new(next) };
+                return;
+            }
+            decision => told(decision),
+        };
+        self.tell(by, End::Told { told, id, record: Some(standing) });
+    }
+
+    /// Tells it; what no execution gave only after a look at all keys.
+    fn tell(&mut self, by: Keyed<'_>, end: End<V>) {
+        let is_final = matches!(&end, End::Told { told, .. } if told.is_final());
+        // With one key there is nothing but what was just read.
+        self.phase = match is_final || by.keys.len() == 1 || bend::is(bend::FirstMet) {
+            true => Phase::Ended(Box::new(end)),
+            false => Phase::Look { otherwise: Box::new(end), key: 0, via: None },
+        };
+    }
+
+    fn follow(
+        &mut self,
+        by: Keyed<'_>,
+        mut trail: Trail<V>,
+        found: Option<(V, Arc<Record>)>,
+        asked: Timestamp,
+    ) {
+        let found = found.filter(|(_, record)| record.view(asked) != View::Absent);
+        // Judged by a time before the target was read: a pointer that lapsed only afterwards may have
+        // had its claimant arrive there in between.
+        let live = trail.lives(asked);
+        match found {
+            Some((version, record)) => match &record.state {
+                State::Pointer(_) if trail.hops.len() >= HOPS_MAX => self.nothing(by, trail, true),
+                State::Pointer(pointer) => {
+                    trail.push(by, version, &record, pointer);
+                    self.phase = Phase::Follow(trail);
+                }
+                _ => match trail.fingerprint_of(by, &record) {
+                    Some(fingerprint) => {
+                        self.duplicate(by, trail.target, (version, record), fingerprint, asked);
+                    }
+                    None => self.tell(
+                        by,
+                        End::Told {
+                            told: Told::Refuse(Refusal::KeyReused),
+                            id: trail.target,
+                            record: Some((version, record)),
+                        },
+                    ),
+                },
+            },
+            None if live && bend::is(bend::TargetBefore) => {
+                self.phase = Phase::Check { trail, next: 0, live };
+            }
+            None if trail.hops.len() > 1 => self.phase = Phase::Check { trail, next: 1, live },
+            None => self.nothing(by, trail, live),
+        }
+    }
+
+    fn check(
+        &mut self,
+        by: Keyed<'_>,
+        trail: Trail<V>,
+        next: usize,
+        live: bool,
+        found: Option<(V, Arc<Record>)>,
+        asked: Timestamp,
+    ) {
+        if let Some((_, record)) = found.as_ref().filter(|_| bend::is(bend::TargetBefore)) {
+            let lives = matches!(&record.state, State::Pointer(pointer) if asked < pointer.lease_until);
+            self.nothing(by, trail, lives);
+            return;
+        }
+        if found.is_none_or(|(version, _)| version != trail.hops[next].version) {
+            // Something moved on the way: begin again at the present key.
+            self.phase = Phase::Reread;
+            return;
+        }
+        match next + 1 < trail.hops.len() {
+            true => self.phase = Phase::Check { trail, next: next + 1, live },
+            false => self.nothing(by, trail, live),
+        }
+    }
+
+    /// Nothing is at the end of the trail.
+    fn nothing(&mut self, by: Keyed<'_>, trail: Trail<V>, live: bool) {
+        if !live {
+            let hop = &trail.hops[0];
+            let over = Over { version: hop.version.clone(), lease_until: hop.lease_until };
+            self.phase = Phase::Write(Some(over));
+            return;
+        }
+        let told = match by.rules.while_running {
+            _ if trail.other => Told::Refuse(Refusal::KeyReused),
+            WhileRunning::Wait => Told::Wait,
+            WhileRunning::Reject => Told::Refuse(Refusal::InFlight),
+        };
+        self.tell(by, End::Told { told, id: trail.target, record: None });
+    }
+
+    /// One key after the other: does it lead to an answer?
+    fn look(
+        &mut self,
+        by: Keyed<'_>,
+        otherwise: Box<End<V>>,
+        (key, via): (usize, Option<Trail<V>>),
+        found: Option<(V, Arc<Record>)>,
+        now: Timestamp,
+    ) {
+        let found = found.filter(|(_, record)| record.view(now) != View::Absent);
+        if let Some((version, record)) = found {
+            let here = &by.keys[key];
+            if let State::Pointer(pointer) = &record.state {
+                let trail = match via {
+                    None => Some(Trail::from(by, here, version, &record, pointer)),
+                    Some(mut trail) if trail.hops.len() < HOPS_MAX => {
+                        trail.push(by, version, &record, pointer);
+                        Some(trail)
+                    }
+                    Some(_) => None,
+                };
+                if let Some(trail) = trail {
+                    self.phase = Phase::Look { otherwise, key, via: Some(trail) };
+                    return;
+                }
+            } else {
+                let (id, fingerprint) = match &via {
+                    None => (here.id, Some(here.fingerprint)),
+                    Some(trail) => (trail.target, trail.fingerprint_of(by, &record)),
+                };
+                let told = fingerprint.map(|fingerprint| told(judge(by, &record, fingerprint, now)));
+                let without_record = matches!(&*otherwise, End::Told { told, .. } if told.is_without_record());
+                let answers = told.is_some_and(Told::is_final) && is_answer(&record);
+                if answers || without_record {
+                    let told = told.unwrap_or(Told::Refuse(Refusal::KeyReused));
+                    let end = End::Told { told, id, record: Some((version, record)) };
+                    self.phase = Phase::Ended(Box::new(end));
+                    return;
+                }
+            }
+        }
+        self.phase = match key + 1 < by.keys.len() {
+            true => Phase::Look { otherwise, key: key + 1, via: None },
+            false => Phase::Ended(otherwise),
+        };
+    }
+}
+
+impl<V: Clone + Eq> Default for Walk<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> Trail<V> {
+    fn from(by: Keyed<'_>, key: &Key, version: V, record: &Record, pointer: &Pointer) -> Self {
+        let mut trail =
+            Self { hops: Vec::new(), target: key.id, fingerprint: key.fingerprint, other: false };
+        trail.push(by, version, record, pointer);
+        trail
+    }
+
+    /// The pointer that was found at the target so far.
+    fn push(&mut self, by: Keyed<'_>, version: V, record: &Record, pointer: &Pointer) {
+        let in_space = by.keys.iter().find(|key| key.space == pointer.target_space);
+        self.other |= record.fingerprint != self.fingerprint
+            || in_space.is_some_and(|key| key.id != pointer.target);
+        self.hops.push(Hop { id: self.target, version, lease_until: pointer.lease_until });
+        self.target = pointer.target;
+        self.fingerprint = pointer.target_fingerprint;
+    }
+
+    /// Whether one of its claimants may still be on its way.
+    fn lives(&self, now: Timestamp) -> bool {
+        self.hops.iter().any(|hop| now < hop.lease_until)
+    }
+
+    /// By which fingerprint the state at its end is the operation; none: it is another's.
+    fn fingerprint_of(&self, by: Keyed<'_>, record: &Record) -> Option<Fingerprint> {
+        let own = by.keys.iter().find(|key| key.id == self.target).map(|key| key.fingerprint);
+        let here = own.unwrap_or(self.fingerprint);
+        (!self.other && record.fingerprint == self.fingerprint && here == record.fingerprint).then_some(here)
+    }
+}
+
+/// How long a claim's record stands; `otherwise` where it is none.
+fn lease_of(record: &Record, otherwise: Timestamp) -> Timestamp {
+    match &record.state {
+        State::Pointer(pointer) => pointer.lease_until,
+        State::Executing { lease_until } => *lease_until,
+        State::Completed { .. } | State::Consumed { .. } | State::Unknown { .. } => otherwise,
+    }
+}
+
+/// What a state tells a claim whose fingerprint there would be `fingerprint`.
+fn judge(by: Keyed<'_>, record: &Record, fingerprint: Fingerprint, now: Timestamp) -> Decision {
+    match fingerprint == by.claim.fingerprint {
+        true => decide(by.rules, Some(record), Event::Claim(by.claim), now),
+        false => {
+            let claim = Claim { fingerprint, ..by.claim.clone() };
+            decide(by.rules, Some(record), Event::Claim(&claim), now)
+        }
+    }
+}
+
+fn told(decision: Decision) -> Told {
+    match decision {
+        Decision::Replay => Told::Replay,
+        Decision::Wait => Told::Wait,
+        Decision::Refuse(refusal) => Told::Refuse(refusal),
+        // What would be sent again is unknown, to one that only looks.
+        Decision::Execute(_) => Told::Refuse(Refusal::Unknown),
+        Decision::Follow | Decision::Put(_) | Decision::Remove | Decision::Keep(_) => {
+            unreachable!("these don't answer a claim on a state; the table of decide() shows it")
+        }
+    }
+}
+
+/// Whether an execution gave this, and not an operator's word alone.
+fn is_answer(record: &Record) -> bool {
+    match &record.state {
+        State::Completed { .. } => true,
+        State::Consumed { first, .. } => first.status.is_some(),
+        State::Executing { .. } | State::Unknown { .. } | State::Pointer(_) => false,
+    }
+}
+
+/// The model's known-bad rules, for the test that sees them caught.
+pub(crate) mod bend {
+    #![allow(non_upper_case_globals, reason = "they read as the names of rules that are broken")]
+
+    /// A live pointer that names any own key is written over, not only one with the same end.
+    pub const OwnKey: u8 = 1;
+    /// A pointer written over another has its own lease, though the other's may be longer.
+    pub const OwnLease: u8 = 2;
+    /// What isn't an answer is told as first met.
+    pub const FirstMet: u8 = 3;
+    /// A live pointer with the same end is relied on, not written anew.
+    pub const Joined: u8 = 4;
+    /// A pointer into a space that this gateway doesn't derive is ignored.
+    pub const FollowKnown: u8 = 5;
+    /// A lapsed pointer is absent whatever is at its target.
+    pub const LapsedAlone: u8 = 6;
+    /// Whether a pointer had lapsed is looked at after its target was.
+    pub const TargetBefore: u8 = 7;
+    /// The highest key is claimed first.
+    pub const HighestFirst: u8 = 8;
+
+    #[cfg(test)]
+    std::thread_local! {
+        pub static BENT: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
+    }
+
+    /// Whether this rule is broken at the moment; outside of that test none ever is.
+    #[cfg(test)]
+    pub fn is(rule: u8) -> bool {
+        BENT.get() == rule
+    }
+
+    /// Whether this rule is broken at the moment; outside of that test none ever is.
+    #[cfg(not(test))]
+    pub const fn is(_rule: u8) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+#[path = "keyspace_claim_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "keyspace_model.rs"]
+mod model;

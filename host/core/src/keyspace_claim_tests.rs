@@ -1,0 +1,286 @@
+//! What the model leaves out: fingerprints within one key, sending again, times, long chains.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use super::*;
+use crate::id::{ExecutionId, PrincipalId, Recipe};
+use crate::outcome::Doubt;
+use crate::record::{Answer, First, Times};
+use crate::{Rules, WhenUnknown, WhileRunning};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const NOW: Timestamp = Timestamp::from_secs(1_000);
+const LEASE: Duration = Duration::from_secs(60);
+const RULES: Rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
+
+fn print(of: u8) -> Fingerprint {
+    Fingerprint { recipe: Recipe::Request, hash: [of; 32] }
+}
+
+fn id(of: u8) -> OperationId {
+    OperationId([of; 32])
+}
+
+/// The key in a space: number, key, fingerprint.
+fn key((space, of, fingerprint): (u32, u8, u8)) -> Key {
+    Key {
+        space: SpaceNumber(space),
+        id: id(of),
+        fingerprint: print(fingerprint),
+        key_schema: format!("s/{space}").into(),
+        key_epoch: 0,
+    }
+}
+
+fn claim(execution: u8, fingerprint: u8) -> Claim {
+    Claim {
+        fingerprint: print(fingerprint),
+        execution: ExecutionId([execution; 16]),
+        times: Times {
+            lease: LEASE,
+            retention: Duration::from_secs(1000),
+            tombstone: Duration::ZERO,
+            unknown_retention: Duration::from_secs(1000),
+            memory: Duration::from_secs(1000),
+        },
+        origin: Origin {
+            route: "r".into(),
+            policy: "p".into(),
+            key_schema: "s/9".into(),
+            key_epoch: 0,
+            normalisation: 1,
+            method: "POST".into(),
+            authority: "a".into(),
+            path: "/".into(),
+            principal: PrincipalId([0; 32]),
+            first_sent: None,
+        },
+        memo: None,
+        clock: NOW,
+        remembered_since: Timestamp::default(),
+    }
+}
+
+/// A store.
+#[derive(Default)]
+struct Shelf {
+    records: BTreeMap<OperationId, (u64, Arc<Record>)>,
+    writes: u64,
+    loads: u64,
+}
+
+impl Shelf {
+    fn put(&mut self, of: u8, state: State, fingerprint: u8, execution: u8) {
+        let claim = claim(execution, fingerprint);
+        let Decision::Execute(record) = decide(&RULES, None, Event::Claim(&claim), NOW) else { unreachable!() };
+        self.writes += 1;
+        self.records.insert(id(of), (self.writes, Arc::new(Record { state, ..record })));
+    }
+
+    fn put_pointer(&mut self, of: u8, to: (u32, u8, u8), fingerprint: u8, lease_until: Timestamp) {
+        let (space, target, target_fingerprint) = to;
+        let pointer = Pointer {
+            target: id(target),
+            target_space: SpaceNumber(space),
+            target_fingerprint: print(target_fingerprint),
+            lease_until,
+            look_at: lease_until,
+        };
+        self.put(of, State::Pointer(pointer), fingerprint, 99);
+    }
+
+    /// Claims to the end; `unclear`: the answers of these writes are lost, counted from 1.
+    fn claim(&mut self, keys: &[(u32, u8, u8)], rules: Rules, unclear: &[u64]) -> (Walk<u64>, End<u64>) {
+        let last = keys.last().unwrap();
+        self.claim_as(claim(1, last.2), keys, rules, unclear)
+    }
+
+    fn claim_as(
+        &mut self,
+        claim: Claim,
+        keys: &[(u32, u8, u8)],
+        rules: Rules,
+        unclear: &[u64],
+    ) -> (Walk<u64>, End<u64>) {
+        let keys: Vec<Key> = keys.iter().map(|one| key(*one)).collect();
+        let by = Keyed { keys: &keys, claim: &claim, rules: &rules };
+        let (mut walk, mut swaps) = (Walk::new(), 0);
+        for _ in 0..100 {
+            let reply = match walk.ask(by, NOW) {
+                Ask::Nothing(end) => return (walk, end),
+                Ask::Load(id) => {
+                    self.loads += 1;
+                    Reply::Loaded(self.records.get(&id).cloned())
+                }
+                Ask::Swap { id, expected, next } => {
+                    let standing = self.records.get(&id).cloned();
+                    match standing.as_ref().map(|(version, _)| *version) == expected {
+                        true => {
+                            swaps += 1;
+                            self.writes += 1;
+                            self.records.insert(id, (self.writes, next.clone()));
+                            match unclear.contains(&swaps) {
+                                true => Reply::Unclear,
+                                false => Reply::Swapped(self.writes, next),
+                            }
+                        }
+                        false => Reply::Conflict(standing),
+                    }
+                }
+            };
+            walk.heard(by, reply, NOW);
+        }
+        panic!("the claim doesn't end: {walk:?}");
+    }
+
+    fn state(&self, of: u8) -> View {
+        self.records.get(&id(of)).map_or(View::Absent, |(_, record)| record.view(NOW))
+    }
+}
+
+fn completed() -> State {
+    State::Completed { at: NOW, answer: Arc::new(Answer::default()) }
+}
+
+fn unknown() -> State {
+    State::Unknown { since: NOW, doubt: Doubt::TimedOut }
+}
+
+fn told(end: &End<u64>) -> Option<Told> {
+    match end {
+        End::Told { told, .. } => Some(*told),
+        End::Won { .. } => None,
+    }
+}
+
+#[test]
+fn one_key_costs_one_swap() {
+    let mut shelf = Shelf::default();
+    let (walk, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
+    assert!(matches!(end, End::Won { id: at, .. } if at == id(1)));
+    assert_eq!((shelf.writes, shelf.loads, walk.holds_until()), (1, 0, NOW.plus(LEASE)));
+    let (_, end) = shelf.claim_as(claim(2, 7), &[(0, 1, 7)], RULES, &[]);
+    assert_eq!((told(&end), shelf.writes, shelf.loads), (Some(Told::Wait), 1, 0));
+}
+
+#[test]
+fn the_highest_holds_the_state_and_the_others_point_to_it() {
+    let mut shelf = Shelf::default();
+    let (_, end) = shelf.claim(&[(0, 1, 7), (2, 2, 8), (3, 3, 9)], RULES, &[2]);
+    assert!(matches!(end, End::Won { id: at, .. } if at == id(3)));
+    assert_eq!([1, 2, 3].map(|of| shelf.state(of)), [View::Pointer, View::Pointer, View::Executing]);
+    let (_, record) = &shelf.records[&id(1)];
+    assert_eq!((&*record.origin.key_schema, record.fingerprint), ("s/0", print(7)));
+    let State::Pointer(pointer) = &record.state else { unreachable!() };
+    assert_eq!((pointer.target, pointer.target_fingerprint), (id(3), print(9)));
+}
+
+#[test]
+fn a_gateway_that_derives_none_but_the_lowest_follows_a_chain() {
+    for (state, expected) in [
+        (completed(), Told::Replay),
+        (unknown(), Told::Refuse(Refusal::Unknown)),
+        (State::Consumed { at: NOW, first: First::default() }, Told::Refuse(Refusal::Consumed)),
+    ] {
+        let mut shelf = Shelf::default();
+        shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
+        shelf.put_pointer(2, (2, 3, 9), 8, Timestamp::default());
+        shelf.put(3, state, 9, 99);
+        let (_, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
+        assert_eq!(told(&end), Some(expected));
+        assert!(matches!(end, End::Told { id: at, .. } if at == id(3)));
+        let (_, end) = shelf.claim(&[(0, 1, 77)], RULES, &[]);
+        assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)), "another fingerprint");
+    }
+}
+
+#[test]
+fn a_chain_of_lapsed_pointers_to_nothing_is_absent_and_a_live_one_is_not() {
+    for (second, expected) in [(Timestamp::default(), None), (NOW.plus(LEASE), Some(Told::Wait))] {
+        let mut shelf = Shelf::default();
+        shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
+        shelf.put_pointer(2, (2, 3, 9), 8, second);
+        let (_, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
+        assert_eq!(told(&end), expected);
+    }
+}
+
+#[test]
+fn what_stands_at_the_target_under_another_fingerprint_is_another_operation() {
+    let mut shelf = Shelf::default();
+    shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
+    shelf.put(2, completed(), 80, 99);
+    let (_, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
+    assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+}
+
+#[test]
+fn a_space_that_splits_a_live_key_refuses_the_second() {
+    let mut shelf = Shelf::default();
+    shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
+    let (_, end) = shelf.claim_as(claim(2, 8), &[(0, 1, 7), (1, 3, 8)], RULES, &[]);
+    assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+    assert_eq!(shelf.state(3), View::Absent);
+}
+
+#[test]
+fn what_is_no_answer_is_told_only_when_no_key_leads_to_one() {
+    let mut shelf = Shelf::default();
+    shelf.put(1, unknown(), 7, 98);
+    shelf.put(2, completed(), 8, 99);
+    let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
+    assert_eq!(told(&end), Some(Told::Replay));
+    // Neither another's answer, nor an operator's word.
+    for (state, fingerprint) in
+        [(completed(), 80), (State::Consumed { at: NOW, first: First::default() }, 8)]
+    {
+        let mut shelf = Shelf::default();
+        shelf.put(1, unknown(), 7, 98);
+        shelf.put(2, state, fingerprint, 99);
+        let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
+        assert_eq!(told(&end), Some(Told::Refuse(Refusal::Unknown)));
+    }
+}
+
+#[test]
+fn what_is_unknown_is_sent_again_where_it_is_kept() {
+    let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
+    for unclear in [&[][..], &[1]] {
+        let mut shelf = Shelf::default();
+        shelf.put(1, unknown(), 7, 99);
+        let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], resend, unclear);
+        let End::Won { id: at, record, .. } = end else { panic!("{end:?}") };
+        assert_eq!((at, record.doubted, record.attempts), (id(1), true, 2));
+        assert_eq!([1, 2].map(|of| shelf.state(of)), [View::Executing, View::Absent]);
+    }
+}
+
+#[test]
+fn too_late_is_told_only_where_no_key_has_a_record() {
+    let late = |fingerprint| Claim {
+        remembered_since: NOW,
+        origin: Origin { first_sent: Some(1), ..claim(1, 0).origin },
+        ..claim(1, fingerprint)
+    };
+    let keys = [(0, 1, 7), (1, 2, 8)];
+    let mut shelf = Shelf::default();
+    let (_, end) = shelf.claim_as(late(8), &keys, RULES, &[]);
+    assert_eq!((told(&end), shelf.writes), (Some(Told::Refuse(Refusal::TooLate)), 0));
+    shelf.put(2, completed(), 8, 99);
+    let (_, end) = shelf.claim_as(late(8), &keys, RULES, &[]);
+    assert_eq!(told(&end), Some(Told::Replay));
+    let (_, end) = shelf.claim_as(late(8), &keys[1..], RULES, &[]);
+    assert_eq!(told(&end), Some(Told::Replay), "with one key, too");
+}
+
+#[test]
+fn a_pointer_written_over_a_live_one_ends_no_earlier() {
+    let mut shelf = Shelf::default();
+    let long = NOW.plus(LEASE * 5);
+    shelf.put_pointer(1, (1, 2, 8), 7, long);
+    let (walk, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
+    assert!(matches!(end, End::Won { .. }));
+    let State::Pointer(pointer) = &shelf.records[&id(1)].1.state else { unreachable!() };
+    assert_eq!((pointer.lease_until, walk.holds_until()), (long, NOW.plus(LEASE)));
+}

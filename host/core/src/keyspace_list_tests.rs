@@ -1,0 +1,203 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use super::*;
+use proptest::prelude::*;
+use std::time::Duration;
+
+const POLICY: &str = "payments";
+const LEASE: Duration = Duration::from_secs(30);
+
+fn maker(epoch: u64) -> Maker {
+    Maker {
+        key_schema: "s/1".into(),
+        key_epoch: epoch,
+        component: "c0ffee".into(),
+        settings: "5e77".into(),
+    }
+}
+
+fn gateway(number: u8) -> GatewayId {
+    GatewayId([number; 16])
+}
+
+/// A ledger with the spaces of these epochs on its list, and this gateway deciding by the last.
+fn with(epochs: &[u64], one: u8, now: Timestamp) -> (KeySpaces, Vec<SpaceNumber>) {
+    let mut spaces = KeySpaces::default();
+    let list = spaces.policies.entry(POLICY.into()).or_default();
+    let numbers: Vec<_> = epochs.iter().map(|epoch| list.enter(&maker(*epoch)).unwrap()).collect();
+    spaces.keep(gateway(one), now.plus(LEASE));
+    spaces.stand(gateway(one), &POLICY.into(), numbers.last().copied().into_iter().collect());
+    spaces.review(now);
+    (spaces, numbers)
+}
+
+#[test]
+fn a_fifth_space_waits_and_going_back_to_one_that_is_there_never_does() {
+    let (mut spaces, numbers) = with(&[0, 1, 2, 3], 1, Timestamp::default());
+    let list = spaces.policies.get_mut(POLICY).unwrap();
+    assert_eq!(list.enter(&maker(4)), Err(Closed::Full));
+    for (epoch, number) in numbers.iter().enumerate() {
+        assert_eq!(list.enter(&maker(epoch as u64)), Ok(*number));
+    }
+    assert_eq!(list.version, 4);
+}
+
+#[test]
+fn a_space_that_left_comes_back_under_its_number() {
+    let now = Timestamp::from_secs(100);
+    let (mut spaces, numbers) = with(&[0, 1], 1, now);
+    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Records(now)]);
+    assert!(spaces.leave(POLICY, numbers[0], now, now));
+    let list = spaces.policies.get_mut(POLICY).unwrap();
+    assert_eq!(list.enter(&maker(7)).unwrap(), SpaceNumber(2), "numbers are never given twice");
+    assert_eq!(list.enter(&maker(0)).unwrap(), numbers[0]);
+    let order: Vec<_> = list.spaces.iter().map(|space| space.number.0).collect();
+    assert_eq!(order, [0, 1, 2], "lowest first");
+}
+
+#[test]
+fn a_space_stays_while_a_gateway_decides_by_it_or_lags_behind() {
+    let now = Timestamp::from_secs(100);
+    let (mut spaces, numbers) = with(&[0], 1, now);
+    spaces.keep(gateway(2), now.plus(LEASE));
+    spaces.stand(gateway(2), &POLICY.into(), [numbers[0]].into());
+    let new = spaces.policies.get_mut(POLICY).unwrap().enter(&maker(1)).unwrap();
+    // The first goes over; the second has not read the list yet, and decides by the old space.
+    spaces.stand(gateway(1), &POLICY.into(), [new].into());
+    spaces.review(now);
+    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Decides(gateway(2))]);
+    // A request in flight still decides by the old space.
+    spaces.stand(gateway(2), &POLICY.into(), [new, numbers[0]].into());
+    assert!(!spaces.leave(POLICY, numbers[0], now, now));
+    spaces.stand(gateway(2), &POLICY.into(), [new].into());
+    spaces.review(now);
+    assert!(spaces.leave(POLICY, numbers[0], now, now));
+
+    // One that doesn't derive the others yet holds a space open, too, until its lease is over.
+    let (mut spaces, numbers) = with(&[0, 1, 2], 1, now);
+    let behind = Stand { version: 2, derives: [numbers[0], numbers[1]].into(), decides: [numbers[1]].into() };
+    let stands = [(Arc::from(POLICY), behind)].into();
+    spaces.gateways.push(Live { id: gateway(2), lease_until: now.plus(LEASE), stands });
+    spaces.review(now);
+    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Behind(gateway(2))]);
+    let later = now.plus(LEASE);
+    spaces.keep(gateway(1), later.plus(LEASE));
+    assert_eq!(spaces.holds(POLICY, numbers[0], later), [Hold::Records(later)]);
+}
+
+#[test]
+fn only_records_claimed_before_nobody_decided_by_it_hold_a_space_open() {
+    let now = Timestamp::from_secs(100);
+    let (mut spaces, numbers) = with(&[0, 1], 1, now);
+    let later = now.plus(Duration::from_secs(5));
+    spaces.review(later);
+    assert_eq!(spaces.holds(POLICY, numbers[0], later), [Hold::Records(now)], "since it began");
+    // Somebody goes back to it meanwhile: what was found out before doesn't count.
+    spaces.stand(gateway(1), &POLICY.into(), [numbers[0]].into());
+    spaces.review(later);
+    spaces.stand(gateway(1), &POLICY.into(), [numbers[1]].into());
+    spaces.review(later);
+    assert!(!spaces.leave(POLICY, numbers[0], now, later));
+    assert!(spaces.leave(POLICY, numbers[0], later, later));
+    assert_eq!(spaces.holds(POLICY, numbers[1], later), [Hold::Only]);
+    assert!(!spaces.leave(POLICY, numbers[1], later, later), "the last one never leaves");
+}
+
+#[test]
+fn a_refusal_holds_for_this_component_under_these_settings() {
+    let mut list = SpaceList::default();
+    list.enter(&maker(0)).unwrap();
+    let other = Maker { component: "bad".into(), ..maker(0) };
+    list.refuse(&other, "POST /v1/charges got another key");
+    assert_eq!(list.enter(&other), Err(Closed::Refused("POST /v1/charges got another key".into())));
+    assert!(list.enter(&maker(0)).is_ok());
+    assert!(list.enter(&Maker { key_epoch: 1, ..other }).is_ok(), "an epoch says that keys change");
+    for n in 0..2 * REFUSALS_MAX {
+        list.refuse(&Maker { component: n.to_string().into(), ..maker(0) }, "no");
+    }
+    assert_eq!(list.refused.len(), REFUSALS_MAX);
+}
+
+/// What a gateway can do to the document.
+#[derive(Clone, Debug)]
+enum Act {
+    Enter { gateway: u8, epoch: u64 },
+    Read { gateway: u8 },
+    Leave,
+    Pass { secs: u64 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        (0_u8..3, 0_u64..6).prop_map(|(gateway, epoch)| Act::Enter { gateway, epoch }),
+        (0_u8..3).prop_map(|gateway| Act::Read { gateway }),
+        Just(Act::Leave),
+        (1_u64..20).prop_map(|secs| Act::Pass { secs }),
+    ]
+}
+
+proptest! {
+    /// Whatever gateways do: numbers keep their meaning, a list has one to four spaces in order, each
+    /// live gateway decides by one that is on it, and any two live ones derive a space in common by
+    /// which one of them decides.
+    #[test]
+    fn live_gateways_always_have_a_space_in_common(acts in prop::collection::vec(act(), 1..60)) {
+        let mut spaces = KeySpaces::default();
+        let mut now = Timestamp::from_secs(1);
+        let mut meaning: BTreeMap<SpaceNumber, u64> = BTreeMap::new();
+        for act in acts {
+            match act {
+                Act::Enter { gateway: one, epoch } => {
+                    let list = spaces.policies.entry(POLICY.into()).or_default();
+                    if let Ok(number) = list.enter(&maker(epoch)) {
+                        prop_assert_eq!(*meaning.entry(number).or_insert(epoch), epoch);
+                        spaces.keep(gateway(one), now.plus(LEASE));
+                        spaces.stand(gateway(one), &POLICY.into(), [number].into());
+                    }
+                }
+                Act::Read { gateway: one } => {
+                    let mine = spaces.gateways.iter().find(|live| live.id == gateway(one));
+                    let Some(stand) = mine.and_then(|live| live.stands.get(POLICY)).cloned() else { continue };
+                    // One that was found dead meanwhile begins anew, with `enter`.
+                    spaces.keep(gateway(one), now.plus(LEASE));
+                    spaces.stand(gateway(one), &POLICY.into(), stand.decides);
+                }
+                Act::Leave => {
+                    let Some(list) = spaces.list(POLICY) else { continue };
+                    for space in list.spaces.clone() {
+                        if let Some(since) = space.closing_since {
+                            spaces.leave(POLICY, space.number, since, now);
+                        }
+                    }
+                }
+                Act::Pass { secs } => now = now.plus(Duration::from_secs(secs)),
+            }
+            spaces.review(now);
+            prop_assert_eq!(KeySpaces::decode(&spaces.encode()).unwrap(), spaces.clone());
+            let Some(list) = spaces.list(POLICY) else { continue };
+            prop_assert!((1..=SPACES_MAX).contains(&list.spaces.len()) || list.known.is_empty());
+            prop_assert!(list.spaces.is_sorted_by(|a, b| a.number < b.number));
+            let stands: Vec<_> = spaces.gateways.iter().filter_map(|live| live.stands.get(POLICY)).collect();
+            for stand in &stands {
+                prop_assert!(stand.decides.is_subset(&list.numbers()));
+                for other in &stands {
+                    let common = stand.decides.is_subset(&other.derives) || other.decides.is_subset(&stand.derives);
+                    prop_assert!(common, "{stand:?} {other:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Written by version 0.1.0; it must read for ever.
+#[test]
+fn the_document_reads_and_writes_as_it_always_did() {
+    let (mut spaces, _) = with(&[0, 1], 1, Timestamp::from_secs(100));
+    spaces.policies.get_mut(POLICY).unwrap().refuse(&maker(9), "no");
+    let hex: String = spaces.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = include_str!("golden/1-keyspaces.hex").replace('\n', "");
+    assert_eq!(hex, golden);
+    let later = [&[0x93, 2][..], &spaces.encode()[2..]].concat();
+    let error = KeySpaces::decode(&later).unwrap_err();
+    assert!(matches!(error, crate::codec::Corrupt::Format(2)), "{error}");
+}
