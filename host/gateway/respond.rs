@@ -171,6 +171,7 @@ pub fn description(id: OperationId, record: &Record, now: Timestamp) -> serde_js
             put("unknown_since", since.to_string().into());
             put("reason", doubt.word().into());
         }
+        State::Pointer(pointer) => put("kept_under", pointer.target.to_string().into()),
     }
     document
 }

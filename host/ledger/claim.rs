@@ -43,7 +43,7 @@ impl<S: Store> Claimant<S> {
                     return self.give_up(Claimed::Stands(Begun::Refuse(refusal, None)));
                 }
                 // Another gateway on the same store executes it.
-                (Decision::Wait, _) => return self.give_up(Claimed::Elsewhere),
+                (Decision::Wait | Decision::Follow, _) => return self.give_up(Claimed::Elsewhere),
                 (Decision::Replay, None) | (Decision::Put(_) | Decision::Remove | Decision::Keep(_), _) => {
                     unreachable!("these don't answer claims; the table in oncegate-core shows it")
                 }

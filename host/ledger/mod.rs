@@ -273,6 +273,7 @@ impl<S: Store> Ledger<S> {
             Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
             Decision::Execute(_)
             | Decision::Wait
+            | Decision::Follow
             | Decision::Put(_)
             | Decision::Remove
             | Decision::Keep(_) => None,

@@ -72,7 +72,11 @@ impl<S: Store> Ledger<S> {
             Decision::Remove => None,
             Decision::Keep(Unchanged::Absent) => return Ok(Intervention::Missing),
             Decision::Keep(why) => return Ok(Intervention::Refused(why)),
-            Decision::Execute(_) | Decision::Replay | Decision::Wait | Decision::Refuse(_) => {
+            Decision::Execute(_)
+            | Decision::Replay
+            | Decision::Wait
+            | Decision::Refuse(_)
+            | Decision::Follow => {
                 unreachable!("these answer claims only; the table in oncegate-core shows it")
             }
         };

@@ -4,8 +4,8 @@
 //! here, and golden bytes guard it. A new field goes to the end and has a default.
 
 use crate::id::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe};
-use crate::outcome::Doubt;
 use crate::keyspace_list::SpaceNumber;
+use crate::outcome::Doubt;
 use crate::record::{Answer, First, Origin, Pointer, Probing, Record, State, Times};
 use crate::time::{Timestamp, millis};
 use bytes::Bytes;
@@ -185,7 +185,9 @@ impl<'a> From<&'a Record> for Stored<'a> {
             // Fields that are left out must be the last ones.
             probing: match (record.probing, &pointer) {
                 (None, Some(_)) => Some((0, None)),
-                (probing, _) => probing.map(|probing| (probing.tries, probing.next.map(Timestamp::as_millis))),
+                (probing, _) => {
+                    probing.map(|probing| (probing.tries, probing.next.map(Timestamp::as_millis)))
+                }
             },
             pointer,
         }
@@ -278,10 +280,11 @@ impl Stored<'_> {
             times: Times { lease, retention, tombstone, unknown_retention, memory },
             origin: self.origin.into_origin()?,
             memo: self.memo.map(Arc::from),
-            state,
             probing: self
                 .probing
+                .filter(|_| !matches!(state, State::Pointer(_)))
                 .map(|(tries, next)| Probing { tries, next: next.map(Timestamp::from_millis) }),
+            state,
         })
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// One record of each state, with its bytes in format 1.
-fn golden() -> [(&'static str, Record, &'static str); 5] {
+fn golden() -> [(&'static str, Record, &'static str); 6] {
     let plain = Record {
         fingerprint: Fingerprint { recipe: Recipe::Request, hash: [0x11; 32] },
         execution: ExecutionId([0x22; 16]),
@@ -75,12 +75,23 @@ fn golden() -> [(&'static str, Record, &'static str); 5] {
         probing: Some(Probing { tries: 3, next: Some(Timestamp::from_millis(1_800_000_002_500)) }),
         ..unknown.clone()
     };
+    let pointer = Record {
+        state: State::Pointer(Pointer {
+            target: OperationId([0x77; 32]),
+            target_space: SpaceNumber(3),
+            target_fingerprint: Fingerprint { recipe: Recipe::Parts, hash: [0x88; 32] },
+            lease_until: at,
+            look_at: Timestamp::from_millis(1_800_000_003_000),
+        }),
+        ..plain.clone()
+    };
     [
         ("executing", plain, include_str!("golden/1-executing.hex")),
         ("completed", completed, include_str!("golden/1-completed.hex")),
         ("consumed", consumed, include_str!("golden/1-consumed.hex")),
         ("unknown", unknown, include_str!("golden/1-unknown.hex")),
         ("probed", probed, include_str!("golden/1-probed.hex")),
+        ("pointer", pointer, include_str!("golden/1-pointer.hex")),
     ]
 }
 

@@ -256,7 +256,9 @@ fn decide_renewal(live: Option<&Record>, execution: ExecutionId, now: Timestamp)
         }
         // A lapsed lease may have been told to somebody as unknown: it can be settled, not revived.
         View::Unknown => Decision::Keep(Unchanged::Lapsed),
-        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => Decision::Keep(Unchanged::Final),
+        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => {
+            Decision::Keep(Unchanged::Final)
+        }
     }
 }
 
@@ -279,7 +281,9 @@ fn decide_settlement(
             (Outcome::Unknown(_), State::Unknown { .. }) => Decision::Keep(Unchanged::Unresolved),
             _ => settled(&noted, &settlement.outcome, now),
         },
-        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => Decision::Keep(Unchanged::Final),
+        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => {
+            Decision::Keep(Unchanged::Final)
+        }
     }
 }
 
@@ -325,14 +329,13 @@ fn decide_restart(live: Option<&Record>, now: Timestamp) -> Decision {
                 record,
                 State::Unknown { since: lease_until, doubt: Doubt::Crashed },
             )),
-            State::Unknown { .. }
-            | State::Completed { .. }
-            | State::Consumed { .. }
-            | State::Pointer(_) => {
+            State::Unknown { .. } | State::Completed { .. } | State::Consumed { .. } | State::Pointer(_) => {
                 Decision::Keep(Unchanged::Unresolved)
             }
         },
-        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => Decision::Keep(Unchanged::Final),
+        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => {
+            Decision::Keep(Unchanged::Final)
+        }
     }
 }
 
@@ -369,7 +372,7 @@ fn decide_probe(live: Option<&Record>, execution: ExecutionId, probe: &Probe, no
     match record.view(now) {
         View::Unknown => {}
         View::Executing => return Decision::Keep(Unchanged::Executing),
-        View::Completed | View::Consumed | View::Expired | View::Absent => {
+        View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => {
             return Decision::Keep(Unchanged::Final);
         }
     }

@@ -142,12 +142,24 @@ enum Phase<V> {
     Follow(Trail<V>),
     /// Nothing is at the trail's end. See that no pointer on it but the first, which a swap will
     /// compare, was written over meanwhile.
-    Check { trail: Trail<V>, next: usize, live: bool },
+    Check {
+        trail: Trail<V>,
+        next: usize,
+        live: bool,
+    },
     /// Before `otherwise` is told: does any key lead to an answer? `via`: the pointers followed from
     /// the key numbered `key`.
-    Look { otherwise: Box<End<V>>, key: usize, via: Option<Trail<V>> },
+    Look {
+        otherwise: Box<End<V>>,
+        key: usize,
+        via: Option<Trail<V>>,
+    },
     /// Execute once more what ended unknown, where it is kept.
-    Resend { id: OperationId, version: V, next: Arc<Record> },
+    Resend {
+        id: OperationId,
+        version: V,
+        next: Arc<Record>,
+    },
     /// The answer of that swap was lost: read it again.
     Resent(OperationId),
     Ended(Box<End<V>>),
@@ -273,16 +285,13 @@ impl<V: Clone + Eq> Walk<V> {
 
     /// The record for the present key; or, where it is the first and the operation is too old or
     /// ahead of its time, that.
-    fn next_record(
-        &self,
-        by: Keyed<'_>,
-        over: Option<&Over<V>>,
-        now: Timestamp,
-    ) -> Result<Record, Refusal> {
+    fn next_record(&self, by: Keyed<'_>, over: Option<&Over<V>>, now: Timestamp) -> Result<Record, Refusal> {
         let record = match decide(by.rules, None, Event::Claim(by.claim), now) {
             Decision::Execute(record) => record,
             Decision::Refuse(refusal) => return Err(refusal),
-            _ => unreachable!("without a record a claim executes or is refused; the table of decide() shows it"),
+            _ => unreachable!(
+                "without a record a claim executes or is refused; the table of decide() shows it"
+            ),
         };
         let (key, end) = (self.present(by), &by.keys[by.keys.len() - 1]);
         if key.space == end.space {
@@ -299,6 +308,7 @@ impl<V: Clone + Eq> Walk<V> {
                 ..record.origin.clone()
             },
             memo: None,
+            probing: None,
             state: State::Pointer(Pointer {
                 target: end.id,
                 target_space: end.space,
@@ -317,9 +327,7 @@ impl<V: Clone + Eq> Walk<V> {
         self.step += 1;
         self.phase = match by.keys.get(self.step) {
             Some(_) => Phase::Write(None),
-            None => {
-                Phase::Ended(Box::new(End::Won { id: by.keys[by.keys.len() - 1].id, version, record }))
-            }
+            None => Phase::Ended(Box::new(End::Won { id: by.keys[by.keys.len() - 1].id, version, record })),
         };
     }
 
@@ -504,7 +512,8 @@ impl<V: Clone + Eq> Walk<V> {
                     Some(trail) => (trail.target, trail.fingerprint_of(by, &record)),
                 };
                 let told = fingerprint.map(|fingerprint| told(judge(by, &record, fingerprint, now)));
-                let without_record = matches!(&*otherwise, End::Told { told, .. } if told.is_without_record());
+                let without_record =
+                    matches!(&*otherwise, End::Told { told, .. } if told.is_without_record());
                 let answers = told.is_some_and(Told::is_final) && is_answer(&record);
                 if answers || without_record {
                     let told = told.unwrap_or(Told::Refuse(Refusal::KeyReused));
@@ -529,8 +538,7 @@ impl<V: Clone + Eq> Default for Walk<V> {
 
 impl<V> Trail<V> {
     fn from(by: Keyed<'_>, key: &Key, version: V, record: &Record, pointer: &Pointer) -> Self {
-        let mut trail =
-            Self { hops: Vec::new(), target: key.id, fingerprint: key.fingerprint, other: false };
+        let mut trail = Self { hops: Vec::new(), target: key.id, fingerprint: key.fingerprint, other: false };
         trail.push(by, version, record, pointer);
         trail
     }
@@ -538,8 +546,8 @@ impl<V> Trail<V> {
     /// The pointer that was found at the target so far.
     fn push(&mut self, by: Keyed<'_>, version: V, record: &Record, pointer: &Pointer) {
         let in_space = by.keys.iter().find(|key| key.space == pointer.target_space);
-        self.other |= record.fingerprint != self.fingerprint
-            || in_space.is_some_and(|key| key.id != pointer.target);
+        self.other |=
+            record.fingerprint != self.fingerprint || in_space.is_some_and(|key| key.id != pointer.target);
         self.hops.push(Hop { id: self.target, version, lease_until: pointer.lease_until });
         self.target = pointer.target;
         self.fingerprint = pointer.target_fingerprint;

@@ -73,7 +73,9 @@ struct Shelf {
 impl Shelf {
     fn put(&mut self, of: u8, state: State, fingerprint: u8, execution: u8) {
         let claim = claim(execution, fingerprint);
-        let Decision::Execute(record) = decide(&RULES, None, Event::Claim(&claim), NOW) else { unreachable!() };
+        let Decision::Execute(record) = decide(&RULES, None, Event::Claim(&claim), NOW) else {
+            unreachable!()
+        };
         self.writes += 1;
         self.records.insert(id(of), (self.writes, Arc::new(Record { state, ..record })));
     }
@@ -232,8 +234,7 @@ fn what_is_no_answer_is_told_only_when_no_key_leads_to_one() {
     let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
     assert_eq!(told(&end), Some(Told::Replay));
     // Neither another's answer, nor an operator's word.
-    for (state, fingerprint) in
-        [(completed(), 80), (State::Consumed { at: NOW, first: First::default() }, 8)]
+    for (state, fingerprint) in [(completed(), 80), (State::Consumed { at: NOW, first: First::default() }, 8)]
     {
         let mut shelf = Shelf::default();
         shelf.put(1, unknown(), 7, 98);

@@ -68,7 +68,8 @@ pub fn encode(spaces: &KeySpaces) -> Vec<u8> {
         policies: spaces.policies.iter().map(|(name, one)| (name.to_string(), list(one))).collect(),
         gateways: spaces.gateways.iter().map(live).collect(),
     };
-    rmp_serde::to_vec(&stored).expect("a Vec takes every write, and every type here is one that MessagePack has")
+    rmp_serde::to_vec(&stored)
+        .expect("a Vec takes every write, and every type here is one that MessagePack has")
 }
 
 pub fn decode(bytes: &[u8]) -> Result<KeySpaces, Corrupt> {

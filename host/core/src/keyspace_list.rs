@@ -137,7 +137,9 @@ pub enum Closed {
     )]
     Full,
     /// It was refused before.
-    #[error("the ledger refuses this component under these settings: {0}; raise `key_epoch` to say that keys change")]
+    #[error(
+        "the ledger refuses this component under these settings: {0}; raise `key_epoch` to say that keys change"
+    )]
     Refused(Arc<str>),
 }
 
@@ -162,9 +164,8 @@ impl SpaceList {
 
     /// The space with this schema and epoch, if it is on the list.
     pub fn find_by(&self, key_schema: &str, key_epoch: u64) -> Option<&Listed> {
-        let same = |space: &&Listed| {
-            *space.maker.key_schema == *key_schema && space.maker.key_epoch == key_epoch
-        };
+        let same =
+            |space: &&Listed| *space.maker.key_schema == *key_schema && space.maker.key_epoch == key_epoch;
         self.spaces.iter().find(same)
     }
 
@@ -175,9 +176,8 @@ impl SpaceList {
 
     /// The number that this schema and epoch have or would get.
     fn number(&self, maker: &Maker) -> SpaceNumber {
-        let same = |known: &&Known| {
-            known.key_schema == maker.key_schema && known.key_epoch == maker.key_epoch
-        };
+        let same =
+            |known: &&Known| known.key_schema == maker.key_schema && known.key_epoch == maker.key_epoch;
         let next = || self.known.iter().map(|known| known.number.0 + 1).max().unwrap_or(0);
         self.known.iter().find(same).map_or_else(|| SpaceNumber(next()), |known| known.number)
     }

@@ -8,12 +8,7 @@ const POLICY: &str = "payments";
 const LEASE: Duration = Duration::from_secs(30);
 
 fn maker(epoch: u64) -> Maker {
-    Maker {
-        key_schema: "s/1".into(),
-        key_epoch: epoch,
-        component: "c0ffee".into(),
-        settings: "5e77".into(),
-    }
+    Maker { key_schema: "s/1".into(), key_epoch: epoch, component: "c0ffee".into(), settings: "5e77".into() }
 }
 
 fn gateway(number: u8) -> GatewayId {

@@ -34,8 +34,15 @@ enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Rec {
     /// Its lease ends then; 0: it has ended.
-    Pointer { e: u8, target: u8, lease: u64 },
-    State { e: u8, what: What },
+    Pointer {
+        e: u8,
+        target: u8,
+        lease: u64,
+    },
+    State {
+        e: u8,
+        what: What,
+    },
 }
 
 impl Rec {
@@ -284,7 +291,9 @@ impl Model {
                 lease_until: Timestamp::from_millis(lease),
                 look_at: NOW,
             }),
-            Rec::State { what: What::Executing, .. } => State::Executing { lease_until: NOW.plus(TIMES.lease) },
+            Rec::State { what: What::Executing, .. } => {
+                State::Executing { lease_until: NOW.plus(TIMES.lease) }
+            }
             Rec::State { what: What::Unknown, .. } => State::Unknown { since: NOW, doubt: Doubt::Lapsed },
             Rec::State { what: What::Done, .. } if truth == Truth::Happened => {
                 State::Completed { at: NOW, answer: Arc::new(Answer::default()) }
@@ -300,6 +309,7 @@ impl Model {
             times: TIMES,
             origin: origin(),
             memo: None,
+            probing: None,
             state,
         })
     }
@@ -308,11 +318,9 @@ impl Model {
     fn rec(&self, record: &Record) -> Rec {
         let e = record.execution.0[0];
         match &record.state {
-            State::Pointer(pointer) => Rec::Pointer {
-                e,
-                target: pointer.target.0[0] - 1,
-                lease: pointer.lease_until.as_millis(),
-            },
+            State::Pointer(pointer) => {
+                Rec::Pointer { e, target: pointer.target.0[0] - 1, lease: pointer.lease_until.as_millis() }
+            }
             State::Executing { .. } => Rec::State { e, what: What::Executing },
             State::Unknown { .. } => Rec::State { e, what: What::Unknown },
             State::Completed { .. } | State::Consumed { .. } => Rec::State { e, what: What::Done },
@@ -378,7 +386,9 @@ impl Model {
                 }
                 Ask::Load(id) => {
                     walk.heard(by, Reply::Loaded(load(records, id)), NOW);
-                    if self.ways.one_load || matches!(walk.phase, Phase::Check { .. }) && bend == bend::TargetBefore {
+                    if self.ways.one_load
+                        || matches!(walk.phase, Phase::Check { .. }) && bend == bend::TargetBefore
+                    {
                         break;
                     }
                 }
@@ -403,8 +413,7 @@ impl Model {
             })
         };
         let mut held = false;
-        let history: Vec<_> =
-            world.history.iter().copied().chain([(0, Truth::Unsent)]).collect();
+        let history: Vec<_> = world.history.iter().copied().chain([(0, Truth::Unsent)]).collect();
         for op in 0..self.keys.len() as u8 {
             let mut history = history.clone();
             let e = history.len() as u8;
@@ -439,8 +448,10 @@ impl Model {
             world.highest = 0;
             let lease = self.ways.byte == Byte::Lease;
             for gateway in &mut world.gateways {
-                let early =
-                    gateway.request.as_ref().is_some_and(|q| !matches!(q.stage, Stage::Wait | Stage::Free(_)));
+                let early = gateway
+                    .request
+                    .as_ref()
+                    .is_some_and(|q| !matches!(q.stage, Stage::Wait | Stage::Free(_)));
                 gateway.live = !(lease && early) || gateway.live;
                 (gateway.space, gateway.odd) = (0, false);
                 gateway.derives.clear();
@@ -483,8 +494,7 @@ impl Model {
             component: origin().key_schema,
             settings: origin().key_schema,
         };
-        let listed =
-            |space: &u8| Listed { number: number(space), maker: maker(space), closing_since: None };
+        let listed = |space: &u8| Listed { number: number(space), maker: maker(space), closing_since: None };
         let live = |(i, gateway): (usize, &Gateway)| {
             let decides = gateway.request.iter().map(|q| q.decides).chain([gateway.space]);
             let decides = decides.map(|space| SpaceNumber(space.into())).collect();
@@ -555,8 +565,7 @@ impl Model {
                 out.push((format!("{name} switches to {space}"), None, after));
             }
         }
-        let late_read =
-            gateway.request.as_ref().is_some_and(before_byte) && self.ways.byte == Byte::Lease;
+        let late_read = gateway.request.as_ref().is_some_and(before_byte) && self.ways.byte == Byte::Lease;
         if (asks && (gateway.derives != world.listed || !gateway.live)) || (late_read && !gateway.live) {
             let mut after = world.clone();
             after.listed = if asks { with(gateway.space) } else { Vec::new() };
@@ -657,7 +666,11 @@ impl Model {
         let who = (request.op, request.e, &claims[..], bend);
         let wrote = self.walk(&mut walk, who, &mut after.records, &world.history, lost);
         let label = match wrote {
-            Some(key) => format!("request {} writes key {key}{}", request.e, if lost { ", the answer is lost" } else { "" }),
+            Some(key) => format!(
+                "request {} writes key {key}{}",
+                request.e,
+                if lost { ", the answer is lost" } else { "" }
+            ),
             None => format!("request {} at key {}", request.e, claims[walk.step.min(claims.len() - 1)]),
         };
         let mine = after.gateways[i].request.as_mut().unwrap();
@@ -866,7 +879,11 @@ impl Model {
         let mut queue = VecDeque::from([(0, first.clone())]);
         while let Some((at, world)) = queue.pop_front() {
             for (number, (_, mut bad, after)) in self.next(&world).into_iter().enumerate() {
-                if bad.is_none() && !after.listed.is_empty() && after.records != world.records && self.stuck(&after) {
+                if bad.is_none()
+                    && !after.listed.is_empty()
+                    && after.records != world.records
+                    && self.stuck(&after)
+                {
                     bad = Some("stuck");
                 }
                 if let Some(bad) = bad {
@@ -1019,9 +1036,5 @@ fn every_fix_of_the_draft_is_needed() {
     is_caught(bent(bend::OwnKey), &STAIRS, SECOND);
     is_caught(bent(bend::OwnLease), &STALE, SECOND);
     is_caught(Ways { frees: Frees::LastThenPointers, ..RULES }, &STALE, SECOND);
-    is_caught(
-        bent(bend::FirstMet),
-        &PAIR,
-        &["unknown or key-reused told after an acknowledged answer"],
-    );
+    is_caught(bent(bend::FirstMet), &PAIR, &["unknown or key-reused told after an acknowledged answer"]);
 }

@@ -32,9 +32,5 @@ pub use id::{
 pub use keyspace_claim::{Ask, End, Key, Keyed, Reply, Told, Walk};
 pub use keyspace_list::{GatewayId, KeySpaces, SpaceNumber};
 pub use outcome::{Disposition, Doubt, Outcome, Settlement};
-<<<<<<< HEAD
-pub use record::{Answer, First, Origin, Probing, Record, State, Times, View};
-=======
-pub use record::{Answer, First, Origin, Pointer, Record, State, Times, View};
->>>>>>> 1a4ed26 (core: key spaces, and one claim under several keys)
+pub use record::{Answer, First, Origin, Pointer, Probing, Record, State, Times, View};
 pub use time::Timestamp;

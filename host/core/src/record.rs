@@ -39,7 +39,7 @@ pub struct Record {
 }
 
 /// How far the asking for an unknown outcome is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Probing {
     /// Tries that found nothing out.
     pub tries: u32,
@@ -288,13 +288,9 @@ impl Record {
         match &self.state {
             State::Executing { lease_until } => *lease_until,
             State::Completed { .. } => self.expires_at(),
-<<<<<<< HEAD
             State::Consumed { .. } => self.forgotten_at(),
             State::Unknown { .. } => self.probe_at().unwrap_or_else(|| self.forgotten_at()),
-=======
-            State::Consumed { .. } | State::Unknown { .. } => self.forgotten_at(),
             State::Pointer(pointer) => pointer.look_at,
->>>>>>> 1a4ed26 (core: key spaces, and one claim under several keys)
         }
     }
 
@@ -303,7 +299,7 @@ impl Record {
     pub fn unknown_since(&self) -> Option<Timestamp> {
         match &self.state {
             State::Executing { lease_until: since } | State::Unknown { since, .. } => Some(*since),
-            State::Completed { .. } | State::Consumed { .. } => None,
+            State::Completed { .. } | State::Consumed { .. } | State::Pointer(_) => None,
         }
     }
 
@@ -318,10 +314,7 @@ impl Record {
     pub fn weight(&self) -> usize {
         let answer = match &self.state {
             State::Completed { answer, .. } => answer.weight(),
-            State::Executing { .. }
-            | State::Consumed { .. }
-            | State::Unknown { .. }
-            | State::Pointer(_) => 0,
+            State::Executing { .. } | State::Consumed { .. } | State::Unknown { .. } | State::Pointer(_) => 0,
         };
         let memo = self.memo.as_ref().map_or(0, |memo| memo.len());
         size_of::<Self>() + self.origin.path.len() + self.origin.authority.len() + memo + answer
