@@ -81,7 +81,11 @@ impl<S: Store> Ledger<S> {
                         false => Advanced::Kept(why, standing),
                     });
                 }
-                Decision::Execute(_) | Decision::Replay | Decision::Wait | Decision::Refuse(_) => {
+                Decision::Execute(_)
+                | Decision::Replay
+                | Decision::Wait
+                | Decision::Refuse(_)
+                | Decision::Follow => {
                     unreachable!("these answer claims only; the table in oncegate-core shows it")
                 }
             };

@@ -136,6 +136,8 @@ impl Flight {
 fn lease_end(record: &Record) -> Timestamp {
     match record.state {
         State::Executing { lease_until } => lease_until,
-        State::Completed { .. } | State::Consumed { .. } | State::Unknown { .. } => Timestamp::default(),
+        State::Completed { .. } | State::Consumed { .. } | State::Unknown { .. } | State::Pointer(_) => {
+            Timestamp::default()
+        }
     }
 }

@@ -148,6 +148,7 @@ impl Unchanged {
             Self::Executing => "executing",
             Self::Unresolved => "unresolved",
             Self::Final => "settled-already",
+            Self::Pointer => "pointer",
             Self::NotDue => "not-due",
         }
     }
