@@ -90,7 +90,8 @@ impl Shared {
         if self.is_draining() {
             return Some("draining");
         }
-        (self.ledger.settlements_overdue() > 0).then_some("the store does not take settlements")
+        let overdue = self.ledger.settlements_overdue() > 0;
+        self.ledger.store().trouble().or(overdue.then_some("the store does not take settlements"))
     }
 }
 

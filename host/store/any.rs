@@ -86,4 +86,11 @@ impl Store for AnyStore {
             Self::Embedded(store) => store.size(),
         }
     }
+
+    fn trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::Memory(store) => store.trouble(),
+            Self::Embedded(store) => store.trouble(),
+        }
+    }
 }

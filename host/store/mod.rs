@@ -109,6 +109,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many records there are, roughly, and their bytes in memory or on disk.
     fn size(&self) -> Size;
+
+    /// Why it takes no new records now, if it knows that it doesn't.
+    fn trouble(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// How much a store holds, roughly.

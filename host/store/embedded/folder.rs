@@ -196,7 +196,7 @@ fn write_synced(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Makes names in a folder durable. Elsewhere than on Unix folders can't be synced, nor need they be.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }

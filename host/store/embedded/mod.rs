@@ -6,6 +6,7 @@
 //! - `tables`: the database and the layout of what is in it.
 //! - `writer`: the group commit.
 //! - `reader`: loads and scans.
+//! - `reopen`: opens the database again after a write has failed.
 //! - `shared`: what they share with callers.
 //!
 //! It knows of a record when it is due and whether it is executing, so that it can tell after a
@@ -13,6 +14,7 @@
 
 mod folder;
 mod reader;
+mod reopen;
 mod shared;
 mod tables;
 #[cfg(test)]
@@ -24,12 +26,12 @@ pub use folder::OpenError;
 use super::{Size, Store, StoreError, Swap, Version, Versioned};
 use crate::config::Durability;
 use bytes::Bytes;
-use crossbeam_channel::{Sender, TrySendError, bounded};
-use fjall::PersistMode;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
 use oncegate_core::{OperationId, Record, Timestamp};
 use reader::{Query, Reader};
-use shared::Shared;
+use reopen::Reopening;
+use shared::{Shared, Unclear};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -38,7 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use tables::{NextRecord, Own, Tables, panic_text};
 use tokio::sync::oneshot;
-use writer::{Answer, Batch, Command, VERSIONS_RESERVED_AT_ONCE, Writer};
+use writer::{Answer, Batch, Command, End, VERSIONS_RESERVED_AT_ONCE, Writer};
 
 const READERS: usize = 2;
 /// Calls in flight, of each kind. Each is a request that waits, so far more than there can be.
@@ -77,30 +79,30 @@ impl Embedded {
         let tables = Tables::open(&folder.database(), whole, path)?;
         let damaged = |e: StoreError| OpenError::Damaged { path: path.into(), detail: e.to_string() };
         let io = |source| OpenError::Io { path: path.into(), source };
-        let before = match tables.own().map_err(damaged)? {
-            Some(own) => own,
-            None if whole => return Err(damaged(StoreError::Corrupt("its own document is missing".into()))),
-            None => Own { versions_reserved: 1, ..Own::default() },
-        };
+        if whole && tables.own().map_err(damaged)?.is_none() {
+            return Err(damaged(StoreError::Corrupt("its own document is missing".into())));
+        }
         // Whatever the last process handed out is below what it had reserved.
-        let own = Own { versions_reserved: before.versions_reserved + VERSIONS_RESERVED_AT_ONCE, ..before };
-        let mut batch = tables.batch(1, PersistMode::SyncAll);
-        tables.put_own(&mut batch, own);
-        batch.commit().map_err(|e| io(io::Error::other(e)))?;
+        let own = reopen::begin(&tables, 1).map_err(|e| match e {
+            StoreError::Corrupt(_) => damaged(e),
+            e => io(io::Error::other(e)),
+        })?;
+        let version_next = own.versions_reserved - VERSIONS_RESERVED_AT_ONCE;
         if !whole {
             folder.vouch().map_err(io)?;
         }
         let orphans = tables.running().map_err(damaged)?;
         let recovered = Recovered { orphans, last_time: own.clock, records: own.records };
         let bytes = tables.db.disk_space().unwrap_or(0);
-        let shared = Arc::new(Shared::new(before.versions_reserved, own.records, bytes));
-        let store = Self::start(folder, tables, shared, durability, own).map_err(io)?;
+        let shared = Arc::new(Shared::new(version_next, own.records, bytes, tables.clone()));
+        let store = Self::start(folder, path, tables, shared, durability, own).map_err(io)?;
         Ok((store, recovered))
     }
 
     /// Starts the threads.
     fn start(
         folder: Folder,
+        path: &Path,
         tables: Tables,
         shared: Arc<Shared>,
         durability: Durability,
@@ -108,39 +110,27 @@ impl Embedded {
     ) -> io::Result<Self> {
         let (writes, commands) = bounded(QUEUE_MAX);
         let (reads, queries) = bounded(QUEUE_MAX);
+        let reopening =
+            Reopening { folder: path.into(), database: folder.database(), shared: shared.clone() };
         let mut store = Self {
             shared: shared.clone(),
             queues: Some(Queues { writes, reads }),
             threads: Vec::new(),
             _folder: folder,
         };
-        let reader = Reader { tables: tables.clone(), shared: shared.clone() };
+        let reader = Reader { shared };
         for _ in 0..READERS {
             let (reader, queries) = (reader.clone(), queries.clone());
             store.threads.push(spawn("store-reader", move || reader.run(&queries))?);
         }
-        let writer = Writer {
-            tables,
-            shared: shared.clone(),
-            durability,
-            own,
-            batch: Batch::default(),
-            unsynced_since: None,
-            sized_at: Instant::now(),
-        };
-        let write = move || {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run(&commands))) {
-                shared.poison(&panic_text(&*panic));
-            }
-        };
+        let write = move || keep_writing(tables, own, durability, &reopening, &commands);
         store.threads.push(spawn("store-writer", write)?);
         Ok(store)
     }
 
-    /// Whether a write has failed. From then on every call is [`StoreError::Unavailable`]: only opening
-    /// the folder anew tells what is in it.
-    pub fn poisoned(&self) -> bool {
-        self.shared.poisoned()
+    /// Whether a write has failed, so that nothing is written until the database is open again.
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed()
     }
 
     /// Ends what is queued, syncs and closes. Blocks. Dropping it does the same and tells nothing.
@@ -163,15 +153,14 @@ impl Embedded {
         let (answer, answered) = oneshot::channel();
         let command = command(self.shared.version(), answer);
         send(self.queues.as_ref().map(|queues| &queues.writes), command)?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::Indeterminate(self.shared.poison_text())))
+        answered.await.unwrap_or_else(|_| Err(StoreError::Indeterminate(self.shared.failure_text())))
     }
 
     /// Asks a reader.
     async fn read<T>(&self, query: impl FnOnce(Answer<T>) -> Query) -> Result<T, StoreError> {
-        self.shared.refusal()?;
         let (answer, answered) = oneshot::channel();
         send(self.queues.as_ref().map(|queues| &queues.reads), query(answer))?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable(self.shared.poison_text())))
+        answered.await.unwrap_or_else(|_| Err(self.shared.failure_error()))
     }
 }
 
@@ -227,6 +216,51 @@ impl Store for Embedded {
 
     fn size(&self) -> Size {
         self.shared.size()
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        match (self.shared.has_failed(), self.shared.has_room()) {
+            (true, _) => Some("the ledger's store failed and is not open again yet"),
+            (false, false) => Some("the ledger's disk is full"),
+            (false, true) => None,
+        }
+    }
+}
+
+/// Writes, and opens the database again each time that fails, until the last sender is gone.
+fn keep_writing(
+    mut tables: Tables,
+    mut own: Own,
+    durability: Durability,
+    reopening: &Reopening,
+    commands: &Receiver<Command>,
+) {
+    let shared = &reopening.shared;
+    loop {
+        let writer = Writer {
+            tables,
+            folder: reopening.folder.clone(),
+            shared: shared.clone(),
+            durability,
+            own,
+            batch: Batch::default(),
+            unsynced_since: None,
+            sized_at: Instant::now(),
+            room_at: None,
+        };
+        // Its handle goes with it.
+        let end = catch_unwind(AssertUnwindSafe(|| writer.run(commands))).unwrap_or_else(|panic| {
+            shared.fail(&panic_text(&*panic), Unclear::All);
+            End::Failed
+        });
+        let reopened = match end {
+            End::Closed => None,
+            End::Failed => reopening.run(commands),
+        };
+        match reopened {
+            Some(opened) => (tables, own) = opened,
+            None => return,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The threads that read, so that no worker ever waits for the disk.
 
-use super::shared::Shared;
+use super::shared::{Shared, Subject};
 use super::tables::{StoredRecord, Tables, panic_text};
 use super::writer::Answer;
 use crate::store::{StoreError, Version, Versioned};
@@ -21,7 +21,6 @@ pub(super) enum Query {
 /// A reader's own state.
 #[derive(Clone)]
 pub(super) struct Reader {
-    pub(super) tables: Tables,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -30,31 +29,36 @@ impl Reader {
     pub(super) fn run(self, queries: &Receiver<Query>) {
         for query in queries {
             match query {
-                Query::Record(id, answer) => self
-                    .answer(answer, || self.tables.record(id)?.as_ref().map(StoredRecord::read).transpose()),
-                Query::Due(until, limit, answer) => self.answer(answer, || self.due(until, limit)),
-                Query::Scan(after, limit, answer) => {
-                    self.answer(answer, || self.tables.scan(after, limit));
+                Query::Record(id, answer) => self.answer(answer, Subject::Record(id), |tables| {
+                    tables.record(id)?.as_ref().map(StoredRecord::read).transpose()
+                }),
+                Query::Due(until, limit, answer) => {
+                    self.answer(answer, Subject::List, |tables| self.due(tables, until, limit));
                 }
-                Query::Document(name, answer) => self.answer(answer, || self.tables.document(name)),
+                Query::Scan(after, limit, answer) => {
+                    self.answer(answer, Subject::List, |tables| tables.scan(after, limit));
+                }
+                Query::Document(name, answer) => {
+                    self.answer(answer, Subject::Document(name), |tables| tables.document(name));
+                }
             }
         }
     }
 
-    fn answer<T>(&self, answer: Answer<T>, read: impl FnOnce() -> Result<T, StoreError>) {
+    fn answer<T>(&self, answer: Answer<T>, of: Subject, read: impl FnOnce(&Tables) -> Result<T, StoreError>) {
         // Of damaged tables the database asserts some things: one bad block must not end the thread.
-        let read = || {
-            catch_unwind(AssertUnwindSafe(read))
+        let read = |tables: &Tables| {
+            catch_unwind(AssertUnwindSafe(|| read(tables)))
                 .unwrap_or_else(|panic| Err(StoreError::Corrupt(panic_text(&*panic).into())))
         };
-        let _ = answer.send(self.shared.refusal().and_then(|()| read()));
+        let _ = answer.send(self.shared.read(of, read));
     }
 
-    fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+    fn due(&self, tables: &Tables, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let due = self.shared.due_floor.scan(until, |from| self.tables.due(from, until, limit))?;
+        let due = self.shared.due_floor.scan(until, |from| tables.due(from, until, limit))?;
         Ok(due.into_iter().map(|(_, id)| id).collect())
     }
 }

@@ -1,27 +1,36 @@
-//! What callers, readers and the writer share: the next version, sizes, whether the store may still be
-//! trusted, and where the due index begins.
+//! What callers, readers and the writer share: the next version, sizes, the open tables, whether a write
+//! has failed, and where the due index begins.
 
+use super::tables::Tables;
 use crate::store::{Size, StoreError, Version};
+use arc_swap::ArcSwapOption;
 use oncegate_core::{OperationId, Timestamp};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// See the module.
 pub(super) struct Shared {
     version_next: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
-    poison: OnceLock<Arc<str>>,
+    /// None while it is being opened again.
+    tables: RwLock<Option<Tables>>,
+    failure: ArcSwapOption<Failure>,
+    /// Whether the disk has room for new records.
+    room: AtomicBool,
     pub(super) due_floor: DueFloor,
 }
 
 impl Shared {
-    pub(super) fn new(version_next: u64, records: u64, bytes: u64) -> Self {
+    pub(super) fn new(version_next: u64, records: u64, bytes: u64, tables: Tables) -> Self {
         Self {
             version_next: version_next.into(),
             records: records.into(),
             bytes: bytes.into(),
-            poison: OnceLock::new(),
+            tables: RwLock::new(Some(tables)),
+            failure: ArcSwapOption::empty(),
+            room: AtomicBool::new(true),
             due_floor: DueFloor::default(),
         }
     }
@@ -57,26 +66,116 @@ impl Shared {
         Size { records: self.records.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
-    /// From now on every call is refused. The first reason stays.
-    pub(super) fn poison(&self, reason: &str) {
+    /// From now on nothing is written, until [`reopened`](Self::reopened). The first reason stays.
+    pub(super) fn fail(&self, reason: &str, unclear: Unclear) {
+        if self.failure.load().is_some() {
+            return;
+        }
         let text =
-            format!("a write to its folder failed ({reason}); see to the disk and start oncegate anew");
-        if self.poison.set(text.into()).is_ok() {
-            tracing::error!(reason, "the ledger's store failed and takes no more calls");
+            format!("a write to its folder failed ({reason}); it is opened again once the disk takes writes");
+        self.failure.store(Some(Arc::new(Failure { text: text.into(), unclear })));
+        tracing::error!(
+            reason,
+            "the ledger's store failed: nothing new is executed until it is open again, what it acknowledged can be read"
+        );
+    }
+
+    /// Nobody reads through the failed handle any more.
+    pub(super) fn close_tables(&self) {
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// It can be used again, with what is in these tables.
+    pub(super) fn reopened(&self, tables: Tables, records: u64) {
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = Some(tables);
+        self.records.store(records, Ordering::Relaxed);
+        self.due_floor.reset();
+        self.failure.store(None);
+    }
+
+    /// Whether a write has failed, and the database isn't open again yet.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.load().is_some()
+    }
+
+    pub(super) fn failure_text(&self) -> Arc<str> {
+        let failure = self.failure.load();
+        failure.as_ref().map_or_else(|| "its thread has ended".into(), |failure| failure.text.clone())
+    }
+
+    /// Surely nothing of the call is written.
+    pub(super) fn failure_error(&self) -> StoreError {
+        StoreError::Unavailable(self.failure_text())
+    }
+
+    /// An error once a write has failed.
+    pub(super) fn refusal(&self) -> Result<(), StoreError> {
+        if self.has_failed() { Err(self.failure_error()) } else { Ok(()) }
+    }
+
+    /// Reads. After a failure only what is certain: what was acknowledged, and not what the failed
+    /// write may or may not have changed.
+    pub(super) fn read<T>(
+        &self,
+        of: Subject,
+        read: impl FnOnce(&Tables) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some(failure) = &*self.failure.load()
+            && failure.unclear.covers(of)
+        {
+            return Err(self.failure_error());
+        }
+        match &*self.tables.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(tables) => read(tables),
+            None => Err(self.failure_error()),
         }
     }
 
-    pub(super) fn poison_text(&self) -> Arc<str> {
-        self.poison.get().cloned().unwrap_or_else(|| "its thread has ended".into())
+    /// Takes note of whether the disk has room; true where that is news.
+    pub(super) fn set_room(&self, room: bool) -> bool {
+        self.room.swap(room, Ordering::Relaxed) != room
     }
 
-    pub(super) fn poisoned(&self) -> bool {
-        self.poison.get().is_some()
+    pub(super) fn has_room(&self) -> bool {
+        self.room.load(Ordering::Relaxed)
+    }
+}
+
+/// A failed write.
+struct Failure {
+    text: Arc<str>,
+    unclear: Unclear,
+}
+
+/// What a failed write may have changed.
+pub(super) enum Unclear {
+    /// These.
+    Of(HashSet<OperationId>, HashSet<&'static str>),
+    /// Nobody can say.
+    All,
+}
+
+/// What is read.
+#[derive(Clone, Copy)]
+pub(super) enum Subject {
+    Record(OperationId),
+    Document(&'static str),
+    /// A list of records, each of which is looked at again before anything follows from it.
+    List,
+}
+
+impl Unclear {
+    pub(super) fn nothing() -> Self {
+        Self::Of(HashSet::new(), HashSet::new())
     }
 
-    /// An error once poisoned. Surely nothing of the call was written then.
-    pub(super) fn refusal(&self) -> Result<(), StoreError> {
-        self.poison.get().map_or(Ok(()), |text| Err(StoreError::Unavailable(text.clone())))
+    fn covers(&self, subject: Subject) -> bool {
+        match (self, subject) {
+            (Self::All, _) => true,
+            (Self::Of(records, _), Subject::Record(id)) => records.contains(&id),
+            (Self::Of(_, documents), Subject::Document(name)) => documents.contains(name),
+            (Self::Of(..), Subject::List) => false,
+        }
     }
 }
 
@@ -103,6 +202,11 @@ impl DueFloor {
         let mut marks = locked(&self.marks);
         marks.floor = marks.floor.min(due);
         marks.arrived = marks.arrived.min(due);
+    }
+
+    /// Forgets what it learned: the index was opened again.
+    fn reset(&self) {
+        *locked(&self.marks) = Marks::default();
     }
 
     /// Runs a scan for entries until then, from the moment that it is given, and learns from it.

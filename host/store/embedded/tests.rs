@@ -424,7 +424,7 @@ fn check_acknowledged(folder: &TempDir, acknowledged: &[String]) {
     assert!(recovered.last_time == NOW && recovered.records > 0);
 }
 
-/// Not a test by itself: [`a_failed_write_is_indeterminate_and_the_last`] runs it in a process of its
+/// Not a test by itself: [`after_a_failed_write_it_can_be_read_and_is_opened_again_once_there_is_room`] runs it in a process of its
 /// own, because what it does to the disk it does to the whole process.
 #[test]
 fn writes_until_the_disk_is_full() {
@@ -436,27 +436,66 @@ fn writes_until_the_disk_is_full() {
         // handler for it.
         let too_large = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         let _handled = tokio::signal::unix::signal(too_large).unwrap();
-        let limit = rustix::process::Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+        let limit = rustix::process::Rlimit { current: Some(1 << 20), maximum: Some(1 << 30) };
         rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        let mut last = 0;
         for n in 0.. {
             match store.swap(id(n), None, Some(completed(n, 5_000)), NOW).await {
-                Ok(Swap::Done(version)) => say(&format!("settled {n} {} 5000", version.0)),
+                Ok(Swap::Done(version)) => {
+                    say(&format!("settled {n} {} 5000", version.0));
+                    last = n;
+                }
                 Err(StoreError::Indeterminate(_)) => break,
                 other => panic!("{other:?}"),
             }
         }
-        assert!(store.poisoned());
-        let refused = store.swap(id(9_999), None, Some(executing(1)), NOW).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        let refused = store.load(id(0)).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        assert!(store.close().is_err());
+        let after_the_last = last + 1;
+        assert!(store.has_failed() && store.trouble().is_some());
+        let swapped = store.swap(id(9_999), None, Some(executing(1)), NOW).await;
+        assert!(matches!(swapped, Err(StoreError::Unavailable(_))), "{swapped:?}");
+        // What was acknowledged can be read, and nothing is said of what is unclear.
+        for n in 0..after_the_last {
+            assert_eq!(store.load(id(n)).await.unwrap().unwrap().record, completed(n, 5_000));
+        }
+        let unclear = store.load(id(after_the_last)).await;
+        assert!(matches!(unclear, Err(StoreError::Unavailable(_))), "{unclear:?}");
+        assert!(store.load(id(9_999)).await.unwrap().is_none());
+        // Its folder stays its own meanwhile.
+        assert!(matches!(refused(Path::new(&folder)), OpenError::Locked { .. }));
+        // Once there is room it goes on by itself, with everything in it.
+        let room = rustix::process::Rlimit { current: Some(1 << 30), maximum: Some(1 << 30) };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, room).unwrap();
+        let patience = Instant::now() + std::time::Duration::from_secs(60);
+        while store.has_failed() {
+            assert!(Instant::now() < patience, "it is not open again");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(store.trouble().is_none());
+        for n in 0..after_the_last {
+            assert_eq!(store.load(id(n)).await.unwrap().unwrap().record, completed(n, 5_000));
+        }
+        // The unclear one stands whole or not at all, and its key can be used.
+        let version = match store.load(id(after_the_last)).await.unwrap() {
+            Some(standing) => {
+                assert_eq!(standing.record, completed(after_the_last, 5_000));
+                standing.version
+            }
+            None => put(&store, id(after_the_last), None, Some(completed(after_the_last, 5_000))).await,
+        };
+        say(&format!("settled {after_the_last} {} 5000", version.0));
+        for n in after_the_last + 1..after_the_last + 50 {
+            let version = put(&store, id(n), None, Some(completed(n, 5_000))).await;
+            say(&format!("settled {n} {} 5000", version.0));
+        }
+        let due = store.due(Timestamp::MAX, 10_000).await.unwrap();
+        assert_eq!((due.len() as u64, store.size().records), (after_the_last + 50, after_the_last + 50));
+        store.close().unwrap();
         say("settled everything");
     });
 }
 
 #[test]
-fn a_failed_write_is_indeterminate_and_the_last() {
+fn after_a_failed_write_it_can_be_read_and_is_opened_again_once_there_is_room() {
     let folder = tempdir().unwrap();
     let child = Process::new(std::env::current_exe().unwrap())
         .args(["--exact", "store::embedded::tests::writes_until_the_disk_is_full", "--nocapture"])

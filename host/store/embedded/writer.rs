@@ -5,15 +5,17 @@
 //! `Pending`). Who loses to the latter is answered after the commit, too: nobody is shown what isn't
 //! durable.
 
-use super::shared::Shared;
+use super::shared::{Shared, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
 use crate::config::Durability;
 use crate::store::{StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use fjall::PersistMode;
 use oncegate_core::{OperationId, Timestamp};
+use rustix::fs::statvfs;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -25,6 +27,9 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the size on disk is looked up.
 const SIZE_INTERVAL: Duration = Duration::from_secs(1);
+/// With less than this free on the disk no new record is taken: what is under way must be settled,
+/// answers and all.
+const ROOM_BYTES_MIN: u64 = 16 << 20;
 /// So many versions are reserved at a time; half of them are more than there can be swaps in flight.
 pub(super) const VERSIONS_RESERVED_AT_ONCE: u64 = 1 << 32;
 
@@ -53,9 +58,30 @@ pub(super) enum Command {
     },
 }
 
-/// The writer's own state.
+impl Command {
+    /// Nothing of it is done.
+    pub(super) fn refuse(self, error: StoreError) {
+        match self {
+            Self::Record { answer, .. } => reply(answer, Err(error)),
+            Self::Document { answer, .. } => reply(answer, Err(error)),
+        }
+    }
+}
+
+/// Why a writer ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The last sender is gone.
+    Closed,
+    /// A write or sync failed.
+    Failed,
+}
+
+/// The writer's own state, for as long as nothing fails.
 pub(super) struct Writer {
     pub(super) tables: Tables,
+    /// Whose disk it writes to.
+    pub(super) folder: PathBuf,
     pub(super) shared: Arc<Shared>,
     pub(super) durability: Durability,
     pub(super) own: Own,
@@ -63,6 +89,8 @@ pub(super) struct Writer {
     /// Since when something is committed and not synced.
     pub(super) unsynced_since: Option<Instant>,
     pub(super) sized_at: Instant,
+    /// When the disk's room was looked up.
+    pub(super) room_at: Option<Instant>,
 }
 
 /// What one batch is to change, and who waits for it.
@@ -83,8 +111,8 @@ struct Pending {
 }
 
 impl Writer {
-    /// Runs until the last sender is gone, then syncs.
-    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+    /// Runs until a write fails, or until the last sender is gone; then it syncs.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) -> End {
         while let Some(first) = self.wait(commands) {
             self.take(first);
             while self.batch.has_room() {
@@ -94,17 +122,32 @@ impl Writer {
             self.commit();
             self.sync_if_late();
             self.look_up_size();
+            if self.shared.has_failed() {
+                return End::Failed;
+            }
         }
         self.sync(PersistMode::SyncAll);
+        // A sync can fail while it waits, too.
+        match commands.try_recv() {
+            Err(TryRecvError::Disconnected) => End::Closed,
+            Err(TryRecvError::Empty) => End::Failed,
+            Ok(command) => {
+                command.refuse(self.shared.failure_error());
+                End::Failed
+            }
+        }
     }
 
-    /// The next command; none at the end. Syncs meanwhile where that is due.
+    /// The next command; none at the end, or once a sync has failed. Syncs meanwhile where that is due.
     fn wait(&mut self, commands: &Receiver<Command>) -> Option<Command> {
         while let Some(since) = self.unsynced_since {
             match commands.recv_deadline(since + SYNC_INTERVAL) {
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Timeout) => self.sync(PersistMode::SyncData),
                 Err(RecvTimeoutError::Disconnected) => return None,
+            }
+            if self.shared.has_failed() {
+                return None;
             }
         }
         commands.recv().ok()
@@ -154,6 +197,9 @@ impl Writer {
         if head.map(|head| head.version) != expected {
             let current = stored.as_ref().map(StoredRecord::read).transpose()?;
             return Ok(Decided::Now(Swap::Conflict(current)));
+        }
+        if head.is_none() && next.is_some() {
+            self.make_sure_of_room()?;
         }
         self.batch.bytes += next.as_ref().map_or(0, |next| next.value.len());
         self.batch.records.insert(id, Pending { stored: head, next });
@@ -225,7 +271,7 @@ impl Writer {
             batch.insert(&self.tables.meta, document_key(name), document_value(*version, document));
         }
         self.tables.put_own(&mut batch, own);
-        batch.commit().map_err(|e| self.failed(&e))?;
+        batch.commit().map_err(|e| self.failed(&e, changes.unclear()))?;
         self.own = own;
         self.shared.committed(own.records, changes.dues());
         if self.durability == Durability::Async {
@@ -237,12 +283,45 @@ impl Writer {
     /// From a failed write or sync on nothing that the handle says is believed: after a failed
     /// fsync the system may drop what it held and call the next one a success (Rebello et al., "Can
     /// Applications Recover from fsync Failures?", USENIX ATC 2020).
-    fn failed(&self, error: &fjall::Error) -> StoreError {
-        self.shared.poison(&error.to_string());
-        let text = self.shared.poison_text();
-        // Where it was poisoned before, this batch never reached the journal.
-        let unwritten = matches!(error, fjall::Error::Poisoned);
-        if unwritten { StoreError::Unavailable(text) } else { StoreError::Indeterminate(text) }
+    fn failed(&self, error: &fjall::Error, unclear: Unclear) -> StoreError {
+        // Where one of the database's own threads failed before, this batch never reached the journal.
+        if matches!(error, fjall::Error::Poisoned) {
+            self.shared.fail("one of the database's own", Unclear::nothing());
+            return self.shared.failure_error();
+        }
+        self.shared.fail(&error.to_string(), unclear);
+        StoreError::Indeterminate(self.shared.failure_text())
+    }
+
+    /// New records need room on the disk for what follows them: answers, and their removal.
+    fn make_sure_of_room(&mut self) -> Result<(), StoreError> {
+        if self.room_at.is_none_or(|at| at.elapsed() >= SIZE_INTERVAL) {
+            self.room_at = Some(Instant::now());
+            // Where the system doesn't say, a write will.
+            let free =
+                statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+            let room = free >= ROOM_BYTES_MIN;
+            match (self.shared.set_room(room), room) {
+                (true, false) => {
+                    tracing::error!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk is full: nothing new is executed, what is under way is recorded")
+                }
+                (true, true) => {
+                    tracing::info!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk has room again")
+                }
+                (false, _) => {}
+            }
+        }
+        if self.shared.has_room() {
+            return Ok(());
+        }
+        Err(StoreError::Full(
+            format!(
+                "less than {} MiB are free on the disk of {}",
+                ROOM_BYTES_MIN >> 20,
+                self.folder.display()
+            )
+            .into(),
+        ))
     }
 
     fn sync_if_late(&mut self) {
@@ -257,7 +336,7 @@ impl Writer {
             return;
         }
         if let Err(e) = self.tables.db.persist(mode) {
-            self.failed(&e);
+            self.failed(&e, Unclear::nothing());
         }
     }
 
@@ -277,6 +356,10 @@ impl Batch {
     fn changes_nothing(&self) -> bool {
         let records = self.records.values().all(|record| record.stored.is_none() && record.next.is_none());
         records && self.documents.is_empty()
+    }
+
+    fn unclear(&self) -> Unclear {
+        Unclear::Of(self.records.keys().copied().collect(), self.documents.keys().copied().collect())
     }
 
     fn dues(&self) -> impl Iterator<Item = Timestamp> {
