@@ -15,6 +15,7 @@ mod crash;
 mod dedup;
 mod framing;
 mod guests;
+mod hostile;
 mod inflight;
 mod judging;
 mod outcomes;

@@ -420,4 +420,6 @@ impl OwnedOperation {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

@@ -333,7 +333,7 @@ fn retired_generations_leave_no_instances() {
     assert_eq!(key_of(decide(&pool, &counts, "k")), "1");
 }
 
-fn receipt() -> Receipt {
+pub(super) fn receipt() -> Receipt {
     Receipt {
         operation_id: "0".repeat(64),
         route: "r".into(),
@@ -348,7 +348,7 @@ fn receipt() -> Receipt {
     }
 }
 
-fn reply(complete: bool) -> Reply {
+pub(super) fn reply(complete: bool) -> Reply {
     Reply { status: 200, fields: vec![], trailers: vec![], payload: Payload::Absent, complete }
 }
 
