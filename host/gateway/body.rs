@@ -31,6 +31,13 @@ impl AnswerBody {
     pub fn whole(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes), None)
     }
+
+    /// Leaves trailers out, where it is whole.
+    pub fn remove_trailers(&mut self) {
+        if let Self::Whole(_, trailers) = self {
+            *trailers = None;
+        }
+    }
 }
 
 impl Body for AnswerBody {
@@ -89,13 +96,17 @@ pub struct Captured {
 pub struct Feed {
     frames: mpsc::UnboundedSender<Result<Frame<Bytes>, Cut>>,
     underway: Rc<Underway>,
+    is_cut: Cell<bool>,
 }
 
 /// Both ends. `length`: of the whole body, where it is known.
 pub fn captured(length: Option<u64>) -> (Feed, Captured) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let underway = Rc::new(Underway::default());
-    (Feed { frames: sender, underway: underway.clone() }, Captured { frames: receiver, length, underway })
+    (
+        Feed { frames: sender, underway: underway.clone(), is_cut: Cell::new(false) },
+        Captured { frames: receiver, length, underway },
+    )
 }
 
 impl Captured {
@@ -122,6 +133,9 @@ impl Drop for Captured {
 impl Feed {
     /// Sends a piece of data.
     pub fn data(&self, data: Bytes) {
+        if self.is_closed() {
+            return;
+        }
         let underway = self.underway.bytes.get();
         if self.frames.send(Ok(Frame::data(data.clone()))).is_ok() {
             self.underway.bytes.set(underway + data.len());
@@ -130,17 +144,22 @@ impl Feed {
 
     /// Sends the trailers.
     pub fn trailers(&self, trailers: HeaderMap) {
+        if self.is_closed() {
+            return;
+        }
         let _ = self.frames.send(Ok(Frame::trailers(trailers)));
     }
 
-    /// Cuts the answer short.
-    pub fn cut(self) {
-        let _ = self.frames.send(Err(Cut));
+    /// Cuts the answer short: nothing goes out after it.
+    pub fn cut(&self) {
+        if !self.is_cut.replace(true) {
+            let _ = self.frames.send(Err(Cut));
+        }
     }
 
-    /// Whether the client is gone.
+    /// Whether the client is gone, or cut off.
     pub fn is_closed(&self) -> bool {
-        self.frames.is_closed()
+        self.is_cut.get() || self.frames.is_closed()
     }
 
     /// Waits until less than `bytes` are on their way, or the client is gone.

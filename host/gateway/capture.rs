@@ -81,6 +81,8 @@ pub struct Capture {
     keep_none: bool,
     own_status: Option<OwnStatus>,
     reserved: Reservation,
+    /// More than what may be held had to be held back.
+    spilled: bool,
 }
 
 impl Capture {
@@ -101,6 +103,7 @@ impl Capture {
             keep_none: keep.is_some_and(|keep| keep.as_bytes().eq_ignore_ascii_case(b"none")),
             own_status: OwnStatus::of(asked, head),
             reserved: Reservation::none(shared),
+            spilled: false,
         }
     }
 
@@ -130,6 +133,21 @@ impl Capture {
         let sendable = std::mem::take(&mut self.unsent);
         self.unsent.extend(held);
         sendable
+    }
+
+    /// What came last waits with what is unsent: it takes of the budget, or all of it is given up.
+    pub fn hold_unsent(&mut self) {
+        let held = if self.over { self.size } else { 0 };
+        let more = held.saturating_sub(self.reserved.bytes());
+        if self.spilled || !self.reserved.grow(more) {
+            self.spilled = true;
+            self.unsent = Vec::new();
+        }
+    }
+
+    /// It could not be held whole.
+    pub fn is_spilled(&self) -> bool {
+        self.spilled
     }
 
     /// It is larger than what is kept.

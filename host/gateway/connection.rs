@@ -55,11 +55,9 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
         }
     });
     let io = TokioIo::new(Pulsing { stream, pulse: pulse.clone() });
-    let connection = http1::Builder::new()
-        .max_buf_size(limit)
-        .pipeline_flush(true)
-        .serve_connection(io, service)
-        .with_upgrades();
+    // Without `pipeline_flush`, which would take the bound off what is written: an answer to a slow
+    // client would be in memory whole.
+    let connection = http1::Builder::new().max_buf_size(limit).serve_connection(io, service).with_upgrades();
     let mut connection = pin!(connection);
     let mut draining = worker.shared.draining.subscribe();
     let mut told = false;

@@ -10,21 +10,22 @@ use super::body::{AnswerBody, Feed, captured};
 use super::capture::{Capture, Piece, next_piece, piece_at_once};
 use super::exchange::{self, NoHead};
 use super::head::Head;
+use super::judge::Taken;
 use super::pass;
 use super::problem::{Code, Problem};
 use super::route::Route;
 use super::shared::{Counted, Reservation};
 use super::worker::Worker;
-use super::{Peer, fields, respond};
+use super::{Peer, fields, respond, rpc};
 use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit};
-use crate::policy::{self, Generation};
+use crate::policy::Generation;
 use crate::store::{AnyStore, StoreError};
 use crate::upstream::{RequestBody, ResponseBody};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Request, Response, Version};
-use oncegate_core::{Answer, Disposition, Doubt, OperationId, Outcome, PrincipalId, Settlement};
+use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -108,14 +109,6 @@ enum Held {
     Whole(Taken, oneshot::Sender<Report>),
     /// The last piece of the body, or its end mark and trailers.
     Last(Taken, Feed),
-}
-
-/// An answer, taken in as far as it came.
-struct Taken {
-    head: Parts,
-    capture: Capture,
-    /// It broke off.
-    cut: Option<Doubt>,
 }
 
 impl Exchange<AnyStore> for Answering {
@@ -233,12 +226,27 @@ impl Execution {
     ) -> Exchanged<Held> {
         let (mut head, mut body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
+        let old = self.head.version == Version::HTTP_10;
         let mut capture = Capture::new(&self.fields, &head, self.route.config.body_kept, &self.worker.shared);
-        let at_once = self.take_at_once(&mut body, &mut capture).await;
-        if at_once == Some(None) {
-            let taken = Taken { head, capture, cut: None };
+        let at_once = match old {
+            true => Some(self.take_whole(&mut body, &mut capture).await),
+            false => self.take_at_once(&mut body, &mut capture).await,
+        };
+        let showable = match at_once {
+            Some(None) => !capture.is_spilled(),
+            // To an HTTP/1.0 client the end of the connection would be the end of the answer.
+            Some(Some(_)) => !old || (capture.length.is_some() && !capture.is_spilled()),
+            None => true,
+        };
+        if at_once == Some(None) || !showable {
+            let cut = at_once.flatten();
+            let taken = Taken { head, capture, cut };
             let (settlement, shared) = self.settlement(permit, &taken).await;
-            return Exchanged { settlement, shared, end: Held::Whole(taken, client) };
+            let end = match showable {
+                true => Held::Whole(taken, client),
+                false => Held::Problem(self.unshowable(&settlement.outcome), client),
+            };
+            return Exchanged { settlement, shared, end };
         }
         let feed = self.start_streaming(&head, &mut capture, client);
         let cut = match at_once {
@@ -255,13 +263,8 @@ impl Execution {
 
     /// Takes in what is there without waiting. None: more is to come; some: it ended, cut short or not.
     async fn take_at_once(&self, body: &mut ResponseBody, capture: &mut Capture) -> Option<Option<Doubt>> {
-        let patient = self.head.version == Version::HTTP_10;
         loop {
-            let piece = match patient {
-                true => next_piece(body, self.route.upstream.body_idle_timeout).await,
-                false => piece_at_once(body).await?,
-            };
-            match piece {
+            match piece_at_once(body).await? {
                 Piece::Data(data) => capture.take(data),
                 Piece::Trailers(trailers) => capture.trailers = Some(trailers),
                 Piece::End => return Some(None),
@@ -271,6 +274,47 @@ impl Execution {
             if capture.is_over() {
                 return None;
             }
+        }
+    }
+
+    /// Takes in all of it. Why it was cut short, if it was.
+    async fn take_whole(&self, body: &mut ResponseBody, capture: &mut Capture) -> Option<Doubt> {
+        loop {
+            match next_piece(body, self.route.upstream.body_idle_timeout).await {
+                Piece::Data(data) => {
+                    capture.take(data);
+                    capture.hold_unsent();
+                }
+                Piece::Trailers(trailers) => capture.trailers = Some(trailers),
+                Piece::End => return None,
+                Piece::Cut(doubt) => return Some(doubt),
+            }
+        }
+    }
+
+    /// An answer that can't be shown to an HTTP/1.0 client: it has no length that could tell a part
+    /// from the whole, or is larger than what may be held.
+    fn unshowable(&self, outcome: &Outcome) -> Problem {
+        let (code, told) = match outcome {
+            Outcome::Completed(_) => {
+                (Code::UpstreamBroken, "What came of it is kept: ask again with the same key to get it.")
+            }
+            Outcome::Consumed(_) => {
+                (Code::Consumed, "The operation took effect. Asking again with this key runs nothing.")
+            }
+            Outcome::NotApplied => {
+                (Code::Overloaded, "Nothing happened; asking again with the same key is safe.")
+            }
+            Outcome::Unknown(_) => (
+                Code::UpstreamBroken,
+                "Nobody knows whether the operation took effect. It is held and will not be run again under this key.",
+            ),
+        };
+        let detail = format!("The service's answer can't be passed on whole to a client of HTTP/1.0. {told}");
+        let problem = Problem::new(code, detail).of(self.id).with_outcome(outcome.disposition());
+        match outcome {
+            Outcome::Consumed(first) => problem.with_first(first.clone()),
+            _ => problem,
         }
     }
 
@@ -294,10 +338,13 @@ impl Execution {
                     for data in capture.sendable() {
                         feed.data(data);
                     }
-                    if capture.is_over() {
-                        // A client that takes nothing for so long is as good as gone; the
-                        // execution goes on without it.
-                        let _ = tokio::time::timeout(idle, feed.drained_below(UNDERWAY_MAX)).await;
+                    // A client that takes nothing for so long is as good as gone; the execution
+                    // goes on without it.
+                    if capture.is_over()
+                        && tokio::time::timeout(idle, feed.drained_below(UNDERWAY_MAX)).await.is_err()
+                    {
+                        tracing::warn!(operation = %self.id, ?idle, "a client took nothing of its answer for so long, and is cut off");
+                        feed.cut();
                     }
                 }
                 Piece::Trailers(trailers) => capture.trailers = Some(trailers),
@@ -307,91 +354,20 @@ impl Execution {
         }
     }
 
-    /// Judges the answer: what it settles, and what those who waited get should it be *not applied*.
-    async fn settlement(&self, permit: &Permit, taken: &Taken) -> (Settlement, Option<Arc<Answer>>) {
-        let Taken { head, capture, cut } = taken;
-        let judged = self.judge(permit, head, capture, *cut).await;
-        let disposition = judged.disposition;
-        let outcome = match disposition {
-            Disposition::Completed if capture.is_kept() => {
-                Outcome::Completed(Arc::new(capture.answer(head, &self.route.config.strip)))
-            }
-            Disposition::Completed | Disposition::Consumed => Outcome::Consumed(capture.first(head)),
-            Disposition::NotApplied => Outcome::NotApplied,
-            Disposition::Unknown => Outcome::Unknown(cut.unwrap_or(Doubt::Ambiguous)),
-        };
-        let shared = (disposition == Disposition::NotApplied && !capture.is_over())
-            .then(|| Arc::new(capture.shared(head, &self.route.config.strip)));
-        let own = self.route.config.times.retention;
-        let settlement = Settlement {
-            outcome,
-            memo: judged.memo,
-            // As a verdict's: it may shorten the route's, never lengthen it.
-            retention: judged.retention.map(|retention| retention.min(own)),
-        };
-        (settlement, shared)
-    }
-
-    /// What the answer means: the operator's word first, then the policy's, then the table. Rules
-    /// judge whole answers only, and none that has a status of its own.
-    async fn judge(
-        &self,
-        permit: &Permit,
-        head: &Parts,
-        capture: &Capture,
-        cut: Option<Doubt>,
-    ) -> policy::Settlement {
-        let only = |disposition| policy::Settlement { disposition, memo: None, retention: None };
-        let status = head.status.as_u16();
-        let own_status = if cut.is_none() { capture.own_status(head) } else { None };
-        if cut.is_none() && own_status.is_none() {
-            let mut rules = self.route.config.outcomes.iter().chain(&self.generation.plan().outcomes);
-            if let Some(rule) = rules.find(|rule| (rule.lowest..=rule.highest).contains(&status)) {
-                return only(rule.means);
-            }
-        }
-        if self.generation.exports().outcome {
-            match self.ask_policy(permit, head, capture, cut).await {
-                Ok(Some(settlement)) => return settlement,
-                Ok(None) => {}
-                Err(failure) => {
-                    tracing::error!(policy = %self.generation.name(), operation = %self.id, kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
-                    self.worker.shared.metrics.policy_failed(self.generation.name(), failure.kind());
-                    return only(Disposition::Unknown);
-                }
-            }
-        }
-        only(match (cut, own_status) {
-            (Some(_), _) => Disposition::Unknown,
-            (None, Some(own_status)) => own_status,
-            (None, None) => Disposition::of_status(
-                status,
-                head.headers.contains_key(header::RETRY_AFTER),
-                self.route.upstream.dedupes,
-            ),
-        })
-    }
-
-    async fn ask_policy(
-        &self,
-        permit: &Permit,
-        head: &Parts,
-        capture: &Capture,
-        cut: Option<Doubt>,
-    ) -> Result<Option<policy::Settlement>, policy::Failure> {
-        let receipt = policy::Receipt::of(self.id, permit.record());
-        let reply = capture.reply(head, self.generation.plan(), cut.is_none());
-        self.worker.policies.settle(&self.generation, &self.principal, receipt, reply).await
-    }
-
     /// The upstream's answer as it came, for the first caller.
     fn first_answer(&self, head: &Parts, body: AnswerBody) -> Response<AnswerBody> {
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         let mut own = head.headers.clone();
         fields::remove_ours(&mut own);
-        if matches!(response.body(), AnswerBody::Whole(_, Some(_))) {
-            own.remove(header::CONTENT_LENGTH);
+        match response.body() {
+            AnswerBody::Whole(_, Some(trailers)) => {
+                own.remove(header::CONTENT_LENGTH);
+                fields::announce(&mut own, trailers.keys());
+            }
+            // The trailers of others are known when it is too late to announce them.
+            AnswerBody::Captured(_) => fields::announce(&mut own, rpc::trailers_to_come(&head.headers)),
+            AnswerBody::Whole(_, None) | AnswerBody::Passed(_) => {}
         }
         respond::mark(&mut own, self.id, false);
         *response.headers_mut() = own;

@@ -119,6 +119,19 @@ pub fn restored(kept: &[(Bytes, Bytes)], room: usize) -> HeaderMap {
     fields
 }
 
+/// Announces trailers in `Trailer`, which hyper's server sends no others than.
+pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &'a HeaderName>) {
+    for name in trailers {
+        let announced = fields.get_all(header::TRAILER).into_iter().filter_map(|value| value.to_str().ok());
+        if !announced
+            .flat_map(|list| list.split(','))
+            .any(|own| own.trim().eq_ignore_ascii_case(name.as_str()))
+        {
+            fields.append(header::TRAILER, HeaderValue::from_name(name.clone()));
+        }
+    }
+}
+
 /// How the gateway names itself in `Via`.
 const VIA: &str = "1.1 oncegate";
 
@@ -204,6 +217,14 @@ mod tests {
         assert_eq!(names(kept(&all, 201, &strip)), ["location", "retry-after", "etag"]);
         assert_eq!(names(kept(&all, 500, &strip)), ["location", "etag"]);
         assert_eq!(names(shared(&all, 429, &strip)), ["location", "retry-after", "etag"]);
+    }
+
+    #[test]
+    fn a_trailer_is_announced_once() {
+        let mut fields = map(&[("trailer", "X-A, X-B")]);
+        let [a, b, c] = ["x-a", "x-b", "x-c"].map(HeaderName::from_static);
+        announce(&mut fields, [&a, &b, &c, &c]);
+        assert_eq!(fields.get_all("trailer").iter().collect::<Vec<_>>(), ["X-A, X-B", "x-c"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod fields;
 mod head;
 mod identify;
 mod intake;
+mod judge;
 mod pass;
 mod present;
 pub mod principal;
@@ -34,7 +35,7 @@ use crate::policy::{Generation, OwnedOperation, PayloadWant, Receipt, Verdict};
 use body::AnswerBody;
 use execute::{Execution, Report};
 use head::Head;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use identify::{Facts, Standpoint};
 use intake::Intake;
@@ -60,7 +61,8 @@ pub struct Peer {
 /// Answers one request, whatever happens, and tells what it did.
 async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
     let mut visit = Visit::begin(&request, peer);
-    let response = match answer(&worker, peer, request, &mut visit).await {
+    let old = request.version() == Version::HTTP_10;
+    let mut response = match answer(&worker, peer, request, &mut visit).await {
         Ok(response) => response,
         Err(problem) => {
             visit.problem(&problem);
@@ -68,6 +70,10 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> R
             present::problem(&worker, visit.asker.as_ref(), problem).await
         }
     };
+    if old {
+        // They would take the place of the length, which is all that tells its client the end.
+        response.body_mut().remove_trailers();
+    }
     visit.end(&worker.shared, &response);
     response
 }

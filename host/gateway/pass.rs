@@ -7,6 +7,7 @@ use super::fields;
 use super::head::Head;
 use super::problem::{Code, Problem};
 use super::route::Route;
+use super::rpc;
 use super::worker::Worker;
 use crate::upstream::{RequestBody, ResponseBody};
 use http::header::{self, HeaderMap, HeaderValue};
@@ -113,6 +114,8 @@ fn answer(response: Response<ResponseBody>) -> Response<AnswerBody> {
     let mut response = response.map(AnswerBody::Passed);
     fields::remove_hop_by_hop(response.headers_mut());
     fields::remove_ours(response.headers_mut());
+    let trailers = rpc::trailers_to_come(response.headers());
+    fields::announce(response.headers_mut(), trailers);
     response
 }
 

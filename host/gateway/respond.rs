@@ -34,9 +34,11 @@ pub fn status(number: u16) -> StatusCode {
 fn restored(answer: &Answer) -> Response<AnswerBody> {
     let trailers = (!answer.trailers.is_empty()).then(|| fields::restored(&answer.trailers, 0));
     let body = (!answer.body.is_empty()).then(|| answer.body.clone());
+    let mut fields = fields::restored(&answer.fields, 4);
+    trailers.iter().for_each(|trailers| fields::announce(&mut fields, trailers.keys()));
     let mut response = Response::new(AnswerBody::Whole(body, trailers));
     *response.status_mut() = status(answer.status);
-    *response.headers_mut() = fields::restored(&answer.fields, 4);
+    *response.headers_mut() = fields;
     response
 }
 

@@ -8,7 +8,7 @@ use crate::policy::coding;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use http::response::Parts;
 use oncegate_core::Disposition;
 use serde::Deserialize;
@@ -55,6 +55,17 @@ impl Protocol {
             Self::Grpc | Self::ConnectUnary => None,
         }
     }
+}
+
+/// The trailers that an answer will have, by its protocol, whether it announces them or not.
+pub fn trailers_to_come(answer: &HeaderMap) -> &'static [HeaderName] {
+    static GRPC: [HeaderName; 3] = [
+        HeaderName::from_static(GRPC_STATUS),
+        HeaderName::from_static("grpc-message"),
+        HeaderName::from_static("grpc-status-details-bin"),
+    ];
+    let has_trailers = Protocol::of_type(answer) == Some(Protocol::Grpc);
+    if has_trailers && !answer.contains_key(GRPC_STATUS) { &GRPC } else { &[] }
 }
 
 /// `text` without `prefix`, whatever its case.

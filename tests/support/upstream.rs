@@ -65,6 +65,7 @@ pub(crate) enum Step {
 enum Framing {
     Length,
     Chunked,
+    End,
     None,
 }
 
@@ -144,6 +145,12 @@ impl Script {
         self.chunked()
     }
 
+    /// The end of the connection is the end of the body.
+    pub(crate) fn to_the_end(mut self) -> Self {
+        self.framing = Framing::End;
+        self
+    }
+
     /// Nothing is written until the gate opens.
     pub(crate) fn after(mut self, gate: &Gate) -> Self {
         self.before = Some(gate.clone());
@@ -183,6 +190,9 @@ impl Script {
             let trailers: String = self.trailers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
             steps.push(Step::Write(format!("0\r\n{trailers}\r\n").into_bytes()));
         }
+        if self.framing == Framing::End {
+            steps.push(Step::Close);
+        }
         steps
     }
 
@@ -194,7 +204,7 @@ impl Script {
         match self.framing {
             Framing::Length => head.push_str(&format!("Content-Length: {}\r\n", self.body.len())),
             Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
-            Framing::None => {}
+            Framing::End | Framing::None => {}
         }
         head.push_str("\r\n");
         head.into_bytes()
@@ -202,7 +212,7 @@ impl Script {
 
     fn framed(&self, piece: &[u8]) -> Vec<u8> {
         match self.framing {
-            Framing::Length => piece.to_vec(),
+            Framing::Length | Framing::End => piece.to_vec(),
             Framing::Chunked if piece.is_empty() => Vec::new(),
             Framing::Chunked => [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat(),
             Framing::None => Vec::new(),
