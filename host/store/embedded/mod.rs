@@ -4,6 +4,7 @@
 //!
 //! - `folder`: whose folder it is, and the lock that keeps a second process out.
 //! - `tables`: the database and the layout of what is in it.
+//! - `tail`: what a power loss leaves at the end of its journal.
 //! - `writer`: the group commit.
 //! - `reader`: loads and scans.
 //! - `reopen`: opens the database again after a write has failed.
@@ -17,6 +18,7 @@ mod reader;
 mod reopen;
 mod shared;
 mod tables;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -76,7 +78,7 @@ impl Embedded {
     /// Opens the ledger in this folder, making one where there is none. Blocks, longer after a crash.
     pub fn open(path: &Path, durability: Durability) -> Result<(Self, Recovered), OpenError> {
         let (folder, whole) = Folder::take(path)?;
-        let tables = Tables::open(&folder.database(), whole, path)?;
+        let tables = Tables::open(&folder.database(), whole, path, durability)?;
         let damaged = |e: StoreError| OpenError::Damaged { path: path.into(), detail: e.to_string() };
         let io = |source| OpenError::Io { path: path.into(), source };
         if whole && tables.own().map_err(damaged)?.is_none() {

@@ -11,6 +11,8 @@
 //! Numbers are big-endian, so that keys sort by them. This module knows nothing of threads.
 
 use super::folder::OpenError;
+use super::tail;
+use crate::config::Durability;
 use crate::store::{StoreError, Version, Versioned};
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
@@ -50,15 +52,31 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Opens the database in `path`. Where `whole`, all of it must be there already; `folder` is
-    /// for the message.
-    pub(super) fn open(path: &Path, whole: bool, folder: &Path) -> Result<Self, OpenError> {
+    /// for the message. `durability`: that of the process that wrote it last, as far as we know.
+    pub(super) fn open(
+        path: &Path,
+        whole: bool,
+        folder: &Path,
+        durability: Durability,
+    ) -> Result<Self, OpenError> {
         let damaged = |detail: String| OpenError::Damaged { path: folder.into(), detail };
         // Without it the database would take the folder for a new one and write into it.
         if whole && !path.join("version").exists() {
             return Err(damaged("the database's version marker is missing".into()));
         }
         // The database asserts some of what it reads: of a damaged one that is an error like others.
-        match catch_unwind(AssertUnwindSafe(|| Self::try_open(path, whole))) {
+        let open = || catch_unwind(AssertUnwindSafe(|| Self::try_open(path, whole)));
+        let mut opened = open();
+        if matches!(opened, Ok(Err(fjall::Error::JournalRecovery(_))))
+            && let Ok(Some(bytes)) = tail::cut(path, durability)
+        {
+            tracing::warn!(
+                bytes,
+                "the journal ended in a batch that was torn by a crash; nobody was told of it"
+            );
+            opened = open();
+        }
+        match opened {
             Ok(Ok(Some(tables))) => Ok(tables),
             Ok(Ok(None)) => Err(damaged("a keyspace is missing".into())),
             Ok(Err(fjall::Error::Locked)) => Err(OpenError::Locked { path: folder.into(), holder: None }),

@@ -1,0 +1,142 @@
+//! The torn tail of the database's journal. Where the machine loses power while a batch is being
+//! written, any sectors of it may be on disk and others not. The database cuts off what it can't read
+//! there; a batch that reads well but for its checksum it takes for damage, and opens no more.
+//!
+//! Nobody was told of such a batch, as long as nothing whole follows it: a batch is synced before it is
+//! answered, and before the next one is written. With [`Durability::Async`] others may follow it that
+//! were not synced either, and the answers given for them are what that setting gives up.
+//!
+//! The format is that of fjall 3's `journal/entry.rs`; numbers are little-endian.
+
+use crate::config::Durability;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+const START: u8 = 1;
+const ITEM: u8 = 2;
+const END: u8 = 3;
+const CLEAR: u8 = 4;
+/// Stands at the end of a batch.
+const TRAILER: &[u8] = b"FJL\x03";
+
+/// Cuts the torn tail off the newest journal in `database`; how many bytes that were, none where there
+/// is no such tail.
+pub(super) fn cut(database: &Path, durability: Durability) -> io::Result<Option<usize>> {
+    let Some(journal) = newest(database)? else { return Ok(None) };
+    let bytes = fs::read(&journal)?;
+    let Some(torn) = torn(&bytes, durability) else { return Ok(None) };
+    let file = OpenOptions::new().write(true).open(&journal)?;
+    file.set_len(torn as u64)?;
+    file.sync_all()?;
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    Ok(Some(end - torn))
+}
+
+fn newest(database: &Path) -> io::Result<Option<PathBuf>> {
+    let mut journals = Vec::new();
+    for entry in fs::read_dir(database)? {
+        let path = entry?.path();
+        let number =
+            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse::<u64>().ok());
+        journals.extend(number.map(|number| (number, path)));
+    }
+    Ok(journals.into_iter().max().map(|(_, path)| path))
+}
+
+/// Where the torn tail begins, if these bytes of a journal end in one.
+fn torn(bytes: &[u8], durability: Durability) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let batch = Batch::read(&bytes[at..])?;
+        if !batch.whole {
+            let followed = Batch::read(&bytes[at + batch.length..]).is_some_and(|next| next.whole);
+            return (!followed || durability == Durability::Async).then_some(at);
+        }
+        at += batch.length;
+    }
+}
+
+/// A batch that reads well, from its start to its trailer.
+struct Batch {
+    length: usize,
+    /// Its checksum is right, too.
+    whole: bool,
+}
+
+impl Batch {
+    /// The batch in front; none where there is anything else.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        if *rest.split_off_first()? != START {
+            return None;
+        }
+        let _count_and_number = rest.split_off(..12)?;
+        let items = rest;
+        loop {
+            match *rest.split_off_first()? {
+                ITEM => {
+                    let _kind_compression_and_keyspace = rest.split_off(..10)?;
+                    let key = u16::from_le_bytes(rest.split_off(..2)?.try_into().ok()?);
+                    let _value_in_memory = rest.split_off(..4)?;
+                    let value = u32::from_le_bytes(rest.split_off(..4)?.try_into().ok()?);
+                    let _key_and_value = rest.split_off(..usize::from(key) + value as usize)?;
+                }
+                CLEAR => drop(rest.split_off(..8)?),
+                END => break,
+                _ => return None,
+            }
+        }
+        let items = &items[..items.len() - rest.len() - 1];
+        let checksum = u64::from_le_bytes(rest.split_off(..8)?.try_into().ok()?);
+        if rest.split_off(..TRAILER.len())? != TRAILER {
+            return None;
+        }
+        let mut hasher = Xxh3::new();
+        hasher.update(items);
+        Some(Self { length: bytes.len() - rest.len(), whole: hasher.digest() == checksum })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(value: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(value.len()).expect("it is small").to_le_bytes();
+        let item =
+            [&[ITEM, 0, 0], &1u64.to_le_bytes()[..], &3u16.to_le_bytes(), &length, &length, b"key", value];
+        let items = item.concat();
+        let mut hasher = Xxh3::new();
+        hasher.update(&items);
+        let end = [&[END], &hasher.digest().to_le_bytes()[..], TRAILER].concat();
+        [&[START], &1u32.to_le_bytes()[..], &7u64.to_le_bytes(), &items, &end].concat()
+    }
+
+    #[test]
+    fn only_a_tail_is_cut_and_with_async_what_follows_it() {
+        let (one, two) = (batch(b"first"), batch(b"second"));
+        let mut torn_one = one.clone();
+        torn_one[35] = 0;
+        let both = [Durability::Sync, Durability::Async];
+        let zeros = vec![0; 600];
+        for (journal, expected) in [
+            (vec![], [None, None]),
+            (vec![&one, &two, &zeros], [None, None]),
+            (vec![&one, &torn_one, &zeros], [Some(one.len()), Some(one.len())]),
+            (vec![&torn_one], [Some(0), Some(0)]),
+            (vec![&torn_one, &two], [None, Some(0)]),
+            // The database sees to that itself.
+            (vec![&one, &zeros, &two], [None, None]),
+        ] {
+            let journal: Vec<u8> = journal.into_iter().flatten().copied().collect();
+            assert_eq!(both.map(|durability| torn(&journal, durability)), expected);
+            // No prefix of it is more than that, and none makes it panic.
+            for end in 0..journal.len() {
+                let cut = torn(&journal[..end], Durability::Async);
+                assert!(cut.is_none() || cut == expected[1], "{end}: {cut:?}");
+            }
+        }
+    }
+}
