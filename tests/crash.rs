@@ -32,7 +32,21 @@ pub(crate) fn kills(rounds: usize) -> String {
 
 /// The same of a gateway set up otherwise.
 pub(crate) fn kills_of(set_up: fn(Setup) -> Setup, rounds: usize) -> String {
-    let mut dice = Dice::thrown("crash");
+    crashes(Dice::thrown("crash"), rounds, |upstream| {
+        let first = set_up(Setup::new(&upstream.url())).start();
+        (first, Box::new(|killed: Setup| killed.start()))
+    })
+}
+
+/// Starts a gateway anew after its kill.
+pub(crate) type Restart = Box<dyn FnMut(Setup) -> Gateway>;
+
+/// The same, with a way of one's own to start and to start anew.
+pub(crate) fn crashes(
+    mut dice: Dice,
+    rounds: usize,
+    start: impl FnOnce(&Upstream) -> (Gateway, Restart),
+) -> String {
     let gates: Arc<Mutex<HashMap<String, Gate>>> = Arc::default();
     let held = gates.clone();
     let upstream = Upstream::start(move |call| {
@@ -44,7 +58,7 @@ pub(crate) fn kills_of(set_up: fn(Setup) -> Setup, rounds: usize) -> String {
             None => script,
         }
     });
-    let mut gateway = set_up(Setup::new(&upstream.url())).start();
+    let (mut gateway, mut restart) = start(&upstream);
     let mut all = Known::default();
     let mut unknown = 0;
     for round in 0..rounds {
@@ -52,7 +66,7 @@ pub(crate) fn kills_of(set_up: fn(Setup) -> Setup, rounds: usize) -> String {
         for gate in gates.lock().expect("no holder panics").values() {
             gate.open();
         }
-        gateway = setup.start();
+        gateway = restart(setup);
         unknown += verify(&gateway, round, &known);
         all.acknowledged.extend(known.acknowledged);
         all.sent.extend(known.sent);

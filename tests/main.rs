@@ -20,6 +20,8 @@ mod inflight;
 mod judging;
 mod outcomes;
 mod presentation;
+mod points;
+mod power_loss;
 mod principals;
 mod reload;
 mod selftest;

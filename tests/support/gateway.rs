@@ -2,8 +2,10 @@
 
 use super::client::{self, Connection, Reply, Request};
 use super::wire::PATIENCE;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -28,6 +30,7 @@ pub(crate) struct Setup {
     path: String,
     route: String,
     extra: String,
+    env: Vec<(&'static str, OsString)>,
     store: &'static str,
 }
 
@@ -48,6 +51,7 @@ impl Setup {
             path: "/".to_owned(),
             route: String::new(),
             extra: String::new(),
+            env: Vec::new(),
             store: "embedded",
         }
     }
@@ -108,6 +112,12 @@ impl Setup {
     /// Lines behind all others.
     pub(crate) fn extra(mut self, lines: &str) -> Self {
         self.extra += &format!("{lines}\n");
+        self
+    }
+
+    /// A variable of the gateway's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name, value.as_ref().to_owned()));
         self
     }
 
@@ -227,6 +237,7 @@ impl Gateway {
     pub(crate) fn start(args: &[&str], setup: Setup) -> Result<Self, Ended> {
         let mut command = command(args, setup.folder());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(setup.env.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().expect("the program is there");
         let stderr = Arc::<Mutex<String>>::default();
         let (lines, first) = channel();
@@ -290,6 +301,13 @@ impl Gateway {
     pub(crate) fn kill(mut self) -> Setup {
         self.child.kill().expect("it is our child");
         self.child.wait().expect("it is our child");
+        self.setup.clone()
+    }
+
+    /// The process has been told to kill itself: its end.
+    pub(crate) fn killed(mut self) -> Setup {
+        let status = self.wait();
+        assert_eq!(status.signal(), Some(9), "{status}\n{}", self.stderr());
         self.setup.clone()
     }
 

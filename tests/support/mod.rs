@@ -4,12 +4,16 @@
 pub(crate) mod breaker;
 pub(crate) mod client;
 pub(crate) mod external;
+pub(crate) mod faults;
 pub(crate) mod gateway;
+pub(crate) mod power;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 
 pub(crate) use client::{HOST, Reply, Request};
+pub(crate) use faults::{Faults, Point};
 pub(crate) use gateway::{Gateway, Setup};
+pub(crate) use power::Keep;
 pub(crate) use upstream::{Gate, Script, Step, Upstream};
 
 use std::time::{Duration, Instant};
