@@ -11,6 +11,7 @@ use super::folder::sync_folder;
 use super::shared::Shared;
 use super::tables::{Own, Tables};
 use super::writer::{Command, VERSIONS_RESERVED_AT_ONCE};
+use crate::config::Durability;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use fjall::PersistMode;
 use std::fs::{self, File};
@@ -79,7 +80,9 @@ impl Reopening {
         self.try_disk().map_err(words)?;
         self.shared.close_tables();
         renew_journals(&self.database).map_err(words)?;
-        let tables = Tables::open(&self.database, true, &self.folder).map_err(|e| e.to_string())?;
+        // The system still has what it took: no more than the last batch can be torn.
+        let tables =
+            Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string())?;
         let own = begin(&tables, self.shared.versions_taken()).map_err(|e| e.to_string())?;
         Ok((tables, own))
     }
