@@ -5,10 +5,11 @@ use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::{BindError, Buffers, Listeners, Program, Shared, Workers};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger};
 use crate::metrics::Metrics;
-use crate::policy::{Engine, EngineError, LoadError};
+use crate::policy::{CodeCache, Engine, EngineError, LoadError};
 use crate::reload::{Reloader, identity, load_policies, memories};
 use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, StoreError};
 use arc_swap::ArcSwap;
+use oncegate_core::Secret;
 use oncegate_core::Timestamp;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -110,9 +111,10 @@ impl Gateway {
             None => None,
         };
         let engine = Engine::new(config.server.workers)?;
-        let generations = load_policies(&engine, &config, None)?;
         let (ledger, keeper) = open_ledger(&config).await?;
         let secret = ledger.secret(config.ledger.secret).await?;
+        keep_code(&engine, &config, &secret);
+        let generations = load_policies(&engine, &config, None)?;
         ledger.agree(&identity(&config, &generations), false).await?;
         ledger.remember(&memories(&config)).await?;
 
@@ -215,6 +217,18 @@ impl Gateway {
 
     fn under_way(&self) -> (usize, usize) {
         (self.shared.executions.load(Ordering::Relaxed), self.shared.connections.load(Ordering::Relaxed))
+    }
+}
+
+/// Compiled policies are kept beside an embedded ledger. Without them a start only takes longer.
+fn keep_code(engine: &Engine, config: &Config, secret: &Secret) {
+    let StoreKind::Embedded(path) = &config.ledger.store else { return };
+    let folder = path.join("oncegate.code");
+    match CodeCache::open(&folder, secret) {
+        Ok(cache) => engine.keep_code_in(cache),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "compiled policies are not kept here");
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The engine: what all policies and workers of a process share.
 
+use super::code_cache::CodeCache;
 use super::imports;
 use super::inspect::Inspected;
 use super::limits::State;
 use super::threads::Threads;
 use super::ticker::{Pulse, Ticker};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, PoolingAllocationConfig};
 
@@ -30,6 +31,7 @@ pub struct Engine {
     wasm: wasmtime::Engine,
     linker: Linker<State>,
     compiled: Mutex<Vec<Arc<Compiled>>>,
+    code_cache: OnceLock<CodeCache>,
     /// Counts, by its owners, the compilers at work.
     compilers: Arc<()>,
     numbers: AtomicU64,
@@ -61,6 +63,7 @@ impl Engine {
         Ok(Arc::new(Self {
             linker,
             compiled: Mutex::default(),
+            code_cache: OnceLock::new(),
             compilers: Arc::new(()),
             numbers: AtomicU64::new(0),
             // One policy alone never occupies every thread.
@@ -81,6 +84,15 @@ impl Engine {
 
     pub(super) fn threads(&self) -> &Threads {
         &self.threads
+    }
+
+    /// Keeps compiled code here, from now on and once and for all.
+    pub fn keep_code_in(&self, cache: CodeCache) {
+        let _ = self.code_cache.set(cache);
+    }
+
+    pub(super) fn code_cache(&self) -> Option<&CodeCache> {
+        self.code_cache.get()
     }
 
     /// What the ticker goes by.

@@ -140,7 +140,17 @@ impl Engine {
         }
         let inspected = inspect(&bytes)?;
         let size = bytes.len();
-        let component = compile_in_time(self.wasm().clone(), bytes, self.compilers())?;
+        let kept = self.code_cache().and_then(|cache| cache.load(self.wasm(), &digest));
+        let component = match kept {
+            Some(component) => component,
+            None => {
+                let component = compile_in_time(self.wasm().clone(), bytes, self.compilers())?;
+                if let Some(cache) = self.code_cache() {
+                    cache.keep(self.wasm(), &digest, &component);
+                }
+                component
+            }
+        };
         let compiled = Arc::new(Compiled { digest, component, inspected, size });
         self.keep_compiled(Arc::clone(&compiled));
         Ok(compiled)

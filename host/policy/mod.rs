@@ -7,7 +7,8 @@
 
 mod adapter_v0_1;
 pub mod builtin;
-pub mod coding;
+pub mod code_cache;
+pub(crate) mod coding;
 pub mod document;
 mod engine;
 mod failure;
@@ -28,6 +29,7 @@ pub mod view;
 mod wasi;
 
 pub use adapter_v0_1::Exports;
+pub use code_cache::CodeCache;
 pub use engine::{Engine, EngineError};
 pub use failure::{Broken, Failure};
 pub use generation::{Description, Generation};

@@ -5,6 +5,7 @@
 //! oncegate.format    the format, in a line of text; written last, so that it vouches for the rest
 //! oncegate.creating  there until then: what is here was never used and may be made anew
 //! db/                the database
+//! oncegate.code/     compiled policies, which anybody may remove
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
