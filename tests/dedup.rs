@@ -194,3 +194,19 @@ fn hundreds_of_operations_on_one_connection_stay_apart() {
     }
     assert_eq!(upstream.count(), 200);
 }
+
+#[test]
+fn an_upstream_is_told_the_operation_in_a_field_of_its_own() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).origin("operation_header = \"Idempotency-Key\"").start();
+    let first = gateway.send(&Request::keyed("/charges", "k").field("X-Other", "1"));
+    first.assert_executed(201);
+    let call = &upstream.calls()[0];
+    let told: Vec<&str> = call
+        .fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"))
+        .map(|(_, value)| value.as_str())
+        .collect();
+    assert_eq!(told, [first.operation()], "in place of the client's");
+}

@@ -8,6 +8,7 @@
 mod answers;
 mod change;
 mod fault;
+mod fields;
 mod ledger;
 mod load;
 mod outcomes;
@@ -29,6 +30,7 @@ pub use answers::PROBLEM_CODES;
 pub use change::unchangeable;
 pub(crate) use fault::io_words;
 pub use fault::{Fault, Faults, Place};
+pub use fields::is_reserved;
 pub use load::{Flags, Source, load};
 
 use http::{HeaderName, HeaderValue};
@@ -205,6 +207,8 @@ pub struct Upstream {
     pub dedupes: bool,
     /// Repeating is allowed though nobody deduplicates.
     pub accept_repeats: bool,
+    /// The field by which it is told the operation id, in place of any other of that name.
+    pub operation_header: Option<HeaderName>,
     /// No execution takes effect later than this after its end; none: nobody says so.
     pub settle_after: Option<Duration>,
     /// How it is asked about unknown outcomes.

@@ -1,7 +1,8 @@
 //! `[upstreams.NAME]`: where executions go.
 
 use super::section::{Item, Section};
-use super::{Upstream, probe};
+use super::{Upstream, is_reserved, probe};
+use http::HeaderName;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, A
 }
 
 fn upstream(name: String, mut section: Section<'_>) -> Upstream {
-    section.later(&["operation_header", "http2", "tls", "retry", "breaker", "bulkhead", "health"]);
+    section.later(&["http2", "tls", "retry", "breaker", "bulkhead", "health"]);
     let url =
         section.needed("urls", "say where it listens: urls = [\"http://127.0.0.1:9000\"]").and_then(only_url);
     let (host, port) = url.unwrap_or_default();
@@ -36,6 +37,7 @@ fn upstream(name: String, mut section: Section<'_>) -> Upstream {
         body_idle_timeout: section.duration("body_idle_timeout", &TIMEOUT, Duration::from_secs(60)),
         dedupes: section.truth("dedupes", false),
         accept_repeats: section.truth("accept_repeats", false),
+        operation_header: section.item("operation_header").and_then(|item| operation_header(&item)),
         settle_after: section.item("settle_after").and_then(|item| item.duration(&SETTLE)),
         probe: probe::read(section.section("probe")),
     };
@@ -47,6 +49,13 @@ fn upstream(name: String, mut section: Section<'_>) -> Upstream {
     }
     section.close();
     upstream
+}
+
+fn operation_header(item: &Item<'_>) -> Option<HeaderName> {
+    let help = "a header that is neither framing nor credentials, like \"Idempotency-Key\"";
+    item.parsed(help, |text| {
+        HeaderName::from_bytes(text.as_bytes()).ok().filter(|name| !is_reserved(name.as_str()))
+    })
 }
 
 fn only_url(item: Item<'_>) -> Option<(String, u16)> {

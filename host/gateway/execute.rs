@@ -185,6 +185,9 @@ impl Execution {
         for (name, value) in &self.forward {
             fields.insert(name, value.clone());
         }
+        if let Some(name) = &self.route.upstream.operation_header {
+            fields.insert(name, respond::operation_value(self.id));
+        }
         pass::request(&self.head, fields, RequestBody::Whole(self.body.clone()))
     }
 

@@ -2,7 +2,7 @@
 //! one is a [`Broken`] that names the field and says what the rule is.
 
 use super::failure::Broken;
-use crate::config::PROBLEM_CODES;
+use crate::config::{PROBLEM_CODES, is_reserved};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,26 +11,6 @@ pub(super) const LIST_MAX: usize = 64;
 /// Fields that a policy sets.
 const FIELDS_MAX: usize = 16;
 const MEMO_BYTES_MAX: usize = 4 << 10;
-
-/// Framing and hop-by-hop fields (RFC 9110 §7.6.1), and those that say who asks.
-const RESERVED: [&str; 16] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "authorization",
-    "cookie",
-    "x-api-key",
-    "http2-settings",
-    "proxy-authentication-info",
-];
 
 /// Labels that the gateway's own metrics and logs carry.
 const HOST_LABELS: [&str; 16] = [
@@ -128,7 +108,7 @@ pub(super) fn field_name(
         return broken(place, format!("`{}` is not a token", name.escape_debug()));
     };
     let lower = parsed.as_str();
-    if RESERVED.contains(&lower) || lower.starts_with("oncegate-") || more(lower) {
+    if is_reserved(lower) || more(lower) {
         return broken(place, format!("`{lower}` is not a policy's to set"));
     }
     Ok(parsed)
