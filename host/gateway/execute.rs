@@ -17,9 +17,9 @@ use super::route::Route;
 use super::shared::{Counted, Reservation};
 use super::worker::Worker;
 use super::{Peer, fields, respond, rpc};
-use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit};
+use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use crate::policy::Generation;
-use crate::store::{AnyStore, StoreError};
+use crate::store::AnyStore;
 use crate::upstream::{RequestBody, ResponseBody};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -146,8 +146,8 @@ impl Exchange<AnyStore> for Answering {
         }
     }
 
-    fn withhold(end: End, error: StoreError) {
-        let problem = end.execution.unrecorded(&error);
+    fn withhold(end: End, why: Unsettled) {
+        let problem = end.execution.unsettled(&why);
         match end.held {
             Held::Problem(_, client) | Held::Whole(_, client) => _ = client.send(Report::Failed(problem)),
             Held::Last(_, feed) => feed.cut(),
@@ -207,16 +207,24 @@ impl Execution {
         Exchanged { settlement: outcome.into(), shared, end: Held::Problem(problem, client) }
     }
 
-    /// The outcome could not be made durable, so the client can't be told it.
-    fn unrecorded(&self, error: &StoreError) -> Problem {
-        tracing::error!(operation = %self.id, %error, "an outcome could not be made durable; it is kept and tried again");
-        Problem::new(
-            Code::LedgerUnavailable,
-            "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with the \
-             same key: it will not run twice.",
-        )
-        .of(self.id)
-        .with_outcome(Disposition::Unknown)
+    /// The outcome isn't on the record, so the client can't be told it.
+    fn unsettled(&self, why: &Unsettled) -> Problem {
+        let problem = match why {
+            Unsettled::Store(error) => {
+                tracing::error!(operation = %self.id, %error, "an outcome could not be made durable; it is kept and tried again");
+                Problem::new(
+                    Code::LedgerUnavailable,
+                    "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with \
+                     the same key: it will not run twice.",
+                )
+            }
+            Unsettled::Overtaken => Problem::new(
+                Code::InFlight,
+                "This execution was held up until its claim lapsed, and the operation has gone on without it. Ask \
+                 again with the same key for what came of it.",
+            ),
+        };
+        problem.of(self.id).with_outcome(Disposition::Unknown)
     }
 
     /// Takes the answer in and judges it. What takes its time passes to the client as it comes, but for

@@ -1,7 +1,7 @@
 //! The right to claim, the right to execute, and the duty to settle. Each is held by one owner; what
 //! is dropped unused is given back or recorded as unknown, never lost.
 
-use super::advance::{SWAPS_MAX, changes_too_fast};
+use super::advance::{Advanced, SWAPS_MAX, changes_too_fast};
 use super::flight::{Ending, Flight, Progress};
 use super::{Begun, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
@@ -17,6 +17,17 @@ pub enum Claimed<S: Store = AnyStore> {
     Stands(Begun<S>),
     /// Another gateway on the same store executes it: begin again a little later.
     Elsewhere,
+}
+
+/// Why an outcome isn't on the record.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// Not yet: the store failed. The settlement is kept and tried again.
+    #[error(transparent)]
+    Store(StoreError),
+    /// Never: the record has gone on without this execution, whose outcome is kept as evidence.
+    #[error("the record has gone on without this execution")]
+    Overtaken,
 }
 
 /// The right to claim an operation in this process.
@@ -38,10 +49,16 @@ impl<S: Store> Claimant<S> {
             let next = match (decide(&request.rules, record, Event::Claim(&request.claim), now), &current) {
                 (Decision::Execute(record), _) => Arc::new(record),
                 (Decision::Replay | Decision::Refuse(_), Some(standing)) => return self.stands(standing),
-                // Without a record: too late, or ahead of its time.
-                (Decision::Refuse(refusal), None) => {
-                    return self.give_up(Claimed::Stands(Begun::Refuse(refusal, None)));
-                }
+                // Without a record: too late, or ahead of its time. Nobody has looked yet whether there
+                // is none.
+                (Decision::Refuse(refusal), None) => match ledger.store.load(request.id).await {
+                    Ok(None) => return self.give_up(Claimed::Stands(Begun::Refuse(refusal, None))),
+                    Ok(standing) => {
+                        current = standing;
+                        continue;
+                    }
+                    Err(error) => return self.failed(error).await,
+                },
                 // Another gateway on the same store executes it.
                 (Decision::Wait | Decision::Follow, _) => return self.give_up(Claimed::Elsewhere),
                 (Decision::Replay, None) | (Decision::Put(_) | Decision::Remove | Decision::Keep(_), _) => {
@@ -141,26 +158,30 @@ impl<S: Store> Permit<S> {
         !self.flight.lease_left(self.ledger.clock.now()).is_zero()
     }
 
-    /// Settles it; comes back when the outcome is durable. Where the store fails, the settlement
-    /// is kept and tried again, and the error says that it isn't durable yet. `shared` is for
-    /// those who waited, should it be *not applied*.
+    /// Settles it; comes back when the outcome is durable. Where it isn't, nobody may be told it:
+    /// the error says why. `shared` is for those who waited, should it be *not applied*.
     pub async fn settle(
         mut self,
         settlement: impl Into<Settlement>,
         shared: Option<Arc<Answer>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Unsettled> {
         let settlement = settlement.into();
         // From here on the settlement is somebody's: ours, or in the keeper's queue.
         self.settled = true;
         let (execution, known) = (self.flight.execution(), self.flight.known());
         match self.ledger.settle(self.id, execution, known.clone(), &settlement).await {
             Ok(advance) => {
+                let kept = matches!(advance, Advanced::Kept(..));
                 self.ledger.conclude(self.id, &self.flight, &settlement, advance, shared);
-                Ok(())
+                // That nobody knows is never wrong.
+                match kept && !matches!(settlement.outcome, Outcome::Unknown(_)) {
+                    true => Err(Unsettled::Overtaken),
+                    false => Ok(()),
+                }
             }
             Err(error) => {
                 self.postpone(settlement, known, shared);
-                Err(error)
+                Err(Unsettled::Store(error))
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The order of an execution's steps, which every promise rests on. Who carries the request and the
 //! answer is somebody else's: the gateway's connections, or a simulation's.
 
-use super::{Claimant, Claimed, Permit};
-use crate::store::{Store, StoreError};
+use super::{Claimant, Claimed, Permit, Unsettled};
+use crate::store::Store;
 use oncegate_core::{Answer, Settlement};
 use std::future::Future;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub trait Exchange<S: Store>: Sized {
     /// Lets the end go: the outcome is durable.
     fn release(end: Self::End);
 
-    /// Keeps the end back: the outcome could not be made durable yet.
-    fn withhold(end: Self::End, error: StoreError);
+    /// Keeps the end back: the outcome isn't on the record.
+    fn withhold(end: Self::End, why: Unsettled);
 }
 
 /// What an exchange came to.
@@ -46,6 +46,6 @@ pub async fn execute<S: Store, X: Exchange<S>>(claimant: Claimant<S>, exchange: 
     let Exchanged { settlement, shared, end } = exchange.run(&permit).await;
     match permit.settle(settlement, shared).await {
         Ok(()) => X::release(end),
-        Err(error) => X::withhold(end, error),
+        Err(why) => X::withhold(end, why),
     }
 }

@@ -20,7 +20,7 @@ mod operator;
 mod probing;
 mod pursue;
 
-pub use claim::{Claimant, Claimed, Permit};
+pub use claim::{Claimant, Claimed, Permit, Unsettled};
 pub use clock::Clock;
 pub use evidence::Evidence;
 pub use execute::{Exchange, Exchanged, execute};
@@ -41,7 +41,7 @@ use evidence::Late;
 use memories::Memories;
 use oncegate_core::{
     Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, Settlement,
-    State, Unchanged, WhenUnknown, WhileRunning, decide,
+    State, Unchanged, View, WhenUnknown, WhileRunning, decide,
 };
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -302,7 +302,7 @@ impl<S: Store> Ledger<S> {
                 }
                 Progress::Ended(Ending::Failed(error)) => return Some(Begun::Unavailable(error)),
                 Progress::Ended(Ending::Lost) => return None,
-                Progress::Running(record) => match self.answer(request, &request.rules, &record, false) {
+                Progress::Running(record) => match self.meanwhile(request, &record).await {
                     Some(begun) => return Some(begun),
                     None if Instant::now() >= deadline => {
                         return Some(Begun::Refuse(Refusal::InFlight, Some(record)));
@@ -321,6 +321,16 @@ impl<S: Store> Ledger<S> {
                 Err(_) => {}
             }
         }
+    }
+
+    /// What may be said of an execution that runs in this process, as far as that ends the waiting.
+    async fn meanwhile(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
+        if record.view(self.clock.now()) == View::Executing {
+            return self.answer(request, &request.rules, record, false);
+        }
+        // The lease lapsed, so another gateway may have gone on without us: the store says what is so.
+        let standing = self.store.load(request.id).await.ok()??;
+        self.answer(request, &request.rules, &standing.record, false)
     }
 
     /// Puts a settlement on the record, if the record still waits for it from this execution. `known`

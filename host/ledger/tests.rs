@@ -81,3 +81,25 @@ fn who_waited_for_what_ended_unknown_does_not_send_it_again() {
     let begun = run(after(Outcome::Unknown(Doubt::Broken), 1, 1));
     assert!(matches!(begun, Begun::Refuse(Refusal::Unknown, _)), "{begun:?}");
 }
+
+/// `first-sent` counts only where there is no record. Without a cache at hand nobody had looked, and
+/// a duplicate of an operation that had its answer was told that it was too late.
+#[test]
+fn what_has_a_record_is_never_too_late() {
+    run(async {
+        let store = AnyStore::Memory(Memory::new(1 << 20));
+        let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), Some(0));
+        let asked = |first_sent| {
+            let mut asked = request(&ledger, 1);
+            asked.claim.origin.first_sent = Some(first_sent);
+            asked.claim.remembered_since = Timestamp::from_secs(2_000);
+            asked
+        };
+        let Begun::Claim(claimant) = ledger.begin(asked(3_000)).await else { panic!("a free key") };
+        let Claimed::Won(permit) = claimant.claim().await else { panic!("a claim that nobody contests") };
+        permit.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
+        let Begun::Claim(claimant) = ledger.begin(asked(1_000)).await else { panic!("nothing is at hand") };
+        let claimed = claimant.claim().await;
+        assert!(matches!(claimed, Claimed::Stands(Begun::Replay { .. })), "{claimed:?}");
+    });
+}

@@ -310,7 +310,9 @@ async fn the_late_settler_of_another_execution_changes_nothing_and_is_evidence<S
     let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
     let other = Record { execution: ExecutionId([77; 16]), attempts: 2, ..(*standing.record).clone() };
     let version = put(&bed.store().inner, id(1), Some(standing.version), Some(Arc::new(other))).await;
-    permit.settle(completed_outcome(), None).await.unwrap();
+    let settled = permit.settle(completed_outcome(), None).await;
+    // Nobody may be told what isn't on the record.
+    assert!(matches!(settled, Err(Unsettled::Overtaken)), "{settled:?}");
     assert_eq!(bed.store().inner.load(id(1)).await.unwrap().unwrap().version, version, "unchanged");
     let evidence = bed.ledger.evidence(id(1));
     let [evidence] = &evidence[..] else { panic!("{evidence:?}") };

@@ -1,0 +1,346 @@
+//! The promises, checked over a history. It knows only effects, what was sent and declined, what
+//! clients were told, and who was in trouble; it knows nothing of records, leases or versions.
+
+use crate::faults::{Faults, Setting};
+use crate::world::{Entry, Event, Reply, RequestId};
+use oncegate_core::{Disposition, Refusal, Timestamp, WhenUnknown};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+/// Who came so much before doubt was announced had waited; less is the way to a store and back.
+const WAITED: Duration = Duration::from_millis(10);
+
+/// A promise that was broken, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub promise: &'static str,
+    /// By what.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.promise, self.detail)
+    }
+}
+
+type Checked = Result<(), Violation>;
+
+/// Checks every promise.
+pub fn check(setting: &Setting, _faults: &Faults, history: &[Entry]) -> Checked {
+    let requests = requests(history);
+    for operation in 0..setting.operations {
+        let of = Operation { setting, history, requests: &requests, operation };
+        of.runs_once()?;
+        of.is_freed_only_when_nothing_happened()?;
+        of.tells_what_is_so()?;
+        of.keeps_its_answer()?;
+        of.comes_to_an_end()?;
+    }
+    Ok(())
+}
+
+/// What became of one request, by places in the history.
+#[derive(Debug)]
+struct Request {
+    id: RequestId,
+    operation: usize,
+    content: u32,
+    gateway: usize,
+    arrived: usize,
+    /// Its attempts, where it executed.
+    sent: Vec<(usize, u32)>,
+    declined: Vec<(usize, u32)>,
+    effects: Vec<usize>,
+    got: Option<(usize, u32, bool)>,
+    told: Option<(usize, Reply)>,
+    is_last: bool,
+}
+
+fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
+    let mut requests = BTreeMap::new();
+    let mut last = BTreeSet::new();
+    for (place, entry) in history.iter().enumerate() {
+        if let Event::Last { request } = entry.event {
+            last.insert(request);
+        }
+        if let Event::Arrived { request: id, operation, content, gateway } = entry.event {
+            let (sent, declined, effects) = (Vec::new(), Vec::new(), Vec::new());
+            let (arrived, is_last) = (place, last.contains(&id));
+            let request = Request {
+                id,
+                operation,
+                content,
+                gateway,
+                arrived,
+                sent,
+                declined,
+                effects,
+                got: None,
+                told: None,
+                is_last,
+            };
+            requests.insert(id, request);
+        }
+        let mut of = |id: &RequestId, change: &dyn Fn(&mut Request)| {
+            change(requests.get_mut(id).expect("what was not asked has no consequences"));
+        };
+        match &entry.event {
+            Event::Sent { request, attempt } => of(request, &|r| r.sent.push((place, *attempt))),
+            Event::Declined { request, attempt } => of(request, &|r| r.declined.push((place, *attempt))),
+            Event::Effect { request, .. } => of(request, &|r| r.effects.push(place)),
+            Event::Got { request, token, large } => of(request, &|r| r.got = Some((place, *token, *large))),
+            Event::Told { request, reply } => of(request, &|r| r.told = Some((place, reply.clone()))),
+            _ => {}
+        }
+    }
+    requests
+}
+
+impl Request {
+    /// Where its execution began to send.
+    fn first_sent(&self) -> Option<usize> {
+        self.sent.first().map(|(place, _)| *place)
+    }
+
+    /// Whether, as far as anybody can know at `place`, it may have happened or may yet happen.
+    fn may_have_happened(&self, place: usize) -> bool {
+        let declined = |attempt| self.declined.iter().any(|(at, which)| *at < place && *which == attempt);
+        self.sent.iter().any(|(at, attempt)| *at < place && !declined(*attempt))
+    }
+}
+
+struct Operation<'a> {
+    setting: &'a Setting,
+    history: &'a [Entry],
+    requests: &'a BTreeMap<RequestId, Request>,
+    operation: usize,
+}
+
+impl Operation<'_> {
+    fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.values().filter(|request| request.operation == self.operation)
+    }
+
+    /// Executions, in the order in which they began to send.
+    fn executions(&self) -> Vec<&Request> {
+        let mut executions: Vec<_> = self.requests().filter(|request| !request.sent.is_empty()).collect();
+        executions.sort_by_key(|request| request.first_sent());
+        executions
+    }
+
+    fn ledger(&self, place: usize) -> Timestamp {
+        self.history[place].ledger
+    }
+
+    /// Whether a record of what was sent at `sent` may be gone at `place`: the soonest that it can be.
+    fn may_be_forgotten(&self, sent: usize, place: usize) -> bool {
+        let times = &self.setting.times;
+        let soonest = (times.retention + times.tombstone).min(times.unknown_retention * 2);
+        !self.setting.first_sent && self.ledger(place) >= self.ledger(sent).plus(soonest)
+    }
+
+    fn fails(&self, promise: &'static str, detail: String) -> Checked {
+        Err(Violation { promise, detail: format!("operation {}: {detail}", self.operation) })
+    }
+
+    /// Promise 1: no second execution while an earlier one may have happened, unless it was forgotten,
+    /// freed, or found to be in doubt and sent again where that is allowed.
+    fn runs_once(&self) -> Checked {
+        let executions = self.executions();
+        for (n, later) in executions.iter().enumerate() {
+            let sent = later.first_sent().expect("executions have sent");
+            for earlier in &executions[..n] {
+                let before = earlier.first_sent().expect("executions have sent");
+                let freed = self.freed_between(before, sent);
+                if !earlier.may_have_happened(sent) || freed || self.may_be_forgotten(before, sent) {
+                    continue;
+                }
+                let pair =
+                    format!("request {} may have executed it, and request {} did", earlier.id, later.id);
+                if !(self.setting.when_unknown == WhenUnknown::Resend && self.setting.repeats()) {
+                    return self.fails("never twice", pair);
+                }
+                if !self.in_doubt(earlier, later) {
+                    return self.fails("sent again only what is known to be in doubt", pair);
+                }
+                if let Some(told) = self.told_final_between(before, later.arrived) {
+                    return self.fails("never after its answer", format!("{pair}; {told}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn freed_between(&self, from: usize, to: usize) -> bool {
+        self.history[from..to].iter().any(|entry| entry.event == Event::Freed { operation: self.operation })
+    }
+
+    /// Whether, when `later` came, doubt about `earlier` was announced, nobody was left to hear it, or
+    /// its gateway was in trouble.
+    fn in_doubt(&self, earlier: &Request, later: &Request) -> bool {
+        let came = self.history[later.arrived].at + WAITED;
+        let since = self.history[earlier.arrived..].iter().take_while(|entry| entry.at <= came);
+        let of_operation = |id: &RequestId| self.requests[id].operation == self.operation;
+        let announced = since.clone().any(|entry| match &entry.event {
+            Event::Answers { request, reply } => of_operation(request) && reply.announces_doubt(),
+            Event::Left { request } => *request == earlier.id,
+            Event::Crashed { gateway } | Event::Paused { gateway } | Event::Hindered { gateway } => {
+                *gateway == earlier.gateway
+            }
+            _ => false,
+        });
+        // A claim that was held up on its way finds what meanwhile became of an execution.
+        let way = &self.history[later.arrived..later.first_sent().expect("it has sent")];
+        announced
+            || way.iter().any(|entry| match entry.event {
+                Event::Paused { gateway } | Event::Hindered { gateway } => gateway == later.gateway,
+                _ => false,
+            })
+    }
+
+    fn told_final_between(&self, from: usize, to: usize) -> Option<String> {
+        self.requests().find_map(|request| {
+            let (place, reply) = request.told.as_ref()?;
+            let is_final = matches!(reply, Reply::Replayed { .. });
+            (is_final && (from..to).contains(place)).then(|| format!("request {} had its answer", request.id))
+        })
+    }
+
+    /// Whoever frees an operation knows that nothing of it happened, and that nothing will.
+    fn is_freed_only_when_nothing_happened(&self) -> Checked {
+        for (freed, entry) in self.history.iter().enumerate() {
+            if entry.event != (Event::Freed { operation: self.operation }) {
+                continue;
+            }
+            for execution in self.executions() {
+                let sent = execution.first_sent().expect("executions have sent");
+                let this_life =
+                    sent < freed && !self.freed_between(sent, freed) && !self.may_be_forgotten(sent, freed);
+                if this_life && !execution.effects.is_empty() {
+                    return self
+                        .fails("freed only when proven", format!("request {} took effect", execution.id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise 4, and that what is said of an operation is so: an answer is this operation's, and to
+    /// this very request; a key is called reused only where it was.
+    fn tells_what_is_so(&self) -> Checked {
+        let tokens: BTreeSet<u32> =
+            self.requests().filter_map(|request| request.got.map(|(_, token, _)| token)).collect();
+        let found =
+            self.history.iter().any(|entry| entry.event == Event::Found { operation: self.operation });
+        for request in self.requests() {
+            let Some((place, reply)) = &request.told else { continue };
+            match reply {
+                Reply::Replayed { content, token } => {
+                    if *content != request.content || !(found || tokens.contains(token)) {
+                        return self.fails(
+                            "nobody sees another's answer",
+                            format!("request {} got {reply:?}", request.id),
+                        );
+                    }
+                }
+                Reply::First { content, .. } if *content != request.content => {
+                    return self.fails(
+                        "nobody sees another's answer",
+                        format!("request {} got {reply:?}", request.id),
+                    );
+                }
+                Reply::Refused(Refusal::KeyReused) => {
+                    let other = |r: &Request| r.content != request.content && r.arrived < *place;
+                    if !self.requests().any(other) {
+                        return self.fails("reused only where it was", format!("request {}", request.id));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Promises 2 and 3: what a client was told of the outcome, everyone is told who asks later, until
+    /// retention ends; then that it was.
+    fn keeps_its_answer(&self) -> Checked {
+        for known in self.requests() {
+            let Some((told, reply)) = &known.told else { continue };
+            let token = match reply {
+                Reply::Replayed { token, .. } => *token,
+                // Where repeats are accepted, an execution that was given up answers its own client.
+                Reply::First { token, means: Disposition::Completed, .. } if !self.setting.accept_repeats => {
+                    *token
+                }
+                _ => continue,
+            };
+            let Some(sent) = self.sent_for(token).or_else(|| self.executions().first()?.first_sent()) else {
+                continue;
+            };
+            let large =
+                self.requests().any(|request| matches!(request.got, Some((_, t, true)) if t == token));
+            for later in self.requests().filter(|later| later.arrived > *told) {
+                let Some((place, reply)) = &later.told else { continue };
+                if self.may_be_forgotten(sent, *place) {
+                    continue;
+                }
+                let expired = self.ledger(*place) >= self.ledger(sent).plus(self.setting.times.retention);
+                let fits = match reply {
+                    Reply::Replayed { token: again, .. } => *again == token,
+                    Reply::Refused(Refusal::InFlight) | Reply::Unavailable | Reply::Cut => true,
+                    Reply::Refused(Refusal::Consumed) => large,
+                    Reply::Refused(Refusal::Expired | Refusal::TooLate) => expired,
+                    Reply::Refused(Refusal::KeyReused) => later.content != known.content,
+                    Reply::Refused(Refusal::Unknown | Refusal::Ahead)
+                    | Reply::First { .. }
+                    | Reply::NoAnswer(_)
+                    | Reply::Shared
+                    | Reply::Unrecorded => false,
+                };
+                if !fits {
+                    let detail = format!(
+                        "request {} was told answer {token}, request {} after it {reply:?}",
+                        known.id, later.id
+                    );
+                    return self.fails("one answer, and never lost", detail);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When the execution began to send that got this answer.
+    fn sent_for(&self, token: u32) -> Option<usize> {
+        self.requests().find(|request| matches!(request.got, Some((_, t, _)) if t == token))?.first_sent()
+    }
+
+    /// With nothing wrong any more, everyone gets a final answer, and what a gateway has had in its
+    /// hands all the time is not called unknown.
+    fn comes_to_an_end(&self) -> Checked {
+        for last in self.requests().filter(|request| request.is_last) {
+            match &last.told {
+                Some((_, reply)) if !reply.is_for_now() => {}
+                told => {
+                    return self
+                        .fails("a final answer in the end", format!("request {} got {told:?}", last.id));
+                }
+            }
+            let unknown = matches!(last.told, Some((_, Reply::Refused(Refusal::Unknown))));
+            if unknown && self.setting.when_unknown != WhenUnknown::Resend {
+                for request in self.requests() {
+                    let Some((got, ..)) = request.got else { continue };
+                    let crashed = Event::Crashed { gateway: request.gateway };
+                    if !self.history[got..].iter().any(|entry| entry.event == crashed) {
+                        let detail =
+                            format!("request {} had got it, and its gateway never ended", request.id);
+                        return self.fails("an answer that came is recorded", detail);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! What a run is of: how the gateways are set up, and what goes wrong.
+//!
+//! Of each seed's faults about half are switched off, so that some runs have few kinds of trouble and
+//! much of it, and no fault hides another for ever.
+
+use oncegate_core::{Times, WhenUnknown, WhileRunning};
+use std::time::Duration;
+
+/// How likely something is, in thousandths each time that it could happen.
+pub type Chance = u16;
+
+/// How the gateways and their upstream are set up.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// How many gateways stand on the store. One: the store is embedded, and dies with its process.
+    pub gateways: usize,
+    /// How many operations there are.
+    pub operations: usize,
+    /// How many clients ask for each.
+    pub clients: usize,
+    /// What duplicates do while the first runs.
+    pub while_running: WhileRunning,
+    /// What an unknown outcome leads to.
+    pub when_unknown: WhenUnknown,
+    /// The upstream honours the operation id: it does a thing once and says so again.
+    pub dedupes: bool,
+    /// A request that may have been sent may be sent again, though nobody deduplicates.
+    pub accept_repeats: bool,
+    /// How often one execution tries to reach the upstream.
+    pub attempts: u32,
+    /// The times of every record.
+    pub times: Times,
+    /// How long a duplicate waits.
+    pub wait: Duration,
+    /// How long an execution waits for the upstream's answer.
+    pub response_timeout: Duration,
+    /// Clients say when they first sent an operation.
+    pub first_sent: bool,
+    /// Final records are kept at hand.
+    pub cache: bool,
+    /// Every so manyth answer is too large to keep.
+    pub large: Chance,
+    /// An operator looks after unknown outcomes.
+    pub operator: bool,
+}
+
+impl Setting {
+    /// Whether a request that may have been sent may be sent again.
+    pub fn repeats(&self) -> bool {
+        self.dedupes || self.accept_repeats
+    }
+
+    /// Whether there is one gateway, which owns the store.
+    pub fn embedded(&self) -> bool {
+        self.gateways == 1
+    }
+
+    /// The setting of a seed.
+    pub fn draw(dice: &mut fastrand::Rng) -> Self {
+        let millis = |dice: &mut fastrand::Rng, range| Duration::from_millis(dice.u64(range));
+        let when_unknown = [WhenUnknown::Hold, WhenUnknown::Probe, WhenUnknown::Resend][dice.usize(0..3)];
+        let resends = when_unknown == WhenUnknown::Resend;
+        let dedupes = dice.u8(0..4) == 0 || (resends && dice.bool());
+        // Some runs are long enough for records to be forgotten.
+        let short = dice.u8(0..4) == 0;
+        let kept = |dice: &mut fastrand::Rng| match short {
+            true => Duration::from_millis(dice.u64(200..2_000)),
+            false => Duration::from_secs(600),
+        };
+        let (retention, tombstone, unknown_retention) = (kept(dice), kept(dice), kept(dice));
+        Self {
+            gateways: dice.usize(1..4),
+            operations: dice.usize(1..4),
+            clients: dice.usize(1..5),
+            while_running: if dice.u8(0..5) == 0 { WhileRunning::Reject } else { WhileRunning::Wait },
+            when_unknown,
+            dedupes,
+            accept_repeats: resends && !dedupes,
+            attempts: dice.u32(1..4),
+            times: Times {
+                lease: millis(dice, 100..1_000),
+                retention,
+                tombstone: if dice.u8(0..4) == 0 { Duration::ZERO } else { tombstone },
+                unknown_retention,
+                memory: retention + tombstone,
+            },
+            wait: millis(dice, 50..2_000),
+            response_timeout: millis(dice, 50..1_500),
+            first_sent: dice.u8(0..4) == 0,
+            cache: dice.bool(),
+            large: if dice.u8(0..4) == 0 { 300 } else { 0 },
+            operator: dice.u8(0..3) == 0,
+        }
+    }
+}
+
+/// What goes wrong, and how often. README.md says why each must be survived.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// A gateway ends, at any step of any of its requests or calls to the store.
+    pub crash: Chance,
+    /// A gateway stands still at such a step, for up to [`pause_max`](Self::pause_max).
+    pub pause: Chance,
+    /// The longest standstill: several leases.
+    pub pause_max: Duration,
+    /// A request or an answer between client and gateway is lost.
+    pub lost: Chance,
+    /// Or comes late, by up to [`late_max`](Self::late_max).
+    pub late: Chance,
+    /// How late a message can be.
+    pub late_max: Duration,
+    /// A client has no patience and leaves; its gateway notices.
+    pub leaves: Chance,
+    /// The same key comes with another request.
+    pub reused: Chance,
+    /// A call to the store takes up to [`slow_max`](Self::slow_max).
+    pub slow: Chance,
+    /// How long a slow call takes.
+    pub slow_max: Duration,
+    /// The store says no.
+    pub refused: Chance,
+    /// Nobody knows what came of a write: it took effect, it didn't, or it will.
+    pub unclear: Chance,
+    /// The upstream can't be reached.
+    pub unreachable: Chance,
+    /// It answers that it did nothing, and did nothing.
+    pub declined: Chance,
+    /// It answers what proves nothing, whether it acts or not.
+    pub ambiguous: Chance,
+    /// It breaks the connection off, whether it acts or not.
+    pub broken: Chance,
+    /// It says nothing, whether it acts or not.
+    pub silent: Chance,
+    /// It acts up to [`commit_max`](Self::commit_max) after it answered or broke off.
+    pub commits_late: Chance,
+    /// The latest that it acts.
+    pub commit_max: Duration,
+    /// The wall clock is stepped by up to three days while the gateway is down.
+    pub stepped: Chance,
+    /// How long a crashed gateway stays away.
+    pub away_max: Duration,
+}
+
+impl Faults {
+    /// The faults of a seed.
+    pub fn draw(dice: &mut fastrand::Rng, setting: &Setting) -> Self {
+        let mut chance = |often: Chance| if dice.bool() { dice.u16(1..=often) } else { 0 };
+        let (crash, pause, lost, late, leaves) =
+            (chance(40), chance(40), chance(100), chance(200), chance(300));
+        let (reused, slow, refused, unclear) = (chance(150), chance(100), chance(80), chance(80));
+        let (unreachable, declined, ambiguous) = (chance(300), chance(300), chance(300));
+        let (broken, silent, commits_late, stepped) = (chance(300), chance(300), chance(500), chance(500));
+        let lease = setting.times.lease;
+        Self {
+            crash,
+            pause,
+            pause_max: lease * 3,
+            lost,
+            late,
+            late_max: lease,
+            leaves,
+            reused,
+            slow,
+            slow_max: lease * 2,
+            refused,
+            unclear,
+            unreachable,
+            declined,
+            ambiguous,
+            broken,
+            silent,
+            commits_late,
+            commit_max: lease * 3,
+            stepped,
+            away_max: lease * 2,
+        }
+    }
+
+    /// No execution commits later than this after its lease ended: a standstill between the last
+    /// check and the first byte, the way to the upstream, and the upstream's own delay.
+    pub fn settle_after(&self) -> Duration {
+        self.pause_max + self.late_max + self.commit_max + Duration::from_millis(200)
+    }
+}

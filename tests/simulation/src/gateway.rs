@@ -1,0 +1,365 @@
+//! A gateway: the real ledger, its keeper, and the order of an execution that it shares with the real
+//! gateway, between simulated clients, store and upstream.
+
+use crate::process::Process;
+use crate::store::{Disk, SimStore};
+use crate::upstream::{Answered, Call, Upstream, meaning};
+use crate::world::{Event, Reply, RequestId, World};
+use bytes::Bytes;
+use oncegate::ledger::{self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
+use oncegate_core::{
+    Answer, Claim, Disposition, Doubt, First, Framer, KeySpace, OperationId, Origin, Outcome, PartKind,
+    PrincipalId, Recipe, Record, Rules, Secret, State,
+};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+type SimLedger = Ledger<SimStore>;
+
+/// How long a patient client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A gateway, which may be up or down.
+#[derive(Debug)]
+pub struct Gateway {
+    index: usize,
+    world: Arc<World>,
+    disk: Arc<Disk>,
+    upstream: Arc<Upstream>,
+    running: RefCell<Option<(Arc<Process>, Arc<SimLedger>)>>,
+}
+
+/// What a client asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub request: RequestId,
+    pub operation: usize,
+    pub content: u32,
+}
+
+/// What the client of an execution is to be told.
+enum Report {
+    Answered(Reply),
+    Lost(Claimed<SimStore>),
+}
+
+impl Gateway {
+    /// A gateway on this disk, in front of this upstream. It must be [`run`](Self::run).
+    pub fn new(index: usize, world: &Arc<World>, disk: &Arc<Disk>, upstream: &Arc<Upstream>) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            world: world.clone(),
+            disk: disk.clone(),
+            upstream: upstream.clone(),
+            running: RefCell::default(),
+        })
+    }
+
+    /// Starts it, and starts it again whenever it has crashed.
+    pub async fn run(self: Rc<Self>) {
+        loop {
+            let process = self.start();
+            process.ended().await;
+            self.running.take();
+            sleep(self.world.up_to(self.world.faults.away_max)).await;
+            if self.world.setting.embedded() && self.world.happens(self.world.faults.stepped) {
+                self.world.step_wall();
+            }
+        }
+    }
+
+    /// Its ledger, while it is up.
+    pub fn ledger(&self) -> Option<Arc<SimLedger>> {
+        self.running.borrow().as_ref().map(|(_, ledger)| ledger.clone())
+    }
+
+    fn start(self: &Rc<Self>) -> Arc<Process> {
+        let world = &self.world;
+        let process = Process::start(world, self.index);
+        let (orphans, floor) = self.disk.recovered();
+        // One on a store of its own begins at the wall clock; those who share one have the store's.
+        let embedded = world.setting.embedded();
+        let start = if embedded { world.wall().max(floor) } else { world.ledger_now() };
+        world.ledger_starts(start);
+        let store = SimStore::new(world, &self.disk, &process);
+        let clock = Clock::following(start, crate::world::elapsed);
+        let cache = world.setting.cache.then_some(1 << 16);
+        let (ledger, keeper) = Ledger::of_process(world.token().into(), store, clock, cache);
+        let (gateway, running) = (self.clone(), process.clone());
+        process.spawn(async move {
+            while embedded && ledger.recover(&orphans).await.is_err() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            *gateway.running.borrow_mut() = Some((running, ledger));
+            keeper.run().await;
+        });
+        process
+    }
+
+    /// A client's request and what came of it, as the client sees it.
+    pub async fn ask(&self, asked: Asked) -> Reply {
+        let (world, faults) = (&self.world, &self.world.faults);
+        if world.happens(faults.lost) {
+            return Reply::Cut;
+        }
+        self.message_travels().await;
+        let Some((process, ledger)) = self.running.borrow().clone() else { return Reply::Cut };
+        let Asked { request, operation, content } = asked;
+        world.note(Event::Arrived { request, operation, content, gateway: self.index });
+        let (client, told) = oneshot::channel();
+        let handler = process.spawn(handle(
+            process.clone(),
+            ledger,
+            self.upstream.clone(),
+            world.clone(),
+            asked,
+            client,
+        ));
+        let leaves = world.happens(faults.leaves);
+        let patience = if leaves { world.up_to(world.setting.times.lease) } else { PATIENCE };
+        let reply = match timeout(patience, told).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => return Reply::Cut,
+            Err(_) => {
+                world.note(Event::Left { request });
+                handler.abort();
+                return Reply::Cut;
+            }
+        };
+        self.message_travels().await;
+        if world.happens(faults.lost) {
+            return Reply::Cut;
+        }
+        world.note(Event::Told { request, reply: reply.clone() });
+        reply
+    }
+
+    async fn message_travels(&self) {
+        if self.world.happens(self.world.faults.late) {
+            sleep(self.world.up_to(self.world.faults.late_max)).await;
+        }
+    }
+}
+
+/// The way of a request through the gateway: what `guard_operation` in the real one does.
+async fn handle(
+    process: Arc<Process>,
+    ledger: Arc<SimLedger>,
+    upstream: Arc<Upstream>,
+    world: Arc<World>,
+    asked: Asked,
+    client: oneshot::Sender<Reply>,
+) {
+    process.step("a request arrives").await;
+    let execute = async |claimant| {
+        let (report, reported) = oneshot::channel();
+        let wire = Wire {
+            process: process.clone(),
+            world: world.clone(),
+            upstream: upstream.clone(),
+            asked,
+            client: report,
+        };
+        // Detached: it belongs to the gateway, not to the client.
+        process.spawn(ledger::execute(claimant, wire));
+        match reported.await {
+            Ok(Report::Answered(reply)) => Ok(reply),
+            Ok(Report::Lost(claimed)) => Err(claimed),
+            Err(_) => Ok(Reply::Cut),
+        }
+    };
+    let reply = match ledger.pursue(request(&world, &ledger, asked), execute).await {
+        Pursued::Executed(reply) => reply,
+        Pursued::Replay { record, .. } => replayed(&record),
+        Pursued::Shared(_) => Reply::Shared,
+        Pursued::Refuse(refusal, _) => Reply::Refused(refusal),
+        Pursued::Unavailable(_) => Reply::Unavailable,
+    };
+    process.step("about to answer").await;
+    if reply != Reply::Cut {
+        world.note(Event::Answers { request: asked.request, reply: reply.clone() });
+        let _ = client.send(reply);
+    }
+}
+
+fn replayed(record: &Record) -> Reply {
+    let State::Completed { answer, .. } = &record.state else { panic!("only answers are replayed") };
+    let (content, token) = read_body(&answer.body);
+    Reply::Replayed { content, token }
+}
+
+/// An execution's dealings with the upstream and the client.
+struct Wire {
+    process: Arc<Process>,
+    world: Arc<World>,
+    upstream: Arc<Upstream>,
+    asked: Asked,
+    client: oneshot::Sender<Report>,
+}
+
+struct End {
+    process: Arc<Process>,
+    reply: Reply,
+    client: oneshot::Sender<Report>,
+}
+
+/// How an attempt ended.
+type Attempt = (Disposition, Result<Answered, Doubt>);
+
+impl Exchange<SimStore> for Wire {
+    type End = End;
+
+    fn lost(self, claimed: Claimed<SimStore>) {
+        let _ = self.client.send(Report::Lost(claimed));
+    }
+
+    async fn run(self, permit: &Permit<SimStore>) -> Exchanged<End> {
+        let request = self.asked.request;
+        self.world.note(Event::Executes { request });
+        self.process.step("it has the claim").await;
+        let (means, result) = self.attempts(permit).await;
+        let reply = match result {
+            Ok(Answered { content, token, .. }) => Reply::First { content, token, means },
+            Err(_) => Reply::NoAnswer(means),
+        };
+        let outcome = match (means, result) {
+            (Disposition::NotApplied, _) => Outcome::NotApplied,
+            (Disposition::Completed | Disposition::Consumed, Ok(answered)) => self.completed(&answered),
+            (_, Err(doubt)) => Outcome::Unknown(doubt),
+            (_, Ok(_)) => Outcome::Unknown(Doubt::Ambiguous),
+        };
+        self.process.step("about to settle").await;
+        let shared = (means == Disposition::NotApplied).then(Arc::default);
+        let end = End { process: self.process, reply, client: self.client };
+        Exchanged { settlement: outcome.into(), shared, end }
+    }
+
+    fn release(end: End) {
+        if !end.process.ends_at("it is settled") {
+            let _ = end.client.send(Report::Answered(end.reply));
+        }
+    }
+
+    fn withhold(end: End, _: Unsettled) {
+        let _ = end.client.send(Report::Answered(Reply::Unrecorded));
+    }
+}
+
+impl Wire {
+    /// Tries until the upstream did something, or may have: the join of all attempts, and the answer
+    /// that it stands for.
+    async fn attempts(&self, permit: &Permit<SimStore>) -> Attempt {
+        let setting = &self.world.setting;
+        let mut joined = (Disposition::NotApplied, Err(Doubt::Broken));
+        for attempt in 0..setting.attempts {
+            let (means, result) = self.attempt(permit, attempt).await;
+            let both = if attempt == 0 { means } else { joined.0.join(means) };
+            if attempt == 0 || both == means {
+                joined = (both, result);
+            }
+            joined.0 = both;
+            let again = match both {
+                Disposition::NotApplied => true,
+                Disposition::Unknown => setting.repeats(),
+                Disposition::Consumed | Disposition::Completed => false,
+            };
+            if !again || !permit.holds() {
+                break;
+            }
+        }
+        joined
+    }
+
+    async fn attempt(&self, permit: &Permit<SimStore>, attempt: u32) -> Attempt {
+        let Asked { request, operation, content } = self.asked;
+        sleep(Duration::from_millis(1)).await;
+        if self.world.happens(self.world.faults.unreachable) || !permit.holds() {
+            self.world.say(|| format!("request {request} sends nothing"));
+            return (Disposition::NotApplied, Err(Doubt::Broken));
+        }
+        // Between the last check and the first byte a process can still be held up.
+        self.process.step("about to send").await;
+        self.world.note(Event::Sent { request, attempt });
+        let result = self.upstream.call(Call { operation, content, request, attempt }).await;
+        self.process.step("an answer, or none").await;
+        let means = match &result {
+            Ok(answered) => meaning(answered, self.world.setting.dedupes),
+            Err(_) => Disposition::Unknown,
+        };
+        (means, result)
+    }
+
+    fn completed(&self, answered: &Answered) -> Outcome {
+        let large = self.world.happens(self.world.setting.large);
+        let (request, token) = (self.asked.request, answered.token);
+        self.world.note(Event::Got { request, token, large });
+        match large {
+            true => Outcome::Consumed(First::default()),
+            false => Outcome::Completed(answer(answered.content, token)),
+        }
+    }
+}
+
+/// The kept form of an answer.
+pub fn answer(content: u32, token: u32) -> Arc<Answer> {
+    let body = [content.to_le_bytes(), token.to_le_bytes()].concat();
+    Arc::new(Answer { status: 201, body: Bytes::from(body), ..Answer::default() })
+}
+
+fn read_body(body: &[u8]) -> (u32, u32) {
+    let number = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("four bytes"));
+    (number(0), number(4))
+}
+
+const SECRET: Secret = Secret::new([7; 32]);
+
+fn principal(operation: usize) -> PrincipalId {
+    let mut framer = Framer::principal(&SECRET);
+    framer.part(PartKind::SourceValue, if operation.is_multiple_of(2) { b"alice" } else { b"bob" });
+    framer.into_principal()
+}
+
+/// The id of an operation. Each two have a key in common and differ in the principal only.
+pub fn operation_id(operation: usize) -> OperationId {
+    let space = KeySpace { policy: "payments", key_schema: "simulated/1", key_epoch: 0 };
+    let mut framer = Framer::operation(&SECRET, "default", &principal(operation), &space);
+    framer.part(PartKind::Text, format!("key-{}", operation / 2).as_bytes());
+    framer.into_operation()
+}
+
+fn request(world: &World, ledger: &SimLedger, asked: Asked) -> ledger::Request {
+    let setting = &world.setting;
+    let mut fingerprint = Framer::fingerprint(&SECRET);
+    fingerprint.part(PartKind::Body, &asked.content.to_le_bytes());
+    let clock = ledger.clock().now().max(world.wall());
+    let text = Arc::<str>::from;
+    ledger::Request {
+        id: operation_id(asked.operation),
+        claim: Claim {
+            fingerprint: fingerprint.into_fingerprint(Recipe::Request),
+            execution: ledger.execution_id(),
+            times: setting.times,
+            origin: Origin {
+                route: text("charges"),
+                policy: text("payments"),
+                key_schema: text("simulated/1"),
+                key_epoch: 0,
+                normalisation: 1,
+                method: text("POST"),
+                authority: text("api.example.com"),
+                path: text("/v1/charges"),
+                principal: principal(asked.operation),
+                first_sent: setting.first_sent.then(|| world.first_sent()),
+            },
+            memo: None,
+            clock,
+            remembered_since: clock.minus(setting.times.memory),
+        },
+        rules: Rules { while_running: setting.while_running, when_unknown: setting.when_unknown },
+        wait: setting.wait,
+    }
+}

@@ -1,0 +1,65 @@
+//! A deterministic simulation of everything that promises 1, 2 and 4 of DESIGN §2 rest on: clients,
+//! gateways with the real ledger, a store and an upstream, in one thread, on a clock that stands
+//! still but for their waiting, all drawn from one seed. README.md tells what it models and why.
+//!
+//! - [`faults`]: what a run is of.
+//! - [`world`]: time, dice, history.
+//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties.
+//! - [`checker`]: the promises, over effects, answers and announcements of doubt.
+#![allow(missing_docs, reason = "a test's own types; the modules and the fields that need words have them")]
+
+pub mod checker;
+pub mod faults;
+pub mod gateway;
+pub mod people;
+pub mod process;
+pub mod store;
+pub mod upstream;
+pub mod world;
+
+use checker::Violation;
+use gateway::Gateway;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Disk;
+use tokio::task::LocalSet;
+use upstream::Upstream;
+use world::{Entry, World};
+
+/// For so long things go wrong.
+const TROUBLE: Duration = Duration::from_secs(5);
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Run {
+    /// What happened.
+    pub history: Vec<Entry>,
+    /// The first promise that was broken.
+    pub violation: Option<Violation>,
+}
+
+/// Runs the world of a seed. `trace`: prints what happens.
+pub fn run(seed: u64, trace: bool) -> Run {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing");
+    let history = LocalSet::new().block_on(&runtime, live(seed, trace));
+    let (setting, faults) = (history.0.setting.clone(), history.0.faults.clone());
+    let history = history.0.history();
+    let violation = checker::check(&setting, &faults, &history).err();
+    Run { history, violation }
+}
+
+async fn live(seed: u64, trace: bool) -> (Arc<World>,) {
+    let world = Arc::new(World::new(seed, trace));
+    let (disk, upstream) = (Arc::new(Disk::default()), Upstream::new(&world));
+    let gateways: Vec<_> =
+        (0..world.setting.gateways).map(|n| Gateway::new(n, &world, &disk, &upstream)).collect();
+    for gateway in &gateways {
+        tokio::task::spawn_local(gateway.clone().run());
+    }
+    people::live(&world, &gateways, &upstream, TROUBLE).await;
+    (world,)
+}

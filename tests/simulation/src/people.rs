@@ -1,0 +1,67 @@
+//! Clients that ask, ask again and leave; and at the end one patient look at each operation.
+
+use crate::gateway::{Asked, Gateway};
+use crate::upstream::Upstream;
+use crate::world::{Event, Reply, World};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// A client asks so often, however it is answered.
+const ASKS_MAX: usize = 12;
+
+/// Everyone's part, from the first request to the last answer.
+pub async fn live(
+    world: &Arc<World>,
+    gateways: &[Rc<Gateway>],
+    _upstream: &Arc<Upstream>,
+    trouble: Duration,
+) {
+    let mut clients = JoinSet::new();
+    for operation in 0..world.setting.operations {
+        for _ in 0..world.setting.clients {
+            clients.spawn_local(client(world.clone(), gateways.to_vec(), operation, trouble));
+        }
+    }
+    sleep(trouble).await;
+    world.calm_down();
+    clients.join_all().await;
+    // Until every lease that nobody renews any more has lapsed, and every overdue settlement has been
+    // tried again.
+    let executing = world.setting.response_timeout * world.setting.attempts;
+    let settling = world.setting.times.lease + world.faults.settle_after();
+    sleep(executing + settling + Duration::from_secs(2)).await;
+    for operation in 0..world.setting.operations {
+        for gateway in gateways {
+            let request = world.request();
+            world.note(Event::Last { request });
+            gateway.ask(Asked { request, operation, content: content(operation, false) }).await;
+        }
+    }
+}
+
+/// One client of one operation. It asks until it has an answer that stays, and then once in a while.
+async fn client(world: Arc<World>, gateways: Vec<Rc<Gateway>>, operation: usize, trouble: Duration) {
+    sleep(world.up_to(trouble / 2)).await;
+    for _ in 0..ASKS_MAX {
+        if crate::world::elapsed() >= trouble {
+            return;
+        }
+        let gateway = &gateways[world.pick(0..gateways.len())];
+        let content = content(operation, world.happens(world.faults.reused));
+        let reply = gateway.ask(Asked { request: world.request(), operation, content }).await;
+        let pause = match reply {
+            Reply::Cut => Duration::from_millis(50),
+            reply if reply.is_for_now() => Duration::from_millis(200),
+            _ => trouble / 2,
+        };
+        sleep(world.up_to(pause)).await;
+    }
+}
+
+/// What a request for this operation is about. `reused`: the key comes with another request.
+fn content(operation: usize, reused: bool) -> u32 {
+    u32::try_from(operation).expect("they are few") * 10 + u32::from(reused)
+}

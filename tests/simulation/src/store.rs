@@ -1,0 +1,249 @@
+//! A store that several gateways share, or that one has to itself, behind a network or disk that is
+//! slow, says no, or leaves open what came of a write.
+
+use crate::process::Process;
+use crate::world::{Event, World, locked};
+use bytes::Bytes;
+use oncegate::store::{Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate_core::{OperationId, Record, State, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// What outlives every process.
+#[derive(Debug, Default)]
+pub struct Disk {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    records: BTreeMap<OperationId, Versioned>,
+    documents: BTreeMap<&'static str, (Version, Bytes)>,
+    versions: u64,
+    last_time: Timestamp,
+}
+
+impl Disk {
+    /// Operations that were executing, and the latest ledger time that was seen: what an embedded
+    /// store tells who opens it.
+    pub fn recovered(&self) -> (Vec<OperationId>, Timestamp) {
+        let tables = locked(&self.tables);
+        let running = |versioned: &Versioned| matches!(versioned.record.state, State::Executing { .. });
+        let orphans = tables.records.iter().filter(|(_, versioned)| running(versioned));
+        (orphans.map(|(id, _)| *id).collect(), tables.last_time)
+    }
+
+    fn load(&self, id: OperationId) -> Option<Versioned> {
+        locked(&self.tables).records.get(&id).cloned()
+    }
+
+    fn swap(&self, write: Write) -> Swap<Versioned> {
+        let Write { id, expected, next, now } = write;
+        let mut tables = locked(&self.tables);
+        let current = tables.records.get(&id);
+        if current.map(|current| current.version) != expected {
+            return Swap::Conflict(current.cloned());
+        }
+        tables.versions += 1;
+        tables.last_time = tables.last_time.max(now);
+        let version = Version(tables.versions);
+        match next {
+            Some(record) => tables.records.insert(id, Versioned { version, record }),
+            None => tables.records.remove(&id),
+        };
+        Swap::Done(version)
+    }
+}
+
+/// A swap on its way.
+#[derive(Clone)]
+struct Write {
+    id: OperationId,
+    expected: Option<Version>,
+    next: Option<Arc<Record>>,
+    now: Timestamp,
+}
+
+/// One gateway's way to the store.
+#[derive(Debug)]
+pub struct SimStore {
+    world: Arc<World>,
+    disk: Arc<Disk>,
+    process: Arc<Process>,
+}
+
+/// What becomes of a write.
+enum Fate {
+    Written,
+    Refused,
+    /// Nobody is told; it takes effect after so long, or never.
+    Unclear(Option<Duration>),
+}
+
+impl SimStore {
+    /// A way to `disk` for this process.
+    pub fn new(world: &Arc<World>, disk: &Arc<Disk>, process: &Arc<Process>) -> Self {
+        Self { world: world.clone(), disk: disk.clone(), process: process.clone() }
+    }
+
+    /// The way to the store, or the way back.
+    async fn travel(&self) {
+        let faults = &self.world.faults;
+        let span = if self.world.happens(faults.slow) {
+            self.hindered();
+            self.world.up_to(faults.slow_max)
+        } else if self.world.coin() {
+            Duration::from_millis(1)
+        } else {
+            Duration::ZERO
+        };
+        if !span.is_zero() {
+            sleep(span).await;
+        }
+    }
+
+    fn hindered(&self) {
+        self.world.note(Event::Hindered { gateway: self.process.gateway() });
+    }
+
+    /// A call that only reads.
+    async fn read<T>(&self, read: impl FnOnce(&Disk) -> T) -> Result<T, StoreError> {
+        self.travel().await;
+        if self.world.happens(self.world.faults.refused) {
+            self.hindered();
+            return Err(refused());
+        }
+        let read = read(&self.disk);
+        self.travel().await;
+        Ok(read)
+    }
+
+    fn fate(&self) -> Fate {
+        let faults = &self.world.faults;
+        if self.world.happens(faults.refused) {
+            return Fate::Refused;
+        }
+        if self.world.happens(faults.unclear) {
+            let lands = self.world.coin();
+            return Fate::Unclear(lands.then(|| self.world.up_to(faults.slow_max)));
+        }
+        Fate::Written
+    }
+
+    /// Lands on the disk after `span`, whatever the caller does meanwhile. An embedded store ends
+    /// with its process.
+    fn land(&self, write: Write, span: Duration) -> oneshot::Receiver<Swap<Versioned>> {
+        let (done, swapped) = oneshot::channel();
+        let (disk, process, embedded) =
+            (self.disk.clone(), self.process.clone(), self.world.setting.embedded());
+        tokio::spawn(async move {
+            sleep(span).await;
+            if process.is_alive() || !embedded {
+                let _ = done.send(disk.swap(write));
+            }
+        });
+        swapped
+    }
+}
+
+impl Store for SimStore {
+    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        self.read(|disk| disk.load(id)).await
+    }
+
+    async fn swap(
+        &self,
+        id: OperationId,
+        expected: Option<Version>,
+        next: Option<Arc<Record>>,
+        now: Timestamp,
+    ) -> Result<Swap<Versioned>, StoreError> {
+        let write = Write { id, expected, next, now };
+        self.process.step("about to write").await;
+        match self.fate() {
+            Fate::Refused => {
+                self.hindered();
+                self.travel().await;
+                return Err(refused());
+            }
+            Fate::Unclear(lands) => {
+                self.hindered();
+                if let Some(span) = lands {
+                    drop(self.land(write, span));
+                }
+                // Sometimes before it lands, sometimes after.
+                sleep(self.world.up_to(self.world.faults.slow_max)).await;
+                return Err(StoreError::Indeterminate("nobody knows".into()));
+            }
+            Fate::Written => {}
+        }
+        let slow = self.world.happens(self.world.faults.slow);
+        let swapped = match slow {
+            true => {
+                self.hindered();
+                let span = self.world.up_to(self.world.faults.slow_max);
+                self.land(write, span).await.map_err(|_| refused())?
+            }
+            false => self.disk.swap(write),
+        };
+        self.process.step("written").await;
+        self.travel().await;
+        Ok(swapped)
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+        self.read(|disk| {
+            let tables = locked(&disk.tables);
+            let due = tables.records.iter().map(|(id, versioned)| (versioned.record.due_at(), *id));
+            let mut due: Vec<_> = due.filter(|(at, _)| *at <= until).collect();
+            due.sort_unstable();
+            due.into_iter().take(limit).map(|(_, id)| id).collect()
+        })
+        .await
+    }
+
+    async fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+        self.read(|disk| {
+            let tables = locked(&disk.tables);
+            let behind = tables.records.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
+            behind.take(limit).map(|(id, versioned)| (*id, versioned.clone())).collect()
+        })
+        .await
+    }
+
+    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
+        self.read(|disk| locked(&disk.tables).documents.get(name).cloned()).await
+    }
+
+    async fn swap_meta(
+        &self,
+        name: &'static str,
+        expected: Option<Version>,
+        next: Bytes,
+    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+        let mut tables = locked(&self.disk.tables);
+        let current = tables.documents.get(name).cloned();
+        if current.as_ref().map(|(version, _)| *version) != expected {
+            return Ok(Swap::Conflict(current));
+        }
+        tables.versions += 1;
+        let version = Version(tables.versions);
+        tables.documents.insert(name, (version, next));
+        Ok(Swap::Done(version))
+    }
+
+    fn size(&self) -> Size {
+        Size { records: locked(&self.disk.tables).records.len() as u64, bytes: 0 }
+    }
+}
+
+fn refused() -> StoreError {
+    StoreError::Unavailable("it says no".into())
+}

@@ -1,0 +1,159 @@
+//! The upstream: it acts at once, late or never, and what it answers need not tell.
+
+use crate::world::{Event, RequestId, World, locked};
+use oncegate_core::{Disposition, Doubt};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// A request as the upstream gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub operation: usize,
+    pub content: u32,
+    pub request: RequestId,
+    pub attempt: u32,
+}
+
+/// Its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    pub status: u16,
+    pub retry_after: bool,
+    pub content: u32,
+    pub token: u32,
+}
+
+/// The upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    world: Arc<World>,
+    /// What it did for each operation, and its answer.
+    deeds: Mutex<BTreeMap<usize, Deed>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Deed {
+    content: u32,
+    token: u32,
+    done: bool,
+}
+
+impl Upstream {
+    /// One that has done nothing yet.
+    pub fn new(world: &Arc<World>) -> Arc<Self> {
+        Arc::new(Self { world: world.clone(), deeds: Mutex::default() })
+    }
+
+    /// What a question about the operation is answered with: its content and the token of its answer,
+    /// once it has been done.
+    pub fn looked_up(&self, operation: usize) -> Option<(u32, u32)> {
+        let deed = *locked(&self.deeds).get(&operation)?;
+        deed.done.then_some((deed.content, deed.token))
+    }
+
+    /// Sends a request. An answer, or why there is none; silence ends with the caller's patience.
+    pub async fn call(self: &Arc<Self>, call: Call) -> Result<Answered, Doubt> {
+        let (answer, answered) = oneshot::channel();
+        let upstream = self.clone();
+        tokio::spawn(async move {
+            let said = upstream.handle(call).await;
+            let _ = answer.send(said);
+        });
+        let patience = self.world.setting.response_timeout;
+        match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(said)) => said,
+            Ok(Err(_)) => Err(Doubt::Broken),
+            Err(_) => Err(Doubt::TimedOut),
+        }
+    }
+
+    async fn handle(self: &Arc<Self>, call: Call) -> Result<Answered, Doubt> {
+        let (world, faults) = (&self.world, &self.world.faults);
+        // The request is on its way, whatever becomes of who sent it.
+        sleep(self.way()).await;
+        if world.setting.dedupes {
+            if let Some(deed) = locked(&self.deeds).get(&call.operation).copied() {
+                return Ok(self.again(&deed, call.content));
+            }
+        }
+        if world.happens(faults.declined) {
+            world.note(Event::Declined { request: call.request, attempt: call.attempt });
+            let retry_after = world.coin();
+            let status = if retry_after { 503 } else { 429 };
+            return Ok(Answered { status, retry_after, content: call.content, token: world.token() });
+        }
+        let token = world.token();
+        let answered = Answered { status: 201, retry_after: false, content: call.content, token };
+        let said = if world.happens(faults.ambiguous) {
+            Ok(Answered { status: [502, 503, 504][world.pick(0..3)], ..answered })
+        } else if world.happens(faults.broken) {
+            Err(Doubt::Broken)
+        } else if world.happens(faults.silent) {
+            Err(Doubt::TimedOut)
+        } else {
+            Ok(answered)
+        };
+        let proves = matches!(said, Ok(Answered { status: 201, .. }));
+        if proves || world.coin() {
+            // A final answer tells of something done, so only what proves nothing may come first.
+            let late = !proves && world.happens(faults.commits_late);
+            self.act(call, token, if late { world.up_to(faults.commit_max) } else { Duration::ZERO });
+        }
+        match said {
+            Err(Doubt::TimedOut) => sleep(world.setting.response_timeout * 2).await,
+            _ => sleep(self.way()).await,
+        }
+        said
+    }
+
+    /// Acts after `span`.
+    fn act(self: &Arc<Self>, call: Call, token: u32, span: Duration) {
+        let deed = Deed { content: call.content, token, done: span.is_zero() };
+        if self.world.setting.dedupes {
+            // It knows from the beginning that it is about to.
+            locked(&self.deeds).insert(call.operation, deed);
+        }
+        if span.is_zero() {
+            return self.commit(call, token);
+        }
+        let upstream = self.clone();
+        tokio::spawn(async move {
+            sleep(span).await;
+            upstream.commit(call, token);
+        });
+    }
+
+    fn commit(&self, call: Call, token: u32) {
+        let Call { operation, content, request, attempt } = call;
+        locked(&self.deeds).entry(operation).or_insert(Deed { content, token, done: true }).done = true;
+        self.world.note(Event::Effect { request, attempt, token });
+    }
+
+    /// What one that dedupes says of what it did before (again), is about to do (409), or did for
+    /// another request under the same id (422).
+    fn again(&self, deed: &Deed, content: u32) -> Answered {
+        let Deed { content: before, token, done } = *deed;
+        match () {
+            () if before != content => {
+                Answered { status: 422, retry_after: false, content, token: self.world.token() }
+            }
+            () if done => Answered { status: 201, retry_after: false, content, token },
+            () => Answered { status: 409, retry_after: false, content, token },
+        }
+    }
+
+    fn way(&self) -> Duration {
+        match self.world.happens(self.world.faults.late) {
+            true => self.world.up_to(self.world.faults.late_max),
+            false => Duration::from_millis(1),
+        }
+    }
+}
+
+/// What an answer means, by the gateway's own table.
+pub fn meaning(answered: &Answered, dedupes: bool) -> Disposition {
+    Disposition::of_status(answered.status, answered.retry_after, dedupes)
+}
