@@ -59,6 +59,9 @@ pub fn serve(source: Source) -> Result<(), ServeError> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        // A file at its size limit is a write that fails, not the end of the process, as the signal that
+        // comes with it would have it.
+        let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         gateway.announce();
         loop {
             tokio::select! {

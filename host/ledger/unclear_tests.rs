@@ -127,6 +127,7 @@ fn all<S: Store>(make: impl Fn() -> S) {
             .await;
         what_can_be_read_is_replayed(Bed::new(make())).await;
         without_room_an_answer_is_consumed(Bed::new(make())).await;
+        a_record_that_is_not_at_hand_answers_before_any_time_is_compared(Bed::new(make())).await;
         the_late_settler_of_another_execution_changes_nothing_and_is_evidence(Bed::new(make())).await;
         who_was_paused_past_its_lease_sends_nothing_and_settles(Bed::new(make())).await;
     });
@@ -292,6 +293,26 @@ async fn what_can_be_read_is_replayed<S: Store>(bed: Bed<S>) {
     let claimed = bed.claim(2, Duration::from_secs(60)).await;
     let refused = matches!(claimed, Claimed::Stands(Begun::Unavailable(StoreError::Unavailable(_))));
     assert!(refused, "{claimed:?}");
+}
+
+/// A claim used to be held against its own time before anybody had looked whether there is a record, so
+/// that after a restart an operation could be too late that was still replayed.
+async fn a_record_that_is_not_at_hand_answers_before_any_time_is_compared<S: Store>(bed: Bed<S>) {
+    let now = bed.ledger.clock().now();
+    put(&bed.store().inner, id(1), None, Some(completed(now.as_secs(), 10))).await;
+    for (key, answered) in [(1, true), (2, false)] {
+        let mut request = bed.request(key, Duration::from_secs(60));
+        request.claim.origin.first_sent = Some(1_000_000);
+        request.claim.remembered_since = now;
+        let Begun::Claim(claimant) = bed.ledger.begin(request).await else { panic!("nothing is at hand") };
+        let claimed = claimant.claim().await;
+        let as_it_should = match &claimed {
+            Claimed::Stands(Begun::Replay { .. }) => answered,
+            Claimed::Stands(Begun::Refuse(Refusal::TooLate, None)) => !answered,
+            _ => false,
+        };
+        assert!(as_it_should, "{key}: {claimed:?}");
+    }
 }
 
 async fn without_room_an_answer_is_consumed<S: Store>(bed: Bed<S>) {

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
 /// Records in a sharded map, bounded in bytes. A full one refuses new records and never drops one
-/// that lives.
+/// that lives. What lives may grow a quarter over the bound: the answers of executions that were under
+/// way when it filled up. Beyond that it refuses what grows much.
 pub struct Memory {
     records: DashMap<OperationId, Versioned, BuildHasherDefault<IdHasher>>,
     /// When which record is due, striped by id. A stripe is locked under its record's shard, never
@@ -34,6 +35,9 @@ type DueIndex = BTreeSet<(Timestamp, OperationId)>;
 /// tables that are on average three quarters full or less, and the counts of the `Arc`.
 const ENTRY_BYTES: usize =
     2 * size_of::<(OperationId, Versioned)>() + 2 * size_of::<(Timestamp, OperationId)>() + 16;
+
+/// By so much a record may always grow: its times, a policy's note, what is known of an answer.
+const GROWTH_ALWAYS: usize = 16 << 10;
 
 impl Memory {
     /// An empty store that takes new records until they weigh `capacity_bytes`.
@@ -68,7 +72,11 @@ impl Memory {
             return Ok(());
         }
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
-        Err(StoreError::Full(
+        Err(self.full(taken))
+    }
+
+    fn full(&self, taken: usize) -> StoreError {
+        StoreError::Full(
             format!(
                 "{} live records take {taken} of {} bytes, and none may be forgotten; raise ledger.memory or use \
                  the embedded store",
@@ -76,7 +84,7 @@ impl Memory {
                 self.capacity_bytes
             )
             .into(),
-        ))
+        )
     }
 
     fn insert(
@@ -92,9 +100,19 @@ impl Memory {
         Ok(version)
     }
 
-    /// What lives may always change, also where it grows past the capacity: refusing would leave an
-    /// operation that has happened without its answer.
-    fn replace(&self, mut slot: OccupiedEntry<'_, OperationId, Versioned>, record: Arc<Record>) -> Version {
+    /// What lives may change also where it grows past the capacity: refusing would leave an operation
+    /// that has happened without its answer. Only what grows much past it is refused, so that there is
+    /// an end; its outcome can still be recorded without the answer.
+    fn replace(
+        &self,
+        mut slot: OccupiedEntry<'_, OperationId, Versioned>,
+        record: Arc<Record>,
+    ) -> Result<Version, StoreError> {
+        let growth = weight(&record).saturating_sub(weight(&slot.get().record));
+        let taken = self.bytes.load(Ordering::Relaxed);
+        if growth > GROWTH_ALWAYS && taken.saturating_add(growth) > self.capacity_bytes / 4 * 5 {
+            return Err(self.full(taken));
+        }
         let (id, version) = (*slot.key(), self.version());
         let (before, after) = (slot.get().record.due_at(), record.due_at());
         if before != after {
@@ -105,7 +123,7 @@ impl Memory {
         self.bytes.fetch_add(weight(&record), Ordering::Relaxed);
         let old = slot.insert(Versioned { version, record });
         self.bytes.fetch_sub(weight(&old.record), Ordering::Relaxed);
-        version
+        Ok(version)
     }
 
     fn remove(&self, slot: OccupiedEntry<'_, OperationId, Versioned>) -> Version {
@@ -135,7 +153,7 @@ impl Store for Memory {
                 Ok(Swap::Conflict(Some(slot.get().clone())))
             }
             (Entry::Vacant(_), Some(_), _) => Ok(Swap::Conflict(None)),
-            (Entry::Occupied(slot), _, Some(record)) => Ok(Swap::Done(self.replace(slot, record))),
+            (Entry::Occupied(slot), _, Some(record)) => self.replace(slot, record).map(Swap::Done),
             (Entry::Occupied(slot), _, None) => Ok(Swap::Done(self.remove(slot))),
             (Entry::Vacant(slot), None, Some(record)) => self.insert(slot, record).map(Swap::Done),
             (Entry::Vacant(_), None, None) => Ok(Swap::Done(self.version())),
@@ -260,6 +278,28 @@ mod tests {
             assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
             put(&store, id(2), Some(versions[2]), None).await;
             put(&store, id(10), None, Some(executing(3_000))).await;
+        });
+    }
+
+    #[test]
+    fn what_lives_grows_no_further_than_a_quarter_over_the_bound() {
+        on_a_runtime(async {
+            let store = Memory::new(1 << 20);
+            let mut versions = Vec::new();
+            for n in 0..8 {
+                versions.push(put(&store, id(n), None, Some(executing(3_000))).await);
+            }
+            let settle = async |n: usize, body| {
+                store.swap(id(n as u64), Some(versions[n]), Some(completed(2_000, body)), NOW).await
+            };
+            for n in 0..4 {
+                assert!(matches!(settle(n, 300_000).await, Ok(Swap::Done(_))), "answer {n}");
+            }
+            let full = settle(4, 300_000).await;
+            assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+            assert_eq!(store.load(id(4)).await.unwrap().unwrap().version, versions[4], "as it was");
+            // That it happened can be recorded whatever is full.
+            assert!(matches!(settle(4, 100).await, Ok(Swap::Done(_))));
         });
     }
 
