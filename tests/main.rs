@@ -21,6 +21,7 @@ mod judging;
 mod ledger_time;
 mod outcomes;
 mod points;
+mod policy_kit;
 mod power_loss;
 mod presentation;
 mod principals;

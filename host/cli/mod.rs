@@ -9,6 +9,7 @@ mod demo;
 mod flags;
 mod log;
 mod man;
+mod policy;
 mod reload;
 pub mod sample_upstream;
 mod say;
@@ -49,6 +50,7 @@ enum Verb {
     Demo(demo::Args),
     Check(check::Args),
     Reload(reload::Args),
+    Policy(policy::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -73,6 +75,7 @@ pub fn run(
         Verb::Demo(args) => demo::run(&args),
         Verb::Check(args) => check::run(&args, environment),
         Verb::Reload(args) => reload::run(&args),
+        Verb::Policy(args) => policy::run(&args, environment),
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
     }

@@ -8,14 +8,11 @@ use crate::ledger::{self, Ledger};
 use crate::policy::document::Document;
 use crate::policy::parts::{self, Values};
 use crate::policy::view::NoDocument;
-use crate::policy::{
-    Attribute, FingerprintRule, Generation, Guard, Operation, Payload, PayloadWant, RequestField, view,
-};
+use crate::policy::{Attribute, Generation, Guard, Operation, Payload, PayloadWant, RequestField, view};
 use bytes::Bytes;
 use http::HeaderMap;
 use oncegate_core::{
-    Claim, ExecutionId, Fingerprint, Framer, KeySpace, Origin, PrincipalId, Recipe, Rules, Secret, Times,
-    Timestamp, WhenUnknown,
+    Claim, ExecutionId, Framer, KeySpace, Origin, PrincipalId, Rules, Secret, Times, Timestamp, WhenUnknown,
 };
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -129,33 +126,6 @@ impl Values for Complete<'_> {
     }
 }
 
-impl Complete<'_> {
-    fn fingerprint(&self, rule: &FingerprintRule, secret: &Secret) -> Fingerprint {
-        const REQUEST_LINE: [Attribute; 4] =
-            [Attribute::Method, Attribute::Authority, Attribute::Path, Attribute::Query];
-        let mut framer = Framer::fingerprint(secret);
-        let recipe = match rule {
-            FingerprintRule::Request => {
-                REQUEST_LINE.iter().for_each(|one| parts::frame_attribute(*one, self, &mut framer));
-                parts::frame_attribute(Attribute::Body, self, &mut framer);
-                Recipe::Request
-            }
-            FingerprintRule::Document(shape) => {
-                REQUEST_LINE.iter().for_each(|one| parts::frame_attribute(*one, self, &mut framer));
-                parts::frame_document(shape, self, &mut framer);
-                Recipe::Document
-            }
-            FingerprintRule::Parts(parts) if parts.is_empty() => Recipe::KeyOnly,
-            FingerprintRule::Parts(parts) => {
-                parts::frame(parts, self, &mut framer);
-                Recipe::Parts
-            }
-            FingerprintRule::KeyOnly => Recipe::KeyOnly,
-        };
-        framer.into_fingerprint(recipe)
-    }
-}
-
 /// Where the ledger stands, for a claim.
 #[derive(Debug)]
 pub struct Standpoint<'a> {
@@ -193,7 +163,7 @@ pub fn request(
     ledger::Request {
         id: framer.into_operation(),
         claim: Claim {
-            fingerprint: request.fingerprint(&guard.fingerprint, at.secret),
+            fingerprint: parts::fingerprint(&guard.fingerprint, &request, at.secret),
             execution: at.execution,
             times,
             origin: Origin {

@@ -22,6 +22,17 @@ pub(super) enum Level {
     Error,
 }
 
+impl Level {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// A linker with every import that a policy may have.
 ///
 /// That no import is called from `cabi_realloc` or a post-return wasmtime sees to itself: the
@@ -51,12 +62,27 @@ fn emit(mut store: StoreContextMut<'_, State>, (level, message): (Level, WasmStr
     charge(&mut store, "log.emit", length)?;
     if store.data_mut().take_line() {
         let message = message.to_str(&store)?;
-        say(store.data().policy(), level, &message[..message.floor_char_boundary(LOG_LINE_BYTES_MAX)]);
+        let message = &message[..message.floor_char_boundary(LOG_LINE_BYTES_MAX)];
+        if store.data().listens() {
+            let message = message.to_owned();
+            tell(&mut store, level, &message);
+        } else {
+            say(store.data().policy(), level, message);
+        }
     }
     Ok(())
 }
 
-pub(super) fn say(policy: &str, level: Level, message: &str) {
+/// A line of the log, to the operator's or to whoever listens to this instance.
+pub(super) fn tell(store: &mut StoreContextMut<'_, State>, level: Level, message: &str) {
+    if store.data().listens() {
+        store.data_mut().hear(format!("{}: {}", level.word(), message.escape_debug()));
+    } else {
+        say(store.data().policy(), level, message);
+    }
+}
+
+fn say(policy: &str, level: Level, message: &str) {
     // One line stays one line, whatever a request made the policy log.
     let escaped = message.contains(char::is_control).then(|| message.escape_debug().to_string());
     let message = escaped.as_deref().unwrap_or(message);

@@ -8,6 +8,10 @@ use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 /// What a component's file says.
 pub(super) struct Inspected {
     pub(super) exports: Exports,
+    /// All that it exports, what is never called as well.
+    pub(super) export_names: Vec<String>,
+    /// All that it imports: its permissions, and types.
+    pub(super) import_names: Vec<String>,
     /// The section `oncegate:vectors`.
     pub(super) vectors: Option<Vec<u8>>,
     /// The section `oncegate:settings`.
@@ -125,6 +129,8 @@ impl From<wasmparser::BinaryReaderError> for Fault {
 struct Found {
     policy: bool,
     exports: Exports,
+    export_names: Vec<String>,
+    import_names: Vec<String>,
     vectors: Option<Vec<u8>>,
     settings_schema: Option<String>,
 }
@@ -134,9 +140,11 @@ impl Found {
         #[expect(clippy::wildcard_enum_match_arm, reason = "other sections are the compiler's to read")]
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } => Err(Unfit::CoreModule.into()),
-            Payload::ComponentImportSection(section) => {
-                section.into_iter().try_for_each(|import| Ok(check_import(import?.name.name)?))
-            }
+            Payload::ComponentImportSection(section) => section.into_iter().try_for_each(|import| {
+                let name = import?.name.name;
+                self.import_names.push(name.into());
+                Ok(check_import(name)?)
+            }),
             Payload::ComponentExportSection(section) => section.into_iter().try_for_each(|export| {
                 let export = export?;
                 Ok(self.export(export.name.name, export.kind)?)
@@ -147,6 +155,7 @@ impl Found {
     }
 
     fn export(&mut self, name: &str, kind: ComponentExternalKind) -> Result<(), Unfit> {
+        self.export_names.push(name.into());
         // Some language runtimes export more than they were asked for. It is never called.
         let Some(ours) = name.strip_prefix("oncegate:policy/") else { return Ok(()) };
         let (interface, version) = ours.split_once('@').unwrap_or((ours, ""));
@@ -192,8 +201,8 @@ impl Found {
         if !self.policy {
             return Err(Unfit::NoPolicy);
         }
-        let Self { exports, vectors, settings_schema, .. } = self;
-        Ok(Inspected { exports, vectors, settings_schema })
+        let Self { exports, export_names, import_names, vectors, settings_schema, .. } = self;
+        Ok(Inspected { exports, export_names, import_names, vectors, settings_schema })
     }
 }
 

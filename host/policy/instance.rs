@@ -141,6 +141,21 @@ impl Instance {
         self.call(time, |hooks, store, time| hooks.explain(store, operation, complaint, time))
     }
 
+    /// From now on lines of the log are kept for [`Self::heard`] instead of being logged.
+    pub(super) fn listen(&mut self) {
+        self.store.data_mut().listen();
+    }
+
+    /// The lines that were kept.
+    pub(super) fn heard(&mut self) -> Vec<String> {
+        self.store.data_mut().heard()
+    }
+
+    /// Bytes of linear memory that it has.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().memory()
+    }
+
     /// Whether it has served long enough or grown enough to be replaced.
     pub(super) fn is_worn(&self) -> bool {
         self.calls >= INSTANCE_CALLS_MAX || self.store.data().memory() > self.memory_mark

@@ -87,6 +87,8 @@ pub(super) struct State {
     in_hook: bool,
     /// The numbers of the virtual WASI, once one was asked for.
     random: Option<blake3::OutputReader>,
+    /// Lines of the log, where they are collected instead of going to the operator's.
+    heard: Option<Vec<String>>,
 }
 
 impl State {
@@ -101,7 +103,30 @@ impl State {
             lines_left: LOG_LINES_MAX,
             in_hook: false,
             random: None,
+            heard: None,
         }
+    }
+
+    /// From now on lines of the log are collected.
+    pub(super) fn listen(&mut self) {
+        self.heard.get_or_insert_default();
+    }
+
+    /// Whether they are.
+    pub(super) fn listens(&self) -> bool {
+        self.heard.is_some()
+    }
+
+    /// Collects a line.
+    pub(super) fn hear(&mut self, line: String) {
+        if let Some(heard) = &mut self.heard {
+            heard.push(line);
+        }
+    }
+
+    /// The lines that were collected since this was last asked.
+    pub(super) fn heard(&mut self) -> Vec<String> {
+        self.heard.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// A hook is about to be called. Returns the bytes that it may hand over.

@@ -91,10 +91,7 @@ impl Engine {
     /// Loads a policy: reads, checks, compiles, configures and tests it. Blocks for as long as the
     /// compiler takes.
     pub fn load(self: &Arc<Self>, config: &config::Policy) -> Result<Arc<Generation>, LoadError> {
-        let component = match &config.component {
-            ComponentSource::Builtin(name) => format!("builtin:{name}"),
-            ComponentSource::File(path) => path.display().to_string(),
-        };
+        let component = spoken(&config.component);
         self.try_load(config, &component).map_err(|fault| LoadError {
             policy: Arc::clone(&config.name),
             component,
@@ -104,14 +101,8 @@ impl Engine {
 
     fn try_load(&self, config: &config::Policy, component: &str) -> Result<Arc<Generation>, LoadFault> {
         let start = Instant::now();
-        let bytes = read(&config.component)?;
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        if let Some(pinned) = config.sha256.filter(|pinned| *pinned != digest) {
-            return Err(LoadFault::Digest { pinned: hex(&pinned), found: hex(&digest) });
-        }
-        let compiled = self.compile(bytes, digest)?;
+        let (compiled, program) = self.prepare(config)?;
         let allowance = Allowance::loading(config.time);
-        let program = self.link(config, &compiled)?;
         let (_, plan) = program.instance(allowance).map_err(fault_of_start)?;
         let vectors = match &compiled.inspected.vectors {
             Some(section) => vectors::run(section, &program, allowance)?,
@@ -119,7 +110,7 @@ impl Engine {
         };
         let facts = Facts {
             number: self.next_number(),
-            digest: hex(&digest),
+            digest: hex(&compiled.digest),
             key_epoch: config.key_epoch,
             component: component.into(),
             size: compiled.size,
@@ -132,6 +123,18 @@ impl Engine {
         };
         let slow_calls = self.slow_calls();
         Ok(Arc::new(Generation::new(program, plan, facts, config.time, config.instances, slow_calls)))
+    }
+
+    /// As far as nothing of the component runs yet: read, pinned, inspected, compiled, linked.
+    pub(super) fn prepare(&self, config: &config::Policy) -> Result<(Arc<Compiled>, Program), LoadFault> {
+        let bytes = read(&config.component)?;
+        let digest = digest(&bytes);
+        if let Some(pinned) = config.sha256.filter(|pinned| *pinned != digest) {
+            return Err(LoadFault::Digest { pinned: hex(&pinned), found: hex(&digest) });
+        }
+        let compiled = self.compile(bytes, digest)?;
+        let program = self.link(config, &compiled)?;
+        Ok((compiled, program))
     }
 
     fn compile(&self, bytes: Cow<'static, [u8]>, digest: [u8; 32]) -> Result<Arc<Compiled>, LoadFault> {
@@ -178,7 +181,7 @@ pub(super) fn settings_text(settings: &serde_json::Map<String, serde_json::Value
     serde_json::Value::Object(settings.clone()).to_string()
 }
 
-fn fault_of_start(failure: Failure) -> LoadFault {
+pub(super) fn fault_of_start(failure: Failure) -> LoadFault {
     if let Failure::Err(why) = failure {
         return LoadFault::Settings(why);
     }
@@ -188,7 +191,19 @@ fn fault_of_start(failure: Failure) -> LoadFault {
     }
 }
 
-fn read(source: &ComponentSource) -> Result<Cow<'static, [u8]>, LoadFault> {
+/// A component as a configuration names it.
+pub(super) fn spoken(source: &ComponentSource) -> String {
+    match source {
+        ComponentSource::Builtin(name) => format!("builtin:{name}"),
+        ComponentSource::File(path) => path.display().to_string(),
+    }
+}
+
+pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+pub(super) fn read(source: &ComponentSource) -> Result<Cow<'static, [u8]>, LoadFault> {
     match source {
         ComponentSource::Builtin(name) => builtin::component(name)
             .map(Cow::Borrowed)

@@ -21,12 +21,14 @@ mod load;
 pub(crate) mod parts;
 mod pool;
 mod rules;
+pub mod sample;
 mod shelf;
 mod threads;
 mod ticker;
 mod vectors;
 pub mod view;
 mod wasi;
+pub mod workbench;
 
 pub use adapter_v0_1::Exports;
 pub use code_cache::CodeCache;

@@ -2,8 +2,8 @@
 //! and the self-test compares what the gateway would make.
 
 use super::document::Document;
-use super::{Attribute, Part, Shape};
-use oncegate_core::{Framer, PartKind};
+use super::{Attribute, FingerprintRule, Part, Shape};
+use oncegate_core::{Fingerprint, Framer, PartKind, Recipe, Secret};
 
 /// The host's own values of one request.
 pub(crate) trait Values {
@@ -12,6 +12,32 @@ pub(crate) trait Values {
 
     /// The body as a document; none where it is no document.
     fn document(&self) -> Option<&Document>;
+}
+
+/// The fingerprint that `rule` makes of a request.
+pub(crate) fn fingerprint(rule: &FingerprintRule, values: &impl Values, secret: &Secret) -> Fingerprint {
+    const REQUEST_LINE: [Attribute; 4] =
+        [Attribute::Method, Attribute::Authority, Attribute::Path, Attribute::Query];
+    let mut framer = Framer::fingerprint(secret);
+    let recipe = match rule {
+        FingerprintRule::Request => {
+            REQUEST_LINE.iter().for_each(|one| frame_attribute(*one, values, &mut framer));
+            frame_attribute(Attribute::Body, values, &mut framer);
+            Recipe::Request
+        }
+        FingerprintRule::Document(shape) => {
+            REQUEST_LINE.iter().for_each(|one| frame_attribute(*one, values, &mut framer));
+            frame_document(shape, values, &mut framer);
+            Recipe::Document
+        }
+        FingerprintRule::Parts(parts) if parts.is_empty() => Recipe::KeyOnly,
+        FingerprintRule::Parts(parts) => {
+            frame(parts, values, &mut framer);
+            Recipe::Parts
+        }
+        FingerprintRule::KeyOnly => Recipe::KeyOnly,
+    };
+    framer.into_fingerprint(recipe)
 }
 
 /// Adds parts.
@@ -28,7 +54,7 @@ pub(crate) fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
 }
 
 /// Adds one of the host's own values.
-pub(crate) fn frame_attribute(attribute: Attribute, values: &impl Values, framer: &mut Framer) {
+fn frame_attribute(attribute: Attribute, values: &impl Values, framer: &mut Framer) {
     let kind = match attribute {
         Attribute::Method => PartKind::Method,
         Attribute::Authority => PartKind::Authority,
@@ -40,7 +66,7 @@ pub(crate) fn frame_attribute(attribute: Attribute, values: &impl Values, framer
 }
 
 /// Adds the shaped document with its shape; the body's bytes where it is none.
-pub(crate) fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
+fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
     let Some(document) = values.document() else { return frame_attribute(Attribute::Body, values, framer) };
     for (mark, pointers) in [("keep", &shape.keep), ("drop", &shape.drop)] {
         framer.part(PartKind::Shape, mark.as_bytes());

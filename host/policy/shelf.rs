@@ -60,7 +60,7 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    fn new(generation: &Arc<Generation>) -> Self {
+    pub(super) fn new(generation: &Arc<Generation>) -> Self {
         Self {
             number: generation.number(),
             generation: Arc::downgrade(generation),

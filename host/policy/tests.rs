@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 /// One engine serves all tests: each reserves address space for a whole process.
-static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| Engine::new(1).unwrap());
+pub(super) static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| Engine::new(1).unwrap());
 
-fn policy(component: &[u8]) -> (tempfile::TempDir, config::Policy) {
+pub(super) fn policy(component: &[u8]) -> (tempfile::TempDir, config::Policy) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("toy.wasm");
     std::fs::write(&path, component).unwrap();

@@ -23,22 +23,15 @@
 //! any; a method that the plan has no interest in counts as bypassed. The cases of a group in `same`
 //! must be guarded by one key, as the host computes it, those of one in `different` by a key each.
 
-use super::document::Document;
 use super::failure::Failure;
 use super::instance::{Instance, Program};
 use super::limits::Allowance;
-use super::parts::{self, Values};
-use super::view::{self, NotUtf8, Seen};
-use super::{Attribute, FingerprintRule, Operation, Part, Plan, Shape, Verdict};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use oncegate_core::{Framer, KeySpace, OperationId, PartKind, Secret};
+use super::sample::{Asked, Sample};
+use super::{Attribute, FingerprintRule, Part, Plan, Shape, Verdict};
+use oncegate_core::OperationId;
 use serde::Deserialize;
-use std::cell::OnceCell;
 use std::collections::HashMap;
 
-/// Bytes of a body that a policy is shown in a self-test.
-const BODY_BYTES_MAX: usize = 10 << 20;
 const CASES_MAX: usize = 1000;
 
 /// Why a component fails its own test vectors.
@@ -74,10 +67,10 @@ struct Version {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Vectors {
+pub(super) struct Vectors {
     #[serde(rename = "version")]
     _version: u32,
-    cases: Vec<Case>,
+    pub(super) cases: Vec<Case>,
     #[serde(default)]
     same: Vec<Vec<String>>,
     #[serde(default)]
@@ -86,10 +79,10 @@ struct Vectors {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
+pub(super) struct Case {
+    pub(super) name: String,
     #[serde(default)]
-    settings: serde_json::Map<String, serde_json::Value>,
+    pub(super) settings: serde_json::Map<String, serde_json::Value>,
     #[serde(default = "default_route")]
     route: String,
     #[serde(default)]
@@ -158,35 +151,54 @@ enum FingerprintText {
 /// Runs all vectors of `section`. Returns how many there are.
 pub(super) fn run(section: &[u8], program: &Program, allowance: Allowance) -> Result<usize, VectorFault> {
     let vectors = read(section)?;
-    let mut used = HashMap::new();
-    let mut keys = HashMap::new();
-    for case in &vectors.cases {
-        let fault = |failure| VectorFault::Failed { case: case.name.clone(), failure };
-        let request = RawRequest::parse(&case.request)
-            .map_err(|why| VectorFault::Request { case: case.name.clone(), why })?;
-        let settings = super::load::settings_text(&case.settings);
-        let program = program.with_settings(&settings);
-        let (mut fresh, plan) = program.instance(allowance).map_err(fault)?;
-        let first = case.decide(&mut fresh, &plan, &request, allowance)?;
-        case.check(&plan, first.as_ref())?;
-        let worn = match used.remove(&settings) {
-            Some(instance) => instance,
-            None => fresh,
-        };
-        let mut worn = worn;
-        if case.decide(&mut worn, &plan, &request, allowance)? != first {
-            return Err(VectorFault::Impure { case: case.name.clone() });
-        }
-        used.insert(settings, worn);
-        if let Some(Verdict::Guard(guard)) = first {
-            keys.insert(case.name.as_str(), case.operation(&plan, &guard.key, &request));
-        }
-    }
-    check_groups(&vectors, &keys)?;
+    let mut run = Run::new(program, allowance);
+    vectors.cases.iter().try_for_each(|case| run.case(case))?;
+    run.check_groups(&vectors)?;
     Ok(vectors.cases.len())
 }
 
-fn read(section: &[u8]) -> Result<Vectors, VectorFault> {
+/// One pass through vectors.
+pub(super) struct Run<'p, 'v> {
+    program: &'p Program,
+    allowance: Allowance,
+    /// Instances that have decided something already, by their settings.
+    used: HashMap<String, Instance>,
+    keys: HashMap<&'v str, OperationId>,
+}
+
+impl<'p, 'v> Run<'p, 'v> {
+    pub(super) fn new(program: &'p Program, allowance: Allowance) -> Self {
+        Self { program, allowance, used: HashMap::new(), keys: HashMap::new() }
+    }
+
+    /// Asks a fresh and a used instance, and holds what they say against what is expected.
+    pub(super) fn case(&mut self, case: &'v Case) -> Result<(), VectorFault> {
+        let fault = |failure| VectorFault::Failed { case: case.name.clone(), failure };
+        let sample = case.sample()?;
+        let settings = super::load::settings_text(&case.settings);
+        let program = self.program.with_settings(&settings);
+        let (mut fresh, plan) = program.instance(self.allowance).map_err(fault)?;
+        let first = case.decide(&mut fresh, &plan, &sample, self.allowance)?;
+        case.check(&plan, first.as_ref())?;
+        let mut worn = self.used.remove(&settings).unwrap_or(fresh);
+        if case.decide(&mut worn, &plan, &sample, self.allowance)? != first {
+            return Err(VectorFault::Impure { case: case.name.clone() });
+        }
+        self.used.insert(settings, worn);
+        if let Some(Verdict::Guard(guard)) = first {
+            self.keys.insert(case.name.as_str(), sample.operation(&plan, &guard.key));
+        }
+        Ok(())
+    }
+
+    /// Compares keys, when all cases were run.
+    pub(super) fn check_groups(&self, vectors: &Vectors) -> Result<(), VectorFault> {
+        check_groups(vectors, &self.keys)
+    }
+}
+
+/// Reads the section.
+pub(super) fn read(section: &[u8]) -> Result<Vectors, VectorFault> {
     let format = |error: serde_json::Error| VectorFault::Format(error.to_string());
     let Version { version } = serde_json::from_slice(section).map_err(format)?;
     if version != 1 {
@@ -200,41 +212,31 @@ fn read(section: &[u8]) -> Result<Vectors, VectorFault> {
 }
 
 impl Case {
+    /// The request.
+    pub(super) fn sample(&self) -> Result<Sample, VectorFault> {
+        let sample = Sample::parse(self.request.as_bytes());
+        let sample = sample.map_err(|why| VectorFault::Request { case: self.name.clone(), why })?;
+        Ok(sample.by(self.principal.clone(), self.route.clone()))
+    }
+
     /// What the policy says; none where the host wouldn't ask it.
     fn decide(
         &self,
         instance: &mut Instance,
         plan: &Plan,
-        request: &RawRequest,
+        sample: &Sample,
         allowance: Allowance,
     ) -> Result<Option<Verdict>, VectorFault> {
-        let safe = matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
-        let of_interest =
-            if plan.methods.is_empty() { !safe } else { plan.methods.contains(&request.method) };
-        if !of_interest {
-            return Ok(None);
+        match sample.ask(instance, plan, allowance) {
+            Asked::NotOfInterest => Ok(None),
+            Asked::NotUtf8(why) => {
+                Err(VectorFault::Request { case: self.name.clone(), why: why.to_string() })
+            }
+            Asked::Said(verdict) => {
+                let failed = |failure| VectorFault::Failed { case: self.name.clone(), failure };
+                verdict.map(Some).map_err(failed)
+            }
         }
-        let seen = request.seen(&self.route, self.principal.as_deref());
-        let fields = view::fields(plan, &seen)
-            .map_err(|why: NotUtf8| VectorFault::Request { case: self.name.clone(), why: why.to_string() })?;
-        let body = Some(&request.body);
-        let payload = view::payload(&plan.request_payload, &request.headers, body, BODY_BYTES_MAX);
-        let operation = Operation { method: &request.method, fields, payload };
-        let verdict = instance.decide(&operation, allowance.call);
-        verdict.map(Some).map_err(|failure| VectorFault::Failed { case: self.name.clone(), failure })
-    }
-
-    /// The id that the host would give the operation, on a ledger with a fixed secret.
-    fn operation(&self, plan: &Plan, key: &[Part], request: &RawRequest) -> OperationId {
-        let secret = Secret::new([0; 32]);
-        let mut principal = Framer::principal(&secret);
-        if let Some(name) = &self.principal {
-            principal.part(PartKind::SourceValue, name.as_bytes());
-        }
-        let space = KeySpace { policy: "", key_schema: &plan.key_schema, key_epoch: 0 };
-        let mut framer = Framer::operation(&secret, "", &principal.into_principal(), &space);
-        parts::frame(key, request, &mut framer);
-        framer.into_operation()
     }
 
     fn check(&self, plan: &Plan, found: Option<&Verdict>) -> Result<(), VectorFault> {
@@ -315,73 +317,4 @@ fn check_groups(vectors: &Vectors, keys: &HashMap<&str, OperationId>) -> Result<
         }
     }
     Ok(())
-}
-
-/// A request of a vector.
-struct RawRequest {
-    method: String,
-    authority: Option<String>,
-    path: String,
-    query: Option<String>,
-    headers: HeaderMap,
-    body: Bytes,
-    document: OnceCell<Option<Document>>,
-}
-
-impl RawRequest {
-    fn parse(text: &str) -> Result<Self, String> {
-        const HEADERS_MAX: usize = 128;
-        let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut head = httparse::Request::new(&mut slots);
-        let parsed = head.parse(text.as_bytes()).map_err(|error| error.to_string())?;
-        let httparse::Status::Complete(length) = parsed else {
-            return Err("the head has no end: an empty line is missing".into());
-        };
-        let target: http::Uri =
-            head.path.unwrap_or_default().parse().map_err(|error| format!("target: {error}"))?;
-        let mut headers = HeaderMap::new();
-        for header in head.headers.iter() {
-            let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|error| error.to_string())?;
-            let value = HeaderValue::from_bytes(header.value).map_err(|error| error.to_string())?;
-            headers.append(name, value);
-        }
-        let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        Ok(Self {
-            method: head.method.unwrap_or_default().into(),
-            authority: target.authority().map(|a| a.as_str()).or(host).map(view::normal_authority),
-            path: target.path().into(),
-            query: target.query().map(Into::into),
-            headers,
-            body: Bytes::copy_from_slice(&text.as_bytes()[length..]),
-            document: OnceCell::new(),
-        })
-    }
-
-    fn seen<'a>(&'a self, route: &'a str, principal: Option<&'a str>) -> Seen<'a> {
-        Seen {
-            authority: self.authority.as_deref(),
-            path: &self.path,
-            query: self.query.as_deref(),
-            route,
-            principal,
-            headers: &self.headers,
-        }
-    }
-}
-
-impl Values for RawRequest {
-    fn attribute(&self, attribute: Attribute) -> &[u8] {
-        match attribute {
-            Attribute::Method => self.method.as_bytes(),
-            Attribute::Authority => self.authority.as_deref().unwrap_or_default().as_bytes(),
-            Attribute::Path => self.path.as_bytes(),
-            Attribute::Query => self.query.as_deref().unwrap_or_default().as_bytes(),
-            Attribute::Body => &self.body,
-        }
-    }
-
-    fn document(&self) -> Option<&Document> {
-        let read = || view::document(&self.headers, &self.body, BODY_BYTES_MAX).ok();
-        self.document.get_or_init(read).as_ref()
-    }
 }

@@ -5,7 +5,7 @@
 //! traps when it is called, and only then: most of a runtime's imports never are. So a policy stays
 //! pure whatever its language brings (DESIGN §6).
 
-use super::imports::{Level, say};
+use super::imports::{Level, tell};
 use super::limits::{LOG_LINE_BYTES_MAX, NotThere, State};
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentExtern, ComponentItem};
@@ -223,7 +223,7 @@ fn write(mut store: Context<'_>, (stream, bytes): Write) -> Answer<Written> {
     let text = String::from_utf8_lossy(bytes.as_le_slice(&store)).into_owned();
     for line in text.lines().filter(|line| !line.is_empty()) {
         if store.data_mut().take_line() {
-            say(store.data().policy(), level, &line[..line.floor_char_boundary(LOG_LINE_BYTES_MAX)]);
+            tell(&mut store, level, &line[..line.floor_char_boundary(LOG_LINE_BYTES_MAX)]);
         }
     }
     Ok((Ok(()),))

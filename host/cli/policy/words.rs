@@ -1,0 +1,138 @@
+//! Plans, verdicts and parts in words, for people and as JSON. The JSON of a key is that of the
+//! test vectors, so that it can be copied into one.
+
+use crate::config::Policy;
+use crate::policy::{
+    Attribute, Failure, FingerprintRule, Guard, Part, PayloadWant, Plan, RequestField, Shape, Verdict,
+};
+use serde_json::{Value, json};
+
+/// What a plan says, but for what is empty.
+pub(super) fn plan(plan: &Plan) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("key-schema", plan.key_schema.to_string())];
+    let methods =
+        if plan.methods.is_empty() { "all but the safe ones".into() } else { plan.methods.join(", ") };
+    lines.push(("methods", methods));
+    let fields: Vec<&str> = plan.request_fields.iter().map(RequestField::name).collect();
+    lines.push(("reads", if fields.is_empty() { "no field".into() } else { fields.join(", ") }));
+    match &plan.request_payload {
+        PayloadWant::Nothing => {}
+        PayloadWant::Pointers(pointers) => {
+            let all =
+                |pointer: &String| if pointer.is_empty() { "all of it".into() } else { pointer.clone() };
+            lines.push(("of the body", pointers.iter().map(all).collect::<Vec<_>>().join(", ")));
+        }
+        PayloadWant::Whole(most) => lines.push(("of the body", format!("all of it, up to {most} bytes"))),
+    }
+    if !plan.outcomes.is_empty() {
+        let rule = |rule: &crate::config::StatusRule| {
+            format!("{}-{} {:?}", rule.lowest, rule.highest, rule.means).to_lowercase()
+        };
+        lines.push(("outcomes", plan.outcomes.iter().map(rule).collect::<Vec<_>>().join(", ")));
+    }
+    lines
+}
+
+pub(super) fn plan_json(plan: &Plan) -> Value {
+    let payload = match &plan.request_payload {
+        PayloadWant::Nothing => json!("nothing"),
+        PayloadWant::Pointers(pointers) => json!({ "pointers": pointers }),
+        PayloadWant::Whole(most) => json!({ "whole": most }),
+    };
+    json!({
+        "key_schema": &*plan.key_schema,
+        "methods": plan.methods,
+        "request_fields": plan.request_fields.iter().map(RequestField::name).collect::<Vec<_>>(),
+        "request_payload": payload,
+        "response_fields": plan.response_fields.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn verdict_json(verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Bypass(reason) => json!({ "bypass": reason }),
+        Verdict::Refuse(refusal) => {
+            json!({ "refuse": { "status": refusal.status, "code": refusal.code, "detail": refusal.detail } })
+        }
+        Verdict::Guard(guard) => json!({ "guard": guard_json(guard) }),
+    }
+}
+
+fn guard_json(guard: &Guard) -> Value {
+    let mut value = json!({
+        "key": guard.key.iter().map(part).collect::<Vec<_>>(),
+        "fingerprint": fingerprint(&guard.fingerprint),
+    });
+    if let Some(sent) = guard.first_sent {
+        value["first-sent"] = sent.into();
+    }
+    if let Some(retention) = guard.retention {
+        value["retention-seconds"] = retention.as_secs().into();
+    }
+    if let Some(memo) = &guard.memo {
+        value["memo"] = (**memo).into();
+    }
+    if !guard.labels.is_empty() {
+        value["labels"] = guard.labels.iter().map(|(name, value)| json!({ name.as_str(): value })).collect();
+    }
+    value
+}
+
+/// A part as test vectors write it.
+pub(super) fn part(part: &Part) -> Value {
+    match part {
+        Part::Text(text) => json!({ "text": text }),
+        Part::Bytes(bytes) => json!({ "bytes": bytes }),
+        Part::Of(attribute) => json!({ "of": attribute_name(*attribute) }),
+        Part::Document(shape) => json!({ "document": shape_json(shape) }),
+        Part::Missing => json!("missing"),
+    }
+}
+
+pub(super) fn fingerprint(rule: &FingerprintRule) -> Value {
+    match rule {
+        FingerprintRule::Request => json!("request"),
+        FingerprintRule::KeyOnly => json!("key-only"),
+        FingerprintRule::Document(shape) => json!({ "document": shape_json(shape) }),
+        FingerprintRule::Parts(parts) => json!({ "parts": parts.iter().map(part).collect::<Vec<_>>() }),
+    }
+}
+
+fn shape_json(shape: &Shape) -> Value {
+    json!({ "keep": shape.keep, "drop": shape.drop })
+}
+
+fn attribute_name(attribute: Attribute) -> &'static str {
+    match attribute {
+        Attribute::Method => "method",
+        Attribute::Authority => "authority",
+        Attribute::Path => "path",
+        Attribute::Query => "query",
+        Attribute::Body => "body",
+    }
+}
+
+/// The settings that are in force.
+pub(super) fn settings(policy: &Policy) -> Value {
+    Value::Object(policy.settings.clone())
+}
+
+/// A failed call: what became of it, and what a client would see.
+pub(super) fn failure(failure: &Failure) -> String {
+    format!("the policy failed: {failure} (a client gets 503 policy-failed)")
+}
+
+/// So many bytes, for people.
+pub(super) fn bytes(count: usize) -> String {
+    match count {
+        0..10_000 => format!("{count} bytes"),
+        10_000..10_000_000 => format!("{} KB", count / 1000),
+        _ => format!("{} MB", count / 1_000_000),
+    }
+}
+
+/// `name  value` lines under one another.
+pub(super) fn columns(lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    lines.iter().map(|(name, value)| format!("  {name:width$}  {value}\n")).collect()
+}

@@ -1,0 +1,201 @@
+//! Policies for Oncegate in Rust.
+//!
+//! A policy says what makes two requests the same operation. This is a whole one:
+//!
+//! ```ignore
+//! use oncegate_policy::*;
+//!
+//! struct ById;
+//!
+//! impl Policy for ById {
+//!     fn configure(_settings: &str) -> Result<(Self, Plan), String> {
+//!         Ok((Self, Plan::new("by-id/1").reads(&["x-request-id"])))
+//!     }
+//!
+//!     fn decide(&self, operation: &Operation) -> Result<Verdict, String> {
+//!         Ok(match operation.field("x-request-id") {
+//!             Some(id) => Guard::new([method(), path(), text(id)]).into(),
+//!             None => refuse("key-missing", "send an x-request-id"),
+//!         })
+//!     }
+//! }
+//!
+//! policy!(ById);
+//! ```
+//!
+//! The types are those of `policy.wit`, whose comments are the rules. What this adds: the state that
+//! `configure` makes for `decide`, short ways to write what is usual, and [`Settings`].
+
+#![warn(missing_docs)]
+
+#[doc(hidden)]
+#[allow(missing_docs, reason = "generated from the interface, which has the words")]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        world: "key-policy",
+        pub_export_macro: true,
+        export_macro_name: "export_policy",
+        default_bindings_module: "oncegate_policy::bindings",
+    });
+}
+mod settings;
+
+#[doc(hidden)]
+pub use bindings::{export_policy, exports::oncegate::policy::policy::Guest};
+
+pub use bindings::oncegate::policy::types::{
+    Attribute, Disposition, Field, Fingerprint, Found, Guard, Operation, Part, Payload, PayloadWant, Plan,
+    Refusal, Shape, StatusRule, Verdict, WhenUnknown, WhileRunning,
+};
+pub use bindings::oncegate::policy::{digest, log};
+pub use settings::{Settings, Value};
+
+/// A policy: what it keeps of its settings, and how it decides. Both functions are pure; an `Err`
+/// is the policy failing, after which the caller gets a 503.
+pub trait Policy: Sized + Send + Sync + 'static {
+    /// Called first, once in each instance, with the settings as a JSON object. An `Err` says to
+    /// the operator what is wrong with them.
+    fn configure(settings: &str) -> Result<(Self, Plan), String>;
+
+    /// Called for each request that the plan is about.
+    fn decide(&self, operation: &Operation) -> Result<Verdict, String>;
+}
+
+/// Makes the crate a policy: `policy!(TheType);`, once.
+#[macro_export]
+macro_rules! policy {
+    ($policy:ty) => {
+        const _: () = {
+            struct Component;
+            ::std::thread_local! {
+                static POLICY: ::std::cell::OnceCell<::std::mem::ManuallyDrop<$policy>> = const { ::std::cell::OnceCell::new() };
+            }
+
+            impl $crate::Guest for Component {
+                fn configure(settings: ::std::string::String) -> Result<$crate::Plan, ::std::string::String> {
+                    let (policy, plan) = <$policy as $crate::Policy>::configure(&settings)?;
+                    POLICY.with(|p| p.set(::std::mem::ManuallyDrop::new(policy))).map_err(|_| "configure was called a second time")?;
+                    Ok(plan)
+                }
+
+                fn decide(operation: $crate::Operation) -> Result<$crate::Verdict, ::std::string::String> {
+                    POLICY.with(|p| $crate::Policy::decide(&**p.get().ok_or("decide was called before configure")?, &operation))
+                }
+            }
+
+            $crate::export_policy!(Component with_types_in $crate::bindings);
+        };
+    };
+}
+
+impl Plan {
+    /// A plan that asks for nothing. `key_schema` names how keys are made with these settings, such
+    /// as `orders/1 id=x-request-id`.
+    pub fn new(key_schema: impl Into<String>) -> Self {
+        Self {
+            key_schema: key_schema.into(),
+            methods: Vec::new(),
+            request_fields: Vec::new(),
+            request_payload: PayloadWant::Nothing,
+            response_fields: Vec::new(),
+            response_payload: PayloadWant::Nothing,
+            outcomes: Vec::new(),
+            options: Vec::new(),
+        }
+    }
+
+    /// Asks for these fields, in lower case, and pseudo-fields such as `:query`.
+    pub fn reads(self, names: &[&str]) -> Self {
+        Self { request_fields: names.iter().map(|name| String::from(*name)).collect(), ..self }
+    }
+
+    /// Asks for these places of the body, by JSON pointer.
+    pub fn reads_body(self, pointers: &[&str]) -> Self {
+        let pointers = pointers.iter().map(|pointer| String::from(*pointer)).collect();
+        Self { request_payload: PayloadWant::Pointers(pointers), ..self }
+    }
+}
+
+impl Operation {
+    /// The first value of a declared field; none where the request has none.
+    pub fn field<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    /// All values of a declared field, as they arrived.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().filter(move |field| field.name == name).map(|field| field.value.as_str())
+    }
+
+    /// The text at a pointer of the plan, by its place there; none where there is none, or no text.
+    pub fn text_at(&self, pointer: usize) -> Option<&str> {
+        match &self.payload {
+            Payload::Selected(places) => match places.get(pointer) {
+                Some(Found::Text(text)) => Some(text),
+                Some(Found::Nothing | Found::Json(_)) | None => None,
+            },
+            Payload::Absent
+            | Payload::Withheld
+            | Payload::Whole(_)
+            | Payload::Oversize
+            | Payload::Malformed(_) => None,
+        }
+    }
+}
+
+impl Guard {
+    /// Protected under this key, which means the same operation only with an equal request; all
+    /// else is the route's to say.
+    pub fn new(key: impl Into<Vec<Part>>) -> Self {
+        Self {
+            key: key.into(),
+            fingerprint: Fingerprint::Request,
+            while_running: WhileRunning::RouteDefault,
+            when_unknown: WhenUnknown::RouteDefault,
+            retention_seconds: None,
+            tombstone_seconds: None,
+            first_sent: None,
+            forward: Vec::new(),
+            memo: None,
+            labels: Vec::new(),
+            options: Vec::new(),
+        }
+    }
+}
+
+impl From<Guard> for Verdict {
+    fn from(guard: Guard) -> Self {
+        Self::Guard(guard)
+    }
+}
+
+/// Not protected, for this reason.
+pub fn bypass(reason: impl Into<String>) -> Verdict {
+    Verdict::Bypass(reason.into())
+}
+
+/// Turned away with 400 and this code; the detail is for the caller to read.
+pub fn refuse(code: &str, detail: impl Into<String>) -> Verdict {
+    Verdict::Refuse(Refusal { status: 400, code: code.into(), detail: detail.into(), fields: Vec::new() })
+}
+
+/// A part of a key: this text.
+pub fn text(text: impl Into<String>) -> Part {
+    Part::Text(text.into())
+}
+
+/// A part of a key: the request's method.
+pub fn method() -> Part {
+    Part::Of(Attribute::Method)
+}
+
+/// A part of a key: the request's host.
+pub fn authority() -> Part {
+    Part::Of(Attribute::Authority)
+}
+
+/// A part of a key: the request's path.
+pub fn path() -> Part {
+    Part::Of(Attribute::Path)
+}
