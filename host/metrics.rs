@@ -123,6 +123,7 @@ pub struct Metrics {
     policy_generation: Family<PolicyName, Gauge>,
     policy_reloads: Family<PolicyReload, Counter>,
     upstream_requests: Family<UpstreamResult, Counter>,
+    probes: Family<RouteResult, Counter>,
     records: Family<StateName, Gauge>,
     settlements_overdue: Gauge,
     buffers_bytes: Gauge,
@@ -193,6 +194,12 @@ impl Default for Metrics {
         registry.register("policy_reloads", "Reloads of policies by result", policy_reloads.clone());
         let upstream_requests = Family::default();
         registry.register("upstream_requests", "Requests sent upstream by result", upstream_requests.clone());
+        let probes = Family::default();
+        registry.register(
+            "probes",
+            "Unknown outcomes that an upstream was asked about, by route and what came of it",
+            probes.clone(),
+        );
         let records = Family::default();
         registry.register("records", "Records: executing here, stored, kept at hand", records.clone());
         let settlements_overdue = Gauge::default();
@@ -222,6 +229,7 @@ impl Default for Metrics {
             policy_generation,
             policy_reloads,
             upstream_requests,
+            probes,
             records,
             settlements_overdue,
             buffers_bytes,
@@ -329,6 +337,11 @@ impl Metrics {
             broken: counter("broken"),
             timed_out: counter("timed_out"),
         }
+    }
+
+    /// Counts a probe.
+    pub fn probed(&self, route: &str, result: &'static str) {
+        self.probes.get_or_create_owned(&RouteResult { route: route.to_owned(), result }).inc();
     }
 
     /// Counts a failed call.

@@ -60,7 +60,7 @@ pub(crate) fn unknown_flags_and_commands_are_usage_errors() {
 #[test]
 fn each_command_has_help_with_an_example() {
     let setup = Setup::new("http://127.0.0.1:9");
-    for command in ["serve", "demo", "check", "reload"] {
+    for command in ["serve", "demo", "check", "reload", "ops"] {
         let ended = run(&[command, "--help"], setup.folder());
         assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
         assert!(ended.stdout.contains(&format!("oncegate {command}")), "{command}: {}", ended.stdout);

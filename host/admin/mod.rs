@@ -1,20 +1,25 @@
 //! The admin interface, on its own listener: JSON, problem documents for errors, changes by POST
-//! only (DESIGN §10).
+//! and DELETE only (DESIGN §10).
 //!
 //! `/livez`, `/readyz` and `/metrics` answer anyone who can reach the listener. Everything else
 //! needs a `Host` of its own, so that no web page can talk to it by a name that it made point
 //! here (DNS rebinding), and beyond loopback the token.
 
-use crate::gateway::{Shared, respond};
+mod operations;
+
+pub use operations::Resolution;
+
+use crate::gateway::Shared;
 use crate::reload::{ReloadError, Reloader, Report};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use oncegate_core::{OperationId, View};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -82,7 +87,8 @@ impl Admin {
                 if let Err(refused) = self.admit(request.headers()) {
                     return refused;
                 }
-                self.route(method, rest).await
+                let method = method.clone();
+                self.route(&method, rest, request).await
             }
             _ => problem(
                 StatusCode::NOT_FOUND,
@@ -92,23 +98,34 @@ impl Admin {
         }
     }
 
-    async fn route(&self, method: &Method, segments: &[&str]) -> Answer {
+    async fn route(&self, method: &Method, segments: &[&str], request: Request<Incoming>) -> Answer {
+        let query = request.uri().query().unwrap_or_default().to_owned();
         let is = |wanted: Method| *method == wanted;
         match segments {
-            ["status"] if is(Method::GET) => reply(&self.status()),
-            ["policies"] if is(Method::GET) => reply(&self.policies()),
-            ["upstreams"] if is(Method::GET) => reply(&self.upstreams()),
+            ["status"] if is(Method::GET) => json_reply(&self.status()),
+            ["policies"] if is(Method::GET) => json_reply(&self.policies()),
+            ["upstreams"] if is(Method::GET) => json_reply(&self.upstreams()),
+            ["operations"] if is(Method::GET) => operations::list(&self.shared, &query).await,
             ["operations", id] if is(Method::GET) => self.operation(id).await,
+            ["operations", id] if is(Method::DELETE) => match id.parse() {
+                Ok(id) => operations::forget(&self.shared, id, &query).await,
+                Err(_) => no_id(),
+            },
+            ["operations", id, "resolve"] if is(Method::POST) => match id.parse() {
+                Ok(id) => self.resolve(id, request).await,
+                Err(_) => no_id(),
+            },
             ["reload"] if is(Method::POST) => reloaded(self.reloader.reload().await),
             ["policies", name, "reload"] if is(Method::POST) => {
                 reloaded(self.reloader.reload_policy(name).await)
             }
-            ["status" | "policies" | "upstreams" | "reload"]
+            ["status" | "policies" | "upstreams" | "operations" | "reload"]
             | ["operations", _]
+            | ["operations", _, "resolve"]
             | ["policies", _, "reload"] => problem(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
-                "Look with GET, change with POST.",
+                "Look with GET, change with POST, forget an operation with DELETE.",
             ),
             _ => problem(StatusCode::NOT_FOUND, "not-found", "There is no such page under /v1."),
         }
@@ -226,36 +243,36 @@ impl Admin {
     }
 
     async fn operation(&self, id: &str) -> Answer {
-        let Ok(id) = id.parse() else {
-            return problem(
-                StatusCode::BAD_REQUEST,
-                "bad-request",
-                "An operation id is 64 lower-case hexadecimal digits.",
-            );
-        };
+        let Ok(id) = id.parse() else { return no_id() };
         let ledger = &self.shared.ledger;
+        let now = ledger.clock().now();
         match ledger.load(id).await {
-            Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, "ledger-unavailable", &error.to_string()),
-            Ok(None) => {
-                problem(StatusCode::NOT_FOUND, "not-found", "The ledger has no record of this operation.")
-            }
-            Ok(Some(found)) => {
-                let record = &found.record;
-                let mut document = respond::description(id, record, ledger.clock().now());
-                document["version"] = found.version.0.to_string().into();
-                document["route"] = (*record.origin.route).into();
-                document["policy"] = (*record.origin.policy).into();
-                document["key_schema"] = (*record.origin.key_schema).into();
-                document["method"] = (*record.origin.method).into();
-                document["authority"] = (*record.origin.authority).into();
-                document["path"] = (*record.origin.path).into();
-                document["execution"] = record.execution.to_string().into();
-                document["memo"] = record.memo.as_deref().into();
+            Err(error) => operations::unavailable(&error),
+            Ok(Some(found)) if found.record.view(now) != View::Absent => {
+                let mut document = operations::document(id, &found, now);
                 document["evidence"] = ledger.evidence(id).iter().map(evidence).collect();
-                reply(&document)
+                json_reply(&document)
             }
+            Ok(_) => operations::missing(),
         }
     }
+
+    async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> Answer {
+        let (parts, body) = request.into_parts();
+        match Limited::new(body, operations::BODY_BYTES_MAX).collect().await {
+            Ok(body) => operations::resolve(&self.shared, id, &parts.headers, &body.to_bytes()).await,
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "A resolution has at most 4 MiB. An answer that is larger can be said to be consumed.",
+            ),
+            Err(_) => problem(StatusCode::BAD_REQUEST, "bad-request", "The body broke off."),
+        }
+    }
+}
+
+fn no_id() -> Answer {
+    problem(StatusCode::BAD_REQUEST, "bad-request", "An operation id is 64 lower-case hexadecimal digits.")
 }
 
 /// A settlement that came too late and changed nothing.
@@ -271,7 +288,7 @@ fn evidence(evidence: &crate::ledger::Evidence) -> Value {
 
 fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
     match outcome {
-        Ok(report) => reply(&report),
+        Ok(report) => json_reply(&report),
         Err(error) => {
             let (status, code) = match &error {
                 ReloadError::NoSuchPolicy(..) => (StatusCode::NOT_FOUND, "not-found"),
@@ -286,7 +303,7 @@ fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
     }
 }
 
-fn reply(document: &impl Serialize) -> Answer {
+fn json_reply(document: &impl Serialize) -> Answer {
     let mut body = serde_json::to_vec_pretty(document).unwrap_or_default();
     body.push(b'\n');
     answer(StatusCode::OK, "application/json", body.into())

@@ -4,11 +4,13 @@
 //! Nothing here knows how a gateway works.
 
 mod check;
+mod client;
 mod completions;
 mod demo;
 mod flags;
 mod log;
 mod man;
+mod ops;
 mod policy;
 mod reload;
 pub mod sample_upstream;
@@ -50,6 +52,7 @@ enum Verb {
     Demo(demo::Args),
     Check(check::Args),
     Reload(reload::Args),
+    Ops(ops::Args),
     Policy(policy::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -75,6 +78,7 @@ pub fn run(
         Verb::Demo(args) => demo::run(&args),
         Verb::Check(args) => check::run(&args, environment),
         Verb::Reload(args) => reload::run(&args),
+        Verb::Ops(args) => ops::run(&args),
         Verb::Policy(args) => policy::run(&args, environment),
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),

@@ -32,6 +32,7 @@ pub(crate) use fault::io_words;
 pub use fault::{Fault, Faults, Place};
 pub use fields::is_reserved;
 pub use load::{Flags, Source, load};
+pub(crate) use units::parse_duration;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;

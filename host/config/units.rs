@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A duration with its unit: `50ms`, `0.1s`, `24h`, `30d`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let nanos = scaled(text, |unit| {
         Some(match unit {
             "ms" => 1_000_000,

@@ -17,6 +17,7 @@ mod judge;
 mod pass;
 mod present;
 pub mod principal;
+mod probe;
 pub mod problem;
 pub mod respond;
 pub mod route;

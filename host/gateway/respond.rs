@@ -129,6 +129,14 @@ pub fn ledger_unavailable(id: OperationId, error: &StoreError) -> Problem {
     Problem::new(Code::LedgerUnavailable, detail).of(id)
 }
 
+/// The fields of an answer that somebody else than the upstream hands in, as any are kept.
+pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(bytes::Bytes, bytes::Bytes)> {
+    let mut fields = fields.clone();
+    fields::remove_hop_by_hop(&mut fields);
+    fields::remove_ours(&mut fields);
+    fields::kept(&fields, status, strip)
+}
+
 /// What a look-up tells of an operation.
 pub fn lookup(id: OperationId, record: &Record, now: Timestamp) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::whole(description(id, record, now).to_string().into()));

@@ -2,7 +2,7 @@
 //! own. What they share is in [`Shared`].
 
 use super::connection::{self, Watch};
-use super::{Peer, Program, Shared};
+use super::{Peer, Program, Shared, probe};
 use crate::config;
 use crate::policy;
 use crate::upstream::Pool;
@@ -139,7 +139,8 @@ impl Workers {
             let (shared, stop) = (shared.clone(), workers.stop.subscribe());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || run(shared, sockets, stop, retired))?;
+                // One of them asks about unknown outcomes, beside its requests.
+                .spawn(move || run(shared, sockets, stop, retired, number == 0))?;
             workers.threads.push(thread);
             workers.retire.push(retire);
         }
@@ -181,6 +182,7 @@ fn run(
     sockets: Vec<TcpListener>,
     mut stop: watch::Receiver<bool>,
     mut retired: mpsc::UnboundedReceiver<Vec<u64>>,
+    asks: bool,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -200,6 +202,9 @@ fn run(
             tokio::task::spawn_local(listen(worker.clone(), socket, watch.clone()));
         }
         tokio::task::spawn_local(watch.clone().run(worker.clone()));
+        if asks {
+            tokio::task::spawn_local(probe::run(worker.clone()));
+        }
         loop {
             tokio::select! {
                 _ = stop.changed() => return,

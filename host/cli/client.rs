@@ -1,0 +1,187 @@
+//! Talking to the admin listener of a running gateway: one request, one answer.
+
+use super::{Output, USAGE, say};
+use crate::config::io_words;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// A gateway that compiles a large policy takes its time; one that never answers is hung.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Larger than any report, and than any page of a list.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Which gateway.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Gateway {
+    /// The gateway's admin listener
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "ONCEGATE_SERVER__ADMIN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8081"
+    )]
+    pub(super) admin: String,
+    /// A file with the admin listener's token
+    #[arg(long, value_name = "FILE", env = "ONCEGATE_SERVER__ADMIN_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+}
+
+/// Why nothing came back, or nothing can be sent.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) problem: String,
+    pub(super) help: String,
+    pub(super) usage: bool,
+}
+
+impl Failure {
+    pub(super) fn new(problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { problem: problem.into(), help: help.into(), usage: false }
+    }
+
+    pub(super) fn usage(problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { usage: true, ..Self::new(problem, help) }
+    }
+
+    /// Says it; the exit code.
+    pub(super) fn tell(&self, output: Output) -> ExitCode {
+        match output {
+            Output::Text => say::error(&self.problem, &self.help),
+            Output::Json => say::json(&json!({ "ok": false, "detail": self.problem, "help": self.help })),
+        }
+        if self.usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    }
+}
+
+/// What the gateway said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) status: StatusCode,
+    /// None: it is not JSON, as no gateway's admin listener answers.
+    pub(super) document: Option<Value>,
+}
+
+impl Said {
+    /// The document of a success; else its problem, in the gateway's words.
+    pub(super) fn success(self) -> Result<Value, Failure> {
+        match self.document {
+            Some(document) if self.status.is_success() => Ok(document),
+            Some(problem) => {
+                let detail = problem.get("detail").or_else(|| problem.get("title")).and_then(Value::as_str);
+                Err(Failure::new(detail.unwrap_or(self.status.as_str()), ""))
+            }
+            None => Err(Failure::new(
+                not_ours(self.status),
+                "--admin is the admin listener, not the one for requests",
+            )),
+        }
+    }
+}
+
+pub(super) fn not_ours(status: StatusCode) -> String {
+    format!("the answer is {status} and not JSON, as no gateway's admin listener answers")
+}
+
+impl Gateway {
+    /// Sends a request and reads the answer. `document`: the body, where there is one.
+    pub(super) fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        document: Option<&Value>,
+    ) -> Result<Said, Failure> {
+        let request = self.request(method, target, document)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::new(format!("no runtime: {error}"), ""))?;
+        runtime.block_on(async {
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange(&self.admin, request)).await;
+            let (status, body) = answer.unwrap_or_else(|_| {
+                let problem =
+                    format!("the gateway at {} did not answer within {ANSWER_TIMEOUT:?}", self.admin);
+                Err(Failure::new(problem, "its log says how far it has come"))
+            })?;
+            Ok(Said { status, document: serde_json::from_slice(&body).ok().filter(Value::is_object) })
+        })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        target: &str,
+        document: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        if self.admin == "off" {
+            return Err(Failure::new(
+                "the admin listener is off",
+                "send SIGHUP to the gateway to reload it, or start it with --admin ADDRESS",
+            ));
+        }
+        let unusable = || {
+            Failure::usage(
+                format!("no request can be made of --admin {:?} and the token", self.admin),
+                "the address is written like 127.0.0.1:8081, the token is one line",
+            )
+        };
+        let port = self.admin.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none() {
+            return Err(unusable());
+        }
+        let mut request = Request::builder().method(method).uri(target).header(header::HOST, &self.admin);
+        if let Some(file) = &self.token_file {
+            let token = std::fs::read_to_string(file).map_err(|error| {
+                let problem =
+                    format!("the token can't be read from {}: {}", file.display(), io_words(&error));
+                Failure::new(problem, "name the file that `server.admin_token_file` names")
+            })?;
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim_end()));
+        }
+        let body = document.map(|document| Bytes::from(document.to_string())).unwrap_or_default();
+        if document.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request.body(Full::new(body)).map_err(|_| unusable())
+    }
+}
+
+async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure> {
+    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(admin)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(unreachable(admin, &io_words(&error))),
+        Err(_) => return Err(unreachable(admin, "it does not answer")),
+    };
+    let broken = |error: hyper::Error| {
+        Failure::new(
+            format!("what listens at {admin} broke off: {error}"),
+            "is it the admin listener of a gateway?",
+        )
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // Ends with the runtime, which ends with this exchange.
+    tokio::spawn(connection);
+    let answer = sender.send_request(request).await.map_err(broken)?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
+        Failure::new(
+            format!("the answer of {admin} broke off: {error}"),
+            "the gateway's log says what it did",
+        )
+    })?;
+    Ok((status, body.to_bytes()))
+}
+
+fn unreachable(admin: &str, words: &str) -> Failure {
+    Failure::new(
+        format!("no gateway can be reached at {admin}: {words}"),
+        "start one with `oncegate serve`, or say where its admin listener is: --admin ADDRESS",
+    )
+}

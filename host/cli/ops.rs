@@ -1,0 +1,136 @@
+//! `oncegate ops`: operations, looked at and changed by hand.
+
+mod change;
+mod show;
+
+use super::client::{Failure, Gateway};
+use super::{Output, say};
+use http::Method;
+use oncegate_core::OperationId;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use std::process::ExitCode;
+
+/// Operations that one command lists or changes at most; run it again for more.
+const OPERATIONS_MAX: usize = 100_000;
+/// Of one page.
+const PAGE: usize = 500;
+
+/// Look at operations and say how unknown ones ended
+///
+/// Oncegate never runs an operation a second time where nobody knows whether the first attempt took effect.
+/// It holds the key until its own late answer, a probe or you say how it ended.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    oncegate ops list --state unknown --older-than 10m\n  \
+    oncegate ops show 3f1c…\n  \
+    oncegate ops resolve 3f1c… --outcome not-applied --reason 'not in the bank statement'\n  \
+    oncegate ops forget --state completed --route tests --reason 'a test run' --yes\n\n\
+    Code 0: done. Code 1: not done, or not all of it. Code 2: usage.")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Verb {
+    List(show::List),
+    Show(show::Show),
+    Resolve(change::Resolve),
+    Forget(change::Forget),
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    let (done, output) = match &args.verb {
+        Verb::List(list) => (list.run(), list.output),
+        Verb::Show(show) => (show.run(), show.output),
+        Verb::Resolve(resolve) => (resolve.run(), resolve.output),
+        Verb::Forget(forget) => (forget.run(), forget.output),
+    };
+    done.unwrap_or_else(|failure| failure.tell(output))
+}
+
+/// Which operations.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Filter {
+    /// Only in this state: executing, completed, consumed, unknown or expired
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only of this route
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+    /// Only those begun longer ago than this, such as 10m or 24h
+    #[arg(long, value_name = "TIME")]
+    older_than: Option<String>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && self.route.is_none() && self.older_than.is_none()
+    }
+
+    /// All operations that it takes, up to `limit`, page by page; and whether there may be more.
+    fn all(&self, gateway: &Gateway, limit: usize) -> Result<(Vec<Value>, bool), Failure> {
+        let (mut found, mut after) = (Vec::new(), None);
+        while found.len() < limit {
+            let target = self.target(PAGE.min(limit - found.len()), after.as_deref());
+            let mut page = gateway.ask(Method::GET, &target, None)?.success()?;
+            if let Some(Value::Array(operations)) = page.get_mut("operations").map(Value::take) {
+                found.extend(operations);
+            }
+            after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+            if after.is_none() {
+                return Ok((found, false));
+            }
+        }
+        Ok((found, true))
+    }
+
+    fn target(&self, limit: usize, after: Option<&str>) -> String {
+        let mut target = format!("/v1/operations?limit={limit}");
+        let said = [
+            ("state", self.state.as_deref()),
+            ("route", self.route.as_deref()),
+            ("older_than", self.older_than.as_deref()),
+            ("after", after),
+        ];
+        for (name, value) in said {
+            if let Some(value) = value {
+                target.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+            }
+        }
+        target
+    }
+}
+
+/// An operation's id, as it was typed.
+fn id(text: &str) -> Result<OperationId, String> {
+    text.parse().map_err(|_| "an operation id is 64 lower-case hexadecimal digits, as `Oncegate-Operation` and `ops list` show it".to_owned())
+}
+
+fn load(gateway: &Gateway, id: OperationId) -> Result<Value, Failure> {
+    gateway.ask(Method::GET, &format!("/v1/operations/{id}"), None)?.success()
+}
+
+fn text<'a>(operation: &'a Value, name: &str) -> &'a str {
+    operation.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `ID  state  route  POST /path  since`
+fn line(operation: &Value) -> String {
+    let words =
+        ["operation", "state", "route", "method", "path", "first_attempt"].map(|name| text(operation, name));
+    let [id, state, route, method, path, begun] = words;
+    let reason = match text(operation, "reason") {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    };
+    format!("{id}  {state}{reason}  {route}  {method} {path}  {begun}\n")
+}
+
+fn tell(output: Output, words: impl FnOnce() -> String, document: impl FnOnce() -> Value) {
+    match output {
+        Output::Text => say::out(words()),
+        Output::Json => say::json(&document()),
+    }
+}

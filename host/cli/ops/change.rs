@@ -1,0 +1,247 @@
+//! `oncegate ops resolve` and `forget`: by id, or all that a filter takes.
+
+use super::{Filter, Gateway, OPERATIONS_MAX, id, line, load, text};
+use crate::cli::client::Failure;
+use crate::cli::{Output, say};
+use crate::config::io_words;
+use base64::Engine as _;
+use http::Method;
+use oncegate_core::OperationId;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What is changed, and why.
+#[derive(Clone, Debug, clap::Args)]
+struct Change {
+    /// The operation's id; or a filter, for all that it takes
+    #[arg(value_name = "ID", value_parser = id)]
+    id: Option<OperationId>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Why; the gateway logs it
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// The version that was shown: refused if the operation has changed since [default: as it is now]
+    #[arg(long, value_name = "NUMBER", requires = "id")]
+    version: Option<u64>,
+    /// With a filter: do it, instead of showing what it would be done to
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+/// Say how an operation of unknown outcome ended
+///
+/// Find out first, at the service or its database. `not-applied` frees the key, and the next attempt runs.
+/// `completed` and `consumed` say that it happened: duplicates then get the answer that you hand in, or are
+/// told that it is consumed.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    oncegate ops resolve 3f1c… --outcome not-applied --reason 'no such charge at the bank'\n  \
+    oncegate ops resolve 3f1c… --outcome completed --status 201 --header 'Content-Type: application/json' \\\n      \
+    --body-file charge.json --reason 'charge ch_1 is there'\n  \
+    oncegate ops resolve --route charges --older-than 1h --outcome not-applied --reason 'restored from backup'\n      \
+    shows which; with --yes it is done")]
+pub(super) struct Resolve {
+    #[command(flatten)]
+    change: Change,
+    /// How it ended
+    #[arg(long, value_enum, value_name = "OUTCOME")]
+    outcome: Outcome,
+    /// Of `completed`: the status that duplicates get; of `consumed`: what it was, if you know it
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(200..=599))]
+    status: Option<u16>,
+    /// Of `completed`: a field that duplicates get; may be given several times
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
+    /// Of `completed`: a file with the body that duplicates get
+    #[arg(long, value_name = "FILE")]
+    body_file: Option<PathBuf>,
+    /// How to write it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Outcome {
+    /// It did not happen: the key is free.
+    NotApplied,
+    /// It happened; there is no answer to replay.
+    Consumed,
+    /// It happened; this is the answer to replay.
+    Completed,
+}
+
+/// Have finished operations forgotten, so that their keys are free
+///
+/// A key that is forgotten runs again when it is sent again. Executing operations and those of unknown
+/// outcome are never forgotten.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    oncegate ops forget 3f1c… --reason 'the customer wants it once more'\n  \
+    oncegate ops forget --route tests --reason 'a test run'\n      \
+    shows which; with --yes it is done")]
+pub(super) struct Forget {
+    #[command(flatten)]
+    change: Change,
+    /// How to write it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+impl Resolve {
+    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+        let reply = self.reply()?;
+        let outcome = match self.outcome {
+            Outcome::NotApplied => "not-applied",
+            Outcome::Consumed => "consumed",
+            Outcome::Completed => "completed",
+        };
+        if self.outcome == Outcome::Completed && self.change.id.is_none() {
+            return Err(Failure::usage(
+                "one answer can't be that of many operations",
+                "name one ID, or say `--outcome consumed` of them all",
+            ));
+        }
+        let (gateway, reason) = (&self.change.gateway, &self.change.reason);
+        self.change.each(&["unknown"], self.output, |id, version| {
+            let mut wanted = json!({ "outcome": outcome, "version": version, "reason": reason });
+            if let Some(reply) = &reply {
+                wanted["reply"] = reply.clone();
+            }
+            gateway.ask(Method::POST, &format!("/v1/operations/{id}/resolve"), Some(&wanted))?.success()
+        })
+    }
+
+    fn reply(&self) -> Result<Option<Value>, Failure> {
+        let more = !self.header.is_empty() || self.body_file.is_some();
+        match (self.outcome, self.status) {
+            (Outcome::NotApplied, Some(_)) => {
+                return Err(Failure::usage("what did not happen has no status", "leave --status out"));
+            }
+            (Outcome::NotApplied | Outcome::Consumed, _) if more => {
+                return Err(Failure::usage(
+                    "only `--outcome completed` has an answer to keep",
+                    "leave --header and --body-file out, or say `--outcome completed`",
+                ));
+            }
+            (Outcome::NotApplied | Outcome::Consumed, None) => return Ok(None),
+            (Outcome::Completed, None) => {
+                return Err(Failure::usage(
+                    "`--outcome completed` needs the answer that duplicates are to get",
+                    "add --status, and --header and --body-file where there are any; or say `--outcome consumed`",
+                ));
+            }
+            (Outcome::Consumed | Outcome::Completed, Some(_)) => {}
+        }
+        let body = match &self.body_file {
+            None => Vec::new(),
+            Some(file) => std::fs::read(file).map_err(|error| {
+                Failure::new(
+                    format!("{} can't be read: {}", file.display(), io_words(&error)),
+                    "name a file with the body",
+                )
+            })?,
+        };
+        Ok(Some(json!({
+            "status": self.status,
+            "headers": self.header,
+            "body_base64": base64::engine::general_purpose::STANDARD.encode(body),
+        })))
+    }
+}
+
+impl Forget {
+    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+        let gateway = &self.change.gateway;
+        let reason = utf8_percent_encode(&self.change.reason, NON_ALPHANUMERIC).to_string();
+        self.change.each(&["completed", "consumed", "expired"], self.output, |id, version| {
+            let target = format!("/v1/operations/{id}?version={version}&reason={reason}");
+            gateway.ask(Method::DELETE, &target, None)?.success()
+        })
+    }
+}
+
+impl Change {
+    /// Does it to the one operation, or to all that the filter takes and that are in one of `states`.
+    fn each(
+        &self,
+        states: &[&str],
+        output: Output,
+        act: impl Fn(&str, &str) -> Result<Value, Failure>,
+    ) -> Result<ExitCode, Failure> {
+        match (self.id, self.filter.is_empty()) {
+            (Some(_), false) => Err(Failure::usage("an ID and a filter are both given", "give one of them")),
+            (None, true) => Err(Failure::usage(
+                "which operations?",
+                "give an ID, or a filter: --state, --route, --older-than",
+            )),
+            (Some(id), true) => {
+                let shown = load(&self.gateway, id)?;
+                let version =
+                    self.version.map_or_else(|| text(&shown, "version").to_owned(), |v| v.to_string());
+                let now = act(text(&shown, "operation"), &version)?;
+                super::tell(output, || format!("{}  is {} now\n", id, text(&now, "state")), || now.clone());
+                Ok(ExitCode::SUCCESS)
+            }
+            (None, false) => self.all(states, output, act),
+        }
+    }
+
+    fn all(
+        &self,
+        states: &[&str],
+        output: Output,
+        act: impl Fn(&str, &str) -> Result<Value, Failure>,
+    ) -> Result<ExitCode, Failure> {
+        if let Some(state) = self.filter.state.as_deref().filter(|state| !states.contains(state)) {
+            return Err(Failure::usage(
+                format!("this can't be done to operations in the state {state:?}"),
+                format!("leave --state out, or say {}", states.join(" or ")),
+            ));
+        }
+        let (mut operations, left) = self.filter.all(&self.gateway, OPERATIONS_MAX)?;
+        operations.retain(|operation| states.contains(&text(operation, "state")));
+        if !self.yes {
+            return Ok(would(&operations, output));
+        }
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        for operation in &operations {
+            let id = text(operation, "operation");
+            match act(id, text(operation, "version")) {
+                Ok(_) => done.push(id),
+                Err(failure) => {
+                    if output == Output::Text {
+                        say::error(format!("{id}: {}", failure.problem), "");
+                    }
+                    failed.push(json!({ "operation": id, "detail": failure.problem }));
+                }
+            }
+        }
+        let words = || {
+            let more = if left { "; there may be more: run it again" } else { "" };
+            format!("{} done, {} not done{more}\n", done.len(), failed.len())
+        };
+        super::tell(output, words, || json!({ "done": done, "failed": failed, "more": left }));
+        Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What it would be done to: nothing is done without --yes.
+fn would(operations: &[Value], output: Output) -> ExitCode {
+    let words = || {
+        let lines: String = operations.iter().map(line).collect();
+        format!("{lines}{} operations; nothing is changed without --yes\n", operations.len())
+    };
+    super::tell(output, words, || json!({ "would": operations, "done": [] }));
+    ExitCode::FAILURE
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once(':').ok_or("a field is written like 'Content-Type: application/json'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}

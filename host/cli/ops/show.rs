@@ -1,0 +1,74 @@
+//! `oncegate ops list` and `show`.
+
+use super::{Filter, Gateway, OPERATIONS_MAX, id, line, load, tell};
+use crate::cli::Output;
+use crate::cli::client::Failure;
+use oncegate_core::OperationId;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// List operations, a line each
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    oncegate ops list --state unknown\n  \
+    oncegate ops list --route charges --older-than 24h --output json | jq '.operations[].operation'")]
+pub(super) struct List {
+    #[command(flatten)]
+    filter: Filter,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=OPERATIONS_MAX as i64))]
+    limit: u32,
+    #[command(flatten)]
+    gateway: Gateway,
+    /// How to write it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+impl List {
+    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+        let limit = usize::try_from(self.limit).unwrap_or(OPERATIONS_MAX);
+        let (operations, left) = self.filter.all(&self.gateway, limit)?;
+        let words = || {
+            let mut words: String = operations.iter().map(line).collect();
+            match (operations.len(), left) {
+                (0, _) => words.push_str("no such operation\n"),
+                (shown, true) => words.push_str(&format!("the first {shown}; --limit shows more\n")),
+                (_, false) => {}
+            }
+            words
+        };
+        tell(self.output, words, || json!({ "operations": operations, "more": left }));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Show all that is known of an operation, but for keys, bodies and credentials
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:\n  oncegate ops show 3f1c…\n\n\
+    The version that it shows is the one that `ops resolve --version` wants.")]
+pub(super) struct Show {
+    /// The operation's id, as `Oncegate-Operation` and `ops list` show it
+    #[arg(value_name = "ID", value_parser = id)]
+    id: OperationId,
+    #[command(flatten)]
+    gateway: Gateway,
+    /// How to write it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+impl Show {
+    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+        let operation = load(&self.gateway, self.id)?;
+        tell(self.output, || members(&operation), || operation.clone());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A line for each thing that is known.
+fn members(operation: &Value) -> String {
+    let known = operation.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    known.map(|(name, value)| format!("{:<16} {}\n", name.replace('_', " "), word(value))).collect()
+}

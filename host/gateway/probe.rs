@@ -1,0 +1,316 @@
+//! Asks upstreams what became of operations whose outcome nobody knows: the policy's `resolution`
+//! writes the question and reads the answer, the host does the talking, bounded in number and time
+//! (DESIGN §9). It runs beside the requests of one worker; the ledger's turns see to it that nobody
+//! else asks about the same operation at the same time.
+
+use super::capture::{Piece, next_piece};
+use super::route::Route;
+use super::shared::Reservation;
+use super::worker::Worker;
+use super::{exchange, fields, respond};
+use crate::config;
+use crate::ledger::Turn;
+use crate::policy::{
+    Broken, Failure, Finding, FoundReply, Generation, Outbound, Payload, PayloadWant, Receipt, Reply, view,
+};
+use crate::upstream::{RequestBody, ResponseBody};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, Uri, Version};
+use oncegate_core::{Answer, Doubt, First, Outcome, Probe, Timestamp};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Operations that are asked about at one time.
+const AT_ONCE: usize = 16;
+/// Turns that may wait for that. More are due again when theirs has passed.
+const WAITING_MAX: usize = 256;
+/// Questions in a row.
+const QUESTIONS_MAX: usize = 8;
+/// Of a turn, so much is left for writing down what was found.
+const TO_WRITE_DOWN: Duration = Duration::from_secs(10);
+
+/// What asking came to.
+struct Found {
+    outcome: Outcome,
+    /// When the question that found it was sent.
+    asked: Timestamp,
+    /// The word for it in metrics and the log.
+    word: &'static str,
+    /// There is nothing to ask, now or later.
+    last: bool,
+}
+
+/// Asks for as long as it is polled.
+pub async fn run(worker: Rc<Worker>) {
+    let mut turns = worker.shared.ledger.turns(WAITING_MAX);
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    while let Ok(place) = room.clone().acquire_owned().await {
+        let Some(turn) = turns.recv().await else { return };
+        // What is left to ask is asked after the next start.
+        if worker.shared.is_draining() {
+            return;
+        }
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move {
+            take(&worker, &turn).await;
+            drop(place);
+        });
+    }
+}
+
+/// Takes a turn: asks, and puts what was found on the record.
+async fn take(worker: &Worker, turn: &Turn) {
+    let (ledger, metrics) = (&worker.shared.ledger, &worker.shared.metrics);
+    let origin = &turn.record.origin;
+    let time = turn.left(ledger.clock().now()).saturating_sub(TO_WRITE_DOWN);
+    let Some((route, generation)) = means(worker, turn).filter(|_| !time.is_zero()) else {
+        // The turn passes, and the try doesn't count.
+        metrics.probed(&origin.route, "unable");
+        return;
+    };
+    let asked = ledger.clock().now();
+    let found = match tokio::time::timeout(time, ask(worker, &route, &generation, turn)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(failure)) => {
+            tracing::error!(policy = %generation.name(), operation = %turn.id, kind = failure.kind(), %failure, "a policy's `resolution` failed: the outcome is still unknown");
+            metrics.policy_failed(generation.name(), failure.kind());
+            nothing(asked, "failed")
+        }
+        Err(_) => nothing(asked, "unanswered"),
+    };
+    metrics.probed(&origin.route, found.word);
+    let rules = &route.upstream.probe;
+    let tries = turn.record.probing.unwrap_or_default().tries;
+    let more = !found.last && tries.saturating_add(1) < rules.attempts;
+    let probe = Probe {
+        outcome: found.outcome,
+        asked: found.asked,
+        settle_after: route.upstream.settle_after,
+        again: more.then(|| ledger.clock().now().plus(pause(rules, tries))),
+    };
+    let finding = found.word;
+    match ledger.probed(turn, probe).await {
+        Ok(Ok(None)) => {
+            tracing::info!(operation = %turn.id, finding, "the upstream says that it did not happen: the key is free");
+        }
+        Ok(Ok(Some(standing))) if standing.record.probing.is_none() => {
+            tracing::info!(operation = %turn.id, finding, "an unknown outcome is resolved by asking the upstream");
+        }
+        Ok(Ok(Some(standing))) => match standing.record.probing.and_then(|probing| probing.next) {
+            Some(next) => tracing::debug!(operation = %turn.id, finding, %next, "still unknown"),
+            None => {
+                metrics.probed(&origin.route, "given_up");
+                tracing::warn!(operation = %turn.id, finding, "nobody asks any more: resolve it with `oncegate ops resolve`");
+            }
+        },
+        Ok(Err(why)) => tracing::debug!(operation = %turn.id, finding, ?why, "a probe came too late"),
+        Err(error) => {
+            tracing::warn!(operation = %turn.id, finding, %error, "a finding could not be recorded")
+        }
+    }
+}
+
+/// The operation's route, and the active generation of its policy and key space.
+fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> {
+    let (program, origin) = (worker.program(), &turn.record.origin);
+    let generation = program.generations.get(&origin.policy).filter(|generation| {
+        generation.exports().resolution
+            && generation.plan().key_schema == origin.key_schema
+            && generation.key_epoch() == origin.key_epoch
+    });
+    let means = program.router.named(&origin.route).cloned().zip(generation.cloned());
+    if means.is_none() {
+        tracing::debug!(operation = %turn.id, route = %origin.route, policy = %origin.policy, "can't ask about an unknown outcome: its route is gone, or its policy has another key space or no `resolution`");
+    }
+    means
+}
+
+fn nothing(asked: Timestamp, word: &'static str) -> Found {
+    // Of an outcome that stays unknown the record keeps its own doubt.
+    Found { outcome: Outcome::Unknown(Doubt::Ambiguous), asked, word, last: false }
+}
+
+/// Asks until the policy has read enough.
+async fn ask(
+    worker: &Worker,
+    route: &Route,
+    generation: &Arc<Generation>,
+    turn: &Turn,
+) -> Result<Found, Failure> {
+    let clock = worker.shared.ledger.clock();
+    let principal = &turn.record.origin.principal;
+    let receipt = Receipt::of(turn.id, &turn.record);
+    let first = worker.policies.question(generation, principal, receipt.clone()).await?;
+    let Some(mut question) = first else {
+        return Ok(Found { last: true, ..nothing(clock.now(), "no_question") });
+    };
+    let mut asked = clock.now();
+    for _ in 0..QUESTIONS_MAX {
+        check_method(&question.method, &route.upstream.probe)?;
+        asked = clock.now();
+        let Some(reply) = send(worker, route, turn, &question).await else {
+            return Ok(nothing(asked, "unanswered"));
+        };
+        let said = worker.policies.reading(generation, principal, receipt.clone(), question, reply).await?;
+        let (outcome, word) = match said {
+            Finding::Happened(reply) => (happened(*reply, &route.config), "happened"),
+            Finding::Consumed => (Outcome::Consumed(First::default()), "consumed"),
+            Finding::DidNotHappen => (Outcome::NotApplied, "did_not_happen"),
+            Finding::StillUnknown => return Ok(nothing(asked, "still_unknown")),
+            Finding::Ask(next) => {
+                question = next;
+                continue;
+            }
+        };
+        return Ok(Found { outcome, asked, word, last: false });
+    }
+    tracing::warn!(operation = %turn.id, "a policy's `resolution` asks more than {QUESTIONS_MAX} questions in a row");
+    Ok(nothing(asked, "still_unknown"))
+}
+
+fn check_method(method: &Method, rules: &config::Probe) -> Result<(), Failure> {
+    if matches!(*method, Method::GET | Method::HEAD) || rules.methods.iter().any(|own| own == method.as_str())
+    {
+        return Ok(());
+    }
+    let what = format!("{method} is not GET, HEAD or one of the upstream's `probe.methods`");
+    Err(Failure::Invalid(Broken { place: "outbound.method", what }))
+}
+
+/// Sends a question; its whole answer, if there is one.
+async fn send(worker: &Worker, route: &Route, turn: &Turn, question: &Outbound) -> Option<Reply> {
+    let request = request(route, &turn.record.origin.authority, question);
+    // To ask twice does no harm where it is a read; what may not be one gets a fresh connection.
+    let fresh = !question.method.is_idempotent();
+    let response = exchange::send(worker, route, request, fresh, || true).await.ok()?;
+    reply(worker, route, response).await
+}
+
+fn request(route: &Route, authority: &str, question: &Outbound) -> Request<RequestBody> {
+    let mut request = Request::new(RequestBody::Whole(question.body.clone().unwrap_or_default()));
+    *request.method_mut() = question.method.clone();
+    *request.version_mut() = Version::HTTP_11;
+    *request.uri_mut() = Uri::from(question.path.clone());
+    let fields = request.headers_mut();
+    for (name, value) in &question.fields {
+        fields.append(name, value.clone());
+    }
+    let own = &route.upstream.probe.headers;
+    own.iter().for_each(|(name, _)| _ = fields.remove(name));
+    own.iter().for_each(|(name, value)| _ = fields.append(name, value.clone()));
+    let upstream = format!("{}:{}", route.upstream.host, route.upstream.port);
+    let host = if authority.is_empty() { &upstream } else { authority };
+    if let Ok(host) = HeaderValue::from_str(host) {
+        fields.insert(header::HOST, host);
+    }
+    request
+}
+
+/// The answer as `reading` sees it: all end-to-end fields and the body whole. None: it was cut.
+async fn reply(worker: &Worker, route: &Route, response: Response<ResponseBody>) -> Option<Reply> {
+    let (mut head, mut body) = response.into_parts();
+    fields::remove_hop_by_hop(&mut head.headers);
+    let limit = route.config.body_kept;
+    let mut reserved = Reservation::none(&worker.shared);
+    let (mut whole, mut trailers, mut oversize) = (BytesMut::new(), HeaderMap::new(), false);
+    loop {
+        match next_piece(&mut body, route.upstream.body_idle_timeout).await {
+            Piece::Data(data) if whole.len() + data.len() > limit || !reserved.grow(data.len()) => {
+                oversize = true;
+                break;
+            }
+            Piece::Data(data) => whole.extend_from_slice(&data),
+            Piece::Trailers(fields) => trailers = fields,
+            Piece::End => break,
+            Piece::Cut(_) => return None,
+        }
+    }
+    let payload = match oversize {
+        true => Payload::Oversize,
+        false => view::payload(&PayloadWant::Whole(u32::MAX), &head.headers, Some(&whole.freeze()), limit),
+    };
+    Some(Reply {
+        status: head.status.as_u16(),
+        fields: texts(&head.headers),
+        trailers: texts(&trailers),
+        payload,
+        complete: !oversize,
+    })
+}
+
+/// The interface has text only: a value that is none is left out.
+fn texts(fields: &HeaderMap) -> Vec<(String, String)> {
+    let text = |(name, value): (&header::HeaderName, &HeaderValue)| {
+        Some((name.to_string(), std::str::from_utf8(value.as_bytes()).ok()?.to_owned()))
+    };
+    fields.iter().filter_map(text).collect()
+}
+
+/// The answer to keep, by the rules for every kept answer.
+fn happened(mut found: FoundReply, route: &config::Route) -> Outcome {
+    // The policy saw the body without its codings and hands it out so.
+    found.fields.remove(header::CONTENT_ENCODING);
+    let kept = |fields: &HeaderMap| respond::kept_fields(fields, found.status, &route.strip);
+    let answer = Answer {
+        status: found.status,
+        fields: kept(&found.fields),
+        trailers: kept(&found.trailers),
+        // Its own allocation, as large as it is.
+        body: Bytes::copy_from_slice(&found.body),
+    };
+    if answer.body.len() > route.body_kept {
+        return Outcome::Consumed(answer.first());
+    }
+    Outcome::Completed(Arc::new(answer))
+}
+
+/// The pause after so many tries: doubled each time up to the longest, cut at random ("full jitter").
+fn pause(rules: &config::Probe, tries: u32) -> Duration {
+    let plain =
+        ExponentialBuilder::new().with_min_delay(rules.base).with_max_delay(rules.max).without_max_times();
+    let nth = |mut delays: ExponentialBackoff| delays.nth(tries as usize).unwrap_or(rules.max);
+    // What the crate calls jitter is a random part of the delay on top of it. That part alone is it.
+    nth(plain.with_jitter().build()).saturating_sub(nth(plain.build()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    fn rules() -> config::Probe {
+        config::Probe {
+            attempts: 5,
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(10),
+            headers: Vec::new(),
+            headers_file: None,
+            methods: vec!["POST".into()],
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_cut_at_random() {
+        for (tries, longest) in [(0, 1), (1, 2), (2, 4), (3, 8), (4, 10), (900, 10)] {
+            let longest = Duration::from_secs(longest);
+            let pauses: Vec<_> = (0..200).map(|_| pause(&rules(), tries)).collect();
+            assert!(pauses.iter().all(|pause| *pause <= longest), "{tries}: {pauses:?}");
+            assert!(pauses.iter().any(|pause| *pause < longest / 2), "{tries}: {pauses:?}");
+            assert!(pauses.iter().any(|pause| *pause > longest / 2), "{tries}: {pauses:?}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_a_read_or_what_the_upstream_takes_for_one() {
+        for method in [Method::GET, Method::HEAD, Method::POST] {
+            assert_eq!(check_method(&method, &rules()), Ok(()));
+        }
+        let refused = check_method(&Method::DELETE, &rules()).unwrap_err();
+        assert!(refused.to_string().contains("outbound.method: DELETE is not GET"), "{refused}");
+    }
+}

@@ -1,0 +1,276 @@
+//! Operations by hand: listed, resolved, forgotten, by the admin interface and by `oncegate ops`
+//! (DESIGN §10); how what nobody resolves ends (§4).
+
+use crate::support::*;
+use crate::support::{self, client};
+use serde_json::{Value, json};
+
+/// Takes `/lost…` and breaks off; answers everything else.
+fn service() -> Upstream {
+    Upstream::start(|call| match call.target.starts_with("/lost") {
+        true => Script::reset(),
+        false => Script::numbered(call),
+    })
+}
+
+/// A request to the admin listener with a JSON body.
+#[track_caller]
+fn post(gateway: &Gateway, target: &str, body: &Value) -> Reply {
+    let admin = gateway.admin.unwrap();
+    let request = Request::new("POST", target)
+        .field("Host", admin.to_string())
+        .field("Content-Type", "application/json")
+        .body(body.to_string());
+    client::send(admin, &request)
+}
+
+/// Loses an operation; its id.
+#[track_caller]
+fn lose(gateway: &Gateway, key: &str) -> String {
+    let lost = gateway.send(&Request::keyed("/lost", key));
+    lost.assert_problem(502, "upstream-broken");
+    lost.json()["operation"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn show(gateway: &Gateway, id: &str) -> Value {
+    let shown = gateway.admin("GET", &format!("/v1/operations/{id}"));
+    assert_eq!(shown.status, 200, "{}", shown.text());
+    shown.json()
+}
+
+/// The end of a command, with the gateway's admin listener named.
+fn ops(gateway: &Gateway, arguments: &[&str]) -> support::gateway::Ended {
+    let admin = gateway.admin.unwrap().to_string();
+    let mut all = vec!["ops"];
+    all.extend(arguments);
+    all.extend(["--admin", &admin]);
+    support::gateway::run(&all, gateway.setup.folder())
+}
+
+#[test]
+fn operations_are_listed_by_filter_and_in_pages() {
+    for memory in [false, true] {
+        let upstream = service();
+        let setup = Setup::new(&upstream.url());
+        let gateway = if memory { setup.memory() } else { setup }.start();
+        let lost: std::collections::BTreeSet<String> =
+            (0..3).map(|n| lose(&gateway, &format!("lost-{n}"))).collect();
+        for n in 0..4 {
+            gateway.send(&Request::keyed("/done", &format!("done-{n}"))).assert_executed(201);
+        }
+        let list = |query: &str| gateway.admin("GET", &format!("/v1/operations?{query}")).json();
+        let ids = |page: &Value| {
+            let operations = page["operations"].as_array().unwrap().clone();
+            operations.iter().map(|one| one["operation"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&list("")).len(), 7);
+        assert_eq!(ids(&list("state=unknown")).into_iter().collect::<std::collections::BTreeSet<_>>(), lost);
+        assert_eq!(ids(&list("state=completed&route=all")).len(), 4);
+        assert_eq!(ids(&list("route=another")), Vec::<String>::new());
+        assert_eq!(ids(&list("older_than=1h")), Vec::<String>::new());
+        let (mut paged, mut query) = (Vec::new(), "state=unknown&limit=2".to_owned());
+        loop {
+            let page = list(&query);
+            paged.extend(ids(&page));
+            let Some(next) = page["next"].as_str() else { break };
+            query = format!("state=unknown&limit=2&after={next}");
+        }
+        assert_eq!(paged, lost.iter().cloned().collect::<Vec<_>>(), "in the order of ids, each once");
+        let bad = gateway.admin("GET", "/v1/operations?state=lost&limit=0");
+        assert_eq!(bad.status, 400);
+        let detail = bad.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("`state`") && detail.contains("`limit`"), "{detail}");
+        // Nothing of what was sent or answered.
+        let shown = show(&gateway, lost.first().unwrap());
+        assert_eq!((&shown["state"], &shown["reason"]), (&json!("unknown"), &json!("broken")), "{shown}");
+        assert!(!shown.to_string().contains("lost-"), "no keys: {shown}");
+    }
+}
+
+#[test]
+fn an_unknown_outcome_that_is_resolved_as_completed_is_replayed() {
+    let upstream = service();
+    let gateway = Setup::new(&upstream.url()).start();
+    let id = lose(&gateway, "k");
+    let version = show(&gateway, &id)["version"].clone();
+    let target = format!("/v1/operations/{id}/resolve");
+    let wanted = |version: &Value| {
+        json!({
+            "outcome": "completed", "version": version, "reason": "it is in the bank's list",
+            "reply": { "status": 201, "headers": [["Content-Type", "text/plain"], ["Set-Cookie", "a=b"]],
+                       "body_base64": "cGFpZA==" },
+        })
+    };
+    // What can't be meant is refused by place, and what is stale by version.
+    let bad = post(&gateway, &target, &json!({ "outcome": "completed", "reply": { "status": 7 } }));
+    let detail = bad.json()["detail"].as_str().unwrap().to_owned();
+    for place in ["/version", "/reason", "/reply/status"] {
+        assert!(bad.status == 400 && detail.contains(place), "{detail}");
+    }
+    let untyped = gateway.admin("POST", &target);
+    assert_eq!(untyped.status, 415, "{}", untyped.text());
+    let stale = post(&gateway, &target, &wanted(&json!("1")));
+    assert_eq!((stale.status, &stale.json()["code"]), (409, &json!("changed")), "{}", stale.text());
+    gateway.send(&Request::keyed("/lost", "k")).assert_problem(409, "outcome-unknown");
+
+    let resolved = post(&gateway, &target, &wanted(&version));
+    assert_eq!(resolved.status, 200, "{}", resolved.text());
+    assert_eq!(
+        (&resolved.json()["state"], &resolved.json()["left_out"]),
+        (&json!("completed"), &json!(["set-cookie"]))
+    );
+    let replay = gateway.send(&Request::keyed("/lost", "k"));
+    assert_eq!((replay.status, replay.replayed(), replay.text()), (201, Some("true"), "paid".to_owned()));
+    assert_eq!((replay.field("content-type"), replay.field("set-cookie")), (Some("text/plain"), None));
+    let again = post(&gateway, &target, &wanted(&resolved.json()["version"]));
+    assert_eq!((again.status, &again.json()["code"]), (409, &json!("final")), "{}", again.text());
+    assert_eq!(upstream.count(), 1);
+    assert!(gateway.stderr().contains("it is in the bank's list"), "a change is logged with its reason");
+}
+
+#[test]
+fn an_unknown_outcome_that_did_not_happen_runs_again_and_one_that_is_consumed_does_not() {
+    let upstream = service();
+    let gateway = Setup::new(&upstream.url()).start();
+    for (key, outcome) in [("free", "not-applied"), ("kept", "consumed")] {
+        let id = lose(&gateway, key);
+        let version = show(&gateway, &id)["version"].clone();
+        let wanted = json!({ "outcome": outcome, "version": version, "reason": "looked" });
+        assert_eq!(post(&gateway, &format!("/v1/operations/{id}/resolve"), &wanted).status, 200);
+    }
+    let before = upstream.count();
+    gateway.send(&Request::keyed("/lost", "kept")).assert_problem(409, "consumed");
+    assert_eq!(upstream.count(), before);
+    lose(&gateway, "free");
+    assert_eq!(upstream.count(), before + 1, "it ran again");
+}
+
+#[test]
+fn what_is_forgotten_runs_again_and_only_what_is_finished_is_forgotten() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.target.as_str() {
+        "/lost" => Script::reset(),
+        "/slow" => Script::numbered(call).after(&held),
+        _ => Script::numbered(call),
+    });
+    let gateway = Setup::new(&upstream.url()).start();
+    let forget = |id: &str| gateway.admin("DELETE", &format!("/v1/operations/{id}?reason=once%20more"));
+    let first = gateway.send(&Request::keyed("/done", "k"));
+    first.assert_executed(201);
+    gateway.send(&Request::keyed("/done", "k")).assert_replay_of(&first);
+    let forgotten = forget(first.operation());
+    assert_eq!(
+        (forgotten.status, &forgotten.json()["state"]),
+        (200, &json!("absent")),
+        "{}",
+        forgotten.text()
+    );
+    // Not from any cache either.
+    let second = gateway.send(&Request::keyed("/done", "k"));
+    second.assert_executed(201);
+    assert_ne!(second.body, first.body);
+    assert_eq!(forget(&"0".repeat(64)).status, 404);
+    assert_eq!(gateway.admin("DELETE", "/v1/operations/xyz").status, 400);
+
+    let unresolved = forget(&lose(&gateway, "l"));
+    assert_eq!((unresolved.status, &unresolved.json()["code"]), (409, &json!("unresolved")));
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| gateway.send(&Request::keyed("/slow", "s")));
+        let running = eventually("it executes", || {
+            let page = gateway.admin("GET", "/v1/operations?state=executing").json();
+            Some(page["operations"][0]["operation"].as_str()?.to_owned())
+        });
+        let refused = forget(&running);
+        assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("executing")));
+        gate.open();
+        slow.join().unwrap().assert_executed(201);
+    });
+}
+
+#[test]
+fn the_command_shows_lists_resolves_and_forgets() {
+    let upstream = service();
+    let gateway = Setup::new(&upstream.url()).start();
+    let ids: Vec<String> = (0..3).map(|n| lose(&gateway, &format!("k{n}"))).collect();
+    let listed = ops(&gateway, &["list", "--state", "unknown"]);
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(0), 3), "{listed:?}");
+    assert!(ids.iter().all(|id| listed.stdout.contains(id.as_str())), "{listed:?}");
+    let shown = ops(&gateway, &["show", &ids[0], "--output", "json"]);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown["state"], "unknown");
+
+    // One, with an answer from a file.
+    std::fs::write(gateway.setup.folder().join("answer.txt"), "paid").unwrap();
+    let resolve = ["resolve", ids[0].as_str(), "--outcome", "completed", "--reason", "seen"];
+    let answer = ["--status", "201", "--header", "Content-Type: text/plain", "--body-file", "answer.txt"];
+    let stale = ops(&gateway, &[&resolve[..], &answer, &["--version", "1"]].concat());
+    assert_eq!(stale.code, Some(1), "{stale:?}");
+    assert!(stale.stderr.contains("has changed since it was shown"), "{stale:?}");
+    let resolved = ops(&gateway, &[&resolve[..], &answer].concat());
+    assert_eq!(resolved.code, Some(0), "{resolved:?}");
+    let replay = gateway.send(&Request::keyed("/lost", "k0"));
+    assert_eq!(
+        (replay.status, replay.text(), replay.field("content-type")),
+        (201, "paid".into(), Some("text/plain"))
+    );
+
+    // All that a filter takes: shown first, done with --yes.
+    let filter = ["resolve", "--route", "all", "--outcome", "not-applied", "--reason", "restored"];
+    let would = ops(&gateway, &filter);
+    assert_eq!(would.code, Some(1), "{would:?}");
+    assert!(would.stdout.contains("2 operations; nothing is changed without --yes"), "{would:?}");
+    assert_eq!(show(&gateway, &ids[1])["state"], "unknown");
+    let done = ops(&gateway, &[&filter[..], &["--yes"]].concat());
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "2 done, 0 not done\n"), "{done:?}");
+    assert_eq!(gateway.admin("GET", &format!("/v1/operations/{}", ids[1])).status, 404);
+
+    let forgotten = ops(&gateway, &["forget", &ids[0], "--reason", "a test"]);
+    assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    assert_eq!(ops(&gateway, &["show", &ids[0]]).code, Some(1));
+    // What can't be meant.
+    for usage in [
+        &["forget", ids[0].as_str()][..],
+        &["forget", "--reason", "which?"],
+        &["forget", "--state", "unknown", "--reason", "never"],
+        &["show", "abc"],
+        &["resolve", "--route", "all", "--outcome", "completed", "--status", "200", "--reason", "all"],
+        &["resolve", ids[0].as_str(), "--outcome", "completed", "--reason", "no answer"],
+    ] {
+        let refused = ops(&gateway, usage);
+        assert_eq!(refused.code, Some(2), "{usage:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn what_nobody_resolves_ends_as_a_tombstone_and_never_runs_again() {
+    let upstream = service();
+    let gateway = Setup::new(&upstream.url()).route("unknown_retention = \"1s\"").start();
+    let id = lose(&gateway, "k");
+    gateway.send(&Request::keyed("/lost", "k")).assert_problem(409, "outcome-unknown");
+    eventually("it expires", || (gateway.send(&Request::keyed("/lost", "k")).status == 410).then_some(()));
+    gateway.send(&Request::keyed("/lost", "k")).assert_problem(410, "expired");
+    assert_eq!(show(&gateway, &id)["state"], "expired");
+    assert_eq!(upstream.count(), 1);
+    // It tells that it was; it is not to be resolved any more, and may be forgotten.
+    assert_eq!(gateway.admin("DELETE", &format!("/v1/operations/{id}")).status, 200);
+}
+
+#[test]
+fn an_operation_is_sent_again_only_where_that_is_said_to_do_no_harm() {
+    let upstream = Upstream::start(|call| match call.number {
+        0 => Script::reset(),
+        _ => Script::answer(201, call.field("oncegate-attempt").unwrap_or_default()),
+    });
+    let setup = Setup::new(&upstream.url()).route("when_unknown = \"resend\"");
+    let refused = setup.clone().try_start().err().expect("nothing says that a POST may be repeated");
+    refused.assert_refused(1, &["routes.all.when_unknown", "dedupes", "accept_repeats"]);
+    let gateway = setup.origin("accept_repeats = true").start();
+    gateway.send(&Request::keyed("/", "k")).assert_problem(502, "upstream-broken");
+    let again = gateway.send(&Request::keyed("/", "k"));
+    again.assert_executed(201);
+    assert_eq!(again.text(), "2", "the second attempt");
+    gateway.send(&Request::keyed("/", "k")).assert_replay_of(&again);
+    assert_eq!(upstream.count(), 2);
+}

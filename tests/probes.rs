@@ -1,0 +1,247 @@
+//! Unknown outcomes that the upstream is asked about, with `plugins/payments-probe` in front of a
+//! service that commits, doesn't, or does so late (DESIGN §4, §9).
+
+use crate::support::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A service that keeps payments by reference and loses every answer to a `POST` until it is told not to.
+struct Bank {
+    upstream: Upstream,
+    books: Books,
+}
+
+#[derive(Clone, Default)]
+struct Books(Arc<Mutex<BTreeMap<String, &'static str>>>);
+
+impl Books {
+    fn note(&self, reference: &str, status: &'static str) {
+        self.0.lock().unwrap().insert(reference.to_owned(), status);
+    }
+
+    fn list(&self, reference: &str) -> Script {
+        let books = self.0.lock().unwrap();
+        let found: Vec<_> = books
+            .keys()
+            .filter(|own| *own == reference)
+            .map(|own| json!({ "id": format!("pay-{own}"), "reference": own }))
+            .collect();
+        Script::answer(200, json!({ "payments": found }).to_string())
+    }
+
+    fn one(&self, id: &str) -> Script {
+        let books = self.0.lock().unwrap();
+        match books.get(id.trim_start_matches("pay-")) {
+            Some(status) => Script::answer(200, json!({ "id": id, "status": status }).to_string()),
+            None => Script::answer(404, "{}"),
+        }
+    }
+}
+
+impl Bank {
+    /// `post`: what becomes of the payment with this reference.
+    fn start(post: impl Fn(&Books, &str) -> Script + Send + Sync + 'static) -> Self {
+        let books = Books::default();
+        let own = books.clone();
+        let upstream = Upstream::start(move |call| match call.target.split_once('?') {
+            Some((_, query)) => own.list(query.trim_start_matches("reference=")),
+            None if call.method == "GET" => own.one(call.target.trim_start_matches("/payments/")),
+            None => post(&own, call.field("x-payment-reference").unwrap_or_default()),
+        });
+        Self { upstream, books }
+    }
+
+    fn setup(&self) -> Setup {
+        let component = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/payments-probe/payments-probe.wasm");
+        Setup::new(&self.upstream.url()).path("/payments").component(component)
+    }
+
+    fn sent(&self, method: &str) -> usize {
+        self.upstream.calls().iter().filter(|call| call.method == method).count()
+    }
+}
+
+/// Often, so that a test need not wait.
+const OFTEN: &str = "probe = { attempts = 1000, base = \"20ms\", max = \"100ms\" }";
+
+fn pay(key: &str) -> Request {
+    Request::keyed("/payments", key)
+}
+
+fn state(gateway: &Gateway, id: &str) -> Option<String> {
+    let shown = gateway.admin("GET", &format!("/v1/operations/{id}"));
+    (shown.status == 200).then(|| shown.json()["state"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_lost_payment_that_happened_is_replayed_as_the_service_tells_it() {
+    let bank = Bank::start(|books, reference| {
+        books.note(reference, "captured");
+        Script::reset()
+    });
+    let setup = bank.setup();
+    std::fs::write(setup.folder().join("credentials"), "Authorization: Bearer of-the-gateway\n").unwrap();
+    let probe = "probe = { base = \"20ms\", max = \"100ms\", headers_file = \"credentials\" }";
+    let gateway = setup.origin(probe).start();
+    gateway.send(&pay("order-1")).assert_problem(502, "upstream-broken");
+    let replay = eventually("the payment is found", || {
+        let again = gateway.send(&pay("order-1"));
+        (again.status == 201).then_some(again)
+    });
+    assert_eq!(replay.replayed(), Some("true"), "{replay:?}");
+    assert_eq!(replay.json(), json!({ "id": "pay-order-1", "status": "captured" }));
+    assert_eq!(replay.field("location"), Some("/payments/pay-order-1"));
+    assert_eq!(bank.sent("POST"), 1);
+    let asked: Vec<_> = bank.upstream.calls().into_iter().filter(|call| call.method == "GET").collect();
+    assert!(
+        asked.iter().all(|call| call.field("authorization") == Some("Bearer of-the-gateway")),
+        "{asked:?}"
+    );
+    assert!(
+        gateway
+            .admin("GET", "/metrics")
+            .text()
+            .contains("oncegate_probes_total{route=\"all\",result=\"happened\"} 1")
+    );
+    assert!(!gateway.stderr().contains("of-the-gateway"), "credentials never appear in logs");
+}
+
+#[test]
+fn that_it_did_not_happen_frees_the_key_but_not_before_settle_after() {
+    const SETTLE: Duration = Duration::from_secs(2);
+    let lost = Mutex::new(true);
+    let bank = Bank::start(move |books, reference| match std::mem::take(&mut *lost.lock().unwrap()) {
+        true => Script::reset(),
+        false => {
+            books.note(reference, "captured");
+            Script::answer(201, "{\"status\":\"captured\"}")
+        }
+    });
+    let gateway = bank.setup().origin("settle_after = \"2s\"").origin(OFTEN).start();
+    let begun = Instant::now();
+    let first = gateway.send(&pay("order-1"));
+    let id = first.assert_problem(502, "upstream-broken")["operation"].as_str().unwrap().to_owned();
+    eventually("it is asked about", || (bank.sent("GET") > 0).then_some(()));
+    // The service said that there is no such payment; it may still be on its way.
+    gateway.send(&pay("order-1")).assert_problem(409, "outcome-unknown");
+    eventually("the key is free", || state(&gateway, &id).is_none().then_some(()));
+    assert!(begun.elapsed() >= SETTLE, "{:?}", begun.elapsed());
+    gateway.send(&pay("order-1")).assert_executed(201);
+    assert_eq!(bank.sent("POST"), 2);
+}
+
+#[test]
+fn a_payment_that_commits_late_is_never_run_again() {
+    let bank = Bank::start(|_, _| Script::reset());
+    let gateway = bank.setup().origin("settle_after = \"2s\"").origin(OFTEN).start();
+    gateway.send(&pay("order-1")).assert_problem(502, "upstream-broken");
+    eventually("the service says that there is no such payment", || (bank.sent("GET") > 0).then_some(()));
+    bank.books.note("order-1", "captured");
+    let replay = eventually("the late payment is found", || {
+        let again = gateway.send(&pay("order-1"));
+        assert!(matches!(again.status, 201 | 409), "{again:?}");
+        (again.status == 201).then_some(again)
+    });
+    assert_eq!(replay.replayed(), Some("true"), "{replay:?}");
+    assert_eq!(bank.sent("POST"), 1);
+}
+
+#[test]
+fn without_settle_after_nothing_is_freed_and_asking_has_an_end() {
+    let bank = Bank::start(|_, _| Script::reset());
+    let gateway = bank
+        .setup()
+        .route("when_unknown = \"probe\"")
+        .origin("probe = { attempts = 2, base = \"20ms\", max = \"20ms\" }")
+        .start();
+    assert!(gateway.stderr().contains("`upstreams.origin.settle_after` is not set"), "{}", gateway.stderr());
+    let first = gateway.send(&pay("order-1"));
+    let id = first.assert_problem(502, "upstream-broken")["operation"].as_str().unwrap().to_owned();
+    eventually("nobody asks any more", || {
+        let shown = gateway.admin("GET", &format!("/v1/operations/{id}")).json();
+        (shown["probing"] == json!({ "tries": 2, "next": null })).then_some(())
+    });
+    assert_eq!(state(&gateway, &id).as_deref(), Some("unknown"));
+    gateway.send(&pay("order-1")).assert_problem(409, "outcome-unknown");
+    assert_eq!((bank.sent("GET"), bank.sent("POST")), (2, 1));
+    // The operator may always say.
+    let version =
+        gateway.admin("GET", &format!("/v1/operations/{id}")).json()["version"].as_str().unwrap().to_owned();
+    let admin = gateway.admin.unwrap().to_string();
+    let resolve = [
+        "ops",
+        "resolve",
+        &id,
+        "--outcome",
+        "not-applied",
+        "--reason",
+        "r",
+        "--version",
+        &version,
+        "--admin",
+        &admin,
+    ];
+    assert_eq!(crate::support::gateway::run(&resolve, gateway.setup.folder()).code, Some(0));
+    assert_eq!(state(&gateway, &id), None);
+}
+
+#[test]
+fn what_was_executing_at_a_kill_is_asked_about_after_the_restart() {
+    let bank = Bank::start(|books, reference| {
+        books.note(reference, "captured");
+        Script::silence()
+    });
+    let setup = bank.setup().origin(OFTEN);
+    let gateway = setup.start();
+    std::thread::scope(|scope| {
+        let address = gateway.address;
+        scope.spawn(move || client::try_send(address, &pay("order-1")));
+        eventually("the service has it", || (bank.sent("POST") == 1).then_some(()));
+        gateway.kill();
+    });
+    let gateway = setup.start();
+    let replay = eventually("the payment is found", || {
+        let again = gateway.send(&pay("order-1"));
+        (again.status == 201).then_some(again)
+    });
+    assert_eq!((replay.replayed(), bank.sent("POST")), (Some("true"), 1));
+}
+
+#[test]
+fn an_answer_that_says_it_was_lost_is_asked_about_and_one_that_was_refused_frees_the_key() {
+    let bank = Bank::start(|books, reference| {
+        if reference == "lost" {
+            books.note(reference, "settled");
+        }
+        Script::answer(
+            200,
+            json!({ "status": if reference == "lost" { "lost" } else { "refused" } }).to_string(),
+        )
+        .field("Content-Type", "application/json")
+    });
+    let gateway = bank.setup().origin(OFTEN).start();
+    // The first caller gets the answer as it came; the judgement is about the record.
+    gateway.send(&pay("lost")).assert_executed(200);
+    let replay = eventually("the payment is found", || {
+        let again = gateway.send(&pay("lost"));
+        (again.status == 201).then_some(again)
+    });
+    assert_eq!(replay.json()["status"], "settled");
+    gateway.send(&pay("no")).assert_executed(200);
+    gateway.send(&pay("no")).assert_executed(200);
+    assert_eq!(bank.sent("POST"), 3, "the lost one once, the refused one each time");
+}
+
+#[test]
+fn a_policy_that_cannot_ask_is_refused_where_the_route_has_it_asked() {
+    let setup =
+        Setup::new("http://127.0.0.1:9").route("when_unknown = \"probe\"").origin("settle_after = \"1s\"");
+    let refused = setup.try_start().err().expect("the built-in policy has no `resolution`");
+    refused.assert_refused(1, &["policy `keys`", "oncegate:policy/resolution", "route `all`"]);
+    let file = setup.file();
+    let checked =
+        crate::support::gateway::run(&["check", "--config", file.to_str().unwrap()], setup.folder());
+    checked.assert_refused(1, &["policy `keys`", "oncegate:policy/resolution", "route `all`"]);
+}
