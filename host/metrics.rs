@@ -351,9 +351,9 @@ impl Metrics {
             .inc();
     }
 
-    /// Notes a reload of a policy, and the generation that is active after it.
-    pub fn policy_reloaded(&self, policy: &str, ok: bool, generation: Option<u64>) {
-        let result = if ok { "ok" } else { "failed" };
+    /// Notes what came of a policy's reload (`ok`, `failed`, `rolled_back`), and the generation that
+    /// is active after it.
+    pub fn policy_reloaded(&self, policy: &str, result: &'static str, generation: Option<u64>) {
         self.policy_reloads.get_or_create(&PolicyReload { policy: policy.to_owned(), result }).inc();
         if let Some(generation) = generation {
             self.policy_generation

@@ -123,7 +123,7 @@ impl Gateway {
 
         let metrics = Metrics::default();
         for generation in generations.values() {
-            metrics.policy_reloaded(generation.name(), true, Some(generation.number()));
+            metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
         }
         let shared = Arc::new(Shared {
             buffers: Buffers::new(config.server.limits.buffers),
@@ -132,6 +132,7 @@ impl Gateway {
             secret,
             engine,
             metrics,
+            condemned: tokio::sync::Notify::new(),
             connections: AtomicUsize::new(0),
             draining: watch::Sender::new(false),
             executions: AtomicUsize::new(0),
@@ -139,7 +140,8 @@ impl Gateway {
         let keeper = tokio::spawn(keeper.run());
         let workers = Workers::start(&shared, listeners)?;
         let reloader = Arc::new(Reloader::new(source, shared.clone(), workers.retirement()));
-        let mut tasks = vec![tokio::spawn(reloader.clone().watch())];
+        let mut tasks =
+            vec![tokio::spawn(reloader.clone().watch()), tokio::spawn(reloader.clone().watch_trials())];
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = admin {
             tasks.push(tokio::spawn(admin::serve(listener, shared.clone(), reloader.clone())));

@@ -28,6 +28,7 @@ mod presentation;
 mod principals;
 mod probes;
 mod reload;
+mod rollback;
 mod selftest;
 mod settlements;
 mod shutdown;

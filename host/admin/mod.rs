@@ -119,10 +119,13 @@ impl Admin {
             ["policies", name, "reload"] if is(Method::POST) => {
                 reloaded(self.reloader.reload_policy(name).await)
             }
+            ["policies", name, "rollback"] if is(Method::POST) => {
+                reloaded(self.reloader.roll_back(name).await)
+            }
             ["status" | "policies" | "upstreams" | "operations" | "reload"]
             | ["operations", _]
             | ["operations", _, "resolve"]
-            | ["policies", _, "reload"] => problem(
+            | ["policies", _, "reload" | "rollback"] => problem(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "Look with GET, change with POST, forget an operation with DELETE.",
@@ -219,6 +222,9 @@ impl Admin {
             "policies": program.generations.values().map(|generation| {
                 let mut entry = json!(generation.describe());
                 entry["error"] = self.reloader.policy_error(generation.name()).into();
+                entry["last_load"] = json!(self.reloader.last_attempt(generation.name()));
+                let before = self.reloader.before(generation.name());
+                entry["rollback_to"] = json!(before.map(|before| before.number()));
                 entry
             }).collect::<Vec<_>>(),
             "last_reload_error": self.reloader.last_error(),
@@ -292,6 +298,7 @@ fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
         Err(error) => {
             let (status, code) = match &error {
                 ReloadError::NoSuchPolicy(..) => (StatusCode::NOT_FOUND, "not-found"),
+                ReloadError::NothingBefore(_) => (StatusCode::CONFLICT, "nothing-before"),
                 ReloadError::Broken(_) => (StatusCode::INTERNAL_SERVER_ERROR, "reload-failed"),
                 ReloadError::Config(_)
                 | ReloadError::Unchangeable(_)

@@ -16,6 +16,8 @@ use std::process::ExitCode;
     oncegate reload\n  \
     oncegate reload --policy payments\n      \
     only this policy's component and settings\n  \
+    oncegate reload --policy payments --rollback\n      \
+    the generation before comes back\n  \
     oncegate reload --admin 10.0.0.5:8081 --token-file /run/secrets/oncegate\n\n\
     Code 0: the new ones are active. Code 1: the old ones still are.")]
 pub(super) struct Args {
@@ -24,6 +26,9 @@ pub(super) struct Args {
     /// Only this policy
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
+    /// Bring back the generation that was active before this policy's present one
+    #[arg(long, requires = "policy")]
+    rollback: bool,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -39,7 +44,10 @@ pub(super) fn run(args: &Args) -> ExitCode {
 fn ask(args: &Args) -> Result<Said, Failure> {
     let path = match &args.policy {
         None => "/v1/reload".to_owned(),
-        Some(name) => format!("/v1/policies/{}/reload", utf8_percent_encode(name, NON_ALPHANUMERIC)),
+        Some(name) => {
+            let verb = if args.rollback { "rollback" } else { "reload" };
+            format!("/v1/policies/{}/{verb}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+        }
     };
     args.gateway.ask(Method::POST, &path, None)
 }

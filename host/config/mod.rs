@@ -248,6 +248,8 @@ pub struct Policy {
     pub key_epoch: u64,
     /// Whether instances are used again.
     pub instances: Instances,
+    /// How long after its activation a generation that fails is rolled back by itself; zero: never.
+    pub trial: Duration,
     /// Of one call, on a policy thread.
     pub time: Duration,
     /// Of one instance, in bytes.

@@ -15,6 +15,8 @@ const BUILT_IN: &[&str] = &["idempotency-key"];
 const BUILT_IN_LATER: &[&str] = &["webhook", "content", "mcp"];
 
 const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
+/// How long a new generation may be taken back by itself; none: never.
+const TRIAL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 /// The smallest that a component of any language starts in, to what 32 bits can address.
 const MEMORY: RangeInclusive<usize> = (1 << 20)..=(4 << 30);
 
@@ -28,7 +30,6 @@ pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, A
 }
 
 fn policy(name: String, mut section: Section<'_>) -> Policy {
-    section.later(&["trial"]);
     let help = "name a component: component = \"builtin:idempotency-key\", or the path of a .wasm file";
     let component = section.needed("component", help).and_then(|item| component(&item));
     let sha256 = |item: Item<'_>| item.parsed("64 hexadecimal digits, as sha256sum prints them", parse_hex);
@@ -40,6 +41,7 @@ fn policy(name: String, mut section: Section<'_>) -> Policy {
     let key_epoch = section.item("key_epoch").and_then(epoch).unwrap_or(0);
     let words = [("reuse", Instances::Reuse), ("fresh", Instances::Fresh)];
     let instances = section.choice("instances", &words, Instances::Reuse);
+    let trial = section.duration("trial", &TRIAL, Duration::from_secs(600));
     let mut limits = section.section("limits");
     let policy = Policy {
         name: name.into(),
@@ -48,6 +50,7 @@ fn policy(name: String, mut section: Section<'_>) -> Policy {
         settings,
         key_epoch,
         instances,
+        trial,
         time: limits.duration("time", &TIME, Duration::from_millis(50)),
         memory: limits.size("memory", &MEMORY, 64 << 20),
     };

@@ -75,7 +75,7 @@ impl Execution {
                 Ok(None) => {}
                 Err(failure) => {
                     tracing::error!(policy = %self.generation.name(), operation = %self.id, kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
-                    self.worker.shared.metrics.policy_failed(self.generation.name(), failure.kind());
+                    self.worker.shared.policy_failed(&self.generation, &self.principal, &failure);
                     return only(Disposition::Unknown);
                 }
             }

@@ -181,7 +181,7 @@ async fn decide(
     });
     verdict.map(|verdict| (verdict, asker)).map_err(|failure| {
         tracing::error!(policy = %generation.name(), generation = generation.number(), kind = failure.kind(), %failure, "a policy failed");
-        worker.shared.metrics.policy_failed(generation.name(), failure.kind());
+        worker.shared.policy_failed(generation, &facts.principal, &failure);
         Problem::new(
             Code::PolicyFailed,
             "The policy that makes idempotency keys here failed on this request, so nothing was sent. Asking again \

@@ -87,7 +87,7 @@ impl Asker {
     fn failed(&self, worker: &Worker, hook: &str, failure: &Failure) {
         let generation = &self.generation;
         tracing::error!(policy = %generation.name(), generation = generation.number(), hook, kind = failure.kind(), %failure, "a policy failed");
-        worker.shared.metrics.policy_failed(generation.name(), failure.kind());
+        worker.shared.policy_failed(generation, &self.principal, failure);
     }
 }
 

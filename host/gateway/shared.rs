@@ -4,14 +4,14 @@ use super::route::{Route, Router};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::metrics::{Metrics, Snapshot, UpstreamMetrics};
-use crate::policy::Generation;
+use crate::policy::{Failure, Generation};
 use crate::store::Store;
 use arc_swap::ArcSwap;
-use oncegate_core::Secret;
+use oncegate_core::{PrincipalId, Secret};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A configuration with its policies loaded. Immutable; a reload makes another.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub struct Shared {
     pub engine: Arc<crate::policy::Engine>,
     /// Counters.
     pub metrics: Metrics,
+    /// Told when a generation fails its trial.
+    pub condemned: Notify,
     /// Bytes of bodies held at this time.
     pub buffers: Buffers,
     /// Open client connections.
@@ -71,6 +73,14 @@ impl Shared {
     /// Whether the gateway shuts down.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Counts a policy's failure for this principal; one too many within its trial condemns it.
+    pub fn policy_failed(&self, generation: &Generation, principal: &PrincipalId, failure: &Failure) {
+        self.metrics.policy_failed(generation.name(), failure.kind());
+        if generation.failed(failure, principal) {
+            self.condemned.notify_one();
+        }
     }
 
     /// What the process looks like now.

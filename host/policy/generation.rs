@@ -5,12 +5,14 @@ use super::adapter_v0_1::Exports;
 use super::failure::Failure;
 use super::instance::{Instance, Program};
 use super::limits::Allowance;
+use super::steps::Step;
+use super::trial::Trial;
 use crate::config::Instances;
-use oncegate_core::Timestamp;
+use oncegate_core::{PrincipalId, Timestamp};
 use serde::Serialize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// A compiled component with its settings, plan and limits. Requests hold it to their end.
@@ -22,6 +24,7 @@ pub struct Generation {
     pub(super) time: Duration,
     pub(super) pace: Pace,
     fresh: AtomicBool,
+    trial: OnceLock<Trial>,
 }
 
 /// What is known of a generation since it was loaded.
@@ -37,6 +40,7 @@ pub(super) struct Facts {
     pub(super) vectors: usize,
     pub(super) loaded_at: Timestamp,
     pub(super) load_time: Duration,
+    pub(super) steps: Vec<Step>,
 }
 
 impl Generation {
@@ -49,7 +53,7 @@ impl Generation {
         slow_calls: usize,
     ) -> Self {
         let fresh = AtomicBool::new(instances == Instances::Fresh);
-        Self { program, plan, facts, time, pace: Pace::new(slow_calls), fresh }
+        Self { program, plan, facts, time, pace: Pace::new(slow_calls), fresh, trial: OnceLock::new() }
     }
 
     /// The policy's name in the configuration.
@@ -102,6 +106,33 @@ impl Generation {
         self.facts.load_time
     }
 
+    /// Whether its keys and those of `other` are of one key space.
+    pub fn shares_keys_with(&self, other: &Self) -> bool {
+        let space = |of: &Self| (Arc::clone(of.name()), Arc::clone(&of.plan.key_schema), of.key_epoch());
+        space(self) == space(other)
+    }
+
+    /// Its trial begins: it has just taken another's place. A second one it doesn't get.
+    pub fn begin_trial(&self, length: Duration) {
+        let _ = self.trial.set(Trial::new(length, Instant::now()));
+    }
+
+    /// A hook failed for this principal. True once: so often and so widely within its trial that
+    /// the generation before should come back.
+    pub fn failed(&self, failure: &Failure, principal: &PrincipalId) -> bool {
+        self.trial.get().is_some_and(|trial| trial.failed(failure, principal, Instant::now()))
+    }
+
+    /// Whether its trial has ended badly.
+    pub fn is_condemned(&self) -> bool {
+        self.trial.get().is_some_and(Trial::has_ended_badly)
+    }
+
+    /// The steps of its load.
+    pub fn steps(&self) -> &[Step] {
+        &self.facts.steps
+    }
+
     /// What a list of policies shows.
     pub fn describe(&self) -> Description {
         let Facts { number, digest, key_epoch, component, size, exports, settings, .. } = &self.facts;
@@ -124,6 +155,7 @@ impl Generation {
             slow: self.pace.is_slow(),
             vectors: self.facts.vectors,
             loaded_at: self.facts.loaded_at.to_string(),
+            steps: self.facts.steps.clone(),
             load_ms: u64::try_from(self.load_time().as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -176,6 +208,7 @@ pub struct Description {
     pub vectors: usize,
     pub loaded_at: String,
     pub load_ms: u64,
+    pub steps: Vec<Step>,
 }
 
 /// Whether a policy answers in the time that a worker can spare, and the queue of those that don't.

@@ -9,6 +9,7 @@ use super::generation::{Facts, Generation};
 use super::inspect::{Unfit, inspect};
 use super::instance::Program;
 use super::limits::{Allowance, COMPILE_TIME_MAX, COMPONENT_BYTES_MAX};
+use super::steps::{Step, Steps};
 use super::vectors::{self, VectorFault};
 use super::wasi;
 use crate::config::{self, ComponentSource};
@@ -32,6 +33,8 @@ pub struct LoadError {
     pub component: String,
     /// What is wrong.
     pub fault: LoadFault,
+    /// The steps that were taken; the last is the one that failed.
+    pub steps: Vec<Step>,
 }
 
 /// What is wrong with a policy that can't be loaded.
@@ -83,6 +86,7 @@ impl Generation {
             policy: Arc::clone(self.name()),
             component: self.facts.component.clone(),
             fault: LoadFault::NoResolution(route.name.clone()),
+            steps: self.facts.steps.clone(),
         })
     }
 }
@@ -92,22 +96,31 @@ impl Engine {
     /// compiler takes.
     pub fn load(self: &Arc<Self>, config: &config::Policy) -> Result<Arc<Generation>, LoadError> {
         let component = spoken(&config.component);
-        self.try_load(config, &component).map_err(|fault| LoadError {
+        let mut steps = Steps::default();
+        self.try_load(config, &component, &mut steps).map_err(|fault| LoadError {
             policy: Arc::clone(&config.name),
             component,
             fault,
+            steps: steps.into_vec(),
         })
     }
 
-    fn try_load(&self, config: &config::Policy, component: &str) -> Result<Arc<Generation>, LoadFault> {
+    fn try_load(
+        &self,
+        config: &config::Policy,
+        component: &str,
+        steps: &mut Steps,
+    ) -> Result<Arc<Generation>, LoadFault> {
         let start = Instant::now();
-        let (compiled, program) = self.prepare(config)?;
+        let (compiled, program) = self.prepare(config, steps)?;
         let allowance = Allowance::loading(config.time);
-        let (_, plan) = program.instance(allowance).map_err(fault_of_start)?;
-        let vectors = match &compiled.inspected.vectors {
-            Some(section) => vectors::run(section, &program, allowance)?,
-            None => 0,
-        };
+        let configured = steps.take("configure", || program.instance(allowance).map_err(fault_of_start));
+        let (_, plan) = configured?;
+        let vectors = steps.take("self-test", || match &compiled.inspected.vectors {
+            Some(section) => vectors::run(section, &program, allowance),
+            None => Ok(0),
+        })?;
+        steps.note(format!("{vectors} vectors"));
         let facts = Facts {
             number: self.next_number(),
             digest: hex(&compiled.digest),
@@ -120,40 +133,51 @@ impl Engine {
             vectors,
             loaded_at: now(),
             load_time: start.elapsed(),
+            steps: steps.clone().into_vec(),
         };
         let slow_calls = self.slow_calls();
         Ok(Arc::new(Generation::new(program, plan, facts, config.time, config.instances, slow_calls)))
     }
 
     /// As far as nothing of the component runs yet: read, pinned, inspected, compiled, linked.
-    pub(super) fn prepare(&self, config: &config::Policy) -> Result<(Arc<Compiled>, Program), LoadFault> {
-        let bytes = read(&config.component)?;
+    pub(super) fn prepare(
+        &self,
+        config: &config::Policy,
+        steps: &mut Steps,
+    ) -> Result<(Arc<Compiled>, Program), LoadFault> {
+        let bytes = steps.take("read", || read(&config.component))?;
         let digest = digest(&bytes);
-        if let Some(pinned) = config.sha256.filter(|pinned| *pinned != digest) {
-            return Err(LoadFault::Digest { pinned: hex(&pinned), found: hex(&digest) });
-        }
-        let compiled = self.compile(bytes, digest)?;
-        let program = self.link(config, &compiled)?;
+        steps.take("digest", || match config.sha256.filter(|pinned| *pinned != digest) {
+            Some(pinned) => Err(LoadFault::Digest { pinned: hex(&pinned), found: hex(&digest) }),
+            None => Ok(()),
+        })?;
+        let compiled = self.compile(bytes, digest, steps)?;
+        let program = steps.take("link", || self.link(config, &compiled))?;
         Ok((compiled, program))
     }
 
-    fn compile(&self, bytes: Cow<'static, [u8]>, digest: [u8; 32]) -> Result<Arc<Compiled>, LoadFault> {
+    fn compile(
+        &self,
+        bytes: Cow<'static, [u8]>,
+        digest: [u8; 32],
+        steps: &mut Steps,
+    ) -> Result<Arc<Compiled>, LoadFault> {
         if let Some(compiled) = self.compiled(&digest) {
-            return Ok(compiled);
+            return steps.take("compile", || Ok(compiled)).inspect(|_| steps.note("compiled before"));
         }
-        let inspected = inspect(&bytes)?;
+        let inspected = steps.take("inspect", || inspect(&bytes))?;
         let size = bytes.len();
-        let kept = self.code_cache().and_then(|cache| cache.load(self.wasm(), &digest));
-        let component = match kept {
-            Some(component) => component,
-            None => {
-                let component = compile_in_time(self.wasm().clone(), bytes, self.compilers())?;
-                if let Some(cache) = self.code_cache() {
-                    cache.keep(self.wasm(), &digest, &component);
-                }
-                component
+        let (component, note) = steps.take("compile", || {
+            if let Some(component) = self.code_cache().and_then(|cache| cache.load(self.wasm(), &digest)) {
+                return Ok((component, "from the data folder"));
             }
-        };
+            let component = compile_in_time(self.wasm().clone(), bytes, self.compilers())?;
+            if let Some(cache) = self.code_cache() {
+                cache.keep(self.wasm(), &digest, &component);
+            }
+            Ok::<_, LoadFault>((component, "compiled"))
+        })?;
+        steps.note(note);
         let compiled = Arc::new(Compiled { digest, component, inspected, size });
         self.keep_compiled(Arc::clone(&compiled));
         Ok(compiled)

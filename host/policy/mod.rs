@@ -23,8 +23,10 @@ mod pool;
 mod rules;
 pub mod sample;
 mod shelf;
+mod steps;
 mod threads;
 mod ticker;
+mod trial;
 mod vectors;
 pub mod view;
 mod wasi;
@@ -39,6 +41,7 @@ pub use inspect::Unfit;
 pub(crate) use load::hex;
 pub use load::{LoadError, LoadFault};
 pub use pool::Pool;
+pub use steps::{Step, Steps};
 pub use vectors::VectorFault;
 
 use crate::config::StatusRule;

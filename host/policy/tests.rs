@@ -31,6 +31,7 @@ fn policy_at(path: PathBuf) -> config::Policy {
         settings: serde_json::Map::new(),
         key_epoch: 0,
         instances: Instances::Reuse,
+        trial: Duration::ZERO,
         time: Duration::from_millis(50),
         memory: 8 << 20,
     }

@@ -1,25 +1,21 @@
 //! Reloading: configuration and policies, all or nothing, while requests flow. A request keeps the
 //! program that it began with; a fault leaves the active one alone and is told.
 
-use crate::config::{self, ComponentSource, Config, Faults, Source};
+mod past;
+mod policies;
+mod rollback;
+mod watch;
+
+pub use past::Attempt;
+pub use policies::{Generations, identity, load_policies, memories};
+
+use crate::config::{self, Config, Faults, Source};
 use crate::gateway::{Program, Retirement, Shared};
-use crate::ledger::{Identity, IdentityError, NORMALISATION, RouteMemory, Space};
-use crate::policy::{self, Engine, Generation, LoadError};
-use notify_debouncer_full::notify::{self, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, new_debouncer};
+use crate::ledger::{Clock, IdentityError};
+use crate::policy::{Generation, LoadError, Step};
+use past::{Activation, History};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::mpsc;
-
-/// Several writes to a file within this time are one change.
-const SETTLE_TIME: Duration = Duration::from_millis(100);
-
-/// Policies that are loaded, by name.
-pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a reload is refused. The active program stays as it is.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +35,11 @@ pub enum ReloadError {
     /// No policy has this name.
     #[error("there is no policy `{0}`; there are: {1}")]
     NoSuchPolicy(String, String),
+    /// There is nothing to go back to.
+    #[error(
+        "policy `{0}` has had no other generation since the gateway started: there is nothing to go back to"
+    )]
+    NothingBefore(Arc<str>),
     /// A thread of the reload died.
     #[error("the reload broke off: {0}")]
     Broken(#[from] tokio::task::JoinError),
@@ -49,6 +50,7 @@ impl ReloadError {
     fn policy(&self) -> Option<String> {
         match self {
             Self::Policy(fault) => Some(fault.policy.to_string()),
+            Self::NothingBefore(name) => Some(name.to_string()),
             Self::Config(_)
             | Self::Unchangeable(_)
             | Self::Identity(_)
@@ -80,68 +82,6 @@ pub struct PolicyReport {
     pub changed: bool,
 }
 
-/// Loads policies; keeps generations whose component and configuration are as they were.
-pub fn load_policies(
-    engine: &Arc<Engine>,
-    config: &Config,
-    active: Option<&Program>,
-) -> Result<Generations, LoadError> {
-    let mut generations = Generations::new();
-    for (name, policy) in &config.policies {
-        let kept = active.and_then(|active| {
-            let same = active.config.policies.get(name) == Some(policy);
-            active.generations.get(name).filter(|generation| same && is_unchanged(policy, generation))
-        });
-        let generation = match kept {
-            Some(generation) => generation.clone(),
-            None => engine.load(policy)?,
-        };
-        let routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(name));
-        routes.map(|route| generation.fits(route)).collect::<Result<(), _>>()?;
-        generations.insert(name.clone(), generation);
-    }
-    Ok(generations)
-}
-
-fn is_unchanged(policy: &config::Policy, generation: &Generation) -> bool {
-    match &policy.component {
-        ComponentSource::Builtin(_) => true,
-        ComponentSource::File(path) => file_digest(path).is_some_and(|digest| digest == generation.digest()),
-    }
-}
-
-fn file_digest(path: &Path) -> Option<String> {
-    // A FIFO in its place would be read for ever.
-    let bytes =
-        path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
-    Some(policy::hex(&Sha256::digest(bytes)))
-}
-
-/// How keys are made with this configuration and these policies.
-pub fn identity(config: &Config, generations: &Generations) -> Identity {
-    let guarded = config.routes.iter().filter(|route| route.policy.is_some());
-    Identity {
-        deployment: config.ledger.deployment.to_string(),
-        normalisation: NORMALISATION,
-        principals: guarded.map(|route| (route.name.to_string(), route.principal.from.to_string())).collect(),
-        spaces: (generations.iter())
-            .map(|(name, generation)| {
-                let key_schema = generation.plan().key_schema.to_string();
-                (name.to_string(), Space { key_schema, key_epoch: generation.key_epoch() })
-            })
-            .collect(),
-    }
-}
-
-/// How long the guarded routes remember.
-pub fn memories(config: &Config) -> BTreeMap<String, RouteMemory> {
-    let of = |route: &Arc<config::Route>| {
-        let policy = route.policy.as_deref()?.to_owned();
-        Some((route.name.to_string(), RouteMemory { policy, memory: route.times.memory }))
-    };
-    config.routes.iter().filter_map(of).collect()
-}
-
 /// Reloads, one at a time.
 #[derive(Debug)]
 pub struct Reloader {
@@ -150,6 +90,7 @@ pub struct Reloader {
     retirement: Retirement,
     one_at_a_time: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<(Option<String>, String)>>,
+    history: Mutex<History>,
 }
 
 impl Reloader {
@@ -161,6 +102,7 @@ impl Reloader {
             retirement,
             one_at_a_time: tokio::sync::Mutex::default(),
             last_error: Mutex::default(),
+            history: Mutex::default(),
         }
     }
 
@@ -175,25 +117,36 @@ impl Reloader {
         last.as_ref().filter(|(policy, _)| policy.as_deref() == Some(name)).map(|(_, error)| error.clone())
     }
 
+    /// The last load of this policy since the start, if there was one.
+    pub fn last_attempt(&self, name: &str) -> Option<Attempt> {
+        self.history().last(name).cloned()
+    }
+
+    /// The generation that a rollback of this policy would bring back.
+    pub fn before(&self, name: &str) -> Option<Arc<Generation>> {
+        self.history().before(name).map(|before| before.generation.clone())
+    }
+
     /// Reads the configuration again and loads what changed.
     pub async fn reload(&self) -> Result<Report, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
         let outcome = self.reload_config().await;
-        self.tell("configuration", outcome)
+        self.tell("configuration", RELOAD, outcome)
     }
 
-    /// Loads one policy's component again.
+    /// Loads one policy's component again, also one that was rolled back from.
     pub async fn reload_policy(&self, name: &str) -> Result<Report, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
         let active = self.shared.program.load_full();
-        let outcome = match active.config.policies.contains_key(name) {
-            true => self.activate(active.config.clone(), Some(name)).await,
-            false => {
-                let names: Vec<&str> = active.config.policies.keys().map(|name| &**name).collect();
-                return Err(ReloadError::NoSuchPolicy(name.to_owned(), names.join(", ")));
-            }
-        };
-        self.tell(name, outcome)
+        let Some(present) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
+        let wanted = self.history().aside(name).map_or_else(|| present.clone(), |aside| aside.config.clone());
+        let mut config = active.config.clone();
+        config.policies.insert(wanted.name.clone(), wanted);
+        let outcome = self.activate(config, Some(name)).await;
+        if outcome.is_ok() {
+            self.history().forgive(name);
+        }
+        self.tell(name, RELOAD, outcome)
     }
 
     async fn reload_config(&self) -> Result<Report, ReloadError> {
@@ -204,11 +157,12 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(ReloadError::Unchangeable(fixed));
         }
+        let config = self.without_what_is_aside(config).await?;
         self.activate(config, None).await
     }
 
     /// Loads the policies of `config` (of `only` one, if given; the others stay) and makes it all
-    /// active by one pointer swap.
+    /// active.
     async fn activate(&self, config: Config, only: Option<&str>) -> Result<Report, ReloadError> {
         let active = self.shared.program.load_full();
         let (engine, before) = (self.shared.engine.clone(), active.clone());
@@ -229,6 +183,27 @@ impl Reloader {
             loaded.map(|generations| (config, generations))
         })
         .await??;
+        let report = self.commit(config, generations).await?;
+        for replaced in changed(&active, &self.shared.program.load()) {
+            let program = self.shared.program.load();
+            let (Some(generation), Some(config)) = (
+                program.generations.get(replaced.generation.name()),
+                program.config.policies.get(replaced.generation.name()),
+            ) else {
+                continue;
+            };
+            // Across key spaces it would not be taken back by itself, so there is nothing to watch.
+            if generation.shares_keys_with(&replaced.generation) {
+                generation.begin_trial(config.trial);
+            }
+            self.history().replaced(replaced);
+        }
+        Ok(report)
+    }
+
+    /// Makes a configuration with its generations active by one pointer swap.
+    async fn commit(&self, config: Config, generations: Generations) -> Result<Report, ReloadError> {
+        let active = self.shared.program.load_full();
         self.shared.ledger.agree(&identity(&config, &generations), true).await?;
         self.shared.ledger.remember(&memories(&config)).await?;
         let report = Report {
@@ -242,96 +217,89 @@ impl Reloader {
         Ok(report)
     }
 
-    fn tell(&self, what: &str, outcome: Result<Report, ReloadError>) -> Result<Report, ReloadError> {
-        let metrics = &self.shared.metrics;
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts and logs what came of it, and keeps it for whoever asks later.
+    fn tell(
+        &self,
+        what: &str,
+        occasion: Occasion,
+        outcome: Result<Report, ReloadError>,
+    ) -> Result<Report, ReloadError> {
         match &outcome {
-            Ok(report) => {
-                for policy in report.policies.iter().filter(|policy| policy.changed) {
-                    metrics.policy_reloaded(&policy.name, true, Some(policy.generation));
-                    tracing::info!(
-                        policy = policy.name,
-                        generation = policy.generation,
-                        sha256 = policy.sha256,
-                        "a policy is active"
-                    );
-                }
-                for warning in &report.warnings {
-                    tracing::warn!("{warning}");
-                }
-                tracing::info!(what, "reloaded");
-            }
-            Err(error) => {
-                if let ReloadError::Policy(fault) = error {
-                    metrics.policy_reloaded(&fault.policy, false, None);
-                }
-                tracing::error!(what, "a reload is refused, and what was active stays: {error}");
-            }
+            Ok(report) => self.tell_report(what, occasion, report),
+            Err(error) => self.tell_refusal(what, occasion, error),
         }
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
             outcome.as_ref().err().map(|error| (error.policy(), error.to_string()));
         outcome
     }
 
-    /// Reloads when a file changes, for as long as it is polled.
-    pub async fn watch(self: Arc<Self>) {
-        let (changed, mut changes) = mpsc::unbounded_channel();
-        // Its own tick would be a quarter of that, all day long.
-        let watcher = new_debouncer(SETTLE_TIME, Some(SETTLE_TIME), move |events: DebounceEventResult| {
-            if events.is_ok() {
-                // Nobody listens only while the gateway ends.
-                let _ = changed.send(());
-            }
-        });
-        let mut watcher = match watcher {
-            Ok(watcher) => watcher,
-            Err(error) => {
-                tracing::warn!(%error, "files can't be watched: reload with SIGHUP or `oncegate reload`");
-                return;
-            }
-        };
-        let mut folders = BTreeSet::new();
-        let mut seen = self.digests().await;
-        loop {
-            for folder in self.folders().difference(&folders.clone()) {
-                // The folder, not the file: files are replaced, and symlinks swapped.
-                match watcher.watch(folder, RecursiveMode::NonRecursive) {
-                    Ok(()) => _ = folders.insert(folder.clone()),
-                    Err(error) => {
-                        tracing::warn!(folder = %folder.display(), error = %words(&error), "a folder can't be watched: reload with SIGHUP or `oncegate reload`")
-                    }
-                }
-            }
-            if changes.recv().await.is_none() {
-                return;
-            }
-            while changes.try_recv().is_ok() {}
-            let now = self.digests().await;
-            if now != seen {
-                // A refusal is told by `reload`, and tried again when the files change again.
-                let _ = self.reload().await;
-                seen = now;
+    fn tell_report(&self, what: &str, occasion: Occasion, report: &Report) {
+        let program = self.shared.program.load();
+        for policy in report.policies.iter().filter(|policy| policy.changed) {
+            self.shared.metrics.policy_reloaded(&policy.name, occasion.result, Some(policy.generation));
+            tracing::info!(
+                policy = policy.name,
+                generation = policy.generation,
+                sha256 = policy.sha256,
+                occasion = occasion.word,
+                "a policy is active"
+            );
+            if let Some(generation) = program.generations.get(policy.name.as_str()) {
+                self.attempted(generation.name(), occasion, generation.steps(), None);
             }
         }
+        for warning in &report.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(what, occasion = occasion.word, "reloaded");
     }
 
-    fn folders(&self) -> BTreeSet<PathBuf> {
-        let files = self.shared.program.load().config.watched_files();
-        let parent = |file: PathBuf| match file.parent() {
-            Some(folder) if folder != Path::new("") => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        files.into_iter().map(parent).collect()
+    fn tell_refusal(&self, what: &str, occasion: Occasion, error: &ReloadError) {
+        if let ReloadError::Policy(fault) = error {
+            self.shared.metrics.policy_reloaded(&fault.policy, "failed", None);
+            self.attempted(&fault.policy, occasion, &fault.steps, Some(error.to_string()));
+        }
+        tracing::error!(
+            what,
+            occasion = occasion.word,
+            "a reload is refused, and what was active stays: {error}"
+        );
     }
 
-    async fn digests(&self) -> BTreeMap<PathBuf, Option<String>> {
-        let files = self.shared.program.load().config.watched_files();
-        let read = || files.into_iter().map(|file| (file.clone(), file_digest(&file))).collect();
-        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    fn attempted(&self, name: &Arc<str>, occasion: Occasion, steps: &[Step], error: Option<String>) {
+        let attempt =
+            Attempt { at: Clock::wall().to_string(), occasion: occasion.word, steps: steps.to_vec(), error };
+        self.history().attempted(name, attempt);
     }
 }
 
-fn words(error: &notify::Error) -> String {
-    error.to_string()
+/// Why generations change.
+#[derive(Clone, Copy, Debug)]
+struct Occasion {
+    word: &'static str,
+    /// In `policy_reloads_total`.
+    result: &'static str,
+}
+
+const RELOAD: Occasion = Occasion { word: "reload", result: "ok" };
+
+fn no_such(active: &Program, name: &str) -> ReloadError {
+    let names: Vec<&str> = active.config.policies.keys().map(|name| &**name).collect();
+    ReloadError::NoSuchPolicy(name.to_owned(), names.join(", "))
+}
+
+/// What was active and is not any more, of policies that are still there.
+fn changed(before: &Program, after: &Program) -> Vec<Activation> {
+    let gone = |(name, old): (&Arc<str>, &Arc<Generation>)| {
+        let new = after.generations.get(name)?;
+        let config = before.config.policies.get(name)?.clone();
+        (new.number() != old.number()).then(|| Activation { config, generation: old.clone() })
+    };
+    before.generations.iter().filter_map(gone).collect()
 }
 
 fn policy_report(generation: &Generation, before: &Program) -> PolicyReport {

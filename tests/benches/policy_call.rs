@@ -81,6 +81,7 @@ fn policy(path: PathBuf, settings: &str) -> Policy {
         settings: serde_json::from_str(settings).unwrap(),
         key_epoch: 0,
         instances: Instances::Reuse,
+        trial: Duration::ZERO,
         time: Duration::from_millis(50),
         memory: 64 << 20,
     }

@@ -19,7 +19,7 @@ use super::limits::Allowance;
 use super::load::{self, LoadError, LoadFault};
 use super::sample::{Asked, Sample};
 use super::vectors::{self, VectorFault, Vectors};
-use super::{Part, Plan, Verdict};
+use super::{Part, Plan, Steps, Verdict};
 use crate::config;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -105,14 +105,20 @@ impl Engine {
         settings: Option<Map<String, Value>>,
     ) -> Result<Workbench, LoadError> {
         let component = load::spoken(&policy.component);
-        let open = || {
-            let (compiled, program) = self.prepare(policy)?;
+        let mut steps = Steps::default();
+        let open = |steps: &mut Steps| {
+            let (compiled, program) = self.prepare(policy, steps)?;
             let section = compiled.inspected.vectors.as_deref();
             let vectors = section.map(vectors::read).transpose()?;
             let allowance = Allowance::loading(policy.time);
             Ok(Workbench { compiled, program, allowance, vectors, settings })
         };
-        open().map_err(|fault| LoadError { policy: Arc::clone(&policy.name), component, fault })
+        open(&mut steps).map_err(|fault| LoadError {
+            policy: Arc::clone(&policy.name),
+            component,
+            fault,
+            steps: steps.into_vec(),
+        })
     }
 }
 

@@ -1,0 +1,86 @@
+//! From a configuration to the generations of its policies, and what the ledger is told of them.
+
+use crate::config::{self, ComponentSource, Config};
+use crate::gateway::Program;
+use crate::ledger::{Identity, NORMALISATION, RouteMemory, Space};
+use crate::policy::{self, Engine, Generation, LoadError};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Policies that are loaded, by name.
+pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
+
+/// Loads policies; keeps generations whose component and configuration are as they were.
+pub fn load_policies(
+    engine: &Arc<Engine>,
+    config: &Config,
+    active: Option<&Program>,
+) -> Result<Generations, LoadError> {
+    let mut generations = Generations::new();
+    for (name, policy) in &config.policies {
+        let kept = active.and_then(|active| {
+            let same = active.config.policies.get(name) == Some(policy);
+            active.generations.get(name).filter(|generation| same && is_unchanged(policy, generation))
+        });
+        let generation = match kept {
+            Some(generation) => generation.clone(),
+            None => engine.load(policy)?,
+        };
+        let routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(name));
+        routes.map(|route| generation.fits(route)).collect::<Result<(), _>>()?;
+        generations.insert(name.clone(), generation);
+    }
+    Ok(generations)
+}
+
+fn is_unchanged(policy: &config::Policy, generation: &Generation) -> bool {
+    match &policy.component {
+        ComponentSource::Builtin(_) => true,
+        ComponentSource::File(path) => file_digest(path).is_some_and(|digest| digest == generation.digest()),
+    }
+}
+
+/// The digest of the component that a configuration names; none where it can't be read.
+pub(super) fn component_digest(policy: &config::Policy) -> Option<String> {
+    match &policy.component {
+        ComponentSource::Builtin(name) => {
+            policy::builtin::component(name).map(|bytes| policy::hex(&Sha256::digest(bytes)))
+        }
+        ComponentSource::File(path) => file_digest(path),
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal; none where there is no file that can be read.
+pub(super) fn file_digest(path: &Path) -> Option<String> {
+    // A FIFO in its place would be read for ever.
+    let bytes =
+        path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
+    Some(policy::hex(&Sha256::digest(bytes)))
+}
+
+/// How keys are made with this configuration and these policies.
+pub fn identity(config: &Config, generations: &Generations) -> Identity {
+    let guarded = config.routes.iter().filter(|route| route.policy.is_some());
+    Identity {
+        deployment: config.ledger.deployment.to_string(),
+        normalisation: NORMALISATION,
+        principals: guarded.map(|route| (route.name.to_string(), route.principal.from.to_string())).collect(),
+        spaces: (generations.iter())
+            .map(|(name, generation)| {
+                let key_schema = generation.plan().key_schema.to_string();
+                (name.to_string(), Space { key_schema, key_epoch: generation.key_epoch() })
+            })
+            .collect(),
+    }
+}
+
+/// How long the guarded routes remember.
+pub fn memories(config: &Config) -> BTreeMap<String, RouteMemory> {
+    let of = |route: &Arc<config::Route>| {
+        let policy = route.policy.as_deref()?.to_owned();
+        Some((route.name.to_string(), RouteMemory { policy, memory: route.times.memory }))
+    };
+    config.routes.iter().filter_map(of).collect()
+}

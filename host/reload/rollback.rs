@@ -1,0 +1,112 @@
+//! Going back to the generation before: asked for, or by itself when a new one fails within its
+//! trial.
+//!
+//! What was rolled back from is set aside: as long as the configuration says just that, a reload
+//! leaves it out, or the next change of another file would bring the failing one back. Whoever
+//! reloads the policy by its name takes it again, and so does a restart.
+
+use super::past::Activation;
+use super::policies::component_digest;
+use super::{Occasion, ReloadError, Reloader, Report, no_such};
+use crate::config::Config;
+use std::sync::Arc;
+
+const ASKED: Occasion = Occasion { word: "rollback", result: "rolled_back" };
+const BY_ITSELF: Occasion = Occasion { word: "automatic rollback", result: "rolled_back" };
+
+impl Reloader {
+    /// Brings back the generation that was active before this policy's present one, with its
+    /// settings.
+    pub async fn roll_back(&self, name: &str) -> Result<Report, ReloadError> {
+        let _one = self.one_at_a_time.lock().await;
+        let active = self.shared.program.load_full();
+        let Some(policy) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
+        let before = self.history().before(name).cloned();
+        let outcome = match before {
+            Some(before) => self.bring_back(before).await,
+            None => Err(ReloadError::NothingBefore(policy.name.clone())),
+        };
+        self.tell(name, ASKED, outcome)
+    }
+
+    /// Rolls back what fails within its trial, for as long as it is polled.
+    pub async fn watch_trials(self: Arc<Self>) {
+        loop {
+            self.shared.condemned.notified().await;
+            let _one = self.one_at_a_time.lock().await;
+            let active = self.shared.program.load_full();
+            for generation in active.generations.values().filter(|generation| generation.is_condemned()) {
+                let name = generation.name();
+                let before = self.history().before(name).cloned();
+                let Some(before) = before.filter(|before| before.generation.shares_keys_with(generation))
+                else {
+                    tracing::error!(
+                        policy = %name,
+                        generation = generation.number(),
+                        "a policy fails within its trial, and no generation of its key space was there before"
+                    );
+                    continue;
+                };
+                tracing::error!(
+                    policy = %name,
+                    from = generation.number(),
+                    to = before.generation.number(),
+                    "a policy fails for several principals within its trial: the generation before is brought back"
+                );
+                let outcome = self.bring_back(before).await;
+                // A refusal is told there.
+                let _ = self.tell(name, BY_ITSELF, outcome);
+            }
+        }
+    }
+
+    /// Makes `before` active in place of its policy's present generation, which is set aside.
+    async fn bring_back(&self, before: Activation) -> Result<Report, ReloadError> {
+        let active = self.shared.program.load_full();
+        let name = before.config.name.clone();
+        let routes = active.config.routes.iter().filter(|route| route.policy.as_ref() == Some(&name));
+        routes.map(|route| before.generation.fits(route)).collect::<Result<(), _>>()?;
+        let (mut config, mut generations) = (active.config.clone(), active.generations.clone());
+        config.policies.insert(name.clone(), before.config);
+        generations.insert(name.clone(), before.generation);
+        let mut report = self.commit(config, generations).await?;
+        if let (Some(config), Some(generation)) =
+            (active.config.policies.get(&name), active.generations.get(&name))
+        {
+            let left = Activation { config: config.clone(), generation: generation.clone() };
+            report.warnings.push(aside_words(&left));
+            self.history().rolled_back(left);
+        }
+        Ok(report)
+    }
+
+    /// The configuration with policies that were rolled back left as they are active.
+    pub(super) async fn without_what_is_aside(&self, mut config: Config) -> Result<Config, ReloadError> {
+        let asked: Vec<_> = {
+            let history = self.history();
+            config.policies.values().filter(|policy| history.aside(&policy.name).is_some()).cloned().collect()
+        };
+        let read = || asked.into_iter().map(|policy| (component_digest(&policy), policy)).collect::<Vec<_>>();
+        let found = tokio::task::spawn_blocking(read).await?;
+        let active = self.shared.program.load();
+        let history = self.history();
+        for (digest, policy) in found {
+            let Some(present) = active.config.policies.get(&policy.name) else { continue };
+            if history.is_aside(&policy, digest.as_deref().unwrap_or_default()) {
+                config.policies.insert(policy.name.clone(), present.clone());
+                config.warnings.extend(history.aside(&policy.name).map(aside_words));
+            }
+        }
+        drop(history);
+        Ok(config)
+    }
+}
+
+fn aside_words(left: &Activation) -> String {
+    let name = &left.config.name;
+    format!(
+        "policy `{name}` was rolled back from generation {}, which the configuration still names: it is left out \
+         until its file or settings change, or `oncegate reload --policy {name}` asks for it; a restart takes it, too",
+        left.generation.number()
+    )
+}
