@@ -11,6 +11,7 @@ use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, StoreError}
 use arc_swap::ArcSwap;
 use oncegate_core::Secret;
 use oncegate_core::Timestamp;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -117,7 +118,7 @@ impl Gateway {
         let (ledger, keeper) = open_ledger(&config).await?;
         let secret = ledger.secret(config.ledger.secret).await?;
         keep_code(&engine, &config, &secret);
-        let generations = load_policies(&engine, &config, None)?;
+        let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
         ledger.agree(&identity(&config, &generations), false).await?;
         ledger.remember(&memories(&config)).await?;
 

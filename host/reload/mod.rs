@@ -15,6 +15,7 @@ use crate::ledger::{Clock, IdentityError};
 use crate::policy::{Generation, LoadError, Step};
 use past::{Activation, History};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a reload is refused. The active program stays as it is.
@@ -142,7 +143,7 @@ impl Reloader {
         let wanted = self.history().aside(name).map_or_else(|| present.clone(), |aside| aside.config.clone());
         let mut config = active.config.clone();
         config.policies.insert(wanted.name.clone(), wanted);
-        let outcome = self.activate(config, Some(name)).await;
+        let outcome = self.activate(config, Some(name), BTreeSet::new()).await;
         if outcome.is_ok() {
             self.history().forgive(name);
         }
@@ -157,23 +158,28 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(ReloadError::Unchangeable(fixed));
         }
-        let config = self.without_what_is_aside(config).await?;
-        self.activate(config, None).await
+        let (config, held) = self.without_what_is_aside(config).await?;
+        self.activate(config, None, held).await
     }
 
-    /// Loads the policies of `config` (of `only` one, if given; the others stay) and makes it all
-    /// active.
-    async fn activate(&self, config: Config, only: Option<&str>) -> Result<Report, ReloadError> {
+    /// Loads the policies of `config` (of `only` one, if given; the others stay, and so do those that
+    /// are `held`) and makes it all active.
+    async fn activate(
+        &self,
+        config: Config,
+        only: Option<&str>,
+        held: BTreeSet<Arc<str>>,
+    ) -> Result<Report, ReloadError> {
         let active = self.shared.program.load_full();
         let (engine, before) = (self.shared.engine.clone(), active.clone());
         let only = only.map(str::to_owned);
         let (config, generations) = tokio::task::spawn_blocking(move || {
             let loaded = match only {
-                None => load_policies(&engine, &config, Some(&before)),
+                None => load_policies(&engine, &config, Some(&before), &held),
                 Some(name) => {
                     let mut one = config.clone();
                     one.policies.retain(|own, _| **own == *name);
-                    load_policies(&engine, &one, Some(&before)).map(|loaded| {
+                    load_policies(&engine, &one, Some(&before), &held).map(|loaded| {
                         let mut all = before.generations.clone();
                         all.extend(loaded);
                         all

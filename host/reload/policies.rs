@@ -5,24 +5,27 @@ use crate::gateway::Program;
 use crate::ledger::{Identity, NORMALISATION, RouteMemory, Space};
 use crate::policy::{self, Engine, Generation, LoadError};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Policies that are loaded, by name.
 pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
 
-/// Loads policies; keeps generations whose component and configuration are as they were.
+/// Loads policies; keeps generations whose component and configuration are as they were, and those
+/// of the policies in `held` whatever their files say.
 pub fn load_policies(
     engine: &Arc<Engine>,
     config: &Config,
     active: Option<&Program>,
+    held: &BTreeSet<Arc<str>>,
 ) -> Result<Generations, LoadError> {
     let mut generations = Generations::new();
     for (name, policy) in &config.policies {
         let kept = active.and_then(|active| {
             let same = active.config.policies.get(name) == Some(policy);
-            active.generations.get(name).filter(|generation| same && is_unchanged(policy, generation))
+            let stays = |generation: &Generation| held.contains(name) || is_unchanged(policy, generation);
+            active.generations.get(name).filter(|generation| same && stays(generation))
         });
         let generation = match kept {
             Some(generation) => generation.clone(),

@@ -9,6 +9,7 @@ use super::past::Activation;
 use super::policies::component_digest;
 use super::{Occasion, ReloadError, Reloader, Report, no_such};
 use crate::config::Config;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const ASKED: Occasion = Occasion { word: "rollback", result: "rolled_back" };
@@ -80,8 +81,13 @@ impl Reloader {
         Ok(report)
     }
 
-    /// The configuration with policies that were rolled back left as they are active.
-    pub(super) async fn without_what_is_aside(&self, mut config: Config) -> Result<Config, ReloadError> {
+    /// The configuration with policies that were rolled back left as they are active, and their
+    /// names.
+    pub(super) async fn without_what_is_aside(
+        &self,
+        mut config: Config,
+    ) -> Result<(Config, BTreeSet<Arc<str>>), ReloadError> {
+        let mut held = BTreeSet::new();
         let asked: Vec<_> = {
             let history = self.history();
             config.policies.values().filter(|policy| history.aside(&policy.name).is_some()).cloned().collect()
@@ -94,11 +100,12 @@ impl Reloader {
             let Some(present) = active.config.policies.get(&policy.name) else { continue };
             if history.is_aside(&policy, digest.as_deref().unwrap_or_default()) {
                 config.policies.insert(policy.name.clone(), present.clone());
+                held.insert(policy.name.clone());
                 config.warnings.extend(history.aside(&policy.name).map(aside_words));
             }
         }
         drop(history);
-        Ok(config)
+        Ok((config, held))
     }
 }
 
