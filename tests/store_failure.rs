@@ -1,0 +1,264 @@
+//! The store fails under the real binary: syncs and writes that return errors, a disk that is full.
+//! Nothing new is executed, what can be read is replayed, what was executed is settled once the cause
+//! is gone, and all that without a restart (DESIGN §4).
+
+use crate::support::client::try_send;
+use crate::support::*;
+use rustix::io::Errno;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::scope;
+
+/// What fails, and how it is mended.
+type Failure = (&'static str, fn(&Faults), fn(&Faults));
+
+const SYNCS: Failure =
+    ("syncs: EIO", |faults| faults.fail_syncs(Some(Errno::IO)), |faults| faults.fail_syncs(None));
+const WRITES: Failure =
+    ("writes: EIO", |faults| faults.fail_writes(Some(Errno::IO)), |faults| faults.fail_writes(None));
+const ROOM: Failure =
+    ("writes: ENOSPC", |faults| faults.fail_writes(Some(Errno::NOSPC)), |faults| faults.fail_writes(None));
+
+#[test]
+fn while_the_store_fails_nothing_new_runs_and_service_resumes_without_a_restart() {
+    for failure in [SYNCS, WRITES, ROOM] {
+        println!("{}", failing(failure));
+    }
+}
+
+/// An upstream whose answers to `/held` wait for the gate, each of them in one piece.
+fn held() -> (Upstream, Gate) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.target.as_str() {
+        "/held" => Script::numbered(call).after(&held),
+        "/stream" => Script::answer(200, "first,second").chunked().pause_at(6, &held),
+        _ => Script::numbered(call),
+    });
+    (upstream, gate)
+}
+
+pub(crate) fn every_failure() -> String {
+    [SYNCS, WRITES, ROOM].map(failing).join("; ")
+}
+
+fn failing((what, fail, mend): Failure) -> String {
+    let (upstream, gate) = held();
+    let setup = Setup::new(&upstream.url()).ledger("wait = \"200ms\"");
+    let (setup, faults) = Faults::over(&setup);
+    let gateway = setup.start();
+    let keyed = |key: &str| Request::keyed("/charges", key);
+    let done = gateway.send(&keyed("done"));
+    done.assert_executed(201);
+    let waiting = Request::keyed("/held", "waiting");
+    let streamed = Request::keyed("/stream", "streamed");
+    let mut stream = gateway.connect();
+    stream.0.write(&streamed.bytes()).unwrap();
+    stream.0.await_bytes(b"first,").unwrap();
+    scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&waiting));
+        upstream.await_calls(|calls| calls.iter().any(|call| call.key() == "waiting"));
+        fail(&faults);
+        gate.open();
+        // Executed, and not recorded: neither its end nor its outcome is told.
+        let told = first.join().unwrap();
+        assert_eq!(told.status, 503, "{what}: {told:?}");
+        assert!(matches!(told.field("oncegate-problem"), Some("ledger-unavailable")), "{told:?}");
+        assert_eq!(told.json()["outcome"], "unknown", "{what}");
+    });
+    let cut = stream.reply("POST").unwrap();
+    assert!(!cut.whole, "{what}: an end before it was durable: {cut:?}");
+    for _ in 0..3 {
+        gateway.send(&waiting).assert_problem(409, "in-flight");
+        gateway.send(&keyed("new")).assert_problem(503, "ledger-unavailable");
+        gateway.send(&keyed("done")).assert_replay_of(&done);
+    }
+    assert_eq!(upstream.count(), 3, "{what}: nothing new was sent");
+    eventually("readiness is red", || (gateway.admin("GET", "/readyz").status == 503).then_some(()));
+    mend(&faults);
+    eventually("readiness is green", || (gateway.admin("GET", "/readyz").status == 200).then_some(()));
+    for (request, body) in [(&waiting, "\"target\":\"/held\""), (&streamed, "first,second")] {
+        let settled = gateway.send(request);
+        assert_eq!(settled.replayed(), Some("true"), "{what}: {settled:?}");
+        assert!(settled.text().contains(body), "{what}: {settled:?}");
+    }
+    // Its claim was refused before anything was sent: whatever the journal has of it, it is free or,
+    // at worst, unknown.
+    let new = gateway.send(&keyed("new"));
+    assert!(new.status == 201 || new.field("oncegate-problem") == Some("outcome-unknown"), "{what}: {new:?}");
+    let later = gateway.send(&keyed("later"));
+    later.assert_executed(201);
+    let gateway = gateway.kill().start();
+    gateway.send(&keyed("later")).assert_replay_of(&later);
+    gateway.send(&keyed("done")).assert_replay_of(&done);
+    assert_eq!(gateway.send(&waiting).replayed(), Some("true"), "{what}");
+    assert!(upstream.count_by_key().values().all(|count| *count == 1), "{what}");
+    format!("{what}: refused, replayed, red, settled, resumed; the new one then {}", new.status)
+}
+
+/// After a failed sync the system may forget what it could not write and call the next one a success.
+/// What the gateway acknowledges after it has opened its store anew is on the disk nevertheless.
+#[test]
+fn a_power_loss_after_a_failed_sync_takes_nothing_that_was_acknowledged() {
+    let (upstream, gate) = held();
+    let (setup, mut faults) = Faults::over(&Setup::new(&upstream.url()).ledger("wait = \"200ms\""));
+    let (journalled, session) = faults.journalled(&setup);
+    let gateway = journalled.start();
+    let done = gateway.send(&Request::keyed("/charges", "done"));
+    let waiting = Request::keyed("/held", "waiting");
+    scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&waiting));
+        upstream.await_calls(|calls| calls.iter().any(|call| call.key() == "waiting"));
+        faults.fail_syncs(Some(Errno::IO));
+        gate.open();
+        assert_eq!(first.join().unwrap().status, 503);
+    });
+    gateway.send(&Request::keyed("/charges", "new")).assert_problem(503, "ledger-unavailable");
+    faults.fail_syncs(None);
+    eventually("readiness is green", || (gateway.admin("GET", "/readyz").status == 200).then_some(()));
+    let settled = gateway.send(&waiting);
+    assert_eq!(settled.replayed(), Some("true"), "{settled:?}");
+    let new = try_send(gateway.address, &Request::keyed("/charges", "new")).unwrap();
+    gateway.kill();
+    session.cut(&Keep::Nothing);
+    let gateway = setup.start();
+    gateway.send(&Request::keyed("/charges", "done")).assert_replay_of(&done);
+    gateway.send(&waiting).assert_replay_of(&settled);
+    let again = gateway.send(&Request::keyed("/charges", "new"));
+    match new.status {
+        201 => again.assert_replay_of(&new),
+        _ => drop(again.assert_problem(409, "outcome-unknown")),
+    }
+    assert!(upstream.count_by_key().values().all(|count| *count == 1), "{:?}", upstream.count_by_key());
+}
+
+/// A disk of its own, in memory.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None where this user may not mount one.
+    fn mount(path: PathBuf, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(&path).unwrap();
+        let mut mount = Command::new("mount");
+        let done = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path).output();
+        done.is_ok_and(|output| output.status.success()).then_some(Self(path))
+    }
+
+    /// Takes all the room but so much.
+    fn fill_but(&self, bytes: u64) {
+        let (taken, spare) = (self.0.join("lost+found"), self.0.join("oncegate.spare"));
+        std::fs::write(&spare, vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+        let mut file = std::fs::File::create(taken).unwrap();
+        let full = std::io::copy(&mut std::io::repeat(1), &mut file).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        std::fs::remove_file(spare).unwrap();
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("lost+found")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _told_by_the_folder_that_stays = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A file system that is really full. Where this user may mount none, the errors above stand for it.
+#[test]
+fn a_full_disk_refuses_what_is_new_and_takes_it_again_when_there_is_room() {
+    if let Err(why) = full_disk() {
+        external::skip("store_failure::a_full_disk", &why);
+    }
+}
+
+/// What was observed; an error where no disk can be mounted.
+pub(crate) fn full_disk() -> Result<String, String> {
+    let gates = [Gate::new(), Gate::new()];
+    let mut dice = Dice::of(1);
+    let large: Vec<u8> = (0..100_000).map(|_| u8::try_from(dice.roll(256)).unwrap()).collect();
+    let held = gates.clone();
+    let upstream = Upstream::start(move |call| match call.key() {
+        "little room" => Script::numbered(call).after(&held[0]),
+        // Larger than what is left of the last block of its journal.
+        "no room" => Script::answer(201, &large).after(&held[1]),
+        _ => Script::numbered(call),
+    });
+    let setup = Setup::new(&upstream.url()).ledger("wait = \"200ms\"");
+    let disk = Disk::mount(setup.data(), "64m").ok_or("this user may not mount a file system")?;
+    let gateway = setup.start();
+    let keyed = |key: &str| Request::keyed("/charges", key);
+    let done = gateway.send(&keyed("done"));
+    done.assert_executed(201);
+    let under_way = ["little room", "no room"].map(|key| Request::keyed("/held", key));
+    let refuses = || {
+        // What the disk has room for is looked up once in a while, so the first few may still run.
+        let mut numbers = 0..;
+        eventually("a new one is refused before anything is sent", || {
+            let before = upstream.count();
+            let request = keyed(&format!("after-{before}-{}", numbers.next()?));
+            let reply = gateway.send(&request);
+            (reply.status != 201 && upstream.count() == before).then(|| {
+                reply.assert_problem(503, "ledger-unavailable");
+                request
+            })
+        })
+    };
+    let refused = scope(|scope| {
+        let [little, none] = under_way.each_ref().map(|request| scope.spawn(|| gateway.send(request)));
+        upstream.await_calls(|calls| calls.iter().filter(|call| call.target == "/held").count() == 2);
+        // With little room what is under way is still recorded.
+        disk.fill_but(8 << 20);
+        refuses();
+        gates[0].open();
+        little.join().unwrap().assert_executed(201);
+        disk.fill_but(0);
+        let refused = refuses();
+        gateway.send(&keyed("done")).assert_replay_of(&done);
+        gates[1].open();
+        none.join().unwrap().assert_problem(503, "ledger-unavailable");
+        gateway.send(&under_way[1]).assert_problem(409, "in-flight");
+        refused
+    });
+    eventually("readiness is red", || (gateway.admin("GET", "/readyz").status == 503).then_some(()));
+    disk.free();
+    eventually("readiness is green", || (gateway.admin("GET", "/readyz").status == 200).then_some(()));
+    for request in &under_way {
+        let settled = gateway.send(request);
+        assert_eq!((settled.status, settled.replayed()), (201, Some("true")), "{settled:?}");
+    }
+    gateway.send(&keyed("later")).assert_executed(201);
+    let resumed = gateway.send(&refused);
+    assert!(matches!(resumed.status, 201 | 409), "{resumed:?}");
+    assert!(upstream.count_by_key().values().all(|count| *count == 1));
+    drop(gateway.kill());
+    Ok(format!(
+        "both under way were recorded, the second once there was room; a refused one then {}",
+        resumed.status
+    ))
+}
+
+/// A memory ledger at its limit forgets nothing that lives: it refuses what is new until there is room.
+#[test]
+fn a_memory_ledger_at_its_limit_refuses_what_is_new_and_still_replays() {
+    let body = "x".repeat(100_000);
+    let upstream = Upstream::start(move |_| Script::answer(201, &body));
+    let setup = Setup::new(&upstream.url()).memory().ledger("memory = \"1MiB\"");
+    let gateway = setup.ledger("retention = \"3s\"\ntombstone = \"0s\"").start();
+    let first = gateway.send(&Request::keyed("/charges", "0"));
+    let mut numbers = 1..;
+    let (refused, reply) = eventually("it is full", || {
+        let request = Request::keyed("/charges", &numbers.next()?.to_string());
+        let reply = gateway.send(&request);
+        (reply.status != 201).then_some((request, reply))
+    });
+    reply.assert_problem(503, "ledger-unavailable");
+    let sent = upstream.count();
+    let replay = gateway.send(&Request::keyed("/charges", "0"));
+    assert_eq!(replay.replayed(), Some("true"), "{:?}", replay.status);
+    assert!(replay.body == first.body);
+    assert_eq!(upstream.count(), sent, "nothing new was sent");
+    // Room comes with the end of what is kept.
+    eventually("there is room again", || (gateway.send(&refused).status == 201).then_some(()));
+}
