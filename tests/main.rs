@@ -33,7 +33,7 @@ mod rollback;
 mod selftest;
 mod settlements;
 mod shutdown;
-mod store_trouble;
 mod store_failure;
+mod store_trouble;
 mod support;
 mod time;

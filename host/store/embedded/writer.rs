@@ -138,12 +138,16 @@ impl Writer {
         }
     }
 
-    /// The next command; none at the end, or once a sync has failed. Syncs meanwhile where that is due.
+    /// The next command; none at the end. Meanwhile syncs where that is due, and looks whether a disk
+    /// that was full has room again: while readiness is red, nobody may come whose request would.
     fn wait(&mut self, commands: &Receiver<Command>) -> Option<Command> {
-        while let Some(since) = self.unsynced_since {
-            match commands.recv_deadline(since + SYNC_INTERVAL) {
+        while let Some(due) = self.next_care() {
+            match commands.recv_deadline(due) {
                 Ok(command) => return Some(command),
-                Err(RecvTimeoutError::Timeout) => self.sync(PersistMode::SyncData),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.sync_if_late();
+                    self.look_for_room();
+                }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
             if self.shared.has_failed() {
@@ -151,6 +155,14 @@ impl Writer {
             }
         }
         commands.recv().ok()
+    }
+
+    /// When something is to be seen to, though nobody asks.
+    fn next_care(&self) -> Option<Instant> {
+        let sync = self.unsynced_since.map(|since| since + SYNC_INTERVAL);
+        let look = || self.room_at.map_or_else(Instant::now, |at| at + SIZE_INTERVAL);
+        let room = (!self.shared.has_room()).then(look);
+        sync.into_iter().chain(room).min()
     }
 
     /// Decides one command: into the batch, or answered at once.
@@ -295,22 +307,7 @@ impl Writer {
 
     /// New records need room on the disk for what follows them: answers, and their removal.
     fn make_sure_of_room(&mut self) -> Result<(), StoreError> {
-        if self.room_at.is_none_or(|at| at.elapsed() >= SIZE_INTERVAL) {
-            self.room_at = Some(Instant::now());
-            // Where the system doesn't say, a write will.
-            let free =
-                statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-            let room = free >= ROOM_BYTES_MIN;
-            match (self.shared.set_room(room), room) {
-                (true, false) => {
-                    tracing::error!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk is full: nothing new is executed, what is under way is recorded")
-                }
-                (true, true) => {
-                    tracing::info!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk has room again")
-                }
-                (false, _) => {}
-            }
-        }
+        self.look_for_room();
         if self.shared.has_room() {
             return Ok(());
         }
@@ -322,6 +319,26 @@ impl Writer {
             )
             .into(),
         ))
+    }
+
+    /// Looks up the disk's room, once in a while.
+    fn look_for_room(&mut self) {
+        if self.room_at.is_some_and(|at| at.elapsed() < SIZE_INTERVAL) {
+            return;
+        }
+        self.room_at = Some(Instant::now());
+        // Where the system doesn't say, a write will.
+        let free = statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let room = free >= ROOM_BYTES_MIN;
+        match (self.shared.set_room(room), room) {
+            (true, false) => {
+                tracing::error!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk is full: nothing new is executed, what is under way is recorded")
+            }
+            (true, true) => {
+                tracing::info!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk has room again")
+            }
+            (false, _) => {}
+        }
     }
 
     fn sync_if_late(&mut self) {
