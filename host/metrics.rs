@@ -1,6 +1,7 @@
 //! What is counted, in the names of DESIGN §10. Handles are looked up when routes and policies are
 //! loaded, so that a request only adds.
 
+use crate::store::{Kind, Kinds};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -125,6 +126,8 @@ pub struct Metrics {
     upstream_requests: Family<UpstreamResult, Counter>,
     probes: Family<RouteResult, Counter>,
     records: Family<StateName, Gauge>,
+    records_cached: Gauge,
+    executing: Gauge,
     settlements_overdue: Gauge,
     buffers_bytes: Gauge,
     connections: Gauge,
@@ -201,7 +204,15 @@ impl Default for Metrics {
             probes.clone(),
         );
         let records = Family::default();
-        registry.register("records", "Records: executing here, stored, kept at hand", records.clone());
+        registry.register(
+            "records",
+            "Records in the store by the state that they are stored in",
+            records.clone(),
+        );
+        let records_cached = Gauge::default();
+        registry.register("records_cached", "Final records kept at hand", records_cached.clone());
+        let executing = Gauge::default();
+        registry.register("executing", "Executions under way here", executing.clone());
         let settlements_overdue = Gauge::default();
         registry.register(
             "settlements_overdue",
@@ -231,6 +242,8 @@ impl Default for Metrics {
             upstream_requests,
             probes,
             records,
+            records_cached,
+            executing,
             settlements_overdue,
             buffers_bytes,
             connections,
@@ -288,8 +301,8 @@ pub struct UpstreamMetrics {
 pub struct Snapshot {
     /// Executions under way here.
     pub executing: u64,
-    /// Records in the store, roughly.
-    pub stored: u64,
+    /// Records in the store.
+    pub stored: Kinds,
     /// Final records at hand.
     pub cached: u64,
     /// Outcomes that the store has not taken.
@@ -367,11 +380,12 @@ impl Metrics {
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
-        for (state, value) in
-            [("executing", snapshot.executing), ("stored", snapshot.stored), ("cached", snapshot.cached)]
-        {
-            set(&self.records.get_or_create(&StateName { state }), value);
+        for kind in Kind::ALL {
+            let records = self.records.get_or_create(&StateName { state: kind.word() });
+            set(&records, snapshot.stored.count(kind));
         }
+        set(&self.records_cached, snapshot.cached);
+        set(&self.executing, snapshot.executing);
         set(&self.settlements_overdue, snapshot.settlements_overdue);
         set(&self.buffers_bytes, snapshot.buffers);
         set(&self.connections, snapshot.connections);

@@ -87,7 +87,7 @@ impl Shared {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             executing: self.ledger.executing() as u64,
-            stored: self.ledger.store().size().records,
+            stored: self.ledger.store().size().kinds,
             cached: self.ledger.cached() as u64,
             settlements_overdue: self.ledger.settlements_overdue(),
             buffers: self.buffers.held() as u64,

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use super::{Store, Swap, Version, Versioned};
+use super::{Kind, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{
     Answer, Doubt, ExecutionId, Fingerprint, First, OperationId, Origin, PrincipalId, Recipe, Record, State,
@@ -296,12 +296,17 @@ async fn documents_swap_like_records<S: Store>(store: &S) {
 
 async fn size_counts_records<S: Store>(store: &S) {
     let before = store.size().records;
+    let kinds = || Kind::ALL.map(|kind| store.size().kinds.count(kind));
+    let kinds_before = kinds();
     let version = put(store, id(60), None, Some(executing(3_000))).await;
     assert_eq!(store.size().records, before + 1);
     let version = put(store, id(60), Some(version), Some(completed(2_000, 10))).await;
     assert_eq!(store.size().records, before + 1);
+    assert_eq!(store.size().kinds.count(Kind::Completed), kinds_before[1] + 1, "{:?}", kinds());
+    assert_eq!(store.size().kinds.count(Kind::Executing), kinds_before[0], "{:?}", kinds());
     put(store, id(60), Some(version), None).await;
     assert_eq!(store.size().records, before);
+    assert_eq!(kinds(), kinds_before);
 }
 
 /// 64 claimants on four threads, each with a runtime of its own, as the gateway's workers are.

@@ -3,7 +3,7 @@
 //! It knows nothing of what a record means but its weight and when it is due. Every method is
 //! ready at once, and no guard outlives the call that took it.
 
-use super::{Size, Store, StoreError, Swap, Version, Versioned};
+use super::{Kind, Kinds, Size, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::{Entry, OccupiedEntry, VacantEntry};
@@ -26,6 +26,8 @@ pub struct Memory {
     version_next: AtomicU64,
     bytes: AtomicUsize,
     count: AtomicU64,
+    /// Of each of [`Kind::ALL`].
+    kinds: [AtomicU64; 5],
     capacity_bytes: usize,
 }
 
@@ -52,8 +54,13 @@ impl Memory {
             version_next: AtomicU64::new(1),
             bytes: AtomicUsize::new(0),
             count: AtomicU64::new(0),
+            kinds: Default::default(),
             capacity_bytes,
         }
+    }
+
+    fn of_kind(&self, record: &Record) -> &AtomicU64 {
+        &self.kinds[Kind::of(record) as usize - 1]
     }
 
     fn version(&self) -> Version {
@@ -94,6 +101,7 @@ impl Memory {
     ) -> Result<Version, StoreError> {
         self.reserve(weight(&record))?;
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.of_kind(&record).fetch_add(1, Ordering::Relaxed);
         let (id, version) = (*slot.key(), self.version());
         self.stripe(id).insert((record.due_at(), id));
         drop(slot.insert(Versioned { version, record }));
@@ -121,8 +129,10 @@ impl Memory {
             stripe.insert((after, id));
         }
         self.bytes.fetch_add(weight(&record), Ordering::Relaxed);
+        self.of_kind(&record).fetch_add(1, Ordering::Relaxed);
         let old = slot.insert(Versioned { version, record });
         self.bytes.fetch_sub(weight(&old.record), Ordering::Relaxed);
+        self.of_kind(&old.record).fetch_sub(1, Ordering::Relaxed);
         Ok(version)
     }
 
@@ -131,6 +141,7 @@ impl Memory {
         self.stripe(id).remove(&(slot.get().record.due_at(), id));
         let old = slot.remove();
         self.bytes.fetch_sub(weight(&old.record), Ordering::Relaxed);
+        self.of_kind(&old.record).fetch_sub(1, Ordering::Relaxed);
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.version()
     }
@@ -212,7 +223,11 @@ impl Store for Memory {
     }
 
     fn size(&self) -> Size {
-        Size { records: self.count.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) as u64 }
+        Size {
+            records: self.count.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed) as u64,
+            kinds: Kinds(std::array::from_fn(|i| self.kinds[i].load(Ordering::Relaxed))),
+        }
     }
 }
 
@@ -312,8 +327,8 @@ mod tests {
                 let version = put(&store, id(n), Some(version), Some(completed(2_000, n as usize))).await;
                 put(&store, id(n), Some(version), None).await;
             }
-            let Size { records, bytes } = store.size();
-            assert_eq!((records, bytes), (0, 0));
+            let Size { records, bytes, kinds } = store.size();
+            assert_eq!((records, bytes, kinds), (0, 0, Kinds::default()));
             assert!(store.due.iter().all(|stripe| locked(stripe).is_empty()));
         });
     }

@@ -96,7 +96,7 @@ impl Embedded {
         let orphans = tables.running().map_err(damaged)?;
         let recovered = Recovered { orphans, last_time: own.clock, records: own.records };
         let bytes = tables.db.disk_space().unwrap_or(0);
-        let shared = Arc::new(Shared::new(version_next, own.records, bytes, tables.clone()));
+        let shared = Arc::new(Shared::new(version_next, &own, bytes, tables.clone()));
         let store = Self::start(folder, path, tables, shared, durability, own).map_err(io)?;
         Ok((store, recovered))
     }

@@ -46,7 +46,7 @@ impl Reopening {
             }
             match self.attempt() {
                 Ok((tables, own)) => {
-                    self.shared.reopened(tables.clone(), own.records);
+                    self.shared.reopened(tables.clone(), &own);
                     tracing::info!(
                         folder = %self.folder.display(),
                         seconds = begun.elapsed().as_secs(),

@@ -1,8 +1,8 @@
 //! What callers, readers and the writer share: the next version, sizes, the open tables, whether a write
 //! has failed, and where the due index begins.
 
-use super::tables::Tables;
-use crate::store::{Size, StoreError, Version};
+use super::tables::{Own, Tables};
+use crate::store::{Kinds, Size, StoreError, Version};
 use arc_swap::ArcSwapOption;
 use oncegate_core::{OperationId, Timestamp};
 use std::collections::HashSet;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub(super) struct Shared {
     version_next: AtomicU64,
     records: AtomicU64,
+    kinds: Mutex<Kinds>,
     bytes: AtomicU64,
     /// None while it is being opened again.
     tables: RwLock<Option<Tables>>,
@@ -23,10 +24,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(version_next: u64, records: u64, bytes: u64, tables: Tables) -> Self {
+    pub(super) fn new(version_next: u64, own: &Own, bytes: u64, tables: Tables) -> Self {
         Self {
             version_next: version_next.into(),
-            records: records.into(),
+            records: own.records.into(),
+            kinds: Mutex::new(own.kinds),
             bytes: bytes.into(),
             tables: RwLock::new(Some(tables)),
             failure: ArcSwapOption::empty(),
@@ -51,11 +53,16 @@ impl Shared {
     }
 
     /// Takes note of a batch that everybody can read by now.
-    pub(super) fn committed(&self, records: u64, dues: impl Iterator<Item = Timestamp>) {
-        self.records.store(records, Ordering::Relaxed);
+    pub(super) fn committed(&self, own: &Own, dues: impl Iterator<Item = Timestamp>) {
+        self.count(own);
         if let Some(earliest) = dues.min() {
             self.due_floor.arrived(earliest);
         }
+    }
+
+    fn count(&self, own: &Own) {
+        self.records.store(own.records, Ordering::Relaxed);
+        *locked(&self.kinds) = own.kinds;
     }
 
     pub(super) fn sized(&self, bytes: u64) {
@@ -63,7 +70,11 @@ impl Shared {
     }
 
     pub(super) fn size(&self) -> Size {
-        Size { records: self.records.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+        Size {
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            kinds: *locked(&self.kinds),
+        }
     }
 
     /// From now on nothing is written, until [`reopened`](Self::reopened). The first reason stays.
@@ -86,9 +97,9 @@ impl Shared {
     }
 
     /// It can be used again, with what is in these tables.
-    pub(super) fn reopened(&self, tables: Tables, records: u64) {
+    pub(super) fn reopened(&self, tables: Tables, own: &Own) {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = Some(tables);
-        self.records.store(records, Ordering::Relaxed);
+        self.count(own);
         self.due_floor.reset();
         self.failure.store(None);
     }

@@ -2,7 +2,7 @@
 //!
 //! | keyspace | key | value |
 //! | --- | --- | --- |
-//! | `records` | operation id | head (version, due, running) and the record's own bytes |
+//! | `records` | operation id | head (version, due, kind) and the record's own bytes |
 //! | `due` | due time, operation id | nothing |
 //! | `running` | operation id | nothing; there while the record is executing |
 //! | `meta` | `doc:` and a name | version and the document |
@@ -13,13 +13,13 @@
 use super::folder::OpenError;
 use super::tail;
 use crate::config::Durability;
-use crate::store::{StoreError, Version, Versioned};
+use crate::store::{Kind, Kinds, StoreError, Version, Versioned};
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode, UserValue,
 };
-use oncegate_core::{OperationId, Record, State, Timestamp, codec};
+use oncegate_core::{OperationId, Record, Timestamp, codec};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -207,23 +207,28 @@ pub(super) struct Own {
     pub(super) clock: Timestamp,
     /// How many records there are.
     pub(super) records: u64,
+    /// How many of each kind.
+    pub(super) kinds: Kinds,
     /// No version from this on was ever handed out.
     pub(super) versions_reserved: u64,
 }
 
 impl Own {
     fn to_bytes(self) -> Vec<u8> {
-        [self.clock.as_millis(), self.records, self.versions_reserved].map(u64::to_be_bytes).concat()
+        let kinds = Kind::ALL.map(|kind| self.kinds.count(kind));
+        let numbers = [&[self.clock.as_millis(), self.records, self.versions_reserved], &kinds[..]].concat();
+        numbers.into_iter().flat_map(u64::to_be_bytes).collect()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 24] = bytes.try_into().ok()?;
+        let bytes: &[u8; 64] = bytes.try_into().ok()?;
         let (numbers, _) = bytes.as_chunks::<8>();
         let number = |i: usize| u64::from_be_bytes(numbers[i]);
         Some(Self {
             clock: Timestamp::from_millis(number(0)),
             records: number(1),
             versions_reserved: number(2),
+            kinds: Kinds(std::array::from_fn(|i| number(3 + i))),
         })
     }
 }
@@ -233,15 +238,14 @@ impl Own {
 pub(super) struct Head {
     pub(super) version: Version,
     pub(super) due: Timestamp,
-    pub(super) running: bool,
+    pub(super) kind: Kind,
 }
 
 impl Head {
     const BYTES: usize = 17;
 
     fn of(version: Version, record: &Record) -> Self {
-        let running = matches!(record.state, State::Executing { .. });
-        Self { version, due: record.due_at(), running }
+        Self { version, due: record.due_at(), kind: Kind::of(record) }
     }
 }
 
@@ -259,7 +263,8 @@ impl StoredRecord {
         let head = Head {
             version: Version(u64::from_be_bytes(*version)),
             due: Timestamp::from_millis(u64::from_be_bytes(*due)),
-            running: *rest.first().ok_or_else(short)? == 1,
+            kind: Kind::from_number(*rest.first().ok_or_else(short)?)
+                .ok_or_else(|| corrupt("a stored record is of no known kind"))?,
         };
         Ok(Self { head, value })
     }
@@ -287,7 +292,7 @@ impl NextRecord {
         let mut value = Vec::with_capacity(Head::BYTES + record.weight());
         value.extend_from_slice(&head.version.0.to_be_bytes());
         value.extend_from_slice(&head.due.as_millis().to_be_bytes());
-        value.push(u8::from(head.running));
+        value.push(head.kind as u8);
         codec::encode_into(&record, &mut value);
         Self { head, record, value }
     }

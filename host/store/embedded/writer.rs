@@ -8,7 +8,7 @@
 use super::shared::{Shared, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
 use crate::config::Durability;
-use crate::store::{StoreError, Swap, Version, Versioned};
+use crate::store::{Kind, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use fjall::PersistMode;
@@ -271,7 +271,9 @@ impl Writer {
                 due_before.into_iter().for_each(|due| batch.remove(&self.tables.due, due_key(due, *id)));
                 due_after.into_iter().for_each(|due| batch.insert(&self.tables.due, due_key(due, *id), []));
             }
-            match (before.is_some_and(|head| head.running), after.is_some_and(|head| head.running)) {
+            let (was, is) = (before.map(|head| head.kind), after.map(|head| head.kind));
+            own.kinds.change(was, is);
+            match (was == Some(Kind::Executing), is == Some(Kind::Executing)) {
                 (false, true) => batch.insert(&self.tables.running, id.0, []),
                 (true, false) => batch.remove(&self.tables.running, id.0),
                 (true, true) | (false, false) => {}
@@ -285,7 +287,7 @@ impl Writer {
         self.tables.put_own(&mut batch, own);
         batch.commit().map_err(|e| self.failed(&e, changes.unclear()))?;
         self.own = own;
-        self.shared.committed(own.records, changes.dues());
+        self.shared.committed(&own, changes.dues());
         if self.durability == Durability::Async {
             self.unsynced_since.get_or_insert_with(Instant::now);
         }

@@ -240,7 +240,7 @@ impl Store for SimStore {
     }
 
     fn size(&self) -> Size {
-        Size { records: locked(&self.disk.tables).records.len() as u64, bytes: 0 }
+        Size { records: locked(&self.disk.tables).records.len() as u64, ..Size::default() }
     }
 }
 
