@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 /// How long the end waits for the store to take settlements that it refused before.
 const SETTLE_AT_END: Duration = Duration::from_secs(5);
+/// How long the last answers may take to reach their clients after `shutdown_grace`.
+const TELL_AT_END: Duration = Duration::from_secs(1);
 
 /// Why a gateway doesn't start.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +138,8 @@ impl Gateway {
             condemned: tokio::sync::Notify::new(),
             connections: AtomicUsize::new(0),
             draining: watch::Sender::new(false),
+            listeners: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
             executions: AtomicUsize::new(0),
         });
         let keeper = tokio::spawn(keeper.run());
@@ -171,39 +175,28 @@ impl Gateway {
         let _ = out.flush();
     }
 
-    /// Drains: readiness fails, listeners close, connections end with their present request,
-    /// executions settle or become unknown, the store is flushed.
+    /// Drains: readiness fails, listeners accept what is queued and close, connections end with their
+    /// present request, executions settle or become unknown, the store is flushed.
     pub async fn stop(self) {
-        let grace = self.shared.program.load().config.server.shutdown_grace;
-        let (executions, connections) = self.under_way();
-        tracing::info!(
-            executions,
-            connections,
-            ?grace,
-            "draining: no new connections, requests under way end"
-        );
-        self.shared.draining.send_replace(true);
+        let shared = &self.shared;
+        let grace = shared.program.load().config.server.shutdown_grace;
         let deadline = Instant::now() + grace;
-        while self.under_way() != (0, 0) && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
         let (executions, connections) = self.under_way();
-        if executions > 0 {
-            tracing::warn!(
-                executions,
-                "`shutdown_grace` is over: what still executes is recorded as unknown"
-            );
-        } else {
-            tracing::info!(connections, "all executions are settled");
-        }
-        let workers = self.workers;
+        tracing::info!(executions, connections, ?grace, "draining: not ready any more");
+        let listeners = shared.listeners.load(Ordering::Relaxed);
+        shared.draining.send_replace(true);
+        until(deadline, || shared.listeners.load(Ordering::Relaxed) == 0).await;
+        let queued = shared.queued.load(Ordering::Relaxed);
+        tracing::info!(listeners, queued, "listeners are closed; what was queued is accepted");
+        until(deadline, || self.under_way() == (0, 0)).await;
+        let (executions, connections) = self.under_way();
+        tracing::info!(executions, connections, "connections and executions have ended, but so many");
+        self.give_up().await;
+        let (shared, workers) = (self.shared, self.workers);
         // Joining blocks; the keeper goes on meanwhile.
         let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
-        let deadline = Instant::now() + SETTLE_AT_END;
-        while self.shared.ledger.settlements_overdue() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let overdue = self.shared.ledger.settlements_overdue();
+        until(Instant::now() + SETTLE_AT_END, || shared.ledger.settlements_overdue() == 0).await;
+        let overdue = shared.ledger.settlements_overdue();
         if overdue > 0 {
             tracing::error!(
                 overdue,
@@ -213,12 +206,30 @@ impl Gateway {
         for task in self.tasks.iter().chain([&self.keeper]) {
             task.abort();
         }
+        let records = shared.snapshot().stored.total();
         // The last owner of the store closes it: whatever is not on disk yet goes there now.
         for task in self.tasks.into_iter().chain([self.keeper]) {
             let _ = task.await;
         }
-        drop((self.reloader, self.shared));
-        tracing::info!("the store is closed");
+        drop((self.reloader, shared));
+        tracing::info!(records, "the store is flushed and closed");
+    }
+
+    /// `shutdown_grace` is over: executions are ended, and their clients told.
+    async fn give_up(&self) {
+        let (executions, connections) = self.under_way();
+        if executions > 0 {
+            tracing::warn!(executions, "`shutdown_grace` is over: what still executes becomes unknown");
+            self.workers.end_executions();
+            until(Instant::now() + SETTLE_AT_END, || self.shared.executions.load(Ordering::Relaxed) == 0)
+                .await;
+        }
+        if connections > 0 {
+            until(Instant::now() + TELL_AT_END, || self.shared.connections.load(Ordering::Relaxed) == 0)
+                .await;
+            let connections = self.shared.connections.load(Ordering::Relaxed);
+            tracing::warn!(connections, "connections that are still open are cut");
+        }
     }
 
     fn under_way(&self) -> (usize, usize) {
@@ -235,6 +246,13 @@ fn keep_code(engine: &Engine, config: &Config, secret: &Secret) {
         Err(error) => {
             tracing::warn!(folder = %folder.display(), %error, "compiled policies are not kept here");
         }
+    }
+}
+
+/// Waits until this holds, or the deadline has come.
+async fn until(deadline: Instant, holds: impl Fn() -> bool) {
+    while !holds() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

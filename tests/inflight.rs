@@ -130,6 +130,99 @@ fn a_client_that_leaves_cancels_nothing() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// Nothing is claimed before the body is whole.
+#[test]
+fn a_client_that_leaves_during_its_upload_cancels_it() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let mut leaving = gateway.connect();
+        let head = format!(
+            "POST /charges HTTP/1.1\r\nHost: {HOST}\r\nIdempotency-Key: \"k\"\r\n{framing}\r\n\r\n3\r\nabc\r\n"
+        );
+        leaving.0.write(head.as_bytes()).unwrap();
+        drop(leaving);
+    }
+    // Nothing stands in the way of another content.
+    gateway.send(&Request::keyed("/charges", "k").body("whole")).assert_executed(201);
+    assert_eq!(upstream.calls().iter().map(|call| call.body.as_slice()).collect::<Vec<_>>(), [b"whole"]);
+}
+
+/// The upstream holds each answer where the target says, and tells when the gateway left.
+fn leavable(gone: &Gate) -> Upstream {
+    let gone = gone.clone();
+    Upstream::start(move |call| {
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst,\r\n";
+        match call.target.as_str() {
+            "/before-the-head" => Script::raw(vec![Step::Left(gone.clone())]),
+            "/in-the-body" => Script::raw(vec![Step::Write(chunked.into()), Step::Left(gone.clone())]),
+            _ => Script::numbered(call),
+        }
+    })
+}
+
+#[test]
+fn a_route_may_end_what_no_client_waits_for_and_it_is_unknown() {
+    for target in ["/before-the-head", "/in-the-body"] {
+        let gone = Gate::new();
+        let upstream = leavable(&gone);
+        let gateway = Setup::new(&upstream.url()).route("client_gone = \"close\"").start();
+        let mut leaving = gateway.connect();
+        leaving.0.write(&Request::keyed(target, "k").bytes()).unwrap();
+        upstream.await_count(1);
+        if target == "/in-the-body" {
+            leaving.0.await_bytes(b"first,").unwrap();
+        }
+        drop(leaving);
+        gone.pass();
+        let settled = eventually("the outcome is recorded", || {
+            let reply = gateway.send(&Request::keyed(target, "k"));
+            (reply.field("oncegate-problem") != Some("in-flight")).then_some(reply)
+        });
+        let problem = settled.assert_problem(409, "outcome-unknown");
+        let id = problem["operation"].as_str().unwrap();
+        let told = gateway.send(&Request::get(&format!("/.oncegate/operations/{id}"))).json();
+        assert_eq!(told["reason"], "clients-gone", "{told}");
+        // An answer that was complete stands, whoever left.
+        let first = gateway.send(&Request::keyed("/whole", "k"));
+        gateway.send(&Request::keyed("/whole", "k")).assert_replay_of(&first);
+        assert_eq!(upstream.count(), 2);
+    }
+}
+
+/// Whether a duplicate had begun to wait before the first client left, nobody outside can see: it is
+/// tried until one had.
+#[test]
+fn a_duplicate_that_waits_keeps_the_execution_when_the_first_client_leaves() {
+    let gates = Gates::default();
+    let seen = gates.clone();
+    let upstream = Upstream::start(move |call| match call.key() {
+        "" => Script::answer(204, ""),
+        key => Script::numbered(call).after(seen.lock().unwrap().entry(key.to_owned()).or_default()),
+    });
+    let gateway = Setup::new(&upstream.url()).route("client_gone = \"close\"").start();
+    let round_trips = || (0..8).for_each(|_| drop(gateway.send(&Request::get("/ping"))));
+    for trial in 0..50 {
+        let key = format!("k{trial}");
+        let (mut first, mut duplicate) = (gateway.connect(), gateway.connect());
+        first.0.write(&Request::keyed("/charges", &key).bytes()).unwrap();
+        upstream.await_calls(|calls| calls.iter().any(|call| call.key() == key));
+        duplicate.0.write(&Request::keyed("/charges", &key).bytes()).unwrap();
+        round_trips();
+        drop(first);
+        round_trips();
+        eventually("the gate is there", || gates.lock().unwrap().get(&key).cloned()).open();
+        let reply = duplicate.reply("POST").unwrap();
+        assert_eq!(upstream.count_by_key()[&key], 1);
+        if reply.status == 201 {
+            assert_eq!(reply.replayed(), Some("true"), "{reply:?}");
+            return;
+        }
+        reply.assert_problem(409, "outcome-unknown");
+    }
+    panic!("no duplicate ever kept the execution");
+}
+
 #[test]
 fn a_client_that_leaves_in_mid_answer_cancels_nothing() {
     let gate = Gate::new();

@@ -45,6 +45,94 @@ fn what_is_not_done_at_the_end_of_the_grace_is_unknown() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// Stopped, the gateway can't take what comes: it is all there when it learns that it has to end.
+#[test]
+fn what_is_queued_when_the_end_begins_is_answered() {
+    let upstream = Upstream::numbering();
+    let mut gateway = Setup::new(&upstream.url()).start();
+    let mut kept_alive = gateway.connect();
+    kept_alive.send(&Request::keyed("/charges", "before")).unwrap().assert_executed(201);
+    gateway.signal(Signal::STOP);
+    let mut queued: Vec<_> = (0..6).map(|_| gateway.connect()).collect();
+    for (n, connection) in queued.iter_mut().enumerate() {
+        connection.0.write(&Request::keyed("/charges", &format!("k{n}")).bytes()).unwrap();
+    }
+    kept_alive.0.write(&Request::keyed("/charges", "again").bytes()).unwrap();
+    gateway.signal(Signal::TERM);
+    gateway.signal(Signal::CONT);
+    for (n, connection) in queued.iter_mut().enumerate() {
+        let reply = connection.reply("POST").unwrap_or_else(|e| panic!("{n}: {e}\n{}", gateway.stderr()));
+        reply.assert_executed(201);
+    }
+    kept_alive.reply("POST").expect("the kept-alive one, too").assert_executed(201);
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.stderr());
+    assert_eq!(upstream.count(), 8);
+}
+
+#[test]
+fn readiness_fails_first_and_every_step_is_told() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| Script::numbered(call).after(&held));
+    let mut gateway = Setup::new(&upstream.url()).start();
+    assert_eq!(gateway.admin("GET", "/readyz").status, 200);
+    let mut running = gateway.connect();
+    running.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+    upstream.await_count(1);
+    let mut duplicate = gateway.connect();
+    duplicate.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+    gateway.signal(Signal::TERM);
+    let unready = eventually("readiness fails", || {
+        Some(gateway.admin("GET", "/readyz")).filter(|reply| reply.status != 200)
+    });
+    assert_eq!(unready.status, 503);
+    assert!(unready.text().contains("draining"), "{unready:?}");
+    assert_eq!(gateway.admin("GET", "/livez").status, 200);
+    eventually("the listener closes", || TcpStream::connect(gateway.address).err());
+    gate.open();
+    let first = running.reply("POST").unwrap();
+    first.assert_executed(201);
+    assert_eq!(first.field("connection"), Some("close"), "a kept-alive connection ends: {first:?}");
+    duplicate.reply("POST").unwrap().assert_replay_of(&first);
+    assert_eq!(gateway.wait().code(), Some(0));
+    let told = gateway.stderr();
+    let steps = [
+        "draining: not ready any more",
+        "listeners are closed",
+        "connections and executions have ended",
+        "the store is flushed and closed",
+    ];
+    let at: Vec<_> =
+        steps.iter().map(|step| told.find(step).unwrap_or_else(|| panic!("{step:?} in {told}"))).collect();
+    assert!(at.is_sorted(), "{told}");
+}
+
+#[test]
+fn at_the_end_of_the_grace_clients_are_told_that_nobody_knows() {
+    let upstream = Upstream::start(|call| match call.target.as_str() {
+        "/silent" => Script::silence(),
+        _ => Script::answer(200, "first,second").chunked().pause_at(6, &Gate::new()),
+    });
+    let mut gateway = Setup::new(&upstream.url()).server("shutdown_grace = \"300ms\"").start();
+    let mut silent = gateway.connect();
+    silent.0.write(&Request::keyed("/silent", "k").bytes()).unwrap();
+    let mut streamed = gateway.connect();
+    streamed.0.write(&Request::keyed("/streamed", "k").bytes()).unwrap();
+    streamed.0.await_bytes(b"first,").unwrap();
+    upstream.await_count(2);
+    gateway.signal(Signal::TERM);
+    let problem = silent.reply("POST").unwrap().assert_problem(504, "upstream-timeout");
+    assert_eq!((&problem["outcome"], &problem["retryable"]), (&"unknown".into(), &false.into()), "{problem}");
+    assert!(!streamed.reply("POST").unwrap().whole, "a stream is cut");
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.stderr());
+    assert!(gateway.stderr().contains("executions=2"), "{}", gateway.stderr());
+    let next = gateway.setup.clone().start();
+    for target in ["/silent", "/streamed"] {
+        next.send(&Request::keyed(target, "k")).assert_problem(409, "outcome-unknown");
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
 #[test]
 fn idle_connections_do_not_hold_up_the_end() {
     let upstream = Upstream::numbering();

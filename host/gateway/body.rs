@@ -1,5 +1,6 @@
 //! Bodies of answers to clients.
 
+use crate::ledger::Interest;
 use crate::upstream::ResponseBody;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -89,6 +90,7 @@ pub struct Captured {
     frames: mpsc::UnboundedReceiver<Result<Frame<Bytes>, Cut>>,
     length: Option<u64>,
     underway: Rc<Underway>,
+    interest: Option<Interest>,
 }
 
 /// The execution's end. Never waits for the client, unless it asks to.
@@ -105,11 +107,16 @@ pub fn captured(length: Option<u64>) -> (Feed, Captured) {
     let underway = Rc::new(Underway::default());
     (
         Feed { frames: sender, underway: underway.clone(), is_cut: Cell::new(false) },
-        Captured { frames: receiver, length, underway },
+        Captured { frames: receiver, length, underway, interest: None },
     )
 }
 
 impl Captured {
+    /// The client's interest lasts as long as this.
+    pub fn hold(&mut self, interest: Interest) {
+        self.interest = Some(interest);
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let frame = ready!(self.frames.poll_recv(cx));
         if let Some(Ok(frame)) = &frame

@@ -30,6 +30,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// A connection that was accepted from the queue at the end has so long to bring a request, or it is
+/// closed unheard.
+const FIRST_WORD: Duration = Duration::from_millis(100);
 /// hyper takes no smaller buffer.
 const HEAD_BYTES_MIN: usize = 8192;
 
@@ -60,9 +63,11 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
     let connection = http1::Builder::new().max_buf_size(limit).serve_connection(io, service).with_upgrades();
     let mut connection = pin!(connection);
     let mut draining = worker.shared.draining.subscribe();
-    let mut told = false;
+    let (mut is_draining, mut told) = (false, false);
     loop {
         tokio::select! {
+            // A request that is here already is read before it can come too late.
+            biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(peer = %peer.address, %error, "a connection ended");
@@ -70,7 +75,8 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
                 return;
             }
             () = pulse.close.notified() => return,
-            _ = draining.wait_for(|draining| *draining), if !told => {
+            _ = draining.wait_for(|draining| *draining), if !is_draining => is_draining = true,
+            () = pulse.first_word(), if is_draining && !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -87,6 +93,8 @@ struct Pulse {
     /// Milliseconds after `opened`: when it became idle, or the head began.
     since: AtomicU64,
     head_begun: AtomicBool,
+    /// Anything has come at all.
+    is_heard: AtomicBool,
     /// The head says in two ways where its body ends.
     ambiguous: AtomicBool,
     close: Notify,
@@ -99,6 +107,7 @@ impl Pulse {
             requests: AtomicU32::new(0),
             since: AtomicU64::new(0),
             head_begun: AtomicBool::new(false),
+            is_heard: AtomicBool::new(false),
             ambiguous: AtomicBool::new(false),
             close: Notify::new(),
         }
@@ -110,6 +119,18 @@ impl Pulse {
 
     fn age(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Waits for the first bytes of a connection, for a bounded time. In any case it waits once, in
+    /// which the runtime finds out what has come in already.
+    async fn first_word(&self) {
+        let deadline = Instant::now() + FIRST_WORD;
+        loop {
+            tokio::time::sleep(FIRST_WORD / 20).await;
+            if self.is_heard.load(Ordering::Relaxed) || Instant::now() >= deadline {
+                return;
+            }
+        }
     }
 
     fn is_overdue(&self, head_max: Duration, idle_max: Duration) -> bool {
@@ -183,6 +204,7 @@ impl AsyncRead for Pulsing {
         let came = &buf.filled()[before..];
         if !came.is_empty() && pulse.requests.load(Ordering::Relaxed) == 0 {
             if !pulse.head_begun.swap(true, Ordering::Relaxed) {
+                pulse.is_heard.store(true, Ordering::Relaxed);
                 pulse.mark();
             }
             if is_ambiguous(came) {

@@ -16,7 +16,7 @@ use super::problem::{Code, Problem};
 use super::route::Route;
 use super::shared::{Counted, Reservation};
 use super::worker::Worker;
-use super::{Peer, fields, respond, rpc};
+use super::{Peer, abandon, fields, respond, rpc};
 use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use crate::policy::Generation;
 use crate::store::AnyStore;
@@ -26,6 +26,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Request, Response, Version};
 use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId};
+use std::cell::Cell;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -74,20 +76,29 @@ pub enum Report {
 }
 
 /// Why the upstream gave no head of an answer.
-struct NoAnswer {
-    problem: Problem,
-    outcome: Outcome,
+pub(super) struct NoAnswer {
+    pub(super) problem: Problem,
+    pub(super) outcome: Outcome,
 }
 
 /// Claims and executes on a task of its own; comes back with what the client is to be told.
 pub async fn detached(execution: Rc<Execution>, claimant: Claimant) -> Report {
     let (client, report) = oneshot::channel();
     let id = execution.id;
+    // A client that leaves drops it, with this future or with the answer's body.
+    let interest = claimant.interest();
     tokio::task::spawn_local(async move {
         let _counted = Counted::new(&execution.worker.shared, |shared| &shared.executions);
         ledger::execute(claimant, Answering { execution, client }).await;
     });
-    report.await.unwrap_or_else(|_| Report::Failed(broken("The execution ended without a word.").of(id)))
+    let mut report =
+        report.await.unwrap_or_else(|_| Report::Failed(broken("The execution ended without a word.").of(id)));
+    if let Report::Answered(response) = &mut report
+        && let AnswerBody::Captured(captured) = response.body_mut()
+    {
+        captured.hold(interest);
+    }
+    report
 }
 
 /// An execution with the client that brought it about.
@@ -122,10 +133,14 @@ impl Exchange<AnyStore> for Answering {
     async fn run(self, permit: &Permit) -> Exchanged<End> {
         let Self { execution, client } = self;
         tracing::debug!(operation = %execution.id, labels = ?execution.labels, "executing");
-        let Exchanged { settlement, shared, end: held } = match execution.send(permit).await {
-            Ok(response) => execution.take_in(permit, response, client).await,
-            Err(no_answer) => execution.give_up(no_answer, client),
+        let exchanged = {
+            let mut abandoned = pin!(execution.abandoned(permit));
+            match execution.send(permit, abandoned.as_mut()).await {
+                Ok(response) => execution.take_in(permit, response, client, abandoned).await,
+                Err(no_answer) => execution.give_up(no_answer, client),
+            }
         };
+        let Exchanged { settlement, shared, end: held } = exchanged;
         execution.route.metrics.execution(settlement.outcome.disposition());
         Exchanged { settlement, shared, end: End { execution, held } }
     }
@@ -157,11 +172,24 @@ impl Exchange<AnyStore> for Answering {
 
 impl Execution {
     /// Sends the request; comes back with the head of an answer, or with what its lack means.
-    async fn send(&self, permit: &Permit) -> Result<Response<ResponseBody>, NoAnswer> {
+    async fn send(
+        &self,
+        permit: &Permit,
+        abandoned: Pin<&mut impl Future<Output = Doubt>>,
+    ) -> Result<Response<ResponseBody>, NoAnswer> {
         let request = self.upstream_request(permit.record().attempts);
+        let asked = Cell::new(false);
         // Whoever took over after the lease must not meet a second execution.
-        let may_send = || permit.holds();
-        let sent = exchange::send(&self.worker, &self.route, request, true, may_send).await;
+        let may_send = || {
+            asked.set(true);
+            permit.holds()
+        };
+        let sent = exchange::send(&self.worker, &self.route, request, true, may_send);
+        let sent = tokio::select! {
+            biased;
+            sent = sent => sent,
+            doubt = abandoned => return Err(abandon::without_answer(doubt, asked.get())),
+        };
         sent.map_err(|no_head| match no_head {
             NoHead::Unreachable => unreachable(),
             NoHead::Forbidden => lapsed(),
@@ -234,13 +262,14 @@ impl Execution {
         permit: &Permit,
         response: Response<ResponseBody>,
         client: oneshot::Sender<Report>,
+        mut abandoned: Pin<&mut impl Future<Output = Doubt>>,
     ) -> Exchanged<Held> {
         let (mut head, mut body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
         let old = self.head.version == Version::HTTP_10;
         let mut capture = Capture::new(&self.fields, &head, self.route.config.body_kept, &self.worker.shared);
         let at_once = match old {
-            true => Some(self.take_whole(&mut body, &mut capture).await),
+            true => Some(self.take_whole(&mut body, &mut capture, abandoned.as_mut()).await),
             false => self.take_at_once(&mut body, &mut capture).await,
         };
         let showable = match at_once {
@@ -262,7 +291,7 @@ impl Execution {
         let feed = self.start_streaming(&head, &mut capture, client);
         let cut = match at_once {
             Some(cut) => cut,
-            None => self.stream(&mut body, &mut capture, &feed).await,
+            None => self.stream(&mut body, &mut capture, &feed, abandoned).await,
         };
         if let Some(doubt) = cut {
             tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, reason = doubt.word(), "an answer was cut short");
@@ -289,9 +318,14 @@ impl Execution {
     }
 
     /// Takes in all of it. Why it was cut short, if it was.
-    async fn take_whole(&self, body: &mut ResponseBody, capture: &mut Capture) -> Option<Doubt> {
+    async fn take_whole(
+        &self,
+        body: &mut ResponseBody,
+        capture: &mut Capture,
+        mut abandoned: Pin<&mut impl Future<Output = Doubt>>,
+    ) -> Option<Doubt> {
         loop {
-            match next_piece(body, self.route.upstream.body_idle_timeout).await {
+            match self.next_piece(body, abandoned.as_mut()).await {
                 Piece::Data(data) => {
                     capture.take(data);
                     capture.hold_unsent();
@@ -339,11 +373,30 @@ impl Execution {
         feed
     }
 
+    /// The next piece of the answer, which is cut short where it is given up.
+    async fn next_piece(
+        &self,
+        body: &mut ResponseBody,
+        abandoned: Pin<&mut impl Future<Output = Doubt>>,
+    ) -> Piece {
+        tokio::select! {
+            biased;
+            piece = next_piece(body, self.route.upstream.body_idle_timeout) => piece,
+            doubt = abandoned => Piece::Cut(doubt),
+        }
+    }
+
     /// Passes the rest of the answer on as it comes, but for its end. Why it was cut short, if it was.
-    async fn stream(&self, body: &mut ResponseBody, capture: &mut Capture, feed: &Feed) -> Option<Doubt> {
+    async fn stream(
+        &self,
+        body: &mut ResponseBody,
+        capture: &mut Capture,
+        feed: &Feed,
+        mut abandoned: Pin<&mut impl Future<Output = Doubt>>,
+    ) -> Option<Doubt> {
         let idle = self.route.upstream.body_idle_timeout;
         loop {
-            match next_piece(body, idle).await {
+            match self.next_piece(body, abandoned.as_mut()).await {
                 Piece::Data(data) => {
                     capture.take(data);
                     for data in capture.sendable() {
@@ -351,9 +404,16 @@ impl Execution {
                     }
                     // A client that takes nothing for so long is as good as gone; the execution
                     // goes on without it.
-                    if capture.is_over()
-                        && tokio::time::timeout(idle, feed.drained_below(UNDERWAY_MAX)).await.is_err()
-                    {
+                    if !capture.is_over() {
+                        continue;
+                    }
+                    let drained = tokio::time::timeout(idle, feed.drained_below(UNDERWAY_MAX));
+                    let drained = tokio::select! {
+                        biased;
+                        drained = drained => drained,
+                        doubt = abandoned.as_mut() => return Some(doubt),
+                    };
+                    if drained.is_err() {
                         tracing::warn!(operation = %self.id, ?idle, "a client took nothing of its answer for so long, and is cut off");
                         feed.cut();
                     }

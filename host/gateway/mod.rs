@@ -4,6 +4,7 @@
 //! `match` on execute, replay, wait, refuse. An execution is detached from its client
 //! (`execute`): it captures, settles, and only then lets the end of its answer go.
 
+mod abandon;
 pub mod body;
 mod capture;
 mod connection;

@@ -65,6 +65,10 @@ pub struct Shared {
     pub connections: AtomicUsize,
     /// Set once: no new connections, and each open one ends with its present request.
     pub draining: watch::Sender<bool>,
+    /// Open listeners.
+    pub listeners: AtomicUsize,
+    /// Connections that were in the listeners' queues when they closed.
+    pub queued: AtomicUsize,
     /// Executions that clients have no hold on any more run until they settle.
     pub executions: AtomicUsize,
 }

@@ -1,7 +1,9 @@
 //! Workers: a thread each, with a runtime, listeners, upstream pools and policy instances of its
 //! own. What they share is in [`Shared`].
 
+use super::abandon::Curfew;
 use super::connection::{self, Watch};
+use super::shared::Counted;
 use super::{Peer, Program, Shared, probe};
 use crate::config;
 use crate::policy;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
@@ -29,6 +32,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Policy instances.
     pub policies: policy::Pool,
+    /// Rung when executions have to end.
+    pub curfew: Curfew,
     pools: RefCell<HashMap<Arc<str>, Rc<Pool>>>,
 }
 
@@ -121,18 +126,26 @@ fn socket(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// How far the workers are with their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Ending,
+    Stopped,
+}
+
 /// The worker threads.
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Phase>,
     retire: Vec<mpsc::UnboundedSender<Vec<u64>>>,
 }
 
 impl Workers {
     /// Starts a thread for each worker's listeners.
     pub fn start(shared: &Arc<Shared>, listeners: Listeners) -> io::Result<Self> {
-        let stop = watch::Sender::new(false);
+        let stop = watch::Sender::new(Phase::Serving);
         let mut workers = Self { threads: Vec::new(), stop, retire: Vec::new() };
         for (number, sockets) in listeners.by_worker.into_iter().enumerate() {
             let (retire, retired) = mpsc::unbounded_channel();
@@ -152,9 +165,14 @@ impl Workers {
         Retirement(self.retire.clone())
     }
 
+    /// Ends executions: each settles as unknown, or as not applied where nothing was sent.
+    pub fn end_executions(&self) {
+        self.stop.send_replace(Phase::Ending);
+    }
+
     /// Ends the threads. What still runs on them is dropped, and settles as unknown.
     pub fn stop(self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Phase::Stopped);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker ended by a panic");
@@ -180,7 +198,7 @@ impl Retirement {
 fn run(
     shared: Arc<Shared>,
     sockets: Vec<TcpListener>,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Phase>,
     mut retired: mpsc::UnboundedReceiver<Vec<u64>>,
     asks: bool,
 ) {
@@ -194,6 +212,7 @@ fn run(
     runtime.block_on(async move {
         let worker = Rc::new(Worker {
             policies: policy::Pool::new(&shared.engine),
+            curfew: Curfew::default(),
             shared,
             pools: RefCell::default(),
         });
@@ -207,7 +226,11 @@ fn run(
         }
         loop {
             tokio::select! {
-                _ = stop.changed() => return,
+                _ = stop.changed() => match *stop.borrow_and_update() {
+                    Phase::Serving => {}
+                    Phase::Ending => worker.curfew.ring(),
+                    Phase::Stopped => return,
+                },
                 keep = retired.recv() => match keep {
                     Some(keep) => worker.policies.retire(&keep),
                     None => return,
@@ -227,39 +250,54 @@ async fn listen(worker: Rc<Worker>, socket: TcpListener, watch: Rc<Watch>) {
             return;
         }
     };
+    let _counted = Counted::new(&worker.shared, |shared| &shared.listeners);
     let mut draining = worker.shared.draining.subscribe();
     let mut full = false;
     loop {
         let accepted = tokio::select! {
-            // What is queued is accepted before the listener closes.
             biased;
+            _ = draining.wait_for(|draining| *draining) => break,
             accepted = listener.accept() => accepted,
-            _ = draining.wait_for(|draining| *draining) => return,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, address)) => admit(&worker, stream, address, &watch, &mut full),
             Err(error) => {
                 // Out of descriptors, most often: a pause lets connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
             }
-        };
-        let server = &worker.program().config.server;
-        if worker.shared.connections.load(Ordering::Relaxed) >= server.limits.connections {
-            if !std::mem::replace(&mut full, true) {
-                tracing::warn!(
-                    limit = server.limits.connections,
-                    "`server.limits.connections` is reached: further ones are closed"
-                );
-            }
-            continue;
         }
-        full = false;
-        let _ = stream.set_nodelay(true);
-        let address = address.ip().to_canonical();
-        let trusted = server.trusted_proxies.iter().any(|network| network.contains(&address));
-        let peer = Peer { address, trusted };
-        tokio::task::spawn_local(connection::serve(worker.clone(), stream, peer, watch.clone()));
     }
+    // What is queued is accepted before the listener closes: whoever is in the queue was told that
+    // somebody listens.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((stream, address)) = listener.accept() else { return };
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            worker.shared.queued.fetch_add(1, Ordering::Relaxed);
+            admit(&worker, stream, address, &watch, &mut full);
+        }
+    }
+}
+
+/// Serves a connection, where there is room for it.
+fn admit(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr, watch: &Rc<Watch>, full: &mut bool) {
+    let server = &worker.program().config.server;
+    if worker.shared.connections.load(Ordering::Relaxed) >= server.limits.connections {
+        if !std::mem::replace(full, true) {
+            tracing::warn!(
+                limit = server.limits.connections,
+                "`server.limits.connections` is reached: further ones are closed"
+            );
+        }
+        return;
+    }
+    *full = false;
+    let _ = stream.set_nodelay(true);
+    let address = address.ip().to_canonical();
+    let trusted = server.trusted_proxies.iter().any(|network| network.contains(&address));
+    let peer = Peer { address, trusted };
+    tokio::task::spawn_local(connection::serve(worker.clone(), stream, peer, watch.clone()));
 }

@@ -2,7 +2,7 @@
 //! is dropped unused is given back or recorded as unknown, never lost.
 
 use super::advance::{Advanced, SWAPS_MAX, changes_too_fast};
-use super::flight::{Ending, Flight, Progress};
+use super::flight::{Ending, Flight, Interest, Progress};
 use super::{Begun, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{Answer, Decision, Doubt, Event, OperationId, Outcome, Record, Settlement, decide};
@@ -39,6 +39,11 @@ pub struct Claimant<S: Store = AnyStore> {
 }
 
 impl<S: Store> Claimant<S> {
+    /// The interest of the client that brings it, in what may become of the execution.
+    pub fn interest(&self) -> Interest {
+        Interest::new(&self.flight)
+    }
+
     /// Claims it: one atomic step, durable before it is won.
     pub async fn claim(self) -> Claimed<S> {
         let (ledger, request) = (&self.ledger, &self.request);
@@ -156,6 +161,11 @@ impl<S: Store> Permit<S> {
     /// Whether the lease still holds: to be asked right before the first byte goes upstream.
     pub fn holds(&self) -> bool {
         !self.flight.lease_left(self.ledger.clock.now()).is_zero()
+    }
+
+    /// Comes back when none of the operation's clients is left, waiting ones included.
+    pub async fn deserted(&self) {
+        self.flight.deserted().await;
     }
 
     /// Settles it; comes back when the outcome is durable. Where it isn't, nobody may be told it:

@@ -3,9 +3,9 @@
 use crate::store::{StoreError, Version, Versioned};
 use oncegate_core::{Answer, ExecutionId, Fingerprint, Record, State, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// An execution under way. The one who put it into the ledger's map owns the right to claim.
 #[derive(Debug)]
@@ -17,6 +17,28 @@ pub struct Flight {
     lease_until: AtomicU64,
     execution: ExecutionId,
     fingerprint: Fingerprint,
+    /// Clients that want the answer: its own, and those who wait.
+    clients: AtomicUsize,
+    deserted: Notify,
+}
+
+/// A client's interest in an execution's answer, for as long as it lives.
+#[derive(Debug)]
+pub struct Interest(Arc<Flight>);
+
+impl Interest {
+    pub(super) fn new(flight: &Arc<Flight>) -> Self {
+        flight.clients.fetch_add(1, Ordering::AcqRel);
+        Self(flight.clone())
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        if self.0.clients.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.deserted.notify_waiters();
+        }
+    }
 }
 
 /// How far an execution is.
@@ -52,6 +74,20 @@ impl Flight {
             lease_until: AtomicU64::new(0),
             execution,
             fingerprint,
+            clients: AtomicUsize::new(0),
+            deserted: Notify::new(),
+        }
+    }
+
+    /// Comes back when none of its clients is left.
+    pub(super) async fn deserted(&self) {
+        loop {
+            // First, so that nobody leaves unnoticed between the look and the wait.
+            let left = self.deserted.notified();
+            if self.clients.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            left.await;
         }
     }
 

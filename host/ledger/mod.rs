@@ -24,7 +24,7 @@ pub use claim::{Claimant, Claimed, Permit, Unsettled};
 pub use clock::Clock;
 pub use evidence::Evidence;
 pub use execute::{Exchange, Exchanged, execute};
-pub use flight::{Ending, Flight, Progress};
+pub use flight::{Ending, Flight, Interest, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, Space};
 pub use keeper::Keeper;
 pub use memories::RouteMemory;
@@ -281,10 +281,11 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Waits for an execution of this process, as far as the rules say. None: begin again.
-    async fn follow(&self, request: &Request, flight: &Flight, deadline: Instant) -> Option<Begun<S>> {
+    async fn follow(&self, request: &Request, flight: &Arc<Flight>, deadline: Instant) -> Option<Begun<S>> {
         // A waiter never sends again what ended unknown while it waited, even where the route
         // resends: its caller has not been told yet.
         let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
+        let _interest = Interest::new(flight);
         let mut progress = flight.follow();
         loop {
             let seen = progress.borrow_and_update().clone();

@@ -103,3 +103,36 @@ fn what_has_a_record_is_never_too_late() {
         assert!(matches!(claimed, Claimed::Stands(Begun::Replay { .. })), "{claimed:?}");
     });
 }
+
+#[test]
+fn an_execution_is_deserted_when_its_client_and_all_who_wait_have_left() {
+    run(async {
+        let ledger = ledger();
+        let Begun::Claim(claimant) = ledger.begin(request(&ledger, 1)).await else { panic!("a free key") };
+        let client = claimant.interest();
+        let Claimed::Won(permit) = claimant.claim().await else { panic!("a claim that nobody contests") };
+        let mut deserted = Box::pin(permit.deserted());
+        let mut waiting = [1, 1].map(|content| Box::pin(ledger.begin(request(&ledger, content))));
+        for one in &mut waiting {
+            assert!(poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await);
+        }
+        let mut is_deserted = async || poll_fn(|cx| Poll::Ready(deserted.as_mut().poll(cx).is_ready())).await;
+        assert!(!is_deserted().await);
+        drop(client);
+        assert!(!is_deserted().await, "two are waiting");
+        let [one, other] = waiting;
+        drop(one);
+        assert!(!is_deserted().await, "one is waiting");
+        drop(other);
+        assert!(is_deserted().await);
+        // One who was turned away left nothing behind.
+        let mut other = Box::pin(ledger.begin(request(&ledger, 2)));
+        assert!(matches!(other.as_mut().await, Begun::Refuse(Refusal::KeyReused, _)));
+        assert!(is_deserted_now(&permit).await);
+    });
+}
+
+async fn is_deserted_now(permit: &Permit) -> bool {
+    let mut deserted = pin!(permit.deserted());
+    poll_fn(|cx| Poll::Ready(deserted.as_mut().poll(cx).is_ready())).await
+}

@@ -187,6 +187,11 @@ impl Kinds {
         self.0[kind.index()]
     }
 
+    /// How many of all kinds.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
     /// One record more or less: it was of the one kind and is of the other.
     pub(crate) fn change(&mut self, before: Option<Kind>, after: Option<Kind>) {
         if let Some(before) = before {

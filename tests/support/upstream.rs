@@ -55,6 +55,8 @@ impl Gate {
 pub(crate) enum Step {
     Write(Vec<u8>),
     Pass(Gate),
+    /// Waits for the end of the other side, and opens the gate.
+    Left(Gate),
     /// An ordinary end of the connection.
     Close,
     /// A TCP reset.
@@ -387,6 +389,11 @@ fn converse(wire: &mut Wire, shared: &Shared) -> End {
                 Step::Write(bytes) if wire.write(&bytes).is_err() => return End::Close,
                 Step::Write(_) => {}
                 Step::Pass(gate) => gate.pass(),
+                Step::Left(gate) => {
+                    wire.await_end();
+                    gate.open();
+                    return End::Close;
+                }
                 Step::Close => return End::Close,
                 Step::Reset => return End::Reset,
             }

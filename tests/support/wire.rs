@@ -52,6 +52,11 @@ impl Wire {
         Ok(())
     }
 
+    /// Reads on until the peer ends, in whatever way.
+    pub(crate) fn await_end(&mut self) {
+        while self.fill().is_ok() {}
+    }
+
     /// The next head; an error where the peer ends before it does.
     pub(crate) fn head(&mut self) -> io::Result<Head> {
         self.await_bytes(b"\r\n\r\n")?;

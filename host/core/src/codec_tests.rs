@@ -172,7 +172,7 @@ fn state() -> impl Strategy<Value = State> {
     let first = (prop::option::of(any::<u16>()), option(), option(), option()).prop_map(
         |(status, location, content_location, etag)| First { status, location, content_location, etag },
     );
-    let doubt = (1_u8..=7).prop_map(|number| Doubt::from_number(number).unwrap());
+    let doubt = (1_u8..=8).prop_map(|number| Doubt::from_number(number).unwrap());
     prop_oneof![
         at().prop_map(|lease_until| State::Executing { lease_until }),
         (at(), answer).prop_map(|(at, answer)| State::Completed { at, answer }),

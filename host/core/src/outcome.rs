@@ -83,14 +83,16 @@ pub enum Doubt {
     Crashed = 4,
     /// The lease ended without a word from its holder.
     Lapsed = 5,
-    /// The execution ended without settling.
+    /// The execution ended without settling: its gateway shut down, or failed.
     Abandoned = 6,
     /// The answer could not be made durable.
     Unrecorded = 7,
+    /// No client was left, and the route gives up what nobody waits for.
+    Deserted = 8,
 }
 
 impl Doubt {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::TimedOut,
         Self::Broken,
         Self::Ambiguous,
@@ -98,6 +100,7 @@ impl Doubt {
         Self::Lapsed,
         Self::Abandoned,
         Self::Unrecorded,
+        Self::Deserted,
     ];
 
     /// The doubt with this number, if there is one.
@@ -115,6 +118,7 @@ impl Doubt {
             Self::Lapsed => "lease-lapsed",
             Self::Abandoned => "abandoned",
             Self::Unrecorded => "unrecorded",
+            Self::Deserted => "clients-gone",
         }
     }
 }
