@@ -28,6 +28,7 @@ mod power_loss;
 mod presentation;
 mod principals;
 mod probes;
+mod promise;
 mod reload;
 mod rollback;
 mod selftest;

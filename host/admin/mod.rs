@@ -303,6 +303,7 @@ fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
                 ReloadError::Config(_)
                 | ReloadError::Unchangeable(_)
                 | ReloadError::Policy(_)
+                | ReloadError::Promise(_)
                 | ReloadError::Identity(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload-refused"),
             };
             problem(status, code, &error.to_string())

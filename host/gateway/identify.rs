@@ -7,10 +7,13 @@ use super::{principal, switched_off};
 use crate::ledger::{self, Ledger};
 use crate::policy::document::Document;
 use crate::policy::parts::{self, Values};
+use crate::policy::sample::Sample;
 use crate::policy::view::NoDocument;
-use crate::policy::{Attribute, Generation, Guard, Operation, Payload, PayloadWant, RequestField, view};
+use crate::policy::{
+    Attribute, Generation, Guard, Operation, Payload, PayloadWant, RequestField, recent, view,
+};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use oncegate_core::{
     Claim, ExecutionId, Framer, KeySpace, Origin, PrincipalId, Rules, Secret, Times, Timestamp, WhenUnknown,
 };
@@ -102,6 +105,23 @@ impl<'a> Facts<'a> {
         let payload = self.payload(&plan.request_payload, has_body, body);
         Ok(Operation { method: self.head.method.as_str(), fields, payload })
     }
+}
+
+/// The request as it is kept for the promise check, without credentials; none where it is too large.
+pub fn sample(facts: &Facts<'_>, route: &Route, body: &Bytes) -> Option<Sample> {
+    let is_credential = |name: &HeaderName| principal::is_credential(&route.config.principal, name);
+    let headers = recent::fields(facts.fields, is_credential)?;
+    Some(
+        Sample::of(
+            facts.head.method.as_str(),
+            Some(&*facts.head.authority).filter(|authority| !authority.is_empty()),
+            &facts.head.path,
+            facts.head.has_query.then_some(&*facts.query),
+            headers,
+            recent::body(body)?,
+        )
+        .by(Some(facts.principal.to_string()), route.config.name.to_string()),
+    )
 }
 
 /// A request with its body, whole.

@@ -132,6 +132,7 @@ async fn answer(
     // The key and the fingerprint; from here on it is an operation.
     visit.asker = asker;
     let body = intake.read(worker).await?;
+    generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
     let at = Standpoint {
         secret: &worker.shared.secret,
         deployment: &program.config.ledger.deployment,

@@ -175,6 +175,18 @@ fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(Code::PrincipalInvalid, detail)
 }
 
+/// Whether a field is a credential, or says who asks here.
+pub fn is_credential(rules: &Principal, name: &HeaderName) -> bool {
+    let always = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, API_KEY];
+    let named =
+        |source: &PrincipalSource| matches!(source, PrincipalSource::Header(own) if *own == name.as_str());
+    always.contains(name)
+        || match &rules.from {
+            PrincipalFrom::All => false,
+            PrincipalFrom::Alternatives(alternatives) => alternatives.iter().flatten().any(named),
+        }
+}
+
 /// The query without what says who asks, so that neither a policy nor a fingerprint sees it.
 pub fn without_credentials<'a>(rules: &Principal, query: &'a str) -> Cow<'a, str> {
     let PrincipalFrom::Alternatives(alternatives) = &rules.from else { return Cow::Borrowed(query) };

@@ -49,6 +49,11 @@ impl Visit {
         }
     }
 
+    /// When it came in.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// It takes this route. What ends it from here on without another word is a refusal.
     pub fn take(&mut self, route: &Arc<Route>) {
         self.route = Some(route.clone());

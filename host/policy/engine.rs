@@ -4,8 +4,10 @@ use super::code_cache::CodeCache;
 use super::imports;
 use super::inspect::Inspected;
 use super::limits::State;
+use super::recent::Recent;
 use super::threads::Threads;
 use super::ticker::{Pulse, Ticker};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wasmtime::component::{Component, Linker};
@@ -32,6 +34,8 @@ pub struct Engine {
     linker: Linker<State>,
     compiled: Mutex<Vec<Arc<Compiled>>>,
     code_cache: OnceLock<CodeCache>,
+    /// Operations seen lately, by policy.
+    recent: Mutex<BTreeMap<Arc<str>, Arc<Recent>>>,
     /// Counts, by its owners, the compilers at work.
     compilers: Arc<()>,
     numbers: AtomicU64,
@@ -64,6 +68,7 @@ impl Engine {
             linker,
             compiled: Mutex::default(),
             code_cache: OnceLock::new(),
+            recent: Mutex::default(),
             compilers: Arc::new(()),
             numbers: AtomicU64::new(0),
             // One policy alone never occupies every thread.
@@ -89,6 +94,12 @@ impl Engine {
     /// Keeps compiled code here, from now on and once and for all.
     pub fn keep_code_in(&self, cache: CodeCache) {
         let _ = self.code_cache.set(cache);
+    }
+
+    /// The operations of a policy, which its generations share.
+    pub(super) fn recent(&self, policy: &Arc<str>) -> Arc<Recent> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(recent.entry(Arc::clone(policy)).or_default())
     }
 
     pub(super) fn code_cache(&self) -> Option<&CodeCache> {

@@ -2,9 +2,11 @@
 
 use super::Plan;
 use super::adapter_v0_1::Exports;
+use super::engine::Compiled;
 use super::failure::Failure;
 use super::instance::{Instance, Program};
 use super::limits::Allowance;
+use super::recent::Recent;
 use super::steps::Step;
 use super::trial::Trial;
 use crate::config::Instances;
@@ -41,6 +43,8 @@ pub(super) struct Facts {
     pub(super) loaded_at: Timestamp,
     pub(super) load_time: Duration,
     pub(super) steps: Vec<Step>,
+    pub(super) compiled: Arc<Compiled>,
+    pub(super) recent: Arc<Recent>,
 }
 
 impl Generation {
@@ -126,6 +130,16 @@ impl Generation {
     /// Whether its trial has ended badly.
     pub fn is_condemned(&self) -> bool {
         self.trial.get().is_some_and(Trial::has_ended_badly)
+    }
+
+    /// The test vectors that its component carries.
+    pub(super) fn vectors(&self) -> Option<&[u8]> {
+        self.facts.compiled.inspected.vectors.as_deref()
+    }
+
+    /// Operations that its policy guarded lately, in this generation and those before.
+    pub fn recent(&self) -> &Recent {
+        &self.facts.recent
     }
 
     /// The steps of its load.

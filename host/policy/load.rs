@@ -134,6 +134,8 @@ impl Engine {
             loaded_at: now(),
             load_time: start.elapsed(),
             steps: steps.clone().into_vec(),
+            recent: self.recent(&config.name),
+            compiled,
         };
         let slow_calls = self.slow_calls();
         Ok(Arc::new(Generation::new(program, plan, facts, config.time, config.instances, slow_calls)))

@@ -20,6 +20,8 @@ mod limits;
 mod load;
 pub(crate) mod parts;
 mod pool;
+mod promise;
+pub mod recent;
 mod rules;
 pub mod sample;
 mod shelf;
@@ -41,6 +43,8 @@ pub use inspect::Unfit;
 pub(crate) use load::hex;
 pub use load::{LoadError, LoadFault};
 pub use pool::Pool;
+pub use promise::{Comparison, compare};
+pub use recent::Recent;
 pub use steps::{Step, Steps};
 pub use vectors::VectorFault;
 

@@ -106,6 +106,28 @@ impl Sample {
         })
     }
 
+    /// Of a request as the gateway has read it. The route is "vectors", the principal nobody.
+    pub fn of(
+        method: &str,
+        authority: Option<&str>,
+        path: &str,
+        query: Option<&str>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Self {
+        Self {
+            method: method.into(),
+            authority: authority.map(Into::into),
+            path: path.into(),
+            query: query.map(Into::into),
+            headers,
+            body,
+            route: "vectors".into(),
+            principal: None,
+            document: OnceCell::new(),
+        }
+    }
+
     /// The same request, by this principal on this route.
     #[must_use]
     pub fn by(self, principal: Option<String>, route: String) -> Self {

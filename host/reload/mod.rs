@@ -3,17 +3,20 @@
 
 mod past;
 mod policies;
+mod promise;
 mod rollback;
 mod watch;
 
 pub use past::Attempt;
 pub use policies::{Generations, identity, load_policies, memories};
+pub use promise::PromiseBroken;
 
 use crate::config::{self, Config, Faults, Source};
 use crate::gateway::{Program, Retirement, Shared};
 use crate::ledger::{Clock, IdentityError};
 use crate::policy::{Generation, LoadError, Step};
 use past::{Activation, History};
+use promise::Promises;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +33,9 @@ pub enum ReloadError {
     /// A policy doesn't load.
     #[error("{0}")]
     Policy(#[from] LoadError),
+    /// A policy breaks the promise of its key-schema.
+    #[error("{0}")]
+    Promise(PromiseBroken),
     /// Keys would change.
     #[error("{0}")]
     Identity(#[from] IdentityError),
@@ -51,6 +57,7 @@ impl ReloadError {
     fn policy(&self) -> Option<String> {
         match self {
             Self::Policy(fault) => Some(fault.policy.to_string()),
+            Self::Promise(broken) => Some(broken.policy.to_string()),
             Self::NothingBefore(name) => Some(name.to_string()),
             Self::Config(_)
             | Self::Unchangeable(_)
@@ -81,6 +88,9 @@ pub struct PolicyReport {
     pub sha256: String,
     /// Whether this reload brought it.
     pub changed: bool,
+    /// The steps that brought it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 /// Reloads, one at a time.
@@ -207,14 +217,20 @@ impl Reloader {
         Ok(report)
     }
 
-    /// Makes a configuration with its generations active by one pointer swap.
+    /// Makes a configuration with its generations active by one pointer swap, if they keep their
+    /// promises and the ledger agrees.
     async fn commit(&self, config: Config, generations: Generations) -> Result<Report, ReloadError> {
         let active = self.shared.program.load_full();
+        let (before, next) = (active.clone(), generations.clone());
+        let promises = tokio::task::spawn_blocking(move || promise::check(&before, &next)).await??;
         self.shared.ledger.agree(&identity(&config, &generations), true).await?;
         self.shared.ledger.remember(&memories(&config)).await?;
         let report = Report {
-            policies: generations.values().map(|generation| policy_report(generation, &active)).collect(),
-            warnings: config.warnings.clone(),
+            policies: generations.values().map(|new| policy_report(new, &active, &promises)).collect(),
+            warnings: (config.warnings.iter())
+                .chain(promises.values().flat_map(|kept| &kept.warnings))
+                .cloned()
+                .collect(),
         };
         let program = Arc::new(Program::new(config, generations, &self.shared.metrics));
         let keep: Vec<u64> = program.generations.values().map(|generation| generation.number()).collect();
@@ -244,7 +260,6 @@ impl Reloader {
     }
 
     fn tell_report(&self, what: &str, occasion: Occasion, report: &Report) {
-        let program = self.shared.program.load();
         for policy in report.policies.iter().filter(|policy| policy.changed) {
             self.shared.metrics.policy_reloaded(&policy.name, occasion.result, Some(policy.generation));
             tracing::info!(
@@ -254,9 +269,7 @@ impl Reloader {
                 occasion = occasion.word,
                 "a policy is active"
             );
-            if let Some(generation) = program.generations.get(policy.name.as_str()) {
-                self.attempted(generation.name(), occasion, generation.steps(), None);
-            }
+            self.attempted(&policy.name.as_str().into(), occasion, &policy.steps, None);
         }
         for warning in &report.warnings {
             tracing::warn!("{warning}");
@@ -268,6 +281,10 @@ impl Reloader {
         if let ReloadError::Policy(fault) = error {
             self.shared.metrics.policy_reloaded(&fault.policy, "failed", None);
             self.attempted(&fault.policy, occasion, &fault.steps, Some(error.to_string()));
+        }
+        if let ReloadError::Promise(broken) = error {
+            self.shared.metrics.policy_reloaded(&broken.policy, "failed", None);
+            self.attempted(&broken.policy, occasion, &broken.steps, Some(error.to_string()));
         }
         tracing::error!(
             what,
@@ -308,12 +325,16 @@ fn changed(before: &Program, after: &Program) -> Vec<Activation> {
     before.generations.iter().filter_map(gone).collect()
 }
 
-fn policy_report(generation: &Generation, before: &Program) -> PolicyReport {
+fn policy_report(generation: &Generation, before: &Program, promises: &Promises) -> PolicyReport {
     let old = before.generations.get(generation.name()).map(|old| old.number());
+    let changed = old != Some(generation.number());
+    let promise = promises.get(generation.name()).into_iter().flat_map(|kept| kept.steps.clone());
+    let steps = generation.steps().iter().cloned().chain(promise);
     PolicyReport {
         name: generation.name().to_string(),
         generation: generation.number(),
         sha256: generation.digest().to_owned(),
-        changed: old != Some(generation.number()),
+        changed,
+        steps: if changed { steps.collect() } else { Vec::new() },
     }
 }

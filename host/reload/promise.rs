@@ -1,0 +1,79 @@
+//! Whether the generations of a reload keep the promise of their key-schemas.
+
+use super::{Generations, ReloadError};
+use crate::gateway::Program;
+use crate::policy::{Comparison, Generation, Step, Steps, compare};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What comparing a new generation with the one before showed.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) steps: Vec<Step>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// By policy.
+pub(super) type Promises = BTreeMap<Arc<str>, Kept>;
+
+/// Keys that would change though the key space says that they don't.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "policy `{policy}`: operations would get other keys or lose their guard, and run again, though the key-schema is \
+     still {key_schema:?}: {} of {} compared; {}. Have it make the keys that it made, or another key-schema; or raise \
+     `policies.{policy}.key_epoch` to say that keys change", .found.broken, .found.compared, .found.words.join("; ")
+)]
+pub struct PromiseBroken {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// What both generations say.
+    pub key_schema: Arc<str>,
+    /// What was found.
+    pub found: Comparison,
+    /// The steps of its load, this check the last.
+    pub steps: Vec<Step>,
+}
+
+/// Checks every policy of `next` that has another generation than in `active`. Blocks.
+///
+/// Where the key space changes there is no promise: that is the ledger's to take or refuse.
+pub(super) fn check(active: &Program, next: &Generations) -> Result<Promises, ReloadError> {
+    let mut promises = Promises::new();
+    for (name, new) in next {
+        let Some(old) = active.generations.get(name) else { continue };
+        if old.number() == new.number() || !old.shares_keys_with(new) {
+            continue;
+        }
+        promises.insert(name.clone(), one(name, old, new)?);
+    }
+    Ok(promises)
+}
+
+fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, ReloadError> {
+    let mut steps = Steps::default();
+    let (mut found, mut warnings) = (Comparison::default(), Vec::new());
+    let kept = steps.take("promise", || {
+        found = compare(old, new);
+        if found.broken == 0 { Ok(()) } else { Err(()) }
+    });
+    steps.note(format!("{} operations compared", found.compared));
+    if kept.is_err() {
+        let key_schema = new.plan().key_schema.clone();
+        let steps = new.steps().iter().cloned().chain(steps.into_vec()).collect();
+        return Err(ReloadError::Promise(PromiseBroken { policy: name.clone(), key_schema, found, steps }));
+    }
+    if found.refused > 0 {
+        warnings.push(format!(
+            "policy `{name}` now refuses {} of {} operations that it guarded: their retries are turned away",
+            found.refused, found.compared
+        ));
+    }
+    let changed = old.digest() != new.digest() || old.settings() != new.settings();
+    if found.compared == 0 && changed {
+        warnings.push(format!(
+            "policy `{name}` has changed and nothing could be compared: its component carries no test vectors that \
+             it guarded, and no operation was seen lately. That keys are as before rests on its word"
+        ));
+    }
+    Ok(Kept { steps: steps.into_vec(), warnings })
+}
