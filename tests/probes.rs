@@ -1,6 +1,8 @@
 //! Unknown outcomes that the upstream is asked about, with `plugins/payments-probe` in front of a
 //! service that commits, doesn't, or does so late (DESIGN §4, §9).
 
+use crate::bad_policies::put;
+use crate::guests::{self, ASK, CONSUMED, ERR, STILL_UNKNOWN};
 use crate::support::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -244,4 +246,63 @@ fn a_policy_that_cannot_ask_is_refused_where_the_route_has_it_asked() {
     let checked =
         crate::support::gateway::run(&["check", "--config", file.to_str().unwrap()], setup.folder());
     checked.assert_refused(1, &["policy `keys`", "oncegate:policy/resolution", "route `all`"]);
+}
+
+/// Loses an operation under a policy that asks so, and waits until nobody asks any more.
+fn asked_by(component: &[u8], probe: &str) -> (Upstream, Gateway, String) {
+    let upstream = Upstream::start(|call| match call.target.as_str() {
+        "/lost" => Script::reset(),
+        _ => Script::answer(200, "{}"),
+    });
+    let setup = Setup::new(&upstream.url()).route("when_unknown = \"probe\"");
+    let file = put(&setup, "policy.wasm", component);
+    let gateway = setup.component(file).origin("settle_after = \"1s\"").origin(probe).start();
+    let lost = gateway.send(&Request::keyed("/lost", "k"));
+    let id = lost.assert_problem(502, "upstream-broken")["operation"].as_str().unwrap().to_owned();
+    eventually("nobody asks any more", || {
+        let shown = gateway.admin("GET", &format!("/v1/operations/{id}")).json();
+        (shown["state"] != "unknown" || shown["probing"]["next"].is_null()).then_some(())
+    });
+    (upstream, gateway, id)
+}
+
+const ONCE: &str = "probe = { attempts = 1, base = \"20ms\" }";
+
+fn questions(upstream: &Upstream) -> usize {
+    upstream.calls().iter().filter(|call| call.target != "/lost").count()
+}
+
+#[test]
+fn no_more_than_eight_questions_in_a_row() {
+    let (upstream, gateway, id) = asked_by(&guests::asking("GET", "/again", ASK), ONCE);
+    assert_eq!(questions(&upstream), 8);
+    assert_eq!(state(&gateway, &id).as_deref(), Some("unknown"));
+    let (upstream, _gateway, _) = asked_by(&guests::asking("GET", "/once", STILL_UNKNOWN), ONCE);
+    assert_eq!(questions(&upstream), 1);
+}
+
+#[test]
+fn a_policy_that_fails_leaves_the_outcome_unknown() {
+    for (component, asked, kind) in [
+        (guests::asking("GET", "/asked", ERR), 1, "err"),
+        (guests::asking("DELETE", "/asked", CONSUMED), 0, "invalid"),
+        (guests::asking("GET", "asked", CONSUMED), 0, "invalid"),
+    ] {
+        let (upstream, gateway, id) = asked_by(&component, ONCE);
+        assert_eq!(questions(&upstream), asked, "{kind}");
+        assert_eq!(state(&gateway, &id).as_deref(), Some("unknown"));
+        let failures = format!("oncegate_policy_failures_total{{policy=\"keys\",kind=\"{kind}\"}} 1");
+        let metrics = gateway.admin("GET", "/metrics").text();
+        assert!(metrics.contains(&failures), "{failures} is not in:\n{metrics}");
+        gateway.send(&Request::keyed("/lost", "k")).assert_problem(409, "outcome-unknown");
+    }
+}
+
+#[test]
+fn where_reads_are_posts_a_question_may_be_one() {
+    let probe = "probe = { attempts = 1, base = \"20ms\", methods = [\"POST\"] }";
+    let (upstream, gateway, _) = asked_by(&guests::asking("POST", "/search", CONSUMED), probe);
+    assert_eq!(upstream.calls()[1].method, "POST");
+    gateway.send(&Request::keyed("/lost", "k")).assert_problem(409, "consumed");
+    assert_eq!(questions(&upstream), 1);
 }

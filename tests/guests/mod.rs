@@ -50,6 +50,8 @@ pub struct Guest {
     /// Instructions of `settle`, exported where they are there: `$arguments` is the address of the
     /// receipt and, 80 bytes on, the reply; `$at` as in `decide`.
     pub settle: Option<String>,
+    /// Instructions of `question` and of `reading`, exported where they are there: as `settle`.
+    pub resolution: Option<(String, String)>,
     /// Instructions of `present` and of `explain`, which are exported where either is there: as
     /// `settle`; without a word of theirs the result is *none*.
     pub present: Option<String>,
@@ -85,6 +87,7 @@ impl Default for Guest {
             configure: String::new(),
             decide: KEY_OF_FIRST_FIELD.into(),
             settle: None,
+            resolution: None,
             present: None,
             explain: None,
             imports: String::new(),
@@ -272,6 +275,7 @@ impl Guest {
             "package test:guest; world guest { include oncegate:policy/key-policy@0.1.0;".to_owned();
         let settles =
             self.settle.iter().map(|_| &"outcome").chain(self.presents().then_some(&"presentation"));
+        let settles = settles.chain(self.resolution.iter().map(|_| &"resolution"));
         self.wasi.iter().for_each(|import| write!(world, "import {import};").unwrap());
         for interface in self.exports.iter().chain(settles) {
             write!(world, "export oncegate:policy/{interface}@0.1.0;").unwrap();
@@ -284,6 +288,10 @@ impl Guest {
         let plan = self.plan(&mut data);
         let Self { imports, definitions, configure, decide, memory_pages, .. } = self;
         let settle = self.settle.as_deref().map(|code| hook("outcome", "settle", code)).unwrap_or_default();
+        let resolution = self.resolution.as_ref().map(|(question, reading)| {
+            hook("resolution", "question", question) + &hook("resolution", "reading", reading)
+        });
+        let resolution = resolution.unwrap_or_default();
         let presentation = match self.presents() {
             true => ["present", "explain"]
                 .iter()
@@ -338,7 +346,7 @@ impl Guest {
                 (param $payload i32) (param $p1 i32) (param $p2 i32) (result i32) (local $at i32)
                 (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
                 {decide})
-            {settle} {presentation})"#
+            {settle} {resolution} {presentation})"#
         )
     }
 
@@ -403,6 +411,44 @@ fn hook(interface: &str, name: &str, code: &str) -> String {
     )
 }
 
+/// The cases of a finding without a payload, and two others.
+pub const CONSUMED: u8 = 1;
+/// See [`CONSUMED`].
+pub const STILL_UNKNOWN: u8 = 3;
+/// The same question once more.
+pub const ASK: u8 = 4;
+/// No finding but an `err`.
+pub const ERR: u8 = 255;
+
+/// One whose question is always this, and whose reading is always that.
+pub fn asking(method: &str, path: &str, reading: u8) -> Vec<u8> {
+    let question = |case: u8| {
+        let (method_len, path_len) = (method.len(), path.len());
+        format!(
+            r#"{} {}
+            (i32.store8 offset=4 (i32.const {RESULT}) (i32.const {case}))
+            (i32.store offset=8 (i32.const {RESULT}) (i32.const 1344)) (i32.store offset=12 (i32.const {RESULT}) (i32.const {method_len}))
+            (i32.store offset=16 (i32.const {RESULT}) (i32.const 1536)) (i32.store offset=20 (i32.const {RESULT}) (i32.const {path_len}))
+            i32.const {RESULT}"#,
+            put(1344, method),
+            put(1536, path)
+        )
+    };
+    let reading = match reading {
+        ASK => question(ASK),
+        ERR => format!("(i32.store8 (i32.const {RESULT}) (i32.const 1)) i32.const {RESULT}"),
+        case => format!("(i32.store8 offset=4 (i32.const {RESULT}) (i32.const {case})) i32.const {RESULT}"),
+    };
+    Guest { resolution: Some((question(1), reading)), ..Guest::default() }.component()
+}
+
+/// Instructions that put a text there.
+fn put(at: usize, text: &str) -> String {
+    let byte =
+        |(offset, byte): (usize, u8)| format!("(i32.store8 (i32.const {}) (i32.const {byte}))", at + offset);
+    text.bytes().enumerate().map(byte).collect::<String>()
+}
+
 /// Instructions of `present`: `body` in place of the kept one, and the field `x-fitted: 1`.
 pub fn fitting(body: &str) -> String {
     let length = body.len();
@@ -433,12 +479,6 @@ pub fn wording(status: u16, body: &str) -> String {
 
 /// A list of one field at 1280, its name at 1344 with the value `1`; `body` at 1536.
 fn strings(name: &str, body: &str) -> String {
-    let put = |at: usize, text: &str| {
-        let byte = |(offset, byte): (usize, u8)| {
-            format!("(i32.store8 (i32.const {}) (i32.const {byte}))", at + offset)
-        };
-        text.bytes().enumerate().map(byte).collect::<String>()
-    };
     format!(
         "{} {} {}
         (i32.store (i32.const 1280) (i32.const 1344)) (i32.store (i32.const 1284) (i32.const {}))
