@@ -1,0 +1,147 @@
+//! JSON-RPC 2.0 as text. Knows nothing of the interface.
+
+use json_event_parser::{JsonEvent, SliceJsonParser};
+use std::fmt::Write as _;
+
+/// Of the implementation-defined server errors, -32000 to -32099.
+const SERVER_ERROR: i32 = -32_000;
+
+/// A problem, as the gateway has it.
+#[derive(Debug)]
+pub struct Fault<'a> {
+    pub code: &'a str,
+    pub detail: &'a str,
+    pub operation: Option<&'a str>,
+    pub retryable: bool,
+}
+
+/// A JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            // Writing to a string doesn't fail.
+            c if c < ' ' => _ = write!(json, "\\u{:04x}", u32::from(c)),
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// An error response to the call with this id, as JSON.
+pub fn error(id: &str, fault: &Fault<'_>) -> String {
+    let operation = fault.operation.map_or_else(|| "null".into(), quoted);
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{SERVER_ERROR},"message":{},"data":{{"code":{},"operation":{operation},"retryable":{}}}}}}}"#,
+        quoted(fault.detail),
+        quoted(fault.code),
+        fault.retryable
+    )
+}
+
+/// A response with this id in place of its own; none where it is no response with an id.
+pub fn with_id(body: &[u8], id: &str) -> Option<Vec<u8>> {
+    let mut parser = SliceJsonParser::new(body);
+    let (mut depth, mut at, mut key) = (0_usize, None, false);
+    // Where the value after the member `id` of the outermost object begins and ends. The parser
+    // tells no places, so the value is found by what it is: tokens are written anew.
+    let mut out = String::with_capacity(body.len());
+    let mut comma = false;
+    loop {
+        let event = parser.parse_next().ok()?;
+        let separate = |out: &mut String, comma: bool| {
+            if comma {
+                out.push(',');
+            }
+        };
+        match event {
+            JsonEvent::Eof => break,
+            JsonEvent::ObjectKey(name) => {
+                separate(&mut out, comma);
+                out.push_str(&quoted(&name));
+                out.push(':');
+                comma = false;
+                key = depth == 1 && name == "id";
+                continue;
+            }
+            JsonEvent::StartObject | JsonEvent::StartArray => {
+                if key {
+                    return None;
+                }
+                separate(&mut out, comma);
+                out.push(if matches!(event, JsonEvent::StartObject) { '{' } else { '[' });
+                if depth == 0 && !matches!(event, JsonEvent::StartObject) {
+                    return None;
+                }
+                depth += 1;
+                comma = false;
+                continue;
+            }
+            JsonEvent::EndObject | JsonEvent::EndArray => {
+                out.push(if matches!(event, JsonEvent::EndObject) { '}' } else { ']' });
+                depth -= 1;
+            }
+            JsonEvent::String(text) => {
+                separate(&mut out, comma);
+                out.push_str(if key { id } else { "" });
+                if !key {
+                    out.push_str(&quoted(&text));
+                }
+                at = at.or(key.then_some(()));
+            }
+            JsonEvent::Number(number) => {
+                separate(&mut out, comma);
+                out.push_str(if key { id } else { &number });
+                at = at.or(key.then_some(()));
+            }
+            JsonEvent::Boolean(flag) => {
+                separate(&mut out, comma);
+                out.push_str(if flag { "true" } else { "false" });
+            }
+            JsonEvent::Null => {
+                separate(&mut out, comma);
+                out.push_str(if key { id } else { "null" });
+                at = at.or(key.then_some(()));
+            }
+        }
+        key = false;
+        comma = true;
+    }
+    at.map(|()| out.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(body: &str, id: &str) -> Option<String> {
+        with_id(body.as_bytes(), id).map(|body| String::from_utf8(body).expect("it is text"))
+    }
+
+    #[test]
+    fn the_id_is_the_askers_and_all_else_stays() {
+        let body = r#"{"jsonrpc":"2.0","result":{"id":"x","n":[1.50,true,null,{"a":"\u0007\"é"}]},"id":1}"#;
+        let wanted = r#"{"jsonrpc":"2.0","result":{"id":"x","n":[1.50,true,null,{"a":"\u0007\"é"}]},"id":"a-2"}"#;
+        assert_eq!(fitted(body, "\"a-2\"").as_deref(), Some(wanted));
+        assert_eq!(fitted(r#"{"id":"x","error":{}}"#, "7").as_deref(), Some(r#"{"id":7,"error":{}}"#));
+        assert_eq!(fitted(r#"{"id":null}"#, "7").as_deref(), Some(r#"{"id":7}"#));
+    }
+
+    #[test]
+    fn what_is_no_response_stays_as_it_is() {
+        for body in ["", "[]", "{}", "{\"result\":1}", "{\"id\":", "{\"id\":[1]}", "{\"a\":{\"id\":1}}", "<html>"] {
+            assert_eq!(fitted(body, "7"), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_problem() {
+        let fault = Fault { code: "in-flight", detail: "say \"when\"", operation: None, retryable: true };
+        let wanted = r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32000,"message":"say \"when\"","data":{"code":"in-flight","operation":null,"retryable":true}}}"#;
+        assert_eq!(error("3", &fault), wanted);
+    }
+}

@@ -1,0 +1,125 @@
+//! `builtin:webhook`: deliveries of webhooks, named by what each sender calls the id of a delivery.
+//!
+//! A receiver proves who sent a delivery by its signature, which this policy doesn't see. So nothing
+//! that the service turns away may keep the id: any answer but a 2xx (and but 502 and 504, after which
+//! nobody knows) frees it, and a forged delivery can't squat a real one's id. Senders disable an
+//! endpoint that answers 4xx for long, and drop a message on some: what is under way or unknown is
+//! answered 503, so that they come back, and what is done 2xx, so that they don't.
+
+mod sender;
+
+use oncegate_policy::*;
+use sender::{SENDERS, Sender};
+
+mod hooks {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        inline: "
+            package oncegate:webhook;
+            world presenting { export oncegate:policy/presentation@0.1.0; }",
+        world: "oncegate:webhook/presenting",
+        with: { "oncegate:policy/types@0.1.0": oncegate_policy::bindings::oncegate::policy::types },
+    });
+}
+use hooks::exports::oncegate::policy::presentation::{Changes, Guest, Problem, Wording};
+
+struct Webhook {
+    senders: Vec<&'static Sender>,
+    required: bool,
+}
+
+impl Policy for Webhook {
+    fn configure(settings: &str) -> Result<(Self, Plan), String> {
+        let mut settings = Settings::parse(settings)?;
+        let senders = senders(settings.texts("senders")?)?;
+        let required = settings.flag("required")?;
+        settings.done()?;
+        let names: Vec<&str> = senders.iter().map(|sender| sender.name).collect();
+        let mut plan = Plan::new(format!("webhook/1 senders={}", names.join(",")));
+        plan.request_fields = unique(senders.iter().flat_map(|sender| sender.headers));
+        let pointers = unique(senders.iter().flat_map(|sender| sender.pointers));
+        if !pointers.is_empty() {
+            plan.request_payload = PayloadWant::Pointers(pointers);
+        }
+        plan.outcomes = outcomes();
+        Ok((Self { senders, required }, plan))
+    }
+
+    fn decide(&self, operation: &Operation) -> Result<Verdict, String> {
+        let places = unique(self.senders.iter().flat_map(|sender| sender.pointers));
+        let at = |pointer: &str| {
+            let place = places.iter().position(|place| place == pointer)?;
+            operation.text_at(place).map(str::to_owned)
+        };
+        for sender in &self.senders {
+            match sender.delivery(&|name| operation.values(name).collect(), &at) {
+                Ok(None) => {}
+                Ok(Some(id)) => return Ok(guard(sender, id)),
+                Err(why) => return Ok(refuse("key-malformed", why)),
+            }
+        }
+        Ok(match self.required {
+            true => refuse("key-missing", "this endpoint takes deliveries of webhooks, which have an id"),
+            false => bypass("not a delivery of a sender that is named here"),
+        })
+    }
+}
+
+fn senders(names: Option<Vec<String>>) -> Result<Vec<&'static Sender>, String> {
+    let Some(names) = names else { return Ok(SENDERS.iter().collect()) };
+    if names.is_empty() {
+        return Err("`senders` names none".into());
+    }
+    let one = |name: &String| {
+        let known: Vec<&str> = SENDERS.iter().map(|sender| sender.name).collect();
+        let missing = || format!("`senders` names {name:?}; there are {}", known.join(", "));
+        SENDERS.iter().find(|sender| sender.name == name).ok_or_else(missing)
+    };
+    names.iter().map(one).collect()
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a &'static str>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        if !all.iter().any(|other| other == name) {
+            all.push((*name).into());
+        }
+    }
+    all
+}
+
+/// The id alone names the delivery: some senders word it anew each time, with a count of the tries.
+fn guard(sender: &Sender, id: Vec<String>) -> Verdict {
+    let mut key = vec![path(), text(sender.name)];
+    key.extend(id.into_iter().map(text));
+    Guard { fingerprint: Fingerprint::KeyOnly, ..Guard::new(key) }.into()
+}
+
+fn outcomes() -> Vec<StatusRule> {
+    let rule = |lowest, highest, disposition| StatusRule { lowest, highest, disposition };
+    vec![
+        rule(200, 299, Disposition::Completed),
+        rule(502, 502, Disposition::Unknown),
+        rule(504, 504, Disposition::Unknown),
+        rule(300, 599, Disposition::NotApplied),
+    ]
+}
+
+impl Guest for Webhook {
+    fn present(_: hooks::Receipt, _: Operation, _: hooks::Reply) -> Result<Option<Changes>, String> {
+        Ok(None)
+    }
+
+    fn explain(_: Operation, problem: Problem) -> Result<Option<Wording>, String> {
+        let status = match problem.code.as_str() {
+            "in-flight" | "outcome-unknown" => 503,
+            "consumed" | "expired" => 200,
+            _ => return Ok(None),
+        };
+        let plain = Field { name: "content-type".into(), value: "text/plain; charset=utf-8".into() };
+        Ok(Some(Wording { status, fields: vec![plain], body: problem.detail.into_bytes() }))
+    }
+}
+
+policy!(Webhook);
+hooks::export!(Webhook with_types_in hooks);
