@@ -33,6 +33,7 @@ mod reload;
 mod rollback;
 mod selftest;
 mod settlements;
+mod shelf;
 mod shutdown;
 mod store_failure;
 mod store_trouble;

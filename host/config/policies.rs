@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Components that are compiled into the program.
-const BUILT_IN: &[&str] = &["idempotency-key"];
+const BUILT_IN: &[&str] = &["content", "idempotency-key", "webhook"];
 /// Those that will be.
 const BUILT_IN_LATER: &[&str] = &["webhook", "content", "mcp"];
 

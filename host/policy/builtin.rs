@@ -4,14 +4,16 @@
 /// The component behind `builtin:NAME`.
 pub(crate) fn component(name: &str) -> Option<&'static [u8]> {
     match name {
+        "content" => Some(include_bytes!("../../plugins/content/content.wasm")),
         "idempotency-key" => Some(include_bytes!("../../plugins/idempotency-key/idempotency-key.wasm")),
+        "webhook" => Some(include_bytes!("../../plugins/webhook/webhook.wasm")),
         _ => None,
     }
 }
 
 /// The names that [`component`] knows, for an error that says what there is.
 pub(crate) fn names() -> &'static [&'static str] {
-    &["idempotency-key"]
+    &["content", "idempotency-key", "webhook"]
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod hooks {
         with: { "oncegate:policy/types@0.1.0": oncegate_policy::bindings::oncegate::policy::types },
     });
 }
-use hooks::exports::oncegate::policy::presentation::{Changes, Guest, Problem, Wording};
+use hooks::exports::oncegate::policy::presentation::{Changes, Guest, Problem, Receipt, Reply, Wording};
 
 /// The first places of the plan.
 const ID: usize = 0;
@@ -115,7 +115,7 @@ fn id_of(operation: &Operation) -> String {
 }
 
 impl Guest for JsonRpc {
-    fn present(_: hooks::Receipt, asked: Operation, reply: hooks::Reply) -> Result<Option<Changes>, String> {
+    fn present(_: Receipt, asked: Operation, reply: Reply) -> Result<Option<Changes>, String> {
         let Payload::Whole(body) = &reply.payload else { return Ok(None) };
         let body = rpc::with_id(body, &id_of(&asked));
         Ok(body.map(|body| Changes { set: vec![], remove: vec![], body: Some(body) }))

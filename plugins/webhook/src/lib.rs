@@ -21,7 +21,7 @@ mod hooks {
         with: { "oncegate:policy/types@0.1.0": oncegate_policy::bindings::oncegate::policy::types },
     });
 }
-use hooks::exports::oncegate::policy::presentation::{Changes, Guest, Problem, Wording};
+use hooks::exports::oncegate::policy::presentation::{Changes, Guest, Problem, Receipt, Reply, Wording};
 
 struct Webhook {
     senders: Vec<&'static Sender>,
@@ -106,7 +106,7 @@ fn outcomes() -> Vec<StatusRule> {
 }
 
 impl Guest for Webhook {
-    fn present(_: hooks::Receipt, _: Operation, _: hooks::Reply) -> Result<Option<Changes>, String> {
+    fn present(_: Receipt, _: Operation, _: Reply) -> Result<Option<Changes>, String> {
         Ok(None)
     }
 
