@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 /// Runs a check and prints its line; a check that failed fails the test too.
-fn claim(what: &str, bound: &str, by_hand: &str, check: impl FnOnce() -> String) {
+pub(crate) fn claim(what: &str, bound: &str, by_hand: &str, check: impl FnOnce() -> String) {
     let result = catch_unwind(AssertUnwindSafe(check));
     let (word, observed) = match &result {
         Ok(observed) => ("PASS", observed.clone()),

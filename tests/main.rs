@@ -1,10 +1,11 @@
 //! Black-box tests: the real binary as a process, real sockets, an upstream that keeps its own
 //! account. The rooms are claims about what people see (DESIGN §4, §5, §8, §10); `support` is what
-//! they stand on; `accept_a` measures the issue's *done when* for `tests/run accept A`.
+//! they stand on; `accept_a` and `accept_b` measure what the issues ask for `tests/run accept A|B`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, reason = "support offers whole families of which a room takes what it needs")]
 
 mod accept_a;
+mod accept_b;
 mod answers;
 mod bad_guests;
 mod bad_input;
