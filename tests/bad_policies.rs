@@ -96,3 +96,35 @@ fn wrong_settings_are_refused_with_the_setting_named() {
     let setup = Setup::new("http://127.0.0.1:9").policy("settings = { requird = true }");
     setup.try_start().map(|_| ()).expect_err("it can't").assert_refused(1, &["requird"]);
 }
+
+#[test]
+fn a_setting_that_the_components_schema_refuses_is_told_with_its_line() {
+    let bad = "settings = { from = [\"header:x\", \"heder:y\"], max = 9000 }";
+    let setup = Setup::new("http://127.0.0.1:9").policy(bad);
+    setup.write();
+    let text = setup.text();
+    let line = text.lines().position(|line| line == bad).expect("it is in the file") + 1;
+    let column = |of: &str| bad.find(of).expect("it is in the line") + 1;
+    let places = [("heder", "settings.from[1]"), ("9000", "settings.max")].map(|(value, key)| {
+        let at =
+            bad[..column(value)].rfind('"').filter(|_| value == "heder").map_or(column(value), |at| at + 1);
+        (format!("oncegate.toml:{line}:{at}"), format!("policies.keys.{key}"))
+    });
+    let words: Vec<&str> = places.iter().flat_map(|(place, key)| [place.as_str(), key.as_str()]).collect();
+    setup.try_start().map(|_| ()).expect_err("it can't").assert_refused(1, &words);
+    let checked =
+        crate::support::gateway::run(&["check", "--config", setup.file().to_str().unwrap()], setup.folder());
+    checked.assert_refused(1, &words);
+    let gateway = Setup::new("http://127.0.0.1:9").start();
+    gateway.setup.clone().policy(bad).write();
+    let reply = gateway.admin("POST", "/v1/reload");
+    assert_eq!(reply.status, 422, "{}", reply.text());
+    let last = gateway.admin("GET", "/v1/policies").json()["policies"][0]["last_load"].clone();
+    for word in words {
+        assert!(reply.text().contains(word), "{word:?} is not in {}", reply.text());
+        assert!(
+            last["error"].as_str().is_some_and(|error| error.contains(word)),
+            "{word:?} is not in {last}"
+        );
+    }
+}

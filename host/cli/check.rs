@@ -62,9 +62,13 @@ fn check_policies(config: &Config) -> Result<(), Faults> {
             let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(&policy.name));
             routes.try_for_each(|route| generation.fits(route))
         });
-        loaded.err().map(|e| fault(&policy.name, e.to_string()))
+        let Err(error) = loaded.map_err(|error| error.located(config)) else { return Vec::new() };
+        match error.settings {
+            Some(faults) => faults.0,
+            None => vec![fault(&policy.name, error.to_string())],
+        }
     };
-    let faults: Vec<Fault> = config.policies.values().filter_map(load).collect();
+    let faults: Vec<Fault> = config.policies.values().flat_map(load).collect();
     if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }
 

@@ -2,6 +2,7 @@
 
 use super::fault::{Fault, Faults, Place, io_words};
 use super::overlay::lay_over;
+use super::places::SettingPlaces;
 use super::reading::{FAULTS_MAX, Reading, place_in, untold};
 use super::section::Section;
 use super::tree::{Origin, Table, of_document};
@@ -147,6 +148,7 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
         upstreams,
         policies,
         routes,
+        settings: SettingPlaces::new(reading.settings.take()),
         warnings: reading.warnings.take(),
     }
 }

@@ -13,6 +13,7 @@ mod ledger;
 mod load;
 mod outcomes;
 mod overlay;
+mod places;
 mod policies;
 mod principal;
 mod probe;
@@ -32,11 +33,14 @@ pub(crate) use fault::io_words;
 pub use fault::{Fault, Faults, Place};
 pub use fields::is_reserved;
 pub use load::{Flags, Source, load};
+pub use places::SettingPlaces;
 pub(crate) use units::parse_duration;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use oncegate_core::{Disposition, Times, WhenUnknown, WhileRunning};
+pub(crate) use units::nearest;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,6 +60,8 @@ pub struct Config {
     pub upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
     /// By name.
     pub policies: BTreeMap<Arc<str>, Arc<Policy>>,
+    /// Where the policies' settings were said.
+    pub settings: SettingPlaces,
     /// In the order of the file.
     pub routes: Vec<Arc<Route>>,
     /// What is allowed but worth saying aloud at start and by `check`.

@@ -86,6 +86,7 @@ fn component(item: &Item<'_>) -> Option<ComponentSource> {
 
 /// Settings go to the component as JSON: what JSON hasn't can't be said.
 fn settings(item: &Item<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
+    item.reading.setting(&item.path, &item.node.origin);
     if let Some(text) = item.node.value.loose() {
         let parsed = serde_json::from_str(text).ok();
         if parsed.is_none() {
@@ -108,6 +109,7 @@ fn json_of(item: &Item<'_>, path: &str, table: &Table) -> Option<serde_json::Map
 }
 
 fn json(item: &Item<'_>, path: &str, node: &Node) -> Option<serde_json::Value> {
+    item.reading.setting(path, &node.origin);
     let refuse = |origin: &Origin, help: &str| {
         item.reading.fault(origin, path, format!("`{path}` can't be {}", node.value.found()), help);
     };

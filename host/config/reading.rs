@@ -5,12 +5,14 @@ use super::fault::{Fault, Faults, Place};
 use super::tree::{Origin, holds_credential};
 use super::units::nearest;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// More faults than this are of a file that is no configuration.
 pub(super) const FAULTS_MAX: usize = 100;
+/// Places of more settings than this aren't noted.
+const SETTINGS_MAX: usize = 1000;
 /// A longer line is not shown.
 const EXCERPT_BYTES_MAX: usize = 400;
 
@@ -32,6 +34,8 @@ pub(super) struct Reading {
     untold: Cell<usize>,
     /// What is allowed but worth saying.
     pub(super) warnings: RefCell<Vec<String>>,
+    /// Where each setting of a policy was said, by its dotted key.
+    pub(super) settings: RefCell<BTreeMap<String, Place>>,
     /// Every key that was asked for, as `upstreams.NAME.urls`.
     pub(super) known: RefCell<BTreeSet<String>>,
     /// Keys that nobody asked for: where, and the section's path and pattern.
@@ -101,6 +105,15 @@ impl Reading {
 
     pub(super) fn warn(&self, warning: impl Into<String>) {
         self.warnings.borrow_mut().push(warning.into());
+    }
+
+    /// Notes where a setting was said, so that its component can find fault with it.
+    pub(super) fn setting(&self, path: &str, origin: &Origin) {
+        let mut settings = self.settings.borrow_mut();
+        // Finding a place takes time with the file's length.
+        if settings.len() < SETTINGS_MAX {
+            settings.insert(path.to_owned(), self.place(origin, true));
+        }
     }
 
     fn place(&self, origin: &Origin, shown: bool) -> Place {

@@ -103,7 +103,7 @@ pub(super) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// The one of several names that was most likely meant.
-pub(super) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let wanted = plain(text);
     let near = |name: &'a str| {

@@ -9,6 +9,7 @@ use super::generation::{Facts, Generation};
 use super::inspect::{Unfit, inspect};
 use super::instance::Program;
 use super::limits::{Allowance, COMPILE_TIME_MAX, COMPONENT_BYTES_MAX};
+use super::schema::{self, SettingFault};
 use super::steps::{Step, Steps};
 use super::vectors::{self, VectorFault};
 use super::wasi;
@@ -25,7 +26,6 @@ use wasmtime::component::Component;
 
 /// A policy could not be loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("policy `{policy}` ({component}): {fault}")]
 pub struct LoadError {
     /// The policy's name in the configuration.
     pub policy: Arc<str>,
@@ -35,6 +35,29 @@ pub struct LoadError {
     pub fault: LoadFault,
     /// The steps that were taken; the last is the one that failed.
     pub steps: Vec<Step>,
+    /// Wrong settings with their places in the configuration, where these were looked up.
+    pub settings: Option<config::Faults>,
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "policy `{}` ({}): ", self.policy, self.component)?;
+        match &self.settings {
+            Some(faults) => write!(f, "has wrong settings\n{faults}"),
+            None => self.fault.fmt(f),
+        }
+    }
+}
+
+impl LoadError {
+    /// With the places of wrong settings in the configuration that they are from.
+    #[must_use]
+    pub fn located(mut self, config: &config::Config) -> Self {
+        if let LoadFault::Setting(faults) = &self.fault {
+            self.settings = Some(config.settings.faults(&self.policy, faults));
+        }
+        self
+    }
 }
 
 /// What is wrong with a policy that can't be loaded.
@@ -63,6 +86,8 @@ pub enum LoadFault {
     Link(String),
     #[error("can't be started: {0}")]
     Start(Failure),
+    #[error("has wrong settings: {}", told(.0))]
+    Setting(Vec<SettingFault>),
     #[error("refuses its settings: {0}")]
     Settings(String),
     #[error("`configure` failed: {0}")]
@@ -87,6 +112,7 @@ impl Generation {
             component: self.facts.component.clone(),
             fault: LoadFault::NoResolution(route.name.clone()),
             steps: self.facts.steps.clone(),
+            settings: None,
         })
     }
 }
@@ -102,6 +128,7 @@ impl Engine {
             component,
             fault,
             steps: steps.into_vec(),
+            settings: None,
         })
     }
 
@@ -114,6 +141,13 @@ impl Engine {
         let start = Instant::now();
         let (compiled, program) = self.prepare(config, steps)?;
         let allowance = Allowance::loading(config.time);
+        steps.take("settings", || match &compiled.inspected.settings_schema {
+            Some(schema) => match schema::check(schema, &config.settings) {
+                faults if faults.is_empty() => Ok(()),
+                faults => Err(LoadFault::Setting(faults)),
+            },
+            None => Ok(()),
+        })?;
         let configured = steps.take("configure", || program.instance(allowance).map_err(fault_of_start));
         let (_, plan) = configured?;
         let vectors = steps.take("self-test", || match &compiled.inspected.vectors {
@@ -200,6 +234,10 @@ impl Engine {
             pulse: Arc::clone(self.pulse()),
         })
     }
+}
+
+fn told(faults: &[SettingFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The settings as `configure` gets them.

@@ -24,6 +24,7 @@ mod promise;
 pub mod recent;
 mod rules;
 pub mod sample;
+mod schema;
 mod shelf;
 mod steps;
 mod threads;
@@ -45,6 +46,7 @@ pub use load::{LoadError, LoadFault};
 pub use pool::Pool;
 pub use promise::{Comparison, compare};
 pub use recent::Recent;
+pub use schema::{Segment, SettingFault, dotted};
 pub use steps::{Step, Steps};
 pub use vectors::VectorFault;
 

@@ -29,7 +29,7 @@ pub fn load_policies(
         });
         let generation = match kept {
             Some(generation) => generation.clone(),
-            None => engine.load(policy)?,
+            None => engine.load(policy).map_err(|error| error.located(config))?,
         };
         let routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(name));
         routes.map(|route| generation.fits(route)).collect::<Result<(), _>>()?;

@@ -118,6 +118,7 @@ impl Engine {
             component,
             fault,
             steps: steps.into_vec(),
+            settings: None,
         })
     }
 }
