@@ -152,6 +152,71 @@ pub(crate) fn an_unreachable_upstream_leaves_the_key_free() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// Nothing was sent, says the answer, and the key is as free as before.
+#[track_caller]
+fn assert_unreachable(gateway: &Gateway) {
+    for _ in 0..2 {
+        let problem =
+            gateway.send(&Request::keyed("/charges", "k")).assert_problem(502, "upstream-unreachable");
+        assert_eq!(
+            (&problem["retryable"], &problem["outcome"]),
+            (&true.into(), &"not-applied".into()),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_leaves_the_key_free() {
+    // RFC 6761: it never can be.
+    let setup = Setup::new("http://oncegate-test.invalid:80").origin("connect_timeout = \"500ms\"");
+    assert_unreachable(&setup.start());
+}
+
+#[test]
+fn a_connection_that_does_not_come_about_in_time_leaves_the_key_free() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    // Its queue is full when a connection is no longer taken at once; what is sent then is dropped.
+    let mut queued = Vec::new();
+    let patience = std::time::Duration::from_millis(200);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
+        queued.push(stream);
+    }
+    let gateway = Setup::new(&format!("http://{address}")).origin("connect_timeout = \"300ms\"").start();
+    assert_unreachable(&gateway);
+    drop(queued);
+    let upstream = Upstream::start_at(listener, Script::numbered);
+    let executed = eventually("the queue has room again", || {
+        Some(gateway.send(&Request::keyed("/charges", "k"))).filter(|reply| reply.status == 201)
+    });
+    executed.assert_executed(201);
+    assert_eq!(upstream.count_by_key()["k"], 1);
+}
+
+/// The gateway learns of both in one go: that the upstream closed a kept-alive connection, and of a
+/// request. A connection that is known to be closed isn't used; a request that was given to one comes
+/// back unsent. Either way it goes out on a fresh connection, once.
+#[test]
+fn a_request_that_finds_its_kept_alive_connection_closed_is_sent_on_a_fresh_one() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    let mut connection = gateway.connect();
+    for n in 0..10 {
+        connection.send(&Request::keyed("/charges", &format!("a{n}"))).unwrap().assert_executed(201);
+        gateway.signal(rustix::process::Signal::STOP);
+        upstream.drop_connections();
+        connection.0.write(&Request::keyed("/charges", &format!("b{n}")).bytes()).unwrap();
+        gateway.signal(rustix::process::Signal::CONT);
+        connection.reply("POST").unwrap().assert_executed(201);
+    }
+    assert!(upstream.count_by_key().values().all(|count| *count == 1));
+    assert_eq!(upstream.count(), 20);
+}
+
 /// A port on which nobody listens, and a way to listen on it after all.
 fn closed_port() -> (impl Fn() -> TcpListener, std::net::SocketAddr) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -207,14 +272,37 @@ fn an_answer_that_is_no_http_is_broken_and_then_unknown() {
 #[test]
 pub(crate) fn an_answer_cut_in_the_body_arrives_cut_and_is_unknown() {
     let upstream = Upstream::start(|call| {
-        let script = Script::answer(200, "x".repeat(5000)).cut_at(3000);
-        if call.target == "/chunked" { script.chunked() } else { script }
+        let script = Script::answer(200, "x".repeat(5000));
+        match call.target.as_str() {
+            "/length" => script.cut_at(3000),
+            "/chunked" => script.chunked().cut_at(3000),
+            "/length-reset" => script.reset_at(3000),
+            "/chunked-reset" => script.chunked().reset_at(3000),
+            "/length-at-once" => script.cut_at(0),
+            "/chunked-at-once" => script.chunked().cut_at(0),
+            // Without its last chunk it has not ended.
+            "/chunked-at-the-end" => script.chunked().cut_at(5000),
+            "/to-the-end-reset" => script.to_the_end().reset_at(3000),
+            other => panic!("{other}"),
+        }
     });
     let gateway = Setup::new(&upstream.url()).start();
-    for target in ["/length", "/chunked"] {
+    let targets = [
+        "/length",
+        "/chunked",
+        "/length-reset",
+        "/chunked-reset",
+        "/length-at-once",
+        "/chunked-at-once",
+        "/chunked-at-the-end",
+        "/to-the-end-reset",
+    ];
+    for target in targets {
+        println!("{target}");
         // Where the end comes before the head was passed on, there may be no answer at all.
         if let Ok(reply) = gateway.connect().send(&Request::keyed(target, "k")) {
-            assert!(!reply.whole, "{target}: a cut answer must not look whole: {reply:?}");
+            let told = reply.field("oncegate-problem") == Some("upstream-broken");
+            assert!(!reply.whole || told, "{target}: a cut answer must not look whole: {reply:?}");
         }
         let settled = || {
             let reply = gateway.send(&Request::keyed(target, "k"));
@@ -222,17 +310,30 @@ pub(crate) fn an_answer_cut_in_the_body_arrives_cut_and_is_unknown() {
         };
         eventually("it is settled", settled).assert_problem(409, "outcome-unknown");
     }
-    assert_eq!(upstream.count(), 2);
+    assert_eq!(upstream.count(), targets.len());
 }
 
 #[test]
 pub(crate) fn a_body_that_stops_flowing_is_cut_and_unknown() {
-    let upstream = Upstream::start(|_| Script::answer(200, "abcdef").chunked().pause_at(3, &Gate::new()));
+    let upstream = Upstream::start(|call| {
+        let script = Script::answer(200, "abcdef");
+        match call.target.as_str() {
+            "/chunked" => script.chunked().pause_at(3, &Gate::new()),
+            "/length" => script.pause_at(3, &Gate::new()),
+            "/no-byte-of-it" => script.pause_at(0, &Gate::new()),
+            _ => script.to_the_end().pause_at(3, &Gate::new()),
+        }
+    });
     let gateway = Setup::new(&upstream.url()).origin("body_idle_timeout = \"300ms\"").start();
-    let reply = gateway.send(&Request::keyed("/charges", "k"));
-    assert!(!reply.whole, "{reply:?}");
-    gateway.send(&Request::keyed("/charges", "k")).assert_problem(409, "outcome-unknown");
-    assert_eq!(upstream.count(), 1);
+    for target in ["/chunked", "/length", "/no-byte-of-it", "/to-the-end"] {
+        let reply = gateway.send(&Request::keyed(target, "k"));
+        assert!(!reply.whole, "{target}: {reply:?}");
+        let problem = gateway.send(&Request::keyed(target, "k")).assert_problem(409, "outcome-unknown");
+        let id = problem["operation"].as_str().unwrap();
+        let told = gateway.send(&Request::get(&format!("/.oncegate/operations/{id}"))).json();
+        assert_eq!(told["reason"], "timed-out", "{target}: {told}");
+    }
+    assert_eq!(upstream.count(), 4);
 }
 
 #[test]
@@ -286,8 +387,8 @@ fn after_its_retention_an_operation_is_gone_and_never_runs_again_while_its_tombs
         });
         let problem = expired.assert_problem(410, "expired");
         assert_eq!(
-            (&problem["retryable"], &problem["operation"]),
-            (&false.into(), &first.operation().into())
+            (&problem["retryable"], &problem["operation"], &problem["outcome"]),
+            (&false.into(), &first.operation().into(), &"completed".into())
         );
         gateway.send(&Request::keyed("/charges", "k").body("other")).assert_problem(422, "key-reused");
         assert_eq!(upstream.count(), 1);
@@ -314,7 +415,9 @@ fn an_unknown_outcome_expires_and_is_never_free() {
     let reply = eventually("it expires", || {
         Some(gateway.send(&Request::keyed("/charges", "k"))).filter(|reply| reply.status != 409)
     });
-    reply.assert_problem(410, "expired");
+    let problem = reply.assert_problem(410, "expired");
+    assert_eq!((&problem["outcome"], &problem["retryable"]), (&"unknown".into(), &false.into()), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("nobody ever learned"), "{problem}");
     assert_eq!(upstream.count(), 1);
 }
 

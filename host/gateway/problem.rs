@@ -50,9 +50,7 @@ impl Code {
                 ("outcome-unknown", 409, "Nobody knows whether the operation took effect", false)
             }
             Self::Consumed => ("consumed", 409, "The operation took effect; its answer is not kept", false),
-            Self::Expired => {
-                ("expired", 410, "The operation took effect; its answer is no longer kept", false)
-            }
+            Self::Expired => ("expired", 410, "What came of the operation is no longer kept", false),
             Self::TooLate => ("too-late", 412, "The operation is older than what is remembered", false),
             Self::PrincipalInvalid => {
                 ("principal-invalid", 401, "The caller could not be established", false)

@@ -92,11 +92,7 @@ pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Pr
                 _ => problem,
             }
         }
-        Refusal::Expired => Problem::new(
-            Code::Expired,
-            "The operation was executed before and its answer is no longer kept. Asking again with this key runs \
-             nothing; a new key would run it anew.",
-        ),
+        Refusal::Expired => expired(record),
         Refusal::TooLate => Problem::new(
             Code::TooLate,
             "By its own time this operation is older than what is remembered: it may have run and been forgotten, so \
@@ -109,6 +105,23 @@ pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Pr
         ),
     }
     .of(id)
+}
+
+/// What remains of an operation says that it was begun, and how it ended.
+fn expired(record: Option<&Record>) -> Problem {
+    const EXECUTED: &str = "The operation was executed before and its answer is no longer kept. Asking again with \
+                            this key runs nothing; a new key would run it anew.";
+    match record.map(|record| &record.state) {
+        Some(State::Executing { .. } | State::Unknown { .. }) => Problem::new(
+            Code::Expired,
+            "The operation was sent to the service before, and nobody ever learned whether it took effect. Asking \
+             again with this key runs nothing. Find out at the service; a new key would run it anew.",
+        )
+        .with_outcome(Disposition::Unknown),
+        Some(State::Completed { .. }) => Problem::new(Code::Expired, EXECUTED).with_outcome(Disposition::Completed),
+        Some(State::Consumed { .. }) => Problem::new(Code::Expired, EXECUTED).with_outcome(Disposition::Consumed),
+        Some(State::Pointer(_)) | None => Problem::new(Code::Expired, EXECUTED),
+    }
 }
 
 /// The ledger could not be asked, so nothing was done.

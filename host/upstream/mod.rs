@@ -171,3 +171,6 @@ impl Connection {
         self.pool.put_back(self.sender);
     }
 }
+
+#[cfg(test)]
+mod tests;

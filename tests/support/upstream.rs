@@ -82,6 +82,7 @@ pub(crate) struct Script {
     pause: Option<(usize, Gate)>,
     /// So many bytes of the body, and then the end.
     cut: Option<usize>,
+    resets: bool,
     /// Instead of all that.
     steps: Option<Vec<Step>>,
 }
@@ -98,6 +99,7 @@ impl Script {
             before: None,
             pause: None,
             cut: None,
+            resets: false,
             steps: None,
         }
     }
@@ -171,6 +173,12 @@ impl Script {
         self
     }
 
+    /// After so many bytes of the body the connection is reset.
+    pub(crate) fn reset_at(mut self, bytes: usize) -> Self {
+        self.resets = true;
+        self.cut_at(bytes)
+    }
+
     fn steps(mut self) -> Vec<Step> {
         if let Some(steps) = self.steps.take() {
             return steps;
@@ -180,7 +188,7 @@ impl Script {
         let split = self.pause.as_ref().map_or(self.body.len(), |(at, _)| *at).min(self.body.len());
         if let Some(at) = self.cut {
             steps.push(Step::Write(self.framed(&self.body[..at.min(self.body.len())])));
-            steps.push(Step::Close);
+            steps.push(if self.resets { Step::Reset } else { Step::Close });
             return steps;
         }
         steps.push(Step::Write(self.framed(&self.body[..split])));

@@ -1,0 +1,91 @@
+//! What is known of a request whose connection ends, on real sockets.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+
+fn pool(listener: &TcpListener) -> Rc<Pool> {
+    let address = listener.local_addr().unwrap();
+    Pool::new(Arc::new(config::Upstream {
+        name: "origin".into(),
+        host: address.ip().to_string(),
+        port: address.port(),
+        connect_timeout: Duration::from_secs(60),
+        response_timeout: Duration::from_secs(60),
+        body_idle_timeout: Duration::from_secs(60),
+        dedupes: false,
+        accept_repeats: false,
+        operation_header: None,
+        settle_after: None,
+        probe: config::Probe {
+            attempts: 0,
+            base: Duration::ZERO,
+            max: Duration::ZERO,
+            headers: Vec::new(),
+            headers_file: None,
+            methods: Vec::new(),
+        },
+    }))
+}
+
+fn request() -> Request<RequestBody> {
+    let mut request = Request::new(RequestBody::Whole("body".into()));
+    *request.method_mut() = http::Method::POST;
+    request.headers_mut().insert("host", http::HeaderValue::from_static("a.example"));
+    request
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap().block_on(future)
+}
+
+/// A connection that the other side ended before the request was begun hands it back, whatever way it
+/// ended in.
+#[test]
+fn a_request_is_handed_back_unsent_by_a_connection_that_has_ended() {
+    for reset in [false, true] {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let pool = pool(&listener);
+            let connection = pool.connection(true).await.unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            if reset {
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+            drop(stream);
+            while !connection.sender.is_closed() {
+                tokio::task::yield_now().await;
+            }
+            match connection.send(request(), Duration::from_secs(60)).await {
+                Err(SendError::Unsent(unsent)) => {
+                    assert!(matches!(unsent.body(), RequestBody::Whole(body) if body == "body"));
+                }
+                other => panic!("reset {reset}: {other:?}"),
+            }
+        });
+    }
+}
+
+/// One that ended after the request was begun may have taken it, however little came of it.
+#[test]
+fn a_request_that_was_begun_is_never_handed_back() {
+    for answer in ["", "HTTP/1.1 200 OK\r\nContent-Le", "no HTTP at all\r\n\r\n"] {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let pool = pool(&listener);
+            let connection = pool.connection(true).await.unwrap();
+            let peer = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut one = [0];
+                stream.read_exact(&mut one).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            let sent = connection.send(request(), Duration::from_secs(60)).await;
+            assert!(matches!(sent, Err(SendError::Broken(_))), "{answer:?}: {sent:?}");
+            peer.join().unwrap();
+        });
+    }
+}
