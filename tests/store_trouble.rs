@@ -152,3 +152,17 @@ fn a_full_memory_store_refuses_what_is_new_replays_what_is_known_and_has_room_ag
     executed.assert_executed(201);
     assert_eq!(upstream.count(), count + 1);
 }
+
+/// `on_error` speaks of the ledger and of policies that are not loaded, not of one that fails.
+#[test]
+fn a_policy_that_loops_is_not_bypassed() {
+    let upstream = Upstream::numbering();
+    let setup =
+        Setup::new(&upstream.url()).route("on_error = \"bypass\"").policy("limits = { time = \"20ms\" }");
+    let gateway = setup
+        .clone()
+        .component(crate::bad_policies::put(&setup, "loops.wasm", &crate::guests::loops()))
+        .start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_problem(503, "policy-failed");
+    assert_eq!(upstream.count(), 0);
+}
