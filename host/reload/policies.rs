@@ -31,8 +31,8 @@ pub fn load_policies(
             Some(generation) => generation.clone(),
             None => engine.load(policy).map_err(|error| error.located(config))?,
         };
-        let routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(name));
-        routes.map(|route| generation.fits(route)).collect::<Result<(), _>>()?;
+        let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(name));
+        routes.try_for_each(|route| generation.fits(route))?;
         generations.insert(name.clone(), generation);
     }
     Ok(generations)

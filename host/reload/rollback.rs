@@ -65,8 +65,8 @@ impl Reloader {
     async fn bring_back(&self, before: Activation) -> Result<Report, ReloadError> {
         let active = self.shared.program.load_full();
         let name = before.config.name.clone();
-        let routes = active.config.routes.iter().filter(|route| route.policy.as_ref() == Some(&name));
-        routes.map(|route| before.generation.fits(route)).collect::<Result<(), _>>()?;
+        let mut routes = active.config.routes.iter().filter(|route| route.policy.as_ref() == Some(&name));
+        routes.try_for_each(|route| before.generation.fits(route))?;
         let (mut config, mut generations) = (active.config.clone(), active.generations.clone());
         config.policies.insert(name.clone(), before.config);
         generations.insert(name.clone(), before.generation);

@@ -139,9 +139,9 @@ fn rust(project: &Project) -> Result<Vec<u8>, Trouble> {
         serde_json::Value::Array(files) if artifact["reason"] == "compiler-artifact" => files.clone(),
         _ => Vec::new(),
     });
-    let modules =
+    let mut modules =
         modules.filter_map(|file| file.as_str().filter(|file| file.ends_with(".wasm")).map(PathBuf::from));
-    let module = modules.last().ok_or_else(|| {
+    let module = modules.next_back().ok_or_else(|| {
         Trouble::new("cargo made no module", "a policy's Cargo.toml says [lib] crate-type = [\"cdylib\"]")
     })?;
     read(&module)

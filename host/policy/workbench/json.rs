@@ -44,7 +44,7 @@ impl Json {
     pub(super) fn turn_members(&mut self) -> bool {
         match self {
             Self::Scalar(_) => false,
-            Self::Array(items) => items.iter_mut().fold(false, |turned, item| item.turn_members() || turned),
+            Self::Array(items) => items.iter_mut().fold(false, |turned, item| item.turn_members() | turned),
             Self::Object(members) => {
                 members.reverse();
                 let several = members.len() > 1;
