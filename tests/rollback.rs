@@ -154,6 +154,10 @@ fn the_list_shows_each_step_of_a_load_and_where_one_failed() {
         let last = listed(&gateway)["last_load"].clone();
         assert_eq!(steps(&last["steps"]).last(), Some(&format!("{failed} false")), "{last}");
         assert!(last["error"].as_str().is_some_and(|error| error.contains("policy.wasm")), "{last}");
+        let admin = gateway.admin.unwrap().to_string();
+        let ended = run(&["reload", "--policy", "keys", "--admin", &admin], gateway.setup.folder());
+        ended
+            .assert_refused(1, &["policy.wasm", "came through read, digest", &format!("failed at {failed}")]);
     }
 }
 

@@ -306,7 +306,11 @@ fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
                 | ReloadError::Promise(_)
                 | ReloadError::Identity(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload-refused"),
             };
-            problem(status, code, &error.to_string())
+            let mut document = problem_document(status, code, &error.to_string());
+            if !error.steps().is_empty() {
+                document["steps"] = json!(error.steps());
+            }
+            answer(status, "application/problem+json", document.to_string().into())
         }
     }
 }
@@ -318,14 +322,18 @@ fn json_reply(document: &impl Serialize) -> Answer {
 }
 
 fn problem(status: StatusCode, code: &str, detail: &str) -> Answer {
-    let document = json!({
+    let document = problem_document(status, code, detail);
+    answer(status, "application/problem+json", document.to_string().into())
+}
+
+fn problem_document(status: StatusCode, code: &str, detail: &str) -> Value {
+    json!({
         "type": format!("urn:oncegate:problem:{code}"),
         "title": status.canonical_reason(),
         "status": status.as_u16(),
         "code": code,
         "detail": detail,
-    });
-    answer(status, "application/problem+json", document.to_string().into())
+    })
 }
 
 fn text(status: StatusCode, body: &str) -> Answer {

@@ -58,12 +58,31 @@ fn tell(said: Said, output: Output) -> ExitCode {
     match (output, &said.document) {
         (Output::Json, Some(document)) => say::json(document),
         (Output::Json, None) => say::json(&json!({ "ok": false, "detail": client::not_ours(said.status) })),
-        (Output::Text, _) => match said.success() {
-            Ok(document) => say::out(report(&document)),
-            Err(failure) => return failure.tell(output),
-        },
+        (Output::Text, document) => {
+            let help = document.as_ref().map(steps).unwrap_or_default();
+            match said.success() {
+                Ok(document) => say::out(report(&document)),
+                Err(failure) if help.is_empty() => return failure.tell(output),
+                Err(failure) => return Failure { help, ..failure }.tell(output),
+            }
+        }
     }
     code
+}
+
+/// How far the load came, in a line: `it came through read, digest, and failed at inspect`.
+fn steps(said: &Value) -> String {
+    let steps = said.get("steps").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let name = |step: &Value| step.get("step").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let passed = |step: &&Value| step.get("ok").and_then(Value::as_bool) == Some(true);
+    let through: Vec<String> = steps.iter().filter(passed).map(name).collect();
+    match (through.as_slice(), steps.iter().find(|step| !passed(step))) {
+        ([], Some(failed)) => format!("it failed at its first step, {}", name(failed)),
+        (_, Some(failed)) => {
+            format!("it came through {}, and failed at {}", through.join(", "), name(failed))
+        }
+        (_, None) => String::new(),
+    }
 }
 
 /// A line for each policy; what else there is, as JSON.

@@ -53,6 +53,20 @@ pub enum ReloadError {
 }
 
 impl ReloadError {
+    /// The steps of the load that it ended, the last one failed; none where it was no policy's.
+    pub fn steps(&self) -> &[Step] {
+        match self {
+            Self::Policy(fault) => &fault.steps,
+            Self::Promise(broken) => &broken.steps,
+            Self::Config(_)
+            | Self::Unchangeable(_)
+            | Self::Identity(_)
+            | Self::NoSuchPolicy(..)
+            | Self::NothingBefore(_)
+            | Self::Broken(_) => &[],
+        }
+    }
+
     /// The policy whose fault it is, where it is one's.
     fn policy(&self) -> Option<String> {
         match self {
