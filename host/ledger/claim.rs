@@ -5,7 +5,7 @@ use super::advance::{Advanced, SWAPS_MAX, changes_too_fast};
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::{Begun, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
-use oncegate_core::{Answer, Decision, Doubt, Event, OperationId, Outcome, Record, Settlement, decide};
+use oncegate_core::{Answer, Decision, Doubt, OperationId, Outcome, Record, Settlement, Timestamp};
 use std::sync::Arc;
 
 /// What came of claiming.
@@ -48,12 +48,17 @@ impl<S: Store> Claimant<S> {
     pub async fn claim(self) -> Claimed<S> {
         let (ledger, request) = (&self.ledger, &self.request);
         let mut current: Option<Versioned> = None;
+        let mut asked = ledger.clock.now();
         for _ in 0..SWAPS_MAX {
             let now = ledger.clock.now();
             let record = current.as_ref().map(|versioned| &*versioned.record);
-            let next = match (decide(&request.rules, record, Event::Claim(&request.claim), now), &current) {
+            let read_at = std::mem::replace(&mut asked, now);
+            let decision = ledger.decide_claim(&request.rules, record, &request.claim, read_at);
+            let next = match (decision, &current) {
                 (Decision::Execute(record), _) => Arc::new(record),
-                (Decision::Replay | Decision::Refuse(_), Some(standing)) => return self.stands(standing),
+                (Decision::Replay | Decision::Refuse(_), Some(standing)) => {
+                    return self.stands(standing, read_at);
+                }
                 // Without a record: too late, or ahead of its time. Nobody has looked yet whether there
                 // is none.
                 (Decision::Refuse(refusal), None) => match ledger.store.load(request.id).await {
@@ -97,11 +102,15 @@ impl<S: Store> Claimant<S> {
                 settlement: Outcome::NotApplied.into(),
                 waiting: None,
             });
-        } else if let Ok(Some(standing)) = ledger.store.load(id).await
-            && let Some(begun) = ledger.answer(&self.request, &self.request.rules, &standing.record, false)
-        {
-            ledger.clear(id, &self.flight, Ending::Recorded(standing.record));
-            return Claimed::Stands(begun);
+        } else {
+            let asked = ledger.clock.now();
+            if let Ok(Some(standing)) = ledger.store.load(id).await
+                && let Some(begun) =
+                    ledger.answer(&self.request, &self.request.rules, &standing.record, asked)
+            {
+                ledger.clear(id, &self.flight, Ending::Found(standing.record, asked));
+                return Claimed::Stands(begun);
+            }
         }
         ledger.clear(id, &self.flight, Ending::Failed(error.clone()));
         Claimed::Stands(Begun::Unavailable(error))
@@ -119,11 +128,12 @@ impl<S: Store> Claimant<S> {
         })
     }
 
-    /// A record stands there that answers the request; others who waited judge it themselves.
-    fn stands(&self, standing: &Versioned) -> Claimed<S> {
-        let begun = self.ledger.answer(&self.request, &self.request.rules, &standing.record, false);
+    /// A record stood there, when the store was asked, that answers the request; others who waited
+    /// judge it themselves.
+    fn stands(&self, standing: &Versioned, asked: Timestamp) -> Claimed<S> {
+        let begun = self.ledger.answer(&self.request, &self.request.rules, &standing.record, asked);
         self.ledger.keep_at_hand(self.request.id, standing);
-        self.ledger.clear(self.request.id, &self.flight, Ending::Recorded(standing.record.clone()));
+        self.ledger.clear(self.request.id, &self.flight, Ending::Found(standing.record.clone(), asked));
         begun.map_or(Claimed::Elsewhere, Claimed::Stands)
     }
 

@@ -57,6 +57,8 @@ pub enum Progress {
 pub enum Ending {
     /// This record stands now.
     Recorded(Arc<Record>),
+    /// The claim was lost to this record, which stood there when the store was asked at this time.
+    Found(Arc<Record>, Timestamp),
     /// Nothing happened, and the key is free. The execution's own answer is for all who waited,
     /// where it was small enough to share.
     NotApplied(Option<Arc<Answer>>),

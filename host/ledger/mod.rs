@@ -41,7 +41,7 @@ use evidence::Late;
 use memories::Memories;
 use oncegate_core::{
     Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, Settlement,
-    State, Unchanged, View, WhenUnknown, WhileRunning, decide,
+    State, Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
 };
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -111,6 +111,16 @@ pub enum Begun<S: Store = AnyStore> {
     Shared(Arc<Answer>),
     /// The store failed.
     Unavailable(StoreError),
+}
+
+impl<S: Store> Begun<S> {
+    /// The same, of a request that waited for it.
+    fn waited(self) -> Self {
+        match self {
+            Self::Replay { record, .. } => Self::Replay { record, waited: true },
+            begun => begun,
+        }
+    }
 }
 
 /// What stands after an event, or why it changed nothing.
@@ -214,8 +224,9 @@ impl<S: Store> Ledger<S> {
     pub async fn begin(self: &Arc<Self>, request: Request) -> Begun<S> {
         let deadline = Instant::now() + request.wait;
         loop {
+            let asked = self.clock.now();
             if let Some(versioned) = self.at_hand(request.id).await
-                && let Some(begun) = self.answer(&request, &request.rules, &versioned.record, false)
+                && let Some(begun) = self.answer(&request, &request.rules, &versioned.record, asked)
             {
                 return begun;
             }
@@ -227,7 +238,7 @@ impl<S: Store> Ledger<S> {
                 }
                 Entry::Occupied(occupied) => occupied.get().clone(),
             };
-            if let Some(begun) = self.follow(&request, &flight, deadline).await {
+            if let Some(begun) = self.follow(&request, &flight, asked, deadline).await {
                 return begun;
             }
             // The flight was given up before anything was sent: the next one may claim.
@@ -260,16 +271,32 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// What a record answers to a request under `rules`, unless that is to claim or to wait.
+    /// Decides a claim on what was read when the store was asked at `read_at`. The answer may have been
+    /// long on its way: what was executing then may have renewed its lease since, or be settled.
+    fn decide_claim(
+        &self,
+        rules: &Rules,
+        record: Option<&Record>,
+        claim: &Claim,
+        read_at: Timestamp,
+    ) -> Decision {
+        match decide(rules, record, Event::Claim(claim), read_at) {
+            running @ (Decision::Wait | Decision::Refuse(Refusal::InFlight)) => running,
+            _ => decide(rules, record, Event::Claim(claim), self.clock.now()),
+        }
+    }
+
+    /// What a record that was read at that time answers to a request under `rules`, unless that is to
+    /// claim or to wait.
     fn answer(
         &self,
         request: &Request,
         rules: &Rules,
         record: &Arc<Record>,
-        waited: bool,
+        read_at: Timestamp,
     ) -> Option<Begun<S>> {
-        match decide(rules, Some(record), Event::Claim(&request.claim), self.clock.now()) {
-            Decision::Replay => Some(Begun::Replay { record: record.clone(), waited }),
+        match self.decide_claim(rules, Some(record), &request.claim, read_at) {
+            Decision::Replay => Some(Begun::Replay { record: record.clone(), waited: false }),
             Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
             Decision::Execute(_)
             | Decision::Wait
@@ -281,7 +308,14 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Waits for an execution of this process, as far as the rules say. None: begin again.
-    async fn follow(&self, request: &Request, flight: &Arc<Flight>, deadline: Instant) -> Option<Begun<S>> {
+    /// `begun`: when the request began to.
+    async fn follow(
+        &self,
+        request: &Request,
+        flight: &Arc<Flight>,
+        begun: Timestamp,
+        deadline: Instant,
+    ) -> Option<Begun<S>> {
         // A waiter never sends again what ended unknown while it waited, even where the route
         // resends: its caller has not been told yet.
         let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
@@ -291,7 +325,15 @@ impl<S: Store> Ledger<S> {
             let seen = progress.borrow_and_update().clone();
             match seen {
                 Progress::Ended(Ending::Recorded(record)) => {
-                    return self.answer(request, &ended, &record, true);
+                    // One that still executes is somebody else's.
+                    let is_over = !matches!(record.state, State::Executing { .. });
+                    let answer = || self.answer(request, &ended, &record, self.clock.now());
+                    return is_over.then(answer).flatten().map(Begun::waited);
+                }
+                // What was read before the request came may be stale by now.
+                Progress::Ended(Ending::Found(_, asked)) if asked <= begun => return None,
+                Progress::Ended(Ending::Found(record, asked)) => {
+                    return self.answer(request, &ended, &record, asked).map(Begun::waited);
                 }
                 // The key is free again, and nothing of the other request is this one's business.
                 Progress::Ended(Ending::NotApplied(_)) if !flight.is_of(&request.claim.fingerprint) => {
@@ -326,12 +368,13 @@ impl<S: Store> Ledger<S> {
 
     /// What may be said of an execution that runs in this process, as far as that ends the waiting.
     async fn meanwhile(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
-        if record.view(self.clock.now()) == View::Executing {
-            return self.answer(request, &request.rules, record, false);
+        let now = self.clock.now();
+        if record.view(now) == View::Executing {
+            return self.answer(request, &request.rules, record, now);
         }
         // The lease lapsed, so another gateway may have gone on without us: the store says what is so.
         let standing = self.store.load(request.id).await.ok()??;
-        self.answer(request, &request.rules, &standing.record, false)
+        self.answer(request, &request.rules, &standing.record, now)
     }
 
     /// Puts a settlement on the record, if the record still waits for it from this execution. `known`

@@ -1,7 +1,14 @@
 //! Records as bytes: a MessagePack array with the format version in front.
 //!
 //! What is stored is a promise to a later version of this program, so it has a type of its own
-//! here, and golden bytes guard it. A new field goes to the end and has a default.
+//! here, and golden bytes guard it (`golden/`, one file a record). The rule for changing it:
+//!
+//! - A field that older versions may ignore goes to the end, has a default, and is left out where it
+//!   has none. The version stays, the golden files stay as they are, and a new one shows the field.
+//! - Everything else, a new state or another meaning among them, raises [`FORMAT`]. The golden files of
+//!   every version before stay and must read; new ones are named by the new version. An older program
+//!   refuses such a record by its number instead of reading it wrongly.
+//! - The data folder has a format of its own (`store/embedded/folder.rs`), for the layout of the tables.
 
 use crate::id::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe};
 use crate::keyspace_list::SpaceNumber;

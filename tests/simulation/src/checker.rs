@@ -29,10 +29,10 @@ impl fmt::Display for Violation {
 type Checked = Result<(), Violation>;
 
 /// Checks every promise.
-pub fn check(setting: &Setting, _faults: &Faults, history: &[Entry]) -> Checked {
+pub fn check(setting: &Setting, faults: &Faults, history: &[Entry]) -> Checked {
     let requests = requests(history);
     for operation in 0..setting.operations {
-        let of = Operation { setting, history, requests: &requests, operation };
+        let of = Operation { setting, faults, history, requests: &requests, operation };
         of.runs_once()?;
         of.is_freed_only_when_nothing_happened()?;
         of.tells_what_is_so()?;
@@ -114,6 +114,7 @@ impl Request {
 
 struct Operation<'a> {
     setting: &'a Setting,
+    faults: &'a Faults,
     history: &'a [Entry],
     requests: &'a BTreeMap<RequestId, Request>,
     operation: usize,
@@ -135,11 +136,12 @@ impl Operation<'_> {
         self.history[place].ledger
     }
 
-    /// Whether a record of what was sent at `sent` may be gone at `place`: the soonest that it can be.
-    fn may_be_forgotten(&self, sent: usize, place: usize) -> bool {
+    /// Whether the record of what came at `arrived` may be gone at `place`: the soonest that it can be. A
+    /// standstill before the first byte counts too, longer than all memory as it may be.
+    fn may_be_forgotten(&self, arrived: usize, place: usize) -> bool {
         let times = &self.setting.times;
         let soonest = (times.retention + times.tombstone).min(times.unknown_retention * 2);
-        !self.setting.first_sent && self.ledger(place) >= self.ledger(sent).plus(soonest)
+        !self.setting.first_sent && self.ledger(place) >= self.ledger(arrived).plus(soonest)
     }
 
     fn fails(&self, promise: &'static str, detail: String) -> Checked {
@@ -155,7 +157,7 @@ impl Operation<'_> {
             for earlier in &executions[..n] {
                 let before = earlier.first_sent().expect("executions have sent");
                 let freed = self.freed_between(before, sent);
-                if !earlier.may_have_happened(sent) || freed || self.may_be_forgotten(before, sent) {
+                if !earlier.may_have_happened(sent) || freed || self.may_be_forgotten(earlier.arrived, sent) {
                     continue;
                 }
                 let pair =
@@ -192,10 +194,11 @@ impl Operation<'_> {
             }
             _ => false,
         });
-        // A claim that was held up on its way finds what meanwhile became of an execution.
-        let way = &self.history[later.arrived..later.first_sent().expect("it has sent")];
+        // A request that was held up on its way finds what meanwhile became of an execution.
+        let held_up = self.history[later.arrived].at.saturating_sub(self.faults.pause_max);
+        let way = &self.history[..later.first_sent().expect("it has sent")];
         announced
-            || way.iter().any(|entry| match entry.event {
+            || way.iter().rev().take_while(|entry| entry.at >= held_up).any(|entry| match entry.event {
                 Event::Paused { gateway } | Event::Hindered { gateway } => gateway == later.gateway,
                 _ => false,
             })
@@ -205,7 +208,9 @@ impl Operation<'_> {
         self.requests().find_map(|request| {
             let (place, reply) = request.told.as_ref()?;
             let is_final = matches!(reply, Reply::Replayed { .. });
-            (is_final && (from..to).contains(place)).then(|| format!("request {} had its answer", request.id))
+            // One that came before may have been told of an earlier life, and late.
+            let of_this_life = request.arrived > from && *place < to;
+            (is_final && of_this_life).then(|| format!("request {} had its answer", request.id))
         })
     }
 
@@ -217,8 +222,9 @@ impl Operation<'_> {
             }
             for execution in self.executions() {
                 let sent = execution.first_sent().expect("executions have sent");
-                let this_life =
-                    sent < freed && !self.freed_between(sent, freed) && !self.may_be_forgotten(sent, freed);
+                let this_life = sent < freed
+                    && !self.freed_between(sent, freed)
+                    && !self.may_be_forgotten(execution.arrived, freed);
                 if this_life && !execution.effects.is_empty() {
                     return self
                         .fails("freed only when proven", format!("request {} took effect", execution.id));
@@ -277,17 +283,18 @@ impl Operation<'_> {
                 }
                 _ => continue,
             };
-            let Some(sent) = self.sent_for(token).or_else(|| self.executions().first()?.first_sent()) else {
-                continue;
-            };
+            // The answer may have been a long time on its way; the sooner it began, the less is asked.
+            let itself = (!known.sent.is_empty()).then_some(known.arrived);
+            let began = itself.or_else(|| self.began_before(known.arrived));
+            let Some(arrived) = began.or_else(|| self.began_before(*told)) else { continue };
             let large =
                 self.requests().any(|request| matches!(request.got, Some((_, t, true)) if t == token));
             for later in self.requests().filter(|later| later.arrived > *told) {
                 let Some((place, reply)) = &later.told else { continue };
-                if self.may_be_forgotten(sent, *place) {
+                if self.may_be_forgotten(arrived, *place) {
                     continue;
                 }
-                let expired = self.ledger(*place) >= self.ledger(sent).plus(self.setting.times.retention);
+                let expired = self.ledger(*place) >= self.ledger(arrived).plus(self.setting.times.retention);
                 let fits = match reply {
                     Reply::Replayed { token: again, .. } => *again == token,
                     Reply::Refused(Refusal::InFlight) | Reply::Unavailable | Reply::Cut => true,
@@ -312,9 +319,11 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// When the execution began to send that got this answer.
-    fn sent_for(&self, token: u32) -> Option<usize> {
-        self.requests().find(|request| matches!(request.got, Some((_, t, _)) if t == token))?.first_sent()
+    /// Where the request of the execution arrived that the record told of at `place`.
+    fn began_before(&self, place: usize) -> Option<usize> {
+        let executions = self.executions();
+        let begun = executions.iter().take_while(|execution| execution.first_sent() < Some(place));
+        Some(begun.last()?.arrived)
     }
 
     /// With nothing wrong any more, everyone gets a final answer, and what a gateway has had in its

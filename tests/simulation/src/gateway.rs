@@ -9,7 +9,7 @@ use bytes::Bytes;
 use oncegate::ledger::{self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
 use oncegate_core::{
     Answer, Claim, Disposition, Doubt, First, Framer, KeySpace, OperationId, Origin, Outcome, PartKind,
-    PrincipalId, Recipe, Record, Rules, Secret, State,
+    PrincipalId, Probe, Recipe, Record, Rules, Secret, State,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -94,6 +94,7 @@ impl Gateway {
             while embedded && ledger.recover(&orphans).await.is_err() {
                 sleep(Duration::from_millis(10)).await;
             }
+            running.spawn(probe(gateway.world.clone(), ledger.clone(), gateway.upstream.clone()));
             *gateway.running.borrow_mut() = Some((running, ledger));
             keeper.run().await;
         });
@@ -184,6 +185,34 @@ async fn handle(
         world.note(Event::Answers { request: asked.request, reply: reply.clone() });
         let _ = client.send(reply);
     }
+}
+
+/// Asks the upstream about unknown outcomes, as it gets the turn. It reads what was done, not what is
+/// about to be.
+async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream>) {
+    let mut turns = ledger.turns(16);
+    while let Some(turn) = turns.recv().await {
+        let asked = ledger.clock().now();
+        sleep(world.up_to(Duration::from_millis(3))).await;
+        let operation = operation_of(&world, turn.id);
+        let outcome = match upstream.looked_up(operation, turn.record.first_attempt) {
+            _ if world.happens(world.faults.ambiguous) => Outcome::Unknown(Doubt::Ambiguous),
+            Some((content, token)) => {
+                world.note(Event::Found { operation });
+                Outcome::Completed(answer(content, token))
+            }
+            None => Outcome::NotApplied,
+        };
+        let settle_after = Some(world.faults.settle_after());
+        let again = Some(ledger.clock().now().plus(Duration::from_millis(100)));
+        let probe = Probe { outcome, asked, settle_after, again };
+        // A word that doesn't get through is asked for again when the turn is over.
+        let _ = ledger.store().freeing(operation, ledger.probed(&turn, probe)).await;
+    }
+}
+
+fn operation_of(world: &World, id: OperationId) -> usize {
+    (0..world.setting.operations).find(|n| operation_id(*n) == id).expect("there are no others")
 }
 
 fn replayed(record: &Record) -> Reply {

@@ -60,6 +60,6 @@ async fn live(seed: u64, trace: bool) -> (Arc<World>,) {
     for gateway in &gateways {
         tokio::task::spawn_local(gateway.clone().run());
     }
-    people::live(&world, &gateways, &upstream, TROUBLE).await;
+    people::live(&world, &gateways, &disk, &upstream, TROUBLE).await;
     (world,)
 }

@@ -1,24 +1,33 @@
-//! Clients that ask, ask again and leave; and at the end one patient look at each operation.
+//! Clients that ask, ask again and leave; an operator; and at the end one patient look at each
+//! operation.
 
-use crate::gateway::{Asked, Gateway};
+use crate::gateway::{Asked, Gateway, answer, operation_id};
+use crate::store::Disk;
 use crate::upstream::Upstream;
 use crate::world::{Event, Reply, World};
+use oncegate_core::Outcome;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{sleep, timeout};
 
 /// A client asks so often, however it is answered.
 const ASKS_MAX: usize = 12;
+/// The operator gives a call so long; its gateway may have ended.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Everyone's part, from the first request to the last answer.
 pub async fn live(
     world: &Arc<World>,
     gateways: &[Rc<Gateway>],
-    _upstream: &Arc<Upstream>,
+    disk: &Arc<Disk>,
+    upstream: &Arc<Upstream>,
     trouble: Duration,
 ) {
+    if world.setting.operator {
+        spawn_local(operator(world.clone(), gateways.to_vec(), disk.clone(), upstream.clone()));
+    }
     let mut clients = JoinSet::new();
     for operation in 0..world.setting.operations {
         for _ in 0..world.setting.clients {
@@ -58,6 +67,29 @@ async fn client(world: Arc<World>, gateways: Vec<Rc<Gateway>>, operation: usize,
             _ => trouble / 2,
         };
         sleep(world.up_to(pause)).await;
+    }
+}
+
+/// Looks at what is unknown and says what became of it. What took effect it sees at once; that nothing
+/// did, it believes when nothing can any more.
+async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>, upstream: Arc<Upstream>) {
+    loop {
+        sleep(world.up_to(Duration::from_millis(1_500))).await;
+        let operation = world.pick(0..world.setting.operations);
+        let Some(ledger) = gateways[world.pick(0..gateways.len())].ledger() else { continue };
+        let Some(shown) = disk.load(operation_id(operation)) else { continue };
+        let Some(since) = shown.record.unknown_since() else { continue };
+        let outcome = match upstream.looked_up(operation, shown.record.first_attempt) {
+            Some((content, token)) => {
+                world.note(Event::Found { operation });
+                Outcome::Completed(answer(content, token))
+            }
+            None if ledger.clock().now() < since.plus(world.faults.settle_after()) => continue,
+            None => Outcome::NotApplied,
+        };
+        let resolve = ledger.resolve(operation_id(operation), shown.version, &outcome);
+        // A call that fails is made again another time.
+        let _ = timeout(PATIENCE, ledger.store().freeing(operation, resolve)).await;
     }
 }
 

@@ -6,9 +6,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+/// So long a process runs between two standstills.
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// One process of one gateway.
 #[derive(Debug)]
@@ -74,7 +78,9 @@ impl Process {
         if self.ends_at(what) {
             pending::<()>().await;
         }
-        if self.world.happens(self.world.faults.pause) {
+        // One standstill is not made longer by the next: `settle_after` must be the longest.
+        let stood = locked(&self.paused_until).is_some_and(|until| until + BETWEEN > Instant::now());
+        if !stood && self.world.happens(self.world.faults.pause) {
             let span = self.world.up_to(self.world.faults.pause_max);
             self.world.say(|| format!("gateway {} stands still for {span:?} at: {what}", self.gateway));
             self.world.note(Event::Paused { gateway: self.gateway });

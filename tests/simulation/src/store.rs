@@ -1,6 +1,7 @@
 //! A store that several gateways share, or that one has to itself, behind a network or disk that is
 //! slow, says no, or leaves open what came of a write.
 
+use crate::gateway::operation_id;
 use crate::process::Process;
 use crate::world::{Event, World, locked};
 use bytes::Bytes;
@@ -36,12 +37,13 @@ impl Disk {
         (orphans.map(|(id, _)| *id).collect(), tables.last_time)
     }
 
-    fn load(&self, id: OperationId) -> Option<Versioned> {
+    /// The record of an operation, as whoever looks into the store sees it.
+    pub fn load(&self, id: OperationId) -> Option<Versioned> {
         locked(&self.tables).records.get(&id).cloned()
     }
 
     fn swap(&self, write: Write) -> Swap<Versioned> {
-        let Write { id, expected, next, now } = write;
+        let Write { id, expected, next, now, .. } = write;
         let mut tables = locked(&self.tables);
         let current = tables.records.get(&id);
         if current.map(|current| current.version) != expected {
@@ -65,6 +67,8 @@ struct Write {
     expected: Option<Version>,
     next: Option<Arc<Record>>,
     now: Timestamp,
+    /// The operation that a removal frees on a finding.
+    frees: Option<usize>,
 }
 
 /// One gateway's way to the store.
@@ -73,6 +77,8 @@ pub struct SimStore {
     world: Arc<World>,
     disk: Arc<Disk>,
     process: Arc<Process>,
+    /// Operations of which somebody is saying that they did not happen.
+    freeing: Mutex<BTreeMap<OperationId, usize>>,
 }
 
 /// What becomes of a write.
@@ -86,7 +92,16 @@ enum Fate {
 impl SimStore {
     /// A way to `disk` for this process.
     pub fn new(world: &Arc<World>, disk: &Arc<Disk>, process: &Arc<Process>) -> Self {
-        Self { world: world.clone(), disk: disk.clone(), process: process.clone() }
+        Self { world: world.clone(), disk: disk.clone(), process: process.clone(), freeing: Mutex::default() }
+    }
+
+    /// While `saying` runs, a removal of this record means that it is freed on somebody's finding.
+    pub async fn freeing<T>(&self, operation: usize, saying: impl Future<Output = T>) -> T {
+        let id = operation_id(operation);
+        locked(&self.freeing).insert(id, operation);
+        let said = saying.await;
+        locked(&self.freeing).remove(&id);
+        said
     }
 
     /// The way to the store, or the way back.
@@ -137,12 +152,11 @@ impl SimStore {
     /// with its process.
     fn land(&self, write: Write, span: Duration) -> oneshot::Receiver<Swap<Versioned>> {
         let (done, swapped) = oneshot::channel();
-        let (disk, process, embedded) =
-            (self.disk.clone(), self.process.clone(), self.world.setting.embedded());
+        let (world, disk, process) = (self.world.clone(), self.disk.clone(), self.process.clone());
         tokio::spawn(async move {
             sleep(span).await;
-            if process.is_alive() || !embedded {
-                let _ = done.send(disk.swap(write));
+            if process.is_alive() || !world.setting.embedded() {
+                let _ = done.send(apply(&world, &disk, write));
             }
         });
         swapped
@@ -161,7 +175,8 @@ impl Store for SimStore {
         next: Option<Arc<Record>>,
         now: Timestamp,
     ) -> Result<Swap<Versioned>, StoreError> {
-        let write = Write { id, expected, next, now };
+        let frees = locked(&self.freeing).get(&id).copied().filter(|_| next.is_none());
+        let write = Write { id, expected, next, now, frees };
         self.process.step("about to write").await;
         match self.fate() {
             Fate::Refused => {
@@ -187,7 +202,7 @@ impl Store for SimStore {
                 let span = self.world.up_to(self.world.faults.slow_max);
                 self.land(write, span).await.map_err(|_| refused())?
             }
-            false => self.disk.swap(write),
+            false => apply(&self.world, &self.disk, write),
         };
         self.process.step("written").await;
         self.travel().await;
@@ -242,6 +257,15 @@ impl Store for SimStore {
     fn size(&self) -> Size {
         Size { records: locked(&self.disk.tables).records.len() as u64, ..Size::default() }
     }
+}
+
+fn apply(world: &World, disk: &Disk, write: Write) -> Swap<Versioned> {
+    let frees = write.frees;
+    let swapped = disk.swap(write);
+    if let (Swap::Done(_), Some(operation)) = (&swapped, frees) {
+        world.note(Event::Freed { operation });
+    }
+    swapped
 }
 
 fn refused() -> StoreError {

@@ -1,7 +1,7 @@
 //! The upstream: it acts at once, late or never, and what it answers need not tell.
 
 use crate::world::{Event, RequestId, World, locked};
-use oncegate_core::{Disposition, Doubt};
+use oncegate_core::{Disposition, Doubt, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,8 +30,10 @@ pub struct Answered {
 #[derive(Debug)]
 pub struct Upstream {
     world: Arc<World>,
-    /// What it did for each operation, and its answer.
+    /// What it did first for each operation, or is about to.
     deeds: Mutex<BTreeMap<usize, Deed>>,
+    /// All that it did, with the token of its answer, and when.
+    effects: Mutex<Vec<(Call, u32, Timestamp)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,14 +46,15 @@ struct Deed {
 impl Upstream {
     /// One that has done nothing yet.
     pub fn new(world: &Arc<World>) -> Arc<Self> {
-        Arc::new(Self { world: world.clone(), deeds: Mutex::default() })
+        Arc::new(Self { world: world.clone(), deeds: Mutex::default(), effects: Mutex::default() })
     }
 
-    /// What a question about the operation is answered with: its content and the token of its answer,
-    /// once it has been done.
-    pub fn looked_up(&self, operation: usize) -> Option<(u32, u32)> {
-        let deed = *locked(&self.deeds).get(&operation)?;
-        deed.done.then_some((deed.content, deed.token))
+    /// What a question is answered with, about what was done for the operation since then: the content and
+    /// the token of its answer.
+    pub fn looked_up(&self, operation: usize, since: Timestamp) -> Option<(u32, u32)> {
+        let effects = locked(&self.effects);
+        let done = effects.iter().find(|effect| effect.0.operation == operation && effect.2 >= since);
+        done.map(|(call, token, _)| (call.content, *token))
     }
 
     /// Sends a request. An answer, or why there is none; silence ends with the caller's patience.
@@ -129,6 +132,7 @@ impl Upstream {
     fn commit(&self, call: Call, token: u32) {
         let Call { operation, content, request, attempt } = call;
         locked(&self.deeds).entry(operation).or_insert(Deed { content, token, done: true }).done = true;
+        locked(&self.effects).push((call, token, self.world.ledger_now()));
         self.world.note(Event::Effect { request, attempt, token });
     }
 
