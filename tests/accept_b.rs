@@ -195,7 +195,7 @@ fn b9_the_readmes_table() {
                 "stands still",
                 "`memory`",
                 "`async`",
-                "`bypass`",
+                "bypass",
                 "`dedupes`",
                 "`accept_repeats`",
                 "`outcomes`",
