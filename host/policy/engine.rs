@@ -3,13 +3,14 @@
 use super::code_cache::CodeCache;
 use super::imports;
 use super::inspect::Inspected;
-use super::limits::State;
+use super::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX, State};
 use super::recent::Recent;
 use super::threads::Threads;
 use super::ticker::{Pulse, Ticker};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, PoolingAllocationConfig};
 
@@ -36,6 +37,8 @@ pub struct Engine {
     code_cache: OnceLock<CodeCache>,
     /// Operations seen lately, by policy.
     recent: Mutex<BTreeMap<Arc<str>, Arc<Recent>>>,
+    /// How long a component may compile.
+    compile_time: Duration,
     /// Counts, by its owners, the compilers at work.
     compilers: Arc<()>,
     numbers: AtomicU64,
@@ -61,6 +64,15 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// For so many workers.
     pub fn new(workers: usize) -> Result<Arc<Self>, EngineError> {
+        Self::with_compile_time(workers, COMPILE_TIME_MAX)
+    }
+
+    /// For an author's commands, behind which no traffic waits: a compiler may take its time.
+    pub fn for_author() -> Result<Arc<Self>, EngineError> {
+        Self::with_compile_time(1, AUTHOR_COMPILE_TIME_MAX)
+    }
+
+    fn with_compile_time(workers: usize, compile_time: Duration) -> Result<Arc<Self>, EngineError> {
         let threads = workers.clamp(2, 8);
         let wasm = wasmtime::Engine::new(&wasm_config(workers + threads)).map_err(EngineError::wasm)?;
         let linker = imports::linker(&wasm).map_err(EngineError::wasm)?;
@@ -70,6 +82,7 @@ impl Engine {
             code_cache: OnceLock::new(),
             recent: Mutex::default(),
             compilers: Arc::new(()),
+            compile_time,
             numbers: AtomicU64::new(0),
             // One policy alone never occupies every thread.
             slow_calls: threads - 1,
@@ -77,6 +90,11 @@ impl Engine {
             ticker: Ticker::start(&wasm)?,
             wasm,
         }))
+    }
+
+    /// How long a component may compile.
+    pub(super) fn compile_time(&self) -> Duration {
+        self.compile_time
     }
 
     pub(super) fn wasm(&self) -> &wasmtime::Engine {

@@ -10,6 +10,8 @@ pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 pub(super) const VECTORS_BYTES_MAX: usize = 256 << 10;
 /// How long a component may compile.
 pub(super) const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long for an author's commands: one who sees that it takes long can stop it himself.
+pub(super) const AUTHOR_COMPILE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// How long a call may keep a worker from its other connections.
 pub(super) const INLINE_TIME_MAX: Duration = Duration::from_millis(5);
 /// How long an instance may take to be made and configured where no connection waits behind it.

@@ -8,7 +8,7 @@ use super::failure::{Failure, one_line};
 use super::generation::{Facts, Generation};
 use super::inspect::{Unfit, inspect};
 use super::instance::Program;
-use super::limits::{Allowance, COMPILE_TIME_MAX, COMPONENT_BYTES_MAX};
+use super::limits::{Allowance, COMPONENT_BYTES_MAX};
 use super::schema::{self, SettingFault};
 use super::steps::{Step, Steps};
 use super::vectors::{self, VectorFault};
@@ -21,7 +21,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use wasmtime::component::Component;
 
 /// A policy could not be loaded.
@@ -78,8 +78,8 @@ pub enum LoadFault {
     Unfit(#[from] Unfit),
     #[error("doesn't compile: {0}")]
     Compile(String),
-    #[error("is not compiled after {} s: it is too large or made to be slow", COMPILE_TIME_MAX.as_secs())]
-    CompileTime,
+    #[error("is not compiled after {} s: it is too large or made to be slow", .0.as_secs())]
+    CompileTime(Duration),
     #[error("earlier components still compile: try again when they are done")]
     CompilersBusy,
     #[error("doesn't fit the interface of version 0.1: {0}; rebuild it with `wit/v0.1`")]
@@ -207,7 +207,8 @@ impl Engine {
             if let Some(component) = self.code_cache().and_then(|cache| cache.load(self.wasm(), &digest)) {
                 return Ok((component, "from the data folder"));
             }
-            let component = compile_in_time(self.wasm().clone(), bytes, self.compilers())?;
+            let component =
+                compile_in_time(self.wasm().clone(), bytes, self.compilers(), self.compile_time())?;
             if let Some(cache) = self.code_cache() {
                 cache.keep(self.wasm(), &digest, &component);
             }
@@ -299,6 +300,7 @@ fn compile_in_time(
     engine: wasmtime::Engine,
     bytes: Cow<'static, [u8]>,
     compilers: &Arc<()>,
+    time: Duration,
 ) -> Result<Component, LoadFault> {
     /// Compilers at work, those that were left to finish included.
     const COMPILERS_MAX: usize = 4;
@@ -314,10 +316,10 @@ fn compile_in_time(
         // Nobody waits any more where the time was up.
         let _ = done.send(component);
     })?;
-    match compiled.recv_timeout(COMPILE_TIME_MAX) {
+    match compiled.recv_timeout(time) {
         Ok(Ok(component)) => Ok(component),
         Ok(Err(error)) => Err(LoadFault::Compile(one_line(&error))),
-        Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(LoadFault::CompileTime),
+        Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(LoadFault::CompileTime(time)),
         Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
             Err(LoadFault::Compile("the compiler panicked".into()))
         }

@@ -213,7 +213,7 @@ fn go(project: &Project, module: &str) -> Result<(), Trouble> {
 
 fn assemblyscript(project: &Project, module: &str) -> Result<(), Trouble> {
     let mut asc = in_folder(project, "asc", "node_modules/.bin", "npm install")?;
-    asc.args(["policy.ts", "-O3", "--runtime", "stub", "--use", "abort=oncegate/abort", "-o", module]);
+    asc.args(["index.ts", "-O3", "--runtime", "stub", "--use", "abort=oncegate/abort", "-o", module]);
     run_tool(project, asc, "npm install").map(drop)
 }
 

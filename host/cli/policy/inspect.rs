@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
     let policy = settings.policy(component, env)?;
     let anatomy =
         anatomy(&policy.component).map_err(|fault| Trouble::new(format!("{component} {fault}"), ""))?;
-    let engine = Engine::new(1).map_err(|error| Trouble::new(error.to_string(), ""))?;
+    let engine = Engine::for_author().map_err(|error| Trouble::new(error.to_string(), ""))?;
     let loaded = engine.load(&policy);
     let plan = loaded.as_ref().map(|generation| generation.plan().clone());
     let warnings = warnings(&anatomy);

@@ -104,7 +104,15 @@ fn files(language: Language) -> Vec<File> {
             files.push(("sdk/src/lib.rs", sdk.replace("../../wit/v0.1", "../wit")));
             files
         }
-        Language::C | Language::Js | Language::Python | Language::Go | Language::Assemblyscript => vec![],
+        Language::C => template!("c": "policy.c", "key.c", "key.h", "oncegate.c", "oncegate.h", "README.md"),
+        Language::Js => template!("js": "policy.js", "key.js", "oncegate.js", "package.json", "README.md"),
+        Language::Python => {
+            template!("python": "policy.py", "key.py", "oncegate.py", "requirements.txt", "README.md")
+        }
+        Language::Go => template!("go": "policy.go", "key.go", "oncegate.go", "go.mod", "README.md"),
+        Language::Assemblyscript => {
+            template!("assemblyscript": "policy.ts", "key.ts", "oncegate.ts", "index.ts", "package.json", "README.md")
+        }
     };
     files.extend(template!("common": "vectors.json", "settings.schema.json"));
     files.push((".gitignore", "build/\ntarget/\nnode_modules/\n.venv/\n__pycache__/\n".into()));

@@ -30,7 +30,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
     let sample = args.request.sample()?;
     let policy = args.subject.settings.policy(&args.subject.component, env)?;
-    let engine = Engine::new(1).map_err(|error| Trouble::new(error.to_string(), ""))?;
+    let engine = Engine::for_author().map_err(|error| Trouble::new(error.to_string(), ""))?;
     let failed = |why: String| Trouble::new(why, "`oncegate policy inspect` says more of the component");
     let workbench = engine.workbench(&policy, Some(policy.settings.clone()));
     let workbench = workbench.map_err(|error| failed(error.to_string()))?;

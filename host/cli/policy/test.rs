@@ -37,7 +37,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
     let Subject { component, settings } = &args.subject;
     let policy = settings.policy(component, env)?;
-    let engine = Engine::new(1).map_err(|error| Trouble::new(error.to_string(), ""))?;
+    let engine = Engine::for_author().map_err(|error| Trouble::new(error.to_string(), ""))?;
     let given = settings.settings.is_some().then(|| policy.settings.clone());
     let failed = |why: String| Trouble::new(why, "`oncegate policy inspect` says more of the component");
     let mut workbench = engine.workbench(&policy, given).map_err(|error| failed(error.to_string()))?;

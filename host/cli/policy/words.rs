@@ -63,17 +63,24 @@ fn guard_json(guard: &Guard) -> Value {
         "key": guard.key.iter().map(part).collect::<Vec<_>>(),
         "fingerprint": fingerprint(&guard.fingerprint),
     });
+    let seconds = [("retention-seconds", guard.retention), ("tombstone-seconds", guard.tombstone)];
+    for (name, time) in seconds.into_iter().filter_map(|(name, time)| Some((name, time?))) {
+        value[name] = time.as_secs().into();
+    }
     if let Some(sent) = guard.first_sent {
         value["first-sent"] = sent.into();
-    }
-    if let Some(retention) = guard.retention {
-        value["retention-seconds"] = retention.as_secs().into();
     }
     if let Some(memo) = &guard.memo {
         value["memo"] = (**memo).into();
     }
+    if !guard.forward.is_empty() {
+        let pairs = guard.forward.iter();
+        let pairs =
+            pairs.map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]));
+        value["forward"] = pairs.collect();
+    }
     if !guard.labels.is_empty() {
-        value["labels"] = guard.labels.iter().map(|(name, value)| json!({ name.as_str(): value })).collect();
+        value["labels"] = guard.labels.iter().map(|(name, value)| json!([name, value])).collect();
     }
     value
 }

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const PASSES: u64 = 3;
 /// Of one kind as many faults are written down; more would say nothing new.
 const FAULTS_MAX: usize = 20;
+/// A trap can bring a long trace along.
+const FAULT_BYTES_MAX: usize = 600;
 /// Values of one setting that are tried.
 const VALUES_MAX: usize = 12;
 
@@ -60,7 +62,11 @@ impl Check {
     }
 }
 
-fn note(list: &mut Vec<String>, text: String) {
+fn note(list: &mut Vec<String>, mut text: String) {
+    if text.len() > FAULT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
+        text.push('…');
+    }
     if list.len() < FAULTS_MAX && !list.contains(&text) {
         list.push(text);
     }

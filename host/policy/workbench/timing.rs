@@ -63,7 +63,7 @@ pub enum Unmeasured {
 /// Loads a policy as the gateway does and calls it with one request, over and over.
 pub fn measure(policy: &config::Policy, sample: &Sample) -> Result<Timing, Unmeasured> {
     // An engine of its own, which has compiled nothing yet.
-    let engine = Engine::new(1)?;
+    let engine = Engine::for_author()?;
     let (load, generation) = timed(|| engine.load(policy))?;
     let (load_again, _) = timed(|| engine.load(policy))?;
     let fresh = config::Policy { instances: config::Instances::Fresh, ..policy.clone() };
