@@ -132,9 +132,8 @@ impl Connection {
                 return Ok(answer);
             }
             let read = self.stream.read_buf(&mut self.received).await;
-            match read.map_err(|error| format!("read: {error}"))? {
-                0 => return Err("the connection ended in an answer".into()),
-                _ => {}
+            if read.map_err(|error| format!("read: {error}"))? == 0 {
+                return Err("the connection ended in an answer".into());
             }
         }
     }

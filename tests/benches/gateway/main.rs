@@ -117,6 +117,14 @@ fn main() {
         eprintln!("round {} of {}", round + 1, options.rounds);
     }
     tell(&options, &samples);
+    match runtime.block_on(starts(&options, &service)) {
+        Ok([first, second]) => println!(
+            "start to first answer, embedded: {:.0} ms on an empty folder, {:.0} ms on its own (compiled policy kept).",
+            first.as_secs_f64() * 1e3,
+            second.as_secs_f64() * 1e3
+        ),
+        Err(fault) => faults.push(format!("starts: {fault}")),
+    }
     for fault in &faults {
         println!("FAIL {fault}");
     }
@@ -179,6 +187,22 @@ async fn measure(row: &Row, options: &Options, service: &Service, round: usize) 
     check(row.work, &mut load, service).await?;
     let each = 1.0 / done as f64;
     Ok(Sample { cpu: cpu.as_secs_f64() * 1e6 * each, rate: done as f64 / took.as_secs_f64(), first_answer })
+}
+
+/// From the start to the first answer's end: medians of first starts and of second ones in the same
+/// folder.
+async fn starts(options: &Options, service: &Service) -> Result<[Duration; 2], String> {
+    let mut took = [Vec::new(), Vec::new()];
+    for round in 0..options.rounds {
+        let folder = subject::folder();
+        for took in &mut took {
+            let start = Instant::now();
+            let subject = Subject::start_in(Kind::Embedded, options, folder.path(), service.address())?;
+            Load::new(subject.address(), round as u64).run(Phase::First).await?;
+            took.push(start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(took.map(|took| Duration::from_secs_f64(median(&sorted(took.into_iter())))))
 }
 
 /// Once each, and the same bytes again.

@@ -31,19 +31,31 @@ pub(crate) enum Kind {
 pub(crate) struct Subject {
     process: Child,
     address: SocketAddr,
-    _folder: TempDir,
+    /// Its own, removed after it.
+    _folder: Option<TempDir>,
 }
 
 impl Subject {
     /// Starts one in front of the service.
     pub(crate) fn start(kind: Kind, options: &Options, service: SocketAddr) -> Result<Self, String> {
-        // Beside the build, so on a disk, and not in a folder that may be in memory.
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let folder = folder();
+        let mut subject = Self::start_in(kind, options, folder.path(), service)?;
+        subject._folder = Some(folder);
+        Ok(subject)
+    }
+
+    /// Starts one with its files in this folder.
+    pub(crate) fn start_in(
+        kind: Kind,
+        options: &Options,
+        folder: &Path,
+        service: SocketAddr,
+    ) -> Result<Self, String> {
         let mut command = match kind {
             Kind::FloorStatic => floor("static", service),
             Kind::FloorProxy => floor("proxy", service),
             Kind::FloorDedup => floor("dedup", service),
-            Kind::Plain | Kind::Memory | Kind::Embedded => oncegate(kind, options, folder.path(), service),
+            Kind::Plain | Kind::Memory | Kind::Embedded => oncegate(kind, options, folder, service),
             Kind::Nginx => return nginx(options, folder, service),
         };
         let mut process =
@@ -54,7 +66,7 @@ impl Subject {
             line.strip_prefix("listening on http://").and_then(|rest| rest.split_whitespace().next());
         let address = address.and_then(|address| address.parse().ok());
         // Already its owner: ended if it said something else.
-        let subject = Self { process, address: address.unwrap_or(service), _folder: folder };
+        let subject = Self { process, address: address.unwrap_or(service), _folder: None };
         address.map(|_| subject).ok_or_else(|| format!("it says {line:?}"))
     }
 
@@ -97,6 +109,11 @@ pub(crate) fn idle(options: &Options) -> Result<f64, String> {
     Ok(subject.cpu().saturating_sub(before).as_secs_f64() * 1e3 / WATCHED.as_secs_f64())
 }
 
+/// Beside the build, so on a disk, and not in a folder that may be in memory.
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
 fn floor(mode: &str, service: SocketAddr) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["floor", mode, &service.to_string()]);
@@ -134,11 +151,11 @@ fn oncegate(kind: Kind, options: &Options, folder: &Path, service: SocketAddr) -
 }
 
 /// nginx as a proxy with one worker, connections kept on both sides.
-fn nginx(options: &Options, folder: TempDir, service: SocketAddr) -> Result<Subject, String> {
+fn nginx(options: &Options, folder: &Path, service: SocketAddr) -> Result<Subject, String> {
     // It can't choose a port itself. Free now, and nobody else here listens in between.
     let address =
         TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).map_err(|e| e.to_string())?;
-    let root = folder.path().display();
+    let root = folder.display();
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let text = format!(
         "daemon off; worker_processes 1; {user} pid {root}/pid; error_log stderr crit;
@@ -158,12 +175,12 @@ fn nginx(options: &Options, folder: TempDir, service: SocketAddr) -> Result<Subj
            }}
          }}"
     );
-    let file = folder.path().join("nginx.conf");
+    let file = folder.join("nginx.conf");
     fs::write(&file, text).unwrap();
     let mut command = Command::new(&options.nginx);
-    command.arg("-p").arg(folder.path()).arg("-c").arg(file).stdin(Stdio::null());
+    command.arg("-p").arg(folder).arg("-c").arg(file).stdin(Stdio::null());
     let process = command.spawn().map_err(|error| format!("{}: {error}", options.nginx))?;
-    let subject = Subject { process, address, _folder: folder };
+    let subject = Subject { process, address, _folder: None };
     let deadline = Instant::now() + START_TIME_MAX;
     while TcpStream::connect(address).is_err() {
         if Instant::now() > deadline {
