@@ -263,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn credentials_and_what_says_who_asks_here_are_told_from_other_fields() {
+        let name = |name: &'static str| HeaderName::from_static(name);
+        let rules = from(vec![vec![PrincipalSource::Header("x-user".into())], vec![PrincipalSource::ApiKey]]);
+        for hidden in ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-user"] {
+            assert!(is_credential(&rules, &name(hidden)), "{hidden}");
+        }
+        for shown in ["idempotency-key", "x-users"] {
+            assert!(!is_credential(&rules, &name(shown)), "{shown}");
+        }
+    }
+
+    #[test]
     fn all_that_is_present_makes_the_principal_together() {
         let rules = Principal { from: PrincipalFrom::All, anonymous: None };
         let ids = [

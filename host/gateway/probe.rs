@@ -77,7 +77,7 @@ async fn take(worker: &Worker, turn: &Turn) {
         Ok(Ok(found)) => found,
         Ok(Err(failure)) => {
             tracing::error!(policy = %generation.name(), operation = %turn.id, kind = failure.kind(), %failure, "a policy's `resolution` failed: the outcome is still unknown");
-            metrics.policy_failed(generation.name(), failure.kind());
+            worker.shared.policy_failed(&generation, &origin.principal, &failure);
             nothing(asked, "failed")
         }
         Err(_) => nothing(asked, "unanswered"),
