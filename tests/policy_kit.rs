@@ -316,7 +316,8 @@ fn says_everything(language: &str, program: &str, file: &str) {
         "{language}"
     );
     assert_eq!(asked(&[])["verdict"]["bypass"], "no second x-a", "{language}");
-    let refused = asked(&["-H", "x-a: 1", "-H", "x-a: 2", "-H", "content-type: image/gif"]);
+    let refused =
+        asked(&["-H", "x-a: 1", "-H", "x-a: 2", "-H", "content-type: application/x-www-form-urlencoded"]);
     assert_eq!(refused["verdict"]["refuse"]["detail"], "é", "{language}: {refused}");
     let told = shop.json(&["inspect", "orders"]);
     let permitted = |name: &Value| {
