@@ -5,6 +5,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod keyspaces;
 pub mod ledger;
 pub mod metrics;
 pub mod policy;

@@ -3,7 +3,8 @@
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::{BindError, Buffers, Listeners, Program, Shared, Workers};
-use crate::ledger::{Clock, IdentityError, Keeper, Ledger};
+use crate::keyspaces::{Archive, LineupError, Wiring};
+use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, LoadError};
 use crate::reload::{Reloader, identity, load_policies, memories};
@@ -44,8 +45,12 @@ pub enum ServeError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Spaces(#[from] SpacesError),
     #[error("the ledger can't be read: {0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Lineup(#[from] LineupError),
     #[error(transparent)]
     Policy(#[from] LoadError),
     #[error(transparent)]
@@ -122,6 +127,11 @@ impl Gateway {
         keep_code(&engine, &config, &secret);
         let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
         ledger.agree(&identity(&config, &generations), false).await?;
+        ledger.join_spaces(false).await?;
+        let archive = Archive::of(&config);
+        let wiring = Wiring { ledger: &ledger, engine: &engine, archive: &archive, accept_duplicates: false };
+        let lineups = wiring.line_up(&config, &generations, None, &Numbers::new()).await?;
+        archive.tidy(&ledger.spaces(), &BTreeSet::new());
         ledger.remember(&memories(&config)).await?;
 
         let metrics = Metrics::default();
@@ -130,7 +140,7 @@ impl Gateway {
         }
         let shared = Arc::new(Shared {
             buffers: Buffers::new(config.server.limits.buffers),
-            program: ArcSwap::from_pointee(Program::new(config, generations, &metrics)),
+            program: ArcSwap::from_pointee(Program::new(config, generations, lineups, &metrics)),
             ledger,
             secret,
             engine,
@@ -145,8 +155,11 @@ impl Gateway {
         let keeper = tokio::spawn(keeper.run());
         let workers = Workers::start(&shared, listeners)?;
         let reloader = Arc::new(Reloader::new(source, shared.clone(), workers.retirement()));
-        let mut tasks =
-            vec![tokio::spawn(reloader.clone().watch()), tokio::spawn(reloader.clone().watch_trials())];
+        let mut tasks = vec![
+            tokio::spawn(reloader.clone().watch()),
+            tokio::spawn(reloader.clone().watch_trials()),
+            tokio::spawn(reloader.clone().tend()),
+        ];
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = admin {
             tasks.push(tokio::spawn(admin::serve(listener, shared.clone(), reloader.clone())));

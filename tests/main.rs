@@ -19,6 +19,7 @@ mod guests;
 mod hostile;
 mod inflight;
 mod judging;
+mod keychanges;
 mod ledger_time;
 mod operations;
 mod outcomes;

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use oncegate_core::keyspace_list::Hold;
 use oncegate_core::{OperationId, View};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -213,6 +214,9 @@ impl Admin {
                 "upstream": &*route.config.upstream,
                 "policy": route.config.policy.as_deref(),
             })).collect::<Vec<_>>(),
+            "key_spaces": program.generations.keys().map(|policy| {
+                (policy.to_string(), self.key_spaces(policy))
+            }).collect::<serde_json::Map<_, _>>(),
         })
     }
 
@@ -225,10 +229,36 @@ impl Admin {
                 entry["last_load"] = json!(self.reloader.last_attempt(generation.name()));
                 let before = self.reloader.before(generation.name());
                 entry["rollback_to"] = json!(before.map(|before| before.number()));
+                entry["key_spaces"] = self.key_spaces(generation.name());
                 entry
             }).collect::<Vec<_>>(),
             "last_reload_error": self.reloader.last_error(),
         })
+    }
+
+    /// The key spaces by which a policy's keys are derived, with what holds each open and how to end that.
+    fn key_spaces(&self, policy: &str) -> Value {
+        let ledger = &self.shared.ledger;
+        let program = self.shared.program.load();
+        let deciding = program.lineups.get(policy).map(|lineup| lineup.tenure.number);
+        let spaces = ledger.spaces();
+        let listed = spaces.list(policy).map_or(&[][..], |list| &list.spaces);
+        let held = |number| {
+            let holds = ledger.holds_open(policy, number);
+            holds.iter().map(|hold| hold_open(hold, &ledger.gateway())).collect::<Vec<_>>()
+        };
+        let one = |space: &oncegate_core::keyspace_list::Listed| {
+            json!({
+                "number": space.number.0,
+                "key_schema": &*space.maker.key_schema,
+                "key_epoch": space.maker.key_epoch,
+                "component_sha256": &*space.maker.component,
+                "settings_sha256": &*space.maker.settings,
+                "decides": Some(space.number) == deciding,
+                "held_open_by": held(space.number),
+            })
+        };
+        listed.iter().map(one).collect()
     }
 
     fn upstreams(&self) -> Value {
@@ -281,6 +311,29 @@ fn no_id() -> Answer {
     problem(StatusCode::BAD_REQUEST, "bad-request", "An operation id is 64 lower-case hexadecimal digits.")
 }
 
+/// What holds a key space open, and what ends that.
+fn hold_open(hold: &Hold, own: &oncegate_core::GatewayId) -> Value {
+    let whose =
+        |gateway| if gateway == own { "this gateway".to_owned() } else { format!("gateway {gateway}") };
+    let (by, ends) = match hold {
+        Hold::Only => ("it is the only one".to_owned(), "when another one becomes active"),
+        Hold::Decides(gateway) => (
+            format!("{}, or a request in flight in it, decides by it", whose(gateway)),
+            "reload that gateway with another key space, and wait for its requests; or stop it",
+        ),
+        Hold::Behind(gateway) => (
+            format!("{} does not derive keys in all the others yet", whose(gateway)),
+            "it does so by itself; or stop it",
+        ),
+        Hold::Records(since) => (
+            format!("records claimed until {since} may be left"),
+            "wait until they are forgotten (retention and tombstone); resolve unknown ones with `oncegate ops \
+             resolve`, or forget finished ones with `oncegate ops forget`",
+        ),
+    };
+    json!({ "by": by, "ends": ends })
+}
+
 /// A settlement that came too late and changed nothing.
 fn evidence(evidence: &crate::ledger::Evidence) -> Value {
     json!({
@@ -304,7 +357,8 @@ fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
                 | ReloadError::Unchangeable(_)
                 | ReloadError::Policy(_)
                 | ReloadError::Promise(_)
-                | ReloadError::Identity(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload-refused"),
+                | ReloadError::Identity(_)
+                | ReloadError::Lineup(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload-refused"),
             };
             let mut document = problem_document(status, code, &error.to_string());
             if !error.steps().is_empty() {

@@ -15,7 +15,8 @@ use crate::policy::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use oncegate_core::{
-    Claim, ExecutionId, Framer, KeySpace, Origin, PrincipalId, Rules, Secret, Times, Timestamp, WhenUnknown,
+    Claim, ExecutionId, Fingerprint, Framer, KeySpace, OperationId, Origin, PrincipalId, Rules, Secret,
+    Times, Timestamp, WhenUnknown,
 };
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -159,6 +160,25 @@ pub struct Standpoint<'a> {
     pub execution: ExecutionId,
 }
 
+/// The key and the fingerprint that a guard means in its generation's key space.
+pub fn key(
+    facts: &Facts<'_>,
+    generation: &Generation,
+    guard: &Guard,
+    body: &Bytes,
+    at: &Standpoint<'_>,
+) -> (OperationId, Fingerprint) {
+    let space = KeySpace {
+        policy: generation.name(),
+        key_schema: &generation.plan().key_schema,
+        key_epoch: generation.key_epoch(),
+    };
+    let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space);
+    let request = Complete { facts, body };
+    parts::frame(&guard.key, &request, &mut framer);
+    (framer.into_operation(), parts::fingerprint(&guard.fingerprint, &request, at.secret))
+}
+
 /// The request to the ledger that a guard means.
 pub fn request(
     facts: &Facts<'_>,
@@ -169,21 +189,14 @@ pub fn request(
     at: &Standpoint<'_>,
 ) -> ledger::Request {
     let plan = generation.plan();
-    let space = KeySpace {
-        policy: generation.name(),
-        key_schema: &plan.key_schema,
-        key_epoch: generation.key_epoch(),
-    };
-    let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space);
-    let request = Complete { facts, body };
-    parts::frame(&guard.key, &request, &mut framer);
+    let (id, fingerprint) = key(facts, generation, guard, body, at);
     let times = times(&route.config.times, guard);
     let clock = at.ledger.clock().latest();
     let first_sent = Timestamp::from_secs(guard.first_sent.unwrap_or(0).into());
     ledger::Request {
-        id: framer.into_operation(),
+        id,
         claim: Claim {
-            fingerprint: parts::fingerprint(&guard.fingerprint, &request, at.secret),
+            fingerprint,
             execution: at.execution,
             times,
             origin: Origin {
@@ -207,6 +220,7 @@ pub fn request(
             when_unknown: when_unknown(route, guard, &facts.head.method),
         },
         wait: route.config.wait,
+        derived: ledger::Derived::default(),
     }
 }
 

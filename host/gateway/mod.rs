@@ -15,6 +15,7 @@ mod head;
 mod identify;
 mod intake;
 mod judge;
+pub mod lineup;
 mod pass;
 mod present;
 pub mod principal;
@@ -33,7 +34,7 @@ pub use worker::{BindError, Listeners, Retirement, Workers};
 use crate::config::OnError;
 use crate::ledger::Pursued;
 use crate::metrics::RequestResult;
-use crate::policy::{Generation, OwnedOperation, PayloadWant, Receipt, Verdict};
+use crate::policy::{Failure, Generation, OwnedOperation, Receipt, Verdict};
 use body::AnswerBody;
 use execute::{Execution, Report};
 use head::Head;
@@ -41,7 +42,8 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use identify::{Facts, Standpoint};
 use intake::Intake;
-use oncegate_core::State;
+use lineup::{Decided, Judged};
+use oncegate_core::{Record, State};
 use present::Asker;
 use problem::{Code, Problem};
 use route::Route;
@@ -110,17 +112,34 @@ async fn answer(
     let facts =
         Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
     let mut intake = Intake::new(incoming, &worker.shared);
-    let body_first = generation.plan().request_payload != PayloadWant::Nothing;
-    let early = if body_first { Some(intake.read(worker).await?) } else { None };
+    let early = if route.wants_body(&head.method) { Some(intake.read(worker).await?) } else { None };
+    // Before keys are derived: from here on the lease on the list of key spaces must hold.
+    let term = worker.shared.ledger.list_term();
     let (verdict, asker) =
-        decide(worker, &route, &generation, &facts, intake.has_body(), early.as_ref()).await?;
-    let guard = match verdict {
-        Verdict::Guard(guard) => guard,
-        Verdict::Refuse(refusal) => {
+        judge(worker, &route, &generation, &facts, intake.has_body(), early.as_ref()).await?;
+    let readings = lineup::read(worker, &route, &facts, intake.has_body(), early.as_ref()).await?;
+    let at = Standpoint {
+        secret: &worker.shared.secret,
+        deployment: &program.config.ledger.deployment,
+        ledger: &worker.shared.ledger,
+        execution: worker.shared.ledger.execution_id(),
+    };
+    let whole = if readings.is_empty() { bytes::Bytes::new() } else { intake.read(worker).await? };
+    let decided = lineup::weigh(verdict, generation, &readings, &facts, &whole, &at).await;
+    let decided = decided.map_err(|error| {
+        tracing::error!(%error, "the ledger is unavailable");
+        Problem::new(
+            Code::LedgerUnavailable,
+            "The ledger can't be asked now, and nothing was sent. Ask again.",
+        )
+    })?;
+    let (generation, guard) = match decided {
+        Decided::Guarded(generation, guard) => (generation, guard),
+        Decided::Refused(refusal) => {
             visit.result = RequestResult::Refused;
             return Err(Problem::refused(&refusal));
         }
-        Verdict::Bypass(reason) => {
+        Decided::Bypassed(reason) => {
             visit.asker = asker;
             visit.bypassed(reason);
             drop(facts);
@@ -133,13 +152,7 @@ async fn answer(
     visit.asker = asker;
     let body = intake.read(worker).await?;
     generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
-    let at = Standpoint {
-        secret: &worker.shared.secret,
-        deployment: &program.config.ledger.deployment,
-        ledger: &worker.shared.ledger,
-        execution: worker.shared.ledger.execution_id(),
-    };
-    let operation = identify::request(&facts, &route, &generation, &guard, &body, &at);
+    let operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at, term);
     let principal = facts.principal;
     drop(facts);
     visit.operation = Some(operation.id);
@@ -160,6 +173,31 @@ async fn answer(
     guard_operation(execution, operation, visit).await
 }
 
+/// The active generation's verdict. A method that only a reader judges it bypasses.
+async fn judge(
+    worker: &Rc<Worker>,
+    route: &Route,
+    generation: &Arc<Generation>,
+    facts: &Facts<'_>,
+    has_body: bool,
+    body: Option<&bytes::Bytes>,
+) -> Result<Judged, Problem> {
+    if !route.judges(generation, &facts.head.method) {
+        return Ok((Verdict::Bypass("the policy does not judge this method".into()), None));
+    }
+    let decided = decide(worker, route, generation, facts, has_body, body).await;
+    decided.map_err(|undecided| undecided.into_problem(worker, generation, &facts.principal))
+}
+
+/// Why there is no verdict.
+#[derive(Debug)]
+enum Undecided {
+    /// The request can't be shown to the policy.
+    Request(Problem),
+    /// The policy failed.
+    Policy(Failure),
+}
+
 async fn decide(
     worker: &Rc<Worker>,
     route: &Route,
@@ -167,12 +205,13 @@ async fn decide(
     facts: &Facts<'_>,
     has_body: bool,
     body: Option<&bytes::Bytes>,
-) -> Result<(Verdict, Option<Asker>), Problem> {
+) -> Result<Judged, Undecided> {
     let principal = match generation.plan().request_fields.contains(&crate::policy::RequestField::Principal) {
         true => facts.principal.to_string(),
         false => String::new(),
     };
-    let operation = facts.operation(generation, route, &principal, has_body, body)?;
+    let operation =
+        facts.operation(generation, route, &principal, has_body, body).map_err(Undecided::Request)?;
     let begun = std::time::Instant::now();
     let verdict = worker.policies.decide(generation, &operation).await;
     route.metrics.decided(begun.elapsed());
@@ -181,15 +220,7 @@ async fn decide(
         principal: facts.principal,
         operation: OwnedOperation::of(&operation),
     });
-    verdict.map(|verdict| (verdict, asker)).map_err(|failure| {
-        tracing::error!(policy = %generation.name(), generation = generation.number(), kind = failure.kind(), %failure, "a policy failed");
-        worker.shared.policy_failed(generation, &facts.principal, &failure);
-        Problem::new(
-            Code::PolicyFailed,
-            "The policy that makes idempotency keys here failed on this request, so nothing was sent. Asking again \
-             with the same key is safe.",
-        )
-    })
+    verdict.map(|verdict| (verdict, asker)).map_err(Undecided::Policy)
 }
 
 /// Executes the operation, answers from its record, waits, or turns the request away.
@@ -199,6 +230,9 @@ async fn guard_operation(
     visit: &mut Visit,
 ) -> Result<Response<AnswerBody>, Problem> {
     let id = operation.id;
+    // Under several keys it may be kept under another than the highest.
+    let keys = operation.derived.keys.clone();
+    let id_of = |record: &Record| lineup::id_of(&keys, record).unwrap_or(id);
     let ledger = &execution.worker.shared.ledger;
     let execute = async |claimant| match execute::detached(execution.clone(), claimant).await {
         Report::Answered(response) => Ok(Ok(response)),
@@ -215,6 +249,8 @@ async fn guard_operation(
         }
         Pursued::Replay { record, waited } => {
             visit.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
+            let id = id_of(&record);
+            visit.operation = Some(id);
             let response = respond::replay(id, &record);
             match (&visit.asker, &record.state) {
                 (Some(asker), State::Completed { answer, .. }) => {
@@ -239,6 +275,8 @@ async fn guard_operation(
         }
         Pursued::Refuse(refusal, record) => {
             visit.refused(refusal);
+            let id = record.as_deref().map_or(id, id_of);
+            visit.operation = Some(id);
             Err(respond::refusal(id, refusal, record.as_deref()))
         }
         Pursued::Unavailable(error) => unavailable(&execution, &error, visit).await,
@@ -281,7 +319,7 @@ async fn lookup(
     };
     let id = id.ok_or_else(none)?;
     let ledger = &worker.shared.ledger;
-    let found = ledger.load(id).await.map_err(|error| {
+    let found = ledger.find(id).await.map_err(|error| {
         tracing::error!(operation = %id, %error, "the ledger is unavailable");
         Problem::new(Code::LedgerUnavailable, "The ledger can't be asked now. Ask again.")
     })?;

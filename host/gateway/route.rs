@@ -1,9 +1,11 @@
 //! Which route a request takes: the most specific one by host, then path, then method.
 
+use super::lineup::{Lineup, Reader};
 use crate::config;
 use crate::metrics::RouteMetrics;
-use crate::policy::Generation;
+use crate::policy::{Generation, PayloadWant};
 use http::Method;
+use oncegate_core::SpaceNumber;
 use std::sync::Arc;
 
 /// A route with everything that serving it needs.
@@ -15,22 +17,48 @@ pub struct Route {
     pub upstream: Arc<config::Upstream>,
     /// The active generation of its policy; none: plain proxying.
     pub generation: Option<Arc<Generation>>,
+    /// The key spaces of that policy; none: it has none yet.
+    pub lineup: Option<Lineup>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
 
 impl Route {
-    /// The policy that judges this method here, if one does.
+    /// The active generation, where it or one of its readers judges this method here.
     pub fn judge(&self, method: &Method) -> Option<&Arc<Generation>> {
         let generation = self.generation.as_ref()?;
+        let reads = |reader: &Reader| self.judges(&reader.generation, method);
+        (self.judges(generation, method) || self.readers().iter().any(reads)).then_some(generation)
+    }
+
+    /// Whether this generation judges this method here.
+    pub fn judges(&self, generation: &Generation, method: &Method) -> bool {
         let plan = generation.plan();
         let planned = |method: &Method| plan.methods.iter().any(|planned| planned == method.as_str());
-        let judged = match *method {
+        match *method {
             Method::HEAD | Method::OPTIONS | Method::TRACE | Method::CONNECT => false,
             Method::GET => planned(method) && self.config.methods.iter().any(|named| named == "GET"),
             _ => plan.methods.is_empty() || planned(method),
-        };
-        judged.then_some(generation)
+        }
+    }
+
+    /// The generations of the other key spaces on the policy's list.
+    pub fn readers(&self) -> &[Reader] {
+        self.lineup.as_ref().map_or(&[], |lineup| &lineup.readers)
+    }
+
+    /// Whether any generation that judges this method wants to see the body.
+    pub fn wants_body(&self, method: &Method) -> bool {
+        let readers = self.readers().iter().map(|reader| &reader.generation);
+        let mut judging = self.generation.iter().chain(readers).filter(|one| self.judges(one, method));
+        judging.any(|generation| generation.plan().request_payload != PayloadWant::Nothing)
+    }
+
+    /// The number of the key space of one of its generations.
+    pub fn number_of(&self, generation: &Generation) -> SpaceNumber {
+        let reader = self.readers().iter().find(|reader| reader.generation.number() == generation.number());
+        let own = || self.lineup.as_ref().map_or(SpaceNumber(0), |lineup| lineup.tenure.number);
+        reader.map_or_else(own, |reader| reader.number)
     }
 
     fn matches(&self, host: &str, path: &str, method: &Method) -> bool {

@@ -1,5 +1,6 @@
 //! What workers share: the active program behind one pointer, the ledger, bounds and counters.
 
+use super::lineup::Lineup;
 use super::route::{Route, Router};
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -22,25 +23,34 @@ pub struct Program {
     pub router: Router,
     /// The active generations, by policy name.
     pub generations: BTreeMap<Arc<str>, Arc<Generation>>,
+    /// The key spaces by which they derive keys, by policy name.
+    pub lineups: BTreeMap<Arc<str>, Lineup>,
     /// Upstreams' counters, by name.
     pub upstreams: BTreeMap<Arc<str>, UpstreamMetrics>,
 }
 
 impl Program {
-    /// Joins a configuration with the generations of its policies.
-    pub fn new(config: Config, generations: BTreeMap<Arc<str>, Arc<Generation>>, metrics: &Metrics) -> Self {
+    /// Joins a configuration with the generations of its policies and the key spaces by which they
+    /// derive keys.
+    pub fn new(
+        config: Config,
+        generations: BTreeMap<Arc<str>, Arc<Generation>>,
+        lineups: BTreeMap<Arc<str>, Lineup>,
+        metrics: &Metrics,
+    ) -> Self {
         let routes = config.routes.iter().filter_map(|route| {
             let upstream = config.upstreams.get(&route.upstream)?.clone();
             Some(Arc::new(Route {
                 config: route.clone(),
                 upstream,
                 generation: route.policy.as_ref().and_then(|policy| generations.get(policy)).cloned(),
+                lineup: route.policy.as_ref().and_then(|policy| lineups.get(policy)).cloned(),
                 metrics: metrics.route(&route.name, route.policy.as_deref()),
             }))
         });
         let router = Router::new(routes.collect());
         let upstreams = config.upstreams.keys().map(|name| (name.clone(), metrics.upstream(name))).collect();
-        Self { config, router, generations, upstreams }
+        Self { config, router, generations, lineups, upstreams }
     }
 }
 

@@ -3,10 +3,14 @@
 
 use super::advance::{Advanced, SWAPS_MAX, changes_too_fast};
 use super::flight::{Ending, Flight, Interest, Progress};
+use super::spaces::list_lapsed;
 use super::{Begun, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
-use oncegate_core::{Answer, Decision, Doubt, OperationId, Outcome, Record, Settlement, Timestamp};
+use oncegate_core::{
+    Answer, Ask, Doubt, End, Keyed, OperationId, Outcome, Record, Reply, Settlement, Timestamp, Told, Walk,
+};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What came of claiming.
 #[derive(Debug)]
@@ -44,47 +48,50 @@ impl<S: Store> Claimant<S> {
         Interest::new(&self.flight)
     }
 
-    /// Claims it: one atomic step, durable before it is won.
+    /// Claims it under all its keys: each one atomic step, durable before the next. With one key that
+    /// is one swap.
     pub async fn claim(self) -> Claimed<S> {
         let (ledger, request) = (&self.ledger, &self.request);
-        let mut current: Option<Versioned> = None;
+        let only;
+        let keys = match &request.derived.keys[..] {
+            [] => {
+                only = request.only_key();
+                std::slice::from_ref(&only)
+            }
+            keys => keys,
+        };
+        let by = Keyed { keys, claim: &request.claim, rules: &request.rules };
+        if !ledger.list_holds(request.derived.term) {
+            return self.failed(list_lapsed()).await;
+        }
+        let mut walk: Walk<Version> = Walk::new();
         let mut asked = ledger.clock.now();
-        for _ in 0..SWAPS_MAX {
+        for _ in 0..SWAPS_MAX * keys.len() {
             let now = ledger.clock.now();
-            let record = current.as_ref().map(|versioned| &*versioned.record);
-            let read_at = std::mem::replace(&mut asked, now);
-            let decision = ledger.decide_claim(&request.rules, record, &request.claim, read_at);
-            let next = match (decision, &current) {
-                (Decision::Execute(record), _) => Arc::new(record),
-                (Decision::Replay | Decision::Refuse(_), Some(standing)) => {
-                    return self.stands(standing, read_at);
+            let reply = match walk.ask(by, now) {
+                Ask::Nothing(End::Won { id, version, record }) => {
+                    return self.won(id, version, record, (keys.len() > 1).then(|| walk.holds_until()));
                 }
-                // Without a record: too late, or ahead of its time. Nobody has looked yet whether there
-                // is none.
-                (Decision::Refuse(refusal), None) => match ledger.store.load(request.id).await {
-                    Ok(None) => return self.give_up(Claimed::Stands(Begun::Refuse(refusal, None))),
-                    Ok(standing) => {
-                        current = standing;
-                        continue;
-                    }
+                Ask::Nothing(End::Told { told, id, record }) => {
+                    let standing = record.map(|(version, record)| Versioned { version, record });
+                    return self.told(told, id, standing, asked);
+                }
+                Ask::Load(id) => match ledger.store.load(id).await {
+                    Ok(found) => Reply::Loaded(found.map(|found| (found.version, found.record))),
                     Err(error) => return self.failed(error).await,
                 },
-                // Another gateway on the same store executes it.
-                (Decision::Wait | Decision::Follow, _) => return self.give_up(Claimed::Elsewhere),
-                (Decision::Replay, None) | (Decision::Put(_) | Decision::Remove | Decision::Keep(_), _) => {
-                    unreachable!("these don't answer claims; the table in oncegate-core shows it")
+                Ask::Swap { id, expected, next } => {
+                    match ledger.swap(id, expected, Some(next.clone()), now).await {
+                        Ok(Swap::Done(version)) => Reply::Swapped(version, next),
+                        Ok(Swap::Conflict(standing)) => {
+                            Reply::Conflict(standing.map(|standing| (standing.version, standing.record)))
+                        }
+                        Err(error) => return self.failed(error).await,
+                    }
                 }
             };
-            let expected = current.as_ref().map(|versioned| versioned.version);
-            match ledger.swap(request.id, expected, Some(next.clone()), now).await {
-                Ok(Swap::Done(version)) => return self.won(version, next),
-                // An earlier write of this very claim, of unclear result, took effect.
-                Ok(Swap::Conflict(Some(ours))) if ours.record.execution == request.claim.execution => {
-                    return self.won(ours.version, ours.record);
-                }
-                Ok(Swap::Conflict(standing)) => current = standing,
-                Err(error) => return self.failed(error).await,
-            }
+            asked = now;
+            walk.heard(by, reply, asked);
         }
         self.failed(changes_too_fast()).await
     }
@@ -116,25 +123,55 @@ impl<S: Store> Claimant<S> {
         Claimed::Stands(Begun::Unavailable(error))
     }
 
-    fn won(&self, version: Version, record: Arc<Record>) -> Claimed<S> {
+    /// `pointers_until`: the earliest lease of what was claimed, where it was more than one key.
+    fn won(
+        &self,
+        id: OperationId,
+        version: Version,
+        record: Arc<Record>,
+        pointers_until: Option<Timestamp>,
+    ) -> Claimed<S> {
+        let ledger = &self.ledger;
         self.flight.hold(version, record.clone());
-        self.ledger.expect_keeper(self.flight.renewal_due(record.times.lease));
+        if id != self.request.id {
+            // Executed once more where it is kept: there it is renewed and found from now on.
+            ledger.flights.remove_if(&self.request.id, |_, standing| Arc::ptr_eq(standing, &self.flight));
+            ledger.flights.insert(id, self.flight.clone());
+        }
+        ledger.expect_keeper(self.flight.renewal_due(record.times.lease));
         Claimed::Won(Permit {
-            ledger: self.ledger.clone(),
-            id: self.request.id,
+            ledger: ledger.clone(),
+            id,
             flight: self.flight.clone(),
             record,
+            term: self.request.derived.term,
+            pointers_until,
+            was_held: AtomicBool::new(false),
             settled: false,
         })
     }
 
-    /// A record stood there, when the store was asked, that answers the request; others who waited
-    /// judge it themselves.
-    fn stands(&self, standing: &Versioned, asked: Timestamp) -> Claimed<S> {
-        let begun = self.ledger.answer(&self.request, &self.request.rules, &standing.record, asked);
-        self.ledger.keep_at_hand(self.request.id, standing);
-        self.ledger.clear(self.request.id, &self.flight, Ending::Found(standing.record.clone(), asked));
-        begun.map_or(Claimed::Elsewhere, Claimed::Stands)
+    /// Something stood there when the store was asked. Others who waited judge it themselves.
+    fn told(&self, told: Told, id: OperationId, standing: Option<Versioned>, asked: Timestamp) -> Claimed<S> {
+        if let Some(standing) = &standing {
+            self.ledger.keep_at_hand(id, standing);
+        }
+        let record = standing.map(|standing| standing.record);
+        let claimed = match (told, &record) {
+            (Told::Replay, Some(record)) => {
+                Claimed::Stands(Begun::Replay { record: record.clone(), waited: false })
+            }
+            (Told::Refuse(refusal), _) => Claimed::Stands(Begun::Refuse(refusal, record.clone())),
+            // Another gateway on the same store executes it, or is about to.
+            (Told::Wait | Told::Replay, _) => return self.give_up(Claimed::Elsewhere),
+        };
+        let ending = match record {
+            Some(record) if id == self.request.id => Ending::Found(record, asked),
+            // Its fingerprint is of another key space than theirs.
+            _ => Ending::Lost,
+        };
+        self.ledger.clear(self.request.id, &self.flight, ending);
+        claimed
     }
 
     fn give_up(&self, claimed: Claimed<S>) -> Claimed<S> {
@@ -159,6 +196,12 @@ pub struct Permit<S: Store = AnyStore> {
     id: OperationId,
     flight: Arc<Flight>,
     record: Arc<Record>,
+    /// In which the keys were derived.
+    term: u64,
+    /// Until when its pointers surely stand; none: there are none.
+    pointers_until: Option<Timestamp>,
+    /// It was asked, and all held. From then on whoever has a key in common finds the record.
+    was_held: AtomicBool,
     settled: bool,
 }
 
@@ -168,9 +211,18 @@ impl<S: Store> Permit<S> {
         &self.record
     }
 
-    /// Whether the lease still holds: to be asked right before the first byte goes upstream.
+    /// Whether the lease still holds: to be asked right before the first byte goes upstream. The first
+    /// time also those of the pointers, and the one on the list of key spaces, without a break since
+    /// the keys were derived.
     pub fn holds(&self) -> bool {
-        !self.flight.lease_left(self.ledger.clock.now()).is_zero()
+        let now = self.ledger.clock.now();
+        if self.flight.lease_left(now).is_zero() {
+            return false;
+        }
+        let held = self.was_held.load(Ordering::Relaxed)
+            || (self.pointers_until.is_none_or(|until| now < until) && self.ledger.list_holds(self.term));
+        self.was_held.store(held, Ordering::Relaxed);
+        held
     }
 
     /// Comes back when none of the operation's clients is left, waiting ones included.

@@ -6,7 +6,7 @@
 use super::Ledger;
 use crate::store::{Store, StoreError, Swap};
 use bytes::Bytes;
-use oncegate_core::Secret;
+use oncegate_core::{KeySpaces, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -61,8 +61,9 @@ pub enum IdentityError {
 
 impl Identity {
     /// In what way `self` makes other keys than `before`, in words. Policies and routes that only
-    /// one of them has are no difference.
-    pub fn differences(&self, before: &Self) -> Vec<String> {
+    /// one of them has are no difference; nor are key spaces of policies that have a list of them in
+    /// `lists`, where a change is migrated.
+    pub fn differences(&self, before: &Self, lists: &KeySpaces) -> Vec<String> {
         let mut found = Vec::new();
         if self.deployment != before.deployment {
             found.push(format!(
@@ -84,7 +85,9 @@ impl Identity {
             }
         }
         for (policy, space) in &self.spaces {
-            let Some(old) = before.spaces.get(policy) else { continue };
+            let Some(old) = before.spaces.get(policy).filter(|_| lists.list(policy).is_none()) else {
+                continue;
+            };
             if old.key_schema != space.key_schema {
                 found.push(format!(
                     "policy `{policy}` has key-schema {:?}, before {:?}",
@@ -145,7 +148,8 @@ impl<S: Store> Ledger<S> {
                 Some((version, bytes)) => {
                     let before: Identity =
                         serde_json::from_slice(bytes).map_err(|_| IdentityError::Damaged(IDENTITY))?;
-                    let differences = identity.differences(&before);
+                    let (_, lists) = self.load_spaces().await?;
+                    let differences = identity.differences(&before, &lists);
                     if !differences.is_empty() && (running || self.has_live_records().await?) {
                         return Err(IdentityError::Changed(differences));
                     }

@@ -237,6 +237,9 @@ impl<S: Store> Ledger<S> {
 
     async fn sweep_one(&self, id: OperationId) -> Result<(), StoreError> {
         let Some(current) = self.store.load(id).await? else { return Ok(()) };
+        if let State::Pointer(_) = current.record.state {
+            return self.sweep_pointer(id, &current).await.map(|_| ());
+        }
         let before = current.record.clone();
         let now = self.clock.now();
         let Advanced::Done(swept) = self.advance(id, Some(current), &Event::Sweep).await? else {

@@ -19,6 +19,7 @@ mod memories;
 mod operator;
 mod probing;
 mod pursue;
+mod spaces;
 
 pub use claim::{Claimant, Claimed, Permit, Unsettled};
 pub use clock::Clock;
@@ -31,6 +32,7 @@ pub use memories::RouteMemory;
 pub use operator::Intervention;
 pub use probing::Turn;
 pub use pursue::Pursued;
+pub use spaces::{Numbers, SpacesError};
 
 use crate::store::{AnyStore, IdHasher, Store, StoreError, Versioned};
 use advance::Advanced;
@@ -40,9 +42,10 @@ use dashmap::mapref::entry::Entry;
 use evidence::Late;
 use memories::Memories;
 use oncegate_core::{
-    Answer, Claim, Decision, Event, ExecutionId, OperationId, Outcome, Record, Refusal, Rules, Settlement,
-    State, Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
+    Answer, Claim, Decision, Event, ExecutionId, Key, OperationId, Outcome, Record, Refusal, Rules,
+    Settlement, SpaceNumber, State, Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
 };
+use spaces::Spaces;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -78,6 +81,7 @@ pub struct Ledger<S = AnyStore> {
     keeper_wakes: AtomicU64,
     /// Wakes it before that.
     keeper: Notify,
+    spaces: Spaces,
 }
 
 /// A request that asks to begin an operation.
@@ -91,6 +95,43 @@ pub struct Request {
     pub rules: Rules,
     /// How long it waits for a running execution.
     pub wait: Duration,
+    /// By which key spaces its keys were derived.
+    pub derived: Derived,
+}
+
+/// By which key spaces an operation's keys were derived.
+#[derive(Clone, Debug, Default)]
+pub struct Derived {
+    /// The number of the space of the request's id, the highest.
+    pub space: SpaceNumber,
+    /// The keys in all spaces, lowest number first and the request's own last; empty where that is the
+    /// only one.
+    pub keys: Vec<Key>,
+    /// The term of the lease on the list of key spaces at that time.
+    pub term: u64,
+}
+
+impl Request {
+    fn only_key(&self) -> Key {
+        Key {
+            space: self.derived.space,
+            id: self.id,
+            fingerprint: self.claim.fingerprint,
+            key_schema: self.claim.origin.key_schema.clone(),
+            key_epoch: self.claim.origin.key_epoch,
+        }
+    }
+
+    /// The same request as one of another of its keys.
+    fn by(&self, key: &Key) -> Self {
+        let claim = Claim { fingerprint: key.fingerprint, ..self.claim.clone() };
+        Self { id: key.id, claim, derived: Derived::default(), ..self.clone() }
+    }
+
+    /// Its keys in lower spaces.
+    fn lower(&self) -> &[Key] {
+        self.derived.keys.split_last().map_or(&[], |(_, lower)| lower)
+    }
 }
 
 /// What came of asking.
@@ -176,6 +217,7 @@ impl<S: Store> Ledger<S> {
             turns: OnceLock::new(),
             keeper_wakes: AtomicU64::new(0),
             keeper: Notify::new(),
+            spaces: Spaces::new(),
         });
         (ledger.clone(), Keeper::new(ledger, settlements))
     }
@@ -224,9 +266,15 @@ impl<S: Store> Ledger<S> {
     pub async fn begin(self: &Arc<Self>, request: Request) -> Begun<S> {
         let deadline = Instant::now() + request.wait;
         loop {
+            for key in request.lower() {
+                if let Some(begun) = self.begin_lower(&request, key, deadline).await {
+                    return begun;
+                }
+            }
             let asked = self.clock.now();
             if let Some(versioned) = self.at_hand(request.id).await
                 && let Some(begun) = self.answer(&request, &request.rules, &versioned.record, asked)
+                && (request.derived.keys.is_empty() || matches!(begun, Begun::Replay { .. }))
             {
                 return begun;
             }
@@ -243,6 +291,25 @@ impl<S: Store> Ledger<S> {
             }
             // The flight was given up before anything was sent: the next one may claim.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// What is at hand of an operation under a key in a lower space. None: nothing that answers it.
+    async fn begin_lower(&self, request: &Request, key: &Key, deadline: Instant) -> Option<Begun<S>> {
+        let asked = self.clock.now();
+        if let Some(versioned) = self.at_hand(key.id).await {
+            let request = request.by(key);
+            // Only an answer: anything else is told when all keys were looked at.
+            if let Some(begun @ Begun::Replay { .. }) =
+                self.answer(&request, &request.rules, &versioned.record, asked)
+            {
+                return Some(begun);
+            }
+        }
+        let flight = self.flights.get(&key.id).map(|flight| flight.clone())?;
+        match self.follow(&request.by(key), &flight, asked, deadline).await? {
+            Begun::Refuse(Refusal::KeyReused | Refusal::Unknown, _) => None,
+            begun => Some(begun),
         }
     }
 

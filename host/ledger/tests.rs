@@ -34,6 +34,7 @@ fn request(ledger: &Ledger, content: u8) -> Request {
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Resend },
         wait: Duration::from_secs(60),
+        derived: Derived::default(),
     }
 }
 

@@ -55,6 +55,7 @@ impl<S: Store> Bed<S> {
             },
             rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
             wait: Duration::ZERO,
+            derived: Derived::default(),
         }
     }
 
@@ -394,6 +395,7 @@ fn with_first_sent_a_forgotten_operation_is_too_late_and_never_runs_again() {
                 },
                 rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
                 wait: Duration::ZERO,
+                derived: Derived::default(),
             }
         };
         let Begun::Claim(claimant) = ledger.begin(request()).await else { panic!("a free key") };

@@ -181,7 +181,7 @@ impl Engine {
         config: &config::Policy,
         steps: &mut Steps,
     ) -> Result<(Arc<Compiled>, Program), LoadFault> {
-        let bytes = steps.take("read", || read(&config.component))?;
+        let bytes = steps.take("read", || component_bytes(&config.component))?;
         let digest = digest(&bytes);
         steps.take("digest", || match config.sha256.filter(|pinned| *pinned != digest) {
             Some(pinned) => Err(LoadFault::Digest { pinned: hex(&pinned), found: hex(&digest) }),
@@ -268,7 +268,8 @@ pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-pub(super) fn read(source: &ComponentSource) -> Result<Cow<'static, [u8]>, LoadFault> {
+/// The bytes of a component as they are now.
+pub fn component_bytes(source: &ComponentSource) -> Result<Cow<'static, [u8]>, LoadFault> {
     match source {
         ComponentSource::Builtin(name) => builtin::component(name)
             .map(Cow::Borrowed)

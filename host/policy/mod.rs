@@ -42,7 +42,7 @@ pub use failure::{Broken, Failure};
 pub use generation::{Description, Generation};
 pub use inspect::Unfit;
 pub(crate) use load::hex;
-pub use load::{LoadError, LoadFault};
+pub use load::{LoadError, LoadFault, component_bytes};
 pub use pool::Pool;
 pub use promise::{Comparison, compare};
 pub use recent::Recent;

@@ -5,6 +5,7 @@ mod past;
 mod policies;
 mod promise;
 mod rollback;
+mod spaces;
 mod watch;
 
 pub use past::Attempt;
@@ -12,14 +13,16 @@ pub use policies::{Generations, identity, load_policies, memories};
 pub use promise::PromiseBroken;
 
 use crate::config::{self, Config, Faults, Source};
+use crate::gateway::lineup::Tenure;
 use crate::gateway::{Program, Retirement, Shared};
+use crate::keyspaces::{Archive, LineupError};
 use crate::ledger::{Clock, IdentityError};
 use crate::policy::{Generation, LoadError, Step};
 use past::{Activation, History};
 use promise::Promises;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Why a reload is refused. The active program stays as it is.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,9 @@ pub enum ReloadError {
     /// Keys would change.
     #[error("{0}")]
     Identity(#[from] IdentityError),
+    /// Keys can't be derived in all key spaces.
+    #[error("{0}")]
+    Lineup(#[from] LineupError),
     /// No policy has this name.
     #[error("there is no policy `{0}`; there are: {1}")]
     NoSuchPolicy(String, String),
@@ -61,6 +67,7 @@ impl ReloadError {
             Self::Config(_)
             | Self::Unchangeable(_)
             | Self::Identity(_)
+            | Self::Lineup(_)
             | Self::NoSuchPolicy(..)
             | Self::NothingBefore(_)
             | Self::Broken(_) => &[],
@@ -76,6 +83,7 @@ impl ReloadError {
             Self::Config(_)
             | Self::Unchangeable(_)
             | Self::Identity(_)
+            | Self::Lineup(_)
             | Self::NoSuchPolicy(..)
             | Self::Broken(_) => None,
         }
@@ -113,6 +121,11 @@ pub struct Reloader {
     source: Source,
     shared: Arc<Shared>,
     retirement: Retirement,
+    archive: Archive,
+    /// Who decides by which key space, requests in flight included.
+    tenures: Mutex<Vec<Weak<Tenure>>>,
+    /// Another program is active.
+    changed: tokio::sync::Notify,
     one_at_a_time: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<(Option<String>, String)>>,
     history: Mutex<History>,
@@ -121,14 +134,20 @@ pub struct Reloader {
 impl Reloader {
     /// For a running gateway whose configuration was read from `source`.
     pub fn new(source: Source, shared: Arc<Shared>, retirement: Retirement) -> Self {
-        Self {
+        let program = shared.program.load_full();
+        let reloader = Self {
             source,
+            archive: Archive::of(&program.config),
+            tenures: Mutex::default(),
+            changed: tokio::sync::Notify::new(),
             shared,
             retirement,
             one_at_a_time: tokio::sync::Mutex::default(),
             last_error: Mutex::default(),
             history: Mutex::default(),
-        }
+        };
+        reloader.note(&program);
+        reloader
     }
 
     /// Why the last reload was refused, if it was.
@@ -238,6 +257,7 @@ impl Reloader {
         let (before, next) = (active.clone(), generations.clone());
         let promises = tokio::task::spawn_blocking(move || promise::check(&before, &next)).await??;
         self.shared.ledger.agree(&identity(&config, &generations), true).await?;
+        let lineups = self.line_up(&config, &generations, &active).await?;
         self.shared.ledger.remember(&memories(&config)).await?;
         let report = Report {
             policies: generations.values().map(|new| policy_report(new, &active, &promises)).collect(),
@@ -246,10 +266,7 @@ impl Reloader {
                 .cloned()
                 .collect(),
         };
-        let program = Arc::new(Program::new(config, generations, &self.shared.metrics));
-        let keep: Vec<u64> = program.generations.values().map(|generation| generation.number()).collect();
-        self.shared.program.store(program);
-        self.retirement.retire_all_but(&keep);
+        self.put(Program::new(config, generations, lineups, &self.shared.metrics));
         Ok(report)
     }
 

@@ -244,23 +244,20 @@ impl<V: Clone + Eq> Walk<V> {
                 self.resent(id, version, record);
             }
             (Phase::Resend { id, .. }, Reply::Unclear) => self.phase = Phase::Resent(id),
-            (Phase::Resent(id), Reply::Loaded(Some((version, record))))
+            (Phase::Resend { id, .. }, Reply::Conflict(Some((version, record))))
+            | (Phase::Resent(id), Reply::Loaded(Some((version, record))))
                 if record.execution == by.claim.execution =>
             {
                 self.resent(id, version, record);
             }
             (Phase::Write(_), Reply::Conflict(Some((version, record)))) => {
-                self.meet(by, version, record, asked);
+                self.found(by, version, record, asked);
             }
             (Phase::Write(_), Reply::Conflict(None)) => self.phase = Phase::Write(None),
             // A lost answer, or somebody was quicker: see what stands at the present key.
             (Phase::Write(_) | Phase::Resend { .. } | Phase::Resent(_), _) => {}
             (Phase::Reread, Reply::Loaded(Some((version, record)))) => {
-                if record.execution == by.claim.execution {
-                    self.wrote(by, version, record, asked);
-                } else {
-                    self.meet(by, version, record, asked);
-                }
+                self.found(by, version, record, asked);
             }
             (Phase::Reread, _) => self.phase = Phase::Write(None),
             (Phase::Follow(trail), Reply::Loaded(found)) => self.follow(by, trail, found, asked),
@@ -337,7 +334,15 @@ impl<V: Clone + Eq> Walk<V> {
         self.phase = Phase::Ended(Box::new(End::Won { id, version, record }));
     }
 
-    /// What stands at the present key.
+    /// What stands at the present key: perhaps what it wrote itself, in a swap whose answer was lost.
+    fn found(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, asked: Timestamp) {
+        match record.execution == by.claim.execution {
+            true => self.wrote(by, version, record, asked),
+            false => self.meet(by, version, record, asked),
+        }
+    }
+
+    /// What stands there is somebody else's.
     fn meet(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, now: Timestamp) {
         let key = self.present(by);
         if record.view(now) == View::Absent {

@@ -44,7 +44,7 @@ pub struct Anatomy {
 
 /// Reads a component without compiling it.
 pub fn anatomy(source: &config::ComponentSource) -> Result<Anatomy, LoadFault> {
-    let bytes = load::read(source)?;
+    let bytes = load::component_bytes(source)?;
     let inspected = super::inspect::inspect(&bytes)?;
     let count = |section: &Vec<u8>| vectors::read(section).map(|vectors| vectors.cases.len());
     Ok(Anatomy {

@@ -390,5 +390,6 @@ fn request(world: &World, ledger: &SimLedger, asked: Asked) -> ledger::Request {
         },
         rules: Rules { while_running: setting.while_running, when_unknown: setting.when_unknown },
         wait: setting.wait,
+        derived: ledger::Derived::default(),
     }
 }

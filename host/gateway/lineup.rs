@@ -1,0 +1,204 @@
+//! The key spaces by which a route's keys are derived: the one of its policy's active generation and
+//! those of its readers (DESIGN §6, "Changing the keys").
+
+use super::identify::{self, Facts, Standpoint};
+use super::present::Asker;
+use super::problem::{Code, Problem};
+use super::route::Route;
+use super::worker::Worker;
+use crate::ledger::{self, Derived};
+use crate::policy::{Failure, Generation, Guard, Verdict};
+use crate::store::StoreError;
+use bytes::Bytes;
+use oncegate_core::{Key, OperationId, PrincipalId, Record, SpaceNumber};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A generation of another key space on the policy's list. It derives keys and decides nothing.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// The number of its space.
+    pub number: SpaceNumber,
+    /// What makes its keys.
+    pub generation: Arc<Generation>,
+}
+
+/// Who decides by a key space, for as long as somebody does: the routes of a program hold it, and
+/// requests hold their route.
+#[derive(Debug)]
+pub struct Tenure {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// The number of the space.
+    pub number: SpaceNumber,
+}
+
+/// The key spaces of one policy, as a program derives keys by them.
+#[derive(Clone, Debug)]
+pub struct Lineup {
+    /// The space by which the active generation decides.
+    pub tenure: Arc<Tenure>,
+    /// The others on the list, lowest number first.
+    pub readers: Vec<Reader>,
+}
+
+/// What a reader would guard an operation by.
+#[derive(Debug)]
+pub struct Reading {
+    reader: Reader,
+    guard: Box<Guard>,
+}
+
+/// Whose verdict an operation is executed under.
+#[derive(Debug)]
+pub enum Decided {
+    /// By this generation: guard it.
+    Guarded(Arc<Generation>, Box<Guard>),
+    /// Not protected, for this reason.
+    Bypassed(String),
+    /// Turned away.
+    Refused(crate::policy::Refusal),
+}
+
+/// What the readers that judge this method make of the operation. One that bypasses, refuses, errs or
+/// traps adds no key: by its own word it never guarded that. One of which nobody can say what it would
+/// have said refuses the request.
+pub async fn read(
+    worker: &Rc<Worker>,
+    route: &Route,
+    facts: &Facts<'_>,
+    has_body: bool,
+    body: Option<&Bytes>,
+) -> Result<Vec<Reading>, Problem> {
+    let mut readings = Vec::new();
+    for reader in route.readers().iter().filter(|reader| route.judges(&reader.generation, &facts.head.method))
+    {
+        match super::decide(worker, route, &reader.generation, facts, has_body, body).await {
+            Ok((Verdict::Guard(guard), _)) => readings.push(Reading { reader: reader.clone(), guard }),
+            Ok((Verdict::Bypass(_) | Verdict::Refuse(_), _)) => {}
+            Err(super::Undecided::Policy(failure)) if says_nothing(&failure) => {}
+            Err(undecided) => {
+                return Err(undecided.into_problem(worker, &reader.generation, &facts.principal));
+            }
+        }
+    }
+    Ok(readings)
+}
+
+/// Whether it is the policy's own doing, which is the same on every machine.
+fn says_nothing(failure: &Failure) -> bool {
+    match failure {
+        Failure::Trap(_) | Failure::Memory(_) | Failure::Handed | Failure::Err(_) | Failure::Invalid(_) => {
+            true
+        }
+        Failure::Deadline(_) | Failure::Instantiate(_) | Failure::Busy(_) | Failure::Lost => false,
+    }
+}
+
+/// Whose verdict counts. What the active generation bypasses or refuses stays guarded by an older one
+/// while another gateway or request still decides by that; and as long as the ledger has a record of
+/// it, so that nothing which ran runs again because it is no longer guarded. `body`: the whole one,
+/// where there are readings.
+pub async fn weigh(
+    verdict: Verdict,
+    generation: Arc<Generation>,
+    readings: &[Reading],
+    facts: &Facts<'_>,
+    body: &Bytes,
+    at: &Standpoint<'_>,
+) -> Result<Decided, StoreError> {
+    let otherwise = match verdict {
+        Verdict::Guard(guard) => return Ok(Decided::Guarded(generation, guard)),
+        Verdict::Bypass(reason) => Decided::Bypassed(reason),
+        Verdict::Refuse(refusal) => Decided::Refused(refusal),
+    };
+    for Reading { reader, guard } in readings.iter().rev() {
+        let (id, _) = identify::key(facts, &reader.generation, guard, body, at);
+        let decides = at.ledger.decides_somebody_by(reader.generation.name(), reader.number);
+        if decides || at.ledger.knows(id).await? {
+            return Ok(Decided::Guarded(reader.generation.clone(), guard.clone()));
+        }
+    }
+    Ok(otherwise)
+}
+
+/// The request to the ledger, with its keys in all spaces. `term`: that of the lease on the list when
+/// it was derived.
+pub fn request(
+    facts: &Facts<'_>,
+    route: &Route,
+    (generation, guard): (&Generation, &Guard),
+    readings: &[Reading],
+    body: &Bytes,
+    at: &Standpoint<'_>,
+    term: u64,
+) -> ledger::Request {
+    let mut request = identify::request(facts, route, generation, guard, body, at);
+    request.derived = Derived { space: route.number_of(generation), keys: Vec::new(), term };
+    if readings.is_empty() {
+        return request;
+    }
+    let origin = &request.claim.origin;
+    let mut keys = vec![Key {
+        space: request.derived.space,
+        id: request.id,
+        fingerprint: request.claim.fingerprint,
+        key_schema: origin.key_schema.clone(),
+        key_epoch: origin.key_epoch,
+    }];
+    for Reading { reader, guard } in readings {
+        if keys.iter().any(|key| key.space == reader.number) {
+            continue;
+        }
+        let (id, fingerprint) = identify::key(facts, &reader.generation, guard, body, at);
+        let (key_schema, key_epoch) =
+            (reader.generation.plan().key_schema.clone(), reader.generation.key_epoch());
+        keys.push(Key { space: reader.number, id, fingerprint, key_schema, key_epoch });
+    }
+    keys.sort_by_key(|key| key.space);
+    if let Some(highest) = keys.last() {
+        request.id = highest.id;
+        request.derived.space = highest.space;
+        request.claim.fingerprint = highest.fingerprint;
+        request.claim.origin.key_schema = highest.key_schema.clone();
+        request.claim.origin.key_epoch = highest.key_epoch;
+    }
+    if keys.len() > 1 {
+        request.derived.keys = keys;
+    }
+    request
+}
+
+/// Under which of these keys a record is kept; where it is in a space that isn't derived here, one from
+/// which pointers lead there.
+pub fn id_of(keys: &[Key], record: &Record) -> Option<OperationId> {
+    let origin = &record.origin;
+    let kept =
+        keys.iter().find(|key| key.key_schema == origin.key_schema && key.key_epoch == origin.key_epoch);
+    kept.or(keys.first()).map(|key| key.id)
+}
+
+impl super::Undecided {
+    /// What the caller is told.
+    pub(super) fn into_problem(
+        self,
+        worker: &Worker,
+        generation: &Generation,
+        principal: &PrincipalId,
+    ) -> Problem {
+        let failure = match self {
+            Self::Request(problem) => return problem,
+            Self::Policy(failure) => failure,
+        };
+        tracing::error!(policy = %generation.name(), generation = generation.number(), kind = failure.kind(), %failure, "a policy failed");
+        worker.shared.policy_failed(generation, principal, &failure);
+        Problem::new(
+            Code::PolicyFailed,
+            "The policy that makes idempotency keys here failed on this request, so nothing was sent. Asking again \
+             with the same key is safe.",
+        )
+    }
+}
+
+/// A verdict and, where its policy speaks the caller's protocol, who asked.
+pub type Judged = (Verdict, Option<Asker>);

@@ -1,0 +1,295 @@
+//! Wiring of key spaces: which generations derive a policy's keys, and where what makes them is kept, so
+//! that a restart finds its readers again.
+
+use crate::config::{self, ComponentSource, Config, StoreKind};
+use crate::gateway::Program;
+use crate::gateway::lineup::{Lineup, Reader, Tenure};
+use crate::ledger::{Ledger, Numbers, SpacesError};
+use crate::policy::{self, Engine, Generation, LoadError};
+use crate::reload::Generations;
+use oncegate_core::keyspace_list::{Listed, Maker};
+use oncegate_core::{KeySpaces, SpaceNumber};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The lists changed this often between reading them and entering: somebody changes them all the time.
+const TRIES: usize = 16;
+
+/// Why a policy's keys can't be derived in all its key spaces.
+#[derive(Debug, thiserror::Error)]
+pub enum LineupError {
+    /// The list can't be used or doesn't take the space.
+    #[error("{0}")]
+    Spaces(#[from] SpacesError),
+    /// A space is open whose maker can't be loaded.
+    #[error(
+        "policy `{policy}`: the ledger still has records of its key space {number} (key-schema {key_schema:?}, \
+         key_epoch {key_epoch}), and what made their keys can't be loaded: {why}; put it back, or say \
+         `--accept-duplicates` to give these records up"
+    )]
+    Reader {
+        /// The policy.
+        policy: Arc<str>,
+        /// The space.
+        number: SpaceNumber,
+        /// Its key schema.
+        key_schema: Arc<str>,
+        /// Its key epoch.
+        key_epoch: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// What makes the keys can't be kept.
+    #[error("what makes the keys of policy `{0}` can't be kept for later restarts in {1}: {2}")]
+    Keep(Arc<str>, PathBuf, io::Error),
+    /// A thread of the loading died.
+    #[error("the loading broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// What made keys in the ledger's key spaces: components and settings by digest, in the data folder. A
+/// store that is memory needs none, for its records end with the process.
+#[derive(Clone, Debug)]
+pub struct Archive(Option<PathBuf>);
+
+impl Archive {
+    /// That of the configuration's ledger.
+    pub fn of(config: &Config) -> Self {
+        Self(match &config.ledger.store {
+            StoreKind::Embedded(path) => Some(path.join("policies")),
+            StoreKind::Memory => None,
+        })
+    }
+
+    /// Keeps what made this generation, before anything is claimed by its keys.
+    fn keep(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
+        let Some(folder) = &self.0 else { return Ok(()) };
+        fs::create_dir_all(folder)?;
+        let component = folder.join(format!("{}.wasm", generation.digest()));
+        if !component.exists() {
+            let bytes = policy::component_bytes(source).map_err(io::Error::other)?;
+            if policy::hex(&Sha256::digest(&bytes)) != generation.digest() {
+                return Err(io::Error::other("the component's file changed while it was loaded: try again"));
+            }
+            write(folder, &component, &bytes)?;
+        }
+        let text = settings_text(generation.settings());
+        let settings = folder.join(format!("{}.json", digest_of(&text)));
+        if settings.exists() { Ok(()) } else { write(folder, &settings, text.as_bytes()) }
+    }
+
+    /// The policy that makes the keys of a space, with the limits of its present configuration.
+    fn policy(&self, maker: &Maker, like: &config::Policy) -> Result<config::Policy, String> {
+        let folder = self.0.as_ref().ok_or("a ledger in memory keeps none")?;
+        let component = folder.join(format!("{}.wasm", maker.component));
+        let settings = folder.join(format!("{}.json", maker.settings));
+        let text = fs::read_to_string(&settings).map_err(|e| format!("{}: {e}", settings.display()))?;
+        if digest_of(&text) != *maker.settings {
+            return Err(format!("{} was changed", settings.display()));
+        }
+        let settings = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", settings.display()))?;
+        Ok(config::Policy {
+            component: ComponentSource::File(component),
+            sha256: parse_digest(&maker.component),
+            settings,
+            key_epoch: maker.key_epoch,
+            ..like.clone()
+        })
+    }
+
+    /// Removes what neither a list names any more nor is among `needed`, by digest.
+    pub fn tidy(&self, spaces: &KeySpaces, needed: &BTreeSet<Arc<str>>) {
+        let Some(entries) = self.0.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else { return };
+        let makers = || spaces.policies.values().flat_map(|list| &list.spaces).map(|space| &space.maker);
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let named = needed.contains(stem)
+                || makers().any(|maker| *maker.component == *stem || *maker.settings == *stem);
+            if !named && let Err(error) = fs::remove_file(&path) {
+                tracing::debug!(file = %path.display(), %error, "a policy that is no longer needed stays");
+            }
+        }
+    }
+}
+
+/// Written whole or not at all.
+fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+fn settings_text(settings: &serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::Value::Object(settings.clone()).to_string()
+}
+
+fn digest_of(text: &str) -> String {
+    policy::hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn parse_digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    let pairs = text.as_bytes().chunks_exact(2);
+    for (byte, pair) in digest.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// What makes this generation's keys.
+pub fn maker(generation: &Generation) -> Maker {
+    Maker {
+        key_schema: generation.plan().key_schema.clone(),
+        key_epoch: generation.key_epoch(),
+        component: generation.digest().into(),
+        settings: digest_of(&settings_text(generation.settings())).into(),
+    }
+}
+
+/// What lining up needs.
+#[derive(Debug)]
+pub struct Wiring<'a> {
+    /// The ledger.
+    pub ledger: &'a Ledger,
+    /// Loads readers.
+    pub engine: &'a Arc<Engine>,
+    /// Where they are kept.
+    pub archive: &'a Archive,
+    /// Records in a space whose maker can't be loaded may be given up.
+    pub accept_duplicates: bool,
+}
+
+impl Wiring<'_> {
+    /// Puts the key spaces of all policies on the ledger's lists and loads their readers, from what is
+    /// `active` already where that is possible. `in_flight`: what requests under way decide by.
+    pub async fn line_up(
+        &self,
+        config: &Config,
+        generations: &Generations,
+        active: Option<&Program>,
+        in_flight: &Numbers,
+    ) -> Result<BTreeMap<Arc<str>, Lineup>, LineupError> {
+        let makers: BTreeMap<Arc<str>, Maker> =
+            generations.iter().map(|(name, generation)| (name.clone(), maker(generation))).collect();
+        self.keep(config, generations).await?;
+        let mut loaded: BTreeMap<Arc<str>, Vec<Reader>> = BTreeMap::new();
+        for _ in 0..TRIES {
+            let spaces = self.ledger.read_spaces().await?;
+            for (policy, maker) in &makers {
+                let readers = loaded.entry(policy.clone()).or_default();
+                for space in spaces.list(policy).map_or(&[][..], |list| &list.spaces) {
+                    if !is_of(space, maker) && !readers.iter().any(|one| one.number == space.number) {
+                        readers.extend(self.reader(config, policy, space, active).await?);
+                    }
+                }
+            }
+            let readable = |policy: &Arc<str>, space: &Listed| {
+                let own = makers.get(policy).is_some_and(|maker| is_of(space, maker));
+                own || loaded.get(policy).is_some_and(|all| all.iter().any(|r| r.number == space.number))
+            };
+            let numbers = match self.ledger.enter_spaces(&makers, in_flight, readable).await {
+                Err(SpacesError::Moved) => continue,
+                numbers => numbers?,
+            };
+            let listed = self.ledger.spaces();
+            let on_list = |policy: &str, reader: &Reader| {
+                listed.list(policy).is_some_and(|list| list.find(reader.number).is_some())
+            };
+            let lineup = |(policy, number): (Arc<str>, SpaceNumber)| {
+                let mut readers = loaded.remove(&policy).unwrap_or_default();
+                readers.retain(|reader| on_list(&policy, reader));
+                readers.sort_by_key(|reader| reader.number);
+                let tenure = Arc::new(Tenure { policy: policy.clone(), number });
+                (policy, Lineup { tenure, readers })
+            };
+            return Ok(numbers.into_iter().map(lineup).collect());
+        }
+        Err(SpacesError::Moved.into())
+    }
+
+    async fn keep(&self, config: &Config, generations: &Generations) -> Result<(), LineupError> {
+        for (name, generation) in generations {
+            let Some(policy) = config.policies.get(name) else { continue };
+            let (archive, source) = (self.archive.clone(), policy.component.clone());
+            let generation = generation.clone();
+            let kept = tokio::task::spawn_blocking(move || archive.keep(&source, &generation)).await?;
+            kept.map_err(|error| {
+                LineupError::Keep(name.clone(), self.archive.0.clone().unwrap_or_default(), error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What derives keys in this space; none: the space is given up.
+    async fn reader(
+        &self,
+        config: &Config,
+        policy: &Arc<str>,
+        space: &Listed,
+        active: Option<&Program>,
+    ) -> Result<Option<Reader>, LineupError> {
+        let number = space.number;
+        if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
+            return Ok(Some(Reader { number, generation }));
+        }
+        let why = match self.load(config, policy, space).await? {
+            Ok(generation) => return Ok(Some(Reader { number, generation })),
+            Err(why) => why,
+        };
+        if self.accept_duplicates {
+            tracing::warn!(%policy, space = number.0, why, "a key space is given up, and its records with it");
+            self.ledger.abandon_space(policy, number).await?;
+            return Ok(None);
+        }
+        let Maker { key_schema, key_epoch, .. } = space.maker.clone();
+        Err(LineupError::Reader { policy: policy.clone(), number, key_schema, key_epoch, why })
+    }
+
+    async fn load(
+        &self,
+        config: &Config,
+        policy: &Arc<str>,
+        space: &Listed,
+    ) -> Result<Result<Arc<Generation>, String>, LineupError> {
+        let Some(like) = config.policies.get(policy).cloned() else {
+            return Ok(Err("the policy is not in the configuration".into()));
+        };
+        let (archive, engine, maker) = (self.archive.clone(), self.engine.clone(), space.maker.clone());
+        let load = move || {
+            let policy = archive.policy(&maker, &like)?;
+            let generation = engine.load(&policy).map_err(|error: LoadError| error.to_string())?;
+            match generation.plan().key_schema == maker.key_schema {
+                true => Ok(generation),
+                false => Err(format!("it now has the key-schema {:?}", generation.plan().key_schema)),
+            }
+        };
+        Ok(tokio::task::spawn_blocking(load).await?)
+    }
+}
+
+fn is_of(space: &Listed, maker: &Maker) -> bool {
+    space.maker.key_schema == maker.key_schema && space.maker.key_epoch == maker.key_epoch
+}
+
+/// What is active already and makes the keys of this space.
+fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Generation>> {
+    let readers = active.lineups.get(policy).into_iter().flat_map(|lineup| &lineup.readers);
+    let all = active.generations.get(policy).into_iter().chain(readers.map(|reader| &reader.generation));
+    all.into_iter().find(|generation| is_of(space, &maker(generation))).cloned()
+}
+
+/// Whether a program derives keys by the lists as they are.
+pub fn is_up_to_date(program: &Program, spaces: &KeySpaces) -> bool {
+    program.lineups.iter().all(|(policy, lineup)| {
+        let numbers = lineup.readers.iter().map(|reader| reader.number).chain([lineup.tenure.number]);
+        let derives: BTreeSet<SpaceNumber> = numbers.collect();
+        spaces.list(policy).is_some_and(|list| list.numbers() == derives)
+    })
+}

@@ -1,0 +1,453 @@
+//! The list of key spaces that the ledger holds for each policy (DESIGN §6, "Changing the keys"): this
+//! gateway's place on it, its lease, and what a space needs to leave.
+//!
+//! What the document says is decided in [`oncegate_core::keyspace_list`]; here it is read, swapped and
+//! kept at hand. On a store that one process has for itself the lease never ends, because nobody else
+//! could act on its end; then nothing is written but when something changes.
+
+use super::{IdentityError, Ledger};
+use crate::store::{Store, StoreError, Swap, Version, Versioned};
+use arc_swap::ArcSwap;
+use oncegate_core::keyspace_list::{Closed, Hold, Listed, Maker, SpaceList};
+use oncegate_core::{GatewayId, KeySpaces, OperationId, SpaceNumber, State, Timestamp, View};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const SPACES: &str = "key-spaces";
+
+/// How long a gateway stands on a shared list without renewal.
+pub const LIST_LEASE: Duration = Duration::from_secs(30);
+
+/// How many pointers are followed at most, as in the claim.
+const HOPS_MAX: usize = 16;
+
+/// How many records a look for what holds a space open reads at once.
+const SCAN_PORTION: usize = 256;
+
+/// Spaces by policy.
+pub type Numbers = BTreeMap<Arc<str>, BTreeSet<SpaceNumber>>;
+
+/// This gateway's place on the list.
+#[derive(Debug)]
+pub(super) struct Spaces {
+    /// As it was last read or written.
+    document: ArcSwap<KeySpaces>,
+    /// How often the lease was taken anew after a break.
+    term: AtomicU64,
+    /// When it ends, in milliseconds of ledger time.
+    until: AtomicU64,
+    /// One change at a time, and how long the lease is; none: it never ends.
+    changing: tokio::sync::Mutex<Option<Duration>>,
+    /// How far the look for what holds a space open has come.
+    looks: std::sync::Mutex<BTreeMap<(Arc<str>, SpaceNumber), Look>>,
+}
+
+/// A look through all records for those that hold a space open. What was passed doesn't come back:
+/// nothing is claimed any more before the moment that it asks about.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    since: Timestamp,
+    /// The last record that it passed.
+    passed: Option<OperationId>,
+}
+
+/// Why the list can't be used or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SpacesError {
+    /// The store failed, or what it keeps can't be read.
+    #[error(transparent)]
+    Ledger(#[from] IdentityError),
+    /// The space may not be put on the list.
+    #[error("policy `{0}`: {1}")]
+    Closed(Arc<str>, Closed),
+    /// The list isn't as it was when the readers were loaded: look again.
+    #[error("the list of key spaces changed meanwhile")]
+    Moved,
+}
+
+impl From<StoreError> for SpacesError {
+    fn from(error: StoreError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl Spaces {
+    pub(super) fn new() -> Self {
+        Self {
+            document: ArcSwap::default(),
+            term: AtomicU64::new(0),
+            until: AtomicU64::new(u64::MAX),
+            changing: tokio::sync::Mutex::new(None),
+            looks: std::sync::Mutex::default(),
+        }
+    }
+}
+
+/// What is said of a claim when the lease on the list is over.
+pub(super) fn list_lapsed() -> StoreError {
+    StoreError::Unavailable(
+        "this gateway's lease on the list of key spaces is over; it reads it again".into(),
+    )
+}
+
+impl<S: Store> Ledger<S> {
+    /// Says whether other gateways may share the store. If not, whoever stands on the list is gone for
+    /// certain.
+    pub async fn join_spaces(&self, shared: bool) -> Result<(), SpacesError> {
+        *self.spaces.changing.lock().await = shared.then_some(LIST_LEASE);
+        self.change_spaces(true, |spaces, _| {
+            if !shared {
+                spaces.gateways.clear();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// How long this gateway stands on the list without renewal; none: for ever.
+    pub async fn list_lease(&self) -> Option<Duration> {
+        *self.spaces.changing.lock().await
+    }
+
+    /// The lists as they were last read or written here.
+    pub fn spaces(&self) -> Arc<KeySpaces> {
+        self.spaces.document.load_full()
+    }
+
+    /// Reads the lists again.
+    pub async fn read_spaces(&self) -> Result<Arc<KeySpaces>, SpacesError> {
+        let (_, spaces) = self.load_spaces().await?;
+        self.spaces.document.store(Arc::new(spaces));
+        Ok(self.spaces())
+    }
+
+    /// The term of the lease on the list: what is derived now may be sent only while it goes on.
+    pub fn list_term(&self) -> u64 {
+        self.spaces.term.load(Ordering::Acquire)
+    }
+
+    pub(super) fn list_holds(&self, term: u64) -> bool {
+        let lease = oncegate_core::keyspace_list::ListLease {
+            term: self.list_term(),
+            until: Timestamp::from_millis(self.spaces.until.load(Ordering::Acquire)),
+        };
+        lease.is_unbroken_since(term, self.clock.now())
+    }
+
+    /// Who this gateway is on the list.
+    pub fn gateway(&self) -> GatewayId {
+        let half = self.executions.process.to_le_bytes();
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&half);
+        id[8..].copy_from_slice(&half);
+        GatewayId(id)
+    }
+
+    /// Puts the space of each policy on its list and this gateway beside it: it decides by these, and by
+    /// what requests in flight decide by, and it derives keys in all. `readable`: the spaces whose
+    /// makers are loaded here, the new ones included.
+    pub async fn enter_spaces(
+        &self,
+        makers: &BTreeMap<Arc<str>, Maker>,
+        in_flight: &Numbers,
+        readable: impl Fn(&Arc<str>, &Listed) -> bool,
+    ) -> Result<BTreeMap<Arc<str>, SpaceNumber>, SpacesError> {
+        let gateway = self.gateway();
+        let numbers = self
+            .change_spaces(true, |spaces, _| {
+                let mut numbers = BTreeMap::new();
+                for (policy, maker) in makers {
+                    let list = spaces.policies.entry(policy.clone()).or_default();
+                    let number =
+                        list.enter(maker).map_err(|closed| SpacesError::Closed(policy.clone(), closed))?;
+                    if !list.spaces.iter().all(|space| readable(policy, space)) {
+                        return Err(SpacesError::Moved);
+                    }
+                    let mut decides = in_flight.get(policy).cloned().unwrap_or_default();
+                    decides.insert(number);
+                    spaces.stand(gateway, policy, decides);
+                    numbers.insert(policy.clone(), number);
+                }
+                let mine = spaces.gateways.iter_mut().find(|live| live.id == gateway);
+                if let Some(mine) = mine {
+                    mine.stands
+                        .retain(|policy, _| makers.contains_key(policy) || in_flight.contains_key(policy));
+                }
+                Ok(numbers)
+            })
+            .await?;
+        Ok(numbers)
+    }
+
+    /// Keeps that `maker` must not become active for this policy: it was seen to make other keys under
+    /// the same key schema and epoch. It holds for all gateways.
+    pub async fn refuse_maker(&self, policy: &Arc<str>, maker: &Maker, why: &str) -> Result<(), SpacesError> {
+        self.change_spaces(false, |spaces, _| {
+            spaces.policies.entry(policy.clone()).or_default().refuse(maker, why);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes a space off the list though records of it may be left: their operations may run again.
+    pub async fn abandon_space(&self, policy: &str, number: SpaceNumber) -> Result<(), SpacesError> {
+        self.change_spaces(false, |spaces, _| {
+            if let Some(list) = spaces.policies.get_mut(policy) {
+                list.spaces.retain(|space| space.number != number);
+                list.version += 1;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Housekeeping: renews the lease, says by which spaces requests still decide, and takes off the
+    /// lists what nothing holds open any more. Says whether this gateway stands on the list as before;
+    /// if not it has to enter again.
+    pub async fn tend_spaces(&self, decides: &Numbers) -> Result<bool, SpacesError> {
+        let gateway = self.gateway();
+        let stands = self
+            .change_spaces(false, |spaces, now| {
+                let live = |live: &&mut oncegate_core::keyspace_list::Live| {
+                    live.id == gateway && now < live.lease_until
+                };
+                let Some(mine) = spaces.gateways.iter_mut().find(live) else { return Ok(false) };
+                for (policy, stand) in &mut mine.stands {
+                    stand.decides = decides.get(policy).cloned().unwrap_or_default();
+                }
+                mine.stands.retain(|_, stand| !stand.decides.is_empty());
+                Ok(true)
+            })
+            .await?;
+        for (policy, space) in self.closing() {
+            let Some(since) = space.closing_since else { continue };
+            if self.is_empty_before(&policy, &space, since).await? {
+                let left = self
+                    .change_spaces(false, |spaces, now| Ok(spaces.leave(&policy, space.number, since, now)))
+                    .await?;
+                if left {
+                    tracing::info!(
+                        %policy,
+                        space = space.number.0,
+                        key_schema = %space.maker.key_schema,
+                        key_epoch = space.maker.key_epoch,
+                        "a key space has left: no record needs it any more"
+                    );
+                }
+            }
+        }
+        Ok(stands)
+    }
+
+    /// The spaces that nothing but records holds open.
+    fn closing(&self) -> Vec<(Arc<str>, Listed)> {
+        let spaces = self.spaces();
+        let closing = |(policy, list): (&Arc<str>, &SpaceList)| {
+            let closing = list.spaces.iter().filter(|space| space.closing_since.is_some());
+            closing.map(|space| (policy.clone(), space.clone())).collect::<Vec<_>>()
+        };
+        spaces.policies.iter().flat_map(closing).collect()
+    }
+
+    /// Whether another gateway or a request in flight decides by this space, as this gateway knows it.
+    pub fn decides_somebody_by(&self, policy: &str, number: SpaceNumber) -> bool {
+        let spaces = self.spaces.document.load();
+        let now = self.clock.now();
+        let live = spaces.gateways.iter().filter(|live| now < live.lease_until);
+        live.filter_map(|live| live.stands.get(policy)).any(|stand| stand.decides.contains(&number))
+    }
+
+    /// What holds a space open, as this gateway knows it.
+    pub fn holds_open(&self, policy: &str, number: SpaceNumber) -> Vec<Hold> {
+        self.spaces().holds(policy, number, self.clock.now())
+    }
+
+    /// Whether no record of the space that was claimed before `since` is left.
+    async fn is_empty_before(
+        &self,
+        policy: &Arc<str>,
+        space: &Listed,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let place = (policy.clone(), space.number);
+        let known = self.looks().get(&place).copied().filter(|look| look.since == since);
+        let mut look = known.unwrap_or(Look { since, passed: None });
+        let done = loop {
+            let page = self.store.scan(look.passed, SCAN_PORTION).await?;
+            let Some((last, _)) = page.last() else { break true };
+            let last = *last;
+            let mut held = false;
+            for (id, versioned) in page {
+                if self.holds_space(policy, space, since, id, versioned).await? {
+                    held = true;
+                    break;
+                }
+                look.passed = Some(id);
+            }
+            if held {
+                break false;
+            }
+            look.passed = Some(last);
+        };
+        if done {
+            self.looks().remove(&place);
+        } else {
+            self.looks().insert(place, look);
+        }
+        Ok(done)
+    }
+
+    async fn holds_space(
+        &self,
+        policy: &Arc<str>,
+        space: &Listed,
+        since: Timestamp,
+        id: OperationId,
+        versioned: Versioned,
+    ) -> Result<bool, StoreError> {
+        let record = &versioned.record;
+        let origin = &record.origin;
+        let of_space = origin.policy == *policy
+            && origin.key_schema == space.maker.key_schema
+            && origin.key_epoch == space.maker.key_epoch;
+        if !of_space || record.first_attempt > since || record.view(self.clock.now()) == View::Absent {
+            return Ok(false);
+        }
+        match record.state {
+            State::Pointer(_) => Ok(!self.sweep_pointer(id, &versioned).await?),
+            _ => Ok(true),
+        }
+    }
+
+    /// Removes a pointer that had lapsed before nothing was found where it leads; or says when to look
+    /// again. True: it is gone.
+    pub(super) async fn sweep_pointer(
+        &self,
+        id: OperationId,
+        current: &Versioned,
+    ) -> Result<bool, StoreError> {
+        let State::Pointer(pointer) = &current.record.state else { return Ok(false) };
+        let now = self.clock.now();
+        let (found, lease_until) = self.end_of(current, now).await?;
+        let next = match found {
+            None if lease_until <= now => None,
+            found => {
+                let look_at = found.map_or(lease_until, |end| end.record.forgotten_at()).max(now);
+                if look_at == pointer.look_at {
+                    return Ok(false);
+                }
+                let pointer = oncegate_core::Pointer { look_at, ..*pointer };
+                let record = (*current.record).clone();
+                Some(Arc::new(oncegate_core::Record { state: State::Pointer(pointer), ..record }))
+            }
+        };
+        let removes = next.is_none();
+        let swap = self.swap(id, Some(current.version), next, now).await?;
+        Ok(removes && matches!(swap, Swap::Done(_)))
+    }
+
+    /// Where pointers lead from `pointer`, and when the last of their leases ends. Nothing is found only
+    /// where nobody wrote over one of them meanwhile; where somebody did, it is as if a lease stood.
+    async fn end_of(
+        &self,
+        pointer: &Versioned,
+        now: Timestamp,
+    ) -> Result<(Option<Versioned>, Timestamp), StoreError> {
+        let mut lease = Timestamp::default();
+        let mut way: Vec<(OperationId, Version)> = Vec::new();
+        let mut at = pointer.clone();
+        while let State::Pointer(pointer) = &at.record.state {
+            lease = lease.max(pointer.lease_until);
+            let target = pointer.target;
+            let found = self.store.load(target).await?;
+            match found.filter(|found| found.record.view(now) != View::Absent) {
+                Some(_) if way.len() >= HOPS_MAX => return Ok((None, Timestamp::MAX)),
+                Some(found) => {
+                    way.push((target, found.version));
+                    at = found;
+                }
+                None => {
+                    for (id, version) in way {
+                        if self.store.load(id).await?.is_none_or(|found| found.version != version) {
+                            return Ok((None, now.plus(Duration::from_secs(1))));
+                        }
+                    }
+                    return Ok((None, lease));
+                }
+            }
+        }
+        Ok((Some(at), lease))
+    }
+
+    /// The record of an operation, by the id of its record or of a pointer to it.
+    pub async fn find(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        let Some(found) = self.store.load(id).await? else { return Ok(None) };
+        match found.record.state {
+            State::Pointer(_) => Ok(self.end_of(&found, self.clock.now()).await?.0),
+            _ => Ok(Some(found)),
+        }
+    }
+
+    /// Whether there is a record of an operation that a duplicate would be told of.
+    pub async fn knows(&self, id: OperationId) -> Result<bool, StoreError> {
+        let found = self.find(id).await?;
+        Ok(found.is_some_and(|found| found.record.view(self.clock.now()) != View::Absent))
+    }
+
+    pub(super) async fn load_spaces(&self) -> Result<(Option<Version>, KeySpaces), IdentityError> {
+        Ok(match self.store.load_meta(SPACES).await? {
+            None => (None, KeySpaces::default()),
+            Some((version, bytes)) => {
+                let damaged = |_| IdentityError::Damaged(SPACES);
+                (Some(version), KeySpaces::decode(&bytes).map_err(damaged)?)
+            }
+        })
+    }
+
+    /// Changes the document by compare-and-swap, renewing this gateway's lease along with it. One whose
+    /// lease is over gets it back only with `enters`, which says by what it derives keys from now on.
+    async fn change_spaces<T>(
+        &self,
+        enters: bool,
+        mut change: impl FnMut(&mut KeySpaces, Timestamp) -> Result<T, SpacesError>,
+    ) -> Result<T, SpacesError> {
+        let lease = self.spaces.changing.lock().await;
+        let gateway = self.gateway();
+        loop {
+            let (expected, before) = self.load_spaces().await?;
+            let now = self.clock.now();
+            let was_live = before.gateways.iter().any(|live| live.id == gateway && now < live.lease_until);
+            let mut next = before.clone();
+            let stands_on = self.spaces.until.load(Ordering::Acquire);
+            let until = lease.map_or(Timestamp::MAX, |lease| now.plus(lease));
+            if was_live || enters {
+                next.keep(gateway, until);
+            }
+            let result = change(&mut next, now)?;
+            next.review(now);
+            if next != before {
+                let bytes = next.encode().into();
+                if let Swap::Conflict(_) = self.store.swap_meta(SPACES, expected, bytes).await? {
+                    continue;
+                }
+            }
+            // Late: somebody may have taken it for dead before this swap, and let a space leave.
+            if !was_live || self.clock.now() >= Timestamp::from_millis(stands_on) {
+                self.spaces.term.fetch_add(1, Ordering::AcqRel);
+            }
+            if was_live || enters {
+                self.spaces.until.store(until.as_millis(), Ordering::Release);
+            } else {
+                self.spaces.until.store(0, Ordering::Release);
+            }
+            self.spaces.document.store(Arc::new(next));
+            return Ok(result);
+        }
+    }
+
+    fn looks(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Arc<str>, SpaceNumber), Look>> {
+        self.spaces.looks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,99 @@
+//! Key spaces across reloads: who decides by which, and their end.
+
+use super::{Generations, Reloader};
+use crate::config::Config;
+use crate::gateway::Program;
+use crate::gateway::lineup::Lineup;
+use crate::keyspaces::{self, LineupError, Wiring};
+use crate::ledger::Numbers;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+/// While a policy's keys change, the lists of key spaces are looked after so often.
+const TEND_EVERY: Duration = Duration::from_millis(500);
+/// And so often while they don't.
+const TEND_IDLE: Duration = Duration::from_secs(600);
+
+impl Reloader {
+    pub(super) async fn line_up(
+        &self,
+        config: &Config,
+        generations: &Generations,
+        active: &Program,
+    ) -> Result<BTreeMap<Arc<str>, Lineup>, LineupError> {
+        let wiring = Wiring {
+            ledger: &self.shared.ledger,
+            engine: &self.shared.engine,
+            archive: &self.archive,
+            accept_duplicates: false,
+        };
+        wiring.line_up(config, generations, Some(active), &self.deciding()).await
+    }
+
+    /// Makes a program active.
+    pub(super) fn put(&self, program: Program) {
+        let readers = program.lineups.values().flat_map(|lineup| &lineup.readers);
+        let readers = readers.map(|reader| reader.generation.number());
+        let active = program.generations.values().map(|generation| generation.number());
+        let keep: Vec<u64> = active.chain(readers).collect();
+        self.note(&program);
+        self.shared.program.store(Arc::new(program));
+        self.retirement.retire_all_but(&keep);
+        self.changed.notify_one();
+    }
+
+    /// Takes note of who decides from now on.
+    pub(super) fn note(&self, program: &Program) {
+        let mut tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
+        tenures.retain(|tenure| tenure.strong_count() > 0);
+        tenures.extend(program.lineups.values().map(|lineup| Arc::downgrade(&lineup.tenure)));
+    }
+
+    /// By which key spaces the active program and requests in flight decide.
+    fn deciding(&self) -> Numbers {
+        let tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deciding = Numbers::new();
+        for tenure in tenures.iter().filter_map(Weak::upgrade) {
+            deciding.entry(tenure.policy.clone()).or_default().insert(tenure.number);
+        }
+        deciding
+    }
+
+    /// Keeps this gateway's place on the lists of key spaces, for as long as it is polled: says by what
+    /// it decides, takes off what nothing needs any more, and derives keys by the lists as they are.
+    pub async fn tend(self: Arc<Self>) {
+        loop {
+            let spaces = self.shared.ledger.spaces();
+            let open = spaces.policies.values().any(|list| list.spaces.len() > 1);
+            let idle = self.shared.ledger.list_lease().await.map_or(TEND_IDLE, |lease| lease / 3);
+            let pause = if open { TEND_EVERY } else { idle };
+            let _ = tokio::time::timeout(pause, self.changed.notified()).await;
+            let _one = self.one_at_a_time.lock().await;
+            if let Err(error) = self.tend_once().await {
+                tracing::warn!(%error, "the list of key spaces can't be kept: it is tried again");
+            }
+        }
+    }
+
+    async fn tend_once(&self) -> Result<(), LineupError> {
+        let ledger = &self.shared.ledger;
+        let stands = ledger.tend_spaces(&self.deciding()).await?;
+        let active = self.shared.program.load_full();
+        if !stands || !keyspaces::is_up_to_date(&active, &ledger.spaces()) {
+            let (config, generations) = (active.config.clone(), active.generations.clone());
+            let lineups = self.line_up(&config, &generations, &active).await?;
+            self.put(Program::new(config, generations, lineups, &self.shared.metrics));
+        }
+        self.archive.tidy(&ledger.spaces(), &self.may_come_back());
+        Ok(())
+    }
+
+    /// What makes the keys of generations that are active or may be rolled back to, by digest.
+    fn may_come_back(&self) -> BTreeSet<Arc<str>> {
+        let active = self.shared.program.load_full();
+        let before = active.generations.keys().filter_map(|name| self.before(name)).collect::<Vec<_>>();
+        let makers = active.generations.values().chain(&before).map(|one| keyspaces::maker(one));
+        makers.flat_map(|maker| [maker.component, maker.settings]).collect()
+    }
+}
