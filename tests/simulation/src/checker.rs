@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// Who came so much before doubt was announced had waited; less is the way to a store and back.
-const WAITED: Duration = Duration::from_millis(10);
+/// The way to the store and back, where nothing hinders. Who came so much before there was doubt had
+/// waited.
+const WAY: Duration = Duration::from_millis(3);
 
 /// A promise that was broken, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,8 @@ struct Request {
     /// Its attempts, where it executed.
     sent: Vec<(usize, u32)>,
     declined: Vec<(usize, u32)>,
-    effects: Vec<usize>,
+    effects: Vec<(usize, u32)>,
+    judged: Option<(usize, Disposition)>,
     got: Option<(usize, u32, bool)>,
     told: Option<(usize, Reply)>,
     is_last: bool,
@@ -78,6 +80,7 @@ fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
                 sent,
                 declined,
                 effects,
+                judged: None,
                 got: None,
                 told: None,
                 is_last,
@@ -90,7 +93,8 @@ fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
         match &entry.event {
             Event::Sent { request, attempt } => of(request, &|r| r.sent.push((place, *attempt))),
             Event::Declined { request, attempt } => of(request, &|r| r.declined.push((place, *attempt))),
-            Event::Effect { request, .. } => of(request, &|r| r.effects.push(place)),
+            Event::Effect { request, token, .. } => of(request, &|r| r.effects.push((place, *token))),
+            Event::Judged { request, means } => of(request, &|r| r.judged = Some((place, *means))),
             Event::Got { request, token, large } => of(request, &|r| r.got = Some((place, *token, *large))),
             Event::Told { request, reply } => of(request, &|r| r.told = Some((place, reply.clone()))),
             _ => {}
@@ -168,6 +172,9 @@ impl Operation<'_> {
                 if !self.in_doubt(earlier, later) {
                     return self.fails("sent again only what is known to be in doubt", pair);
                 }
+                if earlier.content != later.content {
+                    return self.fails("sent again only as it was", pair);
+                }
                 if let Some(told) = self.told_final_between(before, later.arrived) {
                     return self.fails("never after its answer", format!("{pair}; {told}"));
                 }
@@ -180,28 +187,47 @@ impl Operation<'_> {
         self.history[from..to].iter().any(|entry| entry.event == Event::Freed { operation: self.operation })
     }
 
-    /// Whether, when `later` came, doubt about `earlier` was announced, nobody was left to hear it, or
-    /// its gateway was in trouble.
+    /// Whether, when `later` came, it could be known that `earlier` is in doubt: somebody had said so, its
+    /// gateway had found so, or was in such trouble that its lease can have lapsed.
     fn in_doubt(&self, earlier: &Request, later: &Request) -> bool {
-        let came = self.history[later.arrived].at + WAITED;
-        let since = self.history[earlier.arrived..].iter().take_while(|entry| entry.at <= came);
+        let came = self.history[later.arrived].at + WAY;
         let of_operation = |id: &RequestId| self.requests[id].operation == self.operation;
+        let since = self.history[earlier.arrived..].iter().take_while(|entry| entry.at <= came);
         let announced = since.clone().any(|entry| match &entry.event {
             Event::Answers { request, reply } => of_operation(request) && reply.announces_doubt(),
-            Event::Left { request } => *request == earlier.id,
-            Event::Crashed { gateway } | Event::Paused { gateway } | Event::Hindered { gateway } => {
-                *gateway == earlier.gateway
-            }
+            Event::Judged { request, means } => *request == earlier.id && *means == Disposition::Unknown,
             _ => false,
         });
-        // A request that was held up on its way finds what meanwhile became of an execution.
-        let held_up = self.history[later.arrived].at.saturating_sub(self.faults.pause_max);
-        let way = &self.history[..later.first_sent().expect("it has sent")];
         announced
-            || way.iter().rev().take_while(|entry| entry.at >= held_up).any(|entry| match entry.event {
-                Event::Paused { gateway } | Event::Hindered { gateway } => gateway == later.gateway,
-                _ => false,
-            })
+            || since.clone().any(|entry| self.can_lose_its_lease(earlier, entry, came))
+            || self.was_held_up(later)
+    }
+
+    /// Whether, for this trouble, `earlier` can have no lease any more at `came`. It is renewed when a third
+    /// of it is over; so long before, the last renewal can have been. What is hindered while the outcome
+    /// is recorded is known to others before it is known to the gateway.
+    fn can_lose_its_lease(&self, earlier: &Request, trouble: &Entry, came: Duration) -> bool {
+        let lapses = trouble.at + self.setting.times.lease * 2 / 3;
+        match trouble.event {
+            // Who starts again on a store of its own knows at once that nobody executes any more.
+            Event::Crashed { gateway } => {
+                gateway == earlier.gateway && (self.setting.embedded() || lapses <= came)
+            }
+            Event::Paused { gateway } | Event::Hindered { gateway } => {
+                gateway == earlier.gateway && lapses <= came
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a request was held up on its way: it finds what meanwhile became of an execution.
+    fn was_held_up(&self, later: &Request) -> bool {
+        let longest = self.history[later.arrived].at.saturating_sub(self.faults.pause_max);
+        let way = &self.history[..later.first_sent().expect("it has sent")];
+        way.iter().rev().take_while(|entry| entry.at >= longest).any(|entry| match entry.event {
+            Event::Paused { gateway } | Event::Hindered { gateway } => gateway == later.gateway,
+            _ => false,
+        })
     }
 
     fn told_final_between(&self, from: usize, to: usize) -> Option<String> {
@@ -237,15 +263,11 @@ impl Operation<'_> {
     /// Promise 4, and that what is said of an operation is so: an answer is this operation's, and to
     /// this very request; a key is called reused only where it was.
     fn tells_what_is_so(&self) -> Checked {
-        let tokens: BTreeSet<u32> =
-            self.requests().filter_map(|request| request.got.map(|(_, token, _)| token)).collect();
-        let found =
-            self.history.iter().any(|entry| entry.event == Event::Found { operation: self.operation });
         for request in self.requests() {
             let Some((place, reply)) = &request.told else { continue };
             match reply {
                 Reply::Replayed { content, token } => {
-                    if *content != request.content || !(found || tokens.contains(token)) {
+                    if *content != request.content || !self.is_answer_before(*place, *token) {
                         return self.fails(
                             "nobody sees another's answer",
                             format!("request {} got {reply:?}", request.id),
@@ -268,6 +290,16 @@ impl Operation<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a gateway had this answer of the operation from upstream, or somebody found it there.
+    fn is_answer_before(&self, place: usize, token: u32) -> bool {
+        let found = Event::Found { operation: self.operation };
+        let found = self.history[..place].iter().any(|entry| entry.event == found);
+        self.requests().any(|request| {
+            let got = request.got.is_some_and(|(at, got, _)| at < place && got == token);
+            got || (found && request.effects.iter().any(|(at, done)| *at < place && *done == token))
+        })
     }
 
     /// Promises 2 and 3: what a client was told of the outcome, everyone is told who asks later, until

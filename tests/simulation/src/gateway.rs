@@ -255,6 +255,7 @@ impl Exchange<SimStore> for Wire {
             Ok(Answered { content, token, .. }) => Reply::First { content, token, means },
             Err(_) => Reply::NoAnswer(means),
         };
+        self.world.note(Event::Judged { request, means });
         let outcome = match (means, result) {
             (Disposition::NotApplied, _) => Outcome::NotApplied,
             (Disposition::Completed | Disposition::Consumed, Ok(answered)) => self.completed(&answered),

@@ -43,6 +43,8 @@ pub enum Event {
     Effect { request: RequestId, attempt: u32, token: u32 },
     /// The execution has a whole answer, and it is final.
     Got { request: RequestId, token: u32, large: bool },
+    /// The execution is over, with or without an answer, and its gateway goes to record what it means.
+    Judged { request: RequestId, means: Disposition },
     /// A gateway says this, which may be lost on its way.
     Answers { request: RequestId, reply: Reply },
     /// The client has left, and the gateway has noticed.
