@@ -28,8 +28,8 @@ pub enum LineupError {
     /// A space is open whose maker can't be loaded.
     #[error(
         "policy `{policy}`: the ledger still has records of its key space {number} (key-schema {key_schema:?}, \
-         key_epoch {key_epoch}), and what made their keys can't be loaded: {why}; put it back, or say \
-         `--accept-duplicates` to give these records up"
+         key_epoch {key_epoch}), and what made their keys can't be loaded: {why}; put it back, or use \
+         another data folder, which gives these records up"
     )]
     Reader {
         /// The policy.

@@ -211,7 +211,7 @@ fn a_reader_that_is_gone_keeps_the_gateway_from_starting() {
         std::fs::remove_file(file.path()).expect("the test's own folder");
     }
     let ended = ways[0].try_start().map(|_| ()).expect_err("a reader is missing");
-    ended.assert_refused(1, &["key space 0", "policies", "--accept-duplicates"]);
+    ended.assert_refused(1, &["key space 0", "policies", "put it back"]);
 }
 
 #[test]
