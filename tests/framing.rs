@@ -109,7 +109,7 @@ fn trailers_of_a_streamed_answer_are_kept() {
 fn a_body_that_ends_with_the_connection_replays_with_its_length() {
     let upstream = Upstream::start(|call| {
         let body = if call.target == "/empty" { "" } else { "abcdef" };
-        Script::answer(200, body).to_the_end()
+        Script::answer(200, body).until_closed()
     });
     let gateway = Setup::new(&upstream.url()).start();
     for (target, length) in [("/some", "6"), ("/empty", "0")] {

@@ -282,7 +282,7 @@ pub(crate) fn an_answer_cut_in_the_body_arrives_cut_and_is_unknown() {
             "/chunked-at-once" => script.chunked().cut_at(0),
             // Without its last chunk it has not ended.
             "/chunked-at-the-end" => script.chunked().cut_at(5000),
-            "/to-the-end-reset" => script.to_the_end().reset_at(3000),
+            "/to-the-end-reset" => script.until_closed().reset_at(3000),
             other => panic!("{other}"),
         }
     });
@@ -321,7 +321,7 @@ pub(crate) fn a_body_that_stops_flowing_is_cut_and_unknown() {
             "/chunked" => script.chunked().pause_at(3, &Gate::new()),
             "/length" => script.pause_at(3, &Gate::new()),
             "/no-byte-of-it" => script.pause_at(0, &Gate::new()),
-            _ => script.to_the_end().pause_at(3, &Gate::new()),
+            _ => script.until_closed().pause_at(3, &Gate::new()),
         }
     });
     let gateway = Setup::new(&upstream.url()).origin("body_idle_timeout = \"300ms\"").start();

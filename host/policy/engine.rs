@@ -203,7 +203,7 @@ fn pool_config(threads: usize) -> PoolingAllocationConfig {
     // Only with the page map is it known which pages to clear: without it keeping pages means
     // writing all of them.
     if PoolingAllocationConfig::is_pagemap_scan_available() {
-        pool.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(1 << 20).table_keep_resident(64 << 10);
+        pool.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(256 << 10).table_keep_resident(64 << 10);
     }
     pool
 }

@@ -236,8 +236,8 @@ pub(super) struct Pace {
 impl Pace {
     /// Quick calls in a row after which a policy returns to the workers.
     const QUICK_ENOUGH: u32 = 64;
-    /// Calls that may wait for a policy thread.
-    const WAITING_MAX: usize = 64;
+    /// Calls that may wait for a policy thread: more than come at once where clients retry together.
+    const WAITING_MAX: usize = 256;
 
     fn new(permits: usize) -> Self {
         Self {

@@ -57,8 +57,10 @@ impl Program {
         let state = State::new(Arc::clone(&self.policy), self.memory);
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| state);
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overdue()));
         let _beat = runner.begin();
-        store.set_epoch_deadline(ticks(allowance.setup));
+        let first = store.data_mut().grant(ticks(allowance.setup));
+        store.set_epoch_deadline(first);
         let made = self.component.instantiate(&mut store);
         let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
         Ok((store, made))
@@ -168,7 +170,8 @@ impl Instance {
     ) -> Result<T, Failure> {
         self.calls += 1;
         let _beat = self.runner.begin();
-        self.store.set_epoch_deadline(ticks(time));
+        let first = self.store.data_mut().grant(ticks(time));
+        self.store.set_epoch_deadline(first);
         let handed = self.store.data_mut().enter();
         self.store.set_hostcall_fuel(handed);
         let said = hook(&self.hooks, &mut self.store, time);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 /// Of a component's file.
 pub(super) const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -78,6 +78,42 @@ pub(super) struct OutsideHook(pub(super) &'static str);
 #[error("it called `{0}`, which is not there: a policy has no files, sockets or processes")]
 pub(super) struct NotThere(pub(super) String);
 
+/// How long a guest may go on. A machine with too much to do would fail good policies if all the
+/// time that passes counted: past half of its time a guest is held to the processor's time.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    half: u64,
+    /// The thread's time on a processor when half was over.
+    since: Option<Duration>,
+    extensions: u32,
+}
+
+impl Patience {
+    /// So often a guest that didn't get to run is given its second half again.
+    const EXTENSIONS_MAX: u32 = 8;
+
+    /// A call begins that has so many ticks. Returns those to the first look.
+    fn begin(ticks: u64) -> (Self, u64) {
+        let half = (ticks / 2).max(1);
+        (Self { half, since: None, extensions: 0 }, ticks.saturating_sub(half).max(1))
+    }
+
+    /// The deadline passed.
+    fn look(&mut self, on_processor: Duration) -> UpdateDeadline {
+        let Some(since) = self.since else {
+            self.since = Some(on_processor);
+            return UpdateDeadline::Continue(self.half);
+        };
+        // A tick is a millisecond, and the first may be over when it is set.
+        let spent = on_processor.saturating_sub(since) + Duration::from_millis(1);
+        if self.extensions >= Self::EXTENSIONS_MAX || spent >= Duration::from_millis(self.half) {
+            return UpdateDeadline::Interrupt;
+        }
+        self.extensions += 1;
+        UpdateDeadline::Continue(self.half)
+    }
+}
+
 /// What an instance's store carries.
 pub(super) struct State {
     policy: Arc<str>,
@@ -87,6 +123,7 @@ pub(super) struct State {
     handed_left: usize,
     lines_left: u32,
     in_hook: bool,
+    patience: Patience,
     /// The numbers of the virtual WASI, once one was asked for.
     random: Option<blake3::OutputReader>,
     /// Lines of the log, where they are collected instead of going to the operator's.
@@ -104,6 +141,7 @@ impl State {
             handed_left: HANDED_BYTES_MAX,
             lines_left: LOG_LINES_MAX,
             in_hook: false,
+            patience: Patience::default(),
             random: None,
             heard: None,
         }
@@ -129,6 +167,20 @@ impl State {
     /// The lines that were collected since this was last asked.
     pub(super) fn heard(&mut self) -> Vec<String> {
         self.heard.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A guest is about to run for so many ticks of the epoch. Returns those to the first look.
+    pub(super) fn grant(&mut self, ticks: u64) -> u64 {
+        let (patience, first) = Patience::begin(ticks);
+        self.patience = patience;
+        first
+    }
+
+    /// The deadline passed: whether the guest goes on.
+    pub(super) fn overdue(&mut self) -> UpdateDeadline {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let part = |number: i64| u64::try_from(number).unwrap_or(0);
+        self.patience.look(Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec)))
     }
 
     /// A hook is about to be called. Returns the bytes that it may hand over.
@@ -218,5 +270,32 @@ impl ResourceLimiter for State {
         }
         self.table_elements = grown;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn goes_on(patience: &mut Patience, on_processor: u64) -> bool {
+        matches!(patience.look(Duration::from_millis(on_processor)), UpdateDeadline::Continue(_))
+    }
+
+    #[test]
+    fn who_runs_all_the_time_has_the_time_and_no_more() {
+        let (mut patience, first) = Patience::begin(51);
+        assert_eq!((first, patience.half), (26, 25));
+        assert!(goes_on(&mut patience, 1026));
+        assert!(!goes_on(&mut patience, 1051));
+    }
+
+    #[test]
+    fn who_does_not_get_to_run_has_longer_but_not_for_ever() {
+        let (mut patience, _) = Patience::begin(6);
+        assert!(goes_on(&mut patience, 0), "half is over");
+        for _ in 0..Patience::EXTENSIONS_MAX {
+            assert!(goes_on(&mut patience, 1), "it ran for a millisecond of three");
+        }
+        assert!(!goes_on(&mut patience, 1));
     }
 }

@@ -150,7 +150,7 @@ impl Script {
     }
 
     /// The end of the connection is the end of the body.
-    pub(crate) fn to_the_end(mut self) -> Self {
+    pub(crate) fn until_closed(mut self) -> Self {
         self.framing = Framing::End;
         self
     }

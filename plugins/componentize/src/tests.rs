@@ -17,14 +17,28 @@ fn module(more: &str) -> Vec<u8> {
     ))
 }
 
-fn exports(component: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    for payload in Parser::new(0).parse_all(component) {
-        if let Payload::ComponentExportSection(section) = payload.expect("valid") {
-            names.extend(section.into_iter().map(|export| export.expect("valid").name.name.to_owned()));
+/// What stands at the component's own level.
+fn own(component: &[u8]) -> impl Iterator<Item = Payload<'_>> {
+    let mut depth = 0_usize;
+    Parser::new(0).parse_all(component).map(|payload| payload.expect("valid")).filter(move |payload| {
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            _ => return depth == 0,
         }
-    }
-    names
+        false
+    })
+}
+
+fn exports(component: &[u8]) -> Vec<String> {
+    own(component)
+        .filter_map(|payload| match payload {
+            Payload::ComponentExportSection(section) => Some(section),
+            _ => None,
+        })
+        .flatten()
+        .map(|export| export.expect("valid").name.name.to_owned())
+        .collect()
 }
 
 #[test]
@@ -33,7 +47,7 @@ fn plain_names_become_the_interfaces() {
     assert_eq!(exports(&made), ["oncegate:policy/policy@0.1.0"]);
     let settles = r#"(func (export "settle") (param i32) (result i32) i32.const 8)"#;
     let made = component(&module(settles)).expect("a policy with an outcome");
-    assert_eq!(exports(&made), ["oncegate:policy/policy@0.1.0", "oncegate:policy/outcome@0.1.0"]);
+    assert_eq!(exports(&made), ["oncegate:policy/outcome@0.1.0", "oncegate:policy/policy@0.1.0"]);
 }
 
 #[test]
@@ -62,9 +76,8 @@ fn preview1_is_answered_in_the_component() {
                 (call $write (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 16))))"#,
     );
     let made = component(&asks).expect("a policy");
-    let imports: Vec<String> = Parser::new(0)
-        .parse_all(&made)
-        .filter_map(|payload| match payload.expect("valid") {
+    let imports: Vec<String> = own(&made)
+        .filter_map(|payload| match payload {
             Payload::ComponentImportSection(section) => Some(section),
             _ => None,
         })
