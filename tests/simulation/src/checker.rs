@@ -266,13 +266,13 @@ impl Operation<'_> {
         for request in self.requests() {
             let Some((place, reply)) = &request.told else { continue };
             match reply {
-                Reply::Replayed { content, token } => {
-                    if *content != request.content || !self.is_answer_before(*place, *token) {
-                        return self.fails(
-                            "nobody sees another's answer",
-                            format!("request {} got {reply:?}", request.id),
-                        );
-                    }
+                Reply::Replayed { content, token }
+                    if *content != request.content || !self.is_answer_before(*place, *token) =>
+                {
+                    return self.fails(
+                        "nobody sees another's answer",
+                        format!("request {} got {reply:?}", request.id),
+                    );
                 }
                 Reply::First { content, .. } if *content != request.content => {
                     return self.fails(

@@ -77,10 +77,10 @@ impl Upstream {
         let (world, faults) = (&self.world, &self.world.faults);
         // The request is on its way, whatever becomes of who sent it.
         sleep(self.way()).await;
-        if world.setting.dedupes {
-            if let Some(deed) = locked(&self.deeds).get(&call.operation).copied() {
-                return Ok(self.again(&deed, call.content));
-            }
+        if world.setting.dedupes
+            && let Some(deed) = locked(&self.deeds).get(&call.operation).copied()
+        {
+            return Ok(self.again(&deed, call.content));
         }
         if world.happens(faults.declined) {
             world.note(Event::Declined { request: call.request, attempt: call.attempt });
