@@ -240,6 +240,7 @@ impl<S: Store> Permit<S> {
         let settlement = settlement.into();
         // From here on the settlement is somebody's: ours, or in the keeper's queue.
         self.settled = true;
+        self.flight.settle();
         let (execution, known) = (self.flight.execution(), self.flight.known());
         match self.ledger.settle(self.id, execution, known.clone(), &settlement).await {
             Ok(advance) => {
@@ -260,6 +261,7 @@ impl<S: Store> Permit<S> {
 
     /// Leaves the settlement to the keeper, which tries it until the store takes it.
     fn postpone(&self, settlement: Settlement, known: Option<Versioned>, shared: Option<Arc<Answer>>) {
+        self.flight.settle();
         self.flight.overdue();
         self.ledger.postpone(Overdue {
             id: self.id,

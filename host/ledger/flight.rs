@@ -3,7 +3,7 @@
 use crate::store::{StoreError, Version, Versioned};
 use oncegate_core::{Answer, ExecutionId, Fingerprint, Record, State, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -20,6 +20,8 @@ pub struct Flight {
     /// Clients that want the answer: its own, and those who wait.
     clients: AtomicUsize,
     deserted: Notify,
+    /// Its outcome is on its way to the store, and may be there already.
+    settles: AtomicBool,
 }
 
 /// A client's interest in an execution's answer, for as long as it lives.
@@ -78,6 +80,7 @@ impl Flight {
             fingerprint,
             clients: AtomicUsize::new(0),
             deserted: Notify::new(),
+            settles: AtomicBool::new(false),
         }
     }
 
@@ -154,6 +157,16 @@ impl Flight {
             }
             false
         });
+    }
+
+    /// From here on the record may say what came of it, or be gone, before anybody here is told.
+    pub(super) fn settle(&self) {
+        self.settles.store(true, Ordering::Release);
+    }
+
+    /// Whether that is so.
+    pub(super) fn settles(&self) -> bool {
+        self.settles.load(Ordering::Acquire)
     }
 
     pub(super) fn end(&self, ending: Ending) {

@@ -387,6 +387,7 @@ impl<S: Store> Ledger<S> {
         // resends: its caller has not been told yet.
         let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
         let _interest = Interest::new(flight);
+        let late = flight.settles();
         let mut progress = flight.follow();
         loop {
             let seen = progress.borrow_and_update().clone();
@@ -402,8 +403,11 @@ impl<S: Store> Ledger<S> {
                 Progress::Ended(Ending::Found(record, asked)) => {
                     return self.answer(request, &ended, &record, asked).map(Begun::waited);
                 }
-                // The key is free again, and nothing of the other request is this one's business.
-                Progress::Ended(Ending::NotApplied(_)) if !flight.is_of(&request.claim.fingerprint) => {
+                // The key is free again, and nothing of the other request is this one's business. Who came
+                // when the key could be free already asks what another gateway has made of it since.
+                Progress::Ended(Ending::NotApplied(_))
+                    if late || !flight.is_of(&request.claim.fingerprint) =>
+                {
                     return None;
                 }
                 Progress::Ended(Ending::NotApplied(Some(answer))) => return Some(Begun::Shared(answer)),

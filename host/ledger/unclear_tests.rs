@@ -126,6 +126,7 @@ fn all<S: Store>(make: impl Fn() -> S) {
         }
         a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(Bed::new(make()), Fault::Unavailable)
             .await;
+        who_comes_when_the_key_is_free_already_asks_again(Bed::new(make())).await;
         what_can_be_read_is_replayed(Bed::new(make())).await;
         without_room_an_answer_is_consumed(Bed::new(make())).await;
         a_record_that_is_not_at_hand_answers_before_any_time_is_compared(Bed::new(make())).await;
@@ -273,6 +274,27 @@ async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store
     assert_eq!((bed.view(1).await, bed.ledger.evidence(id(1))), (View::Completed, vec![]), "{fault:?}");
     let duplicate = bed.begin(1).await;
     assert!(matches!(duplicate, Begun::Replay { .. }), "{fault:?} {duplicate:?}");
+}
+
+/// The key was free before this gateway knew. Another one had executed and completed the operation, and
+/// who came then was told here that it was not applied.
+async fn who_comes_when_the_key_is_free_already_asks_again<S: Store>(mut bed: Bed<S>) {
+    let permit = bed.permit(1).await;
+    bed.store().unreadable(true);
+    bed.store().next(&[Fault::Written]);
+    permit.settle(Outcome::NotApplied, Some(Arc::default())).await.unwrap_err();
+    assert_eq!(bed.view(1).await, View::Absent);
+    let now = bed.ledger.clock().now().as_secs();
+    put(&bed.store().inner, id(1), None, Some(completed(now + 1, 10))).await;
+    let patient = Request { wait: Duration::from_secs(60), ..bed.request(1, Duration::from_secs(60)) };
+    let mut coming = std::pin::pin!(bed.ledger.begin(patient));
+    let waits =
+        std::future::poll_fn(|context| std::task::Poll::Ready(coming.as_mut().poll(context).is_pending()));
+    assert!(waits.await);
+    bed.ledger.store().unreadable(false);
+    tokio::spawn(bed.keeper.take().expect("once").run());
+    let begun = coming.await;
+    assert!(matches!(begun, Begun::Claim(_)), "{begun:?}");
 }
 
 async fn what_can_be_read_is_replayed<S: Store>(bed: Bed<S>) {
