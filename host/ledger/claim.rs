@@ -7,7 +7,8 @@ use super::spaces::list_lapsed;
 use super::{Begun, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
-    Answer, Ask, Doubt, End, Keyed, OperationId, Outcome, Record, Reply, Settlement, Timestamp, Told, Walk,
+    Answer, Ask, Doubt, End, Keyed, OperationId, Outcome, Record, Refusal, Reply, Settlement, Timestamp,
+    Told, View, Walk,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -158,6 +159,13 @@ impl<S: Store> Claimant<S> {
         }
         let record = standing.map(|standing| standing.record);
         let claimed = match (told, &record) {
+            // The store was asked before it expired, and answered when it had been swept: what is
+            // left of an expired answer looks like one that was never kept.
+            (Told::Refuse(Refusal::Consumed), Some(swept))
+                if swept.view(self.ledger.clock.now()) == View::Expired =>
+            {
+                Claimed::Stands(Begun::Refuse(Refusal::Expired, record.clone()))
+            }
             (Told::Replay, Some(record)) => {
                 Claimed::Stands(Begun::Replay { record: record.clone(), waited: false })
             }
