@@ -190,7 +190,7 @@ impl<S: Store> Claimant<S> {
 
 impl<S: Store> Drop for Claimant<S> {
     fn drop(&mut self) {
-        if matches!(*self.flight.follow().borrow(), Progress::Claiming) {
+        if matches!(self.flight.progress(), Progress::Claiming) {
             self.ledger.clear(self.request.id, &self.flight, Ending::Lost);
         }
     }

@@ -2,15 +2,18 @@
 
 use crate::store::{StoreError, Version, Versioned};
 use oncegate_core::{Answer, ExecutionId, Fingerprint, Record, State, Timestamp};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// An execution under way. The one who put it into the ledger's map owns the right to claim.
 #[derive(Debug)]
 pub struct Flight {
-    progress: watch::Sender<Progress>,
+    progress: Mutex<Progress>,
+    /// Wakes those who follow it, in the order in which they came.
+    changed: Notify,
     /// The latest version of the record that this process wrote.
     version: AtomicU64,
     /// The end of the lease in milliseconds of ledger time; 0 before the claim.
@@ -73,7 +76,8 @@ pub enum Ending {
 impl Flight {
     pub(super) fn new(execution: ExecutionId, fingerprint: Fingerprint) -> Self {
         Self {
-            progress: watch::Sender::new(Progress::Claiming),
+            progress: Mutex::new(Progress::Claiming),
+            changed: Notify::new(),
             version: AtomicU64::new(0),
             lease_until: AtomicU64::new(0),
             execution,
@@ -106,14 +110,28 @@ impl Flight {
         self.fingerprint == *fingerprint
     }
 
-    /// Follows its progress from here on.
-    pub(super) fn follow(&self) -> watch::Receiver<Progress> {
-        self.progress.subscribe()
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        self.now().clone()
+    }
+
+    /// Comes back when that changes. To be called before one looks, so that no change is missed.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    fn now(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn proceed(&self, progress: Progress) {
+        *self.now() = progress;
+        self.changed.notify_waiters();
     }
 
     /// The record under which it runs, if it does.
     pub(super) fn running(&self) -> Option<Arc<Record>> {
-        match &*self.progress.borrow() {
+        match &*self.now() {
             Progress::Running(record) => Some(record.clone()),
             Progress::Claiming | Progress::Ended(_) => None,
         }
@@ -129,34 +147,28 @@ impl Flight {
     pub(super) fn hold(&self, version: Version, record: Arc<Record>) {
         self.version.store(version.0, Ordering::Release);
         self.lease_until.store(lease_end(&record).as_millis(), Ordering::Release);
-        self.progress.send_replace(Progress::Running(record));
+        self.proceed(Progress::Running(record));
     }
 
     /// It has ended and its outcome only waits for the store to take it: it is not in doubt, so to
     /// those who ask it goes on executing, however long the store takes.
     pub(super) fn overdue(&self) {
         self.lease_until.store(Timestamp::MAX.as_millis(), Ordering::Release);
-        self.progress.send_if_modified(|progress| {
-            if let Progress::Running(record) = progress {
-                let state = State::Executing { lease_until: Timestamp::MAX };
-                *record = Arc::new(Record { state, ..(**record).clone() });
-            }
-            false
-        });
+        if let Progress::Running(record) = &mut *self.now() {
+            let state = State::Executing { lease_until: Timestamp::MAX };
+            *record = Arc::new(Record { state, ..(**record).clone() });
+        }
     }
 
     /// A renewal is durable. Nobody is woken, and an execution that ended meanwhile stays ended.
     pub(super) fn renewed(&self, version: Version, record: Arc<Record>) {
-        self.progress.send_if_modified(|progress| {
-            if let Progress::Running(standing) = progress
-                && lease_end(standing) <= lease_end(&record)
-            {
-                self.version.store(version.0, Ordering::Release);
-                self.lease_until.store(lease_end(&record).as_millis(), Ordering::Release);
-                *standing = record;
-            }
-            false
-        });
+        if let Progress::Running(standing) = &mut *self.now()
+            && lease_end(standing) <= lease_end(&record)
+        {
+            self.version.store(version.0, Ordering::Release);
+            self.lease_until.store(lease_end(&record).as_millis(), Ordering::Release);
+            *standing = record;
+        }
     }
 
     /// From here on the record may say what came of it, or be gone, before anybody here is told.
@@ -170,7 +182,7 @@ impl Flight {
     }
 
     pub(super) fn end(&self, ending: Ending) {
-        self.progress.send_replace(Progress::Ended(ending));
+        self.proceed(Progress::Ended(ending));
     }
 
     /// How much of the lease is left.

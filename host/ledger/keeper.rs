@@ -76,10 +76,12 @@ impl<S: Store> Keeper<S> {
             let now = self.ledger.clock.now();
             self.ledger.keeper_wakes.store(now.plus(pause).as_millis(), Ordering::Relaxed);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                // In one order, so that a simulated run repeats itself.
+                biased;
+                Some(overdue) = self.settlements.recv() => self.overdue.push_back(overdue),
                 // A lease that wants renewal before that.
                 () = self.ledger.keeper.notified() => {}
-                Some(overdue) = self.settlements.recv() => self.overdue.push_back(overdue),
+                () = tokio::time::sleep(pause) => {}
             }
             tokio::time::sleep_until(looked + LOOK_AGAIN_MIN).await;
         }

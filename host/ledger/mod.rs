@@ -388,10 +388,9 @@ impl<S: Store> Ledger<S> {
         let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
         let _interest = Interest::new(flight);
         let late = flight.settles();
-        let mut progress = flight.follow();
         loop {
-            let seen = progress.borrow_and_update().clone();
-            match seen {
+            let changed = flight.changed();
+            match flight.progress() {
                 Progress::Ended(Ending::Recorded(record)) => {
                     // One that still executes is somebody else's.
                     let is_over = !matches!(record.state, State::Executing { .. });
@@ -425,14 +424,10 @@ impl<S: Store> Ledger<S> {
                 },
                 Progress::Claiming => {}
             }
-            match tokio::time::timeout_at(deadline, progress.changed()).await {
-                Ok(Ok(())) => {}
-                // The flight is over and gone: what it left is in the store.
-                Ok(Err(_)) => return None,
-                Err(_) if matches!(*progress.borrow(), Progress::Claiming) => {
-                    return Some(Begun::Refuse(Refusal::InFlight, None));
-                }
-                Err(_) => {}
+            if tokio::time::timeout_at(deadline, changed).await.is_err()
+                && matches!(flight.progress(), Progress::Claiming)
+            {
+                return Some(Begun::Refuse(Refusal::InFlight, None));
             }
         }
     }

@@ -326,7 +326,9 @@ impl Operation<'_> {
                 if self.may_be_forgotten(arrived, *place) {
                     continue;
                 }
-                let expired = self.ledger(*place) >= self.ledger(arrived).plus(self.setting.times.retention);
+                // A wall clock that was put back takes ledger time with it at the next start.
+                let latest = self.history[later.arrived..=*place].iter().map(|entry| entry.ledger).max();
+                let expired = latest >= Some(self.ledger(arrived).plus(self.setting.times.retention));
                 let fits = match reply {
                     Reply::Replayed { token: again, .. } => *again == token,
                     Reply::Refused(Refusal::InFlight) | Reply::Unavailable | Reply::Cut => true,
