@@ -175,6 +175,9 @@ pub(crate) fn demo() -> String {
     for word in ["once", "retr"] {
         assert!(story.to_lowercase().contains(word), "{word:?} is not in:\n{story}");
     }
+    // The story has an order, whichever of two requests at once was read first.
+    let told = |what: &str| story.find(what).unwrap_or_else(|| panic!("{what:?} is not in:\n{story}"));
+    assert!(told("idempotent-replayed: false") < told("idempotent-replayed: true"), "{story}");
     assert_eq!(
         std::fs::read_dir(setup.folder()).unwrap().count(),
         0,

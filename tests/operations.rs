@@ -41,7 +41,8 @@ fn show(gateway: &Gateway, id: &str) -> Value {
 
 /// The end of a command, with the gateway's admin listener named.
 fn ops(gateway: &Gateway, arguments: &[&str]) -> support::gateway::Ended {
-    let admin = gateway.admin.unwrap().to_string();
+    // As `serve` prints it.
+    let admin = format!("http://{}/", gateway.admin.unwrap());
     let mut all = vec!["ops"];
     all.extend(arguments);
     all.extend(["--admin", &admin]);

@@ -27,12 +27,19 @@ pub(super) struct Gateway {
         value_name = "ADDRESS",
         env = "ONCEGATE_SERVER__ADMIN",
         hide_env_values = true,
-        default_value = "127.0.0.1:8081"
+        default_value = "127.0.0.1:8081",
+        value_parser = address
     )]
     pub(super) admin: String,
     /// A file with the admin listener's token
     #[arg(long, value_name = "FILE", env = "ONCEGATE_SERVER__ADMIN_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
+}
+
+/// As `serve` prints it, too: with a scheme.
+#[expect(clippy::unnecessary_wraps, reason = "what clap calls may refuse")]
+fn address(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/').to_owned())
 }
 
 /// Why nothing came back, or nothing can be sent.

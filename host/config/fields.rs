@@ -1,7 +1,7 @@
 //! Fields of requests that are the gateway's to set.
 
-/// Framing and hop-by-hop fields (RFC 9110 §7.6.1), and those that say who asks.
-const RESERVED: [&str; 16] = [
+/// Framing and hop-by-hop fields (RFC 9110 §7.6.1).
+const FRAMING: [&str; 10] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -11,16 +11,25 @@ const RESERVED: [&str; 16] = [
     "te",
     "trailer",
     "upgrade",
-    "proxy-authenticate",
-    "proxy-authorization",
+    "http2-settings",
+];
+
+/// What says who asks.
+const CREDENTIALS: [&str; 6] = [
     "authorization",
     "cookie",
     "x-api-key",
-    "http2-settings",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-authentication-info",
 ];
 
+/// Whether the field of this lower-case name belongs to the connection or is the gateway's own.
+pub(super) fn is_framing(name: &str) -> bool {
+    FRAMING.contains(&name) || name.starts_with("oncegate-")
+}
+
 /// Whether neither a policy nor the configuration may set the field of this lower-case name.
 pub fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name) || name.starts_with("oncegate-")
+    is_framing(name) || CREDENTIALS.contains(&name)
 }

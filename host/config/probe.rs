@@ -1,5 +1,6 @@
 //! `[upstreams.NAME.probe]`: how an upstream is asked about unknown outcomes.
 
+use super::fields::is_framing;
 use super::section::{Item, Section};
 use super::units::is_token;
 use super::{Probe, io_words};
@@ -12,20 +13,6 @@ use std::time::Duration;
 const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
 const ATTEMPTS_HELP: &str = "a whole number from 1 to 1000";
 const FILE_BYTES_MAX: usize = 64 << 10;
-
-/// What belongs to the connection or to the gateway.
-const NOT_SETTABLE: [&str; 10] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "http2-settings",
-];
 
 /// The section's meaning.
 pub(super) fn read(mut section: Section<'_>) -> Probe {
@@ -106,7 +93,7 @@ fn field(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = line.split_once(':').ok_or("there is no colon in it")?;
     let name: HeaderName =
         name.trim().parse().map_err(|_| "what stands before the colon is no field's name")?;
-    if NOT_SETTABLE.contains(&name.as_str()) || name.as_str().starts_with("oncegate-") {
+    if is_framing(name.as_str()) {
         return Err(format!("`{name}` is the gateway's own to say"));
     }
     let mut value = HeaderValue::from_str(value.trim()).map_err(|_| "its value has a control character")?;
