@@ -54,6 +54,7 @@ fn a_policy_is_swapped_under_load_without_a_failed_request_or_a_second_execution
 /// So many reloads under load, RSS compared between the `early`th and the last; what was observed.
 pub(crate) fn swaps(reloads: usize, early: usize) -> String {
     const LOADERS: usize = 3;
+    const FRESH_EVERY: usize = 10;
     let builds = builds();
     let upstream = Upstream::numbering();
     let (gateway, file) = started(&upstream);
@@ -80,13 +81,16 @@ pub(crate) fn swaps(reloads: usize, early: usize) -> String {
             let reply = gateway.admin("POST", "/v1/policies/keys/reload");
             assert_eq!(reply.status, 200, "reload {n}: {}", reply.text());
             assert_eq!(build_in_force(&gateway), n % 2, "reload {n}");
-            if let Some((request, first)) = last.take() {
-                gateway.send(&request).assert_replay_of(&first);
+            // New operations stay in the ledger, which holds several KiB of memory for each: few of
+            // them, for what is measured here is what reloads leave behind.
+            if n % FRESH_EVERY == 0 {
+                let request = named(&format!("fresh-{n}"));
+                let first = gateway.send(&request);
+                first.assert_executed(201);
+                last = Some((request, first));
+            } else if let Some((request, first)) = &last {
+                gateway.send(request).assert_replay_of(first);
             }
-            let request = named(&format!("fresh-{n}"));
-            let first = gateway.send(&request);
-            first.assert_executed(201);
-            last = Some((request, first));
             match n {
                 n if n == early => rss_early = gateway.rss(),
                 n if n == reloads => rss_last = gateway.rss(),
@@ -101,7 +105,7 @@ pub(crate) fn swaps(reloads: usize, early: usize) -> String {
     assert!(swapped >= reloads as u64, "{swapped} new generations");
     let counts = upstream.count_by_key();
     assert!(counts.values().all(|count| *count == 1), "executed more than once");
-    assert_eq!(counts.len(), firsts.len() + reloads);
+    assert_eq!(counts.len(), firsts.len() + reloads / FRESH_EVERY);
     assert!(rss_last * 100 <= rss_early * 105, "RSS {rss_early} KiB at {early}, {rss_last} KiB at the last");
     format!(
         "{reloads} reloads under {} requests: 0 failed, 0 second executions; RSS {rss_early} KiB after the {early}th, \
