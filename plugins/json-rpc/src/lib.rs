@@ -122,12 +122,15 @@ impl Guest for JsonRpc {
     }
 
     fn explain(asked: Operation, problem: Problem) -> Result<Option<Wording>, String> {
-        let body = rpc::error(&id_of(&asked), &rpc::Fault {
-            code: &problem.code,
-            detail: &problem.detail,
-            operation: problem.operation_id.as_deref(),
-            retryable: problem.retryable,
-        });
+        let body = rpc::error(
+            &id_of(&asked),
+            &rpc::Fault {
+                code: &problem.code,
+                detail: &problem.detail,
+                operation: problem.operation_id.as_deref(),
+                retryable: problem.retryable,
+            },
+        );
         let json = Field { name: "content-type".into(), value: "application/json".into() };
         Ok(Some(Wording { status: 200, fields: vec![json], body: body.into_bytes() }))
     }

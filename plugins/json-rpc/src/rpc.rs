@@ -46,9 +46,9 @@ pub fn error(id: &str, fault: &Fault<'_>) -> String {
 /// A response with this id in place of its own; none where it is no response with an id.
 pub fn with_id(body: &[u8], id: &str) -> Option<Vec<u8>> {
     let mut parser = SliceJsonParser::new(body);
-    let (mut depth, mut at, mut key) = (0_usize, None, false);
-    // Where the value after the member `id` of the outermost object begins and ends. The parser
-    // tells no places, so the value is found by what it is: tokens are written anew.
+    // `key`: what comes next is the value of the outermost object's `id`.
+    let (mut depth, mut found, mut key) = (0_usize, false, false);
+    // The parser tells no places to cut at, so all is written anew, token by token.
     let mut out = String::with_capacity(body.len());
     let mut comma = false;
     loop {
@@ -87,16 +87,13 @@ pub fn with_id(body: &[u8], id: &str) -> Option<Vec<u8>> {
             }
             JsonEvent::String(text) => {
                 separate(&mut out, comma);
-                out.push_str(if key { id } else { "" });
-                if !key {
-                    out.push_str(&quoted(&text));
-                }
-                at = at.or(key.then_some(()));
+                out.push_str(&if key { id.into() } else { quoted(&text) });
+                found |= key;
             }
             JsonEvent::Number(number) => {
                 separate(&mut out, comma);
                 out.push_str(if key { id } else { &number });
-                at = at.or(key.then_some(()));
+                found |= key;
             }
             JsonEvent::Boolean(flag) => {
                 separate(&mut out, comma);
@@ -105,13 +102,13 @@ pub fn with_id(body: &[u8], id: &str) -> Option<Vec<u8>> {
             JsonEvent::Null => {
                 separate(&mut out, comma);
                 out.push_str(if key { id } else { "null" });
-                at = at.or(key.then_some(()));
+                found |= key;
             }
         }
         key = false;
         comma = true;
     }
-    at.map(|()| out.into_bytes())
+    found.then(|| out.into_bytes())
 }
 
 #[cfg(test)]
@@ -125,7 +122,8 @@ mod tests {
     #[test]
     fn the_id_is_the_askers_and_all_else_stays() {
         let body = r#"{"jsonrpc":"2.0","result":{"id":"x","n":[1.50,true,null,{"a":"\u0007\"é"}]},"id":1}"#;
-        let wanted = r#"{"jsonrpc":"2.0","result":{"id":"x","n":[1.50,true,null,{"a":"\u0007\"é"}]},"id":"a-2"}"#;
+        let wanted =
+            r#"{"jsonrpc":"2.0","result":{"id":"x","n":[1.50,true,null,{"a":"\u0007\"é"}]},"id":"a-2"}"#;
         assert_eq!(fitted(body, "\"a-2\"").as_deref(), Some(wanted));
         assert_eq!(fitted(r#"{"id":"x","error":{}}"#, "7").as_deref(), Some(r#"{"id":7,"error":{}}"#));
         assert_eq!(fitted(r#"{"id":null}"#, "7").as_deref(), Some(r#"{"id":7}"#));
@@ -133,7 +131,9 @@ mod tests {
 
     #[test]
     fn what_is_no_response_stays_as_it_is() {
-        for body in ["", "[]", "{}", "{\"result\":1}", "{\"id\":", "{\"id\":[1]}", "{\"a\":{\"id\":1}}", "<html>"] {
+        for body in
+            ["", "[]", "{}", "{\"result\":1}", "{\"id\":", "{\"id\":[1]}", "{\"a\":{\"id\":1}}", "<html>"]
+        {
             assert_eq!(fitted(body, "7"), None, "{body}");
         }
     }

@@ -35,16 +35,21 @@ pub const SENDERS: [Sender; 7] = [
         mark: None,
     },
     // CloudEvents 1.0: source and id together are unique; in headers, or in the document.
-    Sender { name: "cloudevents", headers: &["ce-id", "ce-source"], pointers: &["/id", "/source"], mark: None },
-    // Stripe: the event's id, in the body alone.
-    Sender { name: "stripe", headers: &["stripe-signature"], pointers: &["/id"], mark: Some("stripe-signature") },
-    // Google Pub/Sub push: the message's id, of one subscription.
     Sender {
-        name: "pubsub",
-        headers: &[],
-        pointers: &["/message/messageId", "/subscription"],
+        name: "cloudevents",
+        headers: &["ce-id", "ce-source"],
+        pointers: &["/id", "/source"],
         mark: None,
     },
+    // Stripe: the event's id, in the body alone.
+    Sender {
+        name: "stripe",
+        headers: &["stripe-signature"],
+        pointers: &["/id"],
+        mark: Some("stripe-signature"),
+    },
+    // Google Pub/Sub push: the message's id, of one subscription.
+    Sender { name: "pubsub", headers: &[], pointers: &["/message/messageId", "/subscription"], mark: None },
 ];
 
 /// Longer ones are no ids.
