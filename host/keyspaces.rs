@@ -194,9 +194,9 @@ impl Wiring<'_> {
                 let own = makers.get(policy).is_some_and(|maker| is_of(space, maker));
                 own || loaded.get(policy).is_some_and(|all| all.iter().any(|r| r.number == space.number))
             };
-            let numbers = match self.ledger.enter_spaces(&makers, in_flight, readable).await {
+            let entered = match self.ledger.enter_spaces(&makers, in_flight, readable).await {
                 Err(SpacesError::Moved) => continue,
-                numbers => numbers?,
+                entered => entered?,
             };
             let listed = self.ledger.spaces();
             let on_list = |policy: &str, reader: &Reader| {
@@ -207,9 +207,9 @@ impl Wiring<'_> {
                 readers.retain(|reader| on_list(&policy, reader));
                 readers.sort_by_key(|reader| reader.number);
                 let tenure = Arc::new(Tenure { policy: policy.clone(), number });
-                (policy, Lineup { tenure, readers })
+                (policy, Lineup { tenure, readers, term: entered.term })
             };
-            return Ok(numbers.into_iter().map(lineup).collect());
+            return Ok(entered.numbers.into_iter().map(lineup).collect());
         }
         Err(SpacesError::Moved.into())
     }
@@ -285,11 +285,12 @@ fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Gener
     all.into_iter().find(|generation| is_of(space, &maker(generation))).cloned()
 }
 
-/// Whether a program derives keys by the lists as they are.
-pub fn is_up_to_date(program: &Program, spaces: &KeySpaces) -> bool {
+/// Whether a program derives keys by the lists as they are, and may send what it derives.
+pub fn is_up_to_date(program: &Program, ledger: &Ledger) -> bool {
+    let (spaces, term) = (ledger.spaces(), ledger.list_term());
     program.lineups.iter().all(|(policy, lineup)| {
         let numbers = lineup.readers.iter().map(|reader| reader.number).chain([lineup.tenure.number]);
         let derives: BTreeSet<SpaceNumber> = numbers.collect();
-        spaces.list(policy).is_some_and(|list| list.numbers() == derives)
+        lineup.term == term && spaces.list(policy).is_some_and(|list| list.numbers() == derives)
     })
 }

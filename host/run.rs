@@ -127,7 +127,7 @@ impl Gateway {
         keep_code(&engine, &config, &secret);
         let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
         ledger.agree(&identity(&config, &generations), false).await?;
-        ledger.join_spaces(false).await?;
+        ledger.join_spaces(None).await?;
         let archive = Archive::of(&config);
         let wiring = Wiring { ledger: &ledger, engine: &engine, archive: &archive, accept_duplicates: false };
         let lineups = wiring.line_up(&config, &generations, None, &Numbers::new()).await?;

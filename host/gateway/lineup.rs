@@ -40,6 +40,8 @@ pub struct Lineup {
     pub tenure: Arc<Tenure>,
     /// The others on the list, lowest number first.
     pub readers: Vec<Reader>,
+    /// In which term of the lease on the list: see [`Entered::term`](ledger::Entered::term).
+    pub term: u64,
 }
 
 /// What a reader would guard an operation by.
@@ -122,8 +124,7 @@ pub async fn weigh(
     Ok(otherwise)
 }
 
-/// The request to the ledger, with its keys in all spaces. `term`: that of the lease on the list when
-/// it was derived.
+/// The request to the ledger, with its keys in all spaces.
 pub fn request(
     facts: &Facts<'_>,
     route: &Route,
@@ -131,10 +132,9 @@ pub fn request(
     readings: &[Reading],
     body: &Bytes,
     at: &Standpoint<'_>,
-    term: u64,
 ) -> ledger::Request {
     let mut request = identify::request(facts, route, generation, guard, body, at);
-    request.derived = Derived { space: route.number_of(generation), keys: Vec::new(), term };
+    request.derived = Derived { space: route.number_of(generation), keys: Vec::new(), term: route.term() };
     if readings.is_empty() {
         return request;
     }

@@ -113,8 +113,6 @@ async fn answer(
         Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
     let mut intake = Intake::new(incoming, &worker.shared);
     let early = if route.wants_body(&head.method) { Some(intake.read(worker).await?) } else { None };
-    // Before keys are derived: from here on the lease on the list of key spaces must hold.
-    let term = worker.shared.ledger.list_term();
     let (verdict, asker) =
         judge(worker, &route, &generation, &facts, intake.has_body(), early.as_ref()).await?;
     let readings = lineup::read(worker, &route, &facts, intake.has_body(), early.as_ref()).await?;
@@ -152,7 +150,7 @@ async fn answer(
     visit.asker = asker;
     let body = intake.read(worker).await?;
     generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
-    let operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at, term);
+    let operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
     let principal = facts.principal;
     drop(facts);
     visit.operation = Some(operation.id);

@@ -61,6 +61,11 @@ impl Route {
         reader.map_or_else(own, |reader| reader.number)
     }
 
+    /// In which term of the lease on the list of key spaces these were entered.
+    pub fn term(&self) -> u64 {
+        self.lineup.as_ref().map_or(0, |lineup| lineup.term)
+    }
+
     fn matches(&self, host: &str, path: &str, method: &Method) -> bool {
         let config = &self.config;
         config.host.as_deref().is_none_or(|own| own == host)

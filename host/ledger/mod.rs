@@ -32,7 +32,7 @@ pub use memories::RouteMemory;
 pub use operator::Intervention;
 pub use probing::Turn;
 pub use pursue::Pursued;
-pub use spaces::{Numbers, SpacesError};
+pub use spaces::{Entered, LIST_LEASE, Numbers, SpacesError};
 
 use crate::store::{AnyStore, IdHasher, Store, StoreError, Versioned};
 use advance::Advanced;
@@ -107,7 +107,8 @@ pub struct Derived {
     /// The keys in all spaces, lowest number first and the request's own last; empty where that is the
     /// only one.
     pub keys: Vec<Key>,
-    /// The term of the lease on the list of key spaces at that time.
+    /// In which term of the lease on the list of key spaces the list was entered by which they were: see
+    /// [`Entered::term`].
     pub term: u64,
 }
 
@@ -540,6 +541,8 @@ impl<S: Store> Ledger<S> {
     }
 }
 
+#[cfg(test)]
+mod spaces_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -53,6 +53,16 @@ struct Look {
     passed: Option<OperationId>,
 }
 
+/// A place on the list.
+#[derive(Clone, Debug)]
+pub struct Entered {
+    /// The number of the space by which each policy decides.
+    pub numbers: BTreeMap<Arc<str>, SpaceNumber>,
+    /// In this term of the lease on the list. Keys that are derived by the list as it was then may be
+    /// sent only while it goes on, whenever they are derived: a request can be long on its way.
+    pub term: u64,
+}
+
 /// Why the list can't be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SpacesError {
@@ -93,17 +103,18 @@ pub(super) fn list_lapsed() -> StoreError {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Says whether other gateways may share the store. If not, whoever stands on the list is gone for
-    /// certain.
-    pub async fn join_spaces(&self, shared: bool) -> Result<(), SpacesError> {
-        *self.spaces.changing.lock().await = shared.then_some(LIST_LEASE);
+    /// Says whether other gateways may share the store, and then how long one stands on the list without
+    /// renewal: [`LIST_LEASE`]. `None`: whoever stands on it is gone for certain.
+    pub async fn join_spaces(&self, lease: Option<Duration>) -> Result<(), SpacesError> {
+        *self.spaces.changing.lock().await = lease;
         self.change_spaces(true, |spaces, _| {
-            if !shared {
+            if lease.is_none() {
                 spaces.gateways.clear();
             }
             Ok(())
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// How long this gateway stands on the list without renewal; none: for ever.
@@ -123,7 +134,8 @@ impl<S: Store> Ledger<S> {
         Ok(self.spaces())
     }
 
-    /// The term of the lease on the list: what is derived now may be sent only while it goes on.
+    /// The term of the lease on the list. What is derived by a list that was entered in another may not
+    /// be sent.
     pub fn list_term(&self) -> u64 {
         self.spaces.term.load(Ordering::Acquire)
     }
@@ -153,9 +165,9 @@ impl<S: Store> Ledger<S> {
         makers: &BTreeMap<Arc<str>, Maker>,
         in_flight: &Numbers,
         readable: impl Fn(&Arc<str>, &Listed) -> bool,
-    ) -> Result<BTreeMap<Arc<str>, SpaceNumber>, SpacesError> {
+    ) -> Result<Entered, SpacesError> {
         let gateway = self.gateway();
-        let numbers = self
+        let (numbers, term) = self
             .change_spaces(true, |spaces, _| {
                 let mut numbers = BTreeMap::new();
                 for (policy, maker) in makers {
@@ -178,7 +190,7 @@ impl<S: Store> Ledger<S> {
                 Ok(numbers)
             })
             .await?;
-        Ok(numbers)
+        Ok(Entered { numbers, term })
     }
 
     /// Keeps that `maker` must not become active for this policy: it was seen to make other keys under
@@ -188,7 +200,8 @@ impl<S: Store> Ledger<S> {
             spaces.policies.entry(policy.clone()).or_default().refuse(maker, why);
             Ok(())
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// Takes a space off the list though records of it may be left: their operations may run again.
@@ -200,7 +213,8 @@ impl<S: Store> Ledger<S> {
             }
             Ok(())
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// Housekeeping: renews the lease, says by which spaces requests still decide, and takes off the
@@ -208,7 +222,7 @@ impl<S: Store> Ledger<S> {
     /// if not it has to enter again.
     pub async fn tend_spaces(&self, decides: &Numbers) -> Result<bool, SpacesError> {
         let gateway = self.gateway();
-        let stands = self
+        let (stands, _) = self
             .change_spaces(false, |spaces, now| {
                 let live = |live: &&mut oncegate_core::keyspace_list::Live| {
                     live.id == gateway && now < live.lease_until
@@ -224,7 +238,7 @@ impl<S: Store> Ledger<S> {
         for (policy, space) in self.closing() {
             let Some(since) = space.closing_since else { continue };
             if self.is_empty_before(&policy, &space, since).await? {
-                let left = self
+                let (left, _) = self
                     .change_spaces(false, |spaces, now| Ok(spaces.leave(&policy, space.number, since, now)))
                     .await?;
                 if left {
@@ -406,13 +420,14 @@ impl<S: Store> Ledger<S> {
         })
     }
 
-    /// Changes the document by compare-and-swap, renewing this gateway's lease along with it. One whose
-    /// lease is over gets it back only with `enters`, which says by what it derives keys from now on.
+    /// Changes the document by compare-and-swap, renewing this gateway's lease along with it, and says in
+    /// which term of it. One whose lease is over gets it back only with `enters`, which says by what it
+    /// derives keys from now on.
     async fn change_spaces<T>(
         &self,
         enters: bool,
         mut change: impl FnMut(&mut KeySpaces, Timestamp) -> Result<T, SpacesError>,
-    ) -> Result<T, SpacesError> {
+    ) -> Result<(T, u64), SpacesError> {
         let lease = self.spaces.changing.lock().await;
         let gateway = self.gateway();
         loop {
@@ -443,7 +458,7 @@ impl<S: Store> Ledger<S> {
                 self.spaces.until.store(0, Ordering::Release);
             }
             self.spaces.document.store(Arc::new(next));
-            return Ok(result);
+            return Ok((result, self.list_term()));
         }
     }
 

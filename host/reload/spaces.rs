@@ -80,7 +80,7 @@ impl Reloader {
         let ledger = &self.shared.ledger;
         let stands = ledger.tend_spaces(&self.deciding()).await?;
         let active = self.shared.program.load_full();
-        if !stands || !keyspaces::is_up_to_date(&active, &ledger.spaces()) {
+        if !stands || !keyspaces::is_up_to_date(&active, ledger) {
             let (config, generations) = (active.config.clone(), active.generations.clone());
             let lineups = self.line_up(&config, &generations, &active).await?;
             self.put(Program::new(config, generations, lineups, &self.shared.metrics));

@@ -1,0 +1,416 @@
+//! Two gateways on one store while the keys of a policy change: different versions of the list, one that
+//! doesn't renew its lease, claims and releases that end half-way.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::store::conformance::{executing, id};
+use crate::store::faulty::{Fault, Faulty};
+use crate::store::{Memory, Size, Swap, Version};
+use bytes::Bytes;
+use oncegate_core::keyspace_list::{Closed, Hold, Maker};
+use oncegate_core::{Doubt, Fingerprint, Times};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+const LIST: Duration = Duration::from_secs(10);
+/// Longer than [`LIST`], so that the one can lapse without the other.
+const LEASE: Duration = Duration::from_secs(30);
+const RETENTION: Duration = Duration::from_secs(100);
+const POLICY: &str = "payments";
+const HOLD: Rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
+
+thread_local! {
+    static NOW: Cell<Duration> = const { Cell::new(Duration::from_secs(1_000)) };
+}
+
+fn passes(span: Duration) {
+    NOW.set(NOW.get() + span);
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    crate::run::runtime().unwrap().block_on(future)
+}
+
+/// A store of several.
+#[derive(Clone)]
+struct Shared(Arc<Memory>);
+
+impl Store for Shared {
+    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        self.0.load(id).await
+    }
+    async fn swap(
+        &self,
+        id: OperationId,
+        expected: Option<Version>,
+        next: Option<Arc<Record>>,
+        now: Timestamp,
+    ) -> Result<Swap<Versioned>, StoreError> {
+        self.0.swap(id, expected, next, now).await
+    }
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+        self.0.due(until, limit).await
+    }
+    async fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+        self.0.scan(after, limit).await
+    }
+    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
+        self.0.load_meta(name).await
+    }
+    async fn swap_meta(
+        &self,
+        name: &'static str,
+        expected: Option<Version>,
+        next: Bytes,
+    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+        self.0.swap_meta(name, expected, next).await
+    }
+    fn size(&self) -> Size {
+        self.0.size()
+    }
+}
+
+/// A gateway with what it derives keys by.
+struct Gateway {
+    ledger: Arc<Ledger<Faulty<Shared>>>,
+    derives: Vec<u32>,
+    decides: u32,
+    term: u64,
+}
+
+fn maker(epoch: u32) -> Maker {
+    Maker {
+        key_schema: "s/1".into(),
+        key_epoch: epoch.into(),
+        component: "c".into(),
+        settings: format!("{epoch}").into(),
+    }
+}
+
+impl Gateway {
+    /// One that decides by this key epoch.
+    async fn start(store: &Shared, epoch: u32) -> Self {
+        let clock = Clock::following(Timestamp::default(), || NOW.get());
+        let (ledger, _) = Ledger::new(Faulty::new(store.clone()), clock, None);
+        ledger.join_spaces(Some(LIST)).await.unwrap();
+        let mut gateway = Self { ledger, derives: Vec::new(), decides: 0, term: 0 };
+        gateway.enter(epoch).await.unwrap();
+        gateway
+    }
+
+    /// Reads the list and derives by it, whoever decided by what before being gone.
+    async fn enter(&mut self, epoch: u32) -> Result<(), SpacesError> {
+        let makers = BTreeMap::from([(Arc::from(POLICY), maker(epoch))]);
+        let entered = self.ledger.enter_spaces(&makers, &Numbers::new(), |_, _| true).await?;
+        self.term = entered.term;
+        self.decides = entered.numbers[POLICY].0;
+        self.derives = self.on_list();
+        Ok(())
+    }
+
+    async fn tend(&self) -> bool {
+        let decides = Numbers::from([(POLICY.into(), BTreeSet::from([SpaceNumber(self.decides)]))]);
+        self.ledger.tend_spaces(&decides).await.unwrap()
+    }
+
+    fn on_list(&self) -> Vec<u32> {
+        self.ledger.spaces().list(POLICY).unwrap().numbers().into_iter().map(|number| number.0).collect()
+    }
+
+    /// A request for the operation, with its keys: number and key are one here.
+    fn request(&self) -> Request {
+        let like = executing(0);
+        let key = |space: u32| Key {
+            space: SpaceNumber(space),
+            id: id(space.into()),
+            fingerprint: Fingerprint { hash: [u8::try_from(space).unwrap(); 32], ..like.fingerprint },
+            key_schema: "s/1".into(),
+            key_epoch: space.into(),
+        };
+        let keys: Vec<Key> = self.derives.iter().copied().map(key).collect();
+        let highest = keys.last().unwrap().clone();
+        Request {
+            id: highest.id,
+            claim: Claim {
+                fingerprint: highest.fingerprint,
+                execution: self.ledger.execution_id(),
+                times: Times {
+                    lease: LEASE,
+                    retention: RETENTION,
+                    tombstone: RETENTION,
+                    unknown_retention: RETENTION,
+                    memory: RETENTION * 2,
+                },
+                origin: oncegate_core::Origin {
+                    policy: POLICY.into(),
+                    key_schema: highest.key_schema.clone(),
+                    key_epoch: highest.key_epoch,
+                    ..like.origin.clone()
+                },
+                memo: None,
+                clock: self.ledger.clock().now(),
+                remembered_since: Timestamp::default(),
+            },
+            rules: HOLD,
+            wait: Duration::ZERO,
+            derived: Derived {
+                space: highest.space,
+                keys: if keys.len() > 1 { keys } else { Vec::new() },
+                term: self.term,
+            },
+        }
+    }
+
+    /// What comes of it: a permit, or what it is told.
+    async fn asks(&self) -> Result<Permit<Faulty<Shared>>, &'static str> {
+        self.goes(self.request()).await
+    }
+
+    async fn goes(&self, request: Request) -> Result<Permit<Faulty<Shared>>, &'static str> {
+        let claimed = match self.ledger.begin(request).await {
+            Begun::Claim(claimant) => claimant.claim().await,
+            begun => Claimed::Stands(begun),
+        };
+        Err(match claimed {
+            Claimed::Won(permit) => return Ok(permit),
+            Claimed::Elsewhere => "in flight",
+            Claimed::Stands(Begun::Replay { .. }) => "answer",
+            Claimed::Stands(Begun::Refuse(Refusal::Unknown, _)) => "unknown",
+            Claimed::Stands(Begun::Refuse(Refusal::Expired, _)) => "expired",
+            Claimed::Stands(Begun::Refuse(Refusal::InFlight, _)) => "in flight",
+            Claimed::Stands(Begun::Unavailable(_)) => "unavailable",
+            other => panic!("{other:?}"),
+        })
+    }
+}
+
+fn completed() -> Outcome {
+    Outcome::Completed(Arc::default())
+}
+
+fn shared() -> Shared {
+    Shared(Arc::new(Memory::new(1 << 20)))
+}
+
+/// Two, of which the first derives by the list as it was before the second came with another space.
+async fn apart() -> (Gateway, Gateway) {
+    let store = shared();
+    let old = Gateway::start(&store, 0).await;
+    let new = Gateway::start(&store, 1).await;
+    assert_eq!((&old.derives[..], &new.derives[..]), (&[0][..], &[0, 1][..]));
+    (old, new)
+}
+
+#[test]
+fn the_newer_list_finds_what_the_older_one_executes() {
+    run(async {
+        let (old, new) = apart().await;
+        let permit = old.asks().await.unwrap();
+        assert!(permit.holds());
+        assert_eq!(new.asks().await.unwrap_err(), "in flight");
+        permit.settle(completed(), None).await.unwrap();
+        assert_eq!(new.asks().await.unwrap_err(), "answer");
+    });
+}
+
+#[test]
+fn the_older_list_finds_what_the_newer_one_executes() {
+    run(async {
+        let (mut old, new) = apart().await;
+        let permit = new.asks().await.unwrap();
+        assert!(permit.holds());
+        assert_eq!(old.asks().await.unwrap_err(), "in flight");
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        // Long after the pointer's lease, too.
+        passes(LEASE * 2);
+        old.enter(0).await.unwrap();
+        old.derives = vec![0];
+        assert_eq!(old.asks().await.unwrap_err(), "unknown");
+    });
+}
+
+#[test]
+fn what_was_claimed_before_a_break_of_the_lease_on_the_list_is_not_sent() {
+    run(async {
+        let (mut old, _new) = apart().await;
+        let claimed = old.asks().await.unwrap();
+        passes(LIST);
+        assert!(!claimed.holds(), "the lease on the list is over");
+        claimed.settle(Outcome::NotApplied, None).await.unwrap();
+        assert_eq!(old.asks().await.unwrap_err(), "unavailable");
+        // A request that had its keys before the break, and comes to claim after it.
+        let late = old.request();
+        old.enter(0).await.unwrap();
+        assert_eq!(old.goes(late).await.unwrap_err(), "unavailable");
+        let permit = old.asks().await.unwrap();
+        assert!(permit.holds(), "keys that were derived since then may be sent");
+        passes(LIST);
+        assert!(permit.holds(), "whoever has a key in common finds the record of what was begun");
+    });
+}
+
+/// What was entered by a swap of unclear result isn't derived by yet, and nothing that is derived by what
+/// was entered before may be sent.
+#[test]
+fn a_lease_that_came_back_unnoticed_is_a_new_term() {
+    run(async {
+        let (mut old, new) = apart().await;
+        let before = old.term;
+        passes(LIST);
+        assert!(!old.tend().await, "it has to enter again");
+        // Somebody entered for it: a swap whose answer was lost.
+        let (gateway, again) = (old.ledger.gateway(), NOW.get() + LIST * 2);
+        let (version, mut spaces) = old.ledger.load_spaces().await.unwrap();
+        spaces.keep(gateway, Timestamp::default().plus(again));
+        old.ledger.store().swap_meta("key-spaces", version, spaces.encode().into()).await.unwrap();
+        let _ = old.tend().await;
+        assert_ne!(old.ledger.list_term(), before);
+        assert_eq!(old.asks().await.unwrap_err(), "unavailable");
+        old.enter(0).await.unwrap();
+        assert!(old.asks().await.unwrap().holds());
+        drop(new);
+    });
+}
+
+#[test]
+fn a_space_stays_while_a_gateway_that_lives_is_behind() {
+    run(async {
+        let (old, mut new) = apart().await;
+        // The first doesn't know of the second's space and decides by its own.
+        assert!(new.tend().await);
+        let holds = new.ledger.holds_open(POLICY, SpaceNumber(0));
+        assert_eq!(holds, [Hold::Decides(old.ledger.gateway())]);
+        passes(LIST - Duration::from_secs(1));
+        assert!(new.tend().await);
+        assert_eq!(new.on_list(), [0, 1]);
+        // It didn't renew.
+        passes(Duration::from_secs(2));
+        assert!(new.tend().await);
+        assert!(new.tend().await);
+        assert_eq!(new.on_list(), [1]);
+        assert!(!old.tend().await);
+        assert_eq!(old.asks().await.unwrap_err(), "unavailable");
+        new.enter(1).await.unwrap();
+        assert_eq!(new.derives, [1]);
+    });
+}
+
+/// Answers, tombstones and unknown outcomes hold a space open, whoever claimed them.
+#[test]
+fn a_space_stays_while_a_record_of_it_is_left() {
+    for outcome in [completed(), Outcome::Unknown(Doubt::Broken)] {
+        run(async {
+            let (mut old, mut new) = apart().await;
+            let permit = old.asks().await.unwrap();
+            assert!(permit.holds());
+            permit.settle(outcome, None).await.unwrap();
+            old.enter(1).await.unwrap();
+            new.enter(1).await.unwrap();
+            let mut span = Duration::ZERO;
+            // Retention, then the tombstone.
+            while span < RETENTION * 2 {
+                assert_eq!((old.tend().await, new.tend().await), (true, true));
+                assert_eq!(new.on_list(), [0, 1], "after {span:?}");
+                assert!(new.asks().await.is_err(), "after {span:?}");
+                passes(LIST / 2);
+                span += LIST / 2;
+            }
+            let _ = (old.tend().await, new.tend().await, old.tend().await);
+            assert_eq!(old.on_list(), [1]);
+        });
+    }
+}
+
+/// Three spaces, and the claimant ends after its first pointer or its second: until the pointer lapses the
+/// operation may be executing, then it never began.
+#[test]
+fn pointers_of_a_claimant_that_died_lapse() {
+    for written in 1..=2 {
+        run(async {
+            let (mut old, _) = apart().await;
+            let store = &old.ledger.store().inner.clone();
+            let newest = Gateway::start(store, 2).await;
+            assert_eq!(newest.derives, [0, 1, 2]);
+            let mut faults = vec![Fault::None; written];
+            faults.push(Fault::Unavailable);
+            newest.ledger.store().next(&faults);
+            assert_eq!(newest.asks().await.unwrap_err(), "unavailable");
+            assert_eq!(old.asks().await.unwrap_err(), "in flight");
+            passes(LEASE);
+            old.enter(0).await.unwrap();
+            old.derives = vec![0];
+            let permit = old.asks().await.unwrap();
+            assert!(permit.holds());
+            permit.settle(completed(), None).await.unwrap();
+            let newest = Gateway::start(store, 2).await;
+            assert_eq!(newest.asks().await.unwrap_err(), "answer");
+        });
+    }
+}
+
+/// A release takes the state away and leaves the pointers, on which others may stand by then. Where its
+/// answer is lost it is as if it had been given.
+#[test]
+fn a_release_leaves_its_pointers_to_lapse() {
+    for fault in [Fault::None, Fault::Written, Fault::Unwritten] {
+        run(async {
+            let (mut old, new) = apart().await;
+            let permit = new.asks().await.unwrap();
+            assert!(permit.holds());
+            new.ledger.store().next(&[fault]);
+            permit.settle(Outcome::NotApplied, None).await.unwrap();
+            assert!(new.ledger.load(id(0)).await.unwrap().is_some(), "the pointer");
+            assert!(new.ledger.load(id(1)).await.unwrap().is_none(), "the state");
+            assert_eq!(old.asks().await.unwrap_err(), "in flight", "somebody may stand on it");
+            let again = new.asks().await.unwrap();
+            assert!(again.holds(), "who claims the same keys writes the pointer anew");
+            again.settle(Outcome::NotApplied, None).await.unwrap();
+            passes(LEASE);
+            old.enter(0).await.unwrap();
+            old.derives = vec![0];
+            assert!(old.asks().await.unwrap().holds());
+        });
+    }
+}
+
+/// Pointers are written over by who claims up to the same end; whoever wrote them first relies on them
+/// only as long as its own would have stood.
+#[test]
+fn no_claim_outlives_the_pointers_that_it_wrote() {
+    run(async {
+        let (mut old, mut new) = apart().await;
+        let permit = new.asks().await.unwrap();
+        passes(LIST / 2);
+        assert!(new.tend().await);
+        passes(LEASE - LIST / 2);
+        new.enter(1).await.unwrap();
+        assert!(!permit.holds(), "the pointer has lapsed");
+        permit.settle(Outcome::NotApplied, None).await.unwrap();
+        old.enter(0).await.unwrap();
+        old.derives = vec![0];
+        assert!(old.asks().await.unwrap().holds());
+    });
+}
+
+#[test]
+fn a_fifth_space_waits_and_going_back_never_does() {
+    run(async {
+        let store = shared();
+        let mut gateway = Gateway::start(&store, 0).await;
+        for epoch in 1..4 {
+            gateway.enter(epoch).await.unwrap();
+        }
+        assert!(matches!(gateway.enter(4).await, Err(SpacesError::Closed(_, Closed::Full))));
+        gateway.enter(1).await.unwrap();
+        assert_eq!((gateway.decides, &gateway.derives[..]), (1, &[0, 1, 2, 3][..]));
+        let _ = gateway.tend().await;
+        assert_eq!(gateway.on_list(), [1], "without records nothing holds the others");
+        gateway.enter(4).await.unwrap();
+        assert_eq!(gateway.derives, [1, 4], "numbers are never given twice");
+    });
+}
