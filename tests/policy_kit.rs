@@ -58,7 +58,7 @@ fn built_in(name: &str) -> PathBuf {
 fn inspect_says_what_a_component_is_and_plans() {
     let shop = Shop::new();
     let said = shop.fine(&["inspect", "builtin:idempotency-key"]);
-    for word in ["permissions  digest", "vectors      111", "idempotency-key/1 from=header:idempotency-key"] {
+    for word in ["permissions  digest", "vectors      291", "idempotency-key/1 from=header:idempotency-key"] {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
     let settings = "{ from = [\"body:/id\"] }";
@@ -184,7 +184,7 @@ fn to_a_live_policy(language: &str, programs: &[&str], from: &str) {
     let said = shop.fine(&["new", "--lang", language, "orders"]);
     assert!(said.contains("oncegate policy build orders"), "{said}");
     let said = shop.fine(&["build", "orders"]);
-    assert!(said.contains("64 test vectors"), "{said}");
+    assert!(said.contains("92 test vectors"), "{said}");
     let said = shop.fine(&["test", "orders"]);
     assert!(said.contains("every promise is kept"), "{said}");
     goes_live(&std::fs::read(shop.path().join("orders/orders.wasm")).unwrap());

@@ -172,7 +172,7 @@ impl Source {
 
     /// As a caller is told.
     pub fn spoken(&self) -> String {
-        let clip = |name: &str| name.chars().take(80).collect::<String>();
+        let clip = |name: &str| name.chars().take(40).collect::<String>();
         match self {
             Self::Header(name) => format!("the header {}", clip(name)),
             Self::Query(name) => format!("the query parameter {}", clip(name)),

@@ -6,6 +6,8 @@
 import { Answer, Operation, Plan, Settings, authority, bypass, guard, method, path, refuse, text } from "./oncegate";
 import { Key } from "./key";
 
+const LONGEST = 255;
+
 let header = "idempotency-key";
 let required = false;
 let strict = false;
@@ -37,6 +39,7 @@ export function decide(operation: Operation): Answer {
   if (values.length > 1) return refuse("key-malformed", "the header " + header + " comes twice");
   const key = new Key(values[0], strict);
   if (key.fault != "") return refuse("key-malformed", "the header " + header + ": " + key.fault);
+  if (key.text.length > LONGEST) return refuse("key-malformed", "the header " + header + " is longer than 255 bytes");
   return guard([authority(), method(), path(), text(key.text)]);
 }
 

@@ -2,8 +2,6 @@
 
 #include "key.h"
 
-enum { LONGEST = 255 };
-
 static bool is_in(char c, const char *set) {
     for (; *set; set++) {
         if (c == *set) return true;
@@ -39,6 +37,9 @@ static bool bare(const char **at, const char *end, og_text *text) {
     *text = (og_text){ begin, (size_t)(after - begin) };
     // What would make it a list, or end it for another reader, must be quoted.
     if (begin < after && *begin == '(') return false;
+    for (const char *c = after; c < end; c++) {
+        if (*c == ',') return false;
+    }
     for (const char *c = begin; c < after; c++) {
         if (!is_visible(*c) || is_in(*c, "\",")) return false;
     }
@@ -49,25 +50,91 @@ static bool is_name(char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || is_in(c, "_-.*");
 }
 
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_base64(char c) {
+    return is_letter(c) || is_digit(c) || is_in(c, "+/");
+}
+
+static bool is_token(char c) {
+    return is_letter(c) || is_digit(c) || is_in(c, "!#$%&'*+-.^_`|~:/");
+}
+
+// How many characters of a kind there are.
+static size_t span(const char *at, const char *end, bool is(char)) {
+    const char *begin = at;
+    while (at < end && is(*at)) at++;
+    return (size_t)(at - begin);
+}
+
+static bool number(const char **at, const char *end, bool decimals) {
+    if (*at < end && **at == '-') ++*at;
+    size_t digits = span(*at, end, is_digit);
+    *at += digits;
+    if (!decimals || *at == end || **at != '.') return digits >= 1 && digits <= 15;
+    size_t more = span(++*at, end, is_digit);
+    *at += more;
+    return digits >= 1 && digits <= 12 && more >= 1 && more <= 3;
+}
+
+// Bytes in base64, whose opening colon is at `*at`.
+static bool bytes(const char **at, const char *end) {
+    size_t letters = span(++*at, end, is_base64);
+    *at += letters;
+    while (*at < end && **at == '=') ++*at;
+    return *at < end && *(*at)++ == ':' && letters % 4 != 1;
+}
+
+// A string to be shown: percent signs stand for what isn't ASCII.
+static bool shown(const char **at, const char *end) {
+    const char *c = *at + 1;
+    if (c == end || *c != '"') return false;
+    for (c++; c < end && *c != '"'; c++) {
+        if (*c == '%') {
+            for (int i = 0; i < 2; i++) {
+                if (++c == end || !(is_digit(*c) || (*c >= 'a' && *c <= 'f'))) return false;
+            }
+        } else if (*c != ' ' && !is_visible(*c)) {
+            return false;
+        }
+    }
+    *at = c + 1;
+    return c < end;
+}
+
+// What a parameter may be; `*at` is then past it.
+static bool value(const char **at, const char *end) {
+    og_text text;
+    if (*at == end) return false;
+    switch (**at) {
+    case '"': return quoted(at, end, &text);
+    case ':': return bytes(at, end);
+    case '%': return shown(at, end);
+    case '@': ++*at; return number(at, end, false);
+    case '?': *at += 2; return *at <= end && is_in((*at)[-1], "01");
+    }
+    if (!is_letter(**at) && **at != '*') return number(at, end, true);
+    *at += span(*at, end, is_token);
+    return true;
+}
+
 // `;name` or `;name=value`, any number of times.
 static bool are_parameters(const char *at, const char *end) {
-    while (true) {
-        while (at < end && *at == ' ') at++;
-        if (at == end) return true;
+    while (at < end) {
         if (*at++ != ';') return false;
         while (at < end && *at == ' ') at++;
-        if (at == end || !(*at == '*' || (*at >= 'a' && *at <= 'z'))) return false;
-        while (at < end && is_name(*at)) at++;
-        if (at == end || *at != '=') continue;
-        og_text value;
-        if (++at < end && *at == '"') {
-            if (!quoted(&at, end, &value)) return false;
-            continue;
-        }
-        const char *begin = at;
-        while (at < end && is_visible(*at) && !is_in(*at, "\",;()")) at++;
-        if (at == begin) return false;
+        size_t name = span(at, end, is_name);
+        if (name == 0 || !(*at == '*' || is_letter(*at))) return false;
+        at += name;
+        if (at < end && *at == '=' && (at++, !value(&at, end))) return false;
     }
+    return true;
 }
 
 bool key_of(og_text value, bool strict, og_text *key, og_text *fault) {
@@ -86,6 +153,6 @@ bool key_of(og_text value, bool strict, og_text *key, og_text *fault) {
     }
     *fault = OG("what follows it are no parameters");
     if (!are_parameters(at, end)) return false;
-    *fault = key->length ? OG("it is longer than 255 bytes") : OG("it is empty");
-    return key->length > 0 && key->length <= LONGEST;
+    *fault = OG("it is empty");
+    return key->length > 0;
 }

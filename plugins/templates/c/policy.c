@@ -6,6 +6,8 @@
 #include "key.h"
 #include "oncegate.h"
 
+enum { LONGEST = 255 };
+
 static og_text header;
 static bool required, strict;
 
@@ -76,6 +78,9 @@ og_decision og_decide(const og_operation *operation) {
     }
     if (!key_of(value, strict, &key, &fault)) {
         return og_refused(OG("key-malformed"), og_joined(og_joined(spoken, OG(": ")), fault));
+    }
+    if (key.length > LONGEST) {
+        return og_refused(OG("key-malformed"), og_joined(spoken, OG(" is longer than 255 bytes")));
     }
     const og_part parts[] = { og_of(OG_AUTHORITY), og_of(OG_METHOD), og_of(OG_PATH), og_text_part(key) };
     return og_guarded(og_guard_of(parts, 4));

@@ -6,14 +6,19 @@ import (
 	"strings"
 )
 
-const longest = 255
+const (
+	quotedString = `"(?:[ !#-\[\]-~]|\\["\\])*"`
+	// What else a parameter may be: a number, a date, a truth, a token, bytes, a string to be shown.
+	parameterValue = quotedString + `|-?[0-9]{1,12}\.[0-9]{1,3}|@?-?[0-9]{1,15}|\?[01]` +
+		"|[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*" +
+		`|:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2,3}=*)?:|%"(?:[ !#$&-~]|%[0-9a-f]{2})*"`
+)
 
 var (
-	// A string of RFC 9651, and what visible characters may stand without quotes.
-	quotedKey = regexp.MustCompile(`^"((?:[ !#-\[\]-~]|\\["\\])*)"(.*)$`)
-	bareKey   = regexp.MustCompile(`^([!#-')-+\--:<-~][!#-+\--:<-~]*)? *(;.*)?$`)
-	// `;name` or `;name=value`, any number of times.
-	parameters = regexp.MustCompile(`^( *; *[a-z*][a-z0-9_.*-]*(=("([ !#-\[\]-~]|\\["\\])*"|[!#-'*+\--:<-~]+))?)* *$`)
+	quotedKey = regexp.MustCompile(`^(` + quotedString + `)(.*)$`)
+	// What would make it a list, or end it for another reader, must be quoted.
+	bareKey    = regexp.MustCompile(`^([!#-')-+\--:<-~][!#-+\--:<-~]*)? *(;[^,]*)?$`)
+	parameters = regexp.MustCompile(`^(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:` + parameterValue + `))?)*$`)
 	escapes    = strings.NewReplacer(`\"`, `"`, `\\`, `\`)
 )
 
@@ -27,7 +32,7 @@ func parseKey(value string, strict bool) (string, error) {
 		if found == nil {
 			return "", errors.New("it is no string as RFC 9651 has it")
 		}
-		key, rest = escapes.Replace(found[1]), found[2]
+		key, rest = escapes.Replace(found[1][1:len(found[1])-1]), found[2]
 	} else if strict {
 		return "", errors.New("it must be in double quotes")
 	} else {
@@ -42,8 +47,6 @@ func parseKey(value string, strict bool) (string, error) {
 		return "", errors.New("what follows it are no parameters")
 	case key == "":
 		return "", errors.New("it is empty")
-	case len(key) > longest:
-		return "", errors.New("it is longer than 255 bytes")
 	}
 	return key, nil
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 )
 
+const longest = 255
+
 var (
 	header   string
 	required bool
@@ -58,6 +60,9 @@ func decide(operation *Operation) (Verdict, error) {
 	key, err := parseKey(values[0], strict)
 	if err != nil {
 		return Refusal{Code: "key-malformed", Detail: fmt.Sprintf("the header %s: %v", header, err)}, nil
+	}
+	if len(key) > longest {
+		return Refusal{Code: "key-malformed", Detail: fmt.Sprintf("the header %s is longer than 255 bytes", header)}, nil
 	}
 	return &Guard{Key: []Part{Authority, Method, Path, Text(key)}}, nil
 }

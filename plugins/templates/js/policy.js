@@ -6,6 +6,8 @@
 import { bypass, fail, guard, of, plan, refuse, text, values } from "./oncegate.js";
 import { parseKey } from "./key.js";
 
+const LONGEST = 255;
+
 let header;
 let required;
 let strict;
@@ -39,6 +41,7 @@ export const policy = {
     if (found.length > 1) return refuse("key-malformed", `the header ${header} comes twice`);
     const { key, fault } = parseKey(found[0], strict);
     if (fault != null) return refuse("key-malformed", `the header ${header}: ${fault}`);
+    if (key.length > LONGEST) return refuse("key-malformed", `the header ${header} is longer than 255 bytes`);
     return guard([of("authority"), of("method"), of("path"), text(key)]);
   },
 };

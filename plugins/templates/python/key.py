@@ -5,12 +5,20 @@ Parameters are read and left out.
 
 import re
 
-LONGEST = 255
-QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"(.*)')
-BARE = re.compile(r"([!#-')-+\--:<-~][!#-+\--:<-~]*)? *(;.*)?")
+STRING = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
+# What else a parameter may be: a number, a date, a token, bytes, a truth, a string to be shown.
+VALUE = "|".join([
+    STRING,
+    r"-?[0-9]{1,12}\.[0-9]{1,3}|@?-?[0-9]{1,15}|\?[01]",
+    r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*",
+    r":(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2,3}=*)?:",
+    r'%"(?:[ !#$&-~]|%[0-9a-f]{2})*"',
+])
+QUOTED = re.compile(rf"({STRING})(.*)")
+# What would make it a list, or end it for another reader, must be quoted.
+BARE = re.compile(r"([!#-')-+\--:<-~][!#-+\--:<-~]*)? *(;[^,]*)?")
+PARAMETERS = re.compile(rf"(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{VALUE}))?)*")
 ESCAPE = re.compile(r'\\(["\\])')
-# `;name` or `;name=value`, any number of times.
-PARAMETERS = re.compile(r"""( *; *[a-z*][a-z0-9_.*-]*(=("([ !#-\[\]-~]|\\["\\])*"|[!#-'*+\--:<-~]+))?)* *""")
 
 
 def parse_key(value: str, strict: bool):
@@ -25,11 +33,7 @@ def parse_key(value: str, strict: bool):
         return None, "it is no string as RFC 9651 has it" if quoted else bare
     key, rest = found[1] or "", found[2] or ""
     if quoted:
-        key = ESCAPE.sub(lambda escape: escape[1], key)
+        key = ESCAPE.sub(lambda escape: escape[1], key[1:-1])
     if PARAMETERS.fullmatch(rest) is None:
         return None, "what follows it are no parameters"
-    if key == "":
-        return None, "it is empty"
-    if len(key) > LONGEST:
-        return None, "it is longer than 255 bytes"
-    return key, None
+    return (key, None) if key else (None, "it is empty")

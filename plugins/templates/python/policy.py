@@ -13,6 +13,7 @@ from wit_world import exports
 from key import parse_key
 from oncegate import Attribute, Err, bypass, guard, of, plan, refuse, text, values
 
+LONGEST = 255
 
 # Compiled when the component is built: what Python would import later isn't there any more.
 HEADER_NAME = re.compile("header:([A-Za-z0-9_-]+)")
@@ -61,4 +62,6 @@ class Policy(exports.Policy):
         key, fault = parse_key(found[0], keys.strict)
         if fault is not None:
             return refuse("key-malformed", f"the header {keys.header}: {fault}")
+        if len(key) > LONGEST:
+            return refuse("key-malformed", f"the header {keys.header} is longer than 255 bytes")
         return guard([of(Attribute.AUTHORITY), of(Attribute.METHOD), of(Attribute.PATH), text(key)])

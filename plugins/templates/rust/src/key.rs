@@ -13,7 +13,10 @@ pub fn parse(value: &str, strict: bool) -> Result<String, &'static str> {
             let end = value.find(';').unwrap_or(value.len());
             let key = value[..end].trim_end_matches(' ');
             // What would make it a list, or end it for another reader, must be quoted.
-            if key.starts_with('(') || !key.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b',') {
+            if key.starts_with('(')
+                || value.contains(',')
+                || !key.bytes().all(|b| b.is_ascii_graphic() && b != b'"')
+            {
                 return Err("it has a character that must stand in double quotes");
             }
             (key.to_owned(), &value[end..])
@@ -44,31 +47,64 @@ fn unquoted(quoted: &str) -> Option<(String, &str)> {
 
 /// `;name` or `;name=value`, any number of times.
 fn are_parameters(mut rest: &str) -> bool {
-    loop {
-        rest = rest.trim_start_matches(' ');
-        let Some(after) = rest.strip_prefix(';') else { return rest.is_empty() };
-        rest = after.trim_start_matches(' ');
-        let name =
-            rest.bytes().take_while(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'));
-        let name = name.count();
-        if name == 0 || !rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '*') {
+    while !rest.is_empty() {
+        let Some(name) = rest.strip_prefix(';').map(|rest| rest.trim_start_matches(' ')) else {
+            return false;
+        };
+        if !name.starts_with(|c: char| c.is_ascii_lowercase() || c == '*') {
             return false;
         }
-        rest = &rest[name..];
-        let Some(value) = rest.strip_prefix('=') else { continue };
-        rest = match value.strip_prefix('"') {
-            Some(quoted) => match unquoted(quoted) {
-                Some((_, rest)) => rest,
-                None => return false,
-            },
-            None => {
-                let value_bytes =
-                    value.bytes().take_while(|b| b.is_ascii_graphic() && !b"\",;()".contains(b)).count();
-                if value_bytes == 0 {
-                    return false;
-                }
-                &value[value_bytes..]
-            }
-        };
+        rest = past(name, |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*')).1;
+        if let Some(value) = rest.strip_prefix('=') {
+            let Some(after) = past_value(value) else { return false };
+            rest = after;
+        }
     }
+    true
+}
+
+/// What follows a parameter's value; none where it is no such value.
+fn past_value(text: &str) -> Option<&str> {
+    match text.bytes().next()? {
+        b'"' => unquoted(&text[1..]).map(|(_, rest)| rest),
+        b'?' => text[1..].strip_prefix(['0', '1']),
+        b'@' => past_number(&text[1..], false),
+        b'%' => past_shown(text[1..].strip_prefix('"')?),
+        b':' => {
+            let (letters, rest) =
+                past(&text[1..], |b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
+            rest.trim_start_matches('=').strip_prefix(':').filter(|_| letters % 4 != 1)
+        }
+        b'*' | b'a'..=b'z' | b'A'..=b'Z' => {
+            Some(past(text, |b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b)).1)
+        }
+        _ => past_number(text, true),
+    }
+}
+
+fn past_number(text: &str, decimals: bool) -> Option<&str> {
+    let (digits, rest) = past(text.strip_prefix('-').unwrap_or(text), |b| b.is_ascii_digit());
+    match rest.strip_prefix('.') {
+        Some(rest) if decimals => {
+            let (more, rest) = past(rest, |b| b.is_ascii_digit());
+            ((1..=12).contains(&digits) && (1..=3).contains(&more)).then_some(rest)
+        }
+        _ => (1..=15).contains(&digits).then_some(rest),
+    }
+}
+
+/// A string to be shown, whose opening quote was taken: percent signs stand for what isn't ASCII.
+fn past_shown(text: &str) -> Option<&str> {
+    let (shown, rest) = text.split_once('"')?;
+    let hex = |piece: &str| {
+        piece.len() >= 2 && piece.bytes().take(2).all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let fits = shown.bytes().all(|b| matches!(b, b' '..=b'~')) && shown.split('%').skip(1).all(hex);
+    fits.then_some(rest)
+}
+
+/// How many bytes of a kind there are, and what follows them.
+fn past(text: &str, is: impl Fn(u8) -> bool) -> (usize, &str) {
+    let count = text.bytes().take_while(|b| is(*b)).count();
+    (count, &text[count..])
 }
