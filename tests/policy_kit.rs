@@ -132,6 +132,41 @@ fn run_answers_for_one_request_from_flags_and_from_a_file() {
 }
 
 #[test]
+fn run_shows_other_hooks_what_it_is_given() {
+    let shop = Shop::new();
+    let payments = built_in("payments-probe");
+    let payments = payments.to_str().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(shop.path().join(name), text).unwrap();
+    write("lost.http", "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"lost\"}");
+    write("list.http", "HTTP/1.1 200 OK\r\n\r\n{\"payments\":[{\"id\":\"p-1\",\"reference\":\"k\"}]}");
+    write("one.http", "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"captured\"}");
+    let usual = ["run", payments, "--path", "/payments", "-H", "Idempotency-Key: k"];
+    let told = shop.json(
+        &[&usual[..], &["--answer", "lost.http", "--found", "list.http", "--found", "one.http"]].concat(),
+    );
+    let hooks = told["hooks"].as_array().unwrap();
+    let names: Vec<&str> = hooks.iter().filter_map(|heard| heard["hook"].as_str()).collect();
+    assert_eq!(names, ["settle", "present", "question", "reading", "reading"]);
+    assert_eq!(hooks[0]["said"]["disposition"], "unknown");
+    assert!(hooks[1]["not_asked"].as_str().unwrap().contains("oncegate:policy/presentation"), "{told}");
+    assert_eq!(hooks[2]["said"]["path"], "/payments?reference=k");
+    assert_eq!(hooks[3]["said"]["ask"]["path"], "/payments/p-1");
+    assert_eq!(hooks[4]["said"]["happened"]["status"], 201);
+    let other = shop.json(&[&usual[..], &["--memo", "o"]].concat());
+    assert_eq!(other["hooks"][0]["said"]["path"], "/payments?reference=o");
+    let json_rpc = built_in("json-rpc");
+    let body = "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"id\":7}";
+    let call = ["run", json_rpc.to_str().unwrap(), "-H", "content-type: application/json", "--body", body];
+    let said = shop.fine(&[&call[..], &["--problem", "in-flight"]].concat());
+    assert!(said.contains("\nexplain\n") && said.contains("\\\"id\\\":7"), "{said}");
+    shop.refused(&[&usual[..], &["--problem", "tired"]].concat(), 2, &["tired", "in-flight"]);
+    write("no.http", "hello");
+    shop.refused(&[&usual[..], &["--answer", "no.http"]].concat(), 2, &["no.http", "HTTP/1.1 200 OK"]);
+    let told = shop.json(&["inspect", payments]);
+    assert_eq!(told["hooks"], serde_json::json!({ "decide": 9, "settle": 5, "question": 3, "reading": 7 }));
+}
+
+#[test]
 fn bench_tells_figures_of_several_components() {
     let shop = Shop::new();
     let header_key = built_in("header-key");

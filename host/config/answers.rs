@@ -28,6 +28,27 @@ pub const PROBLEM_CODES: [&str; 19] = [
     "draining",
 ];
 
+/// The status that the gateway's own answer with this code has where a route says no other, and whether
+/// asking again with the same key is useful; none: it is no such code.
+pub fn problem(code: &str) -> Option<(u16, bool)> {
+    Some(match code {
+        "bad-request" => (400, false),
+        "principal-invalid" => (401, false),
+        "no-route" => (404, false),
+        "in-flight" => (409, true),
+        "outcome-unknown" | "consumed" | "principal-changed" => (409, false),
+        "expired" => (410, false),
+        "too-late" => (412, false),
+        "body-too-large" => (413, false),
+        "key-reused" => (422, false),
+        "upstream-unreachable" => (502, true),
+        "upstream-broken" => (502, false),
+        "ledger-unavailable" | "policy-failed" | "breaker-open" | "overloaded" | "draining" => (503, true),
+        "upstream-timeout" => (504, false),
+        _ => return None,
+    })
+}
+
 /// Codes that policies use by agreement.
 const POLICY_CODES: [&str; 2] = ["key-missing", "key-malformed"];
 

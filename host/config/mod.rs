@@ -27,7 +27,7 @@ mod tree;
 mod units;
 mod upstreams;
 
-pub use answers::PROBLEM_CODES;
+pub use answers::{PROBLEM_CODES, problem};
 pub use change::unchangeable;
 pub(crate) use fault::io_words;
 pub use fault::{Fault, Faults, Place};

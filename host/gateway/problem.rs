@@ -313,3 +313,36 @@ fn first_document(first: &First) -> Value {
     put("etag", first.etag.as_deref().map(Value::from));
     Value::Object(document)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `config::problem` tells the authors of policies what each code comes with.
+    #[test]
+    fn what_authors_are_told_of_a_code_is_what_it_says() {
+        for code in [
+            Code::KeyReused,
+            Code::InFlight,
+            Code::OutcomeUnknown,
+            Code::Consumed,
+            Code::Expired,
+            Code::TooLate,
+            Code::PrincipalInvalid,
+            Code::BadRequest,
+            Code::NoRoute,
+            Code::BodyTooLarge,
+            Code::UpstreamUnreachable,
+            Code::UpstreamBroken,
+            Code::UpstreamTimeout,
+            Code::LedgerUnavailable,
+            Code::PolicyFailed,
+            Code::Overloaded,
+            Code::Draining,
+        ] {
+            let (word, status, _, retryable) = code.table();
+            assert_eq!(crate::config::problem(word), Some((status, retryable)), "{word}");
+        }
+        assert!(crate::config::PROBLEM_CODES.iter().all(|code| crate::config::problem(code).is_some()));
+    }
+}

@@ -151,7 +151,7 @@ impl Engine {
         let configured = steps.take("configure", || program.instance(allowance).map_err(fault_of_start));
         let (_, plan) = configured?;
         let vectors = steps.take("self-test", || match &compiled.inspected.vectors {
-            Some(section) => vectors::run(section, &program, allowance),
+            Some(section) => vectors::run(section, &program, compiled.inspected.exports, allowance),
             None => Ok(0),
         })?;
         steps.note(format!("{vectors} vectors"));

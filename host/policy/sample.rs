@@ -86,12 +86,7 @@ impl Sample {
         };
         let target: http::Uri =
             head.path.unwrap_or_default().parse().map_err(|error| format!("target: {error}"))?;
-        let mut headers = HeaderMap::new();
-        for header in head.headers.iter() {
-            let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|error| error.to_string())?;
-            let value = HeaderValue::from_bytes(header.value).map_err(|error| error.to_string())?;
-            headers.append(name, value);
-        }
+        let headers = fields(head.headers)?;
         let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         Ok(Self {
             method: head.method.unwrap_or_default().into(),
@@ -205,6 +200,17 @@ impl Sample {
     pub(super) fn content_type(&self) -> Option<&str> {
         self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
     }
+}
+
+/// The fields of a head that was read.
+pub(super) fn fields(read: &[httparse::Header<'_>]) -> Result<HeaderMap, String> {
+    let mut fields = HeaderMap::new();
+    for field in read {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|error| error.to_string())?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|error| error.to_string())?;
+        fields.append(name, value);
+    }
+    Ok(fields)
 }
 
 fn no_secret() -> Secret {

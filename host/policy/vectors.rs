@@ -22,17 +22,30 @@
 //! `{"document": {"keep": […], "drop": […]}}` or `"missing"`. `bypass` is the reason, or null for
 //! any; a method that the plan has no interest in counts as bypassed. The cases of a group in `same`
 //! must be guarded by one key, as the host computes it, those of one in `different` by a key each.
+//!
+//! A case of another hook says what that is shown beside the request, and expects its word:
+//!
+//! ```json
+//! { "name": "the service lost its way", "request": "POST /payments HTTP/1.1\r\nIdempotency-Key: k\r\n\r\n",
+//!   "answer": "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"lost\"}", "expect": { "settle": "unknown" } }
+//! ```
+//!
+//! [`asking`] has the rules of that.
+
+mod asking;
+mod format;
+
+pub(super) use asking::{Question, receipt, ruled};
+pub(super) use format::{Case, Vectors, read};
 
 use super::failure::Failure;
 use super::instance::{Instance, Program};
 use super::limits::Allowance;
 use super::sample::{Asked, Sample};
-use super::{Attribute, FingerprintRule, Part, Plan, Shape, Verdict};
+use super::{Exports, Plan, Verdict};
+use format::{CASES_MAX, Expect, parts_of};
 use oncegate_core::OperationId;
-use serde::Deserialize;
 use std::collections::HashMap;
-
-const CASES_MAX: usize = 1000;
 
 /// Why a component fails its own test vectors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,12 +59,29 @@ pub enum VectorFault {
     TooMany(usize),
     #[error("case `{case}`: the request can't be read: {why}")]
     Request { case: String, why: String },
+    #[error("case `{case}`: {why}")]
+    Form { case: String, why: String },
+    #[error("case `{case}`: the answer can't be read: {why}")]
+    Answer { case: String, why: String },
+    #[error(
+        "case `{case}` expects `{hook}`, and the component doesn't export `oncegate:policy/{interface}`: export it, or \
+         take the case away"
+    )]
+    NotExported { case: String, hook: &'static str, interface: &'static str },
+    #[error("case `{case}` expects `{hook}`, which is never asked here: {why}")]
+    NeverAsked { case: String, hook: &'static str, why: String },
     #[error("case `{case}`: {failure}")]
     Failed { case: String, failure: Failure },
+    #[error("case `{case}`: `{hook}` {failure}")]
+    HookFailed { case: String, hook: &'static str, failure: Failure },
     #[error("case `{case}`: expected {expected}, found {found}")]
     Differs { case: String, expected: String, found: String },
     #[error("case `{case}`: a used instance decides differently from a fresh one: the policy is not pure")]
     Impure { case: String },
+    #[error(
+        "case `{case}`: a used instance answers `{hook}` with {used}, a fresh one with {fresh}: the policy is not pure"
+    )]
+    ImpureHook { case: String, hook: &'static str, used: String, fresh: String },
     #[error("`{group}` names the case `{case}`, which is not there or is not guarded")]
     Unkeyed { group: &'static str, case: String },
     #[error("cases `{first}` and `{second}` must have the same key and don't")]
@@ -60,98 +90,15 @@ pub enum VectorFault {
     NotDifferent { first: String, second: String },
 }
 
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Vectors {
-    #[serde(rename = "version")]
-    _version: u32,
-    pub(super) cases: Vec<Case>,
-    #[serde(default)]
-    same: Vec<Vec<String>>,
-    #[serde(default)]
-    different: Vec<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Case {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) settings: serde_json::Map<String, serde_json::Value>,
-    #[serde(default = "default_route")]
-    route: String,
-    #[serde(default)]
-    principal: Option<String>,
-    request: String,
-    expect: Expect,
-}
-
-fn default_route() -> String {
-    "vectors".into()
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-enum Expect {
-    Bypass(Option<String>),
-    Guard(ExpectGuard),
-    Refuse { status: u16, code: String },
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ExpectGuard {
-    key_schema: Option<String>,
-    key: Option<Vec<PartText>>,
-    fingerprint: Option<FingerprintText>,
-    first_sent: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum PartText {
-    Text(String),
-    Bytes(Vec<u8>),
-    Of(AttributeText),
-    Document(ShapeText),
-    Missing,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum AttributeText {
-    Method,
-    Authority,
-    Path,
-    Query,
-    Body,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ShapeText {
-    keep: Vec<String>,
-    drop: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum FingerprintText {
-    Request,
-    Document(ShapeText),
-    Parts(Vec<PartText>),
-    KeyOnly,
-}
-
 /// Runs all vectors of `section`. Returns how many there are.
-pub(super) fn run(section: &[u8], program: &Program, allowance: Allowance) -> Result<usize, VectorFault> {
+pub(super) fn run(
+    section: &[u8],
+    program: &Program,
+    exports: Exports,
+    allowance: Allowance,
+) -> Result<usize, VectorFault> {
     let vectors = read(section)?;
-    let mut run = Run::new(program, allowance);
+    let mut run = Run::new(program, exports, allowance);
     vectors.cases.iter().try_for_each(|case| run.case(case))?;
     run.check_groups(&vectors)?;
     Ok(vectors.cases.len())
@@ -160,20 +107,25 @@ pub(super) fn run(section: &[u8], program: &Program, allowance: Allowance) -> Re
 /// One pass through vectors.
 pub(super) struct Run<'p, 'v> {
     program: &'p Program,
+    exports: Exports,
     allowance: Allowance,
-    /// Instances that have decided something already, by their settings.
+    /// Instances that have been asked something already, by their settings.
     used: HashMap<String, Instance>,
     keys: HashMap<&'v str, OperationId>,
 }
 
 impl<'p, 'v> Run<'p, 'v> {
-    pub(super) fn new(program: &'p Program, allowance: Allowance) -> Self {
-        Self { program, allowance, used: HashMap::new(), keys: HashMap::new() }
+    pub(super) fn new(program: &'p Program, exports: Exports, allowance: Allowance) -> Self {
+        Self { program, exports, allowance, used: HashMap::new(), keys: HashMap::new() }
     }
 
     /// Asks a fresh and a used instance, and holds what they say against what is expected.
     pub(super) fn case(&mut self, case: &'v Case) -> Result<(), VectorFault> {
         let fault = |failure| VectorFault::Failed { case: case.name.clone(), failure };
+        if let Some(hook) = case.expect.hook().filter(|hook| !hook.is_in(self.exports)) {
+            let (hook, interface) = (hook.name(), hook.interface());
+            return Err(VectorFault::NotExported { case: case.name.clone(), hook, interface });
+        }
         let sample = case.sample()?;
         let settings = super::load::settings_text(&case.settings);
         let program = self.program.with_settings(&settings);
@@ -184,9 +136,38 @@ impl<'p, 'v> Run<'p, 'v> {
         if case.decide(&mut worn, &plan, &sample, self.allowance)? != first {
             return Err(VectorFault::Impure { case: case.name.clone() });
         }
+        let question = case.question(&program, self.exports, self.allowance, (&plan, first.as_ref()))?;
+        if let Some(question) = question {
+            self.hook(case, &program, &question, &mut worn)?;
+        }
         self.used.insert(settings, worn);
         if let Some(Verdict::Guard(guard)) = first {
             self.keys.insert(case.name.as_str(), sample.operation(&plan, &guard.key));
+        }
+        Ok(())
+    }
+
+    /// The same for a hook beside `decide`: its fresh instance has not decided anything, as in service.
+    fn hook(
+        &self,
+        case: &Case,
+        program: &Program,
+        question: &Question,
+        worn: &mut Instance,
+    ) -> Result<(), VectorFault> {
+        let made = program.instance(self.allowance);
+        let (mut fresh, _) =
+            made.map_err(|failure| VectorFault::Failed { case: case.name.clone(), failure })?;
+        let said = question.ask(case, &mut fresh, self.allowance)?;
+        case.check_word(&said)?;
+        let again = question.ask(case, worn, self.allowance)?;
+        if again != said {
+            return Err(VectorFault::ImpureHook {
+                case: case.name.clone(),
+                hook: case.hook_name(),
+                used: again.to_string(),
+                fresh: said.to_string(),
+            });
         }
         Ok(())
     }
@@ -197,29 +178,8 @@ impl<'p, 'v> Run<'p, 'v> {
     }
 }
 
-/// Reads the section.
-pub(super) fn read(section: &[u8]) -> Result<Vectors, VectorFault> {
-    let format = |error: serde_json::Error| VectorFault::Format(error.to_string());
-    let Version { version } = serde_json::from_slice(section).map_err(format)?;
-    if version != 1 {
-        return Err(VectorFault::Version(version));
-    }
-    let vectors: Vectors = serde_json::from_slice(section).map_err(format)?;
-    if vectors.cases.len() > CASES_MAX {
-        return Err(VectorFault::TooMany(vectors.cases.len()));
-    }
-    Ok(vectors)
-}
-
 impl Case {
-    /// The request.
-    pub(super) fn sample(&self) -> Result<Sample, VectorFault> {
-        let sample = Sample::parse(self.request.as_bytes());
-        let sample = sample.map_err(|why| VectorFault::Request { case: self.name.clone(), why })?;
-        Ok(sample.by(self.principal.clone(), self.route.clone()))
-    }
-
-    /// What the policy says; none where the host wouldn't ask it.
+    /// What `decide` says; none where the host wouldn't ask it.
     fn decide(
         &self,
         instance: &mut Instance,
@@ -251,7 +211,9 @@ impl Case {
                     && expected.key.as_ref().is_none_or(|key| parts_of(key) == guard.key)
                     && expected.fingerprint.as_ref().is_none_or(|rule| rule.meant() == guard.fingerprint)
                     && expected.first_sent.is_none_or(|sent| guard.first_sent == Some(sent))
+                    && expected.memo.as_ref().is_none_or(|memo| guard.memo.as_deref() == Some(memo.as_str()))
             }
+            (expect, _) if expect.is_of_a_hook() => true,
             _ => false,
         };
         if fits {
@@ -263,38 +225,6 @@ impl Case {
         };
         let expected = format!("{:?}", self.expect);
         Err(VectorFault::Differs { case: self.name.clone(), expected, found })
-    }
-}
-
-fn parts_of(parts: &[PartText]) -> Vec<Part> {
-    let part = |part: &PartText| match part {
-        PartText::Text(text) => Part::Text(text.clone()),
-        PartText::Bytes(bytes) => Part::Bytes(bytes.clone()),
-        PartText::Of(AttributeText::Method) => Part::Of(Attribute::Method),
-        PartText::Of(AttributeText::Authority) => Part::Of(Attribute::Authority),
-        PartText::Of(AttributeText::Path) => Part::Of(Attribute::Path),
-        PartText::Of(AttributeText::Query) => Part::Of(Attribute::Query),
-        PartText::Of(AttributeText::Body) => Part::Of(Attribute::Body),
-        PartText::Document(shape) => Part::Document(shape.meant()),
-        PartText::Missing => Part::Missing,
-    };
-    parts.iter().map(part).collect()
-}
-
-impl ShapeText {
-    fn meant(&self) -> Shape {
-        Shape { keep: self.keep.clone(), drop: self.drop.clone() }
-    }
-}
-
-impl FingerprintText {
-    fn meant(&self) -> FingerprintRule {
-        match self {
-            Self::Request => FingerprintRule::Request,
-            Self::Document(shape) => FingerprintRule::Document(shape.meant()),
-            Self::Parts(parts) => FingerprintRule::Parts(parts_of(parts)),
-            Self::KeyOnly => FingerprintRule::KeyOnly,
-        }
     }
 }
 
@@ -318,3 +248,6 @@ fn check_groups(vectors: &Vectors, keys: &HashMap<&str, OperationId>) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

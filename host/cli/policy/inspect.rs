@@ -49,7 +49,14 @@ fn warnings(anatomy: &Anatomy) -> Vec<String> {
                 .into(),
         ),
         Some(Ok(0)) => warnings.push("its test vectors have not one case".into()),
-        Some(_) => {}
+        Some(Ok(_)) => warnings.extend(
+            anatomy
+                .hooks
+                .iter()
+                .filter(|(_, count)| *count == 0)
+                .map(|(hook, _)| format!("none of its test vectors is about `{hook}`, which it exports")),
+        ),
+        Some(Err(_)) => {}
     }
     if anatomy.settings_schema.is_none() {
         warnings.push(
@@ -98,6 +105,9 @@ fn text(
             Some(Err(fault)) => fault.to_string(),
         },
     ));
+    let hook = |(name, count): &(&str, usize)| format!("{name} ({count})");
+    let hooks: Vec<String> = anatomy.hooks.iter().map(hook).collect();
+    lines.push(("hooks", format!("{}, with the vectors of each", hooks.join(", "))));
     lines.push(("settings", schema_words(anatomy.settings_schema.as_ref())));
     let mut text = format!("{component}\n{}", words::columns(&lines));
     match plan {
@@ -155,6 +165,7 @@ fn value(
         "exports": anatomy.exports,
         "imports": anatomy.imports,
         "vectors": vectors,
+        "hooks": anatomy.hooks.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
         "settings_schema": anatomy.settings_schema,
         "settings": words::settings(policy),
         "plan": plan.as_ref().ok().map(words::plan_json),

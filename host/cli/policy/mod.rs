@@ -132,8 +132,18 @@ impl Settings {
     }
 }
 
-/// Reads a file that the author named.
+/// Reads a file that the author named; `-`: standard input.
 fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
+    if path.as_os_str() == "-" {
+        let mut text = Vec::new();
+        return match std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut text) {
+            Ok(_) => Ok(text),
+            Err(error) => {
+                let why = config::io_words(&error);
+                Err(Trouble::new(format!("standard input can't be read: {why}"), ""))
+            }
+        };
+    }
     std::fs::read(path).map_err(|error| {
         Trouble::new(format!("{} can't be read: {}", path.display(), config::io_words(&error)), "")
     })
@@ -168,13 +178,6 @@ struct Request {
 impl Request {
     fn sample(&self) -> Result<Sample, Trouble> {
         let text = match &self.request {
-            Some(path) if path.as_os_str() == "-" => {
-                let mut text = Vec::new();
-                std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut text).map_err(|error| {
-                    Trouble::new(format!("standard input can't be read: {}", config::io_words(&error)), "")
-                })?;
-                text
-            }
             Some(path) => read(path)?,
             None => self.text()?,
         };

@@ -1,45 +1,129 @@
 //! `oncegate policy run`
 
-use super::{Done, Output, Request, Subject, Trouble, say, words};
-use crate::policy::workbench::Answer;
+use super::{Done, Output, Request, Subject, Trouble, read, say, words};
+use crate::config::PROBLEM_CODES;
+use crate::policy::sample_answer::SampleAnswer;
+use crate::policy::workbench::{Answer, Heard, Shown, Spoken};
 use crate::policy::{Engine, Part, Verdict};
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
-/// Ask a policy about one request
+/// Ask a policy about one request, and what its other hooks make of answers and problems
 ///
 /// Says the plan, the verdict, the parts of the key with what they stand for, the operation's id,
 /// the fingerprint, what was logged and how long it took. Ids and fingerprints are those of a
 /// ledger whose secret is zeros: two requests with one id here are one operation everywhere, but a
-/// real ledger's ids are others.
+/// real ledger's ids are others. Hooks that the component exports are shown what is given: --answer
+/// to `settle` and `present`, each --found to `reading`, --problem to `explain`; `question` is asked
+/// wherever it is there. What they say is written as test vectors have it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate policy run orders --path /charges --header 'Idempotency-Key: 1' --body '{\"amount\":100}'\n  \
     oncegate policy run builtin:idempotency-key --settings '{ required = true }'\n  \
-    oncegate policy run orders.wasm --request request.http --principal alice --output json\n\n\
+    oncegate policy run orders.wasm --request request.http --principal alice --output json\n  \
+    printf 'HTTP/1.1 200 OK\\n\\n{\"status\":\"lost\"}' | oncegate policy run payments \\\n      \
+    --header 'Idempotency-Key: 1' --answer -\n  \
+    oncegate policy run payments --header 'Idempotency-Key: 1' --found list.http --found payment.http\n  \
+    oncegate policy run json-rpc --request call.http --problem in-flight\n\n\
     Code 0: it said something, whatever it was. Code 1: it failed, or can't be loaded.")]
 pub(super) struct Args {
     #[command(flatten)]
     subject: Subject,
     #[command(flatten)]
     request: Request,
+    #[command(flatten)]
+    shown: ShownFlags,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
+/// What hooks beside `decide` are shown.
+#[derive(Clone, Debug, clap::Args)]
+struct ShownFlags {
+    /// A file with the upstream's answer to the request as HTTP/1.1 text, for settle and present; `-`:
+    /// standard input
+    #[arg(long, value_name = "FILE")]
+    answer: Option<PathBuf>,
+    /// The answer was cut off where the file ends
+    #[arg(long, requires = "answer")]
+    cut: bool,
+    /// A file with the upstream's answer to the policy's question, for reading; again: to the next one
+    #[arg(long, value_name = "FILE")]
+    found: Vec<PathBuf>,
+    /// One of the gateway's own answers, by its code, for explain
+    #[arg(long, value_name = "CODE", value_parser = clap::builder::PossibleValuesParser::new(PROBLEM_CODES))]
+    problem: Option<String>,
+    /// The memo of the operation's record, where it isn't the verdict's
+    #[arg(long, value_name = "TEXT")]
+    memo: Option<String>,
+}
+
+impl ShownFlags {
+    fn read(&self) -> Result<Shown, Trouble> {
+        let mut answer = self.answer.as_deref().map(answer).transpose()?;
+        if let Some(answer) = &mut answer {
+            answer.complete = !self.cut;
+        }
+        let found = self.found.iter().map(|file| self::answer(file)).collect::<Result<_, _>>()?;
+        Ok(Shown { answer, found, problem: self.problem.clone(), memo: self.memo.clone() })
+    }
+}
+
+fn answer(file: &Path) -> Result<SampleAnswer, Trouble> {
+    SampleAnswer::parse(&read(file)?).map_err(|why| {
+        Trouble::usage(
+            format!("the answer in {} can't be read: {why}", file.display()),
+            "write it like \"HTTP/1.1 200 OK\", a line for each field, an empty line, the body",
+        )
+    })
+}
+
 pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
     let sample = args.request.sample()?;
+    let shown = args.shown.read()?;
     let policy = args.subject.settings.policy(&args.subject.component, env)?;
     let engine = Engine::for_author().map_err(|error| Trouble::new(error.to_string(), ""))?;
     let failed = |why: String| Trouble::new(why, "`oncegate policy inspect` says more of the component");
     let workbench = engine.workbench(&policy, Some(policy.settings.clone()));
     let workbench = workbench.map_err(|error| failed(error.to_string()))?;
     let answer = workbench.run(&sample).map_err(|fault| failed(fault.to_string()))?;
+    let heard = workbench.hear(&sample, &answer, &shown).map_err(|fault| failed(fault.to_string()))?;
+    let fine = !matches!(answer.verdict, Some(Err(_)))
+        && !heard.iter().any(|heard| matches!(heard.said, Spoken::Said(Err(_))));
     match args.output {
-        Output::Text => say::out(text(&answer)),
-        Output::Json => say::json(&value(&answer)),
+        Output::Text => say::out(text(&answer) + &heard_text(&heard)),
+        Output::Json => say::json(&value(&answer, &heard, fine)),
     }
-    Ok(!matches!(answer.verdict, Some(Err(_))))
+    Ok(fine)
+}
+
+fn heard_text(heard: &[Heard]) -> String {
+    let mut text = String::new();
+    for Heard { hook, said, log, time } in heard {
+        text.push_str(&format!("\n{}\n", hook.name()));
+        match said {
+            Spoken::NotAsked(why) => text.push_str(&format!("  not asked: {why}\n")),
+            Spoken::Said(Err(failure)) => text.push_str(&format!("  the policy failed: {failure}\n")),
+            Spoken::Said(Ok(word)) => {
+                text.push_str(&format!("  {} ({:.1} us)\n", word.json(), time.as_secs_f64() * 1e6));
+            }
+        }
+        log.iter().for_each(|line| text.push_str(&format!("  log  {line}\n")));
+    }
+    text
+}
+
+fn heard_json(Heard { hook, said, log, time }: &Heard) -> Value {
+    let mut value = json!({ "hook": hook.name() });
+    match said {
+        Spoken::NotAsked(why) => value["not_asked"] = why.as_str().into(),
+        Spoken::Said(Err(failure)) => value["failed"] = failure.to_string().into(),
+        Spoken::Said(Ok(word)) => value["said"] = word.json(),
+    }
+    value["log"] = json!(log);
+    value["time_us"] = json!(time.as_secs_f64() * 1e6);
+    value
 }
 
 fn text(answer: &Answer) -> String {
@@ -78,7 +162,7 @@ fn text(answer: &Answer) -> String {
     text
 }
 
-fn value(answer: &Answer) -> Value {
+fn value(answer: &Answer, heard: &[Heard], fine: bool) -> Value {
     let key = |(part, stands_for): &(Part, Option<String>)| json!({ "part": words::part(part), "stands_for": stands_for });
     let verdict = match &answer.verdict {
         None => Value::Null,
@@ -86,7 +170,7 @@ fn value(answer: &Answer) -> Value {
         Some(Err(failure)) => json!({ "failed": failure.to_string() }),
     };
     json!({
-        "ok": !matches!(answer.verdict, Some(Err(_))),
+        "ok": fine,
         "plan": words::plan_json(&answer.plan),
         "asked": answer.verdict.is_some(),
         "verdict": verdict,
@@ -96,5 +180,6 @@ fn value(answer: &Answer) -> Value {
         "fingerprint": answer.fingerprint,
         "log": answer.log,
         "time_us": answer.time.as_secs_f64() * 1e6,
+        "hooks": heard.iter().map(heard_json).collect::<Vec<_>>(),
     })
 }

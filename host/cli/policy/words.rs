@@ -15,36 +15,46 @@ pub(super) fn plan(plan: &Plan) -> Vec<(&'static str, String)> {
     lines.push(("methods", methods));
     let fields: Vec<&str> = plan.request_fields.iter().map(RequestField::name).collect();
     lines.push(("reads", if fields.is_empty() { "no field".into() } else { fields.join(", ") }));
-    match &plan.request_payload {
-        PayloadWant::Nothing => {}
-        PayloadWant::Pointers(pointers) => {
-            let all =
-                |pointer: &String| if pointer.is_empty() { "all of it".into() } else { pointer.clone() };
-            lines.push(("of the body", pointers.iter().map(all).collect::<Vec<_>>().join(", ")));
-        }
-        PayloadWant::Whole(most) => lines.push(("of the body", format!("all of it, up to {most} bytes"))),
+    lines.extend(payload(&plan.request_payload).map(|wanted| ("of the body", wanted)));
+    let fields: Vec<&str> = plan.response_fields.iter().map(|name| name.as_str()).collect();
+    if !fields.is_empty() {
+        lines.push(("of answers", fields.join(", ")));
     }
+    lines.extend(payload(&plan.response_payload).map(|wanted| ("of their bodies", wanted)));
     if !plan.outcomes.is_empty() {
         let rule = |rule: &crate::config::StatusRule| {
-            format!("{}-{} {:?}", rule.lowest, rule.highest, rule.means).to_lowercase()
+            format!("{}-{} {}", rule.lowest, rule.highest, rule.means.word())
         };
         lines.push(("outcomes", plan.outcomes.iter().map(rule).collect::<Vec<_>>().join(", ")));
     }
     lines
 }
 
+/// What a plan wants of a body; none: nothing.
+fn payload(want: &PayloadWant) -> Option<String> {
+    let all = |pointer: &String| if pointer.is_empty() { "all of it".into() } else { pointer.clone() };
+    match want {
+        PayloadWant::Nothing => None,
+        PayloadWant::Pointers(pointers) => Some(pointers.iter().map(all).collect::<Vec<String>>().join(", ")),
+        PayloadWant::Whole(most) => Some(format!("all of it, up to {most} bytes")),
+    }
+}
+
 pub(super) fn plan_json(plan: &Plan) -> Value {
-    let payload = match &plan.request_payload {
+    let payload = |want: &PayloadWant| match want {
         PayloadWant::Nothing => json!("nothing"),
         PayloadWant::Pointers(pointers) => json!({ "pointers": pointers }),
         PayloadWant::Whole(most) => json!({ "whole": most }),
     };
+    let rule = |rule: &crate::config::StatusRule| json!({ "lowest": rule.lowest, "highest": rule.highest, "means": rule.means.word() });
     json!({
         "key_schema": &*plan.key_schema,
         "methods": plan.methods,
         "request_fields": plan.request_fields.iter().map(RequestField::name).collect::<Vec<_>>(),
-        "request_payload": payload,
+        "request_payload": payload(&plan.request_payload),
         "response_fields": plan.response_fields.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "response_payload": payload(&plan.response_payload),
+        "outcomes": plan.outcomes.iter().map(rule).collect::<Vec<_>>(),
     })
 }
 

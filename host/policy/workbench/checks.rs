@@ -3,15 +3,12 @@
 use super::variants::{self, Guise};
 use super::{Desk, Said, Subject, Workbench};
 use crate::policy::load;
-use crate::policy::sample::{Asked, Sample};
+use crate::policy::sample::Sample;
 use crate::policy::vectors;
-use crate::policy::{Failure, Plan, Verdict};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Shuffled passes of the purity check.
-const PASSES: u64 = 3;
 /// Of one kind as many faults are written down; more would say nothing new.
 const FAULTS_MAX: usize = 20;
 /// A trap can bring a long trace along.
@@ -49,15 +46,15 @@ impl Report {
 }
 
 impl Check {
-    fn new(name: &'static str) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         Self { name, ..Self::default() }
     }
 
-    fn fault(&mut self, text: impl Into<String>) {
+    pub(super) fn fault(&mut self, text: impl Into<String>) {
         note(&mut self.faults, text.into());
     }
 
-    fn warn(&mut self, text: impl Into<String>) {
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
         note(&mut self.warnings, text.into());
     }
 }
@@ -75,10 +72,17 @@ fn note(list: &mut Vec<String>, mut text: String) {
 impl Workbench {
     /// Makes all checks. `seed` orders the shuffled ones.
     pub fn report(&self, seed: u64) -> Report {
-        let mut checks = vec![self.check_vectors()];
         // Where vectors can't be read there is nothing to try the rest with.
-        if let (Some(_), Ok(subjects)) = (&self.vectors, self.subjects()) {
-            checks.push(self.check_purity(&subjects, seed));
+        let (Some(_), Ok(subjects)) = (&self.vectors, self.subjects()) else {
+            return Report { checks: vec![self.check_vectors()] };
+        };
+        let groups = self.groups(&subjects);
+        let (calls, decides) = Self::check_calls(&groups);
+        let mut checks: Vec<Check> = calls.into_iter().collect();
+        // A policy that never answers breaks no other promise, and keeps none.
+        if decides {
+            checks.push(self.check_vectors());
+            checks.push(self.check_purity(&groups, seed));
             checks.push(self.check_guises(&subjects));
             checks.push(self.check_alterations(&subjects));
             checks.push(self.check_settings(&subjects));
@@ -100,7 +104,13 @@ impl Workbench {
         if vectors.cases.is_empty() {
             check.warn("there is not one case: nothing is tested");
         }
-        let mut run = vectors::Run::new(&self.program, self.allowance);
+        for (hook, count) in super::counts(self.compiled.inspected.exports, vectors) {
+            match count {
+                0 => check.warn(format!("no case is about `{hook}`, which the component exports")),
+                count => check.facts.push(format!("{hook}: {count}")),
+            }
+        }
+        let mut run = vectors::Run::new(&self.program, self.compiled.inspected.exports, self.allowance);
         for case in &vectors.cases {
             if let Err(fault) = run.case(case) {
                 check.fault(fault.to_string());
@@ -115,71 +125,8 @@ impl Workbench {
         check
     }
 
-    /// The same verdicts on one instance in any order as on instances of their own.
-    fn check_purity(&self, subjects: &[Subject], seed: u64) -> Check {
-        let mut check = Check::new("purity");
-        let groups = by_settings(subjects);
-        check.scope = format!(
-            "{} requests under {} settings, each on an instance of its own and in {PASSES} shuffled orders on \
-             used ones (--seed {seed})",
-            subjects.len(),
-            groups.len(),
-        );
-        let mut dice = Dice(seed);
-        for (text, group) in &groups {
-            if let Err(failure) = self.check_group(text, group, &mut dice, &mut check) {
-                check.fault(format!("the settings {text}: {failure}"));
-            }
-        }
-        check
-    }
-
-    fn check_group(
-        &self,
-        settings: &str,
-        group: &[&Subject],
-        dice: &mut Dice,
-        check: &mut Check,
-    ) -> Result<(), Failure> {
-        let program = self.program.with_settings(settings);
-        let mut alone = Vec::with_capacity(group.len());
-        let mut plan: Option<Plan> = None;
-        for subject in group {
-            let (mut instance, found) = program.instance(self.allowance)?;
-            if plan.as_ref().is_some_and(|plan| *plan != found) {
-                check.fault(format!(
-                    "`configure` returns another plan the second time with the settings {settings}"
-                ));
-            }
-            alone.push(verdict(subject.sample.ask(&mut instance, &found, self.allowance)));
-            plan = Some(found);
-        }
-        let mut order: Vec<usize> = (0..group.len()).collect();
-        for _ in 0..PASSES {
-            dice.shuffle(&mut order);
-            let (mut instance, plan) = program.instance(self.allowance)?;
-            let mut before = "the first one";
-            for &at in &order {
-                let said = verdict(group[at].sample.ask(&mut instance, &plan, self.allowance));
-                if said != alone[at] {
-                    check.fault(format!(
-                        "`{}`, asked after `{before}` on a used instance: {}; on a fresh one: {}",
-                        group[at].name,
-                        brief(&said),
-                        brief(&alone[at]),
-                    ));
-                }
-                if said.is_none_or(|said| said.is_err()) {
-                    instance = program.instance(self.allowance)?.0;
-                }
-                before = &group[at].name;
-            }
-        }
-        Ok(())
-    }
-
     /// What must not change the key.
-    fn check_guises(&self, subjects: &[Subject]) -> Check {
+    fn check_guises(&self, subjects: &[Subject<'_>]) -> Check {
         let mut check = Check::new("same operation");
         let (mut desk, mut tried) = (Desk::new(self), BTreeMap::<&str, usize>::new());
         for subject in subjects {
@@ -198,7 +145,7 @@ impl Workbench {
     }
 
     /// What changes the key and the fingerprint, and that something does.
-    fn check_alterations(&self, subjects: &[Subject]) -> Check {
+    fn check_alterations(&self, subjects: &[Subject<'_>]) -> Check {
         let mut check = Check::new("another operation");
         let (mut desk, mut found) = (Desk::new(self), BTreeMap::<String, Effects>::new());
         let mut guarded = 0_usize;
@@ -237,7 +184,7 @@ impl Workbench {
     }
 
     /// Whether a setting changes what is guarded, or as what, while the key-schema stays the same.
-    fn check_settings(&self, subjects: &[Subject]) -> Check {
+    fn check_settings(&self, subjects: &[Subject<'_>]) -> Check {
         let mut check = Check::new("settings");
         let bases: Vec<Map<String, Value>> =
             distinct(subjects.iter().map(|subject| subject.settings.clone()));
@@ -327,7 +274,7 @@ fn changes(base: &Map<String, Value>, name: &str, values: &[Value]) -> Vec<Map<S
 fn compare_settings(
     check: &mut Check,
     desk: &mut Desk<'_>,
-    requests: &[&Subject],
+    requests: &[&Subject<'_>],
     name: &str,
     base: &Map<String, Value>,
     changed: &Map<String, Value>,
@@ -377,7 +324,7 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or("nothing".into(), ToString::to_string)
 }
 
-fn compare_guise(check: &mut Check, subject: &Subject, guise: &Guise, plain: &Said, said: &Said) {
+fn compare_guise(check: &mut Check, subject: &Subject<'_>, guise: &Guise, plain: &Said, said: &Said) {
     let which = if guise.which.is_empty() { String::new() } else { format!(" `{}`", guise.which) };
     let same = match (plain, said) {
         (
@@ -451,42 +398,6 @@ impl Effects {
     }
 }
 
-/// What was said, where the policy was asked.
-fn verdict(asked: Asked) -> Option<Result<Verdict, Failure>> {
-    match asked {
-        Asked::NotOfInterest | Asked::NotUtf8(_) => None,
-        Asked::Said(said) => Some(said),
-    }
-}
-
-fn brief(said: &Option<Result<Verdict, Failure>>) -> String {
-    let mut text = match said {
-        None => return "not asked".into(),
-        Some(Err(failure)) => return failure.to_string(),
-        Some(Ok(Verdict::Guard(guard))) => format!("guarded under {:?}", guard.key),
-        Some(Ok(verdict)) => format!("{verdict:?}"),
-    };
-    if text.len() > 300 {
-        text.truncate(text.floor_char_boundary(300));
-        text.push('…');
-    }
-    text
-}
-
-fn by_settings(subjects: &[Subject]) -> Vec<(String, Vec<&Subject>)> {
-    let mut groups: Vec<(String, Vec<&Subject>)> = Vec::new();
-    let mut places = HashMap::new();
-    for subject in subjects {
-        let text = load::settings_text(&subject.settings);
-        let at = *places.entry(text.clone()).or_insert_with(|| {
-            groups.push((text, Vec::new()));
-            groups.len() - 1
-        });
-        groups[at].1.push(subject);
-    }
-    groups
-}
-
 fn distinct(settings: impl Iterator<Item = Map<String, Value>>) -> Vec<Map<String, Value>> {
     let mut seen = BTreeSet::new();
     let mut all = vec![Map::new()];
@@ -496,28 +407,7 @@ fn distinct(settings: impl Iterator<Item = Map<String, Value>>) -> Vec<Map<Strin
 }
 
 /// A request that several vectors have under different settings counts once.
-fn distinct_requests(subjects: &[Subject]) -> Vec<&Subject> {
+fn distinct_requests<'w>(subjects: &'w [Subject<'w>]) -> Vec<&'w Subject<'w>> {
     let mut seen = BTreeSet::new();
     subjects.iter().filter(|subject| seen.insert(format!("{:?}", subject.sample))).collect()
-}
-
-/// SplitMix64: the same seed, the same orders.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn shuffle(&mut self, order: &mut [usize]) {
-        for at in (1..order.len()).rev() {
-            // The remainder is below `at + 1`, so it fits.
-            let other = usize::try_from(self.roll() % (at as u64 + 1)).unwrap_or_default();
-            order.swap(at, other);
-        }
-    }
 }

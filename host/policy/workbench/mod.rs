@@ -5,11 +5,14 @@
 //! how a report is written.
 
 mod checks;
+mod hearing;
 mod json;
+mod purity;
 mod timing;
 mod variants;
 
 pub use checks::{Check, Report};
+pub use hearing::{Heard, Shown, Spoken};
 pub use timing::{Spread, Timing, Unmeasured, measure};
 
 use super::engine::{Compiled, Engine};
@@ -19,7 +22,7 @@ use super::limits::Allowance;
 use super::load::{self, LoadError, LoadFault};
 use super::sample::{Asked, Sample};
 use super::vectors::{self, VectorFault, Vectors};
-use super::{Part, Plan, Steps, Verdict};
+use super::{Exports, Hook, Part, Plan, Steps, Verdict};
 use crate::config;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -38,6 +41,8 @@ pub struct Anatomy {
     pub imports: Vec<String>,
     /// How many test vectors it carries; none: it carries no section of them.
     pub vectors: Option<Result<usize, VectorFault>>,
+    /// Its hooks, but for `configure`, each with the number of test vectors that are about it.
+    pub hooks: Vec<(&'static str, usize)>,
     /// The JSON Schema of its settings that it carries.
     pub settings_schema: Option<Value>,
 }
@@ -46,18 +51,29 @@ pub struct Anatomy {
 pub fn anatomy(source: &config::ComponentSource) -> Result<Anatomy, LoadFault> {
     let bytes = load::component_bytes(source)?;
     let inspected = super::inspect::inspect(&bytes)?;
-    let count = |section: &Vec<u8>| vectors::read(section).map(|vectors| vectors.cases.len());
+    let vectors = inspected.vectors.as_deref().map(vectors::read);
+    let none = Vectors::default();
+    let hooks =
+        counts(inspected.exports, vectors.as_ref().and_then(|read| read.as_ref().ok()).unwrap_or(&none));
     Ok(Anatomy {
         size: bytes.len(),
         sha256: load::hex(&load::digest(&bytes)),
         exports: inspected.export_names,
         imports: inspected.import_names,
-        vectors: inspected.vectors.as_ref().map(count),
+        vectors: vectors.map(|read| read.map(|vectors| vectors.cases.len())),
+        hooks,
         settings_schema: inspected
             .settings_schema
             .as_deref()
             .and_then(|text| serde_json::from_str(text).ok()),
     })
+}
+
+/// The hooks that are exported, but for `configure`, and how many cases are about each.
+fn counts(exports: Exports, vectors: &Vectors) -> Vec<(&'static str, usize)> {
+    let exported = Hook::ALL.into_iter().filter(|hook| hook.is_in(exports)).map(Hook::name);
+    let count = |hook| vectors.cases.iter().filter(|case| case.hook_name() == hook).count();
+    std::iter::once("decide").chain(exported).map(|hook| (hook, count(hook))).collect()
 }
 
 /// A component that was compiled and linked, but neither configured nor tested yet.
@@ -168,21 +184,23 @@ impl Workbench {
 
     /// Requests to try things with: those of the test vectors, under their own settings or those
     /// at hand.
-    fn subjects(&self) -> Result<Vec<Subject>, VectorFault> {
+    fn subjects(&self) -> Result<Vec<Subject<'_>>, VectorFault> {
         let Some(vectors) = &self.vectors else { return Ok(Vec::new()) };
-        let subject = |case: &vectors::Case| {
+        let subjects = vectors.cases.iter().map(|case| {
             let settings = self.settings.as_ref().unwrap_or(&case.settings).clone();
-            Ok(Subject { name: case.name.clone(), settings, sample: case.sample()? })
-        };
-        vectors.cases.iter().map(subject).collect()
+            Ok(Subject { name: case.name.clone(), settings, sample: case.sample()?, case })
+        });
+        subjects.collect()
     }
 }
 
 /// A request with the settings under which it is tried.
-struct Subject {
+struct Subject<'w> {
     name: String,
     settings: Map<String, Value>,
     sample: Sample,
+    /// The test vector that it is from.
+    case: &'w vectors::Case,
 }
 
 /// Instances that are used again, one for each settings.

@@ -75,6 +75,96 @@ fn each_broken_promise_is_found_and_named() {
 }
 
 #[test]
+fn a_policy_that_never_answers_is_said_to_be_one() {
+    for (decide, words) in [
+        ("unreachable", "every call of `decide` fails, 2 of 2: trapped"),
+        ("(i32.store8 (i32.const 1024) (i32.const 1)) i32.const 1024", "2 of 2: returned an err"),
+    ] {
+        let guest = Guest { decide: decide.into(), ..Guest::default() };
+        let component = with_cases(guest, &[("one", json!({}), KEYED), ("two", json!({}), KEYED)]);
+        let report = workbench(&component).report(7);
+        let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
+        assert_eq!(names, ["calls"], "{report:#?}");
+        assert!(report.checks[0].faults[0].contains(words), "{report:#?}");
+    }
+    // One that answers now and then is tried all the same.
+    let traps = guests::traps_on_empty();
+    let mut component = traps;
+    let empty = KEYED.replace("k1", "");
+    let cases = json!([{ "name": "one", "request": KEYED, "expect": { "guard": {} } },
+                       { "name": "none", "request": empty, "expect": { "guard": {} } }]);
+    let vectors = json!({ "version": 1, "cases": cases }).to_string();
+    guests::append_section(&mut component, "oncegate:vectors", vectors.as_bytes());
+    let report = workbench(&component).report(7);
+    assert!(faults(&report, "vectors")[0].contains("case `none`: trapped"), "{report:#?}");
+    assert_eq!(faults(&report, "purity"), Vec::<String>::new());
+}
+
+/// A component whose `settle` is this, with a case about it.
+fn settling(code: &str) -> Vec<u8> {
+    let guest = Guest { settle: Some(code.into()), ..Guest::default() };
+    let case = json!({ "name": "one", "request": KEYED, "answer": "HTTP/1.1 200 OK\r\n\r\n", "expect": { "settle": null } });
+    let mut component = guest.component();
+    let vectors = json!({ "version": 1, "cases": [case] }).to_string();
+    guests::append_section(&mut component, "oncegate:vectors", vectors.as_bytes());
+    component
+}
+
+#[test]
+fn other_hooks_are_held_against_purity_and_counted() {
+    let report = workbench(&settling("unreachable")).report(7);
+    assert!(faults(&report, "calls")[0].contains("every call of `settle` fails, 1 of 1"), "{report:#?}");
+    // It says nothing on its first call, and something on each later one.
+    let counts =
+        "(i32.store8 offset=4 (i32.const 1024) (i32.gt_u (global.get $calls) (i32.const 1))) i32.const 1024";
+    let report = workbench(&settling(counts)).report(7);
+    assert!(
+        faults(&report, "purity").iter().any(|fault| fault.contains("`one` (`settle`), asked after")),
+        "{report:#?}"
+    );
+    let anatomy = {
+        let (_folder, policy) = policy(&settling("i32.const 1024"));
+        anatomy(&policy.component).unwrap()
+    };
+    assert_eq!(anatomy.hooks, [("decide", 0), ("settle", 1)]);
+}
+
+#[test]
+fn hooks_are_heard_on_what_they_are_shown() {
+    let asks = workbench(&guests::asking("GET", "/q", 2));
+    let answer = |text: &str| crate::policy::sample_answer::SampleAnswer::parse(text.as_bytes()).unwrap();
+    let found = answer("HTTP/1.1 200 OK\r\n\r\n");
+    let hear = |workbench: &Workbench, request: &str, shown: &Shown| {
+        let sample = Sample::parse(request.as_bytes()).unwrap();
+        let decided = workbench.run(&sample).unwrap();
+        let heard = workbench.hear(&sample, &decided, shown).unwrap();
+        let word = |Heard { hook, said, .. }: &Heard| match said {
+            Spoken::NotAsked(why) => format!("{} not asked: {why}", hook.name()),
+            Spoken::Said(said) => {
+                format!("{} {}", hook.name(), said.as_ref().map(|word| word.json()).unwrap())
+            }
+        };
+        heard.iter().map(word).collect::<Vec<_>>()
+    };
+    let said = hear(&asks, KEYED, &Shown { found: vec![found.clone(), found], ..Shown::default() });
+    assert_eq!(said[1..], ["reading \"did-not-happen\"", "reading not asked: nothing was asked"]);
+    assert!(said[0].starts_with("question {") && said[0].contains("\"path\":\"/q\""), "{said:?}");
+    let said = hear(&asks, "POST / HTTP/1.1\r\n\r\n", &Shown::default());
+    assert_eq!(said, ["question not asked: the request is not guarded"]);
+    let settles = workbench(&guests::settles_by_what_the_answer_says(vec![(500, 599, 0)]));
+    let shown = |text: &str| Shown { answer: Some(answer(text)), ..Shown::default() };
+    let said = hear(&settles, KEYED, &shown("HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"3\"}"));
+    assert!(said[0].starts_with("settle {\"disposition\":\"unknown\""), "{said:?}");
+    assert_eq!(said[1], "present not asked: the component doesn't export `oncegate:policy/presentation`");
+    let said = hear(&settles, KEYED, &shown("HTTP/1.1 500 Oh\r\n\r\n"));
+    assert_eq!(said[0], "settle not asked: the plan's rule for 500-599 says already: completed");
+    let explains = Guest { explain: Some(guests::wording(418, "tea")), ..Guest::default() };
+    let shown = Shown { problem: Some("expired".into()), ..Shown::default() };
+    let said = hear(&workbench(&explains.component()), KEYED, &shown);
+    assert!(said[0].starts_with("explain {") && said[0].contains("418"), "{said:?}");
+}
+
+#[test]
 fn a_setting_that_changes_keys_must_be_in_the_key_schema() {
     // The key is the length of the settings, of which the key-schema says nothing.
     let guest = Guest {

@@ -1,0 +1,353 @@
+//! How test vectors are written. `plugins/README.md` tells it to authors.
+
+use super::VectorFault;
+use crate::policy::hooks::Hook;
+use crate::policy::sample::Sample;
+use crate::policy::sample_answer::SampleAnswer;
+use crate::policy::{Attribute, FingerprintRule, Part, Shape};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use oncegate_core::Disposition;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub(super) const CASES_MAX: usize = 1000;
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::policy) struct Vectors {
+    #[serde(rename = "version")]
+    _version: u32,
+    pub(in crate::policy) cases: Vec<Case>,
+    #[serde(default)]
+    pub(super) same: Vec<Vec<String>>,
+    #[serde(default)]
+    pub(super) different: Vec<Vec<String>>,
+}
+
+/// Reads the section.
+pub(in crate::policy) fn read(section: &[u8]) -> Result<Vectors, VectorFault> {
+    let format = |error: serde_json::Error| VectorFault::Format(error.to_string());
+    let Version { version } = serde_json::from_slice(section).map_err(format)?;
+    if version != 1 {
+        return Err(VectorFault::Version(version));
+    }
+    let vectors: Vectors = serde_json::from_slice(section).map_err(format)?;
+    if vectors.cases.len() > CASES_MAX {
+        return Err(VectorFault::TooMany(vectors.cases.len()));
+    }
+    vectors.cases.iter().try_for_each(Case::check_form)?;
+    Ok(vectors)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::policy) struct Case {
+    pub(in crate::policy) name: String,
+    #[serde(default)]
+    pub(in crate::policy) settings: serde_json::Map<String, Value>,
+    #[serde(default = "default_route")]
+    route: String,
+    #[serde(default)]
+    principal: Option<String>,
+    request: String,
+    /// What the ledger knows beside what the request says.
+    #[serde(default)]
+    pub(super) receipt: ReceiptText,
+    /// The question that `reading` reads the answer to; none: the policy's own.
+    pub(super) asked: Option<String>,
+    answer: Option<AnswerText>,
+    pub(super) problem: Option<ProblemText>,
+    pub(super) expect: Expect,
+}
+
+fn default_route() -> String {
+    "vectors".into()
+}
+
+/// What a receipt has in place of what the request and its guard make of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ReceiptText {
+    pub(super) memo: Option<String>,
+    pub(super) attempts: Option<u32>,
+    pub(super) first_attempt: Option<u32>,
+}
+
+impl ReceiptText {
+    fn is_given(&self) -> bool {
+        self.memo.is_some() || self.attempts.is_some() || self.first_attempt.is_some()
+    }
+}
+
+/// An answer: as text, or with what text doesn't say.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum AnswerText {
+    Text(String),
+    More(AnswerMore),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerMore {
+    text: String,
+    #[serde(default)]
+    trailers: Vec<(String, String)>,
+    #[serde(default = "yes")]
+    complete: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One of the gateway's own answers: its code, or more of it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum ProblemText {
+    Code(String),
+    More(ProblemMore),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ProblemMore {
+    pub(super) code: String,
+    pub(super) status: Option<u16>,
+    pub(super) detail: Option<String>,
+    pub(super) operation_id: Option<String>,
+    pub(super) outcome: Option<DispositionText>,
+    pub(super) retryable: Option<bool>,
+    pub(super) retry_after_seconds: Option<u32>,
+    pub(super) first_status: Option<u16>,
+    pub(super) first_location: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DispositionText {
+    Completed,
+    Consumed,
+    NotApplied,
+    Unknown,
+}
+
+impl DispositionText {
+    pub(super) fn meant(self) -> Disposition {
+        match self {
+            Self::Completed => Disposition::Completed,
+            Self::Consumed => Disposition::Consumed,
+            Self::NotApplied => Disposition::NotApplied,
+            Self::Unknown => Disposition::Unknown,
+        }
+    }
+}
+
+/// What a case is about. What hooks say is compared as JSON, so it is kept so.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Expect {
+    Bypass(Option<String>),
+    Guard(ExpectGuard),
+    Refuse { status: u16, code: String },
+    Outcome(Value),
+    Settle(Value),
+    Question(Value),
+    Reading(Value),
+    Present(Value),
+    Explain(Value),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ExpectGuard {
+    pub(super) key_schema: Option<String>,
+    pub(super) key: Option<Vec<PartText>>,
+    pub(super) fingerprint: Option<FingerprintText>,
+    pub(super) first_sent: Option<u32>,
+    pub(super) memo: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PartText {
+    Text(String),
+    Bytes(Vec<u8>),
+    Of(AttributeText),
+    Document(ShapeText),
+    Missing,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AttributeText {
+    Method,
+    Authority,
+    Path,
+    Query,
+    Body,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ShapeText {
+    keep: Vec<String>,
+    drop: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FingerprintText {
+    Request,
+    Document(ShapeText),
+    Parts(Vec<PartText>),
+    KeyOnly,
+}
+
+impl Expect {
+    /// The name of what is expected.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Bypass(_) => "bypass",
+            Self::Guard(_) => "guard",
+            Self::Refuse { .. } => "refuse",
+            Self::Outcome(_) => "outcome",
+            Self::Settle(_) => "settle",
+            Self::Question(_) => "question",
+            Self::Reading(_) => "reading",
+            Self::Present(_) => "present",
+            Self::Explain(_) => "explain",
+        }
+    }
+
+    /// Whether it is about an answer or a problem, and `decide` may say what it will.
+    pub(super) fn is_of_a_hook(&self) -> bool {
+        !matches!(self, Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. })
+    }
+
+    /// The hook that must be exported for it; none: `decide` says it, or the plan may.
+    pub(super) fn hook(&self) -> Option<Hook> {
+        match self {
+            Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. } | Self::Outcome(_) => None,
+            Self::Settle(_) => Some(Hook::Settle),
+            Self::Question(_) => Some(Hook::Question),
+            Self::Reading(_) => Some(Hook::Reading),
+            Self::Present(_) => Some(Hook::Present),
+            Self::Explain(_) => Some(Hook::Explain),
+        }
+    }
+}
+
+impl Case {
+    /// The request.
+    pub(in crate::policy) fn sample(&self) -> Result<Sample, VectorFault> {
+        let sample = Sample::parse(self.request.as_bytes());
+        let sample = sample.map_err(|why| VectorFault::Request { case: self.name.clone(), why })?;
+        Ok(sample.by(self.principal.clone(), self.route.clone()))
+    }
+
+    /// What the vector counts for: `decide`, or one of the other hooks.
+    pub(in crate::policy) fn hook_name(&self) -> &'static str {
+        match &self.expect {
+            Expect::Outcome(_) => "settle",
+            expect => expect.hook().map_or("decide", Hook::name),
+        }
+    }
+
+    /// The answer, where there is one.
+    pub(super) fn answer(&self) -> Result<Option<SampleAnswer>, VectorFault> {
+        let fault = |why: String| VectorFault::Answer { case: self.name.clone(), why };
+        let (text, more) = match &self.answer {
+            None => return Ok(None),
+            Some(AnswerText::Text(text)) => (text, None),
+            Some(AnswerText::More(more)) => (&more.text, Some(more)),
+        };
+        let mut answer = SampleAnswer::parse(text.as_bytes()).map_err(fault)?;
+        if let Some(more) = more {
+            answer.complete = more.complete;
+            answer.trailers = trailers(&more.trailers).map_err(fault)?;
+        }
+        Ok(Some(answer))
+    }
+
+    fn is_cut(&self) -> bool {
+        matches!(&self.answer, Some(AnswerText::More(more)) if !more.complete)
+    }
+
+    /// Whether it has what its expectation needs, and nothing that would mean nothing.
+    fn check_form(&self) -> Result<(), VectorFault> {
+        let expect = self.expect.name();
+        let (answers, reads, explains) = match &self.expect {
+            Expect::Bypass(_) | Expect::Guard(_) | Expect::Refuse { .. } | Expect::Question(_) => {
+                (false, false, false)
+            }
+            Expect::Outcome(_) | Expect::Settle(_) | Expect::Present(_) => (true, false, false),
+            Expect::Reading(_) => (true, true, false),
+            Expect::Explain(_) => (false, false, true),
+        };
+        let receives = answers || matches!(self.expect, Expect::Question(_));
+        let complaint = [
+            ("answer", self.answer.is_some(), answers, answers),
+            ("problem", self.problem.is_some(), explains, explains),
+            ("asked", self.asked.is_some(), reads, false),
+            ("receipt", self.receipt.is_given(), receives, false),
+            ("complete", self.is_cut(), matches!(self.expect, Expect::Outcome(_) | Expect::Settle(_)), false),
+        ]
+        .into_iter()
+        .find_map(|(member, there, may, must)| match (there, may, must) {
+            (true, false, _) => Some(format!("`{member}` says nothing to a case that expects `{expect}`")),
+            (false, _, true) => Some(format!("a case that expects `{expect}` needs `{member}`")),
+            _ => None,
+        });
+        match complaint {
+            Some(why) => Err(VectorFault::Form { case: self.name.clone(), why }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn trailers(pairs: &[(String, String)]) -> Result<HeaderMap, String> {
+    let mut trailers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+        trailers.append(name, HeaderValue::from_str(value).map_err(|error| error.to_string())?);
+    }
+    Ok(trailers)
+}
+
+pub(super) fn parts_of(parts: &[PartText]) -> Vec<Part> {
+    let part = |part: &PartText| match part {
+        PartText::Text(text) => Part::Text(text.clone()),
+        PartText::Bytes(bytes) => Part::Bytes(bytes.clone()),
+        PartText::Of(AttributeText::Method) => Part::Of(Attribute::Method),
+        PartText::Of(AttributeText::Authority) => Part::Of(Attribute::Authority),
+        PartText::Of(AttributeText::Path) => Part::Of(Attribute::Path),
+        PartText::Of(AttributeText::Query) => Part::Of(Attribute::Query),
+        PartText::Of(AttributeText::Body) => Part::Of(Attribute::Body),
+        PartText::Document(shape) => Part::Document(shape.meant()),
+        PartText::Missing => Part::Missing,
+    };
+    parts.iter().map(part).collect()
+}
+
+impl ShapeText {
+    pub(super) fn meant(&self) -> Shape {
+        Shape { keep: self.keep.clone(), drop: self.drop.clone() }
+    }
+}
+
+impl FingerprintText {
+    pub(super) fn meant(&self) -> FingerprintRule {
+        match self {
+            Self::Request => FingerprintRule::Request,
+            Self::Document(shape) => FingerprintRule::Document(shape.meant()),
+            Self::Parts(parts) => FingerprintRule::Parts(parts_of(parts)),
+            Self::KeyOnly => FingerprintRule::KeyOnly,
+        }
+    }
+}
