@@ -3,7 +3,7 @@
 
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::gateway::Program;
-use crate::gateway::lineup::{Lineup, Reader, Tenure};
+use crate::gateway::lineup::{Lineup, Lineups, Reader, Shut, Tenure};
 use crate::ledger::{Ledger, Numbers, SpacesError};
 use crate::policy::{self, Engine, Generation, LoadError};
 use crate::reload::Generations;
@@ -25,24 +25,6 @@ pub enum LineupError {
     /// The list can't be used or doesn't take the space.
     #[error("{0}")]
     Spaces(#[from] SpacesError),
-    /// A space is open whose maker can't be loaded.
-    #[error(
-        "policy `{policy}`: the ledger still has records of its key space {number} (key-schema {key_schema:?}, \
-         key_epoch {key_epoch}), and what made their keys can't be loaded: {why}; put it back, or use \
-         another data folder, which gives these records up"
-    )]
-    Reader {
-        /// The policy.
-        policy: Arc<str>,
-        /// The space.
-        number: SpaceNumber,
-        /// Its key schema.
-        key_schema: Arc<str>,
-        /// Its key epoch.
-        key_epoch: u64,
-        /// What is wrong.
-        why: String,
-    },
     /// What makes the keys can't be kept.
     #[error("what makes the keys of policy `{0}` can't be kept for later restarts in {1}: {2}")]
     Keep(Arc<str>, PathBuf, io::Error),
@@ -166,6 +148,23 @@ pub struct Wiring<'a> {
     pub accept_duplicates: bool,
 }
 
+/// What came of lining up.
+#[derive(Debug, Default)]
+pub struct LinedUp {
+    /// The policies with their key spaces.
+    pub lineups: Lineups,
+    /// What was given up, in words.
+    pub given_up: Vec<String>,
+}
+
+/// What derives keys in a space, or why nothing does.
+enum Reading {
+    Loaded(Reader),
+    /// Nothing needs it any more, or it was given up, in these words. The list has changed.
+    Gone(Option<String>),
+    Missing(Shut),
+}
+
 impl Wiring<'_> {
     /// Puts the key spaces of all policies on the ledger's lists and loads their readers, from what is
     /// `active` already where that is possible. `in_flight`: what requests under way decide by.
@@ -175,21 +174,36 @@ impl Wiring<'_> {
         generations: &Generations,
         active: Option<&Program>,
         in_flight: &Numbers,
-    ) -> Result<BTreeMap<Arc<str>, Lineup>, LineupError> {
+    ) -> Result<LinedUp, LineupError> {
         let makers: BTreeMap<Arc<str>, Maker> =
             generations.iter().map(|(name, generation)| (name.clone(), maker(generation))).collect();
         self.keep(config, generations).await?;
         let mut loaded: BTreeMap<Arc<str>, Vec<Reader>> = BTreeMap::new();
+        let mut given_up = Vec::new();
         for _ in 0..TRIES {
             let spaces = self.ledger.read_spaces().await?;
+            let (mut shut, mut moved) = (BTreeMap::new(), false);
             for (policy, maker) in &makers {
                 let readers = loaded.entry(policy.clone()).or_default();
                 for space in spaces.list(policy).map_or(&[][..], |list| &list.spaces) {
-                    if !is_of(space, maker) && !readers.iter().any(|one| one.number == space.number) {
-                        readers.extend(self.reader(config, policy, space, active).await?);
+                    if is_of(space, maker) || readers.iter().any(|one| one.number == space.number) {
+                        continue;
+                    }
+                    match self.reader(config, policy, space, active).await? {
+                        Reading::Loaded(reader) => readers.push(reader),
+                        Reading::Missing(why) => _ = shut.insert(policy.clone(), why),
+                        Reading::Gone(words) => {
+                            given_up.extend(words);
+                            moved = true;
+                        }
                     }
                 }
             }
+            if moved {
+                continue;
+            }
+            let mut makers = makers.clone();
+            makers.retain(|policy, _| !shut.contains_key(policy));
             let readable = |policy: &Arc<str>, space: &Listed| {
                 let own = makers.get(policy).is_some_and(|maker| is_of(space, maker));
                 own || loaded.get(policy).is_some_and(|all| all.iter().any(|r| r.number == space.number))
@@ -209,9 +223,40 @@ impl Wiring<'_> {
                 let tenure = Arc::new(Tenure { policy: policy.clone(), number });
                 (policy, Lineup { tenure, readers, term: entered.term })
             };
-            return Ok(entered.numbers.into_iter().map(lineup).collect());
+            let open = entered.numbers.into_iter().map(lineup).collect();
+            return Ok(LinedUp { lineups: Lineups { open, shut }, given_up });
         }
         Err(SpacesError::Moved.into())
+    }
+
+    /// What made keys last in the spaces of these generations, where that was something else: a start
+    /// with another policy is a change, too. What can't be loaded is told and left out.
+    pub async fn before(
+        &self,
+        config: &Config,
+        generations: &Generations,
+    ) -> Result<Generations, LineupError> {
+        let spaces = self.ledger.read_spaces().await?;
+        let mut before = Generations::new();
+        for (policy, generation) in generations {
+            let new = maker(generation);
+            let Some(list) = spaces.list(policy) else { continue };
+            if let Some(refused) = list.refusal(&new) {
+                return Err(SpacesError::Closed(policy.clone(), refused).into());
+            }
+            let listed = list.find_by(&new.key_schema, new.key_epoch);
+            let Some(space) = listed.filter(|space| space.maker != new) else { continue };
+            match self.load(config, policy, space).await? {
+                Ok(old) => _ = before.insert(policy.clone(), old),
+                Err(why) => tracing::warn!(
+                    %policy,
+                    why,
+                    "what made this policy's keys before can't be loaded, so that the new one can't be compared with it: \
+                     that keys are as before rests on its word"
+                ),
+            }
+        }
+        Ok(before)
     }
 
     async fn keep(&self, config: &Config, generations: &Generations) -> Result<(), LineupError> {
@@ -227,29 +272,43 @@ impl Wiring<'_> {
         Ok(())
     }
 
-    /// What derives keys in this space; none: the space is given up.
+    /// What derives keys in this space.
     async fn reader(
         &self,
         config: &Config,
         policy: &Arc<str>,
         space: &Listed,
         active: Option<&Program>,
-    ) -> Result<Option<Reader>, LineupError> {
+    ) -> Result<Reading, LineupError> {
         let number = space.number;
         if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
-            return Ok(Some(Reader { number, generation }));
+            return Ok(Reading::Loaded(Reader { number, generation }));
         }
         let why = match self.load(config, policy, space).await? {
-            Ok(generation) => return Ok(Some(Reader { number, generation })),
+            Ok(generation) => return Ok(Reading::Loaded(Reader { number, generation })),
             Err(why) => why,
         };
-        if self.accept_duplicates {
-            tracing::warn!(%policy, space = number.0, why, "a key space is given up, and its records with it");
-            self.ledger.abandon_space(policy, number).await?;
-            return Ok(None);
+        let Maker { key_schema, key_epoch, .. } = &space.maker;
+        let name = format!(
+            "policy `{policy}`: its key space {number} (key-schema {key_schema:?}, key_epoch {key_epoch})"
+        );
+        let known = active.and_then(|active| active.lineups.shut.get(policy));
+        let since = known.map_or_else(|| self.ledger.clock().now(), |known| known.since);
+        if self.ledger.leave_if_empty(policy, space, since).await? {
+            return Ok(Reading::Gone(None));
         }
-        let Maker { key_schema, key_epoch, .. } = space.maker.clone();
-        Err(LineupError::Reader { policy: policy.clone(), number, key_schema, key_epoch, why })
+        if self.accept_duplicates {
+            self.ledger.abandon_space(policy, number).await?;
+            return Ok(Reading::Gone(Some(format!(
+                "{name} is given up with its records, for what made their keys can't be loaded: {why}"
+            ))));
+        }
+        let why = format!(
+            "{name} still has records, and what made their keys can't be loaded: {why}. Until then its routes refuse \
+             what they would guard. Put it back; or wait until these records are forgotten; or give them up with \
+             `oncegate reload --accept-duplicates`"
+        );
+        Ok(Reading::Missing(Shut { number, why: why.into(), since }))
     }
 
     async fn load(
@@ -280,15 +339,16 @@ fn is_of(space: &Listed, maker: &Maker) -> bool {
 
 /// What is active already and makes the keys of this space.
 fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Generation>> {
-    let readers = active.lineups.get(policy).into_iter().flat_map(|lineup| &lineup.readers);
+    let readers = active.lineups.open.get(policy).into_iter().flat_map(|lineup| &lineup.readers);
     let all = active.generations.get(policy).into_iter().chain(readers.map(|reader| &reader.generation));
     all.into_iter().find(|generation| is_of(space, &maker(generation))).cloned()
 }
 
-/// Whether a program derives keys by the lists as they are, and may send what it derives.
+/// Whether a program derives keys by the lists as they are, as far as it derives any, and may send what
+/// it derives.
 pub fn is_up_to_date(program: &Program, ledger: &Ledger) -> bool {
     let (spaces, term) = (ledger.spaces(), ledger.list_term());
-    program.lineups.iter().all(|(policy, lineup)| {
+    program.lineups.open.iter().all(|(policy, lineup)| {
         let numbers = lineup.readers.iter().map(|reader| reader.number).chain([lineup.tenure.number]);
         let derives: BTreeSet<SpaceNumber> = numbers.collect();
         lineup.term == term && spaces.list(policy).is_some_and(|list| list.numbers() == derives)

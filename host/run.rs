@@ -2,12 +2,16 @@
 
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
+use crate::gateway::lineup::Lineups;
 use crate::gateway::{BindError, Buffers, Listeners, Program, Shared, Workers};
-use crate::keyspaces::{Archive, LineupError, Wiring};
+use crate::keyspaces::{Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, LoadError};
-use crate::reload::{Reloader, identity, load_policies, memories};
+use crate::reload::{
+    Generations, PromiseBroken, Reloader, check_start, given_up_words, identity, keep_refusal, load_policies,
+    memories, tell_shut,
+};
 use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, StoreError};
 use arc_swap::ArcSwap;
 use oncegate_core::Secret;
@@ -54,15 +58,18 @@ pub enum ServeError {
     #[error(transparent)]
     Policy(#[from] LoadError),
     #[error(transparent)]
+    Promise(PromiseBroken),
+    #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("a thread can't be started: {0}")]
     Thread(#[from] std::io::Error),
 }
 
 /// Runs a gateway until SIGTERM or SIGINT, and drains it. SIGHUP reloads.
-pub fn serve(source: Source) -> Result<(), ServeError> {
+/// `accept_duplicates`: records that would lose their keys by this configuration are given up.
+pub fn serve(source: Source, accept_duplicates: bool) -> Result<(), ServeError> {
     runtime()?.block_on(async {
-        let gateway = Gateway::start(source).await?;
+        let gateway = Gateway::start(source, accept_duplicates).await?;
         // Before it says that it is ready: whoever reads that may send one at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -76,7 +83,7 @@ pub fn serve(source: Source) -> Result<(), ServeError> {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 // A refusal is told by the reloader.
-                _ = hangup.recv() => { let _ = gateway.reloader.reload().await; }
+                _ = hangup.recv() => { let _ = gateway.reloader.reload(false).await; }
             }
         }
         // A second signal means now.
@@ -108,7 +115,8 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts one: binds first, so that a second gateway on the same port changes nothing.
-    pub async fn start(source: Source) -> Result<Self, ServeError> {
+    /// `accept_duplicates`: as for [`serve`].
+    pub async fn start(source: Source, accept_duplicates: bool) -> Result<Self, ServeError> {
         let config = config::load(&source).map_err(ServeError::Config)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -123,14 +131,20 @@ impl Gateway {
         };
         let engine = Engine::new(config.server.workers)?;
         let (ledger, keeper) = open_ledger(&config).await?;
-        let secret = ledger.secret(config.ledger.secret).await?;
+        let secret = ledger.secret(config.ledger.secret, accept_duplicates).await?;
         keep_code(&engine, &config, &secret);
         let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
-        ledger.agree(&identity(&config, &generations), false).await?;
         ledger.join_spaces(None).await?;
+        let agreed = ledger.agree(&identity(&config, &generations), accept_duplicates).await?;
         let archive = Archive::of(&config);
-        let wiring = Wiring { ledger: &ledger, engine: &engine, archive: &archive, accept_duplicates: false };
-        let lineups = wiring.line_up(&config, &generations, None, &Numbers::new()).await?;
+        let wiring = Wiring { ledger: &ledger, engine: &engine, archive: &archive, accept_duplicates };
+        keep_promises(&wiring, &config, &generations).await?;
+        let LinedUp { lineups, given_up } =
+            wiring.line_up(&config, &generations, None, &Numbers::new()).await?;
+        for what in agreed.iter().chain(&given_up) {
+            tracing::warn!("{}", given_up_words(what));
+        }
+        tell_shut(&Lineups::default(), &lineups);
         archive.tidy(&ledger.spaces(), &BTreeSet::new());
         ledger.remember(&memories(&config)).await?;
 
@@ -248,6 +262,22 @@ impl Gateway {
     fn under_way(&self) -> (usize, usize) {
         (self.shared.executions.load(Ordering::Relaxed), self.shared.connections.load(Ordering::Relaxed))
     }
+}
+
+/// A start with another policy than the ledger last saw is a reload, too: it must make the keys that were
+/// made before, or say that it makes others.
+async fn keep_promises(
+    wiring: &Wiring<'_>,
+    config: &Config,
+    generations: &Generations,
+) -> Result<(), ServeError> {
+    let (before, next) = (wiring.before(config, generations).await?, generations.clone());
+    let checked = tokio::task::spawn_blocking(move || check_start(&before, &next)).await;
+    let Err(broken) = checked.map_err(LineupError::from)? else { return Ok(()) };
+    if let Some(generation) = generations.get(&broken.policy) {
+        keep_refusal(wiring.ledger, &broken, generation).await;
+    }
+    Err(ServeError::Promise(broken))
 }
 
 /// Compiled policies are kept beside an embedded ledger. Without them a start only takes longer.

@@ -11,7 +11,7 @@ use std::thread::scope;
 
 /// Ways to make keys: a line of `[policies.keys]`, or another component. Requests carry both fields, so
 /// that each of them guards.
-fn ways(setup: &Setup) -> Vec<Setup> {
+pub(crate) fn ways(setup: &Setup) -> Vec<Setup> {
     let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/header-key/header-key.wasm");
     vec![
         setup.clone(),
@@ -22,12 +22,12 @@ fn ways(setup: &Setup) -> Vec<Setup> {
 }
 
 /// An operation that each way guards.
-fn operation(id: &str) -> Request {
+pub(crate) fn operation(id: &str) -> Request {
     Request::keyed("/charges", id).field("X-Request-Id", id)
 }
 
 #[track_caller]
-fn change(gateway: &Gateway, to: &Setup) {
+pub(crate) fn change(gateway: &Gateway, to: &Setup) {
     to.write();
     let reply = gateway.admin("POST", "/v1/reload");
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -41,7 +41,7 @@ fn spaces(gateway: &Gateway) -> Vec<Value> {
     entry.and_then(|entry| entry["key_spaces"].as_array()).cloned().unwrap_or_else(|| panic!("{list}"))
 }
 
-fn numbers(gateway: &Gateway) -> Vec<u64> {
+pub(crate) fn numbers(gateway: &Gateway) -> Vec<u64> {
     spaces(gateway).iter().map(|space| space["number"].as_u64().expect("a number")).collect()
 }
 
@@ -194,24 +194,6 @@ fn a_fifth_key_space_is_refused_until_one_leaves() {
     assert!(reply.text().contains("4 key spaces"), "{}", reply.text());
     change(&gateway, &ways[1]);
     assert_eq!(numbers(&gateway), [0, 1, 2, 3]);
-}
-
-#[test]
-fn a_reader_that_is_gone_keeps_the_gateway_from_starting() {
-    let upstream = Upstream::numbering();
-    let setup = Setup::new(&upstream.url());
-    let ways = ways(&setup);
-    let gateway = ways[3].start();
-    gateway.send(&operation("k")).assert_executed(201);
-    change(&gateway, &ways[0]);
-    gateway.kill();
-    let folder = setup.data().join("policies");
-    let kept = std::fs::read_dir(&folder).expect("what makes keys is kept here");
-    for file in kept.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "wasm")) {
-        std::fs::remove_file(file.path()).expect("the test's own folder");
-    }
-    let ended = ways[0].try_start().map(|_| ()).expect_err("a reader is missing");
-    ended.assert_refused(1, &["key space 0", "policies", "put it back"]);
 }
 
 #[test]

@@ -31,6 +31,9 @@ use tokio::net::TcpListener;
 
 type Answer = Response<Full<Bytes>>;
 
+/// Of a reload's body, which says one thing.
+const CONSENT_BYTES_MAX: usize = 4 << 10;
+
 /// What the interface answers from.
 #[derive(Debug)]
 struct Admin {
@@ -116,10 +119,14 @@ impl Admin {
                 Ok(id) => self.resolve(id, request).await,
                 Err(_) => no_id(),
             },
-            ["reload"] if is(Method::POST) => reloaded(self.reloader.reload().await),
-            ["policies", name, "reload"] if is(Method::POST) => {
-                reloaded(self.reloader.reload_policy(name).await)
-            }
+            ["reload"] if is(Method::POST) => match consent(request).await {
+                Ok(accept_duplicates) => reloaded(self.reloader.reload(accept_duplicates).await),
+                Err(refused) => refused,
+            },
+            ["policies", name, "reload"] if is(Method::POST) => match consent(request).await {
+                Ok(accept_duplicates) => reloaded(self.reloader.reload_policy(name, accept_duplicates).await),
+                Err(refused) => refused,
+            },
             ["policies", name, "rollback"] if is(Method::POST) => {
                 reloaded(self.reloader.roll_back(name).await)
             }
@@ -230,6 +237,8 @@ impl Admin {
                 let before = self.reloader.before(generation.name());
                 entry["rollback_to"] = json!(before.map(|before| before.number()));
                 entry["key_spaces"] = self.key_spaces(generation.name());
+                let shut = program.lineups.shut.get(generation.name());
+                entry["refuses_because"] = json!(shut.map(|shut| &*shut.why));
                 entry
             }).collect::<Vec<_>>(),
             "last_reload_error": self.reloader.last_error(),
@@ -240,7 +249,7 @@ impl Admin {
     fn key_spaces(&self, policy: &str) -> Value {
         let ledger = &self.shared.ledger;
         let program = self.shared.program.load();
-        let deciding = program.lineups.get(policy).map(|lineup| lineup.tenure.number);
+        let deciding = program.lineups.open.get(policy).map(|lineup| lineup.tenure.number);
         let spaces = ledger.spaces();
         let listed = spaces.list(policy).map_or(&[][..], |list| &list.spaces);
         let held = |number| {
@@ -305,6 +314,26 @@ impl Admin {
             Err(_) => problem(StatusCode::BAD_REQUEST, "bad-request", "The body broke off."),
         }
     }
+}
+
+/// Whether a reload may give records up: `{"accept_duplicates": true}`. No body: it may not.
+async fn consent(request: Request<Incoming>) -> Result<bool, Answer> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Consent {
+        #[serde(default)]
+        accept_duplicates: bool,
+    }
+    let refuse = |detail: &str| problem(StatusCode::BAD_REQUEST, "bad-request", detail);
+    let body = Limited::new(request.into_body(), CONSENT_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| refuse("The body broke off, or has more than 4 KiB."))?.to_bytes();
+    if body.is_empty() {
+        return Ok(false);
+    }
+    let said: Result<Consent, _> = serde_json::from_slice(&body);
+    said.map(|consent| consent.accept_duplicates).map_err(|error| {
+        refuse(&format!("A reload has no body, or `{{\"accept_duplicates\": true}}`: {error}."))
+    })
 }
 
 fn no_id() -> Answer {

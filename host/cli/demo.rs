@@ -73,7 +73,7 @@ async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
         data: Some(folder.to_owned()),
         ..Flags::default()
     };
-    let gateway = Gateway::start(Source { flags, ..Source::default() }).await?;
+    let gateway = Gateway::start(Source { flags, ..Source::default() }, false).await?;
     let Some(&address) = gateway.listening().first() else { return Ok(()) };
     say::out(format!(
         "A service that charges cards runs at http://{upstream}, Oncegate in front of it at http://{address}.\n\n"

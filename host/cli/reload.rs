@@ -18,6 +18,8 @@ use std::process::ExitCode;
     only this policy's component and settings\n  \
     oncegate reload --policy payments --rollback\n      \
     the generation before comes back\n  \
+    oncegate reload --accept-duplicates\n      \
+    though operations that the ledger knows may run again; the answer says which\n  \
     oncegate reload --admin 10.0.0.5:8081 --token-file /run/secrets/oncegate\n\n\
     Code 0: the new ones are active. Code 1: the old ones still are.")]
 pub(super) struct Args {
@@ -29,6 +31,9 @@ pub(super) struct Args {
     /// Bring back the generation that was active before this policy's present one
     #[arg(long, requires = "policy")]
     rollback: bool,
+    /// Give up records that would lose their keys by what changed, this once: their operations may run again
+    #[arg(long, conflicts_with = "rollback")]
+    accept_duplicates: bool,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -49,7 +54,8 @@ fn ask(args: &Args) -> Result<Said, Failure> {
             format!("/v1/policies/{}/{verb}", utf8_percent_encode(name, NON_ALPHANUMERIC))
         }
     };
-    args.gateway.ask(Method::POST, &path, None)
+    let consent = args.accept_duplicates.then(|| json!({ "accept_duplicates": true }));
+    args.gateway.ask(Method::POST, &path, consent.as_ref())
 }
 
 /// Says what the gateway said.

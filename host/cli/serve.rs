@@ -16,10 +16,16 @@ use std::process::ExitCode;
     oncegate serve --upstream http://127.0.0.1:9000 --settings '{ from = [\"header:x-request-id\"] }'\n      \
     the key is in another header\n  \
     oncegate serve --config oncegate.toml --listen 0.0.0.0:8080\n      \
-    flags win over ONCEGATE_ variables, and those over the file")]
+    flags win over ONCEGATE_ variables, and those over the file\n  \
+    oncegate serve --config oncegate.toml --accept-duplicates\n      \
+    starts though operations that the ledger knows may run again; its log says which")]
 pub(super) struct Args {
     #[command(flatten)]
     flags: flags::Args,
+    /// Give up records that would lose their keys: this start, with another deployment, secret, principal or
+    /// route, or without what made keys before. Their operations may run again
+    #[arg(long)]
+    accept_duplicates: bool,
     #[command(flatten)]
     log: log::Args,
 }
@@ -29,7 +35,7 @@ pub(super) fn run(args: Args, env: Vec<(String, String)>) -> ExitCode {
         say::error(problem, "write a level, like info, or oncegate=debug,info");
         return ExitCode::from(USAGE);
     }
-    match run::serve(args.flags.source(env)) {
+    match run::serve(args.flags.source(env), args.accept_duplicates) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say::error(&error, "");

@@ -17,6 +17,7 @@ mod places;
 mod policies;
 mod principal;
 mod probe;
+mod reach;
 mod reading;
 mod routes;
 mod section;
@@ -34,6 +35,7 @@ pub use fault::{Fault, Faults, Place};
 pub use fields::is_reserved;
 pub use load::{Flags, Source, load};
 pub use places::SettingPlaces;
+pub use reach::{Reach, host_of};
 pub(crate) use units::parse_duration;
 
 use http::{HeaderName, HeaderValue};

@@ -1,6 +1,7 @@
 //! What a request's head says of itself, normalised once.
 
 use super::problem::{Code, Problem};
+use crate::config::host_of;
 use crate::policy::view;
 use http::{Method, Request, Version, header};
 use oncegate_core::OperationId;
@@ -59,10 +60,7 @@ impl Head {
 
     /// The host name without its port.
     pub fn host(&self) -> &str {
-        match self.authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            _ => &self.authority,
-        }
+        host_of(&self.authority)
     }
 
     /// The operation that a look-up asks for; `Some(None)` where it names none.

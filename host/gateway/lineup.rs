@@ -10,7 +10,8 @@ use crate::ledger::{self, Derived};
 use crate::policy::{Failure, Generation, Guard, Verdict};
 use crate::store::StoreError;
 use bytes::Bytes;
-use oncegate_core::{Key, OperationId, PrincipalId, Record, SpaceNumber};
+use oncegate_core::{Key, OperationId, PrincipalId, Record, SpaceNumber, Timestamp};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,6 +43,35 @@ pub struct Lineup {
     pub readers: Vec<Reader>,
     /// In which term of the lease on the list: see [`Entered::term`](ledger::Entered::term).
     pub term: u64,
+}
+
+/// The key spaces of all policies, as a program derives keys by them.
+#[derive(Clone, Debug, Default)]
+pub struct Lineups {
+    /// By policy name.
+    pub open: BTreeMap<Arc<str>, Lineup>,
+    /// Policies whose keys can't be derived in one of their spaces, by name.
+    pub shut: BTreeMap<Arc<str>, Shut>,
+}
+
+impl Lineups {
+    /// A change of how keys are made began this term, in which nothing that was derived before may be
+    /// sent, and these are the first of it. Those whose lease on the list broke meanwhile are not.
+    pub fn begin(&mut self, term: u64) {
+        let in_time = self.open.values_mut().filter(|lineup| lineup.term + 1 == term);
+        in_time.for_each(|lineup| lineup.term = term);
+    }
+}
+
+/// Why a policy guards nothing for now: its routes refuse what they would guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shut {
+    /// The space in which keys can't be derived.
+    pub number: SpaceNumber,
+    /// In words, with what would do.
+    pub why: Arc<str>,
+    /// Since when: nothing is claimed by the policy here from then on.
+    pub since: Timestamp,
 }
 
 /// What a reader would guard an operation by.

@@ -101,6 +101,9 @@ async fn answer(
         ));
     };
     visit.take(&route);
+    if route.is_shut_to(&head.method) {
+        return shut(worker, &route, peer, &head, request, visit).await;
+    }
     let Some(generation) = route.judge(&head.method).cloned() else {
         visit.result = RequestResult::Passed;
         return pass::stream(worker, &route, peer, &head, request).await;
@@ -169,6 +172,33 @@ async fn answer(
         _reserved: intake.into_reservation(),
     });
     guard_operation(execution, operation, visit).await
+}
+
+/// The route's policy can't derive keys in all its key spaces: refuse, or send it unguarded where the
+/// route says so.
+async fn shut(
+    worker: &Rc<Worker>,
+    route: &Route,
+    peer: Peer,
+    head: &Head,
+    request: Request<Incoming>,
+    visit: &mut Visit,
+) -> Result<Response<AnswerBody>, Problem> {
+    match route.config.on_error {
+        OnError::Bypass => {
+            let reason = "its policy is not loaded whole and the route says `on_error = \"bypass\"`";
+            visit.bypassed(reason.into());
+            pass::stream(worker, route, peer, head, request).await
+        }
+        OnError::Refuse => {
+            visit.result = RequestResult::Failed;
+            Err(Problem::new(
+                Code::PolicyFailed,
+                "What made this route's idempotency keys before can't be loaded now, so nobody can tell whether this \
+                 operation ran, and nothing was sent. Asking again with the same key is safe.",
+            ))
+        }
+    }
 }
 
 /// The active generation's verdict. A method that only a reader judges it bypasses.

@@ -19,6 +19,8 @@ pub struct Route {
     pub generation: Option<Arc<Generation>>,
     /// The key spaces of that policy; none: it has none yet.
     pub lineup: Option<Lineup>,
+    /// Keys can't be derived in one of them: what could be guarded is refused.
+    pub is_shut: bool,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -35,11 +37,17 @@ impl Route {
     pub fn judges(&self, generation: &Generation, method: &Method) -> bool {
         let plan = generation.plan();
         let planned = |method: &Method| plan.methods.iter().any(|planned| planned == method.as_str());
-        match *method {
-            Method::HEAD | Method::OPTIONS | Method::TRACE | Method::CONNECT => false,
-            Method::GET => planned(method) && self.config.methods.iter().any(|named| named == "GET"),
-            _ => plan.methods.is_empty() || planned(method),
-        }
+        self.config.reach().may_guard(method.as_str())
+            && if *method == Method::GET {
+                planned(method)
+            } else {
+                plan.methods.is_empty() || planned(method)
+            }
+    }
+
+    /// Whether nobody can tell now by which key this method would be guarded here.
+    pub fn is_shut_to(&self, method: &Method) -> bool {
+        self.is_shut && self.config.reach().may_guard(method.as_str())
     }
 
     /// The generations of the other key spaces on the policy's list.
@@ -65,18 +73,6 @@ impl Route {
     pub fn term(&self) -> u64 {
         self.lineup.as_ref().map_or(0, |lineup| lineup.term)
     }
-
-    fn matches(&self, host: &str, path: &str, method: &Method) -> bool {
-        let config = &self.config;
-        config.host.as_deref().is_none_or(|own| own == host)
-            && is_prefix(&config.path, path)
-            && (config.methods.is_empty() || config.methods.iter().any(|own| own == method.as_str()))
-    }
-}
-
-/// Whether `prefix` (without a slash at its end) is a prefix of `path` on a segment border.
-fn is_prefix(prefix: &str, path: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// All routes, the most specific one first.
@@ -86,16 +82,13 @@ pub struct Router(Vec<Arc<Route>>);
 impl Router {
     /// Puts the routes in order.
     pub fn new(mut routes: Vec<Arc<Route>>) -> Self {
-        routes.sort_by_key(|route| {
-            let config = &route.config;
-            (config.host.is_none(), usize::MAX - config.path.len(), config.methods.is_empty())
-        });
+        routes.sort_by_key(|route| route.config.reach().rank());
         Self(routes)
     }
 
     /// The route of a request. `host`: in lower case, without a port.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Option<&Arc<Route>> {
-        self.0.iter().find(|route| route.matches(host, path, method))
+        self.0.iter().find(|route| route.config.reach().takes(host, path, method.as_str()))
     }
 
     /// The route with this name.
@@ -106,24 +99,5 @@ impl Router {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.0.iter()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_prefix;
-
-    #[test]
-    fn a_prefix_ends_on_a_segment_border() {
-        for (prefix, path, expected) in [
-            ("", "/", true),
-            ("", "/a/b", true),
-            ("/v1", "/v1", true),
-            ("/v1", "/v1/x", true),
-            ("/v1", "/v10", false),
-            ("/v1", "/v", false),
-        ] {
-            assert_eq!(is_prefix(prefix, path), expected, "{prefix} {path}");
-        }
     }
 }

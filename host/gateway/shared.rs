@@ -1,6 +1,6 @@
 //! What workers share: the active program behind one pointer, the ledger, bounds and counters.
 
-use super::lineup::Lineup;
+use super::lineup::Lineups;
 use super::route::{Route, Router};
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -23,8 +23,8 @@ pub struct Program {
     pub router: Router,
     /// The active generations, by policy name.
     pub generations: BTreeMap<Arc<str>, Arc<Generation>>,
-    /// The key spaces by which they derive keys, by policy name.
-    pub lineups: BTreeMap<Arc<str>, Lineup>,
+    /// The key spaces by which they derive keys.
+    pub lineups: Lineups,
     /// Upstreams' counters, by name.
     pub upstreams: BTreeMap<Arc<str>, UpstreamMetrics>,
 }
@@ -35,7 +35,7 @@ impl Program {
     pub fn new(
         config: Config,
         generations: BTreeMap<Arc<str>, Arc<Generation>>,
-        lineups: BTreeMap<Arc<str>, Lineup>,
+        lineups: Lineups,
         metrics: &Metrics,
     ) -> Self {
         let routes = config.routes.iter().filter_map(|route| {
@@ -44,7 +44,8 @@ impl Program {
                 config: route.clone(),
                 upstream,
                 generation: route.policy.as_ref().and_then(|policy| generations.get(policy)).cloned(),
-                lineup: route.policy.as_ref().and_then(|policy| lineups.get(policy)).cloned(),
+                lineup: route.policy.as_ref().and_then(|policy| lineups.open.get(policy)).cloned(),
+                is_shut: route.policy.as_ref().is_some_and(|policy| lineups.shut.contains_key(policy)),
                 metrics: metrics.route(&route.name, route.policy.as_deref()),
             }))
         });
@@ -115,7 +116,13 @@ impl Shared {
             return Some("draining");
         }
         let overdue = self.ledger.settlements_overdue() > 0;
-        self.ledger.store().trouble().or(overdue.then_some("the store does not take settlements"))
+        let trouble = self.ledger.store().trouble();
+        let trouble = trouble.or(overdue.then_some("the store does not take settlements"));
+        // As long as one of them guards, the others' requests are better refused by name.
+        let program = self.program.load();
+        let mut guarding = program.router.iter().filter(|route| route.config.policy.is_some()).peekable();
+        let shut = guarding.peek().is_some() && guarding.all(|route| route.is_shut);
+        trouble.or(shut.then_some("no policy can guard anything: `oncegate reload` says why"))
     }
 }
 

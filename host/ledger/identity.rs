@@ -1,12 +1,14 @@
 //! What all gateways on a ledger must agree on: the secret, and how keys are made.
 //!
 //! A ledger whose keys are made in another way finds none of its records again, and would run
-//! every operation a second time. So this is kept in the store, and a difference is refused.
+//! every operation a second time. So this is kept in the store, and a change is refused that would
+//! take the key of any record that lives.
 
-use super::Ledger;
-use crate::store::{Store, StoreError, Swap};
+use super::change::Change;
+use super::{Ledger, RouteTable};
+use crate::store::{Store, StoreError, Swap, Version};
 use bytes::Bytes;
-use oncegate_core::{KeySpaces, Secret};
+use oncegate_core::{KeySpaces, Record, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -15,16 +17,19 @@ pub const NORMALISATION: u16 = 1;
 
 const SECRET: &str = "secret";
 const IDENTITY: &str = "identity";
+/// Others write the document this often between reading and writing it: they do it all the time.
+const TRIES: usize = 16;
 
 /// How keys are made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The deployment's name.
     pub deployment: String,
     /// See [`NORMALISATION`].
     pub normalisation: u16,
-    /// Where principals come from, by route.
-    pub principals: BTreeMap<String, String>,
+    /// Which requests meet which policy, and where their principals come from.
+    #[serde(default)]
+    pub routes: RouteTable,
     /// Key spaces by policy name.
     pub spaces: BTreeMap<String, Space>,
 }
@@ -44,126 +49,197 @@ pub enum IdentityError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The secret is another one.
+    /// The secret is another one, and there are records.
     #[error(
-        "the ledger has another secret than `ledger.secret_file`: its records could not be found again; use the secret that it was made with, or another store"
+        "the ledger has another secret than `ledger.secret_file`: its {0} live records could not be found again, and \
+         their operations would run again; use the secret that it was made with, or another store, or give the \
+         records up with `--accept-duplicates`"
     )]
-    Secret,
+    Secret(u64),
     /// What is stored of it can't be read.
     #[error(
         "the ledger's own document `{0}` can't be read: the data folder is damaged or a later version wrote it; use that version, or another folder"
     )]
     Damaged(&'static str),
     /// Keys would change while records live.
-    #[error("keys would change while the ledger holds live records, and operations in it would run again: {}", .0.join("; "))]
+    #[error(
+        "operations that the ledger has live records of would get other keys and run again: {}. Keep what it was; or \
+         wait until these records are forgotten (`oncegate ops list` shows them); or give them up with \
+         `--accept-duplicates`", .0.join("; ")
+    )]
     Changed(Vec<String>),
+    /// Somebody else changed it at the same time.
+    #[error("another gateway changed how the ledger's keys are made at the same time: try again")]
+    Overtaken,
+}
+
+/// What would become of the records that live, by what would take their keys: how many.
+pub(super) type Losses = BTreeMap<String, u64>;
+
+/// Each with its number.
+pub(super) fn in_words(losses: &Losses) -> Vec<String> {
+    let one = |(what, count): (&String, &u64)| match count {
+        // Not counted: it is no matter of records.
+        0 => what.clone(),
+        1 => format!("{what} (1 live record)"),
+        count => format!("{what} ({count} live records)"),
+    };
+    losses.iter().map(one).collect()
 }
 
 impl Identity {
-    /// In what way `self` makes other keys than `before`, in words. Policies and routes that only
-    /// one of them has are no difference; nor are key spaces of policies that have a list of them in
-    /// `lists`, where a change is migrated.
-    pub fn differences(&self, before: &Self, lists: &KeySpaces) -> Vec<String> {
-        let mut found = Vec::new();
+    /// Whether records have to be looked at to know whether they would keep their keys by `self`.
+    pub(super) fn may_lose(&self, before: &Self, lists: &KeySpaces) -> bool {
+        self.deployment != before.deployment
+            || self.normalisation != before.normalisation
+            || before.routes.may_lose_to(&self.routes)
+            || before.spaces.keys().any(|policy| self.other_space(before, lists, policy).is_some())
+    }
+
+    /// In what way a record that was made by `before` would lose its key by `self`, in words.
+    pub(super) fn loss(&self, before: &Self, lists: &KeySpaces, record: &Record) -> Option<String> {
+        let origin = &record.origin;
         if self.deployment != before.deployment {
-            found.push(format!(
-                "`ledger.deployment` was {:?} and is {:?}",
+            return Some(format!(
+                "`ledger.deployment` was {:?} and would be {:?}",
                 before.deployment, self.deployment
             ));
         }
-        if self.normalisation != before.normalisation {
-            found.push(format!(
-                "this version normalises by rules {}, the ledger by {}",
-                self.normalisation, before.normalisation
+        if self.normalisation != before.normalisation && self.normalisation != origin.normalisation {
+            return Some(format!(
+                "this version normalises requests by rules {}, and did by rules {}",
+                self.normalisation, origin.normalisation
             ));
         }
-        for (route, sources) in &self.principals {
-            if let Some(old) = before.principals.get(route)
-                && old != sources
-            {
-                found.push(format!("route `{route}` takes principals from {sources}, before from {old}"));
-            }
-        }
-        for (policy, space) in &self.spaces {
-            let Some(old) = before.spaces.get(policy).filter(|_| lists.list(policy).is_none()) else {
-                continue;
-            };
-            if old.key_schema != space.key_schema {
-                found.push(format!(
-                    "policy `{policy}` has key-schema {:?}, before {:?}",
-                    space.key_schema, old.key_schema
-                ));
-            }
-            if old.key_epoch != space.key_epoch {
-                found.push(format!(
-                    "policy `{policy}` has key_epoch {}, before {}",
-                    space.key_epoch, old.key_epoch
-                ));
-            }
-        }
-        found
+        let space = self.other_space(before, lists, &origin.policy);
+        space.or_else(|| before.routes.loss(&self.routes, origin))
+    }
+
+    /// In what way a policy's key space differs, where there is no list of them by which a change is
+    /// migrated.
+    fn other_space(&self, before: &Self, lists: &KeySpaces, policy: &str) -> Option<String> {
+        let (old, new) = (before.spaces.get(policy)?, self.spaces.get(policy)?);
+        (lists.list(policy).is_none() && old != new).then(|| {
+            format!(
+                "policy `{policy}` would have key-schema {:?} and key_epoch {}, and had {:?} and {}",
+                new.key_schema, new.key_epoch, old.key_schema, old.key_epoch
+            )
+        })
     }
 
     /// Both, with `self` where they differ.
-    fn merged(&self, before: &Self) -> Self {
-        let mut all = before.clone();
-        all.principals.extend(self.principals.clone());
-        all.spaces.extend(self.spaces.clone());
-        Self { deployment: self.deployment.clone(), normalisation: self.normalisation, ..all }
+    pub(super) fn merged(&self, before: &Self) -> Self {
+        let mut spaces = before.spaces.clone();
+        spaces.extend(self.spaces.clone());
+        Self { spaces, ..self.clone() }
     }
 }
 
 impl<S: Store> Ledger<S> {
-    /// The ledger's secret: the stored one; at the first start `configured`, or a random one.
-    pub async fn secret(&self, configured: Option<[u8; 32]>) -> Result<Secret, IdentityError> {
+    /// The ledger's secret: the stored one; at the first start `configured`, or a random one. Another
+    /// one that is configured takes its place where no record lives, or all may be given up.
+    pub async fn secret(
+        &self,
+        configured: Option<[u8; 32]>,
+        accept_duplicates: bool,
+    ) -> Result<Secret, IdentityError> {
         let mut fresh = [0; 32];
         match configured {
             Some(secret) => fresh = secret,
             None => getrandom::fill(&mut fresh)
                 .expect("the kernel's random source doesn't fail once it is seeded"),
         }
-        let stored = match self.store.load_meta(SECRET).await? {
-            Some((_, stored)) => stored,
-            None => match self.store.swap_meta(SECRET, None, Bytes::copy_from_slice(&fresh)).await? {
-                Swap::Done(_) => return Ok(Secret::new(fresh)),
-                Swap::Conflict(standing) => standing.ok_or(IdentityError::Damaged(SECRET))?.1,
-            },
-        };
-        let stored: [u8; 32] = stored[..].try_into().map_err(|_| IdentityError::Damaged(SECRET))?;
-        match configured {
-            Some(configured) if configured != stored => Err(IdentityError::Secret),
-            _ => Ok(Secret::new(stored)),
-        }
-    }
-
-    /// Makes `identity` the ledger's, unless keys would change while records live.
-    ///
-    /// `running`: requests decided under the old identity may still be on their way, so that even
-    /// a ledger without records must not change.
-    pub async fn agree(&self, identity: &Identity, running: bool) -> Result<(), IdentityError> {
-        loop {
-            let stored = self.store.load_meta(IDENTITY).await?;
-            let (expected, next) = match &stored {
-                None => (None, identity.clone()),
+        for _ in 0..TRIES {
+            let (expected, stored) = match self.store.load_meta(SECRET).await? {
+                None => (None, None),
                 Some((version, bytes)) => {
-                    let before: Identity =
-                        serde_json::from_slice(bytes).map_err(|_| IdentityError::Damaged(IDENTITY))?;
-                    let (_, lists) = self.load_spaces().await?;
-                    let differences = identity.differences(&before, &lists);
-                    if !differences.is_empty() && (running || self.has_live_records().await?) {
-                        return Err(IdentityError::Changed(differences));
-                    }
-                    let next = identity.merged(&before);
-                    if next == before {
-                        return Ok(());
-                    }
-                    (Some(*version), next)
+                    let stored: [u8; 32] =
+                        bytes[..].try_into().map_err(|_| IdentityError::Damaged(SECRET))?;
+                    (Some(version), Some(stored))
                 }
             };
-            let bytes = serde_json::to_vec(&next).map_err(|_| IdentityError::Damaged(IDENTITY))?;
-            if let Swap::Done(_) = self.store.swap_meta(IDENTITY, expected, bytes.into()).await? {
-                return Ok(());
+            match stored {
+                Some(stored) if configured.is_none_or(|configured| configured == stored) => {
+                    return Ok(Secret::new(stored));
+                }
+                Some(_) => {
+                    let live: u64 = self.survey(|_| Some(String::new())).await?.values().sum();
+                    if live > 0 && !accept_duplicates {
+                        return Err(IdentityError::Secret(live));
+                    }
+                    tracing::warn!(
+                        live,
+                        "the ledger gets another secret: what it has records of is given up"
+                    );
+                }
+                None => {}
             }
+            let bytes = Bytes::copy_from_slice(&fresh);
+            if let Swap::Done(_) = self.store.swap_meta(SECRET, expected, bytes).await? {
+                return Ok(Secret::new(fresh));
+            }
+        }
+        Err(IdentityError::Overtaken)
+    }
+
+    /// Makes `identity` the ledger's, unless records that live would lose their keys by it; these are
+    /// given up where they may be, and told.
+    pub async fn agree(
+        &self,
+        identity: &Identity,
+        accept_duplicates: bool,
+    ) -> Result<Vec<String>, IdentityError> {
+        for _ in 0..TRIES {
+            let change = self.examine(identity, accept_duplicates).await?;
+            let given_up = change.given_up().to_vec();
+            match change.take_effect().await {
+                Err(IdentityError::Overtaken) => {}
+                done => return done.map(|_taken| given_up),
+            }
+        }
+        Err(IdentityError::Overtaken)
+    }
+
+    /// Looks what making `identity` the ledger's would cost. Claims go on meanwhile; those that come and
+    /// could be lost are looked at when it [takes effect](Change::take_effect).
+    pub async fn examine(
+        &self,
+        identity: &Identity,
+        accept_duplicates: bool,
+    ) -> Result<Change<'_, S>, IdentityError> {
+        let Some((version, before)) = self.identity().await? else {
+            return Ok(Change::new(self, None, Some(identity.clone()), None));
+        };
+        let (_, lists) = self.load_spaces().await?;
+        let next = identity.merged(&before);
+        let may_lose = identity.may_lose(&before, &lists);
+        let next = (next != before).then_some(next);
+        let mut change = Change::new(self, Some(version), next, may_lose.then_some((before, lists)));
+        if may_lose {
+            change.survey(accept_duplicates).await?;
+        }
+        Ok(change)
+    }
+
+    async fn identity(&self) -> Result<Option<(Version, Identity)>, IdentityError> {
+        let stored = self.store.load_meta(IDENTITY).await?;
+        let read = |(version, bytes): (Version, Bytes)| {
+            let identity = serde_json::from_slice(&bytes).map_err(|_| IdentityError::Damaged(IDENTITY))?;
+            Ok((version, identity))
+        };
+        stored.map(read).transpose()
+    }
+
+    /// Writes the document, if it is still as it was read.
+    pub(super) async fn write_identity(
+        &self,
+        expected: Option<Version>,
+        next: &Identity,
+    ) -> Result<(), IdentityError> {
+        let bytes = serde_json::to_vec(next).map_err(|_| IdentityError::Damaged(IDENTITY))?;
+        match self.store.swap_meta(IDENTITY, expected, bytes.into()).await? {
+            Swap::Done(_) => Ok(()),
+            Swap::Conflict(_) => Err(IdentityError::Overtaken),
         }
     }
 }

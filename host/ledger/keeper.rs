@@ -260,20 +260,4 @@ impl<S: Store> Ledger<S> {
         }
         Ok(())
     }
-
-    /// Whether any record would still answer a duplicate. Removes those it meets that would not.
-    pub async fn has_live_records(&self) -> Result<bool, StoreError> {
-        loop {
-            let ids = self.store.due(Timestamp::MAX, SWEEP_PORTION).await?;
-            if ids.is_empty() {
-                return Ok(false);
-            }
-            for id in ids {
-                self.sweep_one(id).await?;
-                if self.store.load(id).await?.is_some() {
-                    return Ok(true);
-                }
-            }
-        }
-    }
 }

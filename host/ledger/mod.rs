@@ -8,6 +8,7 @@
 
 mod advance;
 mod cache;
+mod change;
 mod claim;
 mod clock;
 mod evidence;
@@ -19,8 +20,10 @@ mod memories;
 mod operator;
 mod probing;
 mod pursue;
+mod routes;
 mod spaces;
 
+pub use change::{Change, Taken};
 pub use claim::{Claimant, Claimed, Permit, Unsettled};
 pub use clock::Clock;
 pub use evidence::Evidence;
@@ -32,11 +35,13 @@ pub use memories::RouteMemory;
 pub use operator::Intervention;
 pub use probing::Turn;
 pub use pursue::Pursued;
+pub use routes::{RouteEntry, RouteKeys, RouteTable};
 pub use spaces::{Entered, LIST_LEASE, Numbers, SpacesError};
 
 use crate::store::{AnyStore, IdHasher, Store, StoreError, Versioned};
 use advance::Advanced;
 use cache::Cache;
+use change::Turnstile;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use evidence::Late;
@@ -82,6 +87,7 @@ pub struct Ledger<S = AnyStore> {
     /// Wakes it before that.
     keeper: Notify,
     spaces: Spaces,
+    turnstile: Turnstile,
 }
 
 /// A request that asks to begin an operation.
@@ -219,6 +225,7 @@ impl<S: Store> Ledger<S> {
             keeper_wakes: AtomicU64::new(0),
             keeper: Notify::new(),
             spaces: Spaces::new(),
+            turnstile: Turnstile::default(),
         });
         (ledger.clone(), Keeper::new(ledger, settlements))
     }
@@ -283,6 +290,7 @@ impl<S: Store> Ledger<S> {
                 Entry::Vacant(vacant) => {
                     let flight = Arc::new(Flight::new(request.claim.execution, request.claim.fingerprint));
                     vacant.insert(flight.clone());
+                    self.turnstile.pass(&request);
                     return Begun::Claim(Claimant { ledger: self.clone(), request, flight });
                 }
                 Entry::Occupied(occupied) => occupied.get().clone(),

@@ -42,6 +42,8 @@ pub(super) struct Spaces {
     changing: tokio::sync::Mutex<Option<Duration>>,
     /// How far the look for what holds a space open has come.
     looks: std::sync::Mutex<BTreeMap<(Arc<str>, SpaceNumber), Look>>,
+    /// What this gateway decides by.
+    makers: std::sync::Mutex<BTreeMap<Arc<str>, Maker>>,
 }
 
 /// A look through all records for those that hold a space open. What was passed doesn't come back:
@@ -91,6 +93,7 @@ impl Spaces {
             until: AtomicU64::new(u64::MAX),
             changing: tokio::sync::Mutex::new(None),
             looks: std::sync::Mutex::default(),
+            makers: std::sync::Mutex::default(),
         }
     }
 }
@@ -98,7 +101,8 @@ impl Spaces {
 /// What is said of a claim when the lease on the list is over.
 pub(super) fn list_lapsed() -> StoreError {
     StoreError::Unavailable(
-        "this gateway's lease on the list of key spaces is over; it reads it again".into(),
+        "this gateway's lease on the list of key spaces is over, or keys are made in another way from now on"
+            .into(),
     )
 }
 
@@ -140,7 +144,16 @@ impl<S: Store> Ledger<S> {
         self.spaces.term.load(Ordering::Acquire)
     }
 
+    /// What was derived until now is no longer sent, if it isn't yet. The new term.
+    pub(super) fn begin_term(&self) -> u64 {
+        self.spaces.term.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     pub(super) fn list_holds(&self, term: u64) -> bool {
+        // First: it opens again after a new term has begun.
+        if self.turnstile.is_closed() {
+            return false;
+        }
         let lease = oncegate_core::keyspace_list::ListLease {
             term: self.list_term(),
             until: Timestamp::from_millis(self.spaces.until.load(Ordering::Acquire)),
@@ -167,13 +180,17 @@ impl<S: Store> Ledger<S> {
         readable: impl Fn(&Arc<str>, &Listed) -> bool,
     ) -> Result<Entered, SpacesError> {
         let gateway = self.gateway();
+        let active = self.active_makers().clone();
         let (numbers, term) = self
             .change_spaces(true, |spaces, _| {
                 let mut numbers = BTreeMap::new();
                 for (policy, maker) in makers {
                     let list = spaces.policies.entry(policy.clone()).or_default();
-                    let number =
-                        list.enter(maker).map_err(|closed| SpacesError::Closed(policy.clone(), closed))?;
+                    let entered = match active.get(policy) == Some(maker) {
+                        true => list.stay(maker),
+                        false => list.enter(maker),
+                    };
+                    let number = entered.map_err(|closed| SpacesError::Closed(policy.clone(), closed))?;
                     if !list.spaces.iter().all(|space| readable(policy, space)) {
                         return Err(SpacesError::Moved);
                     }
@@ -190,6 +207,7 @@ impl<S: Store> Ledger<S> {
                 Ok(numbers)
             })
             .await?;
+        self.active_makers().clone_from(makers);
         Ok(Entered { numbers, term })
     }
 
@@ -215,6 +233,26 @@ impl<S: Store> Ledger<S> {
         })
         .await?;
         Ok(())
+    }
+
+    /// Takes a space off the list by which no gateway derives keys, if it has no records; they were
+    /// claimed before `since`. Says whether it did.
+    pub async fn leave_if_empty(
+        &self,
+        policy: &Arc<str>,
+        space: &Listed,
+        since: Timestamp,
+    ) -> Result<bool, SpacesError> {
+        let spaces = self.read_spaces().await?;
+        let now = self.clock.now();
+        let mut live = spaces.gateways.iter().filter(|live| now < live.lease_until);
+        if live.any(|live| live.stands.contains_key(policy))
+            || !self.is_empty_before(policy, space, since).await?
+        {
+            return Ok(false);
+        }
+        self.abandon_space(policy, space.number).await?;
+        Ok(true)
     }
 
     /// Housekeeping: renews the lease, says by which spaces requests still decide, and takes off the
@@ -271,6 +309,13 @@ impl<S: Store> Ledger<S> {
         let now = self.clock.now();
         let live = spaces.gateways.iter().filter(|live| now < live.lease_until);
         live.filter_map(|live| live.stands.get(policy)).any(|stand| stand.decides.contains(&number))
+    }
+
+    /// Whether other gateways live on this ledger, as this gateway knows it.
+    pub(super) fn is_one_of_several(&self) -> bool {
+        let now = self.clock.now();
+        let own = self.gateway();
+        self.spaces.document.load().gateways.iter().any(|live| live.id != own && now < live.lease_until)
     }
 
     /// What holds a space open, as this gateway knows it.
@@ -460,6 +505,10 @@ impl<S: Store> Ledger<S> {
             self.spaces.document.store(Arc::new(next));
             return Ok((result, self.list_term()));
         }
+    }
+
+    fn active_makers(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Maker>> {
+        self.spaces.makers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn looks(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Arc<str>, SpaceNumber), Look>> {

@@ -10,13 +10,14 @@ mod watch;
 
 pub use past::Attempt;
 pub use policies::{Generations, identity, load_policies, memories};
-pub use promise::PromiseBroken;
+pub use promise::{PromiseBroken, check_start};
+pub use spaces::tell_shut;
 
 use crate::config::{self, Config, Faults, Source};
 use crate::gateway::lineup::Tenure;
 use crate::gateway::{Program, Retirement, Shared};
-use crate::keyspaces::{Archive, LineupError};
-use crate::ledger::{Clock, IdentityError};
+use crate::keyspaces::{self, Archive, LinedUp, LineupError};
+use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
 use crate::policy::{Generation, LoadError, Step};
 use past::{Activation, History};
 use promise::Promises;
@@ -171,29 +172,31 @@ impl Reloader {
         self.history().before(name).map(|before| before.generation.clone())
     }
 
-    /// Reads the configuration again and loads what changed.
-    pub async fn reload(&self) -> Result<Report, ReloadError> {
+    /// Reads the configuration again and loads what changed. `accept_duplicates`: records that would lose
+    /// their keys by it are given up, this once.
+    pub async fn reload(&self, accept_duplicates: bool) -> Result<Report, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
-        let outcome = self.reload_config().await;
+        let outcome = self.reload_config(accept_duplicates).await;
         self.tell("configuration", RELOAD, outcome)
     }
 
-    /// Loads one policy's component again, also one that was rolled back from.
-    pub async fn reload_policy(&self, name: &str) -> Result<Report, ReloadError> {
+    /// Loads one policy's component again, also one that was rolled back from. `accept_duplicates`: as for
+    /// [`Self::reload`].
+    pub async fn reload_policy(&self, name: &str, accept_duplicates: bool) -> Result<Report, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
         let active = self.shared.program.load_full();
         let Some(present) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
         let wanted = self.history().aside(name).map_or_else(|| present.clone(), |aside| aside.config.clone());
         let mut config = active.config.clone();
         config.policies.insert(wanted.name.clone(), wanted);
-        let outcome = self.activate(config, Some(name), BTreeSet::new()).await;
+        let outcome = self.activate(config, Some(name), BTreeSet::new(), accept_duplicates).await;
         if outcome.is_ok() {
             self.history().forgive(name);
         }
         self.tell(name, RELOAD, outcome)
     }
 
-    async fn reload_config(&self) -> Result<Report, ReloadError> {
+    async fn reload_config(&self, accept_duplicates: bool) -> Result<Report, ReloadError> {
         let source = self.source.clone();
         let config =
             tokio::task::spawn_blocking(move || config::load(&source)).await?.map_err(ReloadError::Config)?;
@@ -202,7 +205,7 @@ impl Reloader {
             return Err(ReloadError::Unchangeable(fixed));
         }
         let (config, held) = self.without_what_is_aside(config).await?;
-        self.activate(config, None, held).await
+        self.activate(config, None, held, accept_duplicates).await
     }
 
     /// Loads the policies of `config` (of `only` one, if given; the others stay, and so do those that
@@ -212,6 +215,7 @@ impl Reloader {
         config: Config,
         only: Option<&str>,
         held: BTreeSet<Arc<str>>,
+        accept_duplicates: bool,
     ) -> Result<Report, ReloadError> {
         let active = self.shared.program.load_full();
         let (engine, before) = (self.shared.engine.clone(), active.clone());
@@ -232,7 +236,7 @@ impl Reloader {
             loaded.map(|generations| (config, generations))
         })
         .await??;
-        let report = self.commit(config, generations).await?;
+        let report = self.commit(config, generations, accept_duplicates).await?;
         for replaced in changed(&active, &self.shared.program.load()) {
             let program = self.shared.program.load();
             let (Some(generation), Some(config)) = (
@@ -252,22 +256,62 @@ impl Reloader {
 
     /// Makes a configuration with its generations active by one pointer swap, if they keep their
     /// promises and the ledger agrees.
-    async fn commit(&self, config: Config, generations: Generations) -> Result<Report, ReloadError> {
-        let active = self.shared.program.load_full();
-        let (before, next) = (active.clone(), generations.clone());
-        let promises = tokio::task::spawn_blocking(move || promise::check(&before, &next)).await??;
-        self.shared.ledger.agree(&identity(&config, &generations), true).await?;
-        let lineups = self.line_up(&config, &generations, &active).await?;
-        self.shared.ledger.remember(&memories(&config)).await?;
+    async fn commit(
+        &self,
+        config: Config,
+        generations: Generations,
+        accept_duplicates: bool,
+    ) -> Result<Report, ReloadError> {
+        let (ledger, active) = (&self.shared.ledger, self.shared.program.load_full());
+        let promises = self.promises(&active, &generations).await?;
+        let change = ledger.examine(&identity(&config, &generations), accept_duplicates).await?;
+        let lined_up = self.line_up(&config, &generations, &active, accept_duplicates).await?;
+        ledger.remember(&memories(&config)).await?;
+        let LinedUp { mut lineups, given_up } = lined_up;
+        let given_up = change.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
+        let shut = lineups.shut.values().map(|shut| shut.why.to_string());
         let report = Report {
             policies: generations.values().map(|new| policy_report(new, &active, &promises)).collect(),
-            warnings: (config.warnings.iter())
-                .chain(promises.values().flat_map(|kept| &kept.warnings))
-                .cloned()
+            warnings: (config.warnings.iter().cloned())
+                .chain(promises.values().flat_map(|kept| &kept.warnings).cloned())
+                .chain(given_up)
+                .chain(shut)
                 .collect(),
         };
+        let taken = match change.take_effect().await {
+            Ok(taken) => taken,
+            Err(error) => {
+                // The lists go by what stays active.
+                self.line_up(&active.config, &active.generations, &active, false).await?;
+                return Err(error.into());
+            }
+        };
+        if let Some(term) = taken.term {
+            lineups.begin(term);
+        }
         self.put(Program::new(config, generations, lineups, &self.shared.metrics));
+        drop(taken);
         Ok(report)
+    }
+
+    /// Checks the promises of what is new. One that is broken is kept in the ledger: no gateway takes it.
+    async fn promises(&self, active: &Arc<Program>, next: &Generations) -> Result<Promises, ReloadError> {
+        let ledger = &self.shared.ledger;
+        let spaces = ledger.read_spaces().await.map_err(LineupError::from)?;
+        for (name, generation) in next.iter().filter(|(_, new)| !is_active(active, new)) {
+            if let Some(why) = spaces.list(name).and_then(|list| list.refusal(&keyspaces::maker(generation)))
+            {
+                return Err(LineupError::from(SpacesError::Closed(name.clone(), why)).into());
+            }
+        }
+        let (before, after) = (active.clone(), next.clone());
+        let kept = tokio::task::spawn_blocking(move || promise::check(&before, &after)).await?;
+        if let Err(ReloadError::Promise(broken)) = &kept
+            && let Some(generation) = next.get(&broken.policy)
+        {
+            keep_refusal(ledger, broken, generation).await;
+        }
+        kept
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
@@ -340,6 +384,25 @@ struct Occasion {
 }
 
 const RELOAD: Occasion = Occasion { word: "reload", result: "ok" };
+
+/// Has the ledger keep that this generation breaks its promise.
+pub async fn keep_refusal(ledger: &Ledger, broken: &PromiseBroken, generation: &Generation) {
+    let why = broken.found.words.join("; ");
+    let kept = ledger.refuse_maker(&broken.policy, &keyspaces::maker(generation), &why).await;
+    if let Err(error) = kept {
+        tracing::warn!(policy = %broken.policy, %error, "that it is refused can't be kept in the ledger");
+    }
+}
+
+/// What is said of what was given up.
+pub fn given_up_words(what: &str) -> String {
+    format!("accepted: these operations may run again: {what}")
+}
+
+fn is_active(program: &Program, generation: &Generation) -> bool {
+    let active = program.generations.get(generation.name());
+    active.is_some_and(|active| active.number() == generation.number())
+}
 
 fn no_such(active: &Program, name: &str) -> ReloadError {
     let names: Vec<&str> = active.config.policies.keys().map(|name| &**name).collect();

@@ -2,8 +2,8 @@
 
 use crate::config::{self, ComponentSource, Config};
 use crate::gateway::Program;
-use crate::ledger::{Identity, NORMALISATION, RouteMemory, Space};
-use crate::policy::{self, Engine, Generation, LoadError};
+use crate::ledger::{Identity, NORMALISATION, RouteEntry, RouteKeys, RouteMemory, RouteTable, Space};
+use crate::policy::{self, Engine, Generation, LoadError, RequestField};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -65,17 +65,35 @@ pub(super) fn file_digest(path: &Path) -> Option<String> {
 
 /// How keys are made with this configuration and these policies.
 pub fn identity(config: &Config, generations: &Generations) -> Identity {
-    let guarded = config.routes.iter().filter(|route| route.policy.is_some());
     Identity {
         deployment: config.ledger.deployment.to_string(),
         normalisation: NORMALISATION,
-        principals: guarded.map(|route| (route.name.to_string(), route.principal.from.to_string())).collect(),
+        routes: RouteTable::new(config.routes.iter().map(|route| route_entry(route, generations))),
         spaces: (generations.iter())
             .map(|(name, generation)| {
                 let key_schema = generation.plan().key_schema.to_string();
                 (name.to_string(), Space { key_schema, key_epoch: generation.key_epoch() })
             })
             .collect(),
+    }
+}
+
+fn route_entry(route: &config::Route, generations: &Generations) -> RouteEntry {
+    let sees_name = |policy: &Arc<str>| {
+        let plan = generations.get(policy).map(|generation| generation.plan());
+        plan.is_some_and(|plan| plan.request_fields.contains(&RequestField::Route))
+    };
+    let keys = route.policy.as_ref().map(|policy| RouteKeys {
+        policy: policy.to_string(),
+        principal: route.principal.from.to_string(),
+        by_name: sees_name(policy),
+    });
+    RouteEntry {
+        name: route.name.to_string(),
+        host: route.host.clone(),
+        path: route.path.clone(),
+        methods: route.methods.clone(),
+        keys,
     }
 }
 

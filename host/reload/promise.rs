@@ -36,20 +36,35 @@ pub struct PromiseBroken {
 
 /// Checks every policy of `next` that has another generation than in `active`. Blocks.
 ///
-/// Where the key space changes there is no promise: that is the ledger's to take or refuse.
+/// It is held against what makes the keys of its space now: the active generation, or a reader. Where
+/// that is none there is no promise: that is the ledger's to take or refuse.
 pub(super) fn check(active: &Program, next: &Generations) -> Result<Promises, ReloadError> {
     let mut promises = Promises::new();
     for (name, new) in next {
-        let Some(old) = active.generations.get(name) else { continue };
-        if old.number() == new.number() || !old.shares_keys_with(new) {
+        if active.generations.get(name).is_some_and(|old| old.number() == new.number()) {
             continue;
         }
-        promises.insert(name.clone(), one(name, old, new)?);
+        let readers = active.lineups.open.get(name).into_iter().flat_map(|lineup| &lineup.readers);
+        let readers = readers.map(|reader| &reader.generation);
+        let mut known = active.generations.get(name).into_iter().chain(readers);
+        let Some(old) = known.find(|old| old.shares_keys_with(new)) else { continue };
+        promises.insert(name.clone(), one(name, old, new).map_err(ReloadError::Promise)?);
     }
     Ok(promises)
 }
 
-fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, ReloadError> {
+/// Checks what a start brings against what made keys last, by policy. Blocks.
+pub fn check_start(before: &Generations, next: &Generations) -> Result<(), PromiseBroken> {
+    for (name, old) in before {
+        let Some(new) = next.get(name) else { continue };
+        for warning in one(name, old, new)?.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+    Ok(())
+}
+
+fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, PromiseBroken> {
     let mut steps = Steps::default();
     let (mut found, mut warnings) = (Comparison::default(), Vec::new());
     let kept = steps.take("promise", || {
@@ -60,7 +75,7 @@ fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, Relo
     if kept.is_err() {
         let key_schema = new.plan().key_schema.clone();
         let steps = new.steps().iter().cloned().chain(steps.into_vec()).collect();
-        return Err(ReloadError::Promise(PromiseBroken { policy: name.clone(), key_schema, found, steps }));
+        return Err(PromiseBroken { policy: name.clone(), key_schema, found, steps });
     }
     if found.refused > 0 {
         warnings.push(format!(

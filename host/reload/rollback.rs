@@ -70,7 +70,7 @@ impl Reloader {
         let (mut config, mut generations) = (active.config.clone(), active.generations.clone());
         config.policies.insert(name.clone(), before.config);
         generations.insert(name.clone(), before.generation);
-        let mut report = self.commit(config, generations).await?;
+        let mut report = self.commit(config, generations, false).await?;
         if let (Some(config), Some(generation)) =
             (active.config.policies.get(&name), active.generations.get(&name))
         {

@@ -3,15 +3,18 @@
 use super::{Generations, Reloader};
 use crate::config::Config;
 use crate::gateway::Program;
-use crate::gateway::lineup::Lineup;
-use crate::keyspaces::{self, LineupError, Wiring};
+use crate::gateway::lineup::Lineups;
+use crate::keyspaces::{self, LinedUp, LineupError, Wiring};
 use crate::ledger::Numbers;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// While a policy's keys change, the lists of key spaces are looked after so often.
 const TEND_EVERY: Duration = Duration::from_millis(500);
+/// What can't be loaded is tried again so often.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// And so often while they don't.
 const TEND_IDLE: Duration = Duration::from_secs(600);
 
@@ -21,23 +24,25 @@ impl Reloader {
         config: &Config,
         generations: &Generations,
         active: &Program,
-    ) -> Result<BTreeMap<Arc<str>, Lineup>, LineupError> {
+        accept_duplicates: bool,
+    ) -> Result<LinedUp, LineupError> {
         let wiring = Wiring {
             ledger: &self.shared.ledger,
             engine: &self.shared.engine,
             archive: &self.archive,
-            accept_duplicates: false,
+            accept_duplicates,
         };
         wiring.line_up(config, generations, Some(active), &self.deciding()).await
     }
 
     /// Makes a program active.
     pub(super) fn put(&self, program: Program) {
-        let readers = program.lineups.values().flat_map(|lineup| &lineup.readers);
+        let readers = program.lineups.open.values().flat_map(|lineup| &lineup.readers);
         let readers = readers.map(|reader| reader.generation.number());
         let active = program.generations.values().map(|generation| generation.number());
         let keep: Vec<u64> = active.chain(readers).collect();
         self.note(&program);
+        tell_shut(&self.shared.program.load().lineups, &program.lineups);
         self.shared.program.store(Arc::new(program));
         self.retirement.retire_all_but(&keep);
         self.changed.notify_one();
@@ -47,7 +52,7 @@ impl Reloader {
     pub(super) fn note(&self, program: &Program) {
         let mut tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
         tenures.retain(|tenure| tenure.strong_count() > 0);
-        tenures.extend(program.lineups.values().map(|lineup| Arc::downgrade(&lineup.tenure)));
+        tenures.extend(program.lineups.open.values().map(|lineup| Arc::downgrade(&lineup.tenure)));
     }
 
     /// By which key spaces the active program and requests in flight decide.
@@ -63,27 +68,43 @@ impl Reloader {
     /// Keeps this gateway's place on the lists of key spaces, for as long as it is polled: says by what
     /// it decides, takes off what nothing needs any more, and derives keys by the lists as they are.
     pub async fn tend(self: Arc<Self>) {
+        let mut tried = Instant::now();
         loop {
             let spaces = self.shared.ledger.spaces();
             let open = spaces.policies.values().any(|list| list.spaces.len() > 1);
             let idle = self.shared.ledger.list_lease().await.map_or(TEND_IDLE, |lease| lease / 3);
-            let pause = if open { TEND_EVERY } else { idle };
+            let shut = !self.shared.program.load().lineups.shut.is_empty();
+            let pause = if open {
+                TEND_EVERY
+            } else if shut {
+                TRY_AGAIN
+            } else {
+                idle
+            };
             let _ = tokio::time::timeout(pause, self.changed.notified()).await;
             let _one = self.one_at_a_time.lock().await;
-            if let Err(error) = self.tend_once().await {
+            let again = shut && tried.elapsed() >= TRY_AGAIN;
+            if again {
+                tried = Instant::now();
+            }
+            if let Err(error) = self.tend_once(again).await {
                 tracing::warn!(%error, "the list of key spaces can't be kept: it is tried again");
             }
         }
     }
 
-    async fn tend_once(&self) -> Result<(), LineupError> {
+    /// `again`: what couldn't be loaded is tried again.
+    async fn tend_once(&self, again: bool) -> Result<(), LineupError> {
         let ledger = &self.shared.ledger;
         let stands = ledger.tend_spaces(&self.deciding()).await?;
         let active = self.shared.program.load_full();
-        if !stands || !keyspaces::is_up_to_date(&active, ledger) {
+        if again || !stands || !keyspaces::is_up_to_date(&active, ledger) {
             let (config, generations) = (active.config.clone(), active.generations.clone());
-            let lineups = self.line_up(&config, &generations, &active).await?;
-            self.put(Program::new(config, generations, lineups, &self.shared.metrics));
+            let LinedUp { lineups, .. } = self.line_up(&config, &generations, &active, false).await?;
+            let next = Program::new(config, generations, lineups, &self.shared.metrics);
+            if next.lineups.shut != active.lineups.shut || !keyspaces::is_up_to_date(&active, ledger) {
+                self.put(next);
+            }
         }
         self.archive.tidy(&ledger.spaces(), &self.may_come_back());
         Ok(())
@@ -95,5 +116,17 @@ impl Reloader {
         let before = active.generations.keys().filter_map(|name| self.before(name)).collect::<Vec<_>>();
         let makers = active.generations.values().chain(&before).map(|one| keyspaces::maker(one));
         makers.flat_map(|maker| [maker.component, maker.settings]).collect()
+    }
+}
+
+/// Says which policies can't guard anything from now on, and which can again.
+pub fn tell_shut(before: &Lineups, after: &Lineups) {
+    for (policy, shut) in &after.shut {
+        if before.shut.get(policy).is_none_or(|known| known.why != shut.why) {
+            tracing::error!(space = shut.number.0, "{}", shut.why);
+        }
+    }
+    for policy in before.shut.keys().filter(|policy| !after.shut.contains_key(*policy)) {
+        tracing::info!(%policy, "keys can be derived in all key spaces again: the policy guards its routes");
     }
 }

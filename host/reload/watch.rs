@@ -50,7 +50,7 @@ impl Reloader {
             let now = self.digests().await;
             if now != seen {
                 // A refusal is told by `reload`, and tried again when the files change again.
-                let _ = self.reload().await;
+                let _ = self.reload(false).await;
                 seen = now;
             }
         }

@@ -185,9 +185,23 @@ impl SpaceList {
     /// Puts the space of `maker` on the list, where it isn't yet; it is the space's maker from now on.
     /// Going back to one that is on it is never refused for want of room.
     pub fn enter(&mut self, maker: &Maker) -> Result<SpaceNumber, Closed> {
-        if let Some(refused) = self.refused.iter().find(|refused| refused.maker == *maker) {
-            return Err(Closed::Refused(refused.why.clone()));
+        match self.refusal(maker) {
+            Some(refused) => Err(refused),
+            None => self.stay(maker),
         }
+    }
+
+    /// Why `maker` must not become active, if it was refused: for as long as the space whose keys it
+    /// makes otherwise is on the list.
+    pub fn refusal(&self, maker: &Maker) -> Option<Closed> {
+        self.find_by(&maker.key_schema, maker.key_epoch)?;
+        let refused = self.refused.iter().find(|refused| refused.maker == *maker)?;
+        Some(Closed::Refused(refused.why.clone()))
+    }
+
+    /// As [`enter`](Self::enter), of a maker that is active already: it is never refused, whatever is said
+    /// of it.
+    pub fn stay(&mut self, maker: &Maker) -> Result<SpaceNumber, Closed> {
         let number = self.number(maker);
         let full = self.spaces.len() >= SPACES_MAX;
         match self.spaces.iter_mut().find(|space| space.number == number) {
@@ -209,8 +223,12 @@ impl SpaceList {
         Ok(number)
     }
 
-    /// Keeps that `maker` must not become active.
+    /// Keeps that `maker` must not become active. One that a space on the list has decided by last is: nothing
+    /// is kept of that.
     pub fn refuse(&mut self, maker: &Maker, why: &str) {
+        if self.spaces.iter().any(|space| space.maker == *maker) {
+            return;
+        }
         self.refused.retain(|refused| refused.maker != *maker);
         if self.refused.len() >= REFUSALS_MAX {
             self.refused.remove(0);

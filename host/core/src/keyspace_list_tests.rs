@@ -106,11 +106,29 @@ fn a_refusal_holds_for_this_component_under_these_settings() {
     list.refuse(&other, "POST /v1/charges got another key");
     assert_eq!(list.enter(&other), Err(Closed::Refused("POST /v1/charges got another key".into())));
     assert!(list.enter(&maker(0)).is_ok());
-    assert!(list.enter(&Maker { key_epoch: 1, ..other }).is_ok(), "an epoch says that keys change");
+    assert!(list.enter(&Maker { key_epoch: 1, ..other.clone() }).is_ok(), "an epoch says that keys change");
+    assert_eq!(list.stay(&other), Ok(SpaceNumber(0)), "one that is active goes on");
+    list.enter(&maker(0)).unwrap();
+    list.refuse(&maker(0), "it is active");
+    assert!(list.enter(&maker(0)).is_ok(), "what is active is never refused");
+    assert!(list.enter(&other).is_err(), "what was refused stays so");
     for n in 0..2 * REFUSALS_MAX {
         list.refuse(&Maker { component: n.to_string().into(), ..maker(0) }, "no");
     }
     assert_eq!(list.refused.len(), REFUSALS_MAX);
+}
+
+#[test]
+fn a_refusal_holds_for_as_long_as_the_keys_that_it_is_about_may_be_needed() {
+    let now = Timestamp::from_secs(100);
+    let (mut spaces, numbers) = with(&[0, 1], 1, now);
+    let other = Maker { component: "bad".into(), ..maker(0) };
+    let list = spaces.policies.get_mut(POLICY).unwrap();
+    list.refuse(&other, "no");
+    assert!(list.enter(&other).is_err());
+    assert!(spaces.leave(POLICY, numbers[0], now, now));
+    let list = spaces.policies.get_mut(POLICY).unwrap();
+    assert_eq!(list.enter(&other), Ok(numbers[0]), "no record has a key of the space any more");
 }
 
 /// What a gateway can do to the document.

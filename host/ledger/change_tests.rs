@@ -1,0 +1,199 @@
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::ledger::{
+    Begun, Claimant, Claimed, Clock, Derived, Permit, RouteEntry, RouteKeys, RouteTable, Space,
+};
+use crate::store::conformance::{completed, executing, id, record};
+use crate::store::{AnyStore, Memory};
+use oncegate_core::{Claim, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
+use std::sync::Arc;
+use std::time::Duration;
+
+type OnMemory = Arc<Ledger>;
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    crate::run::runtime().unwrap().block_on(future)
+}
+
+fn ledger() -> OnMemory {
+    Ledger::new(AnyStore::Memory(Memory::new(1 << 20)), Clock::start(Timestamp::default()), None).0
+}
+
+fn now(ledger: &OnMemory) -> u64 {
+    ledger.clock.now().as_millis() / 1_000
+}
+
+/// Everything goes by this policy.
+fn by(policy: &str) -> Identity {
+    let keys = RouteKeys { policy: policy.into(), principal: "\"all\"".into(), by_name: false };
+    let route = RouteEntry {
+        name: "all".into(),
+        host: None,
+        path: String::new(),
+        methods: Vec::new(),
+        keys: Some(keys),
+    };
+    Identity {
+        deployment: "default".into(),
+        normalisation: 1,
+        routes: RouteTable::new([route]),
+        spaces: [(policy.to_owned(), Space { key_schema: "s/1".into(), key_epoch: 0 })].into(),
+    }
+}
+
+fn origin() -> Origin {
+    Origin { policy: "pay".into(), normalisation: 1, ..executing(0).origin.clone() }
+}
+
+async fn begin(ledger: &OnMemory, key: u64) -> Claimant {
+    let like = executing(0);
+    let request = Request {
+        id: id(key),
+        claim: Claim {
+            fingerprint: like.fingerprint,
+            execution: ledger.execution_id(),
+            times: oncegate_core::Times { lease: Duration::from_secs(60), ..like.times },
+            origin: origin(),
+            memo: None,
+            clock: ledger.clock().now(),
+            remembered_since: Timestamp::default(),
+        },
+        rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
+        wait: Duration::ZERO,
+        derived: Derived { term: ledger.list_term(), ..Derived::default() },
+    };
+    match ledger.begin(request).await {
+        Begun::Claim(claimant) => claimant,
+        begun => panic!("a free key: {begun:?}"),
+    }
+}
+
+async fn claim(claimant: Claimant) -> Permit {
+    match claimant.claim().await {
+        Claimed::Won(permit) => permit,
+        claimed => panic!("nobody contests it: {claimed:?}"),
+    }
+}
+
+async fn put(ledger: &OnMemory, key: u64, record: &Record) {
+    let record = Arc::new(Record { origin: origin(), ..record.clone() });
+    ledger.store.swap(id(key), None, Some(record), ledger.clock.now()).await.unwrap();
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, IdentityError>, words: &[&str]) {
+    let error = result.unwrap_err();
+    let IdentityError::Changed(losses) = &error else { panic!("{error}") };
+    for word in words {
+        assert!(losses.iter().any(|loss| loss.contains(word)), "{word}: {losses:?}");
+    }
+}
+
+#[test]
+fn what_would_lose_a_live_record_is_refused_with_their_number_and_nothing_changes() {
+    run(async {
+        let ledger = ledger();
+        assert!(ledger.agree(&by("pay"), false).await.unwrap().is_empty());
+        put(&ledger, 1, &completed(now(&ledger), 5)).await;
+        put(&ledger, 2, &executing(now(&ledger))).await;
+        for _ in 0..2 {
+            refused(ledger.agree(&by("other"), false).await, &["policy `pay` to policy `other`", "(2 live"]);
+        }
+        let moved = Identity { deployment: "blue".into(), ..by("pay") };
+        refused(ledger.agree(&moved, false).await, &["deployment", "(2 live"]);
+        let later = Identity { normalisation: 2, ..by("pay") };
+        refused(ledger.agree(&later, false).await, &["rules 2", "(2 live"]);
+        assert!(ledger.agree(&by("pay"), false).await.unwrap().is_empty());
+        // Given up once, it is told, and not held against the way back.
+        let given_up = ledger.agree(&by("other"), true).await.unwrap();
+        assert!(given_up[0].contains("(2 live"), "{given_up:?}");
+        assert!(ledger.agree(&by("pay"), false).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_no_record_would_lose_is_free() {
+    run(async {
+        let ledger = ledger();
+        ledger.agree(&by("pay"), false).await.unwrap();
+        // Forgotten, of another policy, a pointer.
+        put(&ledger, 1, &completed(1, 5)).await;
+        let others = record(completed(now(&ledger), 5).state.clone());
+        ledger.store.swap(id(2), None, Some(others), ledger.clock.now()).await.unwrap();
+        ledger.agree(&by("other"), false).await.unwrap();
+        ledger.agree(&by("pay"), false).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_claimed_while_it_is_looked_at_holds_a_change_up() {
+    run(async {
+        let ledger = ledger();
+        ledger.agree(&by("pay"), false).await.unwrap();
+        // Its flight stands, and its record not yet.
+        let early = begin(&ledger, 1).await;
+        let change = ledger.examine(&by("other"), false).await.unwrap();
+        let permit = claim(early).await;
+        refused(change.take_effect().await, &["(1 live"]);
+        assert!(permit.holds(), "it goes on as before");
+        permit.settle(Outcome::NotApplied, None).await.unwrap();
+
+        let change = ledger.examine(&by("other"), false).await.unwrap();
+        let permit = claim(begin(&ledger, 2).await).await;
+        refused(change.take_effect().await, &["(1 live"]);
+        permit.settle(Outcome::NotApplied, None).await.unwrap();
+
+        let change = ledger.examine(&by("other"), false).await.unwrap();
+        drop(change.take_effect().await.unwrap());
+    });
+}
+
+/// It derived its key by the old routes, and its record comes when nobody looks any more.
+#[test]
+fn what_was_derived_before_a_change_is_never_sent_after_it() {
+    run(async {
+        let ledger = ledger();
+        ledger.agree(&by("pay"), false).await.unwrap();
+        let (late, later) = (begin(&ledger, 1).await, begin(&ledger, 2).await);
+        let change = ledger.examine(&by("other"), false).await.unwrap();
+        let taken = change.take_effect().await.unwrap();
+        assert!(matches!(late.claim().await, Claimed::Stands(Begun::Unavailable(_))), "while it is made");
+        drop(taken);
+        assert!(matches!(later.claim().await, Claimed::Stands(Begun::Unavailable(_))), "and after it");
+        assert!(claim(begin(&ledger, 3).await).await.holds(), "what is derived from then on goes on");
+    });
+}
+
+#[test]
+fn a_change_that_takes_nothing_holds_nobody_up() {
+    run(async {
+        let ledger = ledger();
+        ledger.agree(&by("pay"), false).await.unwrap();
+        let permit = claim(begin(&ledger, 1).await).await;
+        let mut more = by("pay");
+        more.spaces.insert("more".into(), Space { key_schema: "m".into(), key_epoch: 0 });
+        let change = ledger.examine(&more, false).await.unwrap();
+        let early = begin(&ledger, 2).await;
+        let taken = change.take_effect().await.unwrap();
+        assert!(permit.holds() && claim(early).await.holds());
+        drop(taken);
+        assert!(permit.holds());
+    });
+}
+
+#[test]
+fn another_secret_takes_the_place_of_the_ledgers_only_where_nothing_lives() {
+    run(async {
+        let ledger = ledger();
+        ledger.secret(Some([1; 32]), false).await.unwrap();
+        put(&ledger, 1, &completed(1, 5)).await;
+        ledger.secret(Some([2; 32]), false).await.unwrap();
+        put(&ledger, 2, &completed(now(&ledger), 5)).await;
+        let error = ledger.secret(Some([3; 32]), false).await.unwrap_err();
+        assert!(matches!(error, IdentityError::Secret(1)), "{error}");
+        ledger.secret(Some([3; 32]), true).await.unwrap();
+        assert!(ledger.secret(Some([2; 32]), false).await.is_err());
+        ledger.secret(None, false).await.unwrap();
+    });
+}

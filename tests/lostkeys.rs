@@ -1,0 +1,237 @@
+//! Changes that would take the key of an operation that the ledger has a live record of, so that it ran
+//! again: refused by name, at a reload and at a start, unless they are accepted aloud (DESIGN §6, "other
+//! ways to change keys").
+
+use crate::support::gateway::{Ended, replace, run};
+use crate::support::*;
+use serde_json::Value;
+
+/// A gateway whose route `all` stands at `/v1`, with an answered operation.
+fn started(upstream: &Upstream) -> (Gateway, Reply) {
+    let gateway = Setup::new(&upstream.url()).path("/v1").start();
+    let first = gateway.send(&charge());
+    first.assert_executed(201);
+    (gateway, first)
+}
+
+fn charge() -> Request {
+    Request::keyed("/v1/charges", "k")
+}
+
+/// A further policy, and a route to it if there is a path.
+fn other(path: &str) -> String {
+    let route = format!(
+        "[[routes]]\nname = \"theirs\"\npath = {path:?}\nupstream = \"origin\"\npolicy = \"others\"\n"
+    );
+    let policy = "[policies.others]\ncomponent = \"builtin:idempotency-key\"\n";
+    if path.is_empty() { policy.to_owned() } else { format!("{route}{policy}") }
+}
+
+/// The same with the policy, or the route, under another name.
+fn renamed(setup: &Setup, from: &str, to: &str) -> String {
+    setup.text().replace(from, to)
+}
+
+/// Changes of what `started` runs with, each with what is said of it.
+fn losing(setup: &Setup) -> Vec<(&'static str, String, Vec<&'static str>)> {
+    let with = |setup: Setup| setup.text();
+    vec![
+        (
+            "a route in front",
+            with(setup.clone().extra(&other("/v1/charges"))),
+            vec!["policy `keys` to policy `others`", "route `theirs`", "1 live record"],
+        ),
+        (
+            "an unguarded route in front",
+            with(setup.clone().extra(
+                "[[routes]]\nname = \"plain\"\npath = \"/v1/charges\"\nmethods = [\"POST\"]\nupstream = \"origin\"",
+            )),
+            vec!["unguarded, by route `plain`", "1 live record"],
+        ),
+        ("a route moved away", with(setup.clone().path("/v2")), vec!["route `all`", "meet no route"]),
+        (
+            "a renamed policy",
+            renamed(&setup.clone().policy("key_epoch = 0"), "policies.keys]", "policies.mine]")
+                .replace("policy = \"keys\"", "policy = \"mine\""),
+            vec!["policy `keys` to policy `mine`"],
+        ),
+        (
+            "another principal",
+            format!("[principal]\nfrom = \"authorization\"\n{}", setup.text()),
+            vec!["route `all`", "principals from", "authorization", "1 live record"],
+        ),
+        (
+            "a route's other principal",
+            with(setup.clone().route("principal = { from = \"cookie:sid\", anonymous = \"share\" }")),
+            vec!["principals from", "cookie:sid"],
+        ),
+    ]
+}
+
+#[track_caller]
+fn put(gateway: &Gateway, text: &str) {
+    replace(&gateway.setup.file(), text.as_bytes());
+}
+
+#[track_caller]
+fn reload(gateway: &Gateway, body: &str) -> Reply {
+    let admin = gateway.admin.expect("it has an admin listener");
+    let request = Request::new("POST", "/v1/reload").field("Host", admin.to_string()).body(body);
+    client::send(admin, &request)
+}
+
+fn serve(setup: &Setup, text: &str, flags: &[&str]) -> Result<Gateway, Ended> {
+    replace(&setup.file(), text.as_bytes());
+    let file = setup.file();
+    let args = ["serve", "--config", file.to_str().expect("a plain path")];
+    Gateway::start(&[&args[..], flags].concat(), setup.clone())
+}
+
+#[test]
+fn a_reload_that_would_lose_a_live_record_is_refused_and_says_how_many_and_what_would_do() {
+    let upstream = Upstream::numbering();
+    let (gateway, first) = started(&upstream);
+    for (what, text, words) in losing(&gateway.setup) {
+        put(&gateway, &text);
+        let reply = reload(&gateway, "");
+        assert_eq!(reply.status, 422, "{what}: {}", reply.text());
+        for word in words.iter().chain(&["--accept-duplicates", "oncegate ops list"]) {
+            assert!(reply.text().contains(word), "{what}: {word:?} is not in {}", reply.text());
+        }
+        gateway.send(&charge()).assert_replay_of(&first);
+    }
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_start_that_would_lose_a_live_record_is_refused_alike() {
+    let upstream = Upstream::numbering();
+    let (gateway, first) = started(&upstream);
+    let setup = gateway.kill();
+    let mut changes = losing(&setup);
+    changes.push((
+        "another deployment",
+        setup.clone().ledger("deployment = \"blue\"").text(),
+        vec!["ledger.deployment", "\"blue\"", "1 live record"],
+    ));
+    for (what, text, words) in changes {
+        let words: Vec<&str> = words.into_iter().chain(["--accept-duplicates"]).collect();
+        match serve(&setup, &text, &[]) {
+            Err(ended) => ended.assert_refused(1, &words),
+            Ok(_) => panic!("{what}: it started"),
+        }
+    }
+    let gateway = serve(&setup, &setup.text(), &[]).expect("as it was it starts");
+    gateway.send(&charge()).assert_replay_of(&first);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn what_takes_no_records_key_is_taken_over() {
+    let upstream = Upstream::numbering();
+    let (gateway, first) = started(&upstream);
+    let setup = gateway.setup.clone();
+    let in_front = "[[routes]]\nname = \"refunds\"\npath = \"/v1/refunds\"\nupstream = \"origin\"\npolicy = \"others\"\n";
+    let plain =
+        "[[routes]]\nname = \"plain\"\npath = \"/v1/charges\"\nmethods = [\"GET\"]\nupstream = \"origin\"\n";
+    for (what, text) in [
+        ("a route where there was none", setup.clone().extra(&other("/v2")).text()),
+        ("a route that no live record meets", setup.clone().extra(in_front).extra(&other("")).text()),
+        ("an unguarded route for other methods", setup.clone().extra(plain).text()),
+        ("a route with another name", renamed(&setup, "name = \"all\"", "name = \"charges\"")),
+        ("a wider route", setup.clone().path("/").text()),
+        ("as it was", setup.text()),
+    ] {
+        put(&gateway, &text);
+        let reply = reload(&gateway, "");
+        assert_eq!(reply.status, 200, "{what}: {}", reply.text());
+        gateway.send(&charge()).assert_replay_of(&first);
+    }
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn without_live_records_everything_may_change() {
+    let upstream = Upstream::numbering();
+    let setup = Setup::new(&upstream.url()).path("/v1").ledger("retention = \"1s\"\ntombstone = \"0s\"");
+    let gateway = setup.start();
+    gateway.send(&charge()).assert_executed(201);
+    let (_, text, _) = losing(&setup).remove(0);
+    put(&gateway, &text);
+    // The answer is forgotten meanwhile.
+    eventually("nothing stands in the way", || (reload(&gateway, "").status == 200).then_some(()));
+    let setup = gateway.kill();
+    for (what, text, _) in losing(&setup) {
+        let gateway = serve(&setup, &text, &[]).unwrap_or_else(|ended| panic!("{what}: {ended:?}"));
+        gateway.kill();
+    }
+}
+
+#[test]
+fn a_change_that_is_accepted_says_what_it_gives_up() {
+    let upstream = Upstream::numbering();
+    let (gateway, first) = started(&upstream);
+    let text = gateway.setup.clone().extra(&other("/v1/charges")).text();
+    put(&gateway, &text);
+    for body in ["{\"accept\": true}", "true", "{"] {
+        let reply = reload(&gateway, body);
+        assert_eq!(reply.status, 400, "{body}: {}", reply.text());
+        assert!(reply.text().contains("accept_duplicates"), "{}", reply.text());
+    }
+    assert_eq!(reload(&gateway, "{\"accept_duplicates\": false}").status, 422);
+    let admin = gateway.admin.expect("it has one").to_string();
+    let ended = run(&["reload", "--admin", &admin, "--accept-duplicates"], gateway.setup.folder());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for said in [ended.stdout.clone(), gateway.stderr()] {
+        assert!(said.contains("may run again") && said.contains("1 live record"), "{said}");
+    }
+    gateway.send(&charge()).assert_executed(201);
+    assert_eq!(upstream.count(), 2);
+    // The way back would lose the second one, and finds the first again.
+    put(&gateway, &gateway.setup.text());
+    assert_eq!(reload(&gateway, "").status, 422);
+    let reply = reload(&gateway, "{\"accept_duplicates\": true}");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let warnings: &Value = &reply.json()["warnings"];
+    assert!(warnings.to_string().contains("policy `others` to policy `keys`"), "{warnings}");
+    gateway.send(&charge()).assert_replay_of(&first);
+    // It holds for one reload.
+    put(&gateway, &text);
+    assert_eq!(reload(&gateway, "").status, 422);
+}
+
+#[test]
+fn a_start_that_is_accepted_says_what_it_gives_up() {
+    let upstream = Upstream::numbering();
+    let (gateway, _) = started(&upstream);
+    let setup = gateway.kill();
+    let text = setup.clone().ledger("deployment = \"blue\"").text();
+    let gateway = serve(&setup, &text, &["--accept-duplicates"]).expect("it was accepted");
+    eventually("its log says so", || {
+        let log = gateway.stderr();
+        (log.contains("may run again") && log.contains("ledger.deployment")).then_some(())
+    });
+    gateway.send(&charge()).assert_executed(201);
+    gateway.kill();
+    let gateway = serve(&setup, &text, &[]).expect("it was accepted once and for all");
+    assert_eq!(gateway.send(&charge()).field("idempotent-replayed"), Some("true"));
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn what_executes_holds_a_change_up_until_it_has_ended() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| Script::numbered(call).after(&held));
+    let gateway = Setup::new(&upstream.url()).path("/v1").start();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&charge()));
+        upstream.await_calls(|calls| calls.len() == 1);
+        put(&gateway, &gateway.setup.clone().extra(&other("/v1/charges")).text());
+        let reply = reload(&gateway, "");
+        assert_eq!(reply.status, 422, "{}", reply.text());
+        gate.open();
+        first.join().expect("it ends").assert_executed(201);
+    });
+    assert_eq!(upstream.count(), 1);
+}
