@@ -7,7 +7,7 @@ use crate::gateway::lineup::{Lineup, Lineups, Reader, Shut, Tenure};
 use crate::ledger::{Ledger, Numbers, SpacesError};
 use crate::policy::{self, Engine, Generation, LoadError};
 use crate::reload::Generations;
-use oncegate_core::keyspace_list::{Listed, Maker};
+use oncegate_core::keyspace_list::{Closed, Listed, Maker};
 use oncegate_core::{KeySpaces, SpaceNumber};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,6 +135,14 @@ pub fn maker(generation: &Generation) -> Maker {
     }
 }
 
+/// Why the ledger doesn't take this generation, if it was seen to make other keys than its key space has.
+pub fn refusal(spaces: &KeySpaces, policy: &str, generation: &Generation) -> Option<Arc<str>> {
+    match spaces.list(policy)?.refusal(&maker(generation))? {
+        Closed::Refused(why) => Some(why),
+        Closed::Full => None,
+    }
+}
+
 /// What lining up needs.
 #[derive(Debug)]
 pub struct Wiring<'a> {
@@ -241,9 +249,6 @@ impl Wiring<'_> {
         for (policy, generation) in generations {
             let new = maker(generation);
             let Some(list) = spaces.list(policy) else { continue };
-            if let Some(refused) = list.refusal(&new) {
-                return Err(SpacesError::Closed(policy.clone(), refused).into());
-            }
             let listed = list.find_by(&new.key_schema, new.key_epoch);
             let Some(space) = listed.filter(|space| space.maker != new) else { continue };
             match self.load(config, policy, space).await? {

@@ -4,7 +4,7 @@ use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::lineup::Lineups;
 use crate::gateway::{BindError, Buffers, Listeners, Program, Shared, Workers};
-use crate::keyspaces::{Archive, LinedUp, LineupError, Wiring};
+use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, LoadError};
@@ -271,6 +271,12 @@ async fn keep_promises(
     config: &Config,
     generations: &Generations,
 ) -> Result<(), ServeError> {
+    let spaces = wiring.ledger.read_spaces().await?;
+    for (policy, generation) in generations {
+        if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
+            return Err(ServeError::Promise(PromiseBroken::kept(generation, &why)));
+        }
+    }
     let (before, next) = (wiring.before(config, generations).await?, generations.clone());
     let checked = tokio::task::spawn_blocking(move || check_start(&before, &next)).await;
     let Err(broken) = checked.map_err(LineupError::from)? else { return Ok(()) };

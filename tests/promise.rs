@@ -125,3 +125,79 @@ fn a_rollback_keeps_the_promise_too() {
     gateway.send(&request("k")).assert_replay_of(&first);
     assert_eq!(upstream.count(), 1);
 }
+
+/// A restart has seen no operation lately, and these components have no vectors: what it knows is kept.
+#[test]
+fn what_was_refused_is_refused_after_a_restart_with_the_same_words() {
+    let upstream = Upstream::numbering();
+    let (good, bad) = (Guest::default().component(), guests::keyed_by_header("x-other", "toy/1"));
+    let (gateway, file) = started(&upstream, &good);
+    let first = gateway.send(&request("k"));
+    assert_eq!(reload(&gateway, &file, &bad).status, 422);
+    let setup = gateway.kill();
+    let words =
+        ["POST /charges (seen lately)", "part 1 of 1 is another", "policies.keys.key_epoch", "keeps that"];
+    setup.try_start().map(|_| ()).expect_err("it is refused").assert_refused(1, &words);
+    replace(&file, &good);
+    let gateway = setup.start();
+    for _ in 0..2 {
+        let reply = reload(&gateway, &file, &bad);
+        assert_eq!(reply.status, 422, "{}", reply.text());
+        for word in words {
+            assert!(reply.text().contains(word), "{word:?} is not in {}", reply.text());
+        }
+        let steps = &listed(&gateway)["last_load"]["steps"];
+        let last = steps.as_array().and_then(|steps| steps.last()).cloned().unwrap_or_default();
+        assert_eq!((&last["step"], &last["ok"]), (&"promise".into(), &false.into()), "{steps}");
+    }
+    // What is active never is refused, however often it comes.
+    replace(&file, &good);
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    gateway.send(&request("k")).assert_replay_of(&first);
+    // And an epoch says that keys change.
+    let setup = gateway.kill();
+    replace(&file, &bad);
+    let setup = setup.policy("key_epoch = 1");
+    let gateway = setup.start();
+    gateway.send(&request("k")).assert_replay_of(&first);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_start_with_another_component_is_held_to_the_promise_too() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/header-key");
+    let upstream = Upstream::numbering();
+    let named = |id: &str| Request::post("/charges").field("X-Request-Id", id).field("X-Other", "o");
+    let (gateway, file) = started(&upstream, &std::fs::read(own.join("header-key.wasm")).unwrap());
+    let schema = listed(&gateway)["key_schema"].as_str().unwrap().to_owned();
+    let first = gateway.send(&named("k"));
+    first.assert_executed(201);
+    let setup = gateway.kill();
+    replace(&file, &guests::keyed_by_header("x-other", &schema));
+    for word in ["(the vector `", "keeps that"] {
+        let ended = setup.try_start().map(|_| ()).expect_err("it would make other keys");
+        ended.assert_refused(1, &[word, &schema, "key_epoch"]);
+    }
+    // One that makes the same keys is as good.
+    replace(&file, &std::fs::read(own.join("header-key-v2.wasm")).unwrap());
+    let gateway = setup.start();
+    gateway.send(&named("k")).assert_replay_of(&first);
+    assert_eq!(upstream.count(), 1);
+}
+
+/// Its space is on the list still, derived by a reader: what goes back to it must make its keys.
+#[test]
+fn who_goes_back_to_a_key_space_with_another_component_is_held_to_the_promise_of_its_reader() {
+    let upstream = Upstream::numbering();
+    let (gateway, file) = started(&upstream, &Guest::default().component());
+    let first = gateway.send(&request("k"));
+    warnings(&reload(&gateway, &file, &guests::keyed_by_header("x-other", "toy/2")));
+    gateway.send(&request("k")).assert_replay_of(&first);
+    gateway.send(&request("l")).assert_executed(201);
+    let reply = reload(&gateway, &file, &guests::keyed_by_header("x-request-id", "toy/1"));
+    assert_eq!(reply.status, 422, "{}", reply.text());
+    assert!(reply.text().contains("toy/1") && reply.text().contains("key_epoch"), "{}", reply.text());
+    warnings(&reload(&gateway, &file, &Guest::default().component()));
+    gateway.send(&request("k")).assert_replay_of(&first);
+    assert_eq!(upstream.count(), 2);
+}

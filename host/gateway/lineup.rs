@@ -7,7 +7,7 @@ use super::problem::{Code, Problem};
 use super::route::Route;
 use super::worker::Worker;
 use crate::ledger::{self, Derived};
-use crate::policy::{Failure, Generation, Guard, Verdict};
+use crate::policy::{Generation, Guard, Verdict};
 use crate::store::StoreError;
 use bytes::Bytes;
 use oncegate_core::{Key, OperationId, PrincipalId, Record, SpaceNumber, Timestamp};
@@ -108,23 +108,13 @@ pub async fn read(
         match super::decide(worker, route, &reader.generation, facts, has_body, body).await {
             Ok((Verdict::Guard(guard), _)) => readings.push(Reading { reader: reader.clone(), guard }),
             Ok((Verdict::Bypass(_) | Verdict::Refuse(_), _)) => {}
-            Err(super::Undecided::Policy(failure)) if says_nothing(&failure) => {}
+            Err(super::Undecided::Policy(failure)) if failure.is_its_own() => {}
             Err(undecided) => {
                 return Err(undecided.into_problem(worker, &reader.generation, &facts.principal));
             }
         }
     }
     Ok(readings)
-}
-
-/// Whether it is the policy's own doing, which is the same on every machine.
-fn says_nothing(failure: &Failure) -> bool {
-    match failure {
-        Failure::Trap(_) | Failure::Memory(_) | Failure::Handed | Failure::Err(_) | Failure::Invalid(_) => {
-            true
-        }
-        Failure::Deadline(_) | Failure::Instantiate(_) | Failure::Busy(_) | Failure::Lost => false,
-    }
 }
 
 /// Whose verdict counts. What the active generation bypasses or refuses stays guarded by an older one

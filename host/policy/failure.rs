@@ -48,6 +48,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether it is the policy's own doing, and the same on every machine.
+    pub fn is_its_own(&self) -> bool {
+        match self {
+            Self::Trap(_) | Self::Memory(_) | Self::Handed | Self::Err(_) | Self::Invalid(_) => true,
+            Self::Deadline(_) | Self::Instantiate(_) | Self::Busy(_) | Self::Lost => false,
+        }
+    }
+
     /// The word for it in metrics.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@
 //! fingerprint. Refusing it instead runs nothing, and is a warning. What the old one bypassed,
 //! refused or failed on proves nothing.
 
+use super::failure::Failure;
 use super::generation::Generation;
 use super::instance::Instance;
 use super::limits::Allowance;
@@ -28,7 +29,9 @@ pub struct Comparison {
     pub refused: usize,
     /// Those of them whose keys or fingerprints are others, or that are no longer guarded.
     pub broken: usize,
-    /// The first of these, in words. No key is in them.
+    /// Those of these that are so on every machine and at any time: not that a call came to its time limit.
+    pub certain: usize,
+    /// The first of the broken, in words. No key is in them.
     pub words: Vec<String>,
 }
 
@@ -41,19 +44,22 @@ pub fn compare(old: &Generation, new: &Generation) -> Comparison {
         if begun.elapsed() > TIME_MAX {
             break;
         }
-        let Some(Verdict::Guard(was)) = before.ask(&sample) else { continue };
+        let Ok(Verdict::Guard(was)) = before.ask(&sample) else { continue };
         found.compared += 1;
-        let change = match after.ask(&sample) {
-            Some(Verdict::Guard(is)) => difference(&sample, (old.plan(), &was), (new.plan(), &is)),
-            Some(Verdict::Refuse(_)) => {
+        let said = after.ask(&sample);
+        let certain = !matches!(said, Err(Silence::ByChance));
+        let change = match said {
+            Ok(Verdict::Guard(is)) => difference(&sample, (old.plan(), &was), (new.plan(), &is)),
+            Ok(Verdict::Refuse(_)) => {
                 found.refused += 1;
                 None
             }
-            Some(Verdict::Bypass(_)) => Some("is no longer guarded".into()),
-            None => Some("can no longer be judged: the policy fails on it, or wants no part of it".into()),
+            Ok(Verdict::Bypass(_)) => Some("is no longer guarded".into()),
+            Err(_) => Some("can no longer be judged: the policy fails on it, or wants no part of it".into()),
         };
         if let Some(change) = change {
             found.broken += 1;
+            found.certain += usize::from(certain);
             if found.words.len() < TOLD_MAX {
                 found.words.push(format!("{} {} ({whence}) {change}", sample.method, sample.path));
             }
@@ -100,6 +106,20 @@ fn difference(
         .then(|| "gets another fingerprint, so that its retries would be refused".into())
 }
 
+/// Why there is no verdict.
+enum Silence {
+    /// The policy isn't asked, or fails, on every machine.
+    ForSure,
+    /// It came to a limit that another time it may not come to.
+    ByChance,
+}
+
+impl Silence {
+    fn of(failure: Failure) -> Self {
+        if failure.is_its_own() { Self::ForSure } else { Self::ByChance }
+    }
+}
+
 /// One generation with an instance, made anew when a call breaks it.
 struct Side<'g> {
     generation: &'g Generation,
@@ -112,21 +132,20 @@ impl<'g> Side<'g> {
         Self { generation, allowance: Allowance::loading(generation.time), instance: None }
     }
 
-    /// The verdict; none where the policy isn't asked, or fails.
-    fn ask(&mut self, sample: &Sample) -> Option<Verdict> {
+    fn ask(&mut self, sample: &Sample) -> Result<Verdict, Silence> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => self.generation.instance(self.allowance).ok()?,
+            None => self.generation.instance(self.allowance).map_err(Silence::of)?,
         };
         match sample.ask(&mut instance, self.generation.plan(), self.allowance) {
             Asked::Said(Ok(verdict)) => {
                 self.instance = Some(instance);
-                Some(verdict)
+                Ok(verdict)
             }
-            Asked::Said(Err(_)) => None,
+            Asked::Said(Err(failure)) => Err(Silence::of(failure)),
             Asked::NotOfInterest | Asked::NotUtf8(_) => {
                 self.instance = Some(instance);
-                None
+                Err(Silence::ForSure)
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::config::{self, Config, Faults, Source};
 use crate::gateway::lineup::Tenure;
 use crate::gateway::{Program, Retirement, Shared};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError};
-use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
+use crate::ledger::{Clock, IdentityError, Ledger};
 use crate::policy::{Generation, LoadError, Step};
 use past::{Activation, History};
 use promise::Promises;
@@ -299,9 +299,8 @@ impl Reloader {
         let ledger = &self.shared.ledger;
         let spaces = ledger.read_spaces().await.map_err(LineupError::from)?;
         for (name, generation) in next.iter().filter(|(_, new)| !is_active(active, new)) {
-            if let Some(why) = spaces.list(name).and_then(|list| list.refusal(&keyspaces::maker(generation)))
-            {
-                return Err(LineupError::from(SpacesError::Closed(name.clone(), why)).into());
+            if let Some(why) = keyspaces::refusal(&spaces, name, generation) {
+                return Err(ReloadError::Promise(PromiseBroken::kept(generation, &why)));
             }
         }
         let (before, after) = (active.clone(), next.clone());
@@ -387,8 +386,8 @@ const RELOAD: Occasion = Occasion { word: "reload", result: "ok" };
 
 /// Has the ledger keep that this generation breaks its promise.
 pub async fn keep_refusal(ledger: &Ledger, broken: &PromiseBroken, generation: &Generation) {
-    let why = broken.found.words.join("; ");
-    let kept = ledger.refuse_maker(&broken.policy, &keyspaces::maker(generation), &why).await;
+    let Some(why) = &broken.to_keep else { return };
+    let kept = ledger.refuse_maker(&broken.policy, &keyspaces::maker(generation), why).await;
     if let Err(error) = kept {
         tracing::warn!(policy = %broken.policy, %error, "that it is refused can't be kept in the ledger");
     }

@@ -20,18 +20,36 @@ pub(super) type Promises = BTreeMap<Arc<str>, Kept>;
 #[derive(Debug, thiserror::Error)]
 #[error(
     "policy `{policy}`: operations would get other keys or lose their guard, and run again, though the key-schema is \
-     still {key_schema:?}: {} of {} compared; {}. Have it make the keys that it made, or another key-schema; or raise \
-     `policies.{policy}.key_epoch` to say that keys change", .found.broken, .found.compared, .found.words.join("; ")
+     still {key_schema:?}: {seen}. Have it make the keys that it made, or another key-schema; or raise \
+     `policies.{policy}.key_epoch` to say that keys change"
 )]
 pub struct PromiseBroken {
     /// The policy.
     pub policy: Arc<str>,
     /// What both generations say.
     pub key_schema: Arc<str>,
-    /// What was found.
-    pub found: Comparison,
+    /// What was seen, and of how many.
+    pub seen: String,
+    /// What was seen, where it is to be kept: it is so on every machine, and isn't kept yet.
+    pub to_keep: Option<String>,
     /// The steps of its load, this check the last.
     pub steps: Vec<Step>,
+}
+
+impl PromiseBroken {
+    /// What the ledger keeps of this generation from when it was seen, here or elsewhere.
+    pub fn kept(new: &Generation, why: &str) -> Self {
+        let mut steps = Steps::default();
+        let _ = steps.take("promise", || Err::<(), ()>(()));
+        steps.note("refused before");
+        Self {
+            policy: new.name().clone(),
+            key_schema: new.plan().key_schema.clone(),
+            seen: format!("so it was found before, and the ledger keeps that; {why}"),
+            to_keep: None,
+            steps: new.steps().iter().cloned().chain(steps.into_vec()).collect(),
+        }
+    }
 }
 
 /// Checks every policy of `next` that has another generation than in `active`. Blocks.
@@ -75,7 +93,10 @@ fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, Prom
     if kept.is_err() {
         let key_schema = new.plan().key_schema.clone();
         let steps = new.steps().iter().cloned().chain(steps.into_vec()).collect();
-        return Err(PromiseBroken { policy: name.clone(), key_schema, found, steps });
+        let words = found.words.join("; ");
+        let seen = format!("{} of {} compared; {words}", found.broken, found.compared);
+        let to_keep = (found.certain > 0).then_some(words);
+        return Err(PromiseBroken { policy: name.clone(), key_schema, seen, to_keep, steps });
     }
     if found.refused > 0 {
         warnings.push(format!(
