@@ -99,9 +99,13 @@ fn files(language: Language) -> Vec<File> {
                 "sdk/src/settings.rs",
                 include_str!("../../../plugins/sdk-rust/src/settings.rs").into(),
             ));
-            let sdk = include_str!("../../../plugins/sdk-rust/src/lib.rs");
-            // In the repository the crate reads the interface where it is kept.
-            files.push(("sdk/src/lib.rs", sdk.replace("../../wit/v0.1", "../wit")));
+            for (path, text) in [
+                ("sdk/src/lib.rs", include_str!("../../../plugins/sdk-rust/src/lib.rs")),
+                ("sdk/src/hooks.rs", include_str!("../../../plugins/sdk-rust/src/hooks.rs")),
+            ] {
+                // In the repository the crate reads the interface where it is kept.
+                files.push((path, text.replace("../../wit/v0.1", "../wit")));
+            }
             files
         }
         Language::C => template!("c": "policy.c", "key.c", "key.h", "oncegate.c", "oncegate.h", "README.md"),

@@ -6,18 +6,6 @@ mod rpc;
 
 use oncegate_policy::*;
 
-mod hooks {
-    wit_bindgen::generate!({
-        path: "../../wit/v0.1",
-        inline: "
-            package oncegate:json-rpc;
-            world presenting { export oncegate:policy/presentation@0.1.0; }",
-        world: "oncegate:json-rpc/presenting",
-        with: { "oncegate:policy/types@0.1.0": oncegate_policy::bindings::oncegate::policy::types },
-    });
-}
-use hooks::exports::oncegate::policy::presentation::{Changes, Guest, Problem, Receipt, Reply, Wording};
-
 /// The first places of the plan.
 const ID: usize = 0;
 const METHOD: usize = 1;
@@ -104,37 +92,28 @@ impl Policy for JsonRpc {
 
 /// The asker's id as JSON; null where it sent none.
 fn id_of(operation: &Operation) -> String {
-    match &operation.payload {
-        Payload::Selected(places) => match places.get(ID) {
-            Some(Found::Text(text)) => rpc::quoted(text),
-            Some(Found::Json(json)) => json.clone(),
-            _ => "null".into(),
-        },
-        _ => "null".into(),
+    match operation.payload.found_at(ID) {
+        Some(Found::Text(text)) => rpc::quoted(text),
+        Some(Found::Json(json)) => json.clone(),
+        Some(Found::Nothing) | None => "null".into(),
     }
 }
 
-impl Guest for JsonRpc {
-    fn present(_: Receipt, asked: Operation, reply: Reply) -> Result<Option<Changes>, String> {
-        let Payload::Whole(body) = &reply.payload else { return Ok(None) };
-        let body = rpc::with_id(body, &id_of(&asked));
-        Ok(body.map(|body| Changes { set: vec![], remove: vec![], body: Some(body) }))
+impl Presentation for JsonRpc {
+    fn present(&self, _: &Receipt, asked: &Operation, reply: &Reply) -> Result<Option<Changes>, String> {
+        let fitted = reply.payload.whole().and_then(|body| rpc::with_id(body, &id_of(asked)));
+        Ok(fitted.map(Changes::body))
     }
 
-    fn explain(asked: Operation, problem: Problem) -> Result<Option<Wording>, String> {
-        let body = rpc::error(
-            &id_of(&asked),
-            &rpc::Fault {
-                code: &problem.code,
-                detail: &problem.detail,
-                operation: problem.operation_id.as_deref(),
-                retryable: problem.retryable,
-            },
-        );
-        let json = Field { name: "content-type".into(), value: "application/json".into() };
-        Ok(Some(Wording { status: 200, fields: vec![json], body: body.into_bytes() }))
+    fn explain(&self, asked: &Operation, problem: &Problem) -> Result<Option<Wording>, String> {
+        let fault = rpc::Fault {
+            code: &problem.code,
+            detail: &problem.detail,
+            operation: problem.operation_id.as_deref(),
+            retryable: problem.retryable,
+        };
+        Ok(Some(Wording::new(200, "application/json", rpc::error(&id_of(asked), &fault))))
     }
 }
 
-policy!(JsonRpc);
-hooks::export!(JsonRpc with_types_in hooks);
+policy!(JsonRpc: Presentation);

@@ -10,49 +10,25 @@
 
 mod payment;
 
-use exports::oncegate::policy::{outcome, policy, resolution};
-use oncegate::policy::types::*;
+use oncegate_policy::*;
 use payment::{Listed, Status};
-use std::sync::OnceLock;
 
-wit_bindgen::generate!({
-    path: "../../wit/v0.1",
-    inline: "
-        package example:payments-probe;
-        world payments-probe {
-            include oncegate:policy/key-policy@0.1.0;
-            export oncegate:policy/outcome@0.1.0;
-            export oncegate:policy/resolution@0.1.0;
-        }",
-    world: "example:payments-probe/payments-probe",
-    generate_all,
-});
+struct PaymentsProbe {
+    /// Where the service lists its payments.
+    payments: String,
+}
 
-struct PaymentsProbe;
-
-export!(PaymentsProbe);
-
-/// Where the service lists its payments. Set by `configure`, which the host calls first.
-static PAYMENTS: OnceLock<String> = OnceLock::new();
-
-impl policy::Guest for PaymentsProbe {
-    fn configure(settings: String) -> Result<Plan, String> {
-        let payments = payment::path_of(&settings)?;
-        PAYMENTS.set(payments).map_err(|_| "configure was called a second time")?;
-        Ok(Plan {
-            // Where questions go changes no key, so it is not in here.
-            key_schema: "payments-probe/1".into(),
-            methods: vec!["POST".into()],
-            request_fields: vec!["idempotency-key".into()],
-            request_payload: PayloadWant::Nothing,
-            response_fields: vec![],
-            response_payload: PayloadWant::Pointers(vec!["/status".into()]),
-            outcomes: vec![],
-            options: vec![],
-        })
+impl Policy for PaymentsProbe {
+    fn configure(settings: &str) -> Result<(Self, Plan), String> {
+        let mut settings = Settings::parse(settings)?;
+        let payments = payment::path_of(settings.text("payments")?)?;
+        settings.done()?;
+        // Where questions go changes no key, so it is not in the key-schema.
+        let plan = Plan::new("payments-probe/1").reads(&["idempotency-key"]).reads_answers_body(&["/status"]);
+        Ok((Self { payments }, Plan { methods: vec!["POST".into()], ..plan }))
     }
 
-    fn decide(operation: Operation) -> Result<Verdict, String> {
+    fn decide(&self, operation: &Operation) -> Result<Verdict, String> {
         let reference = match &operation.fields[..] {
             [] => return Ok(refuse("key-missing", "payments need an Idempotency-Key: it is their reference")),
             [one] => payment::reference(&one.value),
@@ -61,95 +37,66 @@ impl policy::Guest for PaymentsProbe {
         let Some(reference) = reference else {
             return Ok(refuse("key-malformed", "one Idempotency-Key of 1 to 64 letters, digits, `-` or `_`"));
         };
-        Ok(Verdict::Guard(guard(reference)))
+        let guard = Guard {
+            // Whatever the route says of others: these can be asked about.
+            when_unknown: WhenUnknown::Probe,
+            forward: vec![field("x-payment-reference", reference)],
+            memo: Some(reference.into()),
+            ..Guard::new([path(), text(reference)])
+        };
+        Ok(guard.into())
     }
 }
 
-fn guard(reference: &str) -> Guard {
-    Guard {
-        key: vec![Part::Of(Attribute::Path), Part::Text(reference.into())],
-        fingerprint: Fingerprint::Request,
-        while_running: WhileRunning::RouteDefault,
-        // Whatever the route says of others: these can be asked about.
-        when_unknown: WhenUnknown::Probe,
-        retention_seconds: None,
-        tombstone_seconds: None,
-        first_sent: None,
-        forward: vec![field("x-payment-reference", reference)],
-        memo: Some(reference.into()),
-        labels: vec![],
-        options: vec![],
-    }
-}
-
-impl outcome::Guest for PaymentsProbe {
+impl Outcome for PaymentsProbe {
     /// The service answers 200 also where it lost its own way to the bank and says so in the body.
-    fn settle(_: Receipt, reply: Reply) -> Result<Option<outcome::Settlement>, String> {
-        let status = match &reply.payload {
-            Payload::Selected(found) => match found.first() {
-                Some(Found::Text(status)) => payment::status(status),
-                _ => None,
-            },
-            _ => None,
-        };
-        let disposition = match status {
-            Some(Status::Lost) => Disposition::Unknown,
+    fn settle(&self, _: &Receipt, reply: &Reply) -> Result<Option<Settlement>, String> {
+        Ok(match reply.payload.text_at(0).and_then(payment::status) {
+            Some(Status::Lost) => Some(Disposition::Unknown.into()),
             // Turned away before the bank was asked; of a cut answer that can't be told.
-            Some(Status::Refused) if reply.complete => Disposition::NotApplied,
-            _ => return Ok(None),
-        };
-        Ok(Some(outcome::Settlement { disposition, memo: None, retention_seconds: None }))
+            Some(Status::Refused) if reply.complete => Some(Disposition::NotApplied.into()),
+            _ => None,
+        })
     }
 }
 
-impl resolution::Guest for PaymentsProbe {
-    fn question(receipt: Receipt) -> Result<Option<Outbound>, String> {
-        let reference = receipt.memo.ok_or("the record has no memo of ours")?;
-        Ok(Some(get(payment::list(payments()?, &reference))))
+impl Resolution for PaymentsProbe {
+    fn question(&self, receipt: &Receipt) -> Result<Option<Outbound>, String> {
+        Ok(Some(get(payment::list(&self.payments, reference(receipt)?))))
     }
 
-    fn reading(receipt: Receipt, asked: Outbound, answer: Reply) -> Result<resolution::Finding, String> {
-        use resolution::Finding;
-        let reference = receipt.memo.ok_or("the record has no memo of ours")?;
-        let (200, Payload::Whole(body)) = (answer.status, &answer.payload) else {
+    fn reading(&self, receipt: &Receipt, asked: &Outbound, answer: &Reply) -> Result<Finding, String> {
+        let (200, Some(body)) = (answer.status, answer.payload.whole()) else {
             // An error of the service says nothing of the payment.
             return Ok(Finding::StillUnknown);
         };
-        if asked.path == payment::list(payments()?, &reference) {
-            return Ok(match payment::listed(body, &reference)? {
+        let reference = reference(receipt)?;
+        if asked.path == payment::list(&self.payments, reference) {
+            return Ok(match payment::listed(body, reference)? {
                 Listed::None => Finding::DidNotHappen,
-                Listed::One(id) => Finding::Ask(get(payment::one(payments()?, &id))),
+                Listed::One(id) => Finding::Ask(get(payment::one(&self.payments, &id))),
                 // Nobody can tell which is ours.
                 Listed::Several => Finding::StillUnknown,
             });
         }
         Ok(match payment::status_of(body)? {
-            Some(Status::Done) => Finding::Happened(Reply {
+            Some(Status::Done) => {
+                let fields = vec![field("content-type", "application/json"), field("location", asked.path.as_str())];
                 // As the service answers a payment that it has just taken.
-                status: 201,
-                fields: vec![field("content-type", "application/json"), field("location", &asked.path)],
-                trailers: vec![],
-                payload: Payload::Whole(body.clone()),
-                complete: true,
-            }),
+                Finding::Happened(Reply::new(201, fields, body))
+            }
             Some(Status::Refused) => Finding::DidNotHappen,
             Some(Status::Pending | Status::Lost) | None => Finding::StillUnknown,
         })
     }
 }
 
-fn payments() -> Result<&'static str, String> {
-    Ok(PAYMENTS.get().ok_or("a hook was called before configure")?)
+fn reference(receipt: &Receipt) -> Result<&str, String> {
+    Ok(receipt.memo.as_deref().ok_or("the record has no memo of ours")?)
 }
 
 fn get(path: String) -> Outbound {
-    Outbound { method: "GET".into(), path, fields: vec![field("accept", "application/json")], body: None }
+    Outbound::get(path).with("accept", "application/json")
 }
 
-fn field(name: &str, value: &str) -> Field {
-    Field { name: name.into(), value: value.into() }
-}
-
-fn refuse(code: &str, detail: &str) -> Verdict {
-    Verdict::Refuse(Refusal { status: 400, code: code.into(), detail: detail.into(), fields: vec![] })
-}
+policy!(PaymentsProbe: Outcome + Resolution);

@@ -27,22 +27,14 @@ pub enum Listed {
     Several,
 }
 
-/// Where payments are listed, from the settings.
-pub fn path_of(settings: &str) -> Result<String, String> {
-    let settings: Value = serde_json::from_str(settings).map_err(|e| format!("settings: {e}"))?;
-    let settings = settings.as_object().ok_or("settings: an object was expected")?;
-    if let Some(other) = settings.keys().find(|key| *key != "payments") {
-        return Err(format!("settings.{other}: there is only `payments`"));
-    }
-    let path = match settings.get("payments") {
-        None => "/payments",
-        Some(path) => path.as_str().unwrap_or_default(),
-    };
+/// Where payments are listed, from the setting.
+pub fn path_of(setting: Option<String>) -> Result<String, String> {
+    let Some(path) = setting else { return Ok("/payments".into()) };
     let plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#');
     if !path.starts_with('/') || path.ends_with('/') || !plain {
-        return Err("settings.payments: a path like \"/payments\", without a query or a slash at its end".into());
+        return Err("`payments` must be a path like \"/payments\", without a query or a slash at its end".into());
     }
-    Ok(path.into())
+    Ok(path)
 }
 
 /// The reference that a key stands for: bare, or a string of RFC 9651.

@@ -23,8 +23,12 @@
 //! policy!(ById);
 //! ```
 //!
+//! A policy that judges answers, learns lost outcomes or speaks the caller's protocol implements
+//! [`Outcome`], [`Resolution`] or [`Presentation`] beside [`Policy`], and says so:
+//! `policy!(ById: Outcome + Presentation);`.
+//!
 //! The types are those of `policy.wit`, whose comments are the rules. What this adds: the state that
-//! `configure` makes for `decide`, short ways to write what is usual, and [`Settings`].
+//! `configure` makes for the other hooks, short ways to write what is usual, and [`Settings`].
 
 #![warn(missing_docs)]
 
@@ -39,16 +43,19 @@ pub mod bindings {
         default_bindings_module: "oncegate_policy::bindings",
     });
 }
+#[doc(hidden)]
+pub mod hooks;
 mod settings;
 
 #[doc(hidden)]
 pub use bindings::{export_policy, exports::oncegate::policy::policy::Guest};
 
 pub use bindings::oncegate::policy::types::{
-    Attribute, Disposition, Field, Fingerprint, Found, Guard, Operation, Part, Payload, PayloadWant, Plan,
-    Refusal, Shape, StatusRule, Verdict, WhenUnknown, WhileRunning,
+    Attribute, Disposition, Field, Fingerprint, Found, Guard, Operation, Outbound, Part, Payload, PayloadWant,
+    Plan, Receipt, Refusal, Reply, Shape, StatusRule, Verdict, WhenUnknown, WhileRunning,
 };
 pub use bindings::oncegate::policy::{digest, log};
+pub use hooks::{Changes, Finding, Outcome, Presentation, Problem, Resolution, Settlement, Wording};
 pub use settings::{Settings, Value};
 
 /// A policy: what it keeps of its settings, and how it decides. Both functions are pure; an `Err`
@@ -62,14 +69,21 @@ pub trait Policy: Sized + Send + Sync + 'static {
     fn decide(&self, operation: &Operation) -> Result<Verdict, String>;
 }
 
-/// Makes the crate a policy: `policy!(TheType);`, once.
+/// Makes the crate a policy, once: `policy!(TheType);`, or with the other traits that it implements,
+/// `policy!(TheType: Outcome + Resolution + Presentation);`.
 #[macro_export]
 macro_rules! policy {
-    ($policy:ty) => {
+    ($policy:ty $(: $first:ident $(+ $more:ident)*)?) => {
         const _: () = {
             struct Component;
             ::std::thread_local! {
                 static POLICY: ::std::cell::OnceCell<::std::mem::ManuallyDrop<$policy>> = const { ::std::cell::OnceCell::new() };
+            }
+
+            impl Component {
+                fn with<T>(hook: impl FnOnce(&$policy) -> Result<T, ::std::string::String>) -> Result<T, ::std::string::String> {
+                    POLICY.with(|p| hook(&**p.get().ok_or("a hook was called before configure")?))
+                }
             }
 
             impl $crate::Guest for Component {
@@ -80,11 +94,12 @@ macro_rules! policy {
                 }
 
                 fn decide(operation: $crate::Operation) -> Result<$crate::Verdict, ::std::string::String> {
-                    POLICY.with(|p| $crate::Policy::decide(&**p.get().ok_or("decide was called before configure")?, &operation))
+                    Self::with(|policy| $crate::Policy::decide(policy, &operation))
                 }
             }
 
             $crate::export_policy!(Component with_types_in $crate::bindings);
+            $($crate::hook!($first Component $policy); $($crate::hook!($more Component $policy);)*)?
         };
     };
 }
@@ -115,6 +130,17 @@ impl Plan {
         let pointers = pointers.iter().map(|pointer| String::from(*pointer)).collect();
         Self { request_payload: PayloadWant::Pointers(pointers), ..self }
     }
+
+    /// Asks for these fields and trailers of answers, for [`Outcome::settle`].
+    pub fn reads_answers(self, names: &[&str]) -> Self {
+        Self { response_fields: names.iter().map(|name| String::from(*name)).collect(), ..self }
+    }
+
+    /// Asks for these places of the body of answers, for [`Outcome::settle`].
+    pub fn reads_answers_body(self, pointers: &[&str]) -> Self {
+        let pointers = pointers.iter().map(|pointer| String::from(*pointer)).collect();
+        Self { response_payload: PayloadWant::Pointers(pointers), ..self }
+    }
 }
 
 impl Operation {
@@ -130,16 +156,32 @@ impl Operation {
 
     /// The text at a pointer of the plan, by its place there; none where there is none, or no text.
     pub fn text_at(&self, pointer: usize) -> Option<&str> {
-        match &self.payload {
-            Payload::Selected(places) => match places.get(pointer) {
-                Some(Found::Text(text)) => Some(text),
-                Some(Found::Nothing | Found::Json(_)) | None => None,
-            },
-            Payload::Absent
-            | Payload::Withheld
-            | Payload::Whole(_)
-            | Payload::Oversize
-            | Payload::Malformed(_) => None,
+        self.payload.text_at(pointer)
+    }
+}
+
+impl Payload {
+    /// What stands at a pointer of the plan, by its place there; none where nothing was selected.
+    pub fn found_at(&self, pointer: usize) -> Option<&Found> {
+        match self {
+            Self::Selected(places) => places.get(pointer),
+            Self::Absent | Self::Withheld | Self::Whole(_) | Self::Oversize | Self::Malformed(_) => None,
+        }
+    }
+
+    /// The text at a pointer of the plan, by its place there; none where there is none, or no text.
+    pub fn text_at(&self, pointer: usize) -> Option<&str> {
+        match self.found_at(pointer) {
+            Some(Found::Text(text)) => Some(text),
+            Some(Found::Nothing | Found::Json(_)) | None => None,
+        }
+    }
+
+    /// All of the body; none where there is none, or not all of it is shown.
+    pub fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::Absent | Self::Withheld | Self::Selected(_) | Self::Oversize | Self::Malformed(_) => None,
         }
     }
 }
@@ -178,6 +220,11 @@ pub fn bypass(reason: impl Into<String>) -> Verdict {
 /// Turned away with 400 and this code; the detail is for the caller to read.
 pub fn refuse(code: &str, detail: impl Into<String>) -> Verdict {
     Verdict::Refuse(Refusal { status: 400, code: code.into(), detail: detail.into(), fields: Vec::new() })
+}
+
+/// A field of this name, in lower case.
+pub fn field(name: &str, value: impl Into<String>) -> Field {
+    Field { name: name.into(), value: value.into() }
 }
 
 /// A part of a key: this text.

@@ -11,18 +11,6 @@ mod sender;
 use oncegate_policy::*;
 use sender::{SENDERS, Sender};
 
-mod hooks {
-    wit_bindgen::generate!({
-        path: "../../wit/v0.1",
-        inline: "
-            package oncegate:webhook;
-            world presenting { export oncegate:policy/presentation@0.1.0; }",
-        world: "oncegate:webhook/presenting",
-        with: { "oncegate:policy/types@0.1.0": oncegate_policy::bindings::oncegate::policy::types },
-    });
-}
-use hooks::exports::oncegate::policy::presentation::{Changes, Guest, Problem, Receipt, Reply, Wording};
-
 struct Webhook {
     senders: Vec<&'static Sender>,
     required: bool,
@@ -105,21 +93,15 @@ fn outcomes() -> Vec<StatusRule> {
     ]
 }
 
-impl Guest for Webhook {
-    fn present(_: Receipt, _: Operation, _: Reply) -> Result<Option<Changes>, String> {
-        Ok(None)
-    }
-
-    fn explain(_: Operation, problem: Problem) -> Result<Option<Wording>, String> {
+impl Presentation for Webhook {
+    fn explain(&self, _: &Operation, problem: &Problem) -> Result<Option<Wording>, String> {
         let status = match problem.code.as_str() {
             "in-flight" | "outcome-unknown" => 503,
             "consumed" | "expired" => 200,
             _ => return Ok(None),
         };
-        let plain = Field { name: "content-type".into(), value: "text/plain; charset=utf-8".into() };
-        Ok(Some(Wording { status, fields: vec![plain], body: problem.detail.into_bytes() }))
+        Ok(Some(Wording::new(status, "text/plain; charset=utf-8", problem.detail.as_str())))
     }
 }
 
-policy!(Webhook);
-hooks::export!(Webhook with_types_in hooks);
+policy!(Webhook: Presentation);
