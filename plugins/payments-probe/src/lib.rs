@@ -30,7 +30,9 @@ impl Policy for PaymentsProbe {
 
     fn decide(&self, operation: &Operation) -> Result<Verdict, String> {
         let reference = match &operation.fields[..] {
-            [] => return Ok(refuse("key-missing", "payments need an Idempotency-Key: it is their reference")),
+            [] => {
+                return Ok(refuse("key-missing", "payments need an Idempotency-Key: it is their reference"));
+            }
             [one] => payment::reference(&one.value),
             [_, _, ..] => None,
         };
@@ -81,7 +83,8 @@ impl Resolution for PaymentsProbe {
         }
         Ok(match payment::status_of(body)? {
             Some(Status::Done) => {
-                let fields = vec![field("content-type", "application/json"), field("location", asked.path.as_str())];
+                let fields =
+                    vec![field("content-type", "application/json"), field("location", asked.path.as_str())];
                 // As the service answers a payment that it has just taken.
                 Finding::Happened(Reply::new(201, fields, body))
             }

@@ -32,7 +32,9 @@ pub fn path_of(setting: Option<String>) -> Result<String, String> {
     let Some(path) = setting else { return Ok("/payments".into()) };
     let plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#');
     if !path.starts_with('/') || path.ends_with('/') || !plain {
-        return Err("`payments` must be a path like \"/payments\", without a query or a slash at its end".into());
+        return Err(
+            "`payments` must be a path like \"/payments\", without a query or a slash at its end".into()
+        );
     }
     Ok(path)
 }

@@ -2,8 +2,8 @@
 
 use crate::{Disposition, Field, Operation, Outbound, Payload, Receipt, Reply};
 
-pub use presentation::exports::oncegate::policy::presentation::{Changes, Problem, Wording};
 pub use outcome::exports::oncegate::policy::outcome::Settlement;
+pub use presentation::exports::oncegate::policy::presentation::{Changes, Problem, Wording};
 pub use resolution::exports::oncegate::policy::resolution::Finding;
 
 /// A policy that judges answers which no status rule has settled.

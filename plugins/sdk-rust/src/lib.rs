@@ -51,8 +51,8 @@ mod settings;
 pub use bindings::{export_policy, exports::oncegate::policy::policy::Guest};
 
 pub use bindings::oncegate::policy::types::{
-    Attribute, Disposition, Field, Fingerprint, Found, Guard, Operation, Outbound, Part, Payload, PayloadWant,
-    Plan, Receipt, Refusal, Reply, Shape, StatusRule, Verdict, WhenUnknown, WhileRunning,
+    Attribute, Disposition, Field, Fingerprint, Found, Guard, Operation, Outbound, Part, Payload,
+    PayloadWant, Plan, Receipt, Refusal, Reply, Shape, StatusRule, Verdict, WhenUnknown, WhileRunning,
 };
 pub use bindings::oncegate::policy::{digest, log};
 pub use hooks::{Changes, Finding, Outcome, Presentation, Problem, Resolution, Settlement, Wording};
