@@ -38,8 +38,8 @@ const UNDERWAY_MAX: usize = 256 * 1024;
 /// What an execution needs, once it is detached.
 #[derive(Debug)]
 pub struct Execution {
-    /// The operation.
-    pub id: OperationId,
+    /// The operation, by the highest of its keys; from the claim on by that under which it is kept.
+    pub id: Cell<OperationId>,
     /// The worker that executes it.
     pub worker: Rc<Worker>,
     /// Its route.
@@ -84,7 +84,7 @@ pub(super) struct NoAnswer {
 /// Claims and executes on a task of its own; comes back with what the client is to be told.
 pub async fn detached(execution: Rc<Execution>, claimant: Claimant) -> Report {
     let (client, report) = oneshot::channel();
-    let id = execution.id;
+    let id = execution.id.get();
     // A client that leaves drops it, with this future or with the answer's body.
     let interest = claimant.interest();
     tokio::task::spawn_local(async move {
@@ -132,7 +132,9 @@ impl Exchange<AnyStore> for Answering {
 
     async fn run(self, permit: &Permit) -> Exchanged<End> {
         let Self { execution, client } = self;
-        tracing::debug!(operation = %execution.id, labels = ?execution.labels, "executing");
+        // What is sent once more goes under the same id again, by which the upstream may know it.
+        execution.id.set(permit.id());
+        tracing::debug!(operation = %execution.id.get(), labels = ?execution.labels, "executing");
         let exchanged = {
             let mut abandoned = pin!(execution.abandoned(permit));
             match execution.send(permit, abandoned.as_mut()).await {
@@ -208,13 +210,13 @@ impl Execution {
         let mut fields = self.fields.clone();
         pass::prepare_fields(&mut fields, &self.head, self.peer);
         fields.remove(header::CONTENT_LENGTH);
-        fields.insert(respond::OPERATION, respond::operation_value(self.id));
+        fields.insert(respond::OPERATION, respond::operation_value(self.id.get()));
         fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
         for (name, value) in &self.forward {
             fields.insert(name, value.clone());
         }
         if let Some(name) = &self.route.upstream.operation_header {
-            fields.insert(name, respond::operation_value(self.id));
+            fields.insert(name, respond::operation_value(self.id.get()));
         }
         pass::request(&self.head, fields, RequestBody::Whole(self.body.clone()))
     }
@@ -229,8 +231,8 @@ impl Execution {
     fn give_up(&self, no_answer: NoAnswer, client: oneshot::Sender<Report>) -> Exchanged<Held> {
         let NoAnswer { problem, outcome } = no_answer;
         let disposition = outcome.disposition();
-        tracing::warn!(operation = %self.id, problem = problem.code(), outcome = disposition.word(), "no answer");
-        let problem = problem.of(self.id).with_outcome(disposition);
+        tracing::warn!(operation = %self.id.get(), problem = problem.code(), outcome = disposition.word(), "no answer");
+        let problem = problem.of(self.id.get()).with_outcome(disposition);
         let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
         Exchanged { settlement: outcome.into(), shared, end: Held::Problem(problem, client) }
     }
@@ -239,7 +241,7 @@ impl Execution {
     fn unsettled(&self, why: &Unsettled) -> Problem {
         let problem = match why {
             Unsettled::Store(error) => {
-                tracing::error!(operation = %self.id, %error, "an outcome could not be made durable; it is kept and tried again");
+                tracing::error!(operation = %self.id.get(), %error, "an outcome could not be made durable; it is kept and tried again");
                 Problem::new(
                     Code::LedgerUnavailable,
                     "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with \
@@ -252,7 +254,7 @@ impl Execution {
                  again with the same key for what came of it.",
             ),
         };
-        problem.of(self.id).with_outcome(Disposition::Unknown)
+        problem.of(self.id.get()).with_outcome(Disposition::Unknown)
     }
 
     /// Takes the answer in and judges it. What takes its time passes to the client as it comes, but for
@@ -294,7 +296,7 @@ impl Execution {
             None => self.stream(&mut body, &mut capture, &feed, abandoned).await,
         };
         if let Some(doubt) = cut {
-            tracing::warn!(operation = %self.id, upstream = %self.route.upstream.name, reason = doubt.word(), "an answer was cut short");
+            tracing::warn!(operation = %self.id.get(), upstream = %self.route.upstream.name, reason = doubt.word(), "an answer was cut short");
         }
         let taken = Taken { head, capture, cut };
         let (settlement, shared) = self.settlement(permit, &taken).await;
@@ -356,7 +358,7 @@ impl Execution {
             ),
         };
         let detail = format!("The service's answer can't be passed on whole to a client of HTTP/1.0. {told}");
-        let problem = Problem::new(code, detail).of(self.id).with_outcome(outcome.disposition());
+        let problem = Problem::new(code, detail).of(self.id.get()).with_outcome(outcome.disposition());
         match outcome {
             Outcome::Consumed(first) => problem.with_first(first.clone()),
             _ => problem,
@@ -414,7 +416,7 @@ impl Execution {
                         doubt = abandoned.as_mut() => return Some(doubt),
                     };
                     if drained.is_err() {
-                        tracing::warn!(operation = %self.id, ?idle, "a client took nothing of its answer for so long, and is cut off");
+                        tracing::warn!(operation = %self.id.get(), ?idle, "a client took nothing of its answer for so long, and is cut off");
                         feed.cut();
                     }
                 }
@@ -440,7 +442,7 @@ impl Execution {
             AnswerBody::Captured(_) => fields::announce(&mut own, rpc::trailers_to_come(&head.headers)),
             AnswerBody::Whole(_, None) | AnswerBody::Passed(_) => {}
         }
-        respond::mark(&mut own, self.id, false);
+        respond::mark(&mut own, self.id.get(), false);
         *response.headers_mut() = own;
         response
     }

@@ -74,7 +74,7 @@ impl Execution {
                 Ok(Some(settlement)) => return settlement,
                 Ok(None) => {}
                 Err(failure) => {
-                    tracing::error!(policy = %self.generation.name(), operation = %self.id, kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
+                    tracing::error!(policy = %self.generation.name(), operation = %self.id.get(), kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
                     self.worker.shared.policy_failed(&self.generation, &self.principal, &failure);
                     return only(Disposition::Unknown);
                 }
@@ -98,7 +98,7 @@ impl Execution {
         capture: &Capture,
         cut: Option<Doubt>,
     ) -> Result<Option<policy::Settlement>, policy::Failure> {
-        let receipt = policy::Receipt::of(self.id, permit.record());
+        let receipt = policy::Receipt::of(self.id.get(), permit.record());
         let reply = capture.reply(head, self.generation.plan(), cut.is_none());
         self.worker.policies.settle(&self.generation, &self.principal, receipt, reply).await
     }

@@ -158,7 +158,7 @@ async fn answer(
     drop(facts);
     visit.operation = Some(operation.id);
     let execution = Rc::new(Execution {
-        id: operation.id,
+        id: std::cell::Cell::new(operation.id),
         worker: worker.clone(),
         route,
         generation,
@@ -272,6 +272,7 @@ async fn guard_operation(
     let receipt = visit.asker.as_ref().map(|_| Receipt::of_claim(id, &operation.claim, ledger.clock().now()));
     match ledger.pursue(operation, execute).await {
         Pursued::Executed(report) => {
+            visit.operation = Some(execution.id.get());
             visit.result = if report.is_ok() { RequestResult::Executed } else { RequestResult::Failed };
             report
         }
@@ -317,7 +318,7 @@ async fn unavailable(
     error: &crate::store::StoreError,
     visit: &mut Visit,
 ) -> Result<Response<AnswerBody>, Problem> {
-    tracing::error!(operation = %execution.id, %error, "the ledger is unavailable");
+    tracing::error!(operation = %execution.id.get(), %error, "the ledger is unavailable");
     match execution.route.config.on_error {
         OnError::Bypass => {
             visit.bypassed("the ledger is unavailable and the route says `on_error = \"bypass\"`".into());
@@ -325,7 +326,7 @@ async fn unavailable(
         }
         OnError::Refuse => {
             visit.result = RequestResult::Failed;
-            Err(respond::ledger_unavailable(execution.id, error))
+            Err(respond::ledger_unavailable(execution.id.get(), error))
         }
     }
 }

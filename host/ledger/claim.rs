@@ -115,6 +115,8 @@ impl<S: Store> Claimant<S> {
             if let Ok(Some(standing)) = ledger.store.load(id).await
                 && let Some(begun) =
                     ledger.answer(&self.request, &self.request.rules, &standing.record, asked)
+                // Anything else is told only after a look at all keys.
+                && (self.request.derived.keys.is_empty() || matches!(begun, Begun::Replay { .. }))
             {
                 ledger.clear(id, &self.flight, Ending::Found(standing.record, asked));
                 return Claimed::Stands(begun);
@@ -133,11 +135,15 @@ impl<S: Store> Claimant<S> {
         pointers_until: Option<Timestamp>,
     ) -> Claimed<S> {
         let ledger = &self.ledger;
-        self.flight.hold(version, record.clone());
-        if id != self.request.id {
+        let moves = id != self.request.id;
+        if moves {
             // Executed once more where it is kept: there it is renewed and found from now on.
-            ledger.flights.remove_if(&self.request.id, |_, standing| Arc::ptr_eq(standing, &self.flight));
+            self.flight.keep_at(id);
             ledger.flights.insert(id, self.flight.clone());
+        }
+        self.flight.hold(version, record.clone());
+        if moves {
+            ledger.flights.remove_if(&self.request.id, |_, standing| Arc::ptr_eq(standing, &self.flight));
         }
         ledger.expect_keeper(self.flight.renewal_due(record.times.lease));
         Claimed::Won(Permit {
@@ -214,6 +220,12 @@ pub struct Permit<S: Store = AnyStore> {
 }
 
 impl<S: Store> Permit<S> {
+    /// Under which of its keys the operation is kept: what it is known by to its upstream, in whatever
+    /// key space it is sent again.
+    pub const fn id(&self) -> OperationId {
+        self.id
+    }
+
     /// The record under which it executes.
     pub fn record(&self) -> &Record {
         &self.record

@@ -1,9 +1,9 @@
 //! Executions under way in this process, and those who wait for them.
 
 use crate::store::{StoreError, Version, Versioned};
-use oncegate_core::{Answer, ExecutionId, Fingerprint, Record, State, Timestamp};
+use oncegate_core::{Answer, ExecutionId, Fingerprint, OperationId, Record, State, Timestamp};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -20,6 +20,8 @@ pub struct Flight {
     lease_until: AtomicU64,
     execution: ExecutionId,
     fingerprint: Fingerprint,
+    /// Under which key its record is, where that isn't the one by which it was begun.
+    kept_at: OnceLock<OperationId>,
     /// Clients that want the answer: its own, and those who wait.
     clients: AtomicUsize,
     deserted: Notify,
@@ -82,6 +84,7 @@ impl Flight {
             lease_until: AtomicU64::new(0),
             execution,
             fingerprint,
+            kept_at: OnceLock::new(),
             clients: AtomicUsize::new(0),
             deserted: Notify::new(),
             settles: AtomicBool::new(false),
@@ -108,6 +111,17 @@ impl Flight {
     /// Whether it executes what this fingerprint is of.
     pub(super) fn is_of(&self, fingerprint: &Fingerprint) -> bool {
         self.fingerprint == *fingerprint
+    }
+
+    /// Its record is under this key, and not under the one by which it was begun. To be said before it
+    /// [holds](Self::hold), because those who wait by the other judge the record by this one from then on.
+    pub(super) fn keep_at(&self, id: OperationId) {
+        let _ = self.kept_at.set(id);
+    }
+
+    /// Under which key its record is, as far as that isn't the one by which it was begun.
+    pub(super) fn kept_at(&self) -> Option<OperationId> {
+        self.kept_at.get().copied()
     }
 
     /// How far it is.

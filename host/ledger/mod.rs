@@ -51,6 +51,7 @@ use oncegate_core::{
     Settlement, SpaceNumber, State, Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
 };
 use spaces::Spaces;
+use std::borrow::Cow;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -129,10 +130,21 @@ impl Request {
         }
     }
 
-    /// The same request as one of another of its keys.
+    /// The same request as one of another of its keys, to be answered and not to claim.
     fn by(&self, key: &Key) -> Self {
         let claim = Claim { fingerprint: key.fingerprint, ..self.claim.clone() };
-        Self { id: key.id, claim, derived: Derived::default(), ..self.clone() }
+        Self { id: key.id, claim, ..self.clone() }
+    }
+
+    /// The same by the key under which the record of this flight is; none: it isn't one of its keys.
+    fn at<'a>(&'a self, flight: &Flight) -> Option<Cow<'a, Self>> {
+        match flight.kept_at() {
+            Some(id) if id != self.id => {
+                let key = self.derived.keys.iter().find(|key| key.id == id)?;
+                Some(Cow::Owned(self.by(key)))
+            }
+            _ => Some(Cow::Borrowed(self)),
+        }
     }
 
     /// Its keys in lower spaces.
@@ -399,7 +411,16 @@ impl<S: Store> Ledger<S> {
         let late = flight.settles();
         loop {
             let changed = flight.changed();
-            match flight.progress() {
+            let progress = flight.progress();
+            let request = match (request.at(flight), &progress) {
+                (Some(request), _) => request,
+                // It is sent once more under a key that this request doesn't have. Who waited for that
+                // asks again.
+                (None, Progress::Ended(_)) => return Some(Begun::Refuse(Refusal::InFlight, None)),
+                (None, Progress::Claiming | Progress::Running(_)) => Cow::Borrowed(request),
+            };
+            let request = &*request;
+            match progress {
                 Progress::Ended(Ending::Recorded(record)) => {
                     // One that still executes is somebody else's.
                     let is_over = !matches!(record.state, State::Executing { .. });

@@ -12,6 +12,8 @@ use oncegate_core::keyspace_list::{Closed, Hold, Maker};
 use oncegate_core::{Doubt, Fingerprint, Times};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::task::Poll;
 
 const LIST: Duration = Duration::from_secs(10);
 /// Longer than [`LIST`], so that the one can lapse without the other.
@@ -394,6 +396,36 @@ fn no_claim_outlives_the_pointers_that_it_wrote() {
         old.enter(0).await.unwrap();
         old.derives = vec![0];
         assert!(old.asks().await.unwrap().holds());
+    });
+}
+
+/// Those who waited by the highest key judged the record by that, though it is kept under a lower one: they
+/// were told that the key stood for something else, and the upstream was given another id than before.
+#[test]
+fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
+    run(async {
+        let (old, new) = apart().await;
+        let permit = old.asks().await.unwrap();
+        assert!(permit.holds());
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let request = || Request { rules, wait: Duration::from_secs(60), ..new.request() };
+        let Begun::Claim(claimant) = new.ledger.begin(request()).await else { panic!("nothing is at hand") };
+        let mut waiting = [0, 1].map(|_| Box::pin(new.ledger.begin(request())));
+        for one in &mut waiting {
+            assert!(poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await);
+        }
+        let Claimed::Won(permit) = claimant.claim().await else { panic!("it is sent again") };
+        assert_eq!((permit.id(), permit.holds()), (id(0), true));
+        let [claimed, settled] = waiting;
+        // One looks while it is executed, the other when it is over.
+        let mut claimed = claimed;
+        assert!(poll_fn(|cx| Poll::Ready(claimed.as_mut().poll(cx).is_pending())).await);
+        permit.settle(completed(), None).await.unwrap();
+        for waiting in [claimed, settled] {
+            let begun = waiting.await;
+            assert!(matches!(begun, Begun::Replay { waited: true, .. }), "{begun:?}");
+        }
     });
 }
 

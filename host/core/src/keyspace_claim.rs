@@ -147,10 +147,10 @@ enum Phase<V> {
         next: usize,
         live: bool,
     },
-    /// Before `otherwise` is told: does any key lead to an answer? `via`: the pointers followed from
-    /// the key numbered `key`.
+    /// Before `otherwise` is told or done: does any key lead to an answer? `via`: the pointers followed
+    /// from the key numbered `key`.
     Look {
-        otherwise: Box<End<V>>,
+        otherwise: Box<Self>,
         key: usize,
         via: Option<Trail<V>>,
     },
@@ -215,7 +215,7 @@ impl<V: Clone + Eq> Walk<V> {
                 Err(refusal) => {
                     let id = by.keys[by.keys.len() - 1].id;
                     let end = End::Told { told: Told::Refuse(refusal), id, record: None };
-                    self.phase = Phase::Look { otherwise: Box::new(end), key: 0, via: None };
+                    self.phase = Phase::look(Phase::Ended(Box::new(end)));
                 }
             }
         }
@@ -387,7 +387,8 @@ impl<V: Clone + Eq> Walk<V> {
     ) {
         let told = match judge(by, &standing.1, fingerprint, now) {
             Decision::Execute(next) => {
-                self.phase = Phase::Resend { id, version: standing.0, next: Arc::new(next) };
+                let resend = Phase::Resend { id, version: standing.0, next: Arc::new(next) };
+                self.phase = if by.keys.len() == 1 { resend } else { Phase::look(resend) };
                 return;
             }
             decision => told(decision),
@@ -399,9 +400,10 @@ impl<V: Clone + Eq> Walk<V> {
     fn tell(&mut self, by: Keyed<'_>, end: End<V>) {
         let is_final = matches!(&end, End::Told { told, .. } if told.is_final());
         // With one key there is nothing but what was just read.
+        let end = Phase::Ended(Box::new(end));
         self.phase = match is_final || by.keys.len() == 1 || bend::is(bend::FirstMet) {
-            true => Phase::Ended(Box::new(end)),
-            false => Phase::Look { otherwise: Box::new(end), key: 0, via: None },
+            true => end,
+            false => Phase::look(end),
         };
     }
 
@@ -490,7 +492,7 @@ impl<V: Clone + Eq> Walk<V> {
     fn look(
         &mut self,
         by: Keyed<'_>,
-        otherwise: Box<End<V>>,
+        mut otherwise: Box<Phase<V>>,
         (key, via): (usize, Option<Trail<V>>),
         found: Option<(V, Arc<Record>)>,
         now: Timestamp,
@@ -517,21 +519,36 @@ impl<V: Clone + Eq> Walk<V> {
                     Some(trail) => (trail.target, trail.fingerprint_of(by, &record)),
                 };
                 let told = fingerprint.map(|fingerprint| told(judge(by, &record, fingerprint, now)));
-                let without_record =
-                    matches!(&*otherwise, End::Told { told, .. } if told.is_without_record());
-                let answers = told.is_some_and(Told::is_final) && is_answer(&record);
-                if answers || without_record {
+                let without_record = otherwise.is_told_without_record();
+                let end = || {
                     let told = told.unwrap_or(Told::Refuse(Refusal::KeyReused));
-                    let end = End::Told { told, id, record: Some((version, record)) };
-                    self.phase = Phase::Ended(Box::new(end));
+                    Phase::Ended(Box::new(End::Told { told, id, record: Some((version, record.clone())) }))
+                };
+                if told.is_some_and(Told::is_final) && is_answer(&record) {
+                    self.phase = end();
                     return;
+                }
+                if without_record {
+                    *otherwise = end();
                 }
             }
         }
         self.phase = match key + 1 < by.keys.len() {
             true => Phase::Look { otherwise, key: key + 1, via: None },
-            false => Phase::Ended(otherwise),
+            false => *otherwise,
         };
+    }
+}
+
+impl<V> Phase<V> {
+    /// A look at all keys before this.
+    fn look(otherwise: Self) -> Self {
+        Self::Look { otherwise: Box::new(otherwise), key: 0, via: None }
+    }
+
+    fn is_told_without_record(&self) -> bool {
+        let Self::Ended(end) = self else { return false };
+        matches!(&**end, End::Told { told, .. } if told.is_without_record())
     }
 }
 

@@ -257,6 +257,37 @@ fn what_is_unknown_is_sent_again_where_it_is_kept() {
     }
 }
 
+/// Another request under the same key leaves a pointer of its own before it meets what the key stands for.
+/// One that was too late to execute was told `key-reused` by that, and was not shown its answer.
+#[test]
+fn anothers_pointer_on_the_way_does_not_hide_the_answer() {
+    let keys = |reused: u8| [(0, 1, 7 + reused), (1, 2, 8 + reused), (2, 3, 9 + reused)];
+    for (highest, first_sent) in [(1, None), (2, None), (1, Some(1)), (2, Some(1))] {
+        let mut shelf = Shelf::default();
+        shelf.put(2, completed(), 8, 99);
+        let (_, end) = shelf.claim(&keys(10)[..2], RULES, &[]);
+        assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+        assert_eq!(shelf.state(1), View::Pointer);
+        let claim = claim(1, keys(0)[highest].2);
+        let origin = Origin { first_sent, ..claim.origin.clone() };
+        let claim = Claim { remembered_since: NOW, origin, ..claim };
+        let (_, end) = shelf.claim_as(claim, &keys(0)[..=highest], RULES, &[]);
+        assert_eq!(told(&end), Some(Told::Replay), "{highest} {first_sent:?}");
+    }
+}
+
+/// A claim that nothing was sent under can be left in a space that went and came back, while the operation
+/// has its answer under another key.
+#[test]
+fn what_is_unknown_is_not_sent_again_where_another_key_leads_to_the_answer() {
+    let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
+    let mut shelf = Shelf::default();
+    shelf.put(1, unknown(), 7, 98);
+    shelf.put(2, completed(), 8, 99);
+    let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], resend, &[]);
+    assert_eq!((told(&end), shelf.writes), (Some(Told::Replay), 2));
+}
+
 #[test]
 fn too_late_is_told_only_where_no_key_has_a_record() {
     let late = |fingerprint| Claim {
