@@ -11,6 +11,8 @@ use std::time::Duration;
 /// The way to the store and back, where nothing hinders. Who came so much before there was doubt had
 /// waited.
 const WAY: Duration = Duration::from_millis(3);
+/// So often it goes to the store who claims four keys, with a pointer or two to follow.
+const KEYS_WAYS: u32 = 10;
 
 /// A promise that was broken, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +192,7 @@ impl Operation<'_> {
     /// Whether, when `later` came, it could be known that `earlier` is in doubt: somebody had said so, its
     /// gateway had found so, or was in such trouble that its lease can have lapsed.
     fn in_doubt(&self, earlier: &Request, later: &Request) -> bool {
-        let came = self.history[later.arrived].at + WAY;
+        let came = self.history[later.arrived].at + self.way();
         let of_operation = |id: &RequestId| self.requests[id].operation == self.operation;
         let since = self.history[earlier.arrived..].iter().take_while(|entry| entry.at <= came);
         let announced = since.clone().any(|entry| match &entry.event {
@@ -201,6 +203,11 @@ impl Operation<'_> {
         announced
             || since.clone().any(|entry| self.can_lose_its_lease(earlier, entry, came))
             || self.was_held_up(later)
+    }
+
+    /// The way to the store and back: more than once, where an operation has several keys.
+    fn way(&self) -> Duration {
+        if self.setting.changes.is_some() { WAY * KEYS_WAYS } else { WAY }
     }
 
     /// Whether, for this trouble, `earlier` can have no lease any more at `came`. It is renewed when a third

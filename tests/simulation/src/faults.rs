@@ -42,6 +42,21 @@ pub struct Setting {
     pub large: Chance,
     /// An operator looks after unknown outcomes.
     pub operator: bool,
+    /// How the policy's keys change, where they do.
+    pub changes: Option<Changes>,
+}
+
+/// Changes of the way in which keys are made, while operations run.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// So many ways there are.
+    pub ways: u32,
+    /// The lease on the list of key spaces, where several gateways stand on it.
+    pub list_lease: Duration,
+    /// The longest time between two changes.
+    pub pause_max: Duration,
+    /// So much later one gateway comes to a change than another.
+    pub spread_max: Duration,
 }
 
 impl Setting {
@@ -90,7 +105,30 @@ impl Setting {
             cache: dice.bool(),
             large: if dice.u8(0..4) == 0 { 300 } else { 0 },
             operator: dice.u8(0..3) == 0,
+            changes: None,
         }
+    }
+
+    /// In every third seed keys change. Drawn by dice of its own, so that the others stay what they are.
+    pub fn with_changes(mut self, seed: u64) -> Self {
+        if seed % 3 != 2 {
+            return self;
+        }
+        let mut dice = fastrand::Rng::with_seed(!seed);
+        let mut millis = |range| Duration::from_millis(dice.u64(range));
+        let (list_lease, pause_max, spread_max) = (millis(150..2_000), millis(200..3_000), millis(1..1_000));
+        // A space leaves only when its records are gone.
+        if dice.bool() {
+            let mut millis = |range| Duration::from_millis(dice.u64(range));
+            let times = &mut self.times;
+            (times.retention, times.unknown_retention) = (millis(100..1_500), millis(100..1_500));
+            if !times.tombstone.is_zero() {
+                times.tombstone = millis(100..1_500);
+            }
+            times.memory = times.retention + times.tombstone;
+        }
+        self.changes = Some(Changes { ways: dice.u32(2..8), list_lease, pause_max, spread_max });
+        self
     }
 }
 

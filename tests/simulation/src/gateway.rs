@@ -1,24 +1,24 @@
 //! A gateway: the real ledger, its keeper, and the order of an execution that it shares with the real
 //! gateway, between simulated clients, store and upstream.
 
+use crate::keys::{operation_of, request};
 use crate::process::Process;
+use crate::spaces::{Lineup, Place, is_full};
 use crate::store::{Disk, SimStore};
 use crate::upstream::{Answered, Call, Upstream, meaning};
 use crate::world::{Event, Reply, RequestId, World};
 use bytes::Bytes;
 use oncegate::ledger::{self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
-use oncegate_core::{
-    Answer, Claim, Disposition, Doubt, First, Framer, KeySpace, OperationId, Origin, Outcome, PartKind,
-    PrincipalId, Probe, Recipe, Record, Rules, Secret, State,
-};
-use std::cell::RefCell;
+use oncegate_core::{Answer, Disposition, Doubt, First, Outcome, Probe, Record, State};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-type SimLedger = Ledger<SimStore>;
+/// The real ledger on a simulated store.
+pub type SimLedger = Ledger<SimStore>;
 
 /// How long a patient client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -30,7 +30,16 @@ pub struct Gateway {
     world: Arc<World>,
     disk: Arc<Disk>,
     upstream: Arc<Upstream>,
-    running: RefCell<Option<(Arc<Process>, Arc<SimLedger>)>>,
+    /// The way in which its policy makes keys, by its configuration.
+    way: Cell<u32>,
+    running: RefCell<Option<Running>>,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    process: Arc<Process>,
+    ledger: Arc<SimLedger>,
+    place: Rc<Place>,
 }
 
 /// What a client asks.
@@ -55,6 +64,7 @@ impl Gateway {
             world: world.clone(),
             disk: disk.clone(),
             upstream: upstream.clone(),
+            way: Cell::new(1),
             running: RefCell::default(),
         })
     }
@@ -74,7 +84,20 @@ impl Gateway {
 
     /// Its ledger, while it is up.
     pub fn ledger(&self) -> Option<Arc<SimLedger>> {
-        self.running.borrow().as_ref().map(|(_, ledger)| ledger.clone())
+        self.running.borrow().as_ref().map(|running| running.ledger.clone())
+    }
+
+    /// Its policy is to make keys in this way. A change that the list has no room for is taken back.
+    pub fn configure(self: &Rc<Self>, way: u32) {
+        let before = self.way.replace(way);
+        let Some(running) = self.running.borrow().clone() else { return };
+        let gateway = self.clone();
+        running.process.spawn(async move {
+            // Where the list can't be had now, it is only a restart that comes to it.
+            if running.place.change(way).await.is_err_and(|error| is_full(&error)) {
+                gateway.way.set(before);
+            }
+        });
     }
 
     fn start(self: &Rc<Self>) -> Arc<Process> {
@@ -94,8 +117,17 @@ impl Gateway {
             while embedded && ledger.recover(&orphans).await.is_err() {
                 sleep(Duration::from_millis(10)).await;
             }
+            let place = loop {
+                match Place::take(&gateway.world, &ledger, gateway.way.get()).await {
+                    Ok(place) => break place,
+                    Err(_) => gateway.way.set(Place::way_back(&gateway.world, &ledger).unwrap_or(1)),
+                }
+            };
+            if gateway.world.setting.changes.is_some() {
+                running.spawn(place.clone().tend(running.clone()));
+            }
             running.spawn(probe(gateway.world.clone(), ledger.clone(), gateway.upstream.clone()));
-            *gateway.running.borrow_mut() = Some((running, ledger));
+            *gateway.running.borrow_mut() = Some(Running { process: running, ledger, place });
             keeper.run().await;
         });
         process
@@ -108,18 +140,12 @@ impl Gateway {
             return Reply::Cut;
         }
         self.message_travels().await;
-        let Some((process, ledger)) = self.running.borrow().clone() else { return Reply::Cut };
+        let Some(running) = self.running.borrow().clone() else { return Reply::Cut };
         let Asked { request, operation, content } = asked;
         world.note(Event::Arrived { request, operation, content, gateway: self.index });
         let (client, told) = oneshot::channel();
-        let handler = process.spawn(handle(
-            process.clone(),
-            ledger,
-            self.upstream.clone(),
-            world.clone(),
-            asked,
-            client,
-        ));
+        let process = running.process.clone();
+        let handler = process.spawn(handle(running, self.upstream.clone(), world.clone(), asked, client));
         let leaves = world.happens(faults.leaves);
         let patience = if leaves { world.up_to(world.setting.times.lease) } else { PATIENCE };
         let reply = match timeout(patience, told).await {
@@ -148,14 +174,18 @@ impl Gateway {
 
 /// The way of a request through the gateway: what `guard_operation` in the real one does.
 async fn handle(
-    process: Arc<Process>,
-    ledger: Arc<SimLedger>,
+    running: Running,
     upstream: Arc<Upstream>,
     world: Arc<World>,
     asked: Asked,
     client: oneshot::Sender<Reply>,
 ) {
+    let Running { process, ledger, place } = running;
     process.step("a request arrives").await;
+    let lineup = place.lineup();
+    if world.setting.changes.is_some() {
+        process.step("its keys are to be derived").await;
+    }
     let execute = async |claimant| {
         let (report, reported) = oneshot::channel();
         let wire = Wire {
@@ -163,6 +193,7 @@ async fn handle(
             world: world.clone(),
             upstream: upstream.clone(),
             asked,
+            _lineup: lineup.clone(),
             client: report,
         };
         // Detached: it belongs to the gateway, not to the client.
@@ -173,7 +204,7 @@ async fn handle(
             Err(_) => Ok(Reply::Cut),
         }
     };
-    let reply = match ledger.pursue(request(&world, &ledger, asked), execute).await {
+    let reply = match ledger.pursue(request(&world, &ledger, asked, &lineup), execute).await {
         Pursued::Executed(reply) => reply,
         Pursued::Replay { record, .. } => replayed(&record),
         Pursued::Shared(_) => Reply::Shared,
@@ -207,12 +238,10 @@ async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream
         let again = Some(ledger.clock().now().plus(Duration::from_millis(100)));
         let probe = Probe { outcome, asked, settle_after, again };
         // A word that doesn't get through is asked for again when the turn is over.
-        let _ = ledger.store().freeing(operation, ledger.probed(&turn, probe)).await;
+        let outcome = probe.outcome.clone();
+        let said = ledger.probed(&turn, probe);
+        let _ = ledger.store().freeing((turn.id, operation), &outcome, said).await;
     }
-}
-
-fn operation_of(world: &World, id: OperationId) -> usize {
-    (0..world.setting.operations).find(|n| operation_id(*n) == id).expect("there are no others")
 }
 
 fn replayed(record: &Record) -> Reply {
@@ -227,6 +256,8 @@ struct Wire {
     world: Arc<World>,
     upstream: Arc<Upstream>,
     asked: Asked,
+    /// What it decides by stands on the list as long as it executes.
+    _lineup: Rc<Lineup>,
     client: oneshot::Sender<Report>,
 }
 
@@ -314,7 +345,7 @@ impl Wire {
         // Between the last check and the first byte a process can still be held up.
         self.process.step("about to send").await;
         self.world.note(Event::Sent { request, attempt });
-        let result = self.upstream.call(Call { operation, content, request, attempt }).await;
+        let result = self.upstream.call(Call { id: permit.id(), operation, content, request, attempt }).await;
         self.process.step("an answer, or none").await;
         let means = match &result {
             Ok(answered) => meaning(answered, self.world.setting.dedupes),
@@ -343,54 +374,4 @@ pub fn answer(content: u32, token: u32) -> Arc<Answer> {
 fn read_body(body: &[u8]) -> (u32, u32) {
     let number = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("four bytes"));
     (number(0), number(4))
-}
-
-const SECRET: Secret = Secret::new([7; 32]);
-
-fn principal(operation: usize) -> PrincipalId {
-    let mut framer = Framer::principal(&SECRET);
-    framer.part(PartKind::SourceValue, if operation.is_multiple_of(2) { b"alice" } else { b"bob" });
-    framer.into_principal()
-}
-
-/// The id of an operation. Each two have a key in common and differ in the principal only.
-pub fn operation_id(operation: usize) -> OperationId {
-    let space = KeySpace { policy: "payments", key_schema: "simulated/1", key_epoch: 0 };
-    let mut framer = Framer::operation(&SECRET, "default", &principal(operation), &space);
-    framer.part(PartKind::Text, format!("key-{}", operation / 2).as_bytes());
-    framer.into_operation()
-}
-
-fn request(world: &World, ledger: &SimLedger, asked: Asked) -> ledger::Request {
-    let setting = &world.setting;
-    let mut fingerprint = Framer::fingerprint(&SECRET);
-    fingerprint.part(PartKind::Body, &asked.content.to_le_bytes());
-    let clock = ledger.clock().now().max(world.wall());
-    let text = Arc::<str>::from;
-    ledger::Request {
-        id: operation_id(asked.operation),
-        claim: Claim {
-            fingerprint: fingerprint.into_fingerprint(Recipe::Request),
-            execution: ledger.execution_id(),
-            times: setting.times,
-            origin: Origin {
-                route: text("charges"),
-                policy: text("payments"),
-                key_schema: text("simulated/1"),
-                key_epoch: 0,
-                normalisation: 1,
-                method: text("POST"),
-                authority: text("api.example.com"),
-                path: text("/v1/charges"),
-                principal: principal(asked.operation),
-                first_sent: setting.first_sent.then(|| world.first_sent()),
-            },
-            memo: None,
-            clock,
-            remembered_since: clock.minus(setting.times.memory),
-        },
-        rules: Rules { while_running: setting.while_running, when_unknown: setting.when_unknown },
-        wait: setting.wait,
-        derived: ledger::Derived::default(),
-    }
 }

@@ -1,7 +1,9 @@
 //! Clients that ask, ask again and leave; an operator; and at the end one patient look at each
 //! operation.
 
-use crate::gateway::{Asked, Gateway, answer, operation_id};
+use crate::faults::Changes;
+use crate::gateway::{Asked, Gateway, answer};
+use crate::keys::ids;
 use crate::store::Disk;
 use crate::upstream::Upstream;
 use crate::world::{Event, Reply, World};
@@ -27,6 +29,9 @@ pub async fn live(
 ) {
     if world.setting.operator {
         spawn_local(operator(world.clone(), gateways.to_vec(), disk.clone(), upstream.clone()));
+    }
+    if let Some(changes) = world.setting.changes.clone() {
+        spawn_local(deployer(world.clone(), gateways.to_vec(), changes, trouble));
     }
     let mut clients = JoinSet::new();
     for operation in 0..world.setting.operations {
@@ -77,8 +82,11 @@ async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>
         sleep(world.up_to(Duration::from_millis(1_500))).await;
         let operation = world.pick(0..world.setting.operations);
         let Some(ledger) = gateways[world.pick(0..gateways.len())].ledger() else { continue };
-        let Some(shown) = disk.load(operation_id(operation)) else { continue };
-        let Some(since) = shown.record.unknown_since() else { continue };
+        let shown = ids(&world, operation).find_map(|id| {
+            let shown = disk.load(id)?;
+            Some((id, shown.record.unknown_since()?, shown))
+        });
+        let Some((id, since, shown)) = shown else { continue };
         let outcome = match upstream.looked_up(operation, shown.record.first_attempt) {
             Some((content, token)) => {
                 world.note(Event::Found { operation });
@@ -87,9 +95,37 @@ async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>
             None if ledger.clock().now() < since.plus(world.faults.settle_after()) => continue,
             None => Outcome::NotApplied,
         };
-        let resolve = ledger.resolve(operation_id(operation), shown.version, &outcome);
+        let resolve = ledger.resolve(id, shown.version, &outcome);
         // A call that fails is made again another time.
-        let _ = timeout(PATIENCE, ledger.store().freeing(operation, resolve)).await;
+        let _ = timeout(PATIENCE, ledger.store().freeing((id, operation), &outcome, resolve)).await;
+    }
+}
+
+/// Changes how keys are made, one gateway after the other: by a new way, by one that there was before, and
+/// often before the last change is everywhere.
+async fn deployer(world: Arc<World>, gateways: Vec<Rc<Gateway>>, changes: Changes, trouble: Duration) {
+    let mut newest = 1;
+    loop {
+        let hurry = world.coin();
+        sleep(world.up_to(if hurry { changes.spread_max } else { changes.pause_max })).await;
+        if crate::world::elapsed() >= trouble {
+            return;
+        }
+        let way = match world.coin() {
+            true => (newest + 1).min(changes.ways),
+            false => 1 + u32::try_from(world.pick(0..newest as usize)).expect("they are few"),
+        };
+        newest = newest.max(way);
+        for gateway in &gateways {
+            // Some come to it only with the next change.
+            if world.coin() || world.coin() {
+                let (gateway, late) = (gateway.clone(), world.up_to(changes.spread_max));
+                spawn_local(async move {
+                    sleep(late).await;
+                    gateway.configure(way);
+                });
+            }
+        }
     }
 }
 

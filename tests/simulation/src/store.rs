@@ -1,12 +1,11 @@
 //! A store that several gateways share, or that one has to itself, behind a network or disk that is
 //! slow, says no, or leaves open what came of a write.
 
-use crate::gateway::operation_id;
 use crate::process::Process;
 use crate::world::{Event, World, locked};
 use bytes::Bytes;
 use oncegate::store::{Size, Store, StoreError, Swap, Version, Versioned};
-use oncegate_core::{OperationId, Record, State, Timestamp};
+use oncegate_core::{OperationId, Outcome, Record, State, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,6 +57,23 @@ impl Disk {
         };
         Swap::Done(version)
     }
+
+    fn swap_document(
+        &self,
+        name: &'static str,
+        expected: Option<Version>,
+        next: Bytes,
+    ) -> Swap<(Version, Bytes)> {
+        let mut tables = locked(&self.tables);
+        let current = tables.documents.get(name).cloned();
+        if current.as_ref().map(|(version, _)| *version) != expected {
+            return Swap::Conflict(current);
+        }
+        tables.versions += 1;
+        let version = Version(tables.versions);
+        tables.documents.insert(name, (version, next));
+        Swap::Done(version)
+    }
 }
 
 /// A swap on its way.
@@ -95,9 +111,17 @@ impl SimStore {
         Self { world: world.clone(), disk: disk.clone(), process: process.clone(), freeing: Mutex::default() }
     }
 
-    /// While `saying` runs, a removal of this record means that it is freed on somebody's finding.
-    pub async fn freeing<T>(&self, operation: usize, saying: impl Future<Output = T>) -> T {
-        let id = operation_id(operation);
+    /// While `saying` runs, a removal of this record means that it is freed on somebody's finding, if that
+    /// is what the outcome says.
+    pub async fn freeing<T>(
+        &self,
+        (id, operation): (OperationId, usize),
+        outcome: &Outcome,
+        saying: impl Future<Output = T>,
+    ) -> T {
+        if !matches!(outcome, Outcome::NotApplied) {
+            return saying.await;
+        }
         locked(&self.freeing).insert(id, operation);
         let said = saying.await;
         locked(&self.freeing).remove(&id);
@@ -106,10 +130,16 @@ impl SimStore {
 
     /// The way to the store, or the way back.
     async fn travel(&self) {
-        let faults = &self.world.faults;
-        let span = if self.world.happens(faults.slow) {
+        let slow = self.world.happens(self.world.faults.slow);
+        if slow {
             self.hindered();
-            self.world.up_to(faults.slow_max)
+        }
+        self.pass(slow).await;
+    }
+
+    async fn pass(&self, slow: bool) {
+        let span = if slow {
+            self.world.up_to(self.world.faults.slow_max)
         } else if self.world.coin() {
             Duration::from_millis(1)
         } else {
@@ -118,6 +148,13 @@ impl SimStore {
         if !span.is_zero() {
             sleep(span).await;
         }
+    }
+
+    /// The way of the ledger's own documents. What hinders these excuses nothing of what becomes of an
+    /// operation, so nobody is told.
+    async fn travel_apart(&self) {
+        let slow = self.world.happens(self.world.faults.slow);
+        self.pass(slow).await;
     }
 
     fn hindered(&self) {
@@ -234,7 +271,13 @@ impl Store for SimStore {
     }
 
     async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
-        self.read(|disk| locked(&disk.tables).documents.get(name).cloned()).await
+        self.travel_apart().await;
+        if self.world.happens(self.world.faults.refused) {
+            return Err(refused());
+        }
+        let read = locked(&self.disk.tables).documents.get(name).cloned();
+        self.travel_apart().await;
+        Ok(read)
     }
 
     async fn swap_meta(
@@ -243,15 +286,30 @@ impl Store for SimStore {
         expected: Option<Version>,
         next: Bytes,
     ) -> Result<Swap<(Version, Bytes)>, StoreError> {
-        let mut tables = locked(&self.disk.tables);
-        let current = tables.documents.get(name).cloned();
-        if current.as_ref().map(|(version, _)| *version) != expected {
-            return Ok(Swap::Conflict(current));
+        self.process.step("about to change a document").await;
+        self.travel_apart().await;
+        match self.fate() {
+            Fate::Refused => return Err(refused()),
+            Fate::Unclear(lands) => {
+                if let Some(span) = lands {
+                    let (world, disk, process) =
+                        (self.world.clone(), self.disk.clone(), self.process.clone());
+                    tokio::spawn(async move {
+                        sleep(span).await;
+                        if process.is_alive() || !world.setting.embedded() {
+                            disk.swap_document(name, expected, next);
+                        }
+                    });
+                }
+                sleep(self.world.up_to(self.world.faults.slow_max)).await;
+                return Err(StoreError::Indeterminate("nobody knows".into()));
+            }
+            Fate::Written => {}
         }
-        tables.versions += 1;
-        let version = Version(tables.versions);
-        tables.documents.insert(name, (version, next));
-        Ok(Swap::Done(version))
+        let swapped = self.disk.swap_document(name, expected, next);
+        self.process.step("a document is changed").await;
+        self.travel_apart().await;
+        Ok(swapped)
     }
 
     fn size(&self) -> Size {

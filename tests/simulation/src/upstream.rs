@@ -1,7 +1,7 @@
 //! The upstream: it acts at once, late or never, and what it answers need not tell.
 
 use crate::world::{Event, RequestId, World, locked};
-use oncegate_core::{Disposition, Doubt, Timestamp};
+use oncegate_core::{Disposition, Doubt, OperationId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use tokio::time::sleep;
 /// A request as the upstream gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
+    /// The id that it is sent with, by which an upstream that dedupes knows it.
+    pub id: OperationId,
     pub operation: usize,
     pub content: u32,
     pub request: RequestId,
@@ -30,8 +32,8 @@ pub struct Answered {
 #[derive(Debug)]
 pub struct Upstream {
     world: Arc<World>,
-    /// What it did first for each operation, or is about to.
-    deeds: Mutex<BTreeMap<usize, Deed>>,
+    /// What it did first for each id, or is about to.
+    deeds: Mutex<BTreeMap<OperationId, Deed>>,
     /// All that it did, with the token of its answer, and when.
     effects: Mutex<Vec<(Call, u32, Timestamp)>>,
 }
@@ -78,7 +80,7 @@ impl Upstream {
         // The request is on its way, whatever becomes of who sent it.
         sleep(self.way()).await;
         if world.setting.dedupes
-            && let Some(deed) = locked(&self.deeds).get(&call.operation).copied()
+            && let Some(deed) = locked(&self.deeds).get(&call.id).copied()
         {
             return Ok(self.again(&deed, call.content));
         }
@@ -117,7 +119,7 @@ impl Upstream {
         let deed = Deed { content: call.content, token, done: span.is_zero() };
         if self.world.setting.dedupes {
             // It knows from the beginning that it is about to.
-            locked(&self.deeds).insert(call.operation, deed);
+            locked(&self.deeds).insert(call.id, deed);
         }
         if span.is_zero() {
             return self.commit(call, token);
@@ -130,8 +132,8 @@ impl Upstream {
     }
 
     fn commit(&self, call: Call, token: u32) {
-        let Call { operation, content, request, attempt } = call;
-        locked(&self.deeds).entry(operation).or_insert(Deed { content, token, done: true }).done = true;
+        let Call { id, content, request, attempt, .. } = call;
+        locked(&self.deeds).entry(id).or_insert(Deed { content, token, done: true }).done = true;
         locked(&self.effects).push((call, token, self.world.ledger_now()));
         self.world.note(Event::Effect { request, attempt, token });
     }

@@ -146,7 +146,7 @@ impl World {
     /// A world whose time begins now.
     pub fn new(seed: u64, trace: bool) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
-        let setting = Setting::draw(&mut dice);
+        let setting = Setting::draw(&mut dice).with_changes(seed);
         let faults = Faults::draw(&mut dice, &setting);
         BEGUN.with(|begun| begun.set(Some(Instant::now())));
         let world = Self {

@@ -1,0 +1,110 @@
+//! Keys: what the policies of a run derive, by each of their ways of making keys.
+
+use crate::gateway::{Asked, SimLedger};
+use crate::spaces::Lineup;
+use crate::world::World;
+use oncegate::ledger::{self, Derived};
+use oncegate_core::{
+    Claim, Fingerprint, Framer, Key, KeySpace, OperationId, Origin, PartKind, PrincipalId, Recipe, Rules,
+    Secret, SpaceNumber,
+};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// The policy of the only route.
+pub const POLICY: &str = "payments";
+
+const SECRET: Secret = Secret::new([7; 32]);
+
+/// The name of a way of making keys.
+pub fn key_schema(way: u32) -> String {
+    format!("simulated/{way}")
+}
+
+/// The ways of making keys that there are in a run.
+pub fn ways(world: &World) -> RangeInclusive<u32> {
+    1..=world.setting.changes.as_ref().map_or(1, |changes| changes.ways)
+}
+
+fn principal(operation: usize) -> PrincipalId {
+    let mut framer = Framer::principal(&SECRET);
+    framer.part(PartKind::SourceValue, if operation.is_multiple_of(2) { b"alice" } else { b"bob" });
+    framer.into_principal()
+}
+
+/// The id of an operation by a way of making keys. Each two operations have a key in common and differ in
+/// the principal only.
+pub fn operation_id(operation: usize, way: u32) -> OperationId {
+    let space = KeySpace { policy: POLICY, key_schema: &key_schema(way), key_epoch: 0 };
+    let mut framer = Framer::operation(&SECRET, "default", &principal(operation), &space);
+    framer.part(PartKind::Text, format!("key-{}", operation / 2).as_bytes());
+    framer.into_operation()
+}
+
+/// All its ids.
+pub fn ids(world: &World, operation: usize) -> impl Iterator<Item = OperationId> {
+    ways(world).map(move |way| operation_id(operation, way))
+}
+
+/// The operation that has this id.
+pub fn operation_of(world: &World, id: OperationId) -> usize {
+    let has = |operation: &usize| ids(world, *operation).any(|one| one == id);
+    (0..world.setting.operations).find(has).expect("there are no others")
+}
+
+/// Each way has fingerprints of its own.
+fn fingerprint(content: u32, way: u32) -> Fingerprint {
+    let mut framer = Framer::fingerprint(&SECRET);
+    framer.part(PartKind::Body, &content.to_le_bytes());
+    if way > 1 {
+        framer.part(PartKind::Text, &way.to_le_bytes());
+    }
+    framer.into_fingerprint(Recipe::Request)
+}
+
+/// A client's request as one to the ledger, with its keys in the spaces of `lineup`.
+pub fn request(world: &World, ledger: &SimLedger, asked: Asked, lineup: &Lineup) -> ledger::Request {
+    let Asked { operation, content, .. } = asked;
+    let setting = &world.setting;
+    let clock = ledger.clock().now().max(world.wall());
+    let text = Arc::<str>::from;
+    let key = |(space, way): &(SpaceNumber, u32)| Key {
+        space: *space,
+        id: operation_id(operation, *way),
+        fingerprint: fingerprint(content, *way),
+        key_schema: key_schema(*way).into(),
+        key_epoch: 0,
+    };
+    let keys: Vec<Key> = lineup.spaces.iter().map(key).collect();
+    let highest = keys.last().expect("there is always one").clone();
+    ledger::Request {
+        id: highest.id,
+        claim: Claim {
+            fingerprint: highest.fingerprint,
+            execution: ledger.execution_id(),
+            times: setting.times,
+            origin: Origin {
+                route: text("charges"),
+                policy: text(POLICY),
+                key_schema: highest.key_schema,
+                key_epoch: highest.key_epoch,
+                normalisation: 1,
+                method: text("POST"),
+                authority: text("api.example.com"),
+                path: text("/v1/charges"),
+                principal: principal(operation),
+                first_sent: setting.first_sent.then(|| world.first_sent()),
+            },
+            memo: None,
+            clock,
+            remembered_since: clock.minus(setting.times.memory),
+        },
+        rules: Rules { while_running: setting.while_running, when_unknown: setting.when_unknown },
+        wait: setting.wait,
+        derived: Derived {
+            space: highest.space,
+            keys: if keys.len() > 1 { keys } else { Vec::new() },
+            term: lineup.term,
+        },
+    }
+}

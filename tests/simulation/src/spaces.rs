@@ -1,0 +1,197 @@
+//! A gateway's place on the list of key spaces, on the real ledger: what `host/keyspaces.rs` and
+//! `host/reload/spaces.rs` do in the real one, where policies have to be loaded, too.
+
+use crate::gateway::SimLedger;
+use crate::keys::{POLICY, key_schema, ways};
+use crate::process::Process;
+use crate::world::World;
+use oncegate::ledger::{Numbers, SpacesError};
+use oncegate_core::SpaceNumber;
+use oncegate_core::keyspace_list::{Closed, Maker};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+/// What failed is tried again after so long.
+const AGAIN: Duration = Duration::from_millis(20);
+/// Where nobody else is on the list it is looked after so often.
+const TEND_EVERY: Duration = Duration::from_millis(200);
+/// The lists changed this often between reading them and entering.
+const TRIES: usize = 16;
+
+/// Who decides by a key space, for as long as somebody does: the active lineup, and requests under way.
+#[derive(Debug)]
+pub struct Tenure(SpaceNumber);
+
+/// By what keys are derived.
+#[derive(Debug)]
+pub struct Lineup {
+    /// The space by which it decides.
+    pub tenure: Rc<Tenure>,
+    /// All spaces, and the way in which keys are made in each; lowest number first.
+    pub spaces: Vec<(SpaceNumber, u32)>,
+    /// In which term of the lease on the list it was entered.
+    pub term: u64,
+}
+
+/// A gateway's place.
+#[derive(Debug)]
+pub struct Place {
+    world: Arc<World>,
+    ledger: Arc<SimLedger>,
+    active: RefCell<Rc<Lineup>>,
+    tenures: RefCell<Vec<Weak<Tenure>>>,
+    /// Changes and looks come one after the other.
+    one_at_a_time: Mutex<()>,
+}
+
+impl Place {
+    /// Takes one; `way`: how the policy makes keys. Where keys never change there is no list.
+    pub async fn take(
+        world: &Arc<World>,
+        ledger: &Arc<SimLedger>,
+        way: u32,
+    ) -> Result<Rc<Self>, SpacesError> {
+        let tenure = Rc::new(Tenure(SpaceNumber(0)));
+        let place = Rc::new(Self {
+            world: world.clone(),
+            ledger: ledger.clone(),
+            active: RefCell::new(Rc::new(Lineup { tenure, spaces: vec![(SpaceNumber(0), way)], term: 0 })),
+            tenures: RefCell::default(),
+            one_at_a_time: Mutex::default(),
+        });
+        if let Some(changes) = &world.setting.changes {
+            let lease = (!world.setting.embedded()).then_some(changes.list_lease);
+            while ledger.join_spaces(lease).await.is_err() {
+                sleep(AGAIN).await;
+            }
+            loop {
+                match place.line_up(way, &Numbers::new()).await {
+                    Err(SpacesError::Ledger(_) | SpacesError::Moved) => sleep(AGAIN).await,
+                    Err(closed @ SpacesError::Closed(..)) => return Err(closed),
+                    Ok(()) => break,
+                }
+            }
+        }
+        Ok(place)
+    }
+
+    /// By what keys are derived now.
+    pub fn lineup(&self) -> Rc<Lineup> {
+        self.active.borrow().clone()
+    }
+
+    /// The policy makes keys in this way from now on.
+    pub async fn change(&self, way: u32) -> Result<(), SpacesError> {
+        let _one = self.one_at_a_time.lock().await;
+        self.line_up(way, &self.deciding()).await
+    }
+
+    /// Keeps the place for as long as it is polled.
+    pub async fn tend(self: Rc<Self>, process: Arc<Process>) {
+        let pause = match self.ledger.list_lease().await {
+            Some(lease) => lease / 3,
+            None => TEND_EVERY,
+        };
+        loop {
+            sleep(pause).await;
+            process.step("about to look after the list").await;
+            let _one = self.one_at_a_time.lock().await;
+            // What fails is tried again the next time. Whose space went while its lease was over may find the
+            // list full of others: its operator goes back to one of them.
+            if self.tend_once().await.is_err_and(|error| is_full(&error))
+                && let Some(way) = Self::way_back(&self.world, &self.ledger)
+            {
+                let _ = self.line_up(way, &self.deciding()).await;
+            }
+        }
+    }
+
+    async fn tend_once(&self) -> Result<(), SpacesError> {
+        let stands = self.ledger.tend_spaces(&self.deciding()).await?;
+        let active = self.lineup();
+        if !stands || !self.is_up_to_date(&active) {
+            let own = active.spaces.iter().find(|(number, _)| *number == active.tenure.0);
+            let (_, way) = own.expect("its own space is in every lineup");
+            self.line_up(*way, &self.deciding()).await?;
+        }
+        Ok(())
+    }
+
+    fn is_up_to_date(&self, lineup: &Lineup) -> bool {
+        let derives: BTreeSet<_> = lineup.spaces.iter().map(|(number, _)| *number).collect();
+        let spaces = self.ledger.spaces();
+        lineup.term == self.ledger.list_term()
+            && spaces.list(POLICY).is_some_and(|list| list.numbers() == derives)
+    }
+
+    /// Enters by the list as it is, and derives by it from then on.
+    async fn line_up(&self, way: u32, in_flight: &Numbers) -> Result<(), SpacesError> {
+        let makers = BTreeMap::from([(Arc::from(POLICY), maker(way))]);
+        for _ in 0..TRIES {
+            let read = self.ledger.read_spaces().await?;
+            let loaded = read.list(POLICY).map(|list| list.numbers()).unwrap_or_default();
+            let entered = self.ledger.enter_spaces(&makers, in_flight, |_, space| {
+                loaded.contains(&space.number) || space.maker == maker(way)
+            });
+            let entered = match entered.await {
+                Err(SpacesError::Moved) => continue,
+                entered => entered?,
+            };
+            let spaces = self.ledger.spaces();
+            let listed = spaces.list(POLICY).expect("it was just put there");
+            let tenure = Rc::new(Tenure(entered.numbers[POLICY]));
+            let spaces: Vec<_> =
+                listed.spaces.iter().map(|space| (space.number, self.way_of(&space.maker))).collect();
+            self.world
+                .say(|| format!("{} decides by {}, derives {spaces:?}", self.ledger.gateway(), tenure.0));
+            let mut tenures = self.tenures.borrow_mut();
+            tenures.retain(|tenure| tenure.strong_count() > 0);
+            tenures.push(Rc::downgrade(&tenure));
+            *self.active.borrow_mut() = Rc::new(Lineup { tenure, spaces, term: entered.term });
+            return Ok(());
+        }
+        Err(SpacesError::Moved)
+    }
+
+    /// By which spaces the active lineup and requests under way decide.
+    fn deciding(&self) -> Numbers {
+        let tenures = self.tenures.borrow();
+        let numbers: BTreeSet<_> = tenures.iter().filter_map(Weak::upgrade).map(|tenure| tenure.0).collect();
+        Numbers::from([(POLICY.into(), numbers)])
+    }
+
+    /// The way of a space that is on the list: what an operator can go back to at any time.
+    pub fn way_back(world: &World, ledger: &SimLedger) -> Option<u32> {
+        let spaces = ledger.spaces();
+        let last = spaces.list(POLICY)?.spaces.last()?;
+        Some(way_of(world, &last.maker))
+    }
+
+    fn way_of(&self, maker: &Maker) -> u32 {
+        way_of(&self.world, maker)
+    }
+}
+
+/// Whether a change was refused for good, as it is.
+pub fn is_full(error: &SpacesError) -> bool {
+    matches!(error, SpacesError::Closed(_, Closed::Full))
+}
+
+fn maker(way: u32) -> Maker {
+    let text = Arc::<str>::from;
+    Maker {
+        key_schema: key_schema(way).into(),
+        key_epoch: 0,
+        component: text("component"),
+        settings: text("settings"),
+    }
+}
+
+fn way_of(world: &World, maker: &Maker) -> u32 {
+    ways(world).find(|way| *maker.key_schema == key_schema(*way)).expect("there are no others")
+}
