@@ -74,6 +74,11 @@ struct RouteResult {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteName {
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RouteOutcome {
     route: String,
     outcome: &'static str,
@@ -125,6 +130,7 @@ pub struct Metrics {
     policy_reloads: Family<PolicyReload, Counter>,
     upstream_requests: Family<UpstreamResult, Counter>,
     probes: Family<RouteResult, Counter>,
+    principals_changed: Family<RouteName, Counter>,
     records: Family<StateName, Gauge>,
     records_cached: Gauge,
     executing: Gauge,
@@ -203,6 +209,12 @@ impl Default for Metrics {
             "Unknown outcomes that an upstream was asked about, by route and what came of it",
             probes.clone(),
         );
+        let principals_changed = Family::default();
+        registry.register(
+            "principal_changed",
+            "Requests whose key and content came under another principal before, as far as that is known",
+            principals_changed.clone(),
+        );
         let records = Family::default();
         registry.register(
             "records",
@@ -241,6 +253,7 @@ impl Default for Metrics {
             policy_reloads,
             upstream_requests,
             probes,
+            principals_changed,
             records,
             records_cached,
             executing,
@@ -257,6 +270,7 @@ pub struct RouteMetrics {
     results: Vec<(Counter, Histogram)>,
     outcomes: Vec<Counter>,
     policy_decide: Option<Histogram>,
+    principal_changed: Counter,
 }
 
 /// In the order of [`oncegate_core::Disposition`].
@@ -273,6 +287,11 @@ impl RouteMetrics {
     /// Counts an execution.
     pub fn execution(&self, outcome: oncegate_core::Disposition) {
         self.outcomes[outcome as usize].inc();
+    }
+
+    /// Counts a request that came under another principal than the same one before.
+    pub fn principal_changed(&self) {
+        self.principal_changed.inc();
     }
 
     /// Counts a call of `decide`.
@@ -335,6 +354,9 @@ impl Metrics {
                 self.policy_calls
                     .get_or_create_owned(&PolicyHook { policy: policy.to_owned(), hook: "decide" })
             }),
+            principal_changed: self
+                .principals_changed
+                .get_or_create_owned(&RouteName { route: route.to_owned() }),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::lineup::Lineups;
-use crate::gateway::{BindError, Buffers, Listeners, Program, Shared, Workers};
+use crate::gateway::{BindError, Buffers, Callers, Listeners, Program, Shared, Workers};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::metrics::Metrics;
@@ -159,6 +159,7 @@ impl Gateway {
             secret,
             engine,
             metrics,
+            callers: Callers::default(),
             condemned: tokio::sync::Notify::new(),
             connections: AtomicUsize::new(0),
             draining: watch::Sender::new(false),

@@ -30,6 +30,7 @@ mod points;
 mod policy_kit;
 mod power_loss;
 mod presentation;
+mod principal_changed;
 mod principals;
 mod probes;
 mod promise;

@@ -321,6 +321,8 @@ pub struct Route {
     pub principal: Arc<Principal>,
     /// What happens to an execution whose clients are all gone.
     pub client_gone: ClientGone,
+    /// What the same under another principal means.
+    pub principal_changed: PrincipalChanged,
 }
 
 /// `routes.on_error`.
@@ -330,6 +332,15 @@ pub enum OnError {
     Refuse,
     /// Send it unguarded.
     Bypass,
+}
+
+/// `routes.principal_changed`: the same key and content under another principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalChanged {
+    /// Each principal's operation is its own; that it happened is counted and told.
+    Count,
+    /// The second principal is refused.
+    Refuse,
 }
 
 /// `routes.client_gone`.

@@ -8,7 +8,7 @@ const SOURCE_HELP: &str = "\"all\", or sources like \"authorization\", \"api-key
 
 /// The section's meaning; what it doesn't say is as in `outer`.
 pub(super) fn read(mut section: Section<'_>, outer: Option<&Principal>, server: &Server) -> Principal {
-    section.later(&["jwks_file", "audience", "principal_changed", "changed", "reauthorize"]);
+    section.later(&["jwks_file", "audience", "reauthorize"]);
     let from = section.item("from").and_then(|item| from(item, server));
     let words = [("share", Anonymous::Share), ("refuse", Anonymous::Refuse)];
     let anonymous = section.item("anonymous").and_then(|item| item.choice(&words));

@@ -6,7 +6,10 @@ use super::section::{Item, NAME_HELP, Section};
 use super::tree::Origin;
 use super::units::{is_name, is_token, nearest};
 use super::upstreams::{TIMEOUT, is_host};
-use super::{ClientGone, OnError, Policy, Principal, Route, Server, Upstream, answers, outcomes, principal};
+use super::{
+    ClientGone, OnError, Policy, Principal, PrincipalChanged, Route, Server, Upstream, answers, outcomes,
+    principal,
+};
 use oncegate_core::{WhenUnknown, WhileRunning};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +54,7 @@ fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
         // Faults below then say whose they are, whatever its number in the file.
         section.path = format!("routes.{name}");
     }
-    section.later(&["principal_changed", "reauthorize"]);
+    section.later(&["reauthorize"]);
     let host = section.item("host").and_then(|item| host(&item));
     let path = section
         .needed("path", "a path that begins with `/`; `/` itself takes everything")
@@ -78,6 +81,7 @@ fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
     let waits = [("wait", WhileRunning::Wait), ("reject", WhileRunning::Reject)];
     let errors = [("refuse", OnError::Refuse), ("bypass", OnError::Bypass)];
     let gone = [("finish", ClientGone::Finish), ("close", ClientGone::Close)];
+    let changed = [("count", PrincipalChanged::Count), ("refuse", PrincipalChanged::Refuse)];
     let route = Route {
         name: name.unwrap_or_default().into(),
         host,
@@ -107,6 +111,7 @@ fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
             rooms.server,
         )),
         client_gone: section.choice("client_gone", &gone, ClientGone::Finish),
+        principal_changed: section.choice("principal_changed", &changed, PrincipalChanged::Count),
     };
     outcomes::warn(section.reading, &section.path, &route.outcomes);
     section.close();
@@ -209,7 +214,7 @@ fn refuse_guarding(section: &Section<'_>) {
         "unknown_retention",
     ]
     .into_iter()
-    .chain(["lease", "wait", "body_kept", "strip", "principal", "client_gone"])
+    .chain(["lease", "wait", "body_kept", "strip", "principal", "client_gone", "principal_changed"])
     {
         if let Some(origin) = section.said(key) {
             let path = format!("{}.{key}", section.path);
@@ -311,6 +316,12 @@ fn warn(reading: &Reading, routes: &[Arc<Route>], rooms: &Rooms<'_>) {
         if route.on_error == OnError::Bypass {
             reading.warn(format!(
                 "route `{}` has `on_error = \"bypass\"`: while the ledger is down or its policy is not loaded, requests run unguarded, each time they come",
+                route.name
+            ));
+        }
+        if route.principal_changed == PrincipalChanged::Refuse {
+            reading.warn(format!(
+                "route `{}` has `principal_changed = \"refuse\"`: who sends a request again that another caller sent under the same key learns that it was sent, and who sends it first keeps the other out; it is for routes whose callers are one party",
                 route.name
             ));
         }

@@ -7,6 +7,7 @@
 //! (length-delimited) or the end mark and the trailers (chunked).
 
 use super::body::{AnswerBody, Feed, captured};
+use super::callers::Sighting;
 use super::capture::{Capture, Piece, next_piece, piece_at_once};
 use super::exchange::{self, NoHead};
 use super::head::Head;
@@ -48,6 +49,8 @@ pub struct Execution {
     pub generation: Arc<Generation>,
     /// Who asked.
     pub principal: PrincipalId,
+    /// What is remembered of it and of who asked, once it is executed.
+    pub sighting: Option<Sighting>,
     /// Fields that the policy sets on the upstream request.
     pub forward: Vec<(HeaderName, HeaderValue)>,
     /// The policy's labels, for the decision log.
@@ -135,6 +138,9 @@ impl Exchange<AnyStore> for Answering {
         // What is sent once more goes under the same id again, by which the upstream may know it.
         execution.id.set(permit.id());
         tracing::debug!(operation = %execution.id.get(), labels = ?execution.labels, "executing");
+        if let Some(sighting) = execution.sighting {
+            execution.worker.shared.callers.note(sighting, &execution.route);
+        }
         let exchanged = {
             let mut abandoned = pin!(execution.abandoned(permit));
             match execution.send(permit, abandoned.as_mut()).await {

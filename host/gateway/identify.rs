@@ -1,9 +1,11 @@
 //! From a request to an operation: the policy's verdict, the key, the fingerprint.
 
+use super::callers::{Callers, Sighting};
 use super::head::Head;
 use super::problem::{Code, Problem};
 use super::route::Route;
 use super::{principal, switched_off};
+use crate::config::PrincipalChanged;
 use crate::ledger::{self, Ledger};
 use crate::policy::document::Document;
 use crate::policy::parts::{self, Values};
@@ -168,15 +170,50 @@ pub fn key(
     body: &Bytes,
     at: &Standpoint<'_>,
 ) -> (OperationId, Fingerprint) {
-    let space = KeySpace {
-        policy: generation.name(),
-        key_schema: &generation.plan().key_schema,
-        key_epoch: generation.key_epoch(),
-    };
-    let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space);
+    let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space(generation));
     let request = Complete { facts, body };
     parts::frame(&guard.key, &request, &mut framer);
     (framer.into_operation(), parts::fingerprint(&guard.fingerprint, &request, at.secret))
+}
+
+/// The key that the operation has in common with the same one of any other principal.
+pub fn common_id(
+    facts: &Facts<'_>,
+    generation: &Generation,
+    guard: &Guard,
+    fingerprint: &Fingerprint,
+    body: &Bytes,
+    at: &Standpoint<'_>,
+) -> OperationId {
+    let mut framer = Framer::common(at.secret, at.deployment, &space(generation), fingerprint);
+    parts::frame(&guard.key, &Complete { facts, body }, &mut framer);
+    framer.into_operation()
+}
+
+/// What is remembered of who asks for it, where its route counts a changed principal.
+pub fn sighting(
+    facts: &Facts<'_>,
+    route: &Route,
+    (generation, guard): (&Generation, &Guard),
+    fingerprint: &Fingerprint,
+    body: &Bytes,
+    callers: &Callers,
+) -> Option<Sighting> {
+    match route.config.principal_changed {
+        PrincipalChanged::Count => {
+            let request = Complete { facts, body };
+            callers.sighting(generation.name(), (&guard.key, fingerprint), &request, &facts.principal)
+        }
+        PrincipalChanged::Refuse => None,
+    }
+}
+
+fn space(generation: &Generation) -> KeySpace<'_> {
+    KeySpace {
+        policy: generation.name(),
+        key_schema: &generation.plan().key_schema,
+        key_epoch: generation.key_epoch(),
+    }
 }
 
 /// The request to the ledger that a guard means.

@@ -6,6 +6,7 @@ use super::present::Asker;
 use super::problem::{Code, Problem};
 use super::route::Route;
 use super::worker::Worker;
+use crate::config::PrincipalChanged;
 use crate::ledger::{self, Derived};
 use crate::policy::{Generation, Guard, Verdict};
 use crate::store::StoreError;
@@ -154,18 +155,21 @@ pub fn request(
     at: &Standpoint<'_>,
 ) -> ledger::Request {
     let mut request = identify::request(facts, route, generation, guard, body, at);
-    request.derived = Derived { space: route.number_of(generation), keys: Vec::new(), term: route.term() };
-    if readings.is_empty() {
+    request.derived =
+        Derived { space: route.number_of(generation), term: route.term(), ..Derived::default() };
+    let refuses = route.config.principal_changed == PrincipalChanged::Refuse;
+    if readings.is_empty() && !refuses {
         return request;
     }
-    let origin = &request.claim.origin;
-    let mut keys = vec![Key {
-        space: request.derived.space,
-        id: request.id,
-        fingerprint: request.claim.fingerprint,
-        key_schema: origin.key_schema.clone(),
-        key_epoch: origin.key_epoch,
-    }];
+    let mut common = Vec::new();
+    let mut share = |key: &Key, generation: &Generation, guard: &Guard| {
+        if refuses {
+            let id = identify::common_id(facts, generation, guard, &key.fingerprint, body, at);
+            common.push(Key { id, ..key.clone() });
+        }
+    };
+    let mut keys = vec![request.only_key()];
+    share(&keys[0], generation, guard);
     for Reading { reader, guard } in readings {
         if keys.iter().any(|key| key.space == reader.number) {
             continue;
@@ -174,8 +178,11 @@ pub fn request(
         let (key_schema, key_epoch) =
             (reader.generation.plan().key_schema.clone(), reader.generation.key_epoch());
         keys.push(Key { space: reader.number, id, fingerprint, key_schema, key_epoch });
+        share(&keys[keys.len() - 1], &reader.generation, guard);
     }
     keys.sort_by_key(|key| key.space);
+    common.sort_by_key(|key| key.space);
+    request.derived.common = common;
     if let Some(highest) = keys.last() {
         request.id = highest.id;
         request.derived.space = highest.space;

@@ -6,6 +6,7 @@
 
 mod abandon;
 pub mod body;
+mod callers;
 mod capture;
 mod connection;
 mod exchange;
@@ -28,6 +29,7 @@ mod shared;
 mod visit;
 mod worker;
 
+pub use callers::Callers;
 pub use shared::{Buffers, Program, Shared};
 pub use worker::{BindError, Listeners, Retirement, Workers};
 
@@ -154,6 +156,14 @@ async fn answer(
     let body = intake.read(worker).await?;
     generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
     let operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
+    let sighting = identify::sighting(
+        &facts,
+        &route,
+        (&generation, &guard),
+        &operation.claim.fingerprint,
+        &body,
+        &worker.shared.callers,
+    );
     let principal = facts.principal;
     drop(facts);
     visit.operation = Some(operation.id);
@@ -163,6 +173,7 @@ async fn answer(
         route,
         generation,
         principal,
+        sighting,
         forward: guard.forward,
         labels: guard.labels,
         peer,

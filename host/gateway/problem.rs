@@ -24,6 +24,7 @@ pub enum Code {
     Consumed,
     Expired,
     TooLate,
+    PrincipalChanged,
     PrincipalInvalid,
     BadRequest,
     NoRoute,
@@ -52,6 +53,9 @@ impl Code {
             Self::Consumed => ("consumed", 409, "The operation took effect; its answer is not kept", false),
             Self::Expired => ("expired", 410, "What came of the operation is no longer kept", false),
             Self::TooLate => ("too-late", 412, "The operation is older than what is remembered", false),
+            Self::PrincipalChanged => {
+                ("principal-changed", 409, "The operation was begun by another caller", false)
+            }
             Self::PrincipalInvalid => {
                 ("principal-invalid", 401, "The caller could not be established", false)
             }

@@ -98,6 +98,13 @@ pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Pr
             "By its own time this operation is older than what is remembered: it may have run and been forgotten, so \
              it is not run. Find out at the service; a new key would run it anew.",
         ),
+        Refusal::PrincipalChanged => Problem::new(
+            Code::PrincipalChanged,
+            "The same request with this key was begun by a caller with another credential, and here it is not run \
+             for a second one. Send it with the credential of the first attempt to get its answer; a new key would \
+             run it anew. If credentials change between attempts, as tokens that are refreshed do, the operator \
+             should set `principal.from` to something of the caller that stays.",
+        ),
         Refusal::Ahead => Problem::new(
             Code::BadRequest,
             "By its own time this operation was first sent more than five minutes ahead of now. Set the clock that \

@@ -1,5 +1,6 @@
 //! What workers share: the active program behind one pointer, the ledger, bounds and counters.
 
+use super::callers::Callers;
 use super::lineup::Lineups;
 use super::route::{Route, Router};
 use crate::config::Config;
@@ -68,6 +69,8 @@ pub struct Shared {
     pub engine: Arc<crate::policy::Engine>,
     /// Counters.
     pub metrics: Metrics,
+    /// Who had what executed lately.
+    pub callers: Callers,
     /// Told when a generation fails its trial.
     pub condemned: Notify,
     /// Bytes of bodies held at this time.

@@ -74,8 +74,13 @@ impl Visit {
             Refusal::Unknown => RequestResult::Unknown,
             Refusal::Consumed => RequestResult::Consumed,
             Refusal::Expired => RequestResult::Expired,
-            Refusal::TooLate | Refusal::Ahead => RequestResult::Refused,
+            Refusal::TooLate | Refusal::Ahead | Refusal::PrincipalChanged => RequestResult::Refused,
         };
+        if refusal == Refusal::PrincipalChanged
+            && let Some(route) = &self.route
+        {
+            route.metrics.principal_changed();
+        }
     }
 
     /// It is answered with this problem.

@@ -61,25 +61,32 @@ impl<S: Store> Claimant<S> {
             }
             keys => keys,
         };
-        let by = Keyed { keys, claim: &request.claim, rules: &request.rules };
+        let common = &request.derived.common[..];
+        let by = Keyed { keys, common, claim: &request.claim, rules: &request.rules };
         if !ledger.list_holds(request.derived.term) {
-            return self.failed(list_lapsed()).await;
+            return self.failed(list_lapsed(), &[]).await;
         }
-        let mut walk: Walk<Version> = Walk::new();
+        let mut walk: Walk<Version> = Walk::of(by);
         let mut asked = ledger.clock.now();
-        for _ in 0..SWAPS_MAX * keys.len() {
+        for _ in 0..SWAPS_MAX * (keys.len() + common.len()) {
             let now = ledger.clock.now();
             let reply = match walk.ask(by, now) {
                 Ask::Nothing(End::Won { id, version, record }) => {
-                    return self.won(id, version, record, (keys.len() > 1).then(|| walk.holds_until()));
+                    let several = keys.len() + common.len() > 1;
+                    let pointers_until = several.then(|| walk.holds_until());
+                    return self.won(id, version, record, pointers_until, walk.common());
                 }
                 Ask::Nothing(End::Told { told, id, record }) => {
                     let standing = record.map(|(version, record)| Versioned { version, record });
+                    // Nothing of it will stand under its own keys.
+                    if matches!(told, Told::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused)) {
+                        ledger.release(walk.common(), request.claim.execution).await;
+                    }
                     return self.told(told, id, standing, asked);
                 }
                 Ask::Load(id) => match ledger.store.load(id).await {
                     Ok(found) => Reply::Loaded(found.map(|found| (found.version, found.record))),
-                    Err(error) => return self.failed(error).await,
+                    Err(error) => return self.failed(error, walk.common()).await,
                 },
                 Ask::Swap { id, expected, next } => {
                     match ledger.swap(id, expected, Some(next.clone()), now).await {
@@ -87,18 +94,18 @@ impl<S: Store> Claimant<S> {
                         Ok(Swap::Conflict(standing)) => {
                             Reply::Conflict(standing.map(|standing| (standing.version, standing.record)))
                         }
-                        Err(error) => return self.failed(error).await,
+                        Err(error) => return self.failed(error, walk.common()).await,
                     }
                 }
             };
             asked = now;
             walk.heard(by, reply, asked);
         }
-        self.failed(changes_too_fast()).await
+        self.failed(changes_too_fast(), walk.common()).await
     }
 
-    /// The store failed. What can be read still answers.
-    async fn failed(&self, error: StoreError) -> Claimed<S> {
+    /// The store failed. What can be read still answers. `common`: what was claimed without principal.
+    async fn failed(&self, error: StoreError, common: &[(OperationId, Version)]) -> Claimed<S> {
         let (ledger, id) = (&self.ledger, self.request.id);
         if matches!(error, StoreError::Indeterminate(_)) {
             // Nothing is sent under a claim that nobody confirmed; should it stand, it goes once the
@@ -111,6 +118,7 @@ impl<S: Store> Claimant<S> {
                 waiting: None,
             });
         } else {
+            ledger.release(common, self.request.claim.execution).await;
             let asked = ledger.clock.now();
             if let Ok(Some(standing)) = ledger.store.load(id).await
                 && let Some(begun) =
@@ -133,6 +141,7 @@ impl<S: Store> Claimant<S> {
         version: Version,
         record: Arc<Record>,
         pointers_until: Option<Timestamp>,
+        common: &[(OperationId, Version)],
     ) -> Claimed<S> {
         let ledger = &self.ledger;
         let moves = id != self.request.id;
@@ -153,6 +162,7 @@ impl<S: Store> Claimant<S> {
             record,
             term: self.request.derived.term,
             pointers_until,
+            common: common.into(),
             was_held: AtomicBool::new(false),
             settled: false,
         })
@@ -214,6 +224,8 @@ pub struct Permit<S: Store = AnyStore> {
     term: u64,
     /// Until when its pointers surely stand; none: there are none.
     pointers_until: Option<Timestamp>,
+    /// What it claimed without its principal, and goes with the operation.
+    common: Box<[(OperationId, Version)]>,
     /// It was asked, and all held. From then on whoever has a key in common finds the record.
     was_held: AtomicBool,
     settled: bool,
@@ -265,6 +277,9 @@ impl<S: Store> Permit<S> {
         match self.ledger.settle(self.id, execution, known.clone(), &settlement).await {
             Ok(advance) => {
                 let kept = matches!(advance, Advanced::Kept(..));
+                if matches!(advance, Advanced::Done(None)) {
+                    self.ledger.release(&self.common, execution).await;
+                }
                 self.ledger.conclude(self.id, &self.flight, &settlement, advance, shared);
                 // That nobody knows is never wrong.
                 match kept && !matches!(settlement.outcome, Outcome::Unknown(_)) {

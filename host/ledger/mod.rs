@@ -38,7 +38,7 @@ pub use pursue::Pursued;
 pub use routes::{RouteEntry, RouteKeys, RouteTable};
 pub use spaces::{Entered, LIST_LEASE, Numbers, SpacesError};
 
-use crate::store::{AnyStore, IdHasher, Store, StoreError, Versioned};
+use crate::store::{AnyStore, IdHasher, Store, StoreError, Swap, Version, Versioned};
 use advance::Advanced;
 use cache::Cache;
 use change::Turnstile;
@@ -114,13 +114,16 @@ pub struct Derived {
     /// The keys in all spaces, lowest number first and the request's own last; empty where that is the
     /// only one.
     pub keys: Vec<Key>,
+    /// The same keys without the principal, one for each space, where the route refuses a changed one.
+    pub common: Vec<Key>,
     /// In which term of the lease on the list of key spaces the list was entered by which they were: see
     /// [`Entered::term`].
     pub term: u64,
 }
 
 impl Request {
-    fn only_key(&self) -> Key {
+    /// Its key in its own space.
+    pub fn only_key(&self) -> Key {
         Key {
             space: self.derived.space,
             id: self.id,
@@ -563,6 +566,20 @@ impl<S: Store> Ledger<S> {
         flight.end(ending);
     }
 
+    /// Takes away what an execution claimed without its principal, for its operation is free again. What
+    /// can't be taken away now ends with its lease.
+    async fn release(&self, common: &[(OperationId, Version)], execution: ExecutionId) {
+        for (id, version) in common {
+            let removed = self.swap(*id, Some(*version), None, self.clock.now()).await;
+            // A sweep notes when it looks again; the record is still what this execution wrote.
+            if let Ok(Swap::Conflict(Some(swept))) = removed
+                && swept.record.execution == execution
+            {
+                let _ = self.swap(*id, Some(swept.version), None, self.clock.now()).await;
+            }
+        }
+    }
+
     fn postpone(&self, overdue: Overdue) {
         self.overdue_count.fetch_add(1, Ordering::Relaxed);
         // The keeper is gone only when the process ends; then the store makes the record unknown.
@@ -570,6 +587,8 @@ impl<S: Store> Ledger<S> {
     }
 }
 
+#[cfg(test)]
+mod common_tests;
 #[cfg(test)]
 mod spaces_tests;
 #[cfg(test)]

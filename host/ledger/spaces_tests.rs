@@ -164,6 +164,7 @@ impl Gateway {
                 space: highest.space,
                 keys: if keys.len() > 1 { keys } else { Vec::new() },
                 term: self.term,
+                ..Derived::default()
             },
         }
     }

@@ -4,6 +4,7 @@
 use super::document::Document;
 use super::{Attribute, FingerprintRule, Part, Shape};
 use oncegate_core::{Fingerprint, Framer, PartKind, Recipe, Secret};
+use std::hash::Hasher;
 
 /// The host's own values of one request.
 pub(crate) trait Values {
@@ -53,16 +54,36 @@ pub(crate) fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
     }
 }
 
+/// Adds a key to a quick hash, which is good for nothing but comparing within this process. False: it is
+/// made of the body, and the hash is of no use.
+pub(crate) fn hash(parts: &[Part], values: &impl Values, hasher: &mut impl Hasher) -> bool {
+    for part in parts {
+        let (kind, bytes) = match part {
+            Part::Text(text) => (PartKind::Text, text.as_bytes()),
+            Part::Bytes(bytes) => (PartKind::Bytes, &bytes[..]),
+            Part::Of(Attribute::Body) | Part::Document(_) => return false,
+            Part::Of(attribute) => (kind_of(*attribute), values.attribute(*attribute)),
+            Part::Missing => (PartKind::Missing, &[][..]),
+        };
+        hasher.write_u64(((bytes.len() as u64) << 8) | kind as u64);
+        hasher.write(bytes);
+    }
+    true
+}
+
 /// Adds one of the host's own values.
 fn frame_attribute(attribute: Attribute, values: &impl Values, framer: &mut Framer) {
-    let kind = match attribute {
+    framer.part(kind_of(attribute), values.attribute(attribute));
+}
+
+const fn kind_of(attribute: Attribute) -> PartKind {
+    match attribute {
         Attribute::Method => PartKind::Method,
         Attribute::Authority => PartKind::Authority,
         Attribute::Path => PartKind::Path,
         Attribute::Query => PartKind::Query,
         Attribute::Body => PartKind::Body,
-    };
-    framer.part(kind, values.attribute(attribute));
+    }
 }
 
 /// Adds the shaped document with its shape; the body's bytes where it is none.

@@ -115,6 +115,9 @@ pub enum Refusal {
     TooLate,
     /// It claims to have been sent more than the tolerated difference of clocks ahead of now.
     Ahead,
+    /// Another principal has begun the same under the same key, and the route refuses that. Told by
+    /// [`Walk`](crate::Walk) only: no record of the caller's own says it.
+    PrincipalChanged,
 }
 
 /// Why an event changes nothing.

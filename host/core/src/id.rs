@@ -64,6 +64,8 @@ pub enum PartKind {
     SourceName = 32,
     /// The value of a principal's source.
     SourceValue = 33,
+    /// A fingerprint, with the number of its recipe in front.
+    Fingerprint = 34,
 }
 
 /// Hashes framed parts: each with its kind and length in front, so that ("a", "bc") and
@@ -90,10 +92,31 @@ impl Framer {
         let mut framer = Self::new(secret, b"operatn1");
         framer.part(PartKind::Deployment, deployment.as_bytes());
         framer.part(PartKind::Principal, &principal.0);
-        framer.part(PartKind::Policy, space.policy.as_bytes());
-        framer.part(PartKind::KeySchema, space.key_schema.as_bytes());
-        framer.part(PartKind::KeyEpoch, &space.key_epoch.to_le_bytes());
+        framer.space(space);
         framer
+    }
+
+    /// For the key that an operation has in common with the same operation of any other principal (DESIGN
+    /// §7, `principal_changed`): the same content under the same key. It never meets an operation's id.
+    pub fn common(
+        secret: &Secret,
+        deployment: &str,
+        space: &KeySpace<'_>,
+        fingerprint: &Fingerprint,
+    ) -> Self {
+        let mut framer = Self::new(secret, b"anybody1");
+        framer.part(PartKind::Deployment, deployment.as_bytes());
+        framer.space(space);
+        let mut print = [fingerprint.recipe as u8; 33];
+        print[1..].copy_from_slice(&fingerprint.hash);
+        framer.part(PartKind::Fingerprint, &print);
+        framer
+    }
+
+    fn space(&mut self, space: &KeySpace<'_>) {
+        self.part(PartKind::Policy, space.policy.as_bytes());
+        self.part(PartKind::KeySchema, space.key_schema.as_bytes());
+        self.part(PartKind::KeyEpoch, &space.key_epoch.to_le_bytes());
     }
 
     /// For a fingerprint.
@@ -292,6 +315,37 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b), "{i}");
         }
+    }
+
+    /// What all principals have in common is an id of its own: of the key, its space and the content.
+    #[test]
+    fn the_key_without_principal_meets_no_operation_and_no_other_content() {
+        let secret = Secret::new([1; 32]);
+        let (space, other) = (
+            KeySpace { policy: "p", key_schema: "s", key_epoch: 0 },
+            KeySpace { policy: "p", key_schema: "s", key_epoch: 1 },
+        );
+        let common = |deployment: &str, space: &KeySpace<'_>, recipe, content: u8, key: &[u8]| {
+            let fingerprint = Fingerprint { recipe, hash: [content; 32] };
+            let mut framer = Framer::common(&secret, deployment, space, &fingerprint);
+            framer.part(PartKind::Text, key);
+            framer.into_operation()
+        };
+        let mut operation = Framer::operation(&secret, "d", &PrincipalId([0; 32]), &space);
+        operation.part(PartKind::Text, b"k");
+        let all = [
+            common("d", &space, Recipe::Request, 1, b"k"),
+            common("d", &space, Recipe::Request, 1, b"l"),
+            common("d", &space, Recipe::Request, 2, b"k"),
+            common("d", &space, Recipe::KeyOnly, 1, b"k"),
+            common("d", &other, Recipe::Request, 1, b"k"),
+            common("e", &space, Recipe::Request, 1, b"k"),
+            operation.into_operation(),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|b| a != b), "{i}");
+        }
+        assert_eq!(all[0], common("d", &space, Recipe::Request, 1, b"k"), "whoever asks");
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //! for one load or one swap at a time and is told what came of it. With one key and nothing but
 //! states in the way it asks for one swap and is done.
 //!
+//! Where a changed principal is refused (DESIGN §7), the same keys without their principal are claimed
+//! before all others, as pointers too. Nothing but these is shared by two principals: they turn a claim
+//! away, or hold it up, and never let one execute that would not without them.
+//!
 //! Each rule here was found with the exhaustive model `keyspaces.py`; `keyspace_model.rs` steps this
 //! code through the model's scenes, and through its known-bad variants to see that they are caught.
 
@@ -40,6 +44,8 @@ pub struct Key {
 pub struct Keyed<'a> {
     /// The keys in the spaces that this gateway derives, lowest number first; never empty.
     pub keys: &'a [Key],
+    /// The same ones without the principal, where a changed one is refused; empty where not.
+    pub common: &'a [Key],
     /// What the record under the highest of them would be.
     pub claim: &'a Claim,
     /// The rules of its route.
@@ -130,10 +136,15 @@ pub struct Walk<V> {
     step: usize,
     phase: Phase<V>,
     holds_until: Timestamp,
+    /// What it wrote under keys without principal, and nobody but this claim relies on.
+    common: Vec<(OperationId, V)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase<V> {
+    /// Before the keys without principal are claimed: is there a record under the own key numbered so?
+    /// What the caller itself has begun is its own, whoever came since.
+    Own(usize),
     /// Write at the present key, over what was seen there.
     Write(Option<Over<V>>),
     /// Read the present key again: a swap's answer was lost, or a chain of pointers changed.
@@ -180,9 +191,9 @@ struct Trail<V> {
     target: OperationId,
     /// The operation's fingerprint at the target, by who wrote the last pointer.
     fingerprint: Fingerprint,
-    /// It leads to another operation: one of the fingerprints on the way differs, or a pointer names
-    /// another key in a space which this gateway derives.
-    other: bool,
+    /// It leads to another operation: another principal's; or one of the fingerprints on the way differs,
+    /// or a pointer names another key in a space which this gateway derives. What is told of it.
+    other: Option<Refusal>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -193,9 +204,22 @@ struct Hop<V> {
 }
 
 impl<V: Clone + Eq> Walk<V> {
-    /// A claim that has done nothing yet.
-    pub const fn new() -> Self {
-        Self { step: 0, phase: Phase::Write(None), holds_until: Timestamp::MAX }
+    /// A claim with these keys that has done nothing yet.
+    pub const fn of(by: Keyed<'_>) -> Self {
+        let phase = if by.common.is_empty() { Phase::Write(None) } else { Phase::Own(0) };
+        Self { step: 0, phase, holds_until: Timestamp::MAX, common: Vec::new() }
+    }
+
+    /// The same with keys that no other principal's claim could meet.
+    #[cfg(test)]
+    const fn new() -> Self {
+        Self { step: 0, phase: Phase::Write(None), holds_until: Timestamp::MAX, common: Vec::new() }
+    }
+
+    /// What it wrote under keys without principal and is to be removed again when the operation turns out
+    /// not to be applied, if it still stands so: then no other claim relies on it.
+    pub fn common(&self) -> &[(OperationId, V)] {
+        &self.common
     }
 
     /// Until when all that it has claimed is its own: the earliest of the leases, as it wrote them.
@@ -221,6 +245,7 @@ impl<V: Clone + Eq> Walk<V> {
         }
         match &self.phase {
             Phase::Write(_) => unreachable!("it was handled above"),
+            Phase::Own(key) => Ask::Load(by.keys[*key].id),
             Phase::Reread => Ask::Load(self.present(by).id),
             Phase::Resent(id) => Ask::Load(*id),
             Phase::Follow(trail) => Ask::Load(trail.target),
@@ -239,7 +264,15 @@ impl<V: Clone + Eq> Walk<V> {
     pub fn heard(&mut self, by: Keyed<'_>, reply: Reply<V>, asked: Timestamp) {
         // The place is taken only for this call: every branch puts the next phase there.
         match (std::mem::replace(&mut self.phase, Phase::Reread), reply) {
-            (Phase::Write(_), Reply::Swapped(version, record)) => self.wrote(by, version, record, asked),
+            (Phase::Own(key), Reply::Loaded(found)) => self.own(by, key, found, asked),
+            (Phase::Write(over), Reply::Swapped(version, record)) => {
+                // Over a live one: its claimant may still be on its way, and relies on this one now.
+                let alone = over.is_none_or(|over| over.lease_until <= asked) || bend::is(bend::FreesOver);
+                if self.step < by.common.len() && alone {
+                    self.common.push((self.present(by).id, version.clone()));
+                }
+                self.wrote(by, version, record, asked);
+            }
             (Phase::Resend { id, .. }, Reply::Swapped(version, record)) => {
                 self.resent(id, version, record);
             }
@@ -271,13 +304,24 @@ impl<V: Clone + Eq> Walk<V> {
         }
     }
 
-    /// The key that is being claimed: lowest number first, so that two claims with two keys in common
-    /// don't each hold one of them.
+    /// The key that is being claimed: those without principal first and lowest number first, so that
+    /// two claims with two keys in common don't each hold one of them.
     fn present<'a>(&self, by: Keyed<'a>) -> &'a Key {
-        match bend::is(bend::HighestFirst) {
-            true => &by.keys[by.keys.len() - 1 - self.step],
-            false => &by.keys[self.step],
+        match self.step.checked_sub(by.common.len()) {
+            None => &by.common[self.step],
+            Some(step) if bend::is(bend::HighestFirst) => &by.keys[by.keys.len() - 1 - step],
+            Some(step) => &by.keys[step],
         }
+    }
+
+    /// What stands under an own key, before anything is claimed.
+    fn own(&mut self, by: Keyed<'_>, key: usize, found: Option<(V, Arc<Record>)>, now: Timestamp) {
+        let here = &by.keys[key];
+        let is_state = |record: &Record| !matches!(record.view(now), View::Absent | View::Pointer);
+        if let Some(standing) = found.filter(|(_, record)| is_state(record)) {
+            return self.duplicate(by, here.id, standing, here.fingerprint, now);
+        }
+        self.phase = if key + 1 < by.keys.len() { Phase::Own(key + 1) } else { Phase::Write(None) };
     }
 
     /// The record for the present key; or, where it is the first and the operation is too old or
@@ -291,7 +335,7 @@ impl<V: Clone + Eq> Walk<V> {
             ),
         };
         let (key, end) = (self.present(by), &by.keys[by.keys.len() - 1]);
-        if key.space == end.space {
+        if key.id == end.id {
             return Ok(record);
         }
         let own = now.plus(by.claim.times.lease);
@@ -322,9 +366,9 @@ impl<V: Clone + Eq> Walk<V> {
         let own = asked.plus(by.claim.times.lease);
         self.holds_until = self.holds_until.min(lease_of(&record, asked).min(own));
         self.step += 1;
-        self.phase = match by.keys.get(self.step) {
-            Some(_) => Phase::Write(None),
-            None => Phase::Ended(Box::new(End::Won { id: by.keys[by.keys.len() - 1].id, version, record })),
+        self.phase = match self.step < by.common.len() + by.keys.len() {
+            true => Phase::Write(None),
+            false => Phase::Ended(Box::new(End::Won { id: by.keys[by.keys.len() - 1].id, version, record })),
         };
     }
 
@@ -354,14 +398,16 @@ impl<V: Clone + Eq> Walk<V> {
             return;
         };
         let end = &by.keys[by.keys.len() - 1];
-        let same = record.fingerprint == key.fingerprint && pointer.target_fingerprint == end.fingerprint;
+        let same = record.origin.principal == by.claim.origin.principal
+            && record.fingerprint == key.fingerprint
+            && pointer.target_fingerprint == end.fingerprint;
         let own = by.keys.iter().any(|key| key.space == pointer.target_space && key.id == pointer.target);
         let lives = now < pointer.lease_until;
         // Who claims the same keys up to the same end writes the pointer itself, also over a live one:
         // were it to rely on another's, that one's claimant could die and its lease end.
         let same_end = own && (pointer.target_space == end.space || bend::is(bend::OwnKey));
         let foreign = !by.keys.iter().any(|key| key.space == pointer.target_space);
-        if same && same_end && key.space != end.space {
+        if same && same_end && key.id != end.id {
             if lives && bend::is(bend::Joined) {
                 let holds_until = self.holds_until;
                 self.wrote(by, version, record, now);
@@ -414,7 +460,7 @@ impl<V: Clone + Eq> Walk<V> {
         found: Option<(V, Arc<Record>)>,
         asked: Timestamp,
     ) {
-        let found = found.filter(|(_, record)| record.view(asked) != View::Absent);
+        let found = found.filter(|(_, record)| record.view(asked) != View::Absent && !trail.is_past(record));
         // Judged by a time before the target was read: a pointer that lapsed only afterwards may have
         // had its claimant arrive there in between.
         let live = trail.lives(asked);
@@ -429,14 +475,7 @@ impl<V: Clone + Eq> Walk<V> {
                     Some(fingerprint) => {
                         self.duplicate(by, trail.target, (version, record), fingerprint, asked);
                     }
-                    None => self.tell(
-                        by,
-                        End::Told {
-                            told: Told::Refuse(Refusal::KeyReused),
-                            id: trail.target,
-                            record: Some((version, record)),
-                        },
-                    ),
+                    None => self.refuse(by, &trail, Some((version, record))),
                 },
             },
             None if live && bend::is(bend::TargetBefore) => {
@@ -480,12 +519,26 @@ impl<V: Clone + Eq> Walk<V> {
             self.phase = Phase::Write(Some(over));
             return;
         }
+        if trail.other.is_some() {
+            return self.refuse(by, &trail, None);
+        }
         let told = match by.rules.while_running {
-            _ if trail.other => Told::Refuse(Refusal::KeyReused),
             WhileRunning::Wait => Told::Wait,
             WhileRunning::Reject => Told::Refuse(Refusal::InFlight),
         };
         self.tell(by, End::Told { told, id: trail.target, record: None });
+    }
+
+    /// The trail leads to another operation. Another principal's is not shown.
+    fn refuse(&mut self, by: Keyed<'_>, trail: &Trail<V>, standing: Option<(V, Arc<Record>)>) {
+        let told = |refusal, id, record| End::Told { told: Told::Refuse(refusal), id, record };
+        let end = match trail.other {
+            Some(Refusal::PrincipalChanged) => {
+                told(Refusal::PrincipalChanged, by.keys[by.keys.len() - 1].id, None)
+            }
+            _ => told(Refusal::KeyReused, trail.target, standing),
+        };
+        self.tell(by, end);
     }
 
     /// One key after the other: does it lead to an answer?
@@ -552,15 +605,9 @@ impl<V> Phase<V> {
     }
 }
 
-impl<V: Clone + Eq> Default for Walk<V> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<V> Trail<V> {
     fn from(by: Keyed<'_>, key: &Key, version: V, record: &Record, pointer: &Pointer) -> Self {
-        let mut trail = Self { hops: Vec::new(), target: key.id, fingerprint: key.fingerprint, other: false };
+        let mut trail = Self { hops: Vec::new(), target: key.id, fingerprint: key.fingerprint, other: None };
         trail.push(by, version, record, pointer);
         trail
     }
@@ -568,8 +615,13 @@ impl<V> Trail<V> {
     /// The pointer that was found at the target so far.
     fn push(&mut self, by: Keyed<'_>, version: V, record: &Record, pointer: &Pointer) {
         let in_space = by.keys.iter().find(|key| key.space == pointer.target_space);
-        self.other |=
-            record.fingerprint != self.fingerprint || in_space.is_some_and(|key| key.id != pointer.target);
+        if record.origin.principal != by.claim.origin.principal {
+            self.other = Some(Refusal::PrincipalChanged);
+        } else if record.fingerprint != self.fingerprint
+            || in_space.is_some_and(|key| key.id != pointer.target)
+        {
+            self.other = self.other.or(Some(Refusal::KeyReused));
+        }
         self.hops.push(Hop { id: self.target, version, lease_until: pointer.lease_until });
         self.target = pointer.target;
         self.fingerprint = pointer.target_fingerprint;
@@ -580,11 +632,20 @@ impl<V> Trail<V> {
         self.hops.iter().any(|hop| now < hop.lease_until)
     }
 
+    /// Whether the state at its end is another operation than the one of another principal that the
+    /// pointer was written for, which therefore is gone.
+    fn is_past(&self, record: &Record) -> bool {
+        self.other == Some(Refusal::PrincipalChanged)
+            && !matches!(record.state, State::Pointer(_))
+            && record.fingerprint != self.fingerprint
+    }
+
     /// By which fingerprint the state at its end is the operation; none: it is another's.
     fn fingerprint_of(&self, by: Keyed<'_>, record: &Record) -> Option<Fingerprint> {
         let own = by.keys.iter().find(|key| key.id == self.target).map(|key| key.fingerprint);
         let here = own.unwrap_or(self.fingerprint);
-        (!self.other && record.fingerprint == self.fingerprint && here == record.fingerprint).then_some(here)
+        (self.other.is_none() && record.fingerprint == self.fingerprint && here == record.fingerprint)
+            .then_some(here)
     }
 }
 
@@ -650,6 +711,8 @@ pub(crate) mod bend {
     pub const TargetBefore: u8 = 7;
     /// The highest key is claimed first.
     pub const HighestFirst: u8 = 8;
+    /// A pointer without principal that was written over a live one goes with the operation.
+    pub const FreesOver: u8 = 9;
 
     #[cfg(test)]
     std::thread_local! {
@@ -676,3 +739,7 @@ mod tests;
 #[cfg(test)]
 #[path = "keyspace_model.rs"]
 mod model;
+
+#[cfg(test)]
+#[path = "principal_model.rs"]
+mod principal_model;

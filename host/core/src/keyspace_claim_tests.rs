@@ -22,8 +22,10 @@ fn id(of: u8) -> OperationId {
     OperationId([of; 32])
 }
 
-/// The key in a space: number, key, fingerprint.
-fn key((space, of, fingerprint): (u32, u8, u8)) -> Key {
+/// A key in a space: number, key, fingerprint.
+type Spot = (u32, u8, u8);
+
+fn key((space, of, fingerprint): Spot) -> Key {
     Key {
         space: SpaceNumber(space),
         id: id(of),
@@ -93,7 +95,7 @@ impl Shelf {
     }
 
     /// Claims to the end; `unclear`: the answers of these writes are lost, counted from 1.
-    fn claim(&mut self, keys: &[(u32, u8, u8)], rules: Rules, unclear: &[u64]) -> (Walk<u64>, End<u64>) {
+    fn claim(&mut self, keys: &[Spot], rules: Rules, unclear: &[u64]) -> (Walk<u64>, End<u64>) {
         let last = keys.last().unwrap();
         self.claim_as(claim(1, last.2), keys, rules, unclear)
     }
@@ -101,13 +103,31 @@ impl Shelf {
     fn claim_as(
         &mut self,
         claim: Claim,
-        keys: &[(u32, u8, u8)],
+        keys: &[Spot],
+        rules: Rules,
+        unclear: &[u64],
+    ) -> (Walk<u64>, End<u64>) {
+        self.claim_with(claim, (keys, &[]), rules, unclear)
+    }
+
+    /// Of this principal, under a key and under one that all principals have in common.
+    fn claim_of(&mut self, principal: u8, key: u8, common: u8, content: u8) -> (Walk<u64>, End<u64>) {
+        let mut claim = claim(self.writes as u8 + 100, content);
+        claim.origin.principal = PrincipalId([principal; 32]);
+        self.claim_with(claim, (&[(0, key, content)], &[(0, common, content)]), RULES, &[])
+    }
+
+    fn claim_with(
+        &mut self,
+        claim: Claim,
+        (keys, common): (&[Spot], &[Spot]),
         rules: Rules,
         unclear: &[u64],
     ) -> (Walk<u64>, End<u64>) {
         let keys: Vec<Key> = keys.iter().map(|one| key(*one)).collect();
-        let by = Keyed { keys: &keys, claim: &claim, rules: &rules };
-        let (mut walk, mut swaps) = (Walk::new(), 0);
+        let common: Vec<Key> = common.iter().map(|one| key(*one)).collect();
+        let by = Keyed { keys: &keys, common: &common, claim: &claim, rules: &rules };
+        let (mut walk, mut swaps) = (Walk::of(by), 0);
         for _ in 0..100 {
             let reply = match walk.ask(by, NOW) {
                 Ask::Nothing(end) => return (walk, end),
@@ -304,6 +324,84 @@ fn too_late_is_told_only_where_no_key_has_a_record() {
     assert_eq!(told(&end), Some(Told::Replay));
     let (_, end) = shelf.claim_as(late(8), &keys[1..], RULES, &[]);
     assert_eq!(told(&end), Some(Told::Replay), "with one key, too");
+}
+
+const CHANGED: Option<Told> = Some(Told::Refuse(Refusal::PrincipalChanged));
+
+#[test]
+fn a_changed_principal_is_refused_in_every_state_and_shown_nothing() {
+    for state in [
+        None,
+        Some(completed()),
+        Some(unknown()),
+        Some(State::Consumed { at: NOW, first: First::default() }),
+        Some(State::Unknown { since: Timestamp::default(), doubt: Doubt::TimedOut }),
+    ] {
+        let mut shelf = Shelf::default();
+        let (walk, end) = shelf.claim_of(1, 11, 10, 7);
+        assert!(matches!(end, End::Won { id: at, .. } if at == id(11)), "{end:?}");
+        assert_eq!((walk.common().len(), walk.holds_until()), (1, NOW.plus(LEASE)));
+        if let Some(state) = state {
+            let (version, record) = shelf.records[&id(11)].clone();
+            shelf.records.insert(id(11), (version, Arc::new(Record { state, ..(*record).clone() })));
+        }
+        let writes = shelf.writes;
+        let (_, end) = shelf.claim_of(2, 12, 10, 7);
+        assert_eq!(end, End::Told { told: CHANGED.unwrap(), id: id(12), record: None });
+        assert_eq!(shelf.writes, writes, "nothing is left behind");
+    }
+}
+
+/// The same key with other content is each principal's own affair.
+#[test]
+fn other_content_under_the_same_key_has_another_key_in_common() {
+    let mut shelf = Shelf::default();
+    shelf.claim_of(1, 11, 10, 7);
+    let (_, end) = shelf.claim_of(2, 12, 20, 8);
+    assert!(matches!(end, End::Won { .. }), "{end:?}");
+    // Its own reuse is found before anything is claimed.
+    let writes = shelf.writes;
+    let (_, end) = shelf.claim_of(1, 11, 20, 8);
+    assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+    assert_eq!(shelf.writes, writes);
+}
+
+#[test]
+fn what_a_caller_began_itself_is_its_own_whoever_came_since() {
+    for (state, expected) in [(completed(), Told::Replay), (unknown(), Told::Refuse(Refusal::Unknown))] {
+        let mut shelf = Shelf::default();
+        // From before a changed principal was refused.
+        shelf.put(12, state, 7, 99);
+        shelf.claim_of(1, 11, 10, 7);
+        let (_, end) = shelf.claim_of(2, 12, 10, 7);
+        assert_eq!(told(&end), Some(expected));
+    }
+}
+
+#[test]
+fn a_claim_that_died_before_its_operation_holds_another_up_for_its_lease_only() {
+    for (lease_until, expected) in [(NOW.plus(LEASE), CHANGED), (NOW, None)] {
+        let mut shelf = Shelf::default();
+        shelf.put_pointer(10, (0, 11, 7), 7, lease_until);
+        let (_, end) = shelf.claim_of(2, 12, 10, 7);
+        assert_eq!(told(&end), expected);
+        // The caller itself goes on at once.
+        let mut shelf = Shelf::default();
+        shelf.put_pointer(10, (0, 11, 7), 7, lease_until);
+        let (walk, end) = shelf.claim_of(0, 11, 10, 7);
+        assert!(matches!(end, End::Won { .. }), "{end:?}");
+        assert_eq!(walk.common().is_empty(), NOW < lease_until, "the other may rely on it");
+    }
+}
+
+/// Nothing of that content is left, though the key lives with other content.
+#[test]
+fn what_another_principal_has_under_other_content_is_not_in_the_way() {
+    let mut shelf = Shelf::default();
+    shelf.put_pointer(10, (0, 11, 7), 7, Timestamp::default());
+    shelf.put(11, completed(), 8, 99);
+    let (_, end) = shelf.claim_of(2, 12, 10, 7);
+    assert!(matches!(end, End::Won { .. }), "{end:?}");
 }
 
 #[test]

@@ -355,7 +355,7 @@ impl Model {
             remembered_since: Timestamp::default(),
         };
         let rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
-        let by = Keyed { keys: &keys, claim: &claim, rules: &rules };
+        let by = Keyed { keys: &keys, common: &[], claim: &claim, rules: &rules };
         let load = |records: &[Option<Rec>], id: OperationId| {
             records[usize::from(id.0[0] - 1)].map(|rec| (version(rec), self.record(history, rec)))
         };

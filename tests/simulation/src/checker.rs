@@ -342,7 +342,7 @@ impl Operation<'_> {
                     Reply::Refused(Refusal::Consumed) => large,
                     Reply::Refused(Refusal::Expired | Refusal::TooLate) => expired,
                     Reply::Refused(Refusal::KeyReused) => later.content != known.content,
-                    Reply::Refused(Refusal::Unknown | Refusal::Ahead)
+                    Reply::Refused(Refusal::Unknown | Refusal::Ahead | Refusal::PrincipalChanged)
                     | Reply::First { .. }
                     | Reply::NoAnswer(_)
                     | Reply::Shared

@@ -105,6 +105,7 @@ pub fn request(world: &World, ledger: &SimLedger, asked: Asked, lineup: &Lineup)
             space: highest.space,
             keys: if keys.len() > 1 { keys } else { Vec::new() },
             term: lineup.term,
+            ..Derived::default()
         },
     }
 }

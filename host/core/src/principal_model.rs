@@ -1,0 +1,398 @@
+//! Two principals with the same content under the same key, where a changed principal is refused (DESIGN
+//! §7): every order of the steps of a few requests, with pauses past leases, crashes at any point and lost
+//! answers of the store, up to the scenes' bounds. The claim is the real [`Walk`]; a gateway's order
+//! around it is that of `ledger/execute.rs`.
+//!
+//! Known-bad ways of that order are there to see that each is caught.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use super::*;
+use crate::id::{ExecutionId, PrincipalId, Recipe};
+use crate::record::{Answer, Times};
+use crate::{Rules, WhenUnknown, WhileRunning};
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(60);
+const RULES: Rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
+
+/// A request to be: whose, and by which key spaces.
+type Brought = (u8, &'static [u8]);
+
+struct Scene {
+    requests: &'static [Brought],
+    /// How often a whole lease may go by.
+    ticks: u8,
+    crashes: u8,
+    lost: u8,
+}
+
+/// How a gateway goes about it, as it does or broken.
+#[derive(Clone, Copy, Debug)]
+struct Ways {
+    /// The first byte asks for the leases of the pointers, too.
+    asks_all_leases: bool,
+    /// A release takes the pointers away only where they are as they were written.
+    guards_release: bool,
+    /// A rule of the claim that is broken.
+    bend: u8,
+}
+
+const RIGHT: Ways = Ways { asks_all_leases: true, guards_release: true, bend: 0 };
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Stage {
+    Waiting,
+    Claim(Walk<u64>),
+    Ready { holds_until: Timestamp, lease_until: Timestamp, common: Vec<(OperationId, u64)> },
+    Sent(Vec<(OperationId, u64)>),
+    Release(Vec<(OperationId, u64)>),
+    Over,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct World {
+    now: Timestamp,
+    records: BTreeMap<OperationId, (u64, Arc<Record>)>,
+    writes: u64,
+    stages: Vec<Stage>,
+    /// Requests that were sent and are not known to have been without effect.
+    effects: Vec<usize>,
+    /// Principals whose answer is recorded, and requests that began after that.
+    answered: Vec<u8>,
+    after_answer: Vec<usize>,
+    ticks: u8,
+    crashes: u8,
+    lost: u8,
+}
+
+fn execution(request: usize) -> ExecutionId {
+    ExecutionId([request as u8; 16])
+}
+
+fn claim(request: usize, principal: u8) -> Claim {
+    Claim {
+        fingerprint: Fingerprint { recipe: Recipe::Request, hash: [7; 32] },
+        execution: execution(request),
+        times: Times {
+            lease: LEASE,
+            retention: Duration::from_secs(1 << 20),
+            tombstone: Duration::ZERO,
+            unknown_retention: Duration::from_secs(1 << 20),
+            memory: Duration::from_secs(1 << 20),
+        },
+        origin: Origin {
+            route: "r".into(),
+            policy: "p".into(),
+            key_schema: "s".into(),
+            key_epoch: 0,
+            normalisation: 1,
+            method: "POST".into(),
+            authority: "a".into(),
+            path: "/".into(),
+            principal: PrincipalId([principal; 32]),
+            first_sent: None,
+        },
+        memo: None,
+        clock: Timestamp::default(),
+        remembered_since: Timestamp::default(),
+    }
+}
+
+/// The keys of a principal in these spaces; 0 is nobody's own.
+fn keys(principal: u8, spaces: &[u8]) -> Vec<Key> {
+    let key = |space: &u8| Key {
+        space: SpaceNumber((*space).into()),
+        id: OperationId([principal * 16 + space; 32]),
+        fingerprint: Fingerprint { recipe: Recipe::Request, hash: [7; 32] },
+        key_schema: "s".into(),
+        key_epoch: 0,
+    };
+    spaces.iter().map(key).collect()
+}
+
+struct Model<'a> {
+    scene: &'a Scene,
+    ways: Ways,
+}
+
+impl Model<'_> {
+    fn own_end(&self, request: usize) -> OperationId {
+        let (principal, spaces) = self.scene.requests[request];
+        keys(principal, spaces).pop().unwrap().id
+    }
+
+    /// One exchange of the claim with the store.
+    fn claims(&self, world: &mut World, i: usize, mut walk: Walk<u64>, lost: bool) -> Result<(), String> {
+        let (principal, spaces) = self.scene.requests[i];
+        let (own, common, claim) = (keys(principal, spaces), keys(0, spaces), claim(i, principal));
+        let by = Keyed { keys: &own, common: &common, claim: &claim, rules: &RULES };
+        let now = world.now;
+        bend::BENT.set(self.ways.bend);
+        let asked = walk.ask(by, now);
+        bend::BENT.set(0);
+        let reply = match asked {
+            Ask::Nothing(End::Won { record, .. }) => {
+                let State::Executing { lease_until } = record.state else { unreachable!() };
+                let common = walk.common().to_vec();
+                world.stages[i] = Stage::Ready { holds_until: walk.holds_until(), lease_until, common };
+                return Ok(());
+            }
+            Ask::Nothing(End::Told { told, record, .. }) => {
+                world.stages[i] = Stage::Over;
+                let foreign = record.is_some_and(|(_, record)| record.origin.principal.0[0] != principal);
+                return match told {
+                    _ if foreign => Err("another principal's record was handed out".into()),
+                    told if world.after_answer.contains(&i) && told != Told::Replay => {
+                        Err(format!("{told:?} was told after an answer of its own"))
+                    }
+                    // Its pointers go with it.
+                    Told::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused) => {
+                        world.stages[i] = Stage::Release(walk.common().to_vec());
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                };
+            }
+            Ask::Load(id) => Reply::Loaded(world.records.get(&id).cloned()),
+            Ask::Swap { id, expected, next } => {
+                let standing = world.records.get(&id).cloned();
+                match standing.as_ref().map(|(version, _)| *version) == expected {
+                    true => {
+                        world.writes += 1;
+                        world.records.insert(id, (world.writes, next.clone()));
+                        if lost { Reply::Unclear } else { Reply::Swapped(world.writes, next) }
+                    }
+                    false => Reply::Conflict(standing),
+                }
+            }
+        };
+        bend::BENT.set(self.ways.bend);
+        walk.heard(by, reply, now);
+        bend::BENT.set(0);
+        world.stages[i] = Stage::Claim(walk);
+        Ok(())
+    }
+
+    fn first_byte(&self, world: &mut World, i: usize) -> Result<(), String> {
+        let Stage::Ready { holds_until, lease_until, common } = world.stages[i].clone() else {
+            unreachable!()
+        };
+        let holds = world.now < lease_until && (!self.ways.asks_all_leases || world.now < holds_until);
+        if !holds {
+            self.free(world, i, common);
+            return Ok(());
+        }
+        let before = world.effects.first().copied();
+        world.effects.push(i);
+        world.stages[i] = Stage::Sent(common);
+        match before {
+            Some(other) => Err(format!("request {i} ran though request {other} may have")),
+            None => Ok(()),
+        }
+    }
+
+    /// It was not applied.
+    fn free(&self, world: &mut World, i: usize, common: Vec<(OperationId, u64)>) {
+        world.effects.retain(|sent| *sent != i);
+        let end = self.own_end(i);
+        let is_own = world.records.get(&end).is_some_and(|(_, record)| record.execution == execution(i));
+        if is_own {
+            world.records.remove(&end);
+        }
+        world.stages[i] = Stage::Release(common);
+    }
+
+    fn release(&self, world: &mut World, common: &[(OperationId, u64)]) {
+        for (id, written) in common {
+            let stands = world.records.get(id).is_some_and(|(version, _)| version == written);
+            if stands || !self.ways.guards_release {
+                world.records.remove(id);
+            }
+        }
+    }
+
+    fn next(&self, world: &World) -> Vec<(String, World, Result<(), String>)> {
+        let mut out = Vec::new();
+        let mut add = |label: String, change: &dyn Fn(&mut World) -> Result<(), String>| {
+            let mut after = world.clone();
+            let result = change(&mut after);
+            out.push((label, after, result));
+        };
+        for (i, stage) in world.stages.iter().enumerate() {
+            match stage {
+                Stage::Waiting => add(format!("{i} comes"), &|world| {
+                    let (principal, spaces) = self.scene.requests[i];
+                    let (own, common, claim) =
+                        (keys(principal, spaces), keys(0, spaces), claim(i, principal));
+                    let by = Keyed { keys: &own, common: &common, claim: &claim, rules: &RULES };
+                    world.stages[i] = Stage::Claim(Walk::of(by));
+                    if world.answered.contains(&principal) {
+                        world.after_answer.push(i);
+                    }
+                    Ok(())
+                }),
+                Stage::Claim(walk) => {
+                    add(format!("{i} claims"), &|world| self.claims(world, i, walk.clone(), false));
+                    if world.lost > 0 {
+                        add(format!("{i} claims, and the store doesn't say"), &|world| {
+                            world.lost -= 1;
+                            self.claims(world, i, walk.clone(), true)
+                        });
+                    }
+                }
+                Stage::Ready { .. } => add(format!("{i} sends"), &|world| self.first_byte(world, i)),
+                Stage::Sent(common) => {
+                    add(format!("{i} completes"), &|world| {
+                        let (version, record) = world.records.get(&self.own_end(i)).cloned().unwrap();
+                        if record.execution != execution(i) {
+                            return Err(format!("the record of {i} is another's"));
+                        }
+                        let state = State::Completed { at: world.now, answer: Arc::new(Answer::default()) };
+                        let record = Arc::new(Record { state, ..(*record).clone() });
+                        world.records.insert(self.own_end(i), (version + 100, record));
+                        world.answered.push(self.scene.requests[i].0);
+                        world.stages[i] = Stage::Over;
+                        Ok(())
+                    });
+                    add(format!("{i} is not applied"), &|world| {
+                        self.free(world, i, common.clone());
+                        Ok(())
+                    });
+                }
+                Stage::Release(common) => add(format!("{i} releases"), &|world| {
+                    self.release(world, common);
+                    world.stages[i] = Stage::Over;
+                    Ok(())
+                }),
+                Stage::Over => {}
+            }
+            if world.crashes > 0 && !matches!(stage, Stage::Waiting | Stage::Over) {
+                add(format!("{i} is killed"), &|world| {
+                    world.crashes -= 1;
+                    world.stages[i] = Stage::Over;
+                    Ok(())
+                });
+            }
+        }
+        if world.ticks > 0 {
+            add("a lease goes by".into(), &|world| {
+                world.ticks -= 1;
+                world.now = world.now.plus(LEASE);
+                Ok(())
+            });
+        }
+        out
+    }
+
+    /// When all is over and every lease has lapsed, either principal can run what nobody may have run.
+    fn is_stuck(&self, world: &World) -> Option<String> {
+        if !world.effects.is_empty() {
+            return None;
+        }
+        for principal in [1, 2] {
+            // What was begun and not sent is unknown to its own principal, as after any crash.
+            let begun = |(_, record): &(u64, Arc<Record>)| {
+                record.origin.principal.0[0] == principal && !matches!(record.state, State::Pointer(_))
+            };
+            let any_state = |(_, record): &(u64, Arc<Record>)| !matches!(record.state, State::Pointer(_));
+            if world.records.values().any(begun) || world.records.values().any(any_state) {
+                continue;
+            }
+            let mut alone = World { now: world.now.plus(LEASE * 2), ..world.clone() };
+            alone.stages.push(Stage::Waiting);
+            let (own, common, claim) = (keys(principal, &[0]), keys(0, &[0]), claim(99, principal));
+            let by = Keyed { keys: &own, common: &common, claim: &claim, rules: &RULES };
+            let mut walk = Walk::of(by);
+            loop {
+                let reply = match walk.ask(by, alone.now) {
+                    Ask::Nothing(End::Won { .. }) => break,
+                    Ask::Nothing(End::Told { told, .. }) => return Some(format!("{principal}: {told:?}")),
+                    Ask::Load(id) => Reply::Loaded(alone.records.get(&id).cloned()),
+                    Ask::Swap { id, expected, next } => {
+                        let standing = alone.records.get(&id).cloned();
+                        match standing.as_ref().map(|(version, _)| *version) == expected {
+                            true => {
+                                alone.writes += 1;
+                                alone.records.insert(id, (alone.writes, next.clone()));
+                                Reply::Swapped(alone.writes, next)
+                            }
+                            false => Reply::Conflict(standing),
+                        }
+                    }
+                };
+                walk.heard(by, reply, alone.now);
+            }
+        }
+        None
+    }
+
+    /// The first thing that goes wrong, with the way there.
+    fn explore(&self) -> Result<usize, String> {
+        let first = World {
+            now: Timestamp::from_secs(1_000),
+            records: BTreeMap::new(),
+            writes: 0,
+            stages: vec![Stage::Waiting; self.scene.requests.len()],
+            effects: Vec::new(),
+            answered: Vec::new(),
+            after_answer: Vec::new(),
+            ticks: self.scene.ticks,
+            crashes: self.scene.crashes,
+            lost: self.scene.lost,
+        };
+        let mut seen = HashSet::from([first.clone()]);
+        let mut open = vec![(first, Vec::<String>::new())];
+        while let Some((world, way)) = open.pop() {
+            let steps = self.next(&world);
+            if world.stages.iter().all(|stage| matches!(stage, Stage::Over))
+                && let Some(why) = self.is_stuck(&world)
+            {
+                return Err(format!("stuck: {why}, after {way:?}"));
+            }
+            for (label, after, result) in steps {
+                let mut way = way.clone();
+                way.push(label);
+                if let Err(why) = result {
+                    return Err(format!("{why}, after {way:?}"));
+                }
+                if seen.insert(after.clone()) {
+                    open.push((after, way));
+                }
+            }
+        }
+        Ok(seen.len())
+    }
+}
+
+const BOTH: &[u8] = &[0, 1];
+const TWO: Scene = Scene { requests: &[(1, &[0]), (2, &[0])], ticks: 2, crashes: 2, lost: 1 };
+const THREE: Scene = Scene { requests: &[(1, &[0]), (2, &[0]), (1, &[0])], ticks: 1, crashes: 1, lost: 0 };
+/// One gateway derives a space more than the other.
+const STAIRS: Scene = Scene { requests: &[(1, &[0]), (2, BOTH)], ticks: 2, crashes: 1, lost: 0 };
+const PAIR: Scene = Scene { requests: &[(1, BOTH), (2, BOTH)], ticks: 1, crashes: 1, lost: 0 };
+
+#[test]
+fn no_order_runs_it_for_both_or_holds_it_up_for_ever() {
+    for scene in [TWO, THREE, STAIRS, PAIR] {
+        let explored = Model { scene: &scene, ways: RIGHT }.explore();
+        assert!(explored.as_ref().is_ok_and(|states| *states > 1_000), "{explored:?}");
+    }
+}
+
+#[test]
+fn each_rule_of_the_order_is_needed() {
+    let bent = |bend| Ways { bend, ..RIGHT };
+    for ways in [
+        Ways { asks_all_leases: false, ..RIGHT },
+        Ways { guards_release: false, ..RIGHT },
+        bent(bend::FreesOver),
+        bent(bend::LapsedAlone),
+        bent(bend::Joined),
+        bent(bend::TargetBefore),
+    ] {
+        let found = Model { scene: &THREE, ways }.explore();
+        assert!(found.as_ref().is_err_and(|what| what.contains("ran though")), "{ways:?}: {found:?}");
+    }
+}

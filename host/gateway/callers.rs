@@ -1,0 +1,177 @@
+//! Who had which operation executed lately, as far as this gateway remembers: to count what is executed
+//! again because it came under another principal (DESIGN §7, `principal_changed = "count"`).
+//!
+//! A table of fixed size, in which an operation has one place and the next one there takes it over. No
+//! lock and no allocation stand on a request's way, and nothing of a key or a principal can be read
+//! from it.
+
+use super::route::Route;
+use crate::policy::Part;
+use crate::policy::parts::{self, Values};
+use oncegate_core::{Fingerprint, PrincipalId};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Places: half a mebibyte, and about so many executions until one is forgotten.
+const PLACES: usize = 1 << 16;
+/// The bits of a place that are of the principal. The others are of the key.
+const PRINCIPAL: u64 = (1 << 20) - 1;
+/// The log is told of a route no sooner again.
+const TELL_EVERY: Duration = Duration::from_secs(600);
+
+/// The memory of one gateway.
+#[derive(Debug, Default)]
+pub struct Callers {
+    /// Made when something is first executed that counts.
+    places: OnceLock<Box<[AtomicU64]>>,
+    hash: RandomState,
+    told: Mutex<BTreeMap<Arc<str>, Told>>,
+}
+
+/// An operation and who asks for it, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    place: usize,
+    mark: u64,
+}
+
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    /// Since then.
+    count: u64,
+}
+
+impl Callers {
+    /// What is remembered of an operation; none where its key is made of the body, because the same body
+    /// from two callers means nothing, and hashing it once more would cost something.
+    pub(super) fn sighting(
+        &self,
+        policy: &str,
+        (key, fingerprint): (&[Part], &Fingerprint),
+        values: &impl Values,
+        principal: &PrincipalId,
+    ) -> Option<Sighting> {
+        let mut hasher = self.hash.build_hasher();
+        hasher.write(&fingerprint.hash);
+        hasher.write(policy.as_bytes());
+        if !parts::hash(key, values, &mut hasher) {
+            return None;
+        }
+        let hash = hasher.finish();
+        let [a, b, c, ..] = principal.0;
+        let principal = u64::from(u32::from_le_bytes([a, b, c, 0])) & PRINCIPAL;
+        Some(Sighting { place: hash as usize % PLACES, mark: (hash & !PRINCIPAL) | principal })
+    }
+
+    /// It is executed.
+    pub fn note(&self, sighting: Sighting, route: &Route) {
+        if !self.is_changed(sighting) {
+            return;
+        }
+        route.metrics.principal_changed();
+        if let Some(count) = self.tell(&route.config.name, Instant::now()) {
+            tracing::warn!(
+                route = %route.config.name,
+                count,
+                "an operation was executed again because the same key and content came under another principal; \
+                 if credentials change between attempts, as tokens that are refreshed do, set `principal.from` to \
+                 something of the caller that stays, or the route's `principal_changed` to \"refuse\""
+            );
+        }
+    }
+
+    /// Whether another principal had it executed last.
+    fn is_changed(&self, sighting: Sighting) -> bool {
+        let places = self.places.get_or_init(|| (0..PLACES).map(|_| AtomicU64::new(0)).collect());
+        let place = &places[sighting.place];
+        let before = place.load(Ordering::Relaxed);
+        if before != sighting.mark {
+            place.store(sighting.mark, Ordering::Relaxed);
+        }
+        before != sighting.mark && before != 0 && (before ^ sighting.mark) & !PRINCIPAL == 0
+    }
+
+    /// Whether the log is to be told now, and of how many.
+    fn tell(&self, route: &Arc<str>, now: Instant) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = told.get_mut(route) else {
+            told.insert(route.clone(), Told { at: now, count: 0 });
+            return Some(1);
+        };
+        known.count += 1;
+        if now < known.at + TELL_EVERY {
+            return None;
+        }
+        Some(std::mem::replace(known, Told { at: now, count: 0 }).count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use crate::policy::document::Document;
+    use crate::policy::{Attribute, Shape};
+    use oncegate_core::Recipe;
+
+    struct Bare;
+
+    impl Values for Bare {
+        fn attribute(&self, _: Attribute) -> &[u8] {
+            b"value"
+        }
+
+        fn document(&self) -> Option<&Document> {
+            None
+        }
+    }
+
+    fn sighting(callers: &Callers, key: &[Part], content: u8, principal: u8) -> Option<Sighting> {
+        let fingerprint = Fingerprint { recipe: Recipe::Request, hash: [content; 32] };
+        callers.sighting("p", (key, &fingerprint), &Bare, &PrincipalId([principal; 32]))
+    }
+
+    #[test]
+    fn a_change_is_of_the_principal_alone_and_counts_each_time() {
+        let callers = Callers::default();
+        let key = |text: &str| [Part::Text(text.into())];
+        let changed = |key: &[Part], content, principal| {
+            callers.is_changed(sighting(&callers, key, content, principal).unwrap())
+        };
+        assert!(!changed(&key("k"), 1, 1), "the first");
+        assert!(!changed(&key("k"), 1, 1), "the same once more");
+        assert!(changed(&key("k"), 1, 2));
+        assert!(!changed(&key("k"), 1, 2));
+        assert!(changed(&key("k"), 1, 1), "and back");
+        assert!(!changed(&key("k"), 2, 2), "other content");
+        assert!(!changed(&key("l"), 1, 2), "another key");
+        assert!(!changed(&[Part::Of(Attribute::Path), Part::Text("k".into())], 1, 2));
+    }
+
+    #[test]
+    fn keys_that_are_made_of_the_body_are_left_out() {
+        let callers = Callers::default();
+        for part in [Part::Of(Attribute::Body), Part::Document(Shape::default())] {
+            assert_eq!(sighting(&callers, &[Part::Text("k".into()), part], 1, 1), None);
+        }
+    }
+
+    #[test]
+    fn the_log_is_told_at_once_and_then_at_its_pace() {
+        let callers = Callers::default();
+        let (route, other) = (Arc::from("r"), Arc::from("s"));
+        let begun = Instant::now();
+        assert_eq!(callers.tell(&route, begun), Some(1));
+        for _ in 0..3 {
+            assert_eq!(callers.tell(&route, begun), None);
+        }
+        assert_eq!(callers.tell(&other, begun), Some(1));
+        assert_eq!(callers.tell(&route, begun + TELL_EVERY), Some(4));
+        assert_eq!(callers.tell(&route, begun + TELL_EVERY), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! Where a changed principal is refused: what is claimed without a principal goes with its operation.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::store::Memory;
+use crate::store::conformance::{completed, executing, id};
+use crate::store::faulty::{Fault, Faulty};
+use oncegate_core::{Doubt, PrincipalId};
+
+type Bench = Arc<Ledger<Faulty<Memory>>>;
+
+const COMMON: u64 = 9;
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    crate::run::runtime().unwrap().block_on(future)
+}
+
+fn bench() -> Bench {
+    let store = Faulty::new(Memory::new(1 << 20));
+    Ledger::new(store, Clock::start(Timestamp::default()), None).0
+}
+
+/// The same operation under the key of this principal.
+fn request(ledger: &Bench, principal: u8, lease: Duration) -> Request {
+    let record = executing(0);
+    let mut request = Request {
+        id: id(principal.into()),
+        claim: Claim {
+            fingerprint: record.fingerprint,
+            execution: ledger.execution_id(),
+            times: oncegate_core::Times { lease, ..record.times },
+            origin: record.origin.clone(),
+            memo: None,
+            clock: ledger.clock().now(),
+            remembered_since: Timestamp::default(),
+        },
+        rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
+        wait: Duration::from_secs(60),
+        derived: Derived::default(),
+    };
+    request.claim.origin.principal = PrincipalId([principal; 32]);
+    request.derived.common = vec![Key { id: id(COMMON), ..request.only_key() }];
+    request
+}
+
+async fn claim(ledger: &Bench, principal: u8) -> Claimed<Faulty<Memory>> {
+    claim_for(ledger, principal, Duration::from_secs(60)).await
+}
+
+async fn claim_for(ledger: &Bench, principal: u8, lease: Duration) -> Claimed<Faulty<Memory>> {
+    match ledger.begin(request(ledger, principal, lease)).await {
+        Begun::Claim(claimant) => claimant.claim().await,
+        begun => Claimed::Stands(begun),
+    }
+}
+
+async fn permit(ledger: &Bench, principal: u8) -> Permit<Faulty<Memory>> {
+    let Claimed::Won(permit) = claim(ledger, principal).await else { panic!("nothing is in its way") };
+    assert!(permit.holds());
+    permit
+}
+
+#[track_caller]
+fn assert_refused(claimed: &Claimed<Faulty<Memory>>) {
+    let refused = matches!(claimed, Claimed::Stands(Begun::Refuse(Refusal::PrincipalChanged, None)));
+    assert!(refused, "{claimed:?}");
+}
+
+#[test]
+fn another_is_refused_whatever_came_of_it_and_only_its_own_is_replayed() {
+    for outcome in [
+        Outcome::Completed(Arc::default()),
+        Outcome::Consumed(oncegate_core::First::default()),
+        Outcome::Unknown(Doubt::Broken),
+    ] {
+        run(async {
+            let ledger = bench();
+            let first = permit(&ledger, 1).await;
+            assert_refused(&claim(&ledger, 2).await);
+            first.settle(outcome.clone(), None).await.unwrap();
+            assert_refused(&claim(&ledger, 2).await);
+            assert_eq!((ledger.executing(), ledger.store().size().records), (0, 2));
+            let own = claim(&ledger, 1).await;
+            let refused = matches!(own, Claimed::Stands(Begun::Refuse(Refusal::PrincipalChanged, _)));
+            assert!(!refused && !matches!(own, Claimed::Won(_)), "{own:?}");
+        });
+    }
+}
+
+#[test]
+fn what_was_not_applied_leaves_nothing_in_the_way() {
+    run(async {
+        let ledger = bench();
+        let first = permit(&ledger, 1).await;
+        first.settle(Outcome::NotApplied, None).await.unwrap();
+        assert_eq!(ledger.store().size().records, 0);
+        let second = permit(&ledger, 2).await;
+        assert_refused(&claim(&ledger, 1).await);
+        second.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
+        assert_refused(&claim(&ledger, 1).await);
+    });
+}
+
+/// The sweep notes on a pointer when it looks again, which is another version of it.
+#[test]
+fn a_pointer_that_was_swept_meanwhile_goes_all_the_same() {
+    run(async {
+        let ledger = bench();
+        let Claimed::Won(first) = claim_for(&ledger, 1, Duration::from_millis(1)).await else { panic!() };
+        let written = ledger.load(id(COMMON)).await.unwrap().unwrap().version;
+        while ledger.load(id(COMMON)).await.unwrap().unwrap().version == written {
+            ledger.sweep(10).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        first.settle(Outcome::NotApplied, None).await.unwrap();
+        assert_eq!(ledger.store().size().records, 0);
+    });
+}
+
+#[test]
+fn a_claim_that_fails_half_way_leaves_nothing_in_the_way() {
+    run(async {
+        for fault in [Fault::Full, Fault::Unavailable] {
+            let ledger = bench();
+            ledger.store().next(&[Fault::None, fault]);
+            let failed = claim(&ledger, 1).await;
+            assert!(matches!(failed, Claimed::Stands(Begun::Unavailable(_))), "{failed:?}");
+            assert_eq!(ledger.store().size().records, 0);
+            permit(&ledger, 2).await;
+        }
+    });
+}
+
+#[test]
+fn a_claim_whose_writes_are_unclear_wins_by_reading_back() {
+    run(async {
+        for faults in [[Fault::Written, Fault::None], [Fault::Unwritten, Fault::Written]] {
+            let ledger = bench();
+            ledger.store().next(&faults);
+            let first = permit(&ledger, 1).await;
+            assert_refused(&claim(&ledger, 2).await);
+            drop(first);
+        }
+    });
+}
+
+/// Before the first byte: while this one stood still its pointer lapsed, and another may have come.
+#[test]
+fn nothing_is_sent_once_the_key_without_principal_may_be_anothers() {
+    run(async {
+        let ledger = bench();
+        let Claimed::Won(first) = claim_for(&ledger, 1, Duration::from_millis(1)).await else { panic!() };
+        let lapsed = first.record().first_attempt.plus(Duration::from_millis(2));
+        while ledger.clock().now() < lapsed {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!first.holds());
+    });
+}
+
+/// From before the setting: whoever has an operation of its own gets what came of that.
+#[test]
+fn a_record_of_its_own_comes_first() {
+    run(async {
+        let ledger = bench();
+        let done = completed(ledger.clock().now().as_secs(), 10);
+        ledger.store().swap(id(2), None, Some(done), Timestamp::default()).await.unwrap();
+        permit(&ledger, 1).await.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
+        let own = claim(&ledger, 2).await;
+        assert!(matches!(own, Claimed::Stands(Begun::Replay { .. })), "{own:?}");
+    });
+}
