@@ -286,13 +286,20 @@ impl<S: Store> Ledger<S> {
 
     /// Begins an operation: finds what stands in its way, waits for an execution in this process,
     /// or hands out the right to claim. Dropping the future loses nothing.
-    pub async fn begin(self: &Arc<Self>, request: Request) -> Begun<S> {
+    pub async fn begin(self: &Arc<Self>, mut request: Request) -> Begun<S> {
         let deadline = Instant::now() + request.wait;
         loop {
+            let mut ended_unknown = false;
             for key in request.lower() {
-                if let Some(begun) = self.begin_lower(&request, key, deadline).await {
-                    return begun;
+                match self.begin_lower(&request, key, deadline).await {
+                    Some(Begun::Refuse(Refusal::Unknown, _)) => ended_unknown = true,
+                    Some(begun) => return begun,
+                    None => {}
                 }
+            }
+            if ended_unknown && request.rules.when_unknown == WhenUnknown::Resend {
+                // It waited for that, and its caller has not been told yet.
+                request.rules.when_unknown = WhenUnknown::Hold;
             }
             let asked = self.clock.now();
             if let Some(versioned) = self.at_hand(request.id).await
@@ -318,7 +325,8 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// What is at hand of an operation under a key in a lower space. None: nothing that answers it.
+    /// What is at hand of an operation under a key in a lower space. None: nothing that answers it. That
+    /// what it waited for ended unknown is told by the claim, when all keys were looked at.
     async fn begin_lower(&self, request: &Request, key: &Key, deadline: Instant) -> Option<Begun<S>> {
         let asked = self.clock.now();
         if let Some(versioned) = self.at_hand(key.id).await {
@@ -332,7 +340,7 @@ impl<S: Store> Ledger<S> {
         }
         let flight = self.flights.get(&key.id).map(|flight| flight.clone())?;
         match self.follow(&request.by(key), &flight, asked, deadline).await? {
-            Begun::Refuse(Refusal::KeyReused | Refusal::Unknown, _) => None,
+            Begun::Refuse(Refusal::KeyReused, _) => None,
             begun => Some(begun),
         }
     }

@@ -430,6 +430,26 @@ fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
     });
 }
 
+/// One that waited at a lower key for what ended unknown sent it again.
+#[test]
+fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
+    run(async {
+        let store = shared();
+        let mut gateway = Gateway::start(&store, 0).await;
+        let permit = gateway.asks().await.unwrap();
+        assert!(permit.holds());
+        gateway.enter(1).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let request = Request { rules, wait: Duration::from_secs(60), ..gateway.request() };
+        let mut waiting = Box::pin(gateway.goes(request));
+        assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        assert_eq!(waiting.await.unwrap_err(), "unknown");
+        let request = Request { rules, ..gateway.request() };
+        assert_eq!(gateway.goes(request).await.unwrap().id(), id(0), "who comes later does");
+    });
+}
+
 #[test]
 fn a_fifth_space_waits_and_going_back_never_does() {
     run(async {
