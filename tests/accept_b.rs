@@ -7,7 +7,7 @@ use crate::{crash, points, power_loss, store_failure, time};
 use std::process::Command;
 
 /// Runs all tests whose names begin so, of each of these beginnings; how many passed.
-fn rooms(beginnings: &[&str]) -> String {
+pub(crate) fn rooms(beginnings: &[&str]) -> String {
     let told: Vec<String> = beginnings.iter().map(|beginning| room(beginning)).collect();
     told.join(", ")
 }

@@ -1,11 +1,12 @@
 //! Black-box tests: the real binary as a process, real sockets, an upstream that keeps its own
 //! account. The rooms are claims about what people see (DESIGN §4, §5, §8, §10); `support` is what
-//! they stand on; `accept_a` and `accept_b` measure what the issues ask for `tests/run accept A|B`.
+//! they stand on; `accept_a` and the like measure what the issues ask for `tests/run accept A|B|C`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, reason = "support offers whole families of which a room takes what it needs")]
 
 mod accept_a;
 mod accept_b;
+mod accept_c;
 mod answers;
 mod bad_guests;
 mod bad_input;
@@ -18,6 +19,7 @@ mod framing;
 mod guests;
 mod hostile;
 mod inflight;
+mod isolation;
 mod judging;
 mod keychanges;
 mod keyreaders;
@@ -25,6 +27,7 @@ mod ledger_time;
 mod lostkeys;
 mod operations;
 mod outcomes;
+mod pages;
 mod pauses;
 mod points;
 mod policy_kit;

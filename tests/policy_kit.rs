@@ -6,16 +6,19 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// The languages that have a template.
+pub(crate) const LANGUAGES: [&str; 6] = ["rust", "c", "assemblyscript", "js", "go", "python"];
+
 /// A folder for what a test makes, and the command in it.
-struct Shop(tempfile::TempDir);
+pub(crate) struct Shop(tempfile::TempDir);
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("oncegate-kit-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         Self(folder.expect("a folder under target"))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -31,14 +34,14 @@ impl Shop {
 
     /// It must succeed; what it says.
     #[track_caller]
-    fn fine(&self, args: &[&str]) -> String {
+    pub(crate) fn fine(&self, args: &[&str]) -> String {
         let ended = self.policy(args);
         assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
         ended.stdout
     }
 
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let said = self.fine(&[args, &["--output", "json"]].concat());
         serde_json::from_str(&said).unwrap_or_else(|e| panic!("{args:?}: {e}: {said}"))
     }
@@ -238,7 +241,7 @@ fn c_compiler() -> String {
 }
 
 /// PATH with what `tests/run` has got in front.
-fn tools_path() -> OsString {
+pub(crate) fn tools_path() -> OsString {
     let made = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-env-policies");
     let tools = std::env::var_os("ONCEGATE_TEST_POLICY_TOOLS").map_or(made.into(), PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,16 +1,16 @@
 //! Version 0.1 of the interface: the only file with generated bindings.
 //!
 //! What goes in is borrowed from the host's own types; what comes out is converted into them and
-//! checked against the rules in the comments of `policy.wit` on the way. A second version of the
-//! interface will have a file of its own beside this one.
+//! checked against the rules in the comments of `policy.wit` on the way. The parts of a key are the
+//! interface's own type throughout: moving each into another one costs a twentieth of a call. A second
+//! version of the interface will have a file of its own beside this one.
 
 use super::failure::{Broken, Failure};
 use super::limits::State;
 use super::rules::{self, LIST_MAX, broken};
 use super::{
-    Attribute, Changes, Complaint, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound,
-    Part, Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Shape, Verdict,
-    Wording,
+    Changes, Complaint, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Payload,
+    PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording,
 };
 use crate::config::StatusRule;
 use bindings::exports::oncegate::policy as hooks;
@@ -38,8 +38,10 @@ mod bindings {
                 export oncegate:policy/presentation@0.1.0;
             }",
         ownership: Borrowing { duplicate_if_necessary: true },
+        additional_derives: [PartialEq],
     });
 }
+pub use wit::{Attribute, Part, Shape};
 
 /// Which optional interfaces a component exports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,16 +120,17 @@ impl Hooks {
         time: Duration,
     ) -> Result<Verdict, Failure> {
         // Few fields are declared as a rule: they need no allocation.
-        let few: [wit::FieldParam<'_>; 8];
+        let mut few: [_; 4] = std::array::from_fn(|_| wit::FieldParam { name: "", value: "" });
         let many: Vec<wit::FieldParam<'_>>;
-        let fields = if operation.fields.len() <= 8 {
-            few = std::array::from_fn(|index| {
-                operation.fields.get(index).map_or(wit::FieldParam { name: "", value: "" }, field)
-            });
-            &few[..operation.fields.len()]
-        } else {
-            many = operation.fields.iter().map(field).collect();
-            &many
+        let fields = match few.get_mut(..operation.fields.len()) {
+            Some(few) => {
+                few.iter_mut().zip(&operation.fields).for_each(|(place, told)| *place = field(told));
+                &*few
+            }
+            None => {
+                many = operation.fields.iter().map(field).collect();
+                &many
+            }
         };
         let selected = selection(&operation.payload);
         let argument = self::operation(operation, fields, &selected);
@@ -305,6 +308,9 @@ fn receipt_of(receipt: &Receipt) -> wit::Receipt<'_> {
 }
 
 fn pairs(fields: Vec<wit::FieldResult>) -> Vec<(String, String)> {
+    if fields.is_empty() {
+        return Vec::new();
+    }
     fields.into_iter().map(|field| (field.name, field.value)).collect()
 }
 
@@ -428,13 +434,13 @@ fn verdict(said: wit::Verdict, probes: bool) -> Result<Verdict, Broken> {
 
 fn guard(said: wit::Guard, probes: bool) -> Result<Guard, Broken> {
     rules::no_options("guard.options", said.options.first().map(|option| option.name.as_str()))?;
-    let key = key(said.key)?;
-    let fingerprint = fingerprint(said.fingerprint, &key)?;
+    check_key(&said.key)?;
+    let fingerprint = fingerprint(said.fingerprint, &said.key)?;
     let labels = pairs(said.labels);
     rules::labels("guard.labels", &labels)?;
     rules::memo("guard.memo", said.memo.as_deref())?;
     Ok(Guard {
-        key,
+        key: said.key,
         fingerprint,
         while_running: match said.while_running {
             wit::WhileRunning::RouteDefault => None,
@@ -451,16 +457,16 @@ fn guard(said: wit::Guard, probes: bool) -> Result<Guard, Broken> {
     })
 }
 
-fn key(said: Vec<wit::Part>) -> Result<Vec<Part>, Broken> {
+fn check_key(key: &[Part]) -> Result<(), Broken> {
     let place = "guard.key";
-    if !(1..=LIST_MAX).contains(&said.len()) {
-        return broken(place, format!("{} parts, 1 to {LIST_MAX} are allowed", said.len()));
+    if !(1..=LIST_MAX).contains(&key.len()) {
+        return broken(place, format!("{} parts, 1 to {LIST_MAX} are allowed", key.len()));
     }
-    let key = parts(place, said)?;
-    if key.iter().all(|part| is_empty(part) || *part == Part::Missing) {
+    check_parts(place, key)?;
+    if key.iter().all(|part| is_empty(part) || matches!(part, Part::Missing)) {
         return broken(place, "every part is missing or empty: at least one must say something");
     }
-    Ok(key)
+    Ok(())
 }
 
 /// Empty whatever the request.
@@ -472,51 +478,37 @@ fn is_empty(part: &Part) -> bool {
     }
 }
 
-fn parts(place: &'static str, said: Vec<wit::Part>) -> Result<Vec<Part>, Broken> {
-    let part = |said| {
-        Ok(match said {
-            wit::Part::Text(text) => Part::Text(text),
-            wit::Part::Bytes(bytes) => Part::Bytes(bytes),
-            wit::Part::Of(attribute) => Part::Of(attribute_of(attribute)),
-            wit::Part::Document(said) => Part::Document(shape(place, said)?),
-            wit::Part::Missing => Part::Missing,
-        })
-    };
-    said.into_iter().map(part).collect()
+fn check_parts(place: &'static str, parts: &[Part]) -> Result<(), Broken> {
+    parts.iter().try_for_each(|part| match part {
+        Part::Document(shape) => check_shape(place, shape),
+        Part::Text(_) | Part::Bytes(_) | Part::Of(_) | Part::Missing => Ok(()),
+    })
 }
 
-fn attribute_of(said: wit::Attribute) -> Attribute {
-    match said {
-        wit::Attribute::Method => Attribute::Method,
-        wit::Attribute::Authority => Attribute::Authority,
-        wit::Attribute::Path => Attribute::Path,
-        wit::Attribute::Query => Attribute::Query,
-        wit::Attribute::Body => Attribute::Body,
-    }
-}
-
-fn shape(place: &'static str, said: wit::Shape) -> Result<Shape, Broken> {
-    rules::pointers(place, &[&said.keep, &said.drop])?;
-    Ok(Shape { keep: said.keep, drop: said.drop })
+fn check_shape(place: &'static str, shape: &Shape) -> Result<(), Broken> {
+    rules::pointers(place, &[&shape.keep, &shape.drop])
 }
 
 fn fingerprint(said: wit::Fingerprint, key: &[Part]) -> Result<FingerprintRule, Broken> {
     let place = "guard.fingerprint";
-    let rule = match said {
-        wit::Fingerprint::Request => FingerprintRule::Request,
-        wit::Fingerprint::Document(said) => FingerprintRule::Document(shape(place, said)?),
-        wit::Fingerprint::Parts(said) if said.is_empty() => FingerprintRule::KeyOnly,
-        wit::Fingerprint::Parts(said) => {
-            rules::at_most(place, said.len(), LIST_MAX)?;
-            FingerprintRule::Parts(parts(place, said)?)
+    match said {
+        wit::Fingerprint::Request => return Ok(FingerprintRule::Request),
+        wit::Fingerprint::Document(shape) => {
+            check_shape(place, &shape)?;
+            return Ok(FingerprintRule::Document(shape));
         }
-        wit::Fingerprint::KeyOnly => FingerprintRule::KeyOnly,
-    };
+        wit::Fingerprint::Parts(said) if !said.is_empty() => {
+            rules::at_most(place, said.len(), LIST_MAX)?;
+            check_parts(place, &said)?;
+            return Ok(FingerprintRule::Parts(said));
+        }
+        wit::Fingerprint::Parts(_) | wit::Fingerprint::KeyOnly => {}
+    }
     let says_more = |part: &Part| !matches!(part, Part::Of(_) | Part::Missing) && !is_empty(part);
-    if rule == FingerprintRule::KeyOnly && !key.iter().any(says_more) {
+    if !key.iter().any(says_more) {
         return broken(place, "`key-only` needs a part of the key other than `of` and `missing`, not empty");
     }
-    Ok(rule)
+    Ok(FingerprintRule::KeyOnly)
 }
 
 fn when_unknown(said: wit::WhenUnknown, probes: bool) -> Result<Option<WhenUnknown>, Broken> {

@@ -234,8 +234,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Quick calls in a row after which a policy returns to the workers.
-    const QUICK_ENOUGH: u32 = 64;
+    /// Quick calls in a row after which a policy returns to the workers. So many that one which loops on
+    /// a hundredth of its inputs hardly ever does.
+    const QUICK_ENOUGH: u32 = 512;
     /// Calls that may wait for a policy thread: more than come at once where clients retry together.
     const WAITING_MAX: usize = 256;
 
@@ -260,7 +261,7 @@ impl Pace {
 
     /// A call on a policy thread took so long.
     pub(super) fn took(&self, time: Duration) {
-        if time >= super::limits::INLINE_TIME_MAX / 2 {
+        if time >= super::limits::QUICK_TIME_MAX {
             self.quick_in_a_row.store(0, Ordering::Relaxed);
         } else if self.quick_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= Self::QUICK_ENOUGH {
             self.slow.store(false, Ordering::Relaxed);

@@ -158,6 +158,11 @@ impl Instance {
         self.store.data().memory()
     }
 
+    /// Whether its last call took longer than a worker likes to wait.
+    pub(super) fn lingered(&self) -> bool {
+        self.store.data().lingered()
+    }
+
     /// Whether it has served long enough or grown enough to be replaced.
     pub(super) fn is_worn(&self) -> bool {
         self.calls >= INSTANCE_CALLS_MAX || self.store.data().memory() > self.memory_mark
@@ -182,5 +187,10 @@ impl Instance {
 
 /// A deadline in ticks of the epoch, which comes every millisecond: the current one is partly over.
 fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX >> 1).saturating_add(1)
+    // Without the 128 bits of `as_millis`: this is on the way of every request.
+    time.as_secs()
+        .saturating_mul(1000)
+        .saturating_add(u64::from(time.subsec_millis()))
+        .saturating_add(1)
+        .min(u64::MAX >> 1)
 }

@@ -14,6 +14,11 @@ pub(super) const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 pub(super) const AUTHOR_COMPILE_TIME_MAX: Duration = Duration::from_secs(3600);
 /// How long a call may keep a worker from its other connections.
 pub(super) const INLINE_TIME_MAX: Duration = Duration::from_millis(5);
+/// A policy whose call takes longer than this, in ticks of a millisecond of which the first is partly
+/// over, has its next calls made on policy threads: on a worker a few of them would be everybody's delay.
+const LINGER_TICKS: u64 = 2;
+/// A call that takes less is quick for certain.
+pub(super) const QUICK_TIME_MAX: Duration = Duration::from_millis(1);
 /// How long an instance may take to be made and configured where no connection waits behind it.
 pub(super) const SETUP_TIME_MAX: Duration = Duration::from_secs(1);
 /// What a component hands over in one call of a hook, to imports too.
@@ -79,38 +84,39 @@ pub(super) struct OutsideHook(pub(super) &'static str);
 pub(super) struct NotThere(pub(super) String);
 
 /// How long a guest may go on. A machine with too much to do would fail good policies if all the
-/// time that passes counted: past half of its time a guest is held to the processor's time.
+/// time that passes counted: past the first look a guest is held to the processor's time.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    half: u64,
-    /// The thread's time on a processor when half was over.
+    /// Ticks after the first look.
+    rest: u64,
+    /// The thread's time on a processor at the first look.
     since: Option<Duration>,
     extensions: u32,
 }
 
 impl Patience {
-    /// So often a guest that didn't get to run is given its second half again.
+    /// So often a guest that didn't get to run is given its rest again.
     const EXTENSIONS_MAX: u32 = 8;
 
     /// A call begins that has so many ticks. Returns those to the first look.
     fn begin(ticks: u64) -> (Self, u64) {
-        let half = (ticks / 2).max(1);
-        (Self { half, since: None, extensions: 0 }, ticks.saturating_sub(half).max(1))
+        let first = (ticks / 2).clamp(1, LINGER_TICKS);
+        (Self { rest: ticks.saturating_sub(first).max(1), since: None, extensions: 0 }, first)
     }
 
     /// The deadline passed.
     fn look(&mut self, on_processor: Duration) -> UpdateDeadline {
         let Some(since) = self.since else {
             self.since = Some(on_processor);
-            return UpdateDeadline::Continue(self.half);
+            return UpdateDeadline::Continue(self.rest);
         };
         // A tick is a millisecond, and the first may be over when it is set.
         let spent = on_processor.saturating_sub(since) + Duration::from_millis(1);
-        if self.extensions >= Self::EXTENSIONS_MAX || spent >= Duration::from_millis(self.half) {
+        if self.extensions >= Self::EXTENSIONS_MAX || spent >= Duration::from_millis(self.rest) {
             return UpdateDeadline::Interrupt;
         }
         self.extensions += 1;
-        UpdateDeadline::Continue(self.half)
+        UpdateDeadline::Continue(self.rest)
     }
 }
 
@@ -174,6 +180,11 @@ impl State {
         let (patience, first) = Patience::begin(ticks);
         self.patience = patience;
         first
+    }
+
+    /// Whether the guest took longer than a worker likes to wait, since it was last granted time.
+    pub(super) fn lingered(&self) -> bool {
+        self.patience.since.is_some()
     }
 
     /// The deadline passed: whether the guest goes on.
@@ -284,17 +295,17 @@ mod tests {
     #[test]
     fn who_runs_all_the_time_has_the_time_and_no_more() {
         let (mut patience, first) = Patience::begin(51);
-        assert_eq!((first, patience.half), (26, 25));
-        assert!(goes_on(&mut patience, 1026));
+        assert_eq!((first, patience.rest), (2, 49));
+        assert!(goes_on(&mut patience, 1002));
         assert!(!goes_on(&mut patience, 1051));
     }
 
     #[test]
     fn who_does_not_get_to_run_has_longer_but_not_for_ever() {
         let (mut patience, _) = Patience::begin(6);
-        assert!(goes_on(&mut patience, 0), "half is over");
+        assert!(goes_on(&mut patience, 0), "the first look");
         for _ in 0..Patience::EXTENSIONS_MAX {
-            assert!(goes_on(&mut patience, 1), "it ran for a millisecond of three");
+            assert!(goes_on(&mut patience, 1), "it ran for a millisecond of four");
         }
         assert!(!goes_on(&mut patience, 1));
     }

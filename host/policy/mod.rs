@@ -3,7 +3,7 @@
 //! A [`Generation`] is one activation of a policy: a compiled component with its settings, its
 //! plan and its limits. Workers call its hooks on instances of their own ([`Pool`]). What a
 //! component hands out is checked here against the rules in the comments of `policy.wit`; the
-//! rest of the host sees only the types of this file.
+//! rest of the host sees only the types of this file, and of the interface what names the parts of a key.
 
 mod adapter_v0_1;
 pub mod builtin;
@@ -37,7 +37,7 @@ pub mod view;
 mod wasi;
 pub mod workbench;
 
-pub use adapter_v0_1::Exports;
+pub use adapter_v0_1::{Attribute, Exports, Part, Shape};
 pub use code_cache::CodeCache;
 pub use engine::{Engine, EngineError};
 pub use failure::{Broken, Failure};
@@ -197,43 +197,8 @@ pub struct Guard {
     pub labels: Vec<(String, String)>,
 }
 
-/// One element of a key or fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text of the policy's.
-    Text(String),
-    /// Bytes of the policy's.
-    Bytes(Vec<u8>),
-    /// The host's own value.
-    Of(Attribute),
-    /// The body as a canonical document, shaped.
-    Document(Shape),
-    /// The request lacks it.
-    Missing,
-}
-
-/// A value that the host takes from the request as received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names of RFC 9110 and RFC 3986")]
-pub enum Attribute {
-    Method,
-    Authority,
-    Path,
-    Query,
-    Body,
-}
-
-/// Which places of a document count, by JSON pointer; `keep` empty: all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
-    /// Only these.
-    pub keep: Vec<String>,
-    /// Not these.
-    pub drop: Vec<String>,
-}
-
 /// What must be equal when a key is reused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum FingerprintRule {
     /// Method, authority, path, query and the bytes of the body.
     Request,

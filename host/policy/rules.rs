@@ -95,6 +95,9 @@ pub(super) fn fields(
     more: fn(&str) -> bool,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Broken> {
     at_most(place, fields.len(), FIELDS_MAX)?;
+    if fields.is_empty() {
+        return Ok(Vec::new());
+    }
     fields.into_iter().map(|(name, value)| field(place, &name, &value, more)).collect()
 }
 

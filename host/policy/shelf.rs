@@ -86,6 +86,9 @@ impl Shelf {
             empty => empty.insert(generation.instance(allowance)?),
         };
         let verdict = instance.decide(operation, allowance.call);
+        if instance.lingered() {
+            generation.pace.slowed();
+        }
         if verdict.is_err() || instance.is_worn() {
             self.decider = None;
         }
@@ -112,6 +115,9 @@ impl Shelf {
             None => generation.instance(allowance)?,
         };
         let said = hook(&mut instance, allowance.call)?;
+        if instance.lingered() {
+            generation.pace.slowed();
+        }
         if !generation.is_fresh() && !instance.is_worn() {
             if self.confidants.len() >= CONFIDANTS_MAX {
                 self.confidants.remove(0);

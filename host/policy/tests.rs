@@ -5,6 +5,8 @@
 #[path = "../../tests/guests/mod.rs"]
 pub(super) mod guests;
 
+use super::limits::Allowance;
+use super::shelf::Shelf;
 use super::*;
 use crate::config::{self, ComponentSource, Instances};
 use guests::Guest;
@@ -272,6 +274,22 @@ fn a_loop_is_stopped_on_a_policy_thread_and_its_policy_stays_there() {
 }
 
 #[test]
+fn one_that_takes_its_time_leaves_the_worker_though_it_is_within_every_limit() {
+    // Tens of milliseconds, of a second.
+    let takes_its_time = guests::deciding(&format!(
+        "(loop $on (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $on (i32.lt_u (local.get $at) (i32.const 40000000)))) {}",
+        guests::KEY_OF_FIRST_FIELD
+    ));
+    let generation = load_with(&takes_its_time, |policy| policy.time = Duration::from_secs(1));
+    let mut shelf = Shelf::new(&generation);
+    assert!(!generation.describe().slow);
+    let allowance = Allowance::off_worker(generation.time);
+    assert_eq!(key_of(shelf.decide(&generation, &operation(&[("idempotency-key", "k")]), allowance)), "k");
+    assert!(generation.describe().slow);
+}
+
+#[test]
 fn a_slow_policy_returns_to_the_worker_when_it_behaves() {
     let decide_slowly = format!(
         "local.get $fields i32.load offset=12 i32.const 4 i32.eq if (loop $on br $on) end {}",
@@ -281,7 +299,7 @@ fn a_slow_policy_returns_to_the_worker_when_it_behaves() {
     let pool = Pool::new(&ENGINE);
     assert!(decide(&pool, &generation, "slow").is_err());
     assert!(generation.describe().slow);
-    // How quick a call is the machine decides: it may take more than the 64 that are asked for.
+    // How quick a call is the machine decides: it may take more than the 512 that are asked for.
     let quick = (0..100_000).any(|_| {
         assert_eq!(key_of(decide(&pool, &generation, "k")), "k");
         !generation.describe().slow
