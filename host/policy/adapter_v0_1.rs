@@ -43,6 +43,13 @@ mod bindings {
 }
 pub use wit::{Attribute, Part, Shape};
 
+/// The whole document.
+impl Default for Shape {
+    fn default() -> Self {
+        Self { keep: Vec::new(), drop: Vec::new() }
+    }
+}
+
 /// Which optional interfaces a component exports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exports {

@@ -248,7 +248,7 @@ impl Document {
 
 /// JSON in canonical form: RFC 8785, but each number keeps its exact decimal value.
 pub(crate) fn canonical_json(document: &[u8]) -> Result<Vec<u8>, String> {
-    Ok(Document::parse(None, document)?.canonical(&Shape { keep: Vec::new(), drop: Vec::new() }))
+    Ok(Document::parse(None, document)?.canonical(&Shape::default()))
 }
 
 /// Whether a text is a JSON pointer (RFC 6901).

@@ -138,12 +138,13 @@ impl Setup {
             self;
         let listen = if server.contains("listen =") { "" } else { "listen = [\"127.0.0.1:0\"]" };
         let admin = if server.contains("admin =") { "" } else { "admin = \"127.0.0.1:0\"" };
+        let workers = if server.contains("workers =") { "" } else { "workers = 2" };
         let store = match self.store {
             "memory" => "store = \"memory\"".to_owned(),
             _ => format!("store = \"embedded\"\npath = {:?}", self.data()),
         };
         format!(
-            "[server]\n{listen}\n{admin}\nworkers = 2\n{server}\n[server.limits]\n{limits}\n\
+            "[server]\n{listen}\n{admin}\n{workers}\n{server}\n[server.limits]\n{limits}\n\
              [ledger]\n{store}\n{ledger}\n[upstreams.origin]\nurls = [{upstream:?}]\n{origin}\n\
              [policies.keys]\ncomponent = {component:?}\n{policy}\n\
              [[routes]]\nname = \"all\"\npath = {path:?}\nupstream = \"origin\"\npolicy = \"keys\"\n{route}\n{extra}"

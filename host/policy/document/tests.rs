@@ -263,9 +263,7 @@ fn a_form_is_an_object() {
     let form = |body: &str| {
         let kind = Some("application/X-www-form-urlencoded ; charset=UTF-8");
         let document = Document::parse(kind, body.as_bytes())?;
-        Ok::<_, String>(
-            String::from_utf8(document.canonical(&Shape { keep: Vec::new(), drop: Vec::new() })).unwrap(),
-        )
+        Ok::<_, String>(String::from_utf8(document.canonical(&Shape::default())).unwrap())
     };
     for (body, wanted) in [
         ("", "{}"),
@@ -291,7 +289,7 @@ const PARTS: &str = "--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\non
 
 fn multipart(content_type: &str, body: &str) -> Result<String, String> {
     let document = Document::parse(Some(content_type), body.as_bytes())?;
-    Ok(String::from_utf8(document.canonical(&Shape { keep: Vec::new(), drop: Vec::new() })).unwrap())
+    Ok(String::from_utf8(document.canonical(&Shape::default())).unwrap())
 }
 
 #[test]
