@@ -23,6 +23,9 @@
 //! any; a method that the plan has no interest in counts as bypassed. The cases of a group in `same`
 //! must be guarded by one key, as the host computes it, those of one in `different` by a key each.
 //!
+//! `{"no-plan": "words"}`, or null for any, is for settings that can't be: `configure` must return an
+//! err that holds the words, or a plan that the host refuses. Such a case has no request.
+//!
 //! A case of another hook says what that is shown beside the request, and expects its word:
 //!
 //! ```json
@@ -126,9 +129,12 @@ impl<'p, 'v> Run<'p, 'v> {
             let (hook, interface) = (hook.name(), hook.interface());
             return Err(VectorFault::NotExported { case: case.name.clone(), hook, interface });
         }
-        let sample = case.sample()?;
         let settings = super::load::settings_text(&case.settings);
         let program = self.program.with_settings(&settings);
+        if let Expect::NoPlan(words) = &case.expect {
+            return case.check_no_plan(words.as_deref(), &program, self.allowance);
+        }
+        let sample = case.sample()?;
         let (mut fresh, plan) = program.instance(self.allowance).map_err(fault)?;
         let first = case.decide(&mut fresh, &plan, &sample, self.allowance)?;
         case.check(&plan, first.as_ref())?;
@@ -197,6 +203,28 @@ impl Case {
                 verdict.map(Some).map_err(failed)
             }
         }
+    }
+
+    /// `configure` must refuse the settings, in these words, or the host the plan that it makes of them.
+    fn check_no_plan(
+        &self,
+        words: Option<&str>,
+        program: &Program,
+        allowance: Allowance,
+    ) -> Result<(), VectorFault> {
+        let found = match program.instance(allowance) {
+            Err(failure @ (Failure::Err(_) | Failure::Invalid(_))) => {
+                let said = failure.to_string();
+                if words.is_none_or(|words| said.contains(words)) {
+                    return Ok(());
+                }
+                said
+            }
+            Err(failure) => return Err(VectorFault::Failed { case: self.name.clone(), failure }),
+            Ok((_, plan)) => format!("a plan with the key-schema {:?}", plan.key_schema),
+        };
+        let expected = format!("{:?}", self.expect);
+        Err(VectorFault::Differs { case: self.name.clone(), expected, found })
     }
 
     fn check(&self, plan: &Plan, found: Option<&Verdict>) -> Result<(), VectorFault> {

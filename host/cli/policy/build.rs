@@ -154,7 +154,8 @@ fn c(project: &Project, module: &str) -> Result<(), Trouble> {
         Trouble::new("there is no C compiler for WebAssembly: neither clang with wasm-ld nor zig", HELP)
     })?;
     compiler.args([target, "-std=c11", "-Os", "-flto", "-Wall", "-Wextra", "-ffreestanding", "-nostdlib"]);
-    compiler.args(["-mbulk-memory", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=32768"]);
+    // Not --strip-all: a wasm-opt in PATH, which clang calls, must still see which features are used.
+    compiler.args(["-mbulk-memory", "-Wl,--no-entry", "-Wl,--strip-debug", "-Wl,-z,stack-size=32768"]);
     compiler.args(["-o", module]).args(sources(&project.folder, "c")?);
     run_tool(project, compiler, HELP).map(drop)
 }
@@ -179,10 +180,9 @@ fn c_compiler() -> Option<(Command, &'static str)> {
 
 fn js(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
     let mut tool = in_folder(project, "componentize-qjs", "node_modules/.bin", "npm install")?;
+    let policy = sources_within(project, "js")?.join("policy.js");
     // Without --sync the component needs async, without --stub-wasi it imports what no policy has.
-    tool.args([
-        "--js",
-        "policy.js",
+    tool.arg("--js").arg(policy).args([
         "--wit",
         "wit",
         "--world",
@@ -199,7 +199,8 @@ fn js(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
 fn python(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
     const HELP: &str = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt";
     let mut tool = in_folder(project, "componentize-py", ".venv/bin", HELP)?;
-    tool.args(["-d", "wit", "-w", world, "componentize", "--stub-wasi", "policy", "-o", module]);
+    tool.args(["-d", "wit", "-w", world, "componentize", "--stub-wasi", "-p"]);
+    tool.arg(sources_within(project, "py")?).args(["policy", "-o", module]);
     run_tool(project, tool, HELP).map(drop)
 }
 
@@ -250,6 +251,24 @@ fn sources(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Trouble> {
         names.filter(|name| name.extension().is_some_and(|e| e == extension)).collect();
     names.sort();
     Ok(names)
+}
+
+/// Where in the project the sources lie as files. There are tools that don't follow a link out of
+/// the folder that they were given: where a source is one, all of them are copied into `build`.
+fn sources_within(project: &Project, extension: &str) -> Result<PathBuf, Trouble> {
+    let names = sources(&project.folder, extension)?;
+    if !names.iter().any(|name| project.folder.join(name).is_symlink()) {
+        return Ok(".".into());
+    }
+    let within = Path::new("build").join("sources");
+    let folder = project.folder.join(&within);
+    let copied = std::fs::create_dir_all(&folder).and_then(|()| {
+        names
+            .iter()
+            .try_for_each(|name| std::fs::copy(project.folder.join(name), folder.join(name)).map(drop))
+    });
+    let trouble = |error| Trouble::new(format!("can't fill {}: {}", folder.display(), io_words(&error)), "");
+    copied.map(|()| within).map_err(trouble)
 }
 
 /// Runs a tool in the policy's folder. What it writes is shown where it fails; its standard

@@ -54,6 +54,7 @@ pub(in crate::policy) struct Case {
     route: String,
     #[serde(default)]
     principal: Option<String>,
+    #[serde(default)]
     request: String,
     /// What the ledger knows beside what the request says.
     #[serde(default)]
@@ -161,6 +162,7 @@ pub(super) enum Expect {
     Reading(Value),
     Present(Value),
     Explain(Value),
+    NoPlan(Option<String>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -222,18 +224,21 @@ impl Expect {
             Self::Reading(_) => "reading",
             Self::Present(_) => "present",
             Self::Explain(_) => "explain",
+            Self::NoPlan(_) => "no-plan",
         }
     }
 
     /// Whether it is about an answer or a problem, and `decide` may say what it will.
     pub(super) fn is_of_a_hook(&self) -> bool {
-        !matches!(self, Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. })
+        !matches!(self, Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. } | Self::NoPlan(_))
     }
 
     /// The hook that must be exported for it; none: `decide` says it, or the plan may.
     pub(super) fn hook(&self) -> Option<Hook> {
         match self {
-            Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. } | Self::Outcome(_) => None,
+            Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. } | Self::Outcome(_) | Self::NoPlan(_) => {
+                None
+            }
             Self::Settle(_) => Some(Hook::Settle),
             Self::Question(_) => Some(Hook::Question),
             Self::Reading(_) => Some(Hook::Reading),
@@ -255,8 +260,14 @@ impl Case {
     pub(in crate::policy) fn hook_name(&self) -> &'static str {
         match &self.expect {
             Expect::Outcome(_) => "settle",
+            Expect::NoPlan(_) => "configure",
             expect => expect.hook().map_or("decide", Hook::name),
         }
+    }
+
+    /// Whether it is about settings alone, and has no request.
+    pub(in crate::policy) fn is_of_settings(&self) -> bool {
+        matches!(self.expect, Expect::NoPlan(_))
     }
 
     /// The answer, where there is one.
@@ -283,15 +294,19 @@ impl Case {
     fn check_form(&self) -> Result<(), VectorFault> {
         let expect = self.expect.name();
         let (answers, reads, explains) = match &self.expect {
-            Expect::Bypass(_) | Expect::Guard(_) | Expect::Refuse { .. } | Expect::Question(_) => {
-                (false, false, false)
-            }
+            Expect::Bypass(_)
+            | Expect::Guard(_)
+            | Expect::Refuse { .. }
+            | Expect::NoPlan(_)
+            | Expect::Question(_) => (false, false, false),
             Expect::Outcome(_) | Expect::Settle(_) | Expect::Present(_) => (true, false, false),
             Expect::Reading(_) => (true, true, false),
             Expect::Explain(_) => (false, false, true),
         };
         let receives = answers || matches!(self.expect, Expect::Question(_));
+        let asks = !self.is_of_settings();
         let complaint = [
+            ("request", !self.request.is_empty(), asks, asks),
             ("answer", self.answer.is_some(), answers, answers),
             ("problem", self.problem.is_some(), explains, explains),
             ("asked", self.asked.is_some(), reads, false),

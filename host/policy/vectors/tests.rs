@@ -159,3 +159,30 @@ fn a_hook_that_keeps_state_is_found() {
         "a used instance answers `settle` with \"consumed\", a fresh one with \"completed\"",
     );
 }
+
+/// A policy that does this with settings other than none.
+fn with_settings(instructions: &str) -> Vec<u8> {
+    let configure = format!("(if (i32.gt_u (local.get $settings_len) (i32.const 2)) (then {instructions}))");
+    Guest { configure, ..Guest::default() }.component()
+}
+
+#[test]
+fn settings_that_cannot_be_are_held_against_configure() {
+    let refuses = with_settings(
+        "call $clear
+        (i32.store (i32.const 1024) (i32.const 1))
+        (i32.store offset=4 (i32.const 1024) (local.get $settings))
+        (i32.store offset=8 (i32.const 1024) (local.get $settings_len))
+        (return (i32.const 1024))",
+    );
+    let case = |words| json!({ "request": "", "settings": { "salt": "x" }, "expect": { "no-plan": words } });
+    fits(&refuses, &case(json!(null)));
+    fits(&refuses, &case(json!("salt")));
+    refused(&refuses, &case(json!("pepper")), "found returned an err");
+    refused(&Guest::default().component(), &case(json!(null)), "found a plan with the key-schema");
+    refused(&with_settings("unreachable"), &case(json!(null)), "case `c`: trapped");
+    let asks = json!({ "expect": { "no-plan": null } });
+    refused(&refuses, &asks, "`request` says nothing to a case that expects `no-plan`");
+    let silent = json!({ "request": "", "expect": { "bypass": null } });
+    refused(&refuses, &silent, "a case that expects `bypass` needs `request`");
+}

@@ -186,7 +186,7 @@ impl Workbench {
     /// at hand.
     fn subjects(&self) -> Result<Vec<Subject<'_>>, VectorFault> {
         let Some(vectors) = &self.vectors else { return Ok(Vec::new()) };
-        let subjects = vectors.cases.iter().map(|case| {
+        let subjects = vectors.cases.iter().filter(|case| !case.is_of_settings()).map(|case| {
             let settings = self.settings.as_ref().unwrap_or(&case.settings).clone();
             Ok(Subject { name: case.name.clone(), settings, sample: case.sample()?, case })
         });

@@ -17,6 +17,20 @@ export function log(level: Level, message: string): void {
   emit(level, changetype<usize>(text), text.byteLength);
 }
 
+@external("oncegate:policy/digest@0.1.0", "sha256")
+declare function digest(data: usize, length: usize, result: usize): void;
+
+/** The SHA-256 of a text, in hexadecimal. */
+export function sha256(text: string): string {
+  const bytes = String.UTF8.encode(text);
+  const result = room(8);
+  digest(changetype<usize>(bytes), bytes.byteLength, result);
+  const at = <usize>load<u32>(result);
+  let hex = "";
+  for (let i: usize = 0; i < 32; i++) hex += (0x100 + load<u8>(at + i)).toString(16).substring(1);
+  return hex;
+}
+
 /** What asc calls where a program can't go on. */
 export function abort(message: string | null, file: string | null, line: u32, column: u32): void {
   log(Level.Error, (message ? message : "aborted") + " at " + (file ? file : "?") + ":" + line.toString());
@@ -136,6 +150,13 @@ export class Operation {
     return load<u8>(at) == 1 ? lift(load<u32>(at + 4), load<u32>(at + 8)) : null;
   }
 
+  /** What stands at the plan's pointer of this place, as JSON; null where there is nothing, or a text. */
+  jsonAt(pointer: u32): string | null {
+    if (this.body != Body.Selected || <usize>pointer >= this.second) return null;
+    const at = this.first + <usize>pointer * 12;
+    return load<u8>(at) == 2 ? lift(load<u32>(at + 4), load<u32>(at + 8)) : null;
+  }
+
   /** The body where the plan asked for all of it, or the reason where it is malformed; else empty. */
   whole(): string {
     const there = this.body == Body.Whole || this.body == Body.Malformed;
@@ -143,7 +164,7 @@ export class Operation {
   }
 }
 
-/** The settings: a JSON object of texts, truths and lists of texts. */
+/** The settings: a JSON object of texts, truths, whole numbers and lists of texts. */
 export class Settings {
   private json: string;
   private at: i32 = 0;
@@ -154,7 +175,7 @@ export class Settings {
 
   constructor(settings: usize, length: usize) {
     this.json = lift(settings, length);
-    if (!this.members()) this.fault = "the settings are no JSON object of texts, truths and lists of texts";
+    if (!this.members()) this.fault = "the settings are no JSON object of texts, truths, whole numbers and lists of texts";
   }
 
   /** A setting that is true or false; false where it isn't there. */
@@ -163,6 +184,20 @@ export class Settings {
     if (values.length == 0) return false;
     if (values[0] != "true" && values[0] != "false") this.fault = "`" + name + "` must be true or false";
     return values[0] == "true";
+  }
+
+  /** A setting that is a whole number; `usual` where it isn't there. */
+  number(name: string, usual: u32): u32 {
+    const values = this.take(name);
+    if (values.length == 0) return usual;
+    const number = I64.parseInt(values[0]);
+    if (number > <i64>u32.MAX_VALUE || number.toString() != values[0]) this.fault = "`" + name + "` must be a whole number";
+    return <u32>number;
+  }
+
+  /** Whether there is a setting of this name that wasn't asked for yet. */
+  has(name: string): bool {
+    return this.names.includes(name);
   }
 
   /** A setting that is a list of texts, or one text; empty where it isn't there. */
@@ -208,7 +243,7 @@ export class Settings {
     if (this.skip("true")) return ["true"];
     if (this.skip("false")) return ["false"];
     if (!this.skip("[")) {
-      const text = this.text();
+      const text = this.json.charAt(this.at) == '"' ? this.text() : this.digits();
       return text == null ? null : [text];
     }
     const texts = new Array<string>();
@@ -219,6 +254,12 @@ export class Settings {
       texts.push(text);
     } while (this.skip(","));
     return this.skip("]") ? texts : null;
+  }
+
+  private digits(): string | null {
+    const begin = this.at;
+    while (this.at < this.json.length && "0123456789".includes(this.json.charAt(this.at))) this.at++;
+    return this.at > begin ? this.json.substring(begin, this.at) : null;
   }
 
   private text(): string | null {

@@ -117,6 +117,20 @@ void og_log(uint32_t level, og_text message) {
     og_emit(level, message.at, message.length);
 }
 
+__attribute__((import_module("oncegate:policy/digest@0.1.0"), import_name("sha256")))
+void og_digest(const char *data, size_t length, og_text *digest);
+
+og_text og_sha256(og_text text) {
+    og_text digest;
+    og_digest(text.at, text.length, &digest);
+    char *hex = og_room(2 * digest.length);
+    for (size_t i = 0; i < digest.length; i++) {
+        hex[2 * i] = "0123456789abcdef"[(uint8_t)digest.at[i] >> 4];
+        hex[2 * i + 1] = "0123456789abcdef"[digest.at[i] & 15];
+    }
+    return (og_text){ hex, 2 * digest.length };
+}
+
 // --- texts ----------------------------------------------------------------------------------------
 
 og_text og_copy(og_text text) {

@@ -150,4 +150,7 @@ bool og_json_element(og_text json, size_t which, og_text *element);
 enum { OG_DEBUG, OG_INFO, OG_WARN, OG_ERROR };
 void og_log(uint32_t level, og_text message);
 
+// The SHA-256 of a text, in hexadecimal.
+og_text og_sha256(og_text text);
+
 #endif

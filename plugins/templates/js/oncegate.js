@@ -50,19 +50,22 @@ export const missing = () => ({ tag: "missing" });
 
 /** Protected under this key; `more` has what is not the route's to say. */
 export function guard(key, more) {
-  return {
-    tag: "guard",
-    val: {
-      key,
-      fingerprint: { tag: "request" },
-      whileRunning: "route-default",
-      whenUnknown: "route-default",
-      forward: [],
-      labels: [],
-      options: [],
-      ...more,
-    },
+  const val = {
+    key,
+    fingerprint: { tag: "request" },
+    whileRunning: "route-default",
+    whenUnknown: "route-default",
+    forward: [],
+    labels: [],
+    options: [],
+    ...more,
   };
+  // QuickJS hands out at most 2 ** 31 - 1, so that a time past 2038 would be another one. A negative
+  // number it takes modulo 2 ** 32, as JavaScript does.
+  for (const name of ["retentionSeconds", "tombstoneSeconds", "firstSent"]) {
+    if (val[name] != null) val[name] |= 0;
+  }
+  return { tag: "guard", val };
 }
 
 /** Not protected, for this reason. */

@@ -1,0 +1,1 @@
+../../templates/assemblyscript/index.ts

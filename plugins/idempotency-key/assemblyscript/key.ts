@@ -1,0 +1,1 @@
+../../templates/assemblyscript/key.ts

@@ -1,0 +1,1 @@
+../../templates/c/key.h

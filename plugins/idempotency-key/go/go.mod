@@ -1,0 +1,3 @@
+module idempotency-key
+
+go 1.24
