@@ -105,12 +105,39 @@ fn another_principal_does_not_wait_for_what_runs_and_comes_in_when_it_was_not_ap
 }
 
 #[test]
+fn of_many_callers_at_once_one_has_it_executed() {
+    for memory in [false, true] {
+        let upstream = Upstream::numbering();
+        let setup = refusing(&upstream);
+        let gateway = if memory { setup.memory() } else { setup }.start();
+        for round in 0..10 {
+            let key = format!("k{round}");
+            let callers = ["alice", "bob", "carol"].into_iter().flat_map(|who| [who; 4]);
+            let replies: Vec<(&str, Reply)> = scope(|scope| {
+                let (gateway, key) = (&gateway, &key);
+                let send = |who| scope.spawn(move || (who, gateway.send(&of(who, key))));
+                let all: Vec<_> = callers.map(send).collect();
+                all.into_iter().map(|one| one.join().expect("it ends")).collect()
+            });
+            assert_eq!(upstream.count(), round + 1);
+            let (winner, _) = replies.iter().find(|(_, reply)| reply.status == 201).expect("one of them");
+            for (who, reply) in &replies {
+                match who == winner {
+                    true => assert_eq!(reply.status, 201, "{reply:?}"),
+                    false => _ = reply.assert_problem(409, "principal-changed"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_unknown_outcome_keeps_others_out_until_it_is_resolved() {
     let upstream = Upstream::start(|call| match call.number {
         0 => Script::reset(),
         _ => Script::numbered(call),
     });
-    let gateway = refusing(&upstream).ledger("lease = \"0.5s\"").start();
+    let gateway = refusing(&upstream).ledger("lease = \"2s\"").start();
     let lost = gateway.send(&of("alice", "k")).assert_problem(502, "upstream-broken");
     gateway.send(&of("bob", "k")).assert_problem(409, "principal-changed");
     gateway.send(&of("alice", "k")).assert_problem(409, "outcome-unknown");
@@ -134,7 +161,7 @@ fn an_unknown_outcome_keeps_others_out_until_it_is_resolved() {
 #[test]
 fn a_kill_between_the_claims_blocks_nobody_for_ever_and_runs_nothing_twice() {
     let upstream = Upstream::numbering();
-    let (setup, faults) = Faults::over(&refusing(&upstream).ledger("lease = \"1s\""));
+    let (setup, faults) = Faults::over(&refusing(&upstream).ledger("lease = \"2s\""));
     let places = [(Point::Synced, 1, true), (Point::Writing, 2, true), (Point::Synced, 2, false)];
     for (n, (point, passage, is_free)) in places.into_iter().enumerate() {
         for returns in ["alice", "bob"] {
