@@ -3,7 +3,7 @@
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::lineup::Lineups;
-use crate::gateway::{BindError, Buffers, Callers, Listeners, Program, Shared, Workers};
+use crate::gateway::{BindError, Buffers, Callers, Deciders, Listeners, Program, Shared, Workers};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::metrics::Metrics;
@@ -160,6 +160,7 @@ impl Gateway {
             engine,
             metrics,
             callers: Callers::default(),
+            deciders: Deciders::default(),
             condemned: tokio::sync::Notify::new(),
             connections: AtomicUsize::new(0),
             draining: watch::Sender::new(false),

@@ -3,6 +3,7 @@
 
 use crate::bad_policies::put;
 use crate::guests::{self, ASK, CONSUMED, ERR, STILL_UNKNOWN};
+use crate::support::gateway::replace;
 use crate::support::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -305,4 +306,69 @@ fn where_reads_are_posts_a_question_may_be_one() {
     assert_eq!(upstream.calls()[1].method, "POST");
     gateway.send(&Request::keyed("/lost", "k")).assert_problem(409, "consumed");
     assert_eq!(questions(&upstream), 1);
+}
+
+/// Whom an operation was lost under, by the path of the question, in the order in which they were sent.
+fn asked(upstream: &Upstream) -> Vec<String> {
+    upstream.calls().iter().map(|call| call.target.clone()).filter(|target| target != "/lost").collect()
+}
+
+/// Waits for another question.
+#[track_caller]
+fn next_question(upstream: &Upstream, by: &str) {
+    let before = asked(upstream).len();
+    // The one under way at that time may still be of before.
+    let later = eventually("it is asked again", || asked(upstream).get(before + 1).cloned());
+    assert_eq!(later, by);
+}
+
+#[test]
+fn who_decided_an_operation_asks_about_it_after_a_reload_and_after_a_rollback() {
+    let upstream = Upstream::start(|call| match call.target.as_str() {
+        "/lost" => Script::reset(),
+        _ => Script::answer(200, "{}"),
+    });
+    let setup = Setup::new(&upstream.url()).route("when_unknown = \"probe\"").origin("settle_after = \"1s\"");
+    let file = put(&setup, "policy.wasm", &guests::asking("GET", "/by-the-first", STILL_UNKNOWN));
+    let gateway = setup.component(&file).origin(OFTEN).start();
+    let lose = |key: &str| gateway.send(&Request::keyed("/lost", key)).assert_problem(502, "upstream-broken");
+    let id = lose("a")["operation"].as_str().unwrap().to_owned();
+    next_question(&upstream, "/by-the-first");
+    replace(&file, &guests::asking("GET", "/by-the-second", STILL_UNKNOWN));
+    assert_eq!(gateway.admin("POST", "/v1/policies/keys/reload").status, 200);
+    next_question(&upstream, "/by-the-first");
+    assert_eq!(gateway.admin("DELETE", &format!("/v1/operations/{id}")).status, 409, "it is unknown");
+    let admin = gateway.admin.unwrap().to_string();
+    let args = ["ops", "resolve", &id, "--outcome", "consumed", "--reason", "r", "--admin", &admin];
+    assert_eq!(crate::support::gateway::run(&args, gateway.setup.folder()).code, Some(0));
+    lose("b");
+    next_question(&upstream, "/by-the-second");
+    assert_eq!(gateway.admin("POST", "/v1/policies/keys/rollback").status, 200);
+    next_question(&upstream, "/by-the-second");
+}
+
+/// Its key space has another number by then, and what made its keys is a reader.
+#[test]
+fn what_was_lost_before_a_change_of_keys_is_asked_about_after_it_and_after_a_restart() {
+    let bank = Bank::start(|_, _| Script::reset());
+    let gateway = bank.setup().origin(OFTEN).start();
+    for key in ["order-1", "order-2"] {
+        gateway.send(&pay(key)).assert_problem(502, "upstream-broken");
+    }
+    let found = |gateway: &Gateway, key: &str| {
+        bank.books.note(key, "captured");
+        let replay = eventually("the payment is found", || {
+            let again = gateway.send(&pay(key));
+            (again.status == 201).then_some(again)
+        });
+        assert_eq!(replay.replayed(), Some("true"), "{replay:?}");
+    };
+    let changed = gateway.setup.clone().policy("key_epoch = 1");
+    changed.write();
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    found(&gateway, "order-1");
+    gateway.kill();
+    let gateway = changed.start();
+    found(&gateway, "order-2");
+    assert_eq!(bank.sent("POST"), 2);
 }

@@ -141,6 +141,10 @@ impl Exchange<AnyStore> for Answering {
         if let Some(sighting) = execution.sighting {
             execution.worker.shared.callers.note(sighting, &execution.route);
         }
+        let (asks, deciders) = (execution.generation.exports().resolution, &execution.worker.shared.deciders);
+        if asks {
+            deciders.note(permit.record().execution, &execution.generation);
+        }
         let exchanged = {
             let mut abandoned = pin!(execution.abandoned(permit));
             match execution.send(permit, abandoned.as_mut()).await {
@@ -149,6 +153,9 @@ impl Exchange<AnyStore> for Answering {
             }
         };
         let Exchanged { settlement, shared, end: held } = exchanged;
+        if asks && settlement.outcome.disposition() != Disposition::Unknown {
+            deciders.forget(permit.record().execution);
+        }
         execution.route.metrics.execution(settlement.outcome.disposition());
         Exchanged { settlement, shared, end: End { execution, held } }
     }

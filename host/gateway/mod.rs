@@ -9,6 +9,7 @@ pub mod body;
 mod callers;
 mod capture;
 mod connection;
+mod deciders;
 mod exchange;
 mod execute;
 mod fields;
@@ -30,6 +31,7 @@ mod visit;
 mod worker;
 
 pub use callers::Callers;
+pub use deciders::Deciders;
 pub use shared::{Buffers, Program, Shared};
 pub use worker::{BindError, Listeners, Retirement, Workers};
 

@@ -114,17 +114,23 @@ async fn take(worker: &Worker, turn: &Turn) {
     }
 }
 
-/// The operation's route, and the active generation of its policy and key space.
+/// The operation's route, and who asks: the generation that decided it, also after a rollback from it; or,
+/// when that is gone or has no questions, the newest one of its policy and key space, which is the
+/// active one or a reader.
 fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> {
     let (program, origin) = (worker.program(), &turn.record.origin);
-    let generation = program.generations.get(&origin.policy).filter(|generation| {
-        generation.exports().resolution
-            && generation.plan().key_schema == origin.key_schema
-            && generation.key_epoch() == origin.key_epoch
-    });
-    let means = program.router.named(&origin.route).cloned().zip(generation.cloned());
+    let asks = |generation: &Arc<Generation>| generation.exports().resolution;
+    let is_of_space = |generation: &&Arc<Generation>| {
+        generation.plan().key_schema == origin.key_schema && generation.key_epoch() == origin.key_epoch
+    };
+    let readers = program.lineups.open.get(&origin.policy).into_iter().flat_map(|lineup| &lineup.readers);
+    let readers = readers.map(|reader| &reader.generation);
+    let newest = || program.generations.get(&origin.policy).into_iter().chain(readers).find(is_of_space);
+    let decided = worker.shared.deciders.of(turn.record.execution).filter(asks);
+    let generation = decided.or_else(|| newest().cloned().filter(asks));
+    let means = program.router.named(&origin.route).cloned().zip(generation);
     if means.is_none() {
-        tracing::debug!(operation = %turn.id, route = %origin.route, policy = %origin.policy, "can't ask about an unknown outcome: its route is gone, or its policy has another key space or no `resolution`");
+        tracing::debug!(operation = %turn.id, route = %origin.route, policy = %origin.policy, "can't ask about an unknown outcome: its route is gone, or nothing that makes keys of its policy and key space has a `resolution`");
     }
     means
 }

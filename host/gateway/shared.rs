@@ -1,6 +1,7 @@
 //! What workers share: the active program behind one pointer, the ledger, bounds and counters.
 
 use super::callers::Callers;
+use super::deciders::Deciders;
 use super::lineup::Lineups;
 use super::route::{Route, Router};
 use crate::config::Config;
@@ -71,6 +72,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Who had what executed lately.
     pub callers: Callers,
+    /// Who decided what may have to be asked about.
+    pub deciders: Deciders,
     /// Told when a generation fails its trial.
     pub condemned: Notify,
     /// Bytes of bodies held at this time.
