@@ -251,7 +251,7 @@ impl Wiring<'_> {
             let Some(list) = spaces.list(policy) else { continue };
             let listed = list.find_by(&new.key_schema, new.key_epoch);
             let Some(space) = listed.filter(|space| space.maker != new) else { continue };
-            match self.load(config, policy, space).await? {
+            match self.reader_of(config, policy, &space.maker).await? {
                 Ok(old) => _ = before.insert(policy.clone(), old),
                 Err(why) => tracing::warn!(
                     %policy,
@@ -289,7 +289,7 @@ impl Wiring<'_> {
         if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
             return Ok(Reading::Loaded(Reader { number, generation }));
         }
-        let why = match self.load(config, policy, space).await? {
+        let why = match self.reader_of(config, policy, &space.maker).await? {
             Ok(generation) => return Ok(Reading::Loaded(Reader { number, generation })),
             Err(why) => why,
         };
@@ -316,16 +316,17 @@ impl Wiring<'_> {
         Ok(Reading::Missing(Shut { number, why: why.into(), since }))
     }
 
-    async fn load(
+    /// What derives keys in the space of this maker, from where that is kept; or why it can't be loaded.
+    pub async fn reader_of(
         &self,
         config: &Config,
         policy: &Arc<str>,
-        space: &Listed,
+        maker: &Maker,
     ) -> Result<Result<Arc<Generation>, String>, LineupError> {
         let Some(like) = config.policies.get(policy).cloned() else {
             return Ok(Err("the policy is not in the configuration".into()));
         };
-        let (archive, engine, maker) = (self.archive.clone(), self.engine.clone(), space.maker.clone());
+        let (archive, engine, maker) = (self.archive.clone(), self.engine.clone(), maker.clone());
         let load = move || {
             let policy = archive.policy(&maker, &like)?;
             let generation = engine.load(&policy).map_err(|error: LoadError| error.to_string())?;

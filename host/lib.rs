@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod keyspaces;
 pub mod ledger;
 pub mod metrics;
+pub mod outlook;
 pub mod policy;
 pub mod reload;
 pub mod run;

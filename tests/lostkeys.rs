@@ -146,6 +146,9 @@ fn what_takes_no_records_key_is_taken_over() {
         let reply = reload(&gateway, "");
         assert_eq!(reply.status, 200, "{what}: {}", reply.text());
         gateway.send(&charge()).assert_replay_of(&first);
+        // Whatever its route is named now, its caller may ask what became of it.
+        let lookup = Request::get(&format!("/.oncegate/operations/{}", first.operation()));
+        assert_eq!(gateway.send(&lookup).status, 200, "{what}");
     }
     assert_eq!(upstream.count(), 1);
 }

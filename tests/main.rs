@@ -28,6 +28,7 @@ mod lostkeys;
 mod operations;
 mod outcomes;
 mod pages;
+mod outlook;
 mod pauses;
 mod points;
 mod policy_kit;

@@ -485,7 +485,7 @@ fn check_reason(reason: &str) -> Result<(), String> {
 }
 
 fn strip_of(program: &Program, found: &Versioned) -> Vec<String> {
-    let route = program.router.named(&found.record.origin.route);
+    let route = program.router.of(&found.record.origin);
     route.map(|route| route.config.strip.clone()).unwrap_or_default()
 }
 

@@ -1,10 +1,10 @@
 //! `oncegate check`
 
 use super::{Output, USAGE, flags, say};
-use crate::config::{
-    self, ComponentSource, Config, Durability, Fault, Faults, Place, Policy, Route, StoreKind,
-};
-use crate::policy::Engine;
+use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, Route, StoreKind};
+use crate::outlook::{self, Outlook, Refused, Role, Space};
+use crate::policy::{Engine, LoadError};
+use crate::reload::Generations;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 /// Say what a configuration means, or everything that is wrong with it
 ///
-/// Reads the file, the ONCEGATE_ variables and the flags as `serve` would, and starts nothing.
+/// Reads the file, the ONCEGATE_ variables and the flags as `serve` would, and starts nothing. Where there is
+/// a data folder that no gateway holds, it says which key spaces the policies would have, and whether a start
+/// would be refused because of what the ledger has records of.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate check --config oncegate.toml\n  \
@@ -29,12 +31,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
     let loaded = config::load(&args.flags.clone().source(env));
     let checked = loaded.and_then(|config| {
-        check_policies(&config)?;
-        Ok(config)
+        let (engine, generations) = check_policies(&config)?;
+        let outlook = outlook::look(&config, &engine, &generations);
+        let outlook = outlook.map_err(|refused| Faults(vec![refusal(&config, &refused)]))?;
+        let spaces = Spaces { outlook, generations };
+        Ok((config, spaces))
     });
     match (&checked, args.output) {
-        (Ok(config), Output::Text) => say::out(summary(config)),
-        (Ok(config), Output::Json) => say::json(&summary_json(config)),
+        (Ok((config, spaces)), Output::Text) => say::out(summary(config, spaces)),
+        (Ok((config, spaces)), Output::Json) => say::json(&summary_json(config, spaces)),
         (Err(faults), Output::Text) => say::error(faults, ""),
         (Err(faults), Output::Json) => say::json(&faults_json(faults)),
     }
@@ -46,7 +51,7 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
 }
 
 /// Loads every policy as `serve` would: read, compiled, configured, tested by its own vectors.
-fn check_policies(config: &Config) -> Result<(), Faults> {
+fn check_policies(config: &Config) -> Result<(Arc<Engine>, Generations), Faults> {
     let fault = |name: &str, error: String| Fault {
         place: config.file.clone().map_or(Place::Flag("--policy"), Place::Whole),
         key: format!("policies.{name}.component"),
@@ -57,22 +62,110 @@ fn check_policies(config: &Config) -> Result<(), Faults> {
         Ok(engine) => engine,
         Err(error) => return Err(Faults(vec![fault("*", error.to_string())])),
     };
-    let load = |policy: &Arc<Policy>| {
+    let (mut generations, mut faults) = (Generations::new(), Vec::new());
+    for policy in config.policies.values() {
         let loaded = engine.load(policy).and_then(|generation| {
             let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(&policy.name));
-            routes.try_for_each(|route| generation.fits(route))
+            routes.try_for_each(|route| generation.fits(route))?;
+            Ok(generation)
         });
-        let Err(error) = loaded.map_err(|error| error.located(config)) else { return Vec::new() };
-        match error.settings {
-            Some(faults) => faults.0,
-            None => vec![fault(&policy.name, error.to_string())],
+        match loaded.map_err(|error| error.located(config)) {
+            Ok(generation) => _ = generations.insert(policy.name.clone(), generation),
+            Err(LoadError { settings: Some(told), .. }) => faults.extend(told.0),
+            Err(error) => faults.push(fault(&policy.name, error.to_string())),
         }
-    };
-    let faults: Vec<Fault> = config.policies.values().flat_map(load).collect();
-    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    }
+    if faults.is_empty() { Ok((engine, generations)) } else { Err(Faults(faults)) }
 }
 
-fn summary(config: &Config) -> String {
+/// Why the ledger would refuse a start. The texts say what would do.
+fn refusal(config: &Config, refused: &Refused) -> Fault {
+    Fault {
+        place: config.file.clone().map_or(Place::Flag("--data"), Place::Whole),
+        key: "ledger".into(),
+        problem: refused.to_string(),
+        help: "a start or a reload with this configuration would be refused so".into(),
+    }
+}
+
+/// The policies' key spaces, as far as they can be told.
+struct Spaces {
+    outlook: Outlook,
+    generations: Generations,
+}
+
+impl Spaces {
+    fn lines(&self, config: &Config) -> Vec<String> {
+        let words =
+            |key_schema: &str, key_epoch: u64| format!("(key-schema {key_schema:?}, key_epoch {key_epoch})");
+        match &self.outlook {
+            Outlook::New => (self.generations.values())
+                .map(|own| {
+                    let space = words(&own.plan().key_schema, own.key_epoch());
+                    format!("{}: begins with a key space {space}", own.name())
+                })
+                .collect(),
+            Outlook::Unseen(why) => {
+                let admin = config.server.admin.map_or_else(
+                    || "its log tells of changes".to_owned(),
+                    |address| format!("`curl http://{address}/v1/policies` shows the key spaces"),
+                );
+                vec![format!("can't be looked at: {why}. {admin}")]
+            }
+            Outlook::Seen(policies) => {
+                let line = |policy: &Arc<str>, space: &Space| {
+                    let name = format!(
+                        "{policy}: key space {} {}",
+                        space.number,
+                        words(&space.key_schema, space.key_epoch)
+                    );
+                    match &space.role {
+                        Role::Decides => format!("{name}, as before"),
+                        Role::Opens => format!("{name} is opened: keys are made by it from then on"),
+                        Role::Reads => format!("{name} is derived beside it until no record needs it"),
+                        Role::Missing(why) => {
+                            format!("{name} can't be derived, so that its routes refuse: {why}")
+                        }
+                    }
+                };
+                let lines = |(policy, spaces): (&Arc<str>, &Vec<Space>)| {
+                    spaces.iter().map(|space| line(policy, space)).collect::<Vec<_>>()
+                };
+                policies.iter().flat_map(lines).collect()
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        match &self.outlook {
+            Outlook::New => json!({ "state": "new" }),
+            Outlook::Unseen(why) => json!({ "state": "unseen", "detail": why }),
+            Outlook::Seen(policies) => {
+                let one = |space: &Space| {
+                    let (role, detail) = match &space.role {
+                        Role::Decides => ("decides", None),
+                        Role::Opens => ("opens", None),
+                        Role::Reads => ("reads", None),
+                        Role::Missing(why) => ("missing", Some(why)),
+                    };
+                    json!({
+                        "number": space.number.0,
+                        "key_schema": &*space.key_schema,
+                        "key_epoch": space.key_epoch,
+                        "role": role,
+                        "detail": detail,
+                    })
+                };
+                let policies = policies
+                    .iter()
+                    .map(|(policy, spaces)| (policy.to_string(), spaces.iter().map(one).collect::<Value>()));
+                json!({ "state": "seen", "policies": policies.collect::<serde_json::Map<_, _>>() })
+            }
+        }
+    }
+}
+
+fn summary(config: &Config, spaces: &Spaces) -> String {
     let file = config.file.as_ref().map_or("the configuration".into(), |file| file.display().to_string());
     let addresses: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
     let admin = config.server.admin.map_or("off".into(), |address| address.to_string());
@@ -82,6 +175,9 @@ fn summary(config: &Config) -> String {
     let _ = writeln!(text, "  ledger   {}", store(config));
     for (i, route) in config.routes.iter().enumerate() {
         let _ = writeln!(text, "  {}   {}", if i == 0 { "routes" } else { "      " }, line(config, route));
+    }
+    for (i, space) in spaces.lines(config).iter().enumerate() {
+        let _ = writeln!(text, "  {}     {space}", if i == 0 { "keys" } else { "    " });
     }
     if !config.warnings.is_empty() {
         text.push('\n');
@@ -131,7 +227,7 @@ fn component(config: &Config, policy: &str) -> Option<String> {
     })
 }
 
-fn summary_json(config: &Config) -> Value {
+fn summary_json(config: &Config, spaces: &Spaces) -> Value {
     let route = |route: &std::sync::Arc<Route>| {
         json!({
             "name": &*route.name,
@@ -155,6 +251,7 @@ fn summary_json(config: &Config) -> Value {
         "admin": config.server.admin.map(|address| address.to_string()),
         "ledger": { "store": store, "path": folder },
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
+        "key_spaces": spaces.json(),
         "warnings": config.warnings,
     })
 }

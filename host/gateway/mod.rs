@@ -368,7 +368,7 @@ async fn lookup(
     let now = ledger.clock().now();
     let record = found.map(|versioned| versioned.record).ok_or_else(none)?;
     let program = worker.program();
-    let route = program.router.named(&record.origin.route).ok_or_else(none)?;
+    let route = program.router.of(&record.origin).ok_or_else(none)?;
     let asker = principal::establish(
         &route.config.principal,
         &worker.shared.secret,

@@ -128,7 +128,7 @@ fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> 
     let newest = || program.generations.get(&origin.policy).into_iter().chain(readers).find(is_of_space);
     let decided = worker.shared.deciders.of(turn.record.execution).filter(asks);
     let generation = decided.or_else(|| newest().cloned().filter(asks));
-    let means = program.router.named(&origin.route).cloned().zip(generation);
+    let means = program.router.of(origin).cloned().zip(generation);
     if means.is_none() {
         tracing::debug!(operation = %turn.id, route = %origin.route, policy = %origin.policy, "can't ask about an unknown outcome: its route is gone, or nothing that makes keys of its policy and key space has a `resolution`");
     }

@@ -1,11 +1,11 @@
 //! Which route a request takes: the most specific one by host, then path, then method.
 
 use super::lineup::{Lineup, Reader};
-use crate::config;
+use crate::config::{self, host_of};
 use crate::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
 use http::Method;
-use oncegate_core::SpaceNumber;
+use oncegate_core::{Origin, SpaceNumber};
 use std::sync::Arc;
 
 /// A route with everything that serving it needs.
@@ -94,6 +94,18 @@ impl Router {
     /// The route with this name.
     pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
         self.0.iter().find(|route| *route.config.name == *name)
+    }
+
+    /// The route of a record: the one that it names, or the one that its request meets now where that is
+    /// gone or has another policy.
+    pub fn of(&self, origin: &Origin) -> Option<&Arc<Route>> {
+        let same = |route: &&Arc<Route>| route.config.policy.as_ref() == Some(&origin.policy);
+        let meets = |route: &&Arc<Route>| {
+            route.config.reach().takes(host_of(&origin.authority), &origin.path, &origin.method)
+        };
+        let named = self.named(&origin.route);
+        let met = || self.0.iter().find(meets).filter(same);
+        named.filter(same).or_else(met).or(named)
     }
 
     /// All of them.

@@ -163,14 +163,10 @@ impl<S: Store> Ledger<S> {
                     return Ok(Secret::new(stored));
                 }
                 Some(_) => {
-                    let live: u64 = self.survey(|_| Some(String::new())).await?.values().sum();
-                    if live > 0 && !accept_duplicates {
-                        return Err(IdentityError::Secret(live));
+                    if !accept_duplicates {
+                        self.lives_nothing().await?;
                     }
-                    tracing::warn!(
-                        live,
-                        "the ledger gets another secret: what it has records of is given up"
-                    );
+                    tracing::warn!("the ledger gets another secret: what it has records of is given up");
                 }
                 None => {}
             }
@@ -180,6 +176,21 @@ impl<S: Store> Ledger<S> {
             }
         }
         Err(IdentityError::Overtaken)
+    }
+
+    /// Refuses a configured secret where the ledger has another one, and records that live.
+    pub async fn may_get_secret(&self, configured: &[u8; 32]) -> Result<(), IdentityError> {
+        match self.store.load_meta(SECRET).await? {
+            Some((_, stored)) if stored[..] != configured[..] => self.lives_nothing().await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn lives_nothing(&self) -> Result<(), IdentityError> {
+        match self.survey(|_| Some(String::new())).await?.values().sum() {
+            0 => Ok(()),
+            live => Err(IdentityError::Secret(live)),
+        }
     }
 
     /// Makes `identity` the ledger's, unless records that live would lose their keys by it; these are

@@ -80,6 +80,11 @@ pub enum OpenError {
     },
 }
 
+/// Whether there is a whole ledger, of whatever format.
+pub(super) fn is_marked(path: &Path) -> bool {
+    path.join(MARKER).exists()
+}
+
 /// A data folder that is ours until this is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {

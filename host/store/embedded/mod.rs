@@ -75,6 +75,11 @@ pub struct Recovered {
 }
 
 impl Embedded {
+    /// Whether there is a ledger in this folder.
+    pub fn is_in(path: &Path) -> bool {
+        folder::is_marked(path)
+    }
+
     /// Opens the ledger in this folder, making one where there is none. Blocks, longer after a crash.
     pub fn open(path: &Path, durability: Durability) -> Result<(Self, Recovered), OpenError> {
         let (folder, whole) = Folder::take(path)?;
