@@ -371,8 +371,14 @@ impl<S: Store> Ledger<S> {
         let of_space = origin.policy == *policy
             && origin.key_schema == space.maker.key_schema
             && origin.key_epoch == space.maker.key_epoch;
-        if !of_space || record.first_attempt > since || record.view(self.clock.now()) == View::Absent {
+        if !of_space || record.first_attempt > since {
             return Ok(false);
+        }
+        let now = self.clock.now();
+        if record.view(now) == View::Absent {
+            // By this clock, which may be ahead of the one after the next start: what is removed stays so.
+            let removed = self.swap(id, Some(versioned.version), None, now).await?;
+            return Ok(!matches!(removed, Swap::Done(_)));
         }
         match record.state {
             State::Pointer(_) => Ok(!self.sweep_pointer(id, &versioned).await?),

@@ -359,7 +359,7 @@ impl Wire {
         let (request, token) = (self.asked.request, answered.token);
         self.world.note(Event::Got { request, token, large });
         match large {
-            true => Outcome::Consumed(First::default()),
+            true => Outcome::Consumed(First { status: Some(201), ..First::default() }),
             false => Outcome::Completed(answer(answered.content, token)),
         }
     }
