@@ -23,6 +23,7 @@ mod isolation;
 mod judging;
 mod keychanges;
 mod keyreaders;
+mod languages;
 mod ledger_time;
 mod lostkeys;
 mod operations;

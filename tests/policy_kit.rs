@@ -53,7 +53,7 @@ impl Shop {
     }
 }
 
-fn built_in(name: &str) -> PathBuf {
+pub(crate) fn built_in(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(name)
 }
 
@@ -229,12 +229,12 @@ fn to_a_live_policy(language: &str, programs: &[&str], from: &str) {
 }
 
 /// A program that `tests/run` has got, or one of the machine.
-fn find_tool(program: &str) -> Option<PathBuf> {
+pub(crate) fn find_tool(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&tools_path()).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// What there is to compile C with; the linker's name where there is nothing.
-fn c_compiler() -> String {
+pub(crate) fn c_compiler() -> String {
     let linkers = (14..=30).map(|version| format!("wasm-ld-{version}"));
     let names = std::iter::once("wasm-ld".to_owned()).chain(linkers).chain(["python-zig".to_owned()]);
     names.into_iter().find(|name| find_tool(name).is_some()).unwrap_or_else(|| "wasm-ld".into())
