@@ -94,7 +94,7 @@ impl<'a, S: Store> Change<'a, S> {
         let mut losses = self.ledger.survey(|record| self.loss(record)).await?;
         if let (Some((before, _)), Some(next)) = (&self.before, &self.next)
             && before.routes.may_lose_to(&next.routes)
-            && self.ledger.is_one_of_several()
+            && self.ledger.is_one_of_several().await?
         {
             losses.insert(
                 "another gateway on this ledger still goes by the old routes: stop it first".into(),

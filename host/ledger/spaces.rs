@@ -311,11 +311,11 @@ impl<S: Store> Ledger<S> {
         live.filter_map(|live| live.stands.get(policy)).any(|stand| stand.decides.contains(&number))
     }
 
-    /// Whether other gateways live on this ledger, as this gateway knows it.
-    pub(super) fn is_one_of_several(&self) -> bool {
-        let now = self.clock.now();
-        let own = self.gateway();
-        self.spaces.document.load().gateways.iter().any(|live| live.id != own && now < live.lease_until)
+    /// Whether other gateways live on this ledger.
+    pub(super) async fn is_one_of_several(&self) -> Result<bool, IdentityError> {
+        let (_, spaces) = self.load_spaces().await?;
+        let (now, own) = (self.clock.now(), self.gateway());
+        Ok(spaces.gateways.iter().any(|live| live.id != own && now < live.lease_until))
     }
 
     /// What holds a space open, as this gateway knows it.

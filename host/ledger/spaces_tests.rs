@@ -469,3 +469,58 @@ fn a_fifth_space_waits_and_going_back_never_does() {
         assert_eq!(gateway.derives, [1, 4], "numbers are never given twice");
     });
 }
+
+#[test]
+fn what_one_gateway_refuses_no_other_takes_but_where_it_is_active_it_goes_on() {
+    run(async {
+        let store = shared();
+        let (mut one, two) = (Gateway::start(&store, 1).await, Gateway::start(&store, 1).await);
+        let by = |component: &str| {
+            BTreeMap::from([(Arc::from(POLICY), Maker { component: component.into(), ..maker(1) })])
+        };
+        let enter = async |gateway: &Gateway, component: &str| {
+            gateway.ledger.enter_spaces(&by(component), &Numbers::new(), |_, _| true).await
+        };
+        // The second one has it active when the first sees that it makes other keys.
+        enter(&two, "other").await.unwrap();
+        one.enter(1).await.unwrap();
+        for component in ["bad", "other", "c"] {
+            let refused = &by(component)[POLICY];
+            one.ledger.refuse_maker(&POLICY.into(), refused, "POST /x gets another key").await.unwrap();
+        }
+        let third = Gateway::start(&store, 1).await;
+        for (gateway, component) in [(&two, "bad"), (&third, "bad"), (&third, "other")] {
+            let refused = enter(gateway, component).await.unwrap_err();
+            let SpacesError::Closed(_, Closed::Refused(why)) = refused else { panic!("{refused}") };
+            assert_eq!(&*why, "POST /x gets another key");
+        }
+        enter(&two, "other").await.unwrap();
+        assert!(enter(&third, "c").await.is_ok(), "what the list goes by is not refused");
+    });
+}
+
+#[test]
+fn routes_do_not_change_while_another_gateway_goes_by_the_old_ones() {
+    fn by(policy: &str) -> Identity {
+        let keys = RouteKeys { policy: policy.into(), principal: "all".into(), by_name: false };
+        let route = RouteEntry {
+            name: "all".into(),
+            host: None,
+            path: String::new(),
+            methods: Vec::new(),
+            keys: Some(keys),
+        };
+        Identity { routes: RouteTable::new([route]), ..Identity::default() }
+    }
+    run(async {
+        let (mut one, two) = apart().await;
+        one.ledger.agree(&by("a"), false).await.unwrap();
+        // No record stands in the way, but one may come at any time.
+        let refused = one.ledger.agree(&by("b"), false).await.unwrap_err().to_string();
+        assert!(refused.contains("another gateway"), "{refused}");
+        drop(two);
+        passes(LIST);
+        one.enter(1).await.unwrap();
+        one.ledger.agree(&by("b"), false).await.unwrap();
+    });
+}
