@@ -118,6 +118,30 @@ fn a_pointer_that_was_swept_meanwhile_goes_all_the_same() {
     });
 }
 
+/// It used to stand until an unknown outcome would have been forgotten, months after an operation that took
+/// longer than its lease.
+#[test]
+fn the_pointer_to_a_long_operation_goes_when_that_is_forgotten() {
+    run(async {
+        let ledger = bench();
+        let Claimed::Won(first) = claim_for(&ledger, 1, Duration::from_millis(1)).await else { panic!() };
+        let times = first.record().times;
+        let look_at = loop {
+            ledger.sweep(10).await.unwrap();
+            let State::Pointer(pointer) = ledger.load(id(COMMON)).await.unwrap().unwrap().record.state else {
+                panic!("it only leads there")
+            };
+            if pointer.look_at > pointer.lease_until {
+                break pointer.look_at;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        assert!(times.memory < times.unknown_retention);
+        assert!(look_at <= ledger.clock().now().plus(times.memory), "{look_at}");
+        drop(first);
+    });
+}
+
 #[test]
 fn a_claim_that_fails_half_way_leaves_nothing_in_the_way() {
     run(async {

@@ -9,7 +9,7 @@ use super::{IdentityError, Ledger};
 use crate::store::{Store, StoreError, Swap, Version, Versioned};
 use arc_swap::ArcSwap;
 use oncegate_core::keyspace_list::{Closed, Hold, Listed, Maker, SpaceList};
-use oncegate_core::{GatewayId, KeySpaces, OperationId, SpaceNumber, State, Timestamp, View};
+use oncegate_core::{GatewayId, KeySpaces, OperationId, Record, SpaceNumber, State, Timestamp, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,6 +104,15 @@ pub(super) fn list_lapsed() -> StoreError {
         "this gateway's lease on the list of key spaces is over, or keys are made in another way from now on"
             .into(),
     )
+}
+
+/// When a pointer to this is next looked after: when it is forgotten. What has no outcome yet will be
+/// forgotten much sooner, most of the time, than an unknown outcome would be.
+fn look_again(end: &Record, now: Timestamp) -> Timestamp {
+    match end.unknown_since() {
+        Some(_) => end.forgotten_at().min(now.plus(end.times.memory.max(end.times.lease))),
+        None => end.forgotten_at(),
+    }
 }
 
 impl<S: Store> Ledger<S> {
@@ -399,13 +408,13 @@ impl<S: Store> Ledger<S> {
         let next = match found {
             None if lease_until <= now => None,
             found => {
-                let look_at = found.map_or(lease_until, |end| end.record.forgotten_at()).max(now);
+                let look_at = found.map_or(lease_until, |end| look_again(&end.record, now)).max(now);
                 if look_at == pointer.look_at {
                     return Ok(false);
                 }
                 let pointer = oncegate_core::Pointer { look_at, ..*pointer };
                 let record = (*current.record).clone();
-                Some(Arc::new(oncegate_core::Record { state: State::Pointer(pointer), ..record }))
+                Some(Arc::new(Record { state: State::Pointer(pointer), ..record }))
             }
         };
         let removes = next.is_none();
