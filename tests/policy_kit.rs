@@ -384,6 +384,88 @@ fn go_says_everything() {
     says_everything("go", "go", "policy.go");
 }
 
+/// All hooks, and all but the last two: what each is told must arrive, and what it says. The vectors are
+/// the same in each language; `last` begins what a policy without `presentation` doesn't have.
+fn has_hooks(language: &str, program: &str, file: &str, last: &str) {
+    if find_tool(program).is_none() {
+        return external::skip(language, &format!("there is no {program}"));
+    }
+    let shop = Shop::new();
+    shop.fine(&["new", "--lang", language, "orders"]);
+    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies");
+    let source = policies.join("hooks").with_extension(file.rsplit('.').next().unwrap());
+    let source = std::fs::read_to_string(source).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(shop.path().join("orders").join(name), text).unwrap();
+    write(file, &source);
+    write("vectors.json", &std::fs::read_to_string(policies.join("hooks.json")).unwrap());
+    let built = shop.json(&["build", "orders"]);
+    let all = serde_json::json!(["decide", "settle", "question", "reading", "present", "explain"]);
+    assert_eq!(built["hooks"], all, "{language}");
+    let said = shop.fine(&["test", "orders"]);
+    assert!(said.contains("ok     vectors: 27 cases") && said.contains("every promise is kept"), "{said}");
+    let fewer = source[..source.find(last).unwrap()].replace(" + Presentation", "");
+    let fewer = if language == "rust" { fewer + "policy!(Hooks: Outcome + Resolution);\n" } else { fewer };
+    write(file, &fewer);
+    let built = shop.json(&["build", "orders"]);
+    assert_eq!(built["hooks"], serde_json::json!(["decide", "settle", "question", "reading"]), "{language}");
+    let said = shop.policy(&["test", "orders"]).stdout;
+    let words =
+        "case `presented` expects `present`, and the component doesn't export `oncegate:policy/presentation`";
+    assert!(said.contains(words), "{language}: {said}");
+}
+
+#[test]
+fn rust_has_all_hooks() {
+    has_hooks("rust", "cargo", "src/lib.rs", "impl Presentation for");
+}
+
+#[test]
+fn c_has_all_hooks() {
+    has_hooks("c", &c_compiler(), "policy.c", "og_presented og_present(");
+}
+
+#[test]
+fn javascript_has_all_hooks() {
+    has_hooks("js", "componentize-qjs", "policy.js", "export const presentation");
+}
+
+#[test]
+fn assemblyscript_has_all_hooks() {
+    has_hooks("assemblyscript", "asc", "policy.ts", "export function present(");
+}
+
+#[test]
+fn python_has_all_hooks() {
+    has_hooks("python", "componentize-py", "policy.py", "class Presentation(");
+}
+
+#[test]
+fn go_has_all_hooks() {
+    has_hooks("go", "go", "policy.go", "func present(");
+}
+
+#[test]
+fn a_world_can_be_named() {
+    let program = c_compiler();
+    if find_tool(&program).is_none() {
+        return external::skip("c", &format!("there is no {program}"));
+    }
+    let shop = Shop::new();
+    shop.fine(&["new", "--lang", "c", "orders"]);
+    let ended = shop.policy(&["build", "orders", "--world", "full-policy"]);
+    assert_eq!(ended.code, Some(1), "the template has no og_settle: {ended:?}");
+    assert!(ended.stderr.contains("og_settle"), "{ended:?}");
+    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies");
+    std::fs::copy(policies.join("hooks.c"), shop.path().join("orders/policy.c")).unwrap();
+    let built = shop.json(&["build", "orders", "--world", "full-policy"]);
+    assert_eq!(built["hooks"].as_array().unwrap().len(), 6, "{built}");
+    let built = shop.json(&["build", "orders", "--world", "key-policy"]);
+    assert_eq!(built["hooks"], serde_json::json!(["decide"]));
+    shop.refused(&["build", "orders", "--world", "other"], 2, &["other", "full-policy"]);
+    shop.fine(&["new", "--lang", "rust", "rusty"]);
+    shop.refused(&["build", "rusty", "--world", "full-policy"], 2, &["policy!(Orders: Outcome"]);
+}
+
 #[test]
 fn a_tool_that_is_missing_is_named_with_the_way_to_get_it() {
     for (language, words) in [

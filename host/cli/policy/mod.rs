@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod inspect;
+mod interfaces;
 mod new;
 mod project;
 mod run;

@@ -113,9 +113,11 @@ fn files(language: Language) -> Vec<File> {
         Language::Python => {
             template!("python": "policy.py", "key.py", "oncegate.py", "requirements.txt", "README.md")
         }
-        Language::Go => template!("go": "policy.go", "key.go", "oncegate.go", "go.mod", "README.md"),
+        Language::Go => {
+            template!("go": "policy.go", "key.go", "oncegate.go", "hooks.go", "outcome.go", "resolution.go", "presentation.go", "go.mod", "README.md")
+        }
         Language::Assemblyscript => {
-            template!("assemblyscript": "policy.ts", "key.ts", "oncegate.ts", "index.ts", "package.json", "README.md")
+            template!("assemblyscript": "policy.ts", "key.ts", "oncegate.ts", "index.ts", "outcome.ts", "resolution.ts", "presentation.ts", "package.json", "README.md")
         }
     };
     files.extend(template!("common": "vectors.json", "settings.schema.json"));

@@ -5,6 +5,7 @@
 
 use super::VectorFault;
 use super::format::{Case, Expect, ProblemMore, ProblemText};
+use crate::policy::Failure;
 use crate::policy::hooks::{Call, Word};
 use crate::policy::instance::{Instance, Program};
 use crate::policy::limits::Allowance;
@@ -12,7 +13,7 @@ use crate::policy::sample::Sample;
 use crate::policy::sample_answer::SampleAnswer;
 use crate::policy::{Complaint, Exports, Guard, Outbound, OwnedOperation, Plan, Receipt, Verdict};
 use oncegate_core::OperationId;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What is to be compared with what a case expects.
 pub(in crate::policy) enum Question {
@@ -184,17 +185,22 @@ impl Case {
         })
     }
 
+    /// What is expected of a hook, or of what an answer means.
+    fn word(&self) -> Option<&Value> {
+        match &self.expect {
+            Expect::Outcome(word)
+            | Expect::Settle(word)
+            | Expect::Question(word)
+            | Expect::Reading(word)
+            | Expect::Present(word)
+            | Expect::Explain(word) => Some(word),
+            Expect::Bypass(_) | Expect::Guard(_) | Expect::Refuse { .. } | Expect::NoPlan(_) => None,
+        }
+    }
+
     /// Holds what a hook said, or the plan, against what is expected.
     pub(super) fn check_word(&self, found: &Value) -> Result<(), VectorFault> {
-        let (Expect::Outcome(expected)
-        | Expect::Settle(expected)
-        | Expect::Question(expected)
-        | Expect::Reading(expected)
-        | Expect::Present(expected)
-        | Expect::Explain(expected)) = &self.expect
-        else {
-            return Ok(());
-        };
+        let Some(expected) = self.word() else { return Ok(()) };
         if says(expected, found) {
             return Ok(());
         }
@@ -203,6 +209,11 @@ impl Case {
             expected: format!("of `{}` {expected}", self.expect.name()),
             found: found.to_string(),
         })
+    }
+
+    /// The hook is expected to fail with an `err`, of any text where that is null.
+    fn expects_err(&self) -> bool {
+        self.word().is_some_and(|expected| expected.get("err").is_some())
     }
 
     /// What is compared of a hook's word.
@@ -256,6 +267,7 @@ fn says(expected: &Value, found: &Value) -> bool {
         (Value::Object(expected), Value::Object(found)) => expected.iter().all(|(name, expected)| {
             found.get(name).is_some_and(|found| match name.as_str() {
                 "body" => is_body(expected, found),
+                "err" => expected.is_null() || expected == found,
                 "fields" | "trailers" | "set" | "remove" => by_name(expected) == by_name(found),
                 _ => says(expected, found),
             })
@@ -292,7 +304,10 @@ impl Question {
         match self {
             Self::Known(known) => Ok(known.clone()),
             Self::Call(call) => {
-                let word = call.ask(instance, allowance.call);
+                let word = match call.ask(instance, allowance.call) {
+                    Err(Failure::Err(text)) if case.expects_err() => return Ok(json!({ "err": text })),
+                    word => word,
+                };
                 let word = word.map_err(|failure| VectorFault::HookFailed {
                     case: case.name.clone(),
                     hook: call.hook().name(),
@@ -308,7 +323,6 @@ impl Question {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use serde_json::json;
 
     #[test]
     fn of_what_is_expected_only_what_is_written_counts() {
@@ -330,6 +344,10 @@ mod tests {
             (json!({ "body": "{\"a\": 1}" }), &fields, true),
             (json!({ "body": "{\"a\":1}" }), &fields, false),
             (json!({ "body": null }), &fields, false),
+            (json!({ "err": null }), &json!({ "err": "why" }), true),
+            (json!({ "err": "why" }), &json!({ "err": "why" }), true),
+            (json!({ "err": "how" }), &json!({ "err": "why" }), false),
+            (json!({ "err": null }), &settled, false),
         ] {
             assert_eq!(says(&expected, found), fits, "{expected} and {found}");
         }

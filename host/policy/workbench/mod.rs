@@ -41,7 +41,8 @@ pub struct Anatomy {
     pub imports: Vec<String>,
     /// How many test vectors it carries; none: it carries no section of them.
     pub vectors: Option<Result<usize, VectorFault>>,
-    /// Its hooks, but for `configure`, each with the number of test vectors that are about it.
+    /// Its hooks, each with the number of test vectors that are about it; `configure` only where some
+    /// are about it alone.
     pub hooks: Vec<(&'static str, usize)>,
     /// The JSON Schema of its settings that it carries.
     pub settings_schema: Option<Value>,
@@ -69,11 +70,13 @@ pub fn anatomy(source: &config::ComponentSource) -> Result<Anatomy, LoadFault> {
     })
 }
 
-/// The hooks that are exported, but for `configure`, and how many cases are about each.
+/// The hooks that are exported, and how many cases are about each; each case configures, so that
+/// `configure` counts only where some are about it alone.
 fn counts(exports: Exports, vectors: &Vectors) -> Vec<(&'static str, usize)> {
     let exported = Hook::ALL.into_iter().filter(|hook| hook.is_in(exports)).map(Hook::name);
     let count = |hook| vectors.cases.iter().filter(|case| case.hook_name() == hook).count();
-    std::iter::once("decide").chain(exported).map(|hook| (hook, count(hook))).collect()
+    let all = ["configure", "decide"].into_iter().chain(exported).map(|hook| (hook, count(hook)));
+    all.filter(|count| *count != ("configure", 0)).collect()
 }
 
 /// A component that was compiled and linked, but neither configured nor tested yet.

@@ -40,6 +40,14 @@ fn a_good_policy_keeps_every_promise() {
 }
 
 #[test]
+fn a_key_that_is_not_ascii_can_be_another_too() {
+    let request = KEYED.replace("k1", "k\u{e9}y");
+    let component = with_cases(Guest::default(), &[("a key", json!({}), &request)]);
+    let report = workbench(&component).report(7);
+    assert_eq!(faults(&report, "another operation"), Vec::<String>::new());
+}
+
+#[test]
 fn each_broken_promise_is_found_and_named() {
     let other = KEYED.replace("k1", "k2");
     for (guest, check, words) in [

@@ -142,7 +142,8 @@ fn another_body(sample: &Sample) -> Sample {
 fn another_field(sample: &Sample, name: &HeaderName) -> Option<(String, Sample)> {
     let mut other = sample.clone();
     let first = other.headers.get_mut(name)?;
-    *first = HeaderValue::from_str(&another_text(first.to_str().ok()?)?).ok()?;
+    let text = another_text(std::str::from_utf8(first.as_bytes()).ok()?)?;
+    *first = HeaderValue::from_bytes(text.as_bytes()).ok()?;
     Some((format!("the field {name}"), other))
 }
 

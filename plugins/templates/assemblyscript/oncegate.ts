@@ -72,6 +72,11 @@ function lift(at: usize, length: usize): string {
   return String.UTF8.decodeUnsafe(at, length);
 }
 
+/** A text whose address and length lie at `at`. */
+function liftAt(at: usize): string {
+  return lift(load<u32>(at), load<u32>(at + 4));
+}
+
 function putText(at: usize, text: string): void {
   const bytes = String.UTF8.encode(text);
   store<u32>(at, <u32>changetype<usize>(bytes));
@@ -108,34 +113,56 @@ export class Field {
 
 export enum Body { Absent, Withheld, Selected, Whole, Oversize, Malformed }
 
+function liftFields(at: usize): Field[] {
+  const first = <usize>load<u32>(at);
+  const list = new Array<Field>();
+  for (let i: usize = 0; i < <usize>load<u32>(at + 4); i++) {
+    const field = first + i * 16;
+    list.push(new Field(liftAt(field), liftAt(field + 8)));
+  }
+  return list;
+}
+
+function liftOption(at: usize): string | null {
+  return load<u8>(at) ? liftAt(at + 4) : null;
+}
+
+/** A body, as far as it is shown. */
+class Payload {
+  constructor(readonly body: Body, private first: usize, private second: usize) {}
+
+  textAt(pointer: u32): string | null { return this.found(pointer, 1); }
+
+  jsonAt(pointer: u32): string | null { return this.found(pointer, 2); }
+
+  private found(pointer: u32, kind: u8): string | null {
+    if (this.body != Body.Selected || <usize>pointer >= this.second) return null;
+    const at = this.first + <usize>pointer * 12;
+    return load<u8>(at) == kind ? liftAt(at + 4) : null;
+  }
+
+  whole(): string {
+    const there = this.body == Body.Whole || this.body == Body.Malformed;
+    return there ? lift(this.first, this.second) : "";
+  }
+}
+
+function valuesOf(fields: Field[], name: string): string[] {
+  const found = new Array<string>();
+  for (let i = 0; i < fields.length; i++) {
+    if (fields[i].name == name) found.push(fields[i].value);
+  }
+  return found;
+}
+
 /** The request, as far as the plan asked for it. */
 export class Operation {
-  readonly method: string;
-  readonly fields: Field[];
-  readonly body: Body;
+  constructor(readonly method: string, readonly fields: Field[], private payload: Payload) {}
 
-  constructor(
-    method: usize, methodLength: usize, fields: usize, count: usize,
-    payload: u32, private first: usize, private second: usize,
-  ) {
-    this.method = lift(method, methodLength);
-    const list = new Array<Field>();
-    for (let i: usize = 0; i < count; i++) {
-      const at = fields + i * 16;
-      list.push(new Field(lift(load<u32>(at), load<u32>(at + 4)), lift(load<u32>(at + 8), load<u32>(at + 12))));
-    }
-    this.fields = list;
-    this.body = <Body>payload;
-  }
+  get body(): Body { return this.payload.body; }
 
   /** All values of a declared field, as they arrived. */
-  values(name: string): string[] {
-    const found = new Array<string>();
-    for (let i = 0; i < this.fields.length; i++) {
-      if (this.fields[i].name == name) found.push(this.fields[i].value);
-    }
-    return found;
-  }
+  values(name: string): string[] { return valuesOf(this.fields, name); }
 
   /** The first value of a declared field; null where there is none. */
   field(name: string): string | null {
@@ -144,23 +171,132 @@ export class Operation {
   }
 
   /** The text at the plan's pointer of this place; null where there is none, or no text. */
-  textAt(pointer: u32): string | null {
-    if (this.body != Body.Selected || <usize>pointer >= this.second) return null;
-    const at = this.first + <usize>pointer * 12;
-    return load<u8>(at) == 1 ? lift(load<u32>(at + 4), load<u32>(at + 8)) : null;
-  }
+  textAt(pointer: u32): string | null { return this.payload.textAt(pointer); }
 
   /** What stands at the plan's pointer of this place, as JSON; null where there is nothing, or a text. */
-  jsonAt(pointer: u32): string | null {
-    if (this.body != Body.Selected || <usize>pointer >= this.second) return null;
-    const at = this.first + <usize>pointer * 12;
-    return load<u8>(at) == 2 ? lift(load<u32>(at + 4), load<u32>(at + 8)) : null;
-  }
+  jsonAt(pointer: u32): string | null { return this.payload.jsonAt(pointer); }
 
   /** The body where the plan asked for all of it, or the reason where it is malformed; else empty. */
-  whole(): string {
-    const there = this.body == Body.Whole || this.body == Body.Malformed;
-    return there ? lift(this.first, this.second) : "";
+  whole(): string { return this.payload.whole(); }
+}
+
+/** The arguments of `decide`. */
+export function operationOf(
+  method: usize, methodLength: usize, fields: usize, count: usize, payload: u32, first: usize, second: usize,
+): Operation {
+  const list = new Array<Field>();
+  for (let i: usize = 0; i < count; i++) {
+    const at = fields + i * 16;
+    list.push(new Field(liftAt(at), liftAt(at + 8)));
+  }
+  return new Operation(lift(method, methodLength), list, new Payload(<Body>payload, first, second));
+}
+
+/** An operation where it lies in memory, 28 bytes. */
+export function operationAt(at: usize): Operation {
+  const payload = new Payload(<Body>load<u8>(at + 16), load<u32>(at + 20), load<u32>(at + 24));
+  return new Operation(liftAt(at), liftFields(at + 8), payload);
+}
+
+/** What the ledger still knows when the request is gone: 80 bytes. */
+export class Receipt {
+  readonly operationId: string;
+  readonly route: string;
+  readonly method: string;
+  readonly authority: string;
+  readonly path: string;
+  readonly principal: string | null;
+  readonly keySchema: string;
+  readonly attempts: u32;
+  /** In Unix seconds. */
+  readonly firstAttempt: u32;
+  readonly memo: string | null;
+
+  constructor(at: usize) {
+    this.operationId = liftAt(at);
+    this.route = liftAt(at + 8);
+    this.method = liftAt(at + 16);
+    this.authority = liftAt(at + 24);
+    this.path = liftAt(at + 32);
+    this.principal = liftOption(at + 40);
+    this.keySchema = liftAt(at + 52);
+    this.attempts = load<u32>(at + 60);
+    this.firstAttempt = load<u32>(at + 64);
+    this.memo = liftOption(at + 68);
+  }
+}
+
+/** An answer of the upstream: 36 bytes. */
+export class Reply {
+  readonly status: u16;
+  readonly fields: Field[];
+  readonly trailers: Field[];
+  /** It arrived to its end. */
+  readonly complete: bool;
+  private payload: Payload;
+
+  constructor(at: usize) {
+    this.status = load<u16>(at);
+    this.fields = liftFields(at + 4);
+    this.trailers = liftFields(at + 12);
+    this.payload = new Payload(<Body>load<u8>(at + 20), load<u32>(at + 24), load<u32>(at + 28));
+    this.complete = load<u8>(at + 32) != 0;
+  }
+
+  get body(): Body { return this.payload.body; }
+
+  /** The first value of a field that is shown; null where there is none. */
+  field(name: string): string | null {
+    const values = valuesOf(this.fields, name);
+    return values.length > 0 ? values[0] : null;
+  }
+
+  /** The text at the plan's pointer of this place, for `settle`; null where there is none, or no text. */
+  textAt(pointer: u32): string | null { return this.payload.textAt(pointer); }
+
+  /** All of the body where it is shown, or the reason where it is malformed; else empty. */
+  whole(): string { return this.payload.whole(); }
+}
+
+/** The question that `reading` reads the answer to: 36 bytes. */
+export class Asked {
+  readonly method: string;
+  /** With the query. */
+  readonly path: string;
+  readonly fields: Field[];
+
+  constructor(at: usize) {
+    this.method = liftAt(at);
+    this.path = liftAt(at + 8);
+    this.fields = liftFields(at + 16);
+  }
+}
+
+/** One of the gateway's own answers: 60 bytes. */
+export class Problem {
+  readonly status: u16;
+  readonly code: string;
+  readonly detail: string;
+  readonly operationId: string | null;
+  /** A `Disposition`, or -1 where the outcome isn't settled. */
+  readonly outcome: i32;
+  readonly retryable: bool;
+  /** -1 where nothing is said of it. */
+  readonly retryAfterSeconds: i64;
+  /** Of the answer that is not kept; 0: none. */
+  readonly firstStatus: u16;
+  readonly firstLocation: string | null;
+
+  constructor(at: usize) {
+    this.status = load<u16>(at);
+    this.code = liftAt(at + 4);
+    this.detail = liftAt(at + 12);
+    this.operationId = liftOption(at + 20);
+    this.outcome = load<u8>(at + 32) ? <i32>load<u8>(at + 33) : -1;
+    this.retryable = load<u8>(at + 34) != 0;
+    this.retryAfterSeconds = load<u8>(at + 36) ? <i64>load<u32>(at + 40) : -1;
+    this.firstStatus = load<u8>(at + 44) ? load<u16>(at + 46) : 0;
+    this.firstLocation = liftOption(at + 48);
   }
 }
 
@@ -300,10 +436,34 @@ export class Plan {
   pointers: string[] = [];
   /** Bytes of the body that it reads whole; 0: none. */
   whole: u32 = 0;
+  /** Fields, and places in the body, of answers that `settle` reads. */
+  responseFields: string[] = [];
+  responsePointers: string[] = [];
+  /** Bytes of an answer's body that it reads whole; 0: none. */
+  responseWhole: u32 = 0;
+  /** Tried in order before `settle`. */
+  outcomes: StatusRule[] = [];
   /** Why the settings can't be taken, where they can't. */
   fault: string = "";
 
   constructor(public keySchema: string) {}
+}
+
+export enum Disposition { Completed, Consumed, NotApplied, Unknown }
+
+/** What whole answers with such a status mean. */
+export class StatusRule {
+  constructor(readonly lowest: u16, readonly highest: u16, readonly disposition: Disposition) {}
+}
+
+function putWant(at: usize, pointers: string[], whole: u32): void {
+  if (pointers.length > 0) {
+    store<u8>(at, 1);
+    putTexts(at + 4, pointers);
+  } else if (whole > 0) {
+    store<u8>(at, 2);
+    store<u32>(at + 4, whole);
+  }
 }
 
 /** result<plan, string> */
@@ -317,13 +477,18 @@ export function planResult(plan: Plan): usize {
   putText(at + 4, plan.keySchema);
   putTexts(at + 12, plan.methods);
   putTexts(at + 20, plan.requestFields);
-  if (plan.pointers.length > 0) {
-    store<u8>(at + 28, 1);
-    putTexts(at + 32, plan.pointers);
-  } else if (plan.whole > 0) {
-    store<u8>(at + 28, 2);
-    store<u32>(at + 32, plan.whole);
+  putWant(at + 28, plan.pointers, plan.whole);
+  putTexts(at + 40, plan.responseFields);
+  putWant(at + 48, plan.responsePointers, plan.responseWhole);
+  const rules = room(<usize>plan.outcomes.length * 6);
+  for (let i = 0; i < plan.outcomes.length; i++) {
+    const rule = plan.outcomes[i], to = rules + <usize>i * 6;
+    store<u16>(to, rule.lowest);
+    store<u16>(to + 2, rule.highest);
+    store<u8>(to + 4, <u8>rule.disposition);
   }
+  store<u32>(at + 60, <u32>rules);
+  store<u32>(at + 64, plan.outcomes.length);
   return at;
 }
 
@@ -389,6 +554,9 @@ export function refuse(code: string, detail: string): Answer {
   return new Answer(at);
 }
 
+export enum WhileRunning { RouteDefault, Reject, Wait }
+export enum WhenUnknown { RouteDefault, Hold, Probe, Resend }
+
 /** Protected under this key; the fingerprint is the whole request's. */
 export function guard(key: Part[]): Guard {
   return new Guard(key);
@@ -419,6 +587,18 @@ export class Guard extends Answer {
   /** The key alone identifies the operation. */
   byKeyOnly(): this {
     store<u8>(this.at + 16, 3);
+    return this;
+  }
+
+  /** In place of what the route gives duplicates in the meantime. */
+  whileRunning(what: WhileRunning): this {
+    store<u8>(this.at + 36, <u8>what);
+    return this;
+  }
+
+  /** In place of what the route does when nobody knows the outcome. */
+  whenUnknown(what: WhenUnknown): this {
+    store<u8>(this.at + 37, <u8>what);
     return this;
   }
 
@@ -456,6 +636,172 @@ export class Guard extends Answer {
   /** For metrics and the decision log. */
   labels(labels: Field[]): this {
     putFields(this.at + 84, labels);
+    return this;
+  }
+}
+
+// --- what the other hooks say ---------------------------------------------------------------------
+
+function putFailure(at: usize, why: string): void {
+  store<u8>(at, 1);
+  putText(at + 4, why);
+}
+
+function putOption(at: usize, text: string | null): void {
+  if (text !== null) {
+    store<u8>(at, 1);
+    putText(at + 4, text);
+  }
+}
+
+/** What `settle` says: `new Settled()` leaves the answer to the gateway's own table. */
+export class Settled {
+  readonly at: usize = room(32);
+
+  /** This is what the answer means. */
+  as(disposition: Disposition): this {
+    store<u8>(this.at + 4, 1);
+    store<u8>(this.at + 8, <u8>disposition);
+    return this;
+  }
+
+  /** In place of the guard's memo. */
+  memo(memo: string): this {
+    putOption(this.at + 12, memo);
+    return this;
+  }
+
+  /** Shortens the retention. */
+  retention(seconds: u32): this {
+    putNumber(this.at + 24, seconds);
+    return this;
+  }
+
+  /** The policy fails: the outcome is unknown. */
+  failed(why: string): this {
+    putFailure(this.at, why);
+    return this;
+  }
+}
+
+/** A request for the host to send; credentials are the host's. */
+export class Outbound {
+  fields: Field[] = [];
+  body: string | null = null;
+
+  /** The path begins with "/" and has the query. */
+  constructor(public path: string, public method: string = "GET") {}
+
+  put(at: usize): void {
+    putText(at, this.method);
+    putText(at + 8, this.path);
+    putFields(at + 16, this.fields);
+    putOption(at + 24, this.body);
+  }
+}
+
+/** What `question` says: `new Question()` has nothing to ask. */
+export class Question {
+  readonly at: usize = room(44);
+
+  ask(outbound: Outbound): this {
+    store<u8>(this.at + 4, 1);
+    outbound.put(this.at + 8);
+    return this;
+  }
+
+  failed(why: string): this {
+    putFailure(this.at, why);
+    return this;
+  }
+}
+
+/** What `reading` says: `new Finding()` is still unknown. */
+export class Finding {
+  readonly at: usize = room(44);
+
+  constructor() { store<u8>(this.at + 4, 3); }
+
+  /** It happened, and this is the answer to replay. */
+  happened(status: u16, fields: Field[], body: string): this {
+    store<u8>(this.at + 4, 0);
+    store<u16>(this.at + 8, status);
+    putFields(this.at + 12, fields);
+    if (body.length > 0) {
+      store<u8>(this.at + 28, <u8>Body.Whole);
+      putText(this.at + 32, body);
+    }
+    store<u8>(this.at + 40, 1);
+    return this;
+  }
+
+  /** It happened; the answer is not known. */
+  consumed(): this {
+    store<u8>(this.at + 4, 1);
+    return this;
+  }
+
+  didNotHappen(): this {
+    store<u8>(this.at + 4, 2);
+    return this;
+  }
+
+  /** Ask this next. */
+  ask(outbound: Outbound): this {
+    store<u8>(this.at + 4, 4);
+    outbound.put(this.at + 8);
+    return this;
+  }
+
+  failed(why: string): this {
+    putFailure(this.at, why);
+    return this;
+  }
+}
+
+/** What `present` says: `new Changes()` leaves the answer as it is kept. */
+export class Changes {
+  readonly at: usize = room(36);
+
+  set(fields: Field[]): this {
+    store<u8>(this.at + 4, 1);
+    putFields(this.at + 8, fields);
+    return this;
+  }
+
+  remove(names: string[]): this {
+    store<u8>(this.at + 4, 1);
+    putTexts(this.at + 16, names);
+    return this;
+  }
+
+  body(body: string): this {
+    store<u8>(this.at + 4, 1);
+    putOption(this.at + 24, body);
+    return this;
+  }
+
+  /** The policy fails: nothing is shown. */
+  failed(why: string): this {
+    putFailure(this.at, why);
+    return this;
+  }
+}
+
+/** What `explain` says: `new Wording()` leaves the problem to the gateway's own words. */
+export class Wording {
+  readonly at: usize = room(28);
+
+  as(status: u16, fields: Field[], body: string): this {
+    store<u8>(this.at + 4, 1);
+    store<u16>(this.at + 8, status);
+    putFields(this.at + 12, fields);
+    putText(this.at + 20, body);
+    return this;
+  }
+
+  failed(why: string): this {
+    putFailure(this.at, why);
     return this;
   }
 }

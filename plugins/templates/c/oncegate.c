@@ -36,6 +36,32 @@ AT(og_plan, response_fields, 36);
 AT(og_plan, outcomes, 56);
 SIZE(og_planned, 76);
 SIZE(og_found, 12);
+SIZE(og_operation, 28);
+AT(og_receipt, principal, 40);
+AT(og_receipt, attempts, 60);
+SIZE(og_receipt, 80);
+AT(og_reply, payload, 20);
+AT(og_reply, bytes, 24);
+AT(og_reply, complete, 32);
+SIZE(og_reply, 36);
+AT(og_settled, settlement.memo, 12);
+AT(og_settled, settlement.retention_seconds, 24);
+SIZE(og_settled, 32);
+AT(og_outbound, body, 24);
+AT(og_asked, question, 8);
+SIZE(og_asked, 44);
+AT(og_read, finding.happened, 8);
+SIZE(og_read, 44);
+AT(og_presented, changes.body, 24);
+SIZE(og_presented, 36);
+AT(og_problem, operation_id, 20);
+AT(og_problem, outcome, 32);
+AT(og_problem, retryable, 34);
+AT(og_problem, retry_after_seconds, 36);
+AT(og_problem, first_status, 44);
+AT(og_problem, first_location, 48);
+AT(og_explained, wording.fields, 12);
+SIZE(og_explained, 28);
 
 // --- memory ---------------------------------------------------------------------------------------
 
@@ -105,10 +131,82 @@ EXPORT("decide") og_decision *og_export_decide(
     return decision;
 }
 
-EXPORT("cabi_post_decide") void og_post_decide(og_decision *decision) {
-    (void)decision;
+// After each hook but configure.
+static void release(void) {
     heap_end = kept;
 }
+
+EXPORT("cabi_post_decide") void og_post_decide(og_decision *decision) {
+    (void)decision;
+    release();
+}
+
+// The other hooks get the address of all their arguments, one after the other.
+
+#ifdef OG_OUTCOME
+EXPORT("settle") og_settled *og_export_settle(const void *arguments) {
+    const struct { og_receipt receipt; og_reply reply; } *all = arguments;
+    og_settled *settled = og_room(sizeof *settled);
+    *settled = og_settle(&all->receipt, &all->reply);
+    return settled;
+}
+
+EXPORT("cabi_post_settle") void og_post_settle(og_settled *settled) {
+    (void)settled;
+    release();
+}
+#endif
+
+#ifdef OG_RESOLUTION
+EXPORT("question") og_asked *og_export_question(const og_receipt *receipt) {
+    og_asked *asked = og_room(sizeof *asked);
+    *asked = og_question(receipt);
+    return asked;
+}
+
+EXPORT("cabi_post_question") void og_post_question(og_asked *asked) {
+    (void)asked;
+    release();
+}
+
+EXPORT("reading") og_read *og_export_reading(const void *arguments) {
+    const struct { og_receipt receipt; og_outbound asked; og_reply answer; } *all = arguments;
+    og_read *read = og_room(sizeof *read);
+    *read = og_reading(&all->receipt, &all->asked, &all->answer);
+    return read;
+}
+
+EXPORT("cabi_post_reading") void og_post_reading(og_read *read) {
+    (void)read;
+    release();
+}
+#endif
+
+#ifdef OG_PRESENTATION
+EXPORT("present") og_presented *og_export_present(const void *arguments) {
+    const struct { og_receipt receipt; og_operation operation; og_reply reply; } *all = arguments;
+    og_presented *presented = og_room(sizeof *presented);
+    *presented = og_present(&all->receipt, &all->operation, &all->reply);
+    return presented;
+}
+
+EXPORT("cabi_post_present") void og_post_present(og_presented *presented) {
+    (void)presented;
+    release();
+}
+
+EXPORT("explain") og_explained *og_export_explain(const void *arguments) {
+    const struct { og_operation operation; og_problem problem; } *all = arguments;
+    og_explained *explained = og_room(sizeof *explained);
+    *explained = og_explain(&all->operation, &all->problem);
+    return explained;
+}
+
+EXPORT("cabi_post_explain") void og_post_explain(og_explained *explained) {
+    (void)explained;
+    release();
+}
+#endif
 
 __attribute__((import_module("oncegate:policy/log@0.1.0"), import_name("emit")))
 void og_emit(uint32_t level, const char *message, size_t length);
@@ -156,9 +254,9 @@ bool og_equal(og_text one, og_text other) {
 
 // --- requests -------------------------------------------------------------------------------------
 
-bool og_field_value(const og_operation *operation, og_text name, size_t which, og_text *value) {
-    for (size_t i = 0; i < operation->fields.count; i++) {
-        const og_field *field = &operation->fields.at[i];
+static bool value_of(const og_fields *fields, og_text name, size_t which, og_text *value) {
+    for (size_t i = 0; i < fields->count; i++) {
+        const og_field *field = &fields->at[i];
         if (og_equal(field->name, name) && which-- == 0) {
             *value = field->value;
             return true;
@@ -167,12 +265,30 @@ bool og_field_value(const og_operation *operation, og_text name, size_t which, o
     return false;
 }
 
-bool og_text_at(const og_operation *operation, size_t pointer, og_text *text) {
-    if (operation->payload != OG_SELECTED || pointer >= operation->selected.count) return false;
-    const og_found *found = &operation->selected.at[pointer];
-    if (found->tag != OG_FOUND_TEXT) return false;
-    *text = found->text;
+static bool text_of(uint8_t payload, const og_found *at, size_t count, size_t pointer, og_text *text) {
+    if (payload != OG_SELECTED || pointer >= count || at[pointer].tag != OG_FOUND_TEXT) return false;
+    *text = at[pointer].text;
     return true;
+}
+
+bool og_field_value(const og_operation *operation, og_text name, size_t which, og_text *value) {
+    return value_of(&operation->fields, name, which, value);
+}
+
+bool og_text_at(const og_operation *operation, size_t pointer, og_text *text) {
+    return text_of(operation->payload, operation->selected.at, operation->selected.count, pointer, text);
+}
+
+bool og_reply_field(const og_reply *reply, og_text name, size_t which, og_text *value) {
+    return value_of(&reply->fields, name, which, value);
+}
+
+bool og_reply_text_at(const og_reply *reply, size_t pointer, og_text *text) {
+    return text_of(reply->payload, reply->selected.at, reply->selected.count, pointer, text);
+}
+
+og_text og_reply_body(const og_reply *reply) {
+    return reply->payload == OG_ALL ? reply->bytes : OG("");
 }
 
 // --- answers --------------------------------------------------------------------------------------
@@ -218,6 +334,84 @@ og_decision og_refused(og_text code, og_text detail) {
 
 og_decision og_failed(og_text why) {
     return (og_decision){ .failed = true, .why = why };
+}
+
+og_settled og_settled_as(uint8_t disposition) {
+    return (og_settled){ .failed = false, .some = true, .settlement = { .disposition = disposition } };
+}
+
+og_settled og_not_settled(void) {
+    return (og_settled){ .failed = false, .some = false };
+}
+
+og_settled og_settle_failed(og_text why) {
+    return (og_settled){ .failed = true, .why = why };
+}
+
+static og_outbound get(og_text path) {
+    return (og_outbound){ .method = OG("GET"), .path = path };
+}
+
+og_asked og_ask(og_text path) {
+    return (og_asked){ .failed = false, .some = true, .question = get(path) };
+}
+
+og_asked og_ask_nothing(void) {
+    return (og_asked){ .failed = false, .some = false };
+}
+
+og_asked og_question_failed(og_text why) {
+    return (og_asked){ .failed = true, .why = why };
+}
+
+og_read og_found_out(uint8_t finding) {
+    return (og_read){ .failed = false, .finding = { .tag = finding } };
+}
+
+og_read og_ask_next(og_text path) {
+    return (og_read){ .failed = false, .finding = { .tag = OG_ASK, .ask = get(path) } };
+}
+
+// A list of one field.
+static og_fields of_type(og_text content_type) {
+    og_field *field = og_room(sizeof *field);
+    *field = (og_field){ OG("content-type"), content_type };
+    return (og_fields){ field, 1 };
+}
+
+og_read og_happened(uint16_t status, og_text content_type, og_text body) {
+    og_reply reply = { .status = status, .fields = of_type(content_type), .payload = OG_ALL, .complete = true };
+    reply.bytes = body;
+    return (og_read){ .failed = false, .finding = { .tag = OG_HAPPENED, .happened = reply } };
+}
+
+og_read og_reading_failed(og_text why) {
+    return (og_read){ .failed = true, .why = why };
+}
+
+og_presented og_as_kept(void) {
+    return (og_presented){ .failed = false, .some = false };
+}
+
+og_presented og_with_body(og_text body) {
+    return (og_presented){ .failed = false, .some = true, .changes = { .body = { true, body } } };
+}
+
+og_presented og_present_failed(og_text why) {
+    return (og_presented){ .failed = true, .why = why };
+}
+
+og_explained og_not_explained(void) {
+    return (og_explained){ .failed = false, .some = false };
+}
+
+og_explained og_worded(uint16_t status, og_text content_type, og_text body) {
+    og_wording wording = { .status = status, .fields = of_type(content_type), .body = body };
+    return (og_explained){ .failed = false, .some = true, .wording = wording };
+}
+
+og_explained og_explain_failed(og_text why) {
+    return (og_explained){ .failed = true, .why = why };
 }
 
 // --- settings: as much of JSON as they need -------------------------------------------------------

@@ -2,8 +2,9 @@
 // ABI of the component model has them, so what comes in and goes out is never copied; oncegate.c
 // checks every offset when it is compiled.
 //
-// A policy defines og_configure and og_decide. Memory comes from og_room: what og_configure takes
-// stays, what og_decide takes is gone after the call. Nothing is ever freed by hand.
+// A policy defines og_configure and og_decide, and the other hooks where it wants them: `oncegate policy
+// build` sees which are there. Memory comes from og_room: what og_configure takes stays, what another
+// hook takes is gone after the call. Nothing is ever freed by hand.
 
 #ifndef ONCEGATE_H
 #define ONCEGATE_H
@@ -101,6 +102,73 @@ typedef struct {
     union { struct { og_found *at; size_t count; } selected; og_text bytes; };
 } og_operation;
 
+// What the ledger still knows when the request is gone.
+typedef struct {
+    og_text operation_id, route, method, authority, path;
+    og_option_text principal;
+    og_text key_schema;
+    uint32_t attempts, first_attempt;
+    og_option_text memo;
+} og_receipt;
+
+// An answer of the upstream. Handed out, its payload is OG_ABSENT or OG_ALL.
+typedef struct {
+    uint16_t status;
+    og_fields fields, trailers;
+    uint8_t payload;
+    union { struct { og_found *at; size_t count; } selected; og_text bytes; };
+    bool complete;
+} og_reply;
+
+typedef struct { uint8_t disposition; og_option_text memo; og_option_number retention_seconds; } og_settlement;
+typedef struct {
+    bool failed;
+    union { struct { bool some; og_settlement settlement; }; og_text why; };
+} og_settled;
+
+// A request for the host to send. The path has the query; credentials are the host's.
+typedef struct { og_text method, path; og_fields fields; og_option_text body; } og_outbound;
+typedef struct {
+    bool failed;
+    union { struct { bool some; og_outbound question; }; og_text why; };
+} og_asked;
+
+enum { OG_HAPPENED, OG_FOUND_CONSUMED, OG_DID_NOT_HAPPEN, OG_STILL_UNKNOWN, OG_ASK };
+typedef struct {
+    uint8_t tag;
+    union { og_reply happened; og_outbound ask; };
+} og_finding;
+typedef struct {
+    bool failed;
+    union { og_finding finding; og_text why; };
+} og_read;
+
+typedef struct { og_fields set; og_texts remove; og_option_text body; } og_changes;
+typedef struct {
+    bool failed;
+    union { struct { bool some; og_changes changes; }; og_text why; };
+} og_presented;
+
+typedef struct { bool some; uint8_t value; } og_option_disposition;
+typedef struct { bool some; uint16_t value; } og_option_status;
+// One of the gateway's own answers.
+typedef struct {
+    uint16_t status;
+    og_text code, detail;
+    og_option_text operation_id;
+    og_option_disposition outcome;
+    bool retryable;
+    og_option_number retry_after_seconds;
+    og_option_status first_status;
+    og_option_text first_location;
+} og_problem;
+
+typedef struct { uint16_t status; og_fields fields; og_text body; } og_wording;
+typedef struct {
+    bool failed;
+    union { struct { bool some; og_wording wording; }; og_text why; };
+} og_explained;
+
 // --- what a policy defines ------------------------------------------------------------------------
 
 // Called first, once in each instance, with the settings as a JSON object.
@@ -108,6 +176,17 @@ og_planned og_configure(og_text settings);
 
 // Called for each request that the plan is about. Equal requests have equal answers.
 og_decision og_decide(const og_operation *operation);
+
+// What an answer means that no status rule has settled.
+og_settled og_settle(const og_receipt *receipt, const og_reply *reply);
+
+// How to learn whether a lost attempt took effect, and what the upstream's answer says: both or none.
+og_asked og_question(const og_receipt *receipt);
+og_read og_reading(const og_receipt *receipt, const og_outbound *asked, const og_reply *answer);
+
+// A replay and a problem in the caller's protocol: both or none.
+og_presented og_present(const og_receipt *receipt, const og_operation *operation, const og_reply *reply);
+og_explained og_explain(const og_operation *operation, const og_problem *problem);
 
 // --- what is usual, in short ----------------------------------------------------------------------
 
@@ -136,6 +215,41 @@ og_decision og_bypassed(og_text reason);
 og_decision og_refused(og_text code, og_text detail);
 // The policy fails: the caller gets a 503.
 og_decision og_failed(og_text why);
+
+// og_settle: this is what it means; the gateway's table has the word; the policy fails.
+og_settled og_settled_as(uint8_t disposition);
+og_settled og_not_settled(void);
+og_settled og_settle_failed(og_text why);
+
+// og_question: ask GET of this path; there is nothing to ask; the policy fails.
+og_asked og_ask(og_text path);
+og_asked og_ask_nothing(void);
+og_asked og_question_failed(og_text why);
+
+// og_reading: a finding without more; ask GET of this path next; it happened, with the answer to
+// replay; the policy fails.
+og_read og_found_out(uint8_t finding);
+og_read og_ask_next(og_text path);
+og_read og_happened(uint16_t status, og_text content_type, og_text body);
+og_read og_reading_failed(og_text why);
+
+// og_present: as it is kept; with another body; the policy fails, and nothing is shown.
+og_presented og_as_kept(void);
+og_presented og_with_body(og_text body);
+og_presented og_present_failed(og_text why);
+
+// og_explain: in the gateway's own words; in these; the policy fails.
+og_explained og_not_explained(void);
+og_explained og_worded(uint16_t status, og_text content_type, og_text body);
+og_explained og_explain_failed(og_text why);
+
+// The value of a field of an answer, counted from 0 where it comes several times. False: there is none.
+bool og_reply_field(const og_reply *reply, og_text name, size_t which, og_text *value);
+// The text at the plan's pointer of this place in an answer that `settle` sees. False: there is none,
+// or no text.
+bool og_reply_text_at(const og_reply *reply, size_t pointer, og_text *text);
+// All of an answer's body, as `reading` and `present` see it; empty where there is none.
+og_text og_reply_body(const og_reply *reply);
 
 // A setting, as it is written in JSON. False: it isn't there.
 bool og_setting(og_text settings, og_text name, og_text *json);

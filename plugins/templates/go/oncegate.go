@@ -3,7 +3,7 @@ package main
 // The interface of wit/policy.wit for Go: how its types lie in memory (the canonical ABI of the
 // component model), and short ways to write what is usual. Nothing but the standard library.
 //
-// A policy defines configure and decide. An error is an err, and so is a panic: the caller gets a 503.
+// A policy defines configure and decide, and the hooks of hooks.go where it wants them. An error is an err, and so is a panic: the caller gets a 503.
 
 import (
 	"errors"
@@ -87,6 +87,54 @@ type Plan struct {
 	Pointers []string
 	// Whole is how many bytes of the body it reads, where it reads all of it.
 	Whole uint32
+	// ResponseFields, ResponsePointers and ResponseWhole are what settle reads of answers.
+	ResponseFields, ResponsePointers []string
+	ResponseWhole                    uint32
+	// Outcomes are tried in order before settle.
+	Outcomes []StatusRule
+}
+
+// Disposition is what an answer means.
+type Disposition uint8
+
+// The cases of `disposition`.
+const (
+	Completed Disposition = iota
+	Consumed
+	NotApplied
+	Unknown
+)
+
+// StatusRule says what whole answers with such a status mean.
+type StatusRule struct {
+	Lowest, Highest uint16
+	Disposition     Disposition
+}
+
+func (p *Plan) put(at memory) {
+	at.text(0, p.KeySchema)
+	at.texts(8, p.Methods)
+	at.texts(16, p.RequestFields)
+	at.want(24, p.Pointers, p.Whole)
+	at.texts(36, p.ResponseFields)
+	at.want(44, p.ResponsePointers, p.ResponseWhole)
+	rules := room(6 * len(p.Outcomes))
+	for i, rule := range p.Outcomes {
+		rules.half(6*uintptr(i), rule.Lowest)
+		rules.half(6*uintptr(i)+2, rule.Highest)
+		rules.byte(6*uintptr(i)+4, uint8(rule.Disposition))
+	}
+	at.list(56, rules, len(p.Outcomes))
+}
+
+func (m memory) want(offset uintptr, pointers []string, whole uint32) {
+	if len(pointers) > 0 {
+		m.byte(offset, 1)
+		m.texts(offset+4, pointers)
+	} else if whole > 0 {
+		m.byte(offset, 2)
+		m.word(offset+4, whole)
+	}
 }
 
 // Attribute is a value that the host takes from the request.
@@ -149,11 +197,32 @@ type KeyOnly struct{}
 type Guard struct {
 	Key                                           []Part
 	Fingerprint                                   Fingerprint
+	WhileRunning                                  WhileRunning
+	WhenUnknown                                   WhenUnknown
 	RetentionSeconds, TombstoneSeconds, FirstSent *uint32
 	Forward                                       []Field
 	Memo                                          *string
 	Labels                                        []Field
 }
+
+// WhileRunning is what a duplicate gets in the meantime.
+type WhileRunning uint8
+
+// The cases of `while-running`; none of them is the route's default.
+const (
+	Reject WhileRunning = iota + 1
+	Wait
+)
+
+// WhenUnknown is what happens when nobody knows the outcome.
+type WhenUnknown uint8
+
+// The cases of `when-unknown`; none of them is the route's default.
+const (
+	Hold WhenUnknown = iota + 1
+	Probe
+	Resend
+)
 
 func (d Document) fingerprint(at memory) { at.byte(0, 1); at.texts(4, d.Keep); at.texts(12, d.Drop) }
 func (p Parts) fingerprint(at memory)    { at.byte(0, 2); at.parts(4, p) }
@@ -182,6 +251,8 @@ func (g *Guard) put(at memory) {
 	if g.Fingerprint != nil {
 		g.Fingerprint.fingerprint(at.at(12))
 	}
+	at.byte(32, uint8(g.WhileRunning))
+	at.byte(33, uint8(g.WhenUnknown))
 	at.number(36, g.RetentionSeconds)
 	at.number(44, g.TombstoneSeconds)
 	at.number(52, g.FirstSent)
@@ -205,6 +276,10 @@ func (m memory) at(offset uintptr) memory { return memory{unsafe.Add(m.start, of
 
 func (m memory) byte(offset uintptr, value uint8) {
 	*(*uint8)(unsafe.Add(m.start, offset)) = value
+}
+
+func (m memory) half(offset uintptr, value uint16) {
+	*(*uint16)(unsafe.Add(m.start, offset)) = value
 }
 
 func (m memory) word(offset uintptr, value uint32) {
@@ -274,6 +349,24 @@ func liftAt(at unsafe.Pointer) string {
 	return lift(unsafe.Pointer(uintptr(words[0])), words[1])
 }
 
+// liftPayload reads the places of a body that is Selected, or all of one that is Whole.
+func liftPayload(body Body, first unsafe.Pointer, count uint32) (places []Found, content string) {
+	switch body {
+	case Selected:
+		for i := range uintptr(count) {
+			at := unsafe.Add(first, 12*i)
+			found := Found{Kind: *(*uint8)(at)}
+			if found.Kind != 0 {
+				found.Text = liftAt(unsafe.Add(at, 4))
+			}
+			places = append(places, found)
+		}
+	case Whole, Malformed:
+		content = lift(first, count)
+	}
+	return places, content
+}
+
 // --- what the host calls ------------------------------------------------------------------------
 
 //go:wasmexport cabi_realloc
@@ -297,16 +390,7 @@ func exportConfigure(settings unsafe.Pointer, length uint32) (result unsafe.Poin
 		return failed(76, err)
 	}
 	at := room(76)
-	at.text(4, plan.KeySchema)
-	at.texts(12, plan.Methods)
-	at.texts(20, plan.RequestFields)
-	if len(plan.Pointers) > 0 {
-		at.byte(28, 1)
-		at.texts(32, plan.Pointers)
-	} else if plan.Whole > 0 {
-		at.byte(28, 2)
-		at.word(32, plan.Whole)
-	}
+	plan.put(at.at(4))
 	return at.start
 }
 
@@ -325,19 +409,7 @@ func exportDecide(
 		at := unsafe.Add(fields, 16*i)
 		operation.Fields = append(operation.Fields, Field{liftAt(at), liftAt(unsafe.Add(at, 8))})
 	}
-	switch operation.Body {
-	case Selected:
-		for i := range uintptr(second) {
-			at := unsafe.Add(first, 12*i)
-			found := Found{Kind: *(*uint8)(at)}
-			if found.Kind != 0 {
-				found.Text = liftAt(unsafe.Add(at, 4))
-			}
-			operation.Found = append(operation.Found, found)
-		}
-	case Whole, Malformed:
-		operation.Content = lift(first, second)
-	}
+	operation.Found, operation.Content = liftPayload(operation.Body, first, second)
 	verdict, err := decide(operation)
 	if err == nil && verdict == nil {
 		err = errors.New("decide returned neither a verdict nor an error")
