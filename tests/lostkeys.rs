@@ -238,3 +238,71 @@ fn what_executes_holds_a_change_up_until_it_has_ended() {
     });
     assert_eq!(upstream.count(), 1);
 }
+
+/// The change comes while the first operations of the route do: either it is made before them, and they
+/// run by the new policy, or it is refused. Never does one run by both.
+#[test]
+fn a_change_in_the_midst_of_first_requests_runs_nothing_twice() {
+    println!("{}", race(12));
+}
+
+/// So many routes, each moved to another policy while its first requests come; what was observed.
+pub(crate) fn race(rounds: usize) -> String {
+    const CLIENTS: usize = 4;
+    let mut dice = Dice::thrown("lostkeys");
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).extra(&other("")).start();
+    let route = |n: usize| {
+        format!("[[routes]]\nname = \"r{n}\"\npath = \"/r{n}\"\nupstream = \"origin\"\npolicy = \"others\"\n")
+    };
+    let (mut routes, mut made, mut turned_away) = (String::new(), 0, 0);
+    for n in 0..rounds {
+        let text = format!("{}{}{}", gateway.setup.text(), routes, route(n));
+        put(&gateway, &text);
+        let outcome = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|client| {
+                    let gateway = &gateway;
+                    let before = dice.roll(80);
+                    scope.spawn(move || {
+                        // So that it comes before, amid or after the change.
+                        (0..before).for_each(|_| _ = gateway.send(&Request::get("/")));
+                        let request = Request::keyed(&format!("/r{n}/charges"), &format!("{n}-{client}"));
+                        let mut refused = 0;
+                        // As a client does that is told to ask again.
+                        let first = eventually("it is executed", || {
+                            let reply = gateway.send(&request);
+                            let done = reply.status == 201;
+                            refused += usize::from(!done);
+                            assert!(done || reply.status == 503, "{reply:?}");
+                            done.then_some(reply)
+                        });
+                        (request, first, refused)
+                    })
+                })
+                .collect();
+            let reply = reload(&gateway, "");
+            assert!(matches!(reply.status, 200 | 422), "{}", reply.text());
+            let clients: Vec<_> = clients.into_iter().map(|client| client.join().expect("it ends")).collect();
+            (reply.status, clients)
+        });
+        if outcome.0 == 200 {
+            routes += &route(n);
+            made += 1;
+        }
+        for (request, first, refused) in outcome.1 {
+            turned_away += refused;
+            let again = gateway.send(&request);
+            assert_eq!((again.status, &again.body), (first.status, &first.body), "{again:?}");
+        }
+    }
+    let counts = upstream.count_by_key();
+    let counts: Vec<_> = counts.into_iter().filter(|(key, _)| key.contains('-')).collect();
+    assert_eq!(counts.len(), rounds * CLIENTS);
+    assert!(counts.iter().all(|(_, count)| *count == 1), "executed more than once: {counts:?}");
+    format!(
+        "{rounds} changes amid {} first requests: {made} made, the others refused; {turned_away} requests turned away \
+         once, none executed twice",
+        rounds * CLIENTS
+    )
+}

@@ -150,6 +150,8 @@ fn what_was_refused_is_refused_after_a_restart_with_the_same_words() {
         let last = steps.as_array().and_then(|steps| steps.last()).cloned().unwrap_or_default();
         assert_eq!((&last["step"], &last["ok"]), (&"promise".into(), &false.into()), "{steps}");
     }
+    let kept = &listed(&gateway)["refused_makers"];
+    assert!(kept[0]["why"].to_string().contains("is another") && kept[1].is_null(), "{kept}");
     // What is active never is refused, however often it comes.
     replace(&file, &good);
     assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);

@@ -238,6 +238,7 @@ impl Admin {
                 entry["rollback_to"] = json!(before.map(|before| before.number()));
                 entry["key_spaces"] = self.key_spaces(generation.name());
                 let shut = program.lineups.shut.get(generation.name());
+                entry["refused_makers"] = self.refused_makers(generation.name());
                 entry["refuses_because"] = json!(shut.map(|shut| &*shut.why));
                 entry
             }).collect::<Vec<_>>(),
@@ -268,6 +269,22 @@ impl Admin {
             })
         };
         listed.iter().map(one).collect()
+    }
+
+    /// Components under settings that were seen to break the promise of their key-schema, and are kept out.
+    fn refused_makers(&self, policy: &str) -> Value {
+        let spaces = self.shared.ledger.spaces();
+        let refused = spaces.list(policy).map_or(&[][..], |list| &list.refused);
+        let one = |refused: &oncegate_core::keyspace_list::Refused| {
+            json!({
+                "key_schema": &*refused.maker.key_schema,
+                "key_epoch": refused.maker.key_epoch,
+                "component_sha256": &*refused.maker.component,
+                "settings_sha256": &*refused.maker.settings,
+                "why": &*refused.why,
+            })
+        };
+        refused.iter().map(one).collect()
     }
 
     fn upstreams(&self) -> Value {

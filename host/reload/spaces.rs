@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 /// While a policy's keys change, the lists of key spaces are looked after so often.
 const TEND_EVERY: Duration = Duration::from_millis(500);
-/// What can't be loaded is tried again so often.
+/// What can't be loaded is tried again after so long, then after twice that, and so on.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// But no later than after this.
+const TRY_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// And so often while they don't.
 const TEND_IDLE: Duration = Duration::from_secs(600);
 
@@ -68,24 +70,22 @@ impl Reloader {
     /// Keeps this gateway's place on the lists of key spaces, for as long as it is polled: says by what
     /// it decides, takes off what nothing needs any more, and derives keys by the lists as they are.
     pub async fn tend(self: Arc<Self>) {
-        let mut tried = Instant::now();
+        let (mut tried, mut patience) = (Instant::now(), TRY_AGAIN);
         loop {
             let spaces = self.shared.ledger.spaces();
             let open = spaces.policies.values().any(|list| list.spaces.len() > 1);
             let idle = self.shared.ledger.list_lease().await.map_or(TEND_IDLE, |lease| lease / 3);
             let shut = !self.shared.program.load().lineups.shut.is_empty();
-            let pause = if open {
-                TEND_EVERY
-            } else if shut {
-                TRY_AGAIN
-            } else {
-                idle
-            };
+            if !shut {
+                patience = TRY_AGAIN;
+            }
+            let pause = if open { TEND_EVERY } else { idle };
+            let pause = if shut { pause.min(patience) } else { pause };
             let _ = tokio::time::timeout(pause, self.changed.notified()).await;
             let _one = self.one_at_a_time.lock().await;
-            let again = shut && tried.elapsed() >= TRY_AGAIN;
+            let again = shut && tried.elapsed() >= patience;
             if again {
-                tried = Instant::now();
+                (tried, patience) = (Instant::now(), (patience * 2).min(TRY_AGAIN_MAX));
             }
             if let Err(error) = self.tend_once(again).await {
                 tracing::warn!(%error, "the list of key spaces can't be kept: it is tried again");
