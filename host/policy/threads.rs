@@ -74,6 +74,10 @@ impl Drop for Threads {
 fn serve(queue: &Receiver<Job>) {
     /// After this, instances cost more memory than they save time.
     const IDLE: Duration = Duration::from_secs(1);
+    /// Where cores are few, workers come first: a slow policy is to be slow for its own requests.
+    const NICENESS: i32 = 10;
+    // Of this thread alone, on Linux. Where it can't be had the threads compete as equals.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
     let mut shelves = Shelves::default();
     loop {
         match queue.recv_timeout(IDLE) {
