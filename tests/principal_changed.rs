@@ -242,3 +242,8 @@ fn it_holds_across_a_change_of_keys_and_begins_and_ends_with_the_setting() {
     gateway.send(&of("alice", "k")).assert_replay_of(&first);
     assert_eq!(upstream.count(), 5);
 }
+
+#[test]
+fn no_kill_loses_an_answer_where_each_operation_has_two_records() {
+    println!("{}", crate::crash::kills_of(|setup| setup.route("principal_changed = \"refuse\""), 5));
+}
