@@ -61,7 +61,7 @@ pub(crate) fn built_in(name: &str) -> PathBuf {
 fn inspect_says_what_a_component_is_and_plans() {
     let shop = Shop::new();
     let said = shop.fine(&["inspect", "builtin:idempotency-key"]);
-    for word in ["permissions  digest", "vectors      357", "idempotency-key/1 from=header:idempotency-key"] {
+    for word in ["permissions  digest", "vectors      359", "idempotency-key/1 from=header:idempotency-key"] {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
     let settings = "{ from = [\"body:/id\"] }";

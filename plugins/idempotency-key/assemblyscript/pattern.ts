@@ -30,6 +30,8 @@ export class Pattern {
 
   constructor(private text: string) {
     this.steps = this.alternatives();
+    // Operators on classes, for some.
+    if (text.includes("&&") || text.includes("~~")) this.wrong("&& and ~~ are not taken");
     if (this.at < text.length) this.wrong("a parenthesis closes what wasn't opened");
   }
 

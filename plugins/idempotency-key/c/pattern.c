@@ -215,12 +215,20 @@ static bool alternatives(reader *in) {
     return true;
 }
 
+// Doubled, these are operators on classes for some.
+static bool has_doubled(og_text text) {
+    for (size_t i = 1; i < text.length; i++) {
+        if (text.at[i] == text.at[i - 1] && is_in(text.at[i], "&~")) return true;
+    }
+    return false;
+}
+
 bool pattern_read(og_text text, pattern *pattern, og_text *fault) {
     pattern->steps = og_room(MOST_STEPS * sizeof *pattern->steps);
     pattern->ranges = og_room(MOST_RANGES * sizeof *pattern->ranges);
     pattern->count = pattern->ranges_count = 0;
     reader in = { text.at, text.at + text.length, pattern, 0 };
-    if (alternatives(&in) && in.at == in.end) return true;
+    if (alternatives(&in) && in.at == in.end && !has_doubled(text)) return true;
     og_text read = { text.at, (size_t)(in.at - text.at) };
     *fault = og_joined(OG("`pattern` isn't understood, or too large, past "), read);
     return false;

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 )
 
 // The part of regular expressions that all languages of this policy read alike. What is beyond it is
@@ -19,7 +20,9 @@ var known = regexp.MustCompile(`(?s)^(?:(?:` + atom + `)(?:` + count + `)?|\((?:
 
 // compile makes a pattern that fits from end to end.
 func compile(pattern string) (*regexp.Regexp, error) {
-	if !known.MatchString(pattern) {
+	// Doubled, these are operators on classes for some.
+	doubled := strings.Contains(pattern, "&&") || strings.Contains(pattern, "~~")
+	if doubled || !known.MatchString(pattern) {
 		return nil, errors.New("`pattern` must be of literals, classes, \\d, \\w, ., groups, |, *, +, ?, {m,n}, ^ and $")
 	}
 	// Alone first: `a)|(b` is none, but would be one inside of the parentheses.

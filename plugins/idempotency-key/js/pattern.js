@@ -7,7 +7,7 @@ const MEMBER = String.raw`(?:[^\\[\]^-]|\\[\^$\\.*+?()[\]{}|/-])`;
 const CLASS = String.raw`\[\^?-?(?:${MEMBER}(?:-${MEMBER})?|\\[dDwW])+-?\]`;
 const ATOM = String.raw`[^\\.*+?()[\]{}|^$]|\\[dDwW\^$\\.*+?()[\]{}|/]|\.|${CLASS}|\)`;
 const COUNT = String.raw`(?:[*+?]|\{[0-9]{1,3}(?:,[0-9]{0,3})?\})\??`;
-const KNOWN = new RegExp(String.raw`^(?:(?:${ATOM})(?:${COUNT})?|\((?:\?:)?|[|^$])*$`, "s");
+const KNOWN = new RegExp(String.raw`^(?!.*(?:&&|~~))(?:(?:${ATOM})(?:${COUNT})?|\((?:\?:)?|[|^$])*$`, "s");
 
 /** A pattern that fits from end to end. */
 export function compile(pattern) {
