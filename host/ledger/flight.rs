@@ -134,6 +134,17 @@ impl Flight {
         self.changed.notified()
     }
 
+    /// Comes back when it is over.
+    pub(super) async fn over(&self) {
+        loop {
+            let changed = self.changed();
+            if let Progress::Ended(_) = self.progress() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     fn now(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -422,13 +422,13 @@ impl<S: Store> Ledger<S> {
         let late = flight.settles();
         loop {
             let changed = flight.changed();
+            // Before one looks where its record is: that is said first.
             let progress = flight.progress();
-            let request = match (request.at(flight), &progress) {
-                (Some(request), _) => request,
-                // It is sent once more under a key that this request doesn't have. Who waited for that
-                // asks again.
-                (None, Progress::Ended(_)) => return Some(Begun::Refuse(Refusal::InFlight, None)),
-                (None, Progress::Claiming | Progress::Running(_)) => Cow::Borrowed(request),
+            let Some(request) = request.at(flight) else {
+                // It is sent once more under a key to which pointers led, and this request has none that
+                // its record could be judged by. Its caller asks again.
+                let _ = tokio::time::timeout_at(deadline, flight.over()).await;
+                return Some(Begun::Refuse(Refusal::InFlight, None));
             };
             let request = &*request;
             match progress {

@@ -432,6 +432,30 @@ fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
     });
 }
 
+/// The record can be at a key in a space that has left, to which a pointer leads.
+#[test]
+fn who_waits_for_what_is_sent_again_under_a_key_of_a_space_that_left_is_told_to_ask_again() {
+    run(async {
+        let (mut old, new) = apart().await;
+        let permit = new.asks().await.unwrap();
+        assert!(permit.holds());
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        old.derives = vec![0];
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let request = || Request { rules, wait: Duration::from_secs(60), ..old.request() };
+        let Begun::Claim(claimant) = old.ledger.begin(request()).await else { panic!("nothing is at hand") };
+        let mut waiting = Box::pin(old.ledger.begin(request()));
+        assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        let Claimed::Won(permit) = claimant.claim().await else { panic!("it is sent again") };
+        assert_eq!(permit.id(), id(1));
+        assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        permit.settle(completed(), None).await.unwrap();
+        let begun = waiting.await;
+        assert!(matches!(begun, Begun::Refuse(Refusal::InFlight, _)), "{begun:?}");
+        assert_eq!(old.asks().await.unwrap_err(), "answer");
+    });
+}
+
 /// One that waited at a lower key for what ended unknown sent it again.
 #[test]
 fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
