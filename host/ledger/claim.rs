@@ -123,8 +123,7 @@ impl<S: Store> Claimant<S> {
             if let Ok(Some(standing)) = ledger.store.load(id).await
                 && let Some(begun) =
                     ledger.answer(&self.request, &self.request.rules, &standing.record, asked)
-                // Anything else is told only after a look at all keys.
-                && (self.request.derived.keys.is_empty() || matches!(begun, Begun::Replay { .. }))
+                && (ledger.is_whole(&self.request) || matches!(begun, Begun::Replay { .. }))
             {
                 ledger.clear(id, &self.flight, Ending::Found(standing.record, asked));
                 return Claimed::Stands(begun);

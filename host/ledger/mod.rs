@@ -304,7 +304,7 @@ impl<S: Store> Ledger<S> {
             let asked = self.clock.now();
             if let Some(versioned) = self.at_hand(request.id).await
                 && let Some(begun) = self.answer(&request, &request.rules, &versioned.record, asked)
-                && (request.derived.keys.is_empty() || matches!(begun, Begun::Replay { .. }))
+                && (self.is_whole(&request) || matches!(begun, Begun::Replay { .. }))
             {
                 return begun;
             }
@@ -323,6 +323,12 @@ impl<S: Store> Ledger<S> {
             // The flight was given up before anything was sent: the next one may claim.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whether what stands under the request's key says all: it has no other, nor one in a space that came
+    /// while the lease on the list was over. Else that alone is told which no other key could change.
+    fn is_whole(&self, request: &Request) -> bool {
+        request.derived.keys.is_empty() && self.list_holds(request.derived.term)
     }
 
     /// What is at hand of an operation under a key in a lower space. None: nothing that answers it. That

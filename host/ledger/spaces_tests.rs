@@ -257,6 +257,22 @@ fn what_was_claimed_before_a_break_of_the_lease_on_the_list_is_not_sent() {
     });
 }
 
+/// A gateway whose lease was over told of the one key that it had, though the operation had its answer under
+/// another by then.
+#[test]
+fn whose_lease_on_the_list_is_over_tells_nothing_but_answers() {
+    for (outcome, expected) in [(completed(), "answer"), (Outcome::Unknown(Doubt::Broken), "unavailable")] {
+        run(async {
+            let (old, _new) = apart().await;
+            let permit = old.asks().await.unwrap();
+            assert!(permit.holds());
+            permit.settle(outcome, None).await.unwrap();
+            passes(LIST);
+            assert_eq!(old.asks().await.unwrap_err(), expected);
+        });
+    }
+}
+
 /// What was entered by a swap of unclear result isn't derived by yet, and nothing that is derived by what
 /// was entered before may be sent.
 #[test]
