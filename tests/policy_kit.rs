@@ -384,30 +384,35 @@ fn go_says_everything() {
     says_everything("go", "go", "policy.go");
 }
 
-/// All hooks, and all but the last two: what each is told must arrive, and what it says. The vectors are
-/// the same in each language; `last` begins what a policy without `presentation` doesn't have.
-fn has_hooks(language: &str, program: &str, file: &str, last: &str) {
+/// All hooks: what each is told must arrive, and what it says; the vectors are the same in each language.
+/// And the template with what its page adds to it.
+fn has_hooks(language: &str, program: &str, file: &str) {
     if find_tool(program).is_none() {
         return external::skip(language, &format!("there is no {program}"));
     }
     let shop = Shop::new();
     shop.fine(&["new", "--lang", language, "orders"]);
+    let orders = shop.path().join("orders");
+    let template = std::fs::read_to_string(orders.join(file)).unwrap();
     let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies");
     let source = policies.join("hooks").with_extension(file.rsplit('.').next().unwrap());
-    let source = std::fs::read_to_string(source).unwrap();
-    let write = |name: &str, text: &str| std::fs::write(shop.path().join("orders").join(name), text).unwrap();
-    write(file, &source);
-    write("vectors.json", &std::fs::read_to_string(policies.join("hooks.json")).unwrap());
+    std::fs::copy(source, orders.join(file)).unwrap();
+    std::fs::copy(policies.join("hooks.json"), orders.join("vectors.json")).unwrap();
     let built = shop.json(&["build", "orders"]);
     let all = serde_json::json!(["decide", "settle", "question", "reading", "present", "explain"]);
     assert_eq!(built["hooks"], all, "{language}");
     let said = shop.fine(&["test", "orders"]);
     assert!(said.contains("ok     vectors: 27 cases") && said.contains("every promise is kept"), "{said}");
-    let fewer = source[..source.find(last).unwrap()].replace(" + Presentation", "");
-    let fewer = if language == "rust" { fewer + "policy!(Hooks: Outcome + Resolution);\n" } else { fewer };
-    write(file, &fewer);
+
+    let page = std::fs::read_to_string(orders.join("README.md")).unwrap();
+    let example = page.split("```").nth(1).and_then(|block| block.split_once('\n')).unwrap().1;
+    let policy = template.replace("policy!(Keys);", "policy!(Keys: Outcome);");
+    std::fs::write(orders.join(file), policy + "\n" + example).unwrap();
     let built = shop.json(&["build", "orders"]);
-    assert_eq!(built["hooks"], serde_json::json!(["decide", "settle", "question", "reading"]), "{language}");
+    assert_eq!(built["hooks"], serde_json::json!(["decide", "settle"]), "{language}");
+    std::fs::write(shop.path().join("409.http"), "HTTP/1.1 409 Conflict\n\n").unwrap();
+    let told = shop.json(&["run", "orders", "-H", "Idempotency-Key: 1", "--answer", "409.http"]);
+    assert_eq!(told["hooks"][0]["said"]["disposition"], "not-applied", "{language}: {told}");
     let said = shop.policy(&["test", "orders"]).stdout;
     let words =
         "case `presented` expects `present`, and the component doesn't export `oncegate:policy/presentation`";
@@ -416,32 +421,32 @@ fn has_hooks(language: &str, program: &str, file: &str, last: &str) {
 
 #[test]
 fn rust_has_all_hooks() {
-    has_hooks("rust", "cargo", "src/lib.rs", "impl Presentation for");
+    has_hooks("rust", "cargo", "src/lib.rs");
 }
 
 #[test]
 fn c_has_all_hooks() {
-    has_hooks("c", &c_compiler(), "policy.c", "og_presented og_present(");
+    has_hooks("c", &c_compiler(), "policy.c");
 }
 
 #[test]
 fn javascript_has_all_hooks() {
-    has_hooks("js", "componentize-qjs", "policy.js", "export const presentation");
+    has_hooks("js", "componentize-qjs", "policy.js");
 }
 
 #[test]
 fn assemblyscript_has_all_hooks() {
-    has_hooks("assemblyscript", "asc", "policy.ts", "export function present(");
+    has_hooks("assemblyscript", "asc", "policy.ts");
 }
 
 #[test]
 fn python_has_all_hooks() {
-    has_hooks("python", "componentize-py", "policy.py", "class Presentation(");
+    has_hooks("python", "componentize-py", "policy.py");
 }
 
 #[test]
 fn go_has_all_hooks() {
-    has_hooks("go", "go", "policy.go", "func present(");
+    has_hooks("go", "go", "policy.go");
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::time::UNIX_EPOCH;
 
 /// Hold a policy against its promises
 ///
-/// Its test vectors, each on a fresh and on a used instance; the same verdicts in any order; what
-/// must not make it another operation (the order and case of header fields, unrelated ones, the
-/// spaces and the order of members in JSON) and what does; and whether a setting changes keys
-/// without changing the key-schema, after which a gateway would run operations a second time.
+/// That it answers at all; its test vectors, those of the other hooks too, each on a fresh and on a
+/// used instance; the same verdicts and words in any order; what must not make it another operation
+/// (the order and case of header fields, unrelated ones, the spaces and the order of members in JSON)
+/// and what does; and whether a setting changes keys without changing the key-schema, after which a
+/// gateway would run operations a second time.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate policy test orders\n  \
