@@ -6,7 +6,7 @@ use crate::accept_a::claim;
 use crate::accept_b::rooms;
 use crate::policy_kit::{LANGUAGES, Shop};
 use crate::support::*;
-use crate::{isolation, keychanges};
+use crate::{isolation, keychanges, lostkeys};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -59,8 +59,20 @@ fn c4_key_migration() {
     claim(
         "keys change under live traffic: component, setting, epoch, rollback, several at a time, with kills",
         "0 second executions; key-reused only where a live key is split",
-        "tests/run keychanges::",
-        || format!("{}; {}", keychanges::storm(12), rooms(&["keychanges::"])),
+        "tests/run keychanges:: keyreaders:: outlook::",
+        || format!("{}; {}", keychanges::storm(12), rooms(&["keychanges::", "keyreaders::", "outlook::"])),
+    );
+}
+
+#[test]
+#[ignore = "tests/run accept C"]
+fn c4_changes_that_lose_keys() {
+    claim(
+        "routes, policies' names and principals' sources change amid requests: refused where a live record would lose \
+         its key",
+        "0 second executions; --accept-duplicates gives it up",
+        "tests/run lostkeys::",
+        || format!("{}; {}", lostkeys::race(60), rooms(&["lostkeys::"])),
     );
 }
 
@@ -79,10 +91,11 @@ fn c5_from_new_to_a_live_policy_in_each_language() {
 #[ignore = "tests/run accept C"]
 fn c6_the_shelf() {
     claim(
-        "the shelf with real senders and clients; principal_changed",
+        "the shelf with real senders and clients; the idempotency-key policy in six languages, by the same vectors and \
+         one for the other under live keys; principal_changed",
         "every test of the rooms passes",
-        "tests/run shelf:: clients:: principals::",
-        || rooms(&["shelf::", "clients::", "principals::"]),
+        "tests/run shelf:: clients:: languages:: principals:: principal_changed::",
+        || rooms(&["shelf::", "clients::", "languages::", "principals::", "principal_changed::"]),
     );
 }
 
