@@ -405,7 +405,8 @@ fn has_hooks(language: &str, program: &str, file: &str) {
     assert!(said.contains("ok     vectors: 27 cases") && said.contains("every promise is kept"), "{said}");
 
     let page = std::fs::read_to_string(orders.join("README.md")).unwrap();
-    let example = page.split("```").nth(1).and_then(|block| block.split_once('\n')).unwrap().1;
+    let section = page.split("## The other hooks").nth(1).unwrap();
+    let example = section.split("```").nth(1).and_then(|block| block.split_once('\n')).unwrap().1;
     let policy = template.replace("policy!(Keys);", "policy!(Keys: Outcome);");
     std::fs::write(orders.join(file), policy + "\n" + example).unwrap();
     let built = shop.json(&["build", "orders"]);

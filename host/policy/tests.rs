@@ -480,7 +480,8 @@ fn vectors_run_at_load() {
         "cases": [
             case("a", "k", keyed("k")),
             case("again", "k", keyed("k")),
-            case("other", "l", json!({ "guard": { "key-schema": "toy/1" } })),
+            case("other", "l", json!({ "guard": { "key-schema": "toy/1", "while-running": "route-default",
+                "when-unknown": "route-default", "forward": [], "labels": [] } })),
             { "name": "none", "request": "POST / HTTP/1.1\n\n", "expect": { "bypass": "" } },
             { "name": "safe", "request": "GET / HTTP/1.1\n\n", "expect": { "bypass": null } },
         ],
@@ -493,6 +494,17 @@ fn vectors_run_at_load() {
         refused(&with_vectors(Guest::default(), &vectors), wanted);
     };
     fails(&|v| v["cases"][0]["expect"] = keyed("x"), "case `a`: expected");
+    for (member, value) in [
+        ("memo", json!("m")),
+        ("while-running", json!("wait")),
+        ("when-unknown", json!("hold")),
+        ("retention-seconds", json!(1)),
+        ("tombstone-seconds", json!(1)),
+        ("forward", json!([["x-a", "1"]])),
+        ("labels", json!([["size", "s"]])),
+    ] {
+        fails(&|v| v["cases"][0]["expect"]["guard"][member] = value.clone(), "case `a`: expected");
+    }
     fails(&|v| v["cases"][3]["expect"] = json!({ "bypass": "why" }), "case `none`: expected");
     fails(&|v| v["same"] = json!([["a", "other"]]), "cases `a` and `other` must have the same key");
     fails(&|v| v["different"] = json!([["a", "again"]]), "`a` and `again` must have different keys");

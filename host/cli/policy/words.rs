@@ -5,6 +5,7 @@ use crate::config::Policy;
 use crate::policy::{
     Attribute, Failure, FingerprintRule, Guard, Part, PayloadWant, Plan, RequestField, Shape, Verdict,
 };
+use oncegate_core::{WhenUnknown, WhileRunning};
 use serde_json::{Value, json};
 
 /// What a plan says, but for what is empty.
@@ -76,6 +77,17 @@ fn guard_json(guard: &Guard) -> Value {
     let seconds = [("retention-seconds", guard.retention), ("tombstone-seconds", guard.tombstone)];
     for (name, time) in seconds.into_iter().filter_map(|(name, time)| Some((name, time?))) {
         value[name] = time.as_secs().into();
+    }
+    match guard.while_running {
+        None => {}
+        Some(WhileRunning::Reject) => value["while-running"] = "reject".into(),
+        Some(WhileRunning::Wait) => value["while-running"] = "wait".into(),
+    }
+    match guard.when_unknown {
+        None => {}
+        Some(WhenUnknown::Hold) => value["when-unknown"] = "hold".into(),
+        Some(WhenUnknown::Probe) => value["when-unknown"] = "probe".into(),
+        Some(WhenUnknown::Resend) => value["when-unknown"] = "resend".into(),
     }
     if let Some(sent) = guard.first_sent {
         value["first-sent"] = sent.into();

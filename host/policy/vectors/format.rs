@@ -4,11 +4,12 @@ use super::VectorFault;
 use crate::policy::hooks::Hook;
 use crate::policy::sample::Sample;
 use crate::policy::sample_answer::SampleAnswer;
-use crate::policy::{Attribute, FingerprintRule, Part, Shape};
+use crate::policy::{Attribute, FingerprintRule, Guard, Part, Shape};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use oncegate_core::Disposition;
+use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
 use serde::Deserialize;
 use serde_json::Value;
+use std::time::Duration;
 
 pub(super) const CASES_MAX: usize = 1000;
 
@@ -168,11 +169,77 @@ pub(super) enum Expect {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct ExpectGuard {
-    pub(super) key_schema: Option<String>,
-    pub(super) key: Option<Vec<PartText>>,
-    pub(super) fingerprint: Option<FingerprintText>,
-    pub(super) first_sent: Option<u32>,
-    pub(super) memo: Option<String>,
+    key_schema: Option<String>,
+    key: Option<Vec<PartText>>,
+    fingerprint: Option<FingerprintText>,
+    first_sent: Option<u32>,
+    memo: Option<String>,
+    while_running: Option<WhileRunningText>,
+    when_unknown: Option<WhenUnknownText>,
+    retention_seconds: Option<u64>,
+    tombstone_seconds: Option<u64>,
+    forward: Option<Vec<(String, String)>>,
+    labels: Option<Vec<(String, String)>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WhileRunningText {
+    RouteDefault,
+    Reject,
+    Wait,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WhenUnknownText {
+    RouteDefault,
+    Hold,
+    Probe,
+    Resend,
+}
+
+impl ExpectGuard {
+    /// Whether a guard under this key-schema is what is written of it.
+    pub(super) fn fits(&self, key_schema: &str, guard: &Guard) -> bool {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+        self.key_schema.as_ref().is_none_or(|schema| schema == key_schema)
+            && self.key.as_ref().is_none_or(|key| parts_of(key) == guard.key)
+            && self.fingerprint.as_ref().is_none_or(|rule| rule.meant() == guard.fingerprint)
+            && self.first_sent.is_none_or(|sent| guard.first_sent == Some(sent))
+            && self.memo.as_ref().is_none_or(|memo| guard.memo.as_deref() == Some(memo.as_str()))
+            && self.while_running.is_none_or(|what| what.meant() == guard.while_running)
+            && self.when_unknown.is_none_or(|what| what.meant() == guard.when_unknown)
+            && self.retention_seconds.is_none_or(|time| seconds(guard.retention) == Some(time))
+            && self.tombstone_seconds.is_none_or(|time| seconds(guard.tombstone) == Some(time))
+            && self.labels.as_ref().is_none_or(|labels| *labels == guard.labels)
+            && self.forward.as_ref().is_none_or(|forward| {
+                let texts = guard.forward.iter();
+                let texts = texts.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+                forward.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).eq(texts)
+            })
+    }
+}
+
+impl WhileRunningText {
+    fn meant(self) -> Option<WhileRunning> {
+        match self {
+            Self::RouteDefault => None,
+            Self::Reject => Some(WhileRunning::Reject),
+            Self::Wait => Some(WhileRunning::Wait),
+        }
+    }
+}
+
+impl WhenUnknownText {
+    fn meant(self) -> Option<WhenUnknown> {
+        match self {
+            Self::RouteDefault => None,
+            Self::Hold => Some(WhenUnknown::Hold),
+            Self::Probe => Some(WhenUnknown::Probe),
+            Self::Resend => Some(WhenUnknown::Resend),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -335,7 +402,7 @@ fn trailers(pairs: &[(String, String)]) -> Result<HeaderMap, String> {
     Ok(trailers)
 }
 
-pub(super) fn parts_of(parts: &[PartText]) -> Vec<Part> {
+fn parts_of(parts: &[PartText]) -> Vec<Part> {
     let part = |part: &PartText| match part {
         PartText::Text(text) => Part::Text(text.clone()),
         PartText::Bytes(bytes) => Part::Bytes(bytes.clone()),
