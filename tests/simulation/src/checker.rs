@@ -53,6 +53,8 @@ struct Request {
     content: u32,
     gateway: usize,
     arrived: usize,
+    /// Where it had the claim.
+    executes: Option<usize>,
     /// Its attempts, where it executed.
     sent: Vec<(usize, u32)>,
     declined: Vec<(usize, u32)>,
@@ -79,6 +81,7 @@ fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
                 content,
                 gateway,
                 arrived,
+                executes: None,
                 sent,
                 declined,
                 effects,
@@ -93,6 +96,7 @@ fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
             change(requests.get_mut(id).expect("what was not asked has no consequences"));
         };
         match &entry.event {
+            Event::Executes { request } => of(request, &|r| r.executes = Some(place)),
             Event::Sent { request, attempt } => of(request, &|r| r.sent.push((place, *attempt))),
             Event::Declined { request, attempt } => of(request, &|r| r.declined.push((place, *attempt))),
             Event::Effect { request, token, .. } => of(request, &|r| r.effects.push((place, *token))),
@@ -142,12 +146,43 @@ impl Operation<'_> {
         self.history[place].ledger
     }
 
-    /// Whether the record of what came at `arrived` may be gone at `place`: the soonest that it can be. A
-    /// standstill before the first byte counts too, longer than all memory as it may be.
-    fn may_be_forgotten(&self, arrived: usize, place: usize) -> bool {
+    /// Whether the record of this execution may be gone at `place`: the soonest that it can be. What is known
+    /// counts from when somebody had the answer or found it; what nobody knows from the claim, so that a
+    /// standstill before the first byte counts, too, longer than all memory as it may be.
+    fn may_be_forgotten(&self, execution: &Request, place: usize) -> bool {
         let times = &self.setting.times;
-        let soonest = (times.retention + times.tombstone).min(times.unknown_retention * 2);
-        !self.setting.first_sent && self.ledger(place) >= self.ledger(arrived).plus(soonest)
+        let unknown = times.unknown_retention + times.tombstone.max(times.unknown_retention);
+        let known = self.known_after(execution.arrived).map(|at| at.plus(times.retention + times.tombstone));
+        let soonest = known.unwrap_or(Timestamp::MAX).min(self.claimed(execution).plus(unknown));
+        !self.setting.first_sent && self.latest(execution.arrived, place) >= soonest
+    }
+
+    /// When the operation's outcome was first learned after `from`.
+    fn known_after(&self, from: usize) -> Option<Timestamp> {
+        let later = self.history[from..].iter();
+        let known = |entry: &&Entry| match entry.event {
+            Event::Got { request, .. } => self.requests[&request].operation == self.operation,
+            Event::Found { operation } => operation == self.operation,
+            _ => false,
+        };
+        later.clone().find(known).map(|entry| entry.ledger)
+    }
+
+    /// When an execution claimed, at the soonest: a gateway in trouble notices late that it has.
+    fn claimed(&self, execution: &Request) -> Timestamp {
+        let had = execution.executes.unwrap_or(execution.arrived);
+        let trouble = self.history[execution.arrived..had].iter().find(|entry| match entry.event {
+            Event::Paused { gateway } | Event::Hindered { gateway } => gateway == execution.gateway,
+            _ => false,
+        });
+        let way = self.ledger(had).minus(self.way()).max(self.ledger(execution.arrived));
+        trouble.map_or(way, |entry| entry.ledger.min(way))
+    }
+
+    /// A wall clock that was put back takes ledger time with it at the next start.
+    fn latest(&self, from: usize, to: usize) -> Timestamp {
+        let times = self.history[from..=to].iter().map(|entry| entry.ledger);
+        times.max().expect("there is the place itself")
     }
 
     fn fails(&self, promise: &'static str, detail: String) -> Checked {
@@ -163,7 +198,7 @@ impl Operation<'_> {
             for earlier in &executions[..n] {
                 let before = earlier.first_sent().expect("executions have sent");
                 let freed = self.freed_between(before, sent);
-                if !earlier.may_have_happened(sent) || freed || self.may_be_forgotten(earlier.arrived, sent) {
+                if !earlier.may_have_happened(sent) || freed || self.may_be_forgotten(earlier, sent) {
                     continue;
                 }
                 let pair =
@@ -189,20 +224,36 @@ impl Operation<'_> {
         self.history[from..to].iter().any(|entry| entry.event == Event::Freed { operation: self.operation })
     }
 
-    /// Whether, when `later` came, it could be known that `earlier` is in doubt: somebody had said so, its
-    /// gateway had found so, or was in such trouble that its lease can have lapsed.
+    /// Whether, when `later` came, it could be known that `earlier` is in doubt; or, where it was held up on
+    /// its way, when it sent: it finds what became of an execution meanwhile.
     fn in_doubt(&self, earlier: &Request, later: &Request) -> bool {
-        let came = self.history[later.arrived].at + self.way();
+        let sent = self.history[later.first_sent().expect("it has sent")].at;
+        if later.executes < earlier.executes {
+            // It was the first to claim, and stood still before its first byte: that it is in doubt itself
+            // is why the other could claim.
+            return self.was_held_up(later);
+        }
+        self.in_doubt_at(earlier, self.history[later.arrived].at + self.way())
+            || (self.was_held_up(later) && self.in_doubt_at(earlier, sent))
+    }
+
+    /// Whether it could be known then: somebody had said so, its gateway had found so, or was in such trouble
+    /// that its lease can have lapsed.
+    fn in_doubt_at(&self, earlier: &Request, came: Duration) -> bool {
         let of_operation = |id: &RequestId| self.requests[id].operation == self.operation;
+        // What hinders a gateway when a request arrives may have begun before.
+        let from = self.history[earlier.arrived].at.saturating_sub(self.faults.slow_max);
+        let before = self.history[..earlier.arrived].partition_point(|entry| entry.at < from);
+        let hindered = self.history[before..earlier.arrived].iter().any(|entry| {
+            matches!(entry.event, Event::Hindered { .. }) && self.can_lose_its_lease(earlier, entry, came)
+        });
         let since = self.history[earlier.arrived..].iter().take_while(|entry| entry.at <= came);
         let announced = since.clone().any(|entry| match &entry.event {
             Event::Answers { request, reply } => of_operation(request) && reply.announces_doubt(),
             Event::Judged { request, means } => *request == earlier.id && *means == Disposition::Unknown,
             _ => false,
         });
-        announced
-            || since.clone().any(|entry| self.can_lose_its_lease(earlier, entry, came))
-            || self.was_held_up(later)
+        announced || hindered || since.clone().any(|entry| self.can_lose_its_lease(earlier, entry, came))
     }
 
     /// The way to the store and back: more than once, where an operation has several keys.
@@ -227,7 +278,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Whether a request was held up on its way: it finds what meanwhile became of an execution.
+    /// Whether a request can have been held up on its way.
     fn was_held_up(&self, later: &Request) -> bool {
         let longest = self.history[later.arrived].at.saturating_sub(self.faults.pause_max);
         let way = &self.history[..later.first_sent().expect("it has sent")];
@@ -257,7 +308,7 @@ impl Operation<'_> {
                 let sent = execution.first_sent().expect("executions have sent");
                 let this_life = sent < freed
                     && !self.freed_between(sent, freed)
-                    && !self.may_be_forgotten(execution.arrived, freed);
+                    && !self.may_be_forgotten(execution, freed);
                 if this_life && !execution.effects.is_empty() {
                     return self
                         .fails("freed only when proven", format!("request {} took effect", execution.id));
@@ -322,20 +373,20 @@ impl Operation<'_> {
                 }
                 _ => continue,
             };
-            // The answer may have been a long time on its way; the sooner it began, the less is asked.
-            let itself = (!known.sent.is_empty()).then_some(known.arrived);
+            // The answer may have been a long time on its way; the sooner it was given, the less is asked.
+            let itself = (!known.sent.is_empty()).then_some(known);
             let began = itself.or_else(|| self.began_before(known.arrived));
-            let Some(arrived) = began.or_else(|| self.began_before(*told)) else { continue };
+            let Some(began) = began.or_else(|| self.began_before(*told)) else { continue };
+            let given = self.known_after(began.arrived).unwrap_or_else(|| self.ledger(began.arrived));
             let large =
                 self.requests().any(|request| matches!(request.got, Some((_, t, true)) if t == token));
             for later in self.requests().filter(|later| later.arrived > *told) {
                 let Some((place, reply)) = &later.told else { continue };
-                if self.may_be_forgotten(arrived, *place) {
+                if self.may_be_forgotten(began, *place) {
                     continue;
                 }
-                // A wall clock that was put back takes ledger time with it at the next start.
-                let latest = self.history[later.arrived..=*place].iter().map(|entry| entry.ledger).max();
-                let expired = latest >= Some(self.ledger(arrived).plus(self.setting.times.retention));
+                let latest = self.latest(later.arrived, *place);
+                let expired = latest >= given.plus(self.setting.times.retention);
                 let fits = match reply {
                     Reply::Replayed { token: again, .. } => *again == token,
                     Reply::Refused(Refusal::InFlight) | Reply::Unavailable | Reply::Cut => true,
@@ -360,11 +411,10 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// Where the request of the execution arrived that the record told of at `place`.
-    fn began_before(&self, place: usize) -> Option<usize> {
-        let executions = self.executions();
-        let begun = executions.iter().take_while(|execution| execution.first_sent() < Some(place));
-        Some(begun.last()?.arrived)
+    /// The execution that the record told of at `place`.
+    fn began_before(&self, place: usize) -> Option<&Request> {
+        let begun = self.executions().into_iter().take_while(|one| one.first_sent() < Some(place));
+        begun.last()
     }
 
     /// With nothing wrong any more, everyone gets a final answer, and what a gateway has had in its

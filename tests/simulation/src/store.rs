@@ -319,6 +319,10 @@ impl Store for SimStore {
 
 fn apply(world: &World, disk: &Disk, write: Write) -> Swap<Versioned> {
     let frees = write.frees;
+    world.say(|| {
+        let next = write.next.as_ref().map(|next| (next.execution, &next.state));
+        format!("{} over {:?} becomes {next:?}", write.id, write.expected)
+    });
     let swapped = disk.swap(write);
     if let (Swap::Done(_), Some(operation)) = (&swapped, frees) {
         world.note(Event::Freed { operation });
