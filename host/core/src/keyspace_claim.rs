@@ -444,7 +444,8 @@ impl<V: Clone + Eq> Walk<V> {
 
     /// Tells it; what no execution gave only after a look at all keys.
     fn tell(&mut self, by: Keyed<'_>, end: End<V>) {
-        let is_final = matches!(&end, End::Told { told, .. } if told.is_final());
+        let is_final = matches!(&end, End::Told { told, record: Some((_, record)), .. }
+            if told.is_final() && is_answer(record));
         // With one key there is nothing but what was just read.
         let end = Phase::Ended(Box::new(end));
         self.phase = match is_final || by.keys.len() == 1 || bend::is(bend::FirstMet) {

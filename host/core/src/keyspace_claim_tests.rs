@@ -248,11 +248,15 @@ fn a_space_that_splits_a_live_key_refuses_the_second() {
 
 #[test]
 fn what_is_no_answer_is_told_only_when_no_key_leads_to_one() {
-    let mut shelf = Shelf::default();
-    shelf.put(1, unknown(), 7, 98);
-    shelf.put(2, completed(), 8, 99);
-    let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
-    assert_eq!(told(&end), Some(Told::Replay));
+    // What was unknown and expired has had no answer either, nor what an operator took to have happened.
+    let expired = State::Unknown { since: Timestamp::default(), doubt: Doubt::TimedOut };
+    for other in [unknown(), expired, State::Consumed { at: NOW, first: First::default() }] {
+        let mut shelf = Shelf::default();
+        shelf.put(1, other, 7, 98);
+        shelf.put(2, completed(), 8, 99);
+        let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
+        assert_eq!(told(&end), Some(Told::Replay));
+    }
     // Neither another's answer, nor an operator's word.
     for (state, fingerprint) in [(completed(), 80), (State::Consumed { at: NOW, first: First::default() }, 8)]
     {
