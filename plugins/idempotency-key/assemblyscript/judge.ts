@@ -9,8 +9,9 @@ const BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 export function judge(sent: Sent, wanted: Wanted): void {
   const key = sent.key, pattern = wanted.pattern;
   const length = <u32>String.UTF8.byteLength(key);
-  if (length < wanted.min) sent.fault = "it is " + length.toString() + " bytes long: send at least " + wanted.min.toString();
-  else if (length > wanted.max) sent.fault = "it is " + length.toString() + " bytes long: send at most " + wanted.max.toString();
+  const long = "it is " + length.toString() + " bytes long: send at ";
+  if (length < wanted.min) sent.fault = long + "least " + wanted.min.toString();
+  else if (length > wanted.max) sent.fault = long + "most " + wanted.max.toString();
   else if (pattern != null && !pattern.fits(key)) sent.fault = "it doesn't match the pattern";
   if (sent.fault != "" || wanted.keyTime == KeyTime.None) return;
   const millis = wanted.keyTime == KeyTime.Ulid ? ulidMillis(key) : uuidv7Millis(key);

@@ -123,7 +123,8 @@ export class Pattern {
       if (low.length == 2 && low[0] == low[1] && rest.startsWith("-") && rest != "-]") {
         this.at++;
         const high = this.member();
-        if (this.fault != "" || high.length != 2 || high[0] != high[1] || high[0] < low[0]) return this.wrong("a range of a class isn't one");
+        const one = high.length == 2 && high[0] == high[1] && high[0] >= low[0];
+        if (this.fault != "" || !one) return this.wrong("a range of a class isn't one");
         ranges = ranges.concat([low[0], high[0]]);
       } else {
         ranges = ranges.concat(low);
@@ -179,7 +180,8 @@ export class Pattern {
       at += point > 0xffff ? 2 : 1;
       const then: i32[] = [];
       for (let i = 0; i < now.length; i++) {
-        if (now[i] < this.steps.length && takes(this.steps[now[i]], point)) this.follow(now[i] + 1, at, at == key.length, reached, then);
+        if (now[i] == this.steps.length || !takes(this.steps[now[i]], point)) continue;
+        this.follow(now[i] + 1, at, at == key.length, reached, then);
       }
       now = then;
     }

@@ -30,7 +30,7 @@ export function keyInQuery(query: string | null, name: string): Sent | null {
   return key.includes("\ufffd") ? new Sent("", "it isn't UTF-8: send letters, digits and hyphens") : ofText(key);
 }
 
-/** As forms are decoded; a replacement character where it isn't UTF-8. A percent sign that encodes nothing is itself. */
+/** As forms are; a replacement character where it isn't UTF-8. A percent sign that encodes nothing is itself. */
 function decoded(text: string): string {
   const bytes = Uint8Array.wrap(String.UTF8.encode(text));
   let length = 0;
@@ -72,7 +72,9 @@ function isUtf8(bytes: Uint8Array, length: i32): bool {
 
 /** What is at this pointer of the plan; null where there is nothing. */
 export function keyInBody(operation: Operation, pointer: u32): Sent | null {
-  if (operation.body == Body.Oversize) return new Sent("", "the body is too large to be read for a key: send a smaller one");
+  if (operation.body == Body.Oversize) {
+    return new Sent("", "the body is too large to be read for a key: send a smaller one");
+  }
   if (operation.body == Body.Malformed && isDocument(operation.field("content-type"))) {
     return new Sent("", "the body can't be read for a key (" + operation.whole() + "): send a well-formed one");
   }

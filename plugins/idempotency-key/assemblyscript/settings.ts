@@ -79,7 +79,9 @@ export class Wanted {
     }
     for (let i = 0; i < from.length; i++) this.place(from[i], settings);
     if (from.length < 1 || from.length > MOST_PLACES) settings.fault = "`from` must name 1 to 32 places";
-    if (this.strict && this.named(Kind.Header).length == 0) settings.fault = "`strict` is about headers, and `from` names none";
+    if (this.strict && this.named(Kind.Header).length == 0) {
+      settings.fault = "`strict` is about headers, and `from` names none";
+    }
     settings.done();
   }
 

@@ -118,7 +118,8 @@ bool key_in_body(const og_operation *operation, size_t pointer, sent *sent) {
         return true;
     }
     if (operation->payload == OG_MALFORMED && is_document(operation)) {
-        sent->fault = JOINED(OG("the body can't be read for a key ("), operation->bytes, OG("): send a well-formed one"));
+        og_text why = operation->bytes;
+        sent->fault = JOINED(OG("the body can't be read for a key ("), why, OG("): send a well-formed one"));
         return true;
     }
     if (operation->payload != OG_SELECTED) return false;

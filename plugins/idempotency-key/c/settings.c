@@ -126,7 +126,8 @@ static bool read_places(og_text json, settings *settings, og_text *fault) {
         if (!read_place(from.at[i], place)) return false;
         *fault = JOINED(OG("`from` names "), from.at[i], OG(" twice"));
         for (size_t j = 0; j < i; j++) {
-            if (settings->places[j].kind == place->kind && og_equal(settings->places[j].name, place->name)) return false;
+            const struct place *other = &settings->places[j];
+            if (other->kind == place->kind && og_equal(other->name, place->name)) return false;
         }
     }
     return true;

@@ -10,7 +10,7 @@ enum { MOST_PLACES = 32, MOST_METHODS = 32 };
 
 enum { IN_HEADER, IN_QUERY, IN_BODY };
 // Where a key may be: the name of a header or a parameter, or a JSON pointer.
-typedef struct { uint8_t kind; og_text name; } place;
+typedef struct place { uint8_t kind; og_text name; } place;
 
 enum { NO_TIME, UUIDV7, ULID };
 typedef struct {

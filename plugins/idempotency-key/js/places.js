@@ -2,6 +2,7 @@
 
 import { field } from "./oncegate.js";
 
+const DOCUMENTS = ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
 const TWICE = "it comes more than once: send it once, with one key";
 
 /** The key, or its fault; null where there is none. */
@@ -32,16 +33,17 @@ export function keyInBody(operation, pointer) {
     return { fault: `the body can't be read for a key (${val}): send a well-formed one` };
   }
   const found = tag === "selected" ? val[pointer] : null;
-  if (found == null || found.tag === "nothing" || found.val === "null" && found.tag === "json") return null;
+  if (found == null || found.tag === "nothing" || (found.tag === "json" && found.val === "null")) return null;
   if (found.tag === "text") return ofText(found.val);
   // A number, in canonical form, is as good as a string.
-  return /^[-0-9]/.test(found.val) ? { key: found.val } : { fault: "it is neither a string nor a number: send a string" };
+  if (/^[-0-9]/.test(found.val)) return { key: found.val };
+  return { fault: "it is neither a string nor a number: send a string" };
 }
 
 /** Whether a body that can't be read is at fault. Others merely are no documents and hold no key. */
 function isDocument(contentType) {
   const essence = (contentType ?? "").split(";")[0].trim().toLowerCase();
-  return essence.endsWith("json") || ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"].includes(essence);
+  return essence.endsWith("json") || DOCUMENTS.includes(essence);
 }
 
 function ofText(key) {

@@ -19,10 +19,14 @@ export function readSettings(json) {
   const { from = "header:idempotency-key", required = false, strict = false, methods = [] } = given;
   const { pattern, min = 1, max = 255, key_time: keyTime } = given;
 
-  if (typeof required !== "boolean" || typeof strict !== "boolean") fail("`required` and `strict` must be true or false");
+  if (typeof required !== "boolean" || typeof strict !== "boolean") {
+    fail("`required` and `strict` must be true or false");
+  }
   const isLength = (length) => Number.isInteger(length) && length >= 1 && length <= LONGEST;
-  if (!isLength(min) || !isLength(max) || min > max) fail(`\`min\` and \`max\` must be whole numbers from 1 to ${LONGEST}`);
-  if (keyTime !== undefined && keyTime !== "uuidv7" && keyTime !== "ulid") fail('`key_time` must be "uuidv7" or "ulid"');
+  if (!isLength(min) || !isLength(max) || min > max) {
+    fail(`\`min\` and \`max\` must be whole numbers from 1 to ${LONGEST}`);
+  }
+  if (![undefined, "uuidv7", "ulid"].includes(keyTime)) fail('`key_time` must be "uuidv7" or "ulid"');
   const settings = {
     from: texts("from", from).map(readPlace),
     required,
@@ -37,7 +41,9 @@ export function readSettings(json) {
   if (places < 1 || places > MOST_PLACES) fail(`\`from\` names ${places} places: name 1 to ${MOST_PLACES}`);
   if (new Set(settings.from.map(written)).size < places) fail("`from` names a place twice");
   settings.from.filter(({ kind }) => kind === "body").forEach((place, pointer) => Object.assign(place, { pointer }));
-  if (strict && !settings.from.some(({ kind }) => kind === "header")) fail("`strict` is about headers, and `from` names none");
+  if (strict && !settings.from.some(({ kind }) => kind === "header")) {
+    fail("`strict` is about headers, and `from` names none");
+  }
   return settings;
 }
 
@@ -49,7 +55,9 @@ function texts(name, value) {
 }
 
 function readPlace(text) {
-  const [, kind, name] = /^(header|query|body):(.+)$/su.exec(text) ?? fail(`\`from\` names ${text}: write header:NAME, query:NAME or body:/POINTER`);
+  const found = /^(header|query|body):(.+)$/su.exec(text);
+  if (found == null) fail(`\`from\` names ${text}: write header:NAME, query:NAME or body:/POINTER`);
+  const [, kind, name] = found;
   if (kind === "header" && !HEADER.test(name)) fail(`\`from\` names ${text}, which is no name of a header`);
   if (kind === "body" && !name.startsWith("/")) fail(`\`from\` names ${text}, which is no JSON pointer`);
   return { kind, name: kind === "header" ? name.toLowerCase() : name };

@@ -37,7 +37,9 @@ class Place:
     def spoken(self) -> str:
         """As a caller is told."""
         name = self.name[:SPOKEN]
-        return {"header": f"the header {name}", "query": f"the query parameter {name}"}.get(self.kind, f"{name} of the body")
+        if self.kind == "body":
+            return f"{name} of the body"
+        return f"the header {name}" if self.kind == "header" else f"the query parameter {name}"
 
 
 @dataclass
