@@ -415,8 +415,7 @@ fn has_hooks(language: &str, program: &str, file: &str) {
     let told = shop.json(&["run", "orders", "-H", "Idempotency-Key: 1", "--answer", "409.http"]);
     assert_eq!(told["hooks"][0]["said"]["disposition"], "not-applied", "{language}: {told}");
     let said = shop.policy(&["test", "orders"]).stdout;
-    let words =
-        "case `presented` expects `present`, and the component doesn't export `oncegate:policy/presentation`";
+    let words = "case `the question` expects `question`, and the component doesn't export `oncegate:policy/resolution`";
     assert!(said.contains(words), "{language}: {said}");
 }
 

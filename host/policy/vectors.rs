@@ -224,30 +224,40 @@ impl Case {
             Err(failure) => return Err(VectorFault::Failed { case: self.name.clone(), failure }),
             Ok((_, plan)) => format!("a plan with the key-schema {:?}", plan.key_schema),
         };
-        let expected = format!("{:?}", self.expect);
-        Err(VectorFault::Differs { case: self.name.clone(), expected, found })
+        Err(VectorFault::Differs { case: self.name.clone(), expected: self.expect.told(), found })
     }
 
     fn check(&self, plan: &Plan, found: Option<&Verdict>) -> Result<(), VectorFault> {
-        let fits = match (&self.expect, found) {
-            (Expect::Bypass(None), None | Some(Verdict::Bypass(_))) => true,
-            (Expect::Bypass(Some(reason)), Some(Verdict::Bypass(found))) => found == reason,
-            (Expect::Refuse { status, code }, Some(Verdict::Refuse(refusal))) => {
-                refusal.status == *status && refusal.code == *code
+        let (expected, found) = match (&self.expect, found) {
+            (Expect::Bypass(None), None | Some(Verdict::Bypass(_))) => return Ok(()),
+            (Expect::Bypass(Some(reason)), Some(Verdict::Bypass(found))) if found == reason => return Ok(()),
+            (Expect::Refuse { status, code }, Some(Verdict::Refuse(refusal)))
+                if refusal.status == *status && refusal.code == *code =>
+            {
+                return Ok(());
             }
-            (Expect::Guard(expected), Some(Verdict::Guard(guard))) => expected.fits(&plan.key_schema, guard),
-            (expect, _) if expect.is_of_a_hook() => true,
-            _ => false,
+            (Expect::Guard(expected), Some(Verdict::Guard(guard))) => {
+                match expected.difference(&plan.key_schema, guard) {
+                    None => return Ok(()),
+                    Some(difference) => difference,
+                }
+            }
+            (expect, _) if expect.is_of_a_hook() => return Ok(()),
+            (expect, found) => (expect.told(), told(found)),
         };
-        if fits {
-            return Ok(());
-        }
-        let found = match found {
-            Some(verdict) => format!("{verdict:?} with the key-schema {:?}", plan.key_schema),
-            None => "a method that the plan has no interest in".into(),
-        };
-        let expected = format!("{:?}", self.expect);
         Err(VectorFault::Differs { case: self.name.clone(), expected, found })
+    }
+}
+
+/// What `decide` said, in words.
+fn told(verdict: Option<&Verdict>) -> String {
+    match verdict {
+        None => "a method that the plan has no interest in".into(),
+        Some(Verdict::Bypass(reason)) => format!("a bypass ({reason})"),
+        Some(Verdict::Guard(guard)) => format!("a guard under {:?}", guard.key),
+        Some(Verdict::Refuse(refusal)) => {
+            format!("a refusal ({} {}: {})", refusal.status, refusal.code, refusal.detail)
+        }
     }
 }
 

@@ -200,25 +200,46 @@ enum WhenUnknownText {
 }
 
 impl ExpectGuard {
-    /// Whether a guard under this key-schema is what is written of it.
-    pub(super) fn fits(&self, key_schema: &str, guard: &Guard) -> bool {
+    /// The first of what is written that a guard under this key-schema hasn't: as it is written, and as
+    /// it is.
+    pub(super) fn difference(&self, key_schema: &str, guard: &Guard) -> Option<(String, String)> {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
-        self.key_schema.as_ref().is_none_or(|schema| schema == key_schema)
-            && self.key.as_ref().is_none_or(|key| parts_of(key) == guard.key)
-            && self.fingerprint.as_ref().is_none_or(|rule| rule.meant() == guard.fingerprint)
-            && self.first_sent.is_none_or(|sent| guard.first_sent == Some(sent))
-            && self.memo.as_ref().is_none_or(|memo| guard.memo.as_deref() == Some(memo.as_str()))
-            && self.while_running.is_none_or(|what| what.meant() == guard.while_running)
-            && self.when_unknown.is_none_or(|what| what.meant() == guard.when_unknown)
-            && self.retention_seconds.is_none_or(|time| seconds(guard.retention) == Some(time))
-            && self.tombstone_seconds.is_none_or(|time| seconds(guard.tombstone) == Some(time))
-            && self.labels.as_ref().is_none_or(|labels| *labels == guard.labels)
-            && self.forward.as_ref().is_none_or(|forward| {
-                let texts = guard.forward.iter();
-                let texts = texts.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-                forward.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).eq(texts)
+        let forward = guard.forward.iter();
+        let forward = forward.map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        None.or_else(|| differs("key-schema", self.key_schema.as_deref(), key_schema))
+            .or_else(|| differs("key", self.key.as_deref().map(parts_of), guard.key.clone()))
+            .or_else(|| {
+                let rule = self.fingerprint.as_ref().map(FingerprintText::meant);
+                differs("fingerprint", rule, guard.fingerprint.clone())
             })
+            .or_else(|| differs("first-sent", self.first_sent.map(Some), guard.first_sent))
+            .or_else(|| differs("memo", self.memo.as_deref().map(Some), guard.memo.as_deref()))
+            .or_else(|| {
+                differs("while-running", self.while_running.map(|what| what.meant()), guard.while_running)
+            })
+            .or_else(|| {
+                differs("when-unknown", self.when_unknown.map(|what| what.meant()), guard.when_unknown)
+            })
+            .or_else(|| {
+                differs("retention-seconds", self.retention_seconds.map(Some), seconds(guard.retention))
+            })
+            .or_else(|| {
+                differs("tombstone-seconds", self.tombstone_seconds.map(Some), seconds(guard.tombstone))
+            })
+            .or_else(|| differs("forward", self.forward.clone(), forward.collect()))
+            .or_else(|| differs("labels", self.labels.clone(), guard.labels.clone()))
     }
+}
+
+fn differs<T: PartialEq + std::fmt::Debug>(
+    member: &str,
+    expected: Option<T>,
+    found: T,
+) -> Option<(String, String)> {
+    let expected = expected.filter(|expected| *expected != found)?;
+    Some((format!("the {member} {expected:?}"), format!("{found:?}")))
 }
 
 impl WhileRunningText {
@@ -292,6 +313,24 @@ impl Expect {
             Self::Present(_) => "present",
             Self::Explain(_) => "explain",
             Self::NoPlan(_) => "no-plan",
+        }
+    }
+
+    /// In words, but for what a guard must say.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Bypass(None) => "a bypass".into(),
+            Self::Bypass(Some(reason)) => format!("a bypass ({reason})"),
+            Self::Guard(_) => "a guard".into(),
+            Self::Refuse { status, code } => format!("a refusal ({status} {code})"),
+            Self::NoPlan(None) => "no plan".into(),
+            Self::NoPlan(Some(words)) => format!("no plan ({words})"),
+            Self::Outcome(_)
+            | Self::Settle(_)
+            | Self::Question(_)
+            | Self::Reading(_)
+            | Self::Present(_)
+            | Self::Explain(_) => format!("a word of `{}`", self.name()),
         }
     }
 
