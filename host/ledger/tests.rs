@@ -105,6 +105,32 @@ fn what_has_a_record_is_never_too_late() {
     });
 }
 
+/// What was read is judged by when it was asked for as long as it was executing then, for it may have been
+/// renewed or settled on the answer's way; anything else by the time at which it is told.
+#[test]
+fn what_was_read_is_judged_by_when_it_was_asked_for_only_while_it_was_executing() {
+    let ledger = ledger();
+    let claim = request(&ledger, 1).claim;
+    let now = ledger.clock().now();
+    let asked = now.minus(Duration::from_secs(5));
+    let lapsing = State::Executing { lease_until: now.minus(Duration::from_secs(1)) };
+    let expiring = State::Completed { at: asked.minus(Duration::from_secs(1)), answer: Arc::default() };
+    let times = oncegate_core::Times {
+        retention: Duration::from_secs(3),
+        tombstone: Duration::from_secs(60),
+        ..claim.times
+    };
+    for (state, read_at, expected) in [
+        (lapsing.clone(), asked, Decision::Wait),
+        (lapsing, now, Decision::Refuse(Refusal::Unknown)),
+        (expiring, asked, Decision::Refuse(Refusal::Expired)),
+    ] {
+        let record = Record { state, times, fingerprint: claim.fingerprint, ..executing(0) };
+        let rules = Rules { when_unknown: WhenUnknown::Hold, ..request(&ledger, 1).rules };
+        assert_eq!(ledger.decide_claim(&rules, Some(&record), &claim, read_at), expected);
+    }
+}
+
 #[test]
 fn an_execution_is_deserted_when_its_client_and_all_who_wait_have_left() {
     run(async {

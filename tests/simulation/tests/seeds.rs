@@ -45,6 +45,51 @@ fn who_comes_when_the_key_is_free_already_is_not_told_that_nothing_happened() {
     holds(25_599);
 }
 
+/// Who waited by the highest key for what is sent again under a lower one judged its record by that, and
+/// was told that the key stood for something else.
+#[test]
+fn who_waits_for_what_is_sent_again_under_an_older_key_is_not_told_that_it_was_reused() {
+    holds(800);
+}
+
+/// The same where the record is in a space that has left, to which pointers lead.
+#[test]
+fn who_waits_for_what_is_sent_again_under_a_key_that_it_has_not_is_not_told_that_it_was_reused() {
+    holds(63_284);
+}
+
+/// Another request had left its pointer on the way, and one too late to execute was told by that.
+#[test]
+fn anothers_pointer_does_not_hide_an_answer_from_who_is_too_late() {
+    holds(29_921);
+}
+
+/// One that waited by a lower key sent again what ended unknown meanwhile.
+#[test]
+fn who_waits_by_an_older_key_does_not_send_again() {
+    holds(34_268);
+}
+
+/// The clock was days ahead at one start: a space left, its record forgotten but not removed, and at the next
+/// start the clock was back.
+#[test]
+fn a_space_leaves_for_good() {
+    holds(62_297);
+}
+
+/// A claim that landed after its gateway's lease on the list was over stayed behind in a space that had left,
+/// while the operation had its answer under another key.
+#[test]
+fn a_gateway_whose_lease_is_over_tells_nothing_of_what_was_left_behind() {
+    holds(109_673);
+}
+
+/// The same, unknown and expired when the space had come back.
+#[test]
+fn an_unknown_that_expired_does_not_hide_an_answer() {
+    holds(16_766);
+}
+
 /// The checker's own: ledger time was ahead when this was told to be too late, and was put back after it.
 #[test]
 fn a_wall_clock_that_is_put_back_makes_nothing_untrue() {
