@@ -442,12 +442,14 @@ impl<S: Store> Ledger<S> {
                     // One that still executes is somebody else's.
                     let is_over = !matches!(record.state, State::Executing { .. });
                     let answer = || self.answer(request, &ended, &record, self.clock.now());
-                    return is_over.then(answer).flatten().map(Begun::waited);
+                    let begun = is_over.then(answer).flatten()?;
+                    return Some(self.while_listed(request, begun.waited()));
                 }
                 // What was read before the request came may be stale by now.
                 Progress::Ended(Ending::Found(_, asked)) if asked <= begun => return None,
                 Progress::Ended(Ending::Found(record, asked)) => {
-                    return self.answer(request, &ended, &record, asked).map(Begun::waited);
+                    let begun = self.answer(request, &ended, &record, asked)?;
+                    return Some(self.while_listed(request, begun.waited()));
                 }
                 // The key is free again, and nothing of the other request is this one's business. Who came
                 // when the key could be free already asks what another gateway has made of it since.
@@ -487,7 +489,18 @@ impl<S: Store> Ledger<S> {
         }
         // The lease lapsed, so another gateway may have gone on without us: the store says what is so.
         let standing = self.store.load(request.id).await.ok()??;
-        self.answer(request, &request.rules, &standing.record, now)
+        let begun = self.answer(request, &request.rules, &standing.record, now)?;
+        (self.is_whole(request) || matches!(begun, Begun::Replay { .. })).then_some(begun)
+    }
+
+    /// What a waiter is told of a record, where the lease on the list has held since its keys were derived.
+    /// If not, what was claimed here may have been left behind under a key that nobody claims by any more:
+    /// then nothing but an answer says what became of the operation, and its caller asks again.
+    fn while_listed(&self, request: &Request, begun: Begun<S>) -> Begun<S> {
+        match matches!(begun, Begun::Replay { .. }) || self.list_holds(request.derived.term) {
+            true => begun,
+            false => Begun::Refuse(Refusal::InFlight, None),
+        }
     }
 
     /// Puts a settlement on the record, if the record still waits for it from this execution. `known`

@@ -273,6 +273,24 @@ fn whose_lease_on_the_list_is_over_tells_nothing_but_answers() {
     }
 }
 
+/// The same of who waits for a claim that was made before the break.
+#[test]
+fn who_waits_beyond_the_lease_on_the_list_is_told_nothing_but_answers() {
+    for (outcome, expected) in [(completed(), "answer"), (Outcome::Unknown(Doubt::Broken), "in flight")] {
+        run(async {
+            let (old, _new) = apart().await;
+            let permit = old.asks().await.unwrap();
+            assert!(permit.holds());
+            let request = Request { wait: Duration::from_secs(60), ..old.request() };
+            let mut waiting = Box::pin(old.goes(request));
+            assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+            passes(LIST);
+            permit.settle(outcome, None).await.unwrap();
+            assert_eq!(waiting.await.unwrap_err(), expected);
+        });
+    }
+}
+
 /// What was entered by a swap of unclear result isn't derived by yet, and nothing that is derived by what
 /// was entered before may be sent.
 #[test]
