@@ -125,7 +125,7 @@ fn what_was_read_is_judged_by_when_it_was_asked_for_only_while_it_was_executing(
         (lapsing, now, Decision::Refuse(Refusal::Unknown)),
         (expiring, asked, Decision::Refuse(Refusal::Expired)),
     ] {
-        let record = Record { state, times, fingerprint: claim.fingerprint, ..executing(0) };
+        let record = Record { state, times, fingerprint: claim.fingerprint, ..(*executing(0)).clone() };
         let rules = Rules { when_unknown: WhenUnknown::Hold, ..request(&ledger, 1).rules };
         assert_eq!(ledger.decide_claim(&rules, Some(&record), &claim, read_at), expected);
     }
