@@ -117,7 +117,10 @@ fn takes_what_is_shown(shop: &Shop, shown: &Shown) {
         Shown::Config(piece) => takes_config(shop, piece),
         Shown::Vectors(vectors) => {
             std::fs::write(shop.path().join("vectors.json"), vectors).unwrap();
-            runs(shop.path(), "oncegate policy test builtin:idempotency-key --vectors vectors.json");
+            // Those of hooks are the ones of the policy that asks.
+            let asks = vectors.contains("\"settle\"");
+            let policy = if asks { "plugins/payments-probe" } else { "builtin:idempotency-key" };
+            runs(shop.path(), &format!("oncegate policy test {policy} --vectors vectors.json"));
         }
         Shown::Commands(_) => {}
     }
