@@ -332,6 +332,7 @@ mod tests {
             Code::Consumed,
             Code::Expired,
             Code::TooLate,
+            Code::PrincipalChanged,
             Code::PrincipalInvalid,
             Code::BadRequest,
             Code::NoRoute,

@@ -1,9 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::ledger::{
-    Begun, Claimant, Claimed, Clock, Derived, Permit, RouteEntry, RouteKeys, RouteTable, Space,
-};
+use crate::ledger::{Begun, Claimant, Claimed, Clock, Derived, Permit, RouteTable, Space};
 use crate::store::conformance::{completed, executing, id, record};
 use crate::store::{AnyStore, Memory};
 use oncegate_core::{Claim, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
@@ -26,18 +24,10 @@ fn now(ledger: &OnMemory) -> u64 {
 
 /// Everything goes by this policy.
 fn by(policy: &str) -> Identity {
-    let keys = RouteKeys { policy: policy.into(), principal: "\"all\"".into(), by_name: false };
-    let route = RouteEntry {
-        name: "all".into(),
-        host: None,
-        path: String::new(),
-        methods: Vec::new(),
-        keys: Some(keys),
-    };
     Identity {
         deployment: "default".into(),
         normalisation: 1,
-        routes: RouteTable::new([route]),
+        routes: RouteTable::all_to(policy),
         spaces: [(policy.to_owned(), Space { key_schema: "s/1".into(), key_epoch: 0 })].into(),
     }
 }

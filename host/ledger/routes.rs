@@ -113,6 +113,14 @@ impl RouteTable {
         })
     }
 
+    /// Everything goes by this policy.
+    #[cfg(test)]
+    pub(super) fn all_to(policy: &str) -> Self {
+        let keys = RouteKeys { policy: policy.into(), principal: "\"all\"".into(), by_name: false };
+        let (name, path) = ("all".to_owned(), String::new());
+        Self::new([RouteEntry { name, host: None, path, methods: Vec::new(), keys: Some(keys) }])
+    }
+
     fn find(&self, origin: &Origin) -> Option<&RouteEntry> {
         let takes = |route: &&RouteEntry| {
             route.reach().takes(host_of(&origin.authority), &origin.path, &origin.method)

@@ -559,17 +559,7 @@ fn what_one_gateway_refuses_no_other_takes_but_where_it_is_active_it_goes_on() {
 
 #[test]
 fn routes_do_not_change_while_another_gateway_goes_by_the_old_ones() {
-    fn by(policy: &str) -> Identity {
-        let keys = RouteKeys { policy: policy.into(), principal: "all".into(), by_name: false };
-        let route = RouteEntry {
-            name: "all".into(),
-            host: None,
-            path: String::new(),
-            methods: Vec::new(),
-            keys: Some(keys),
-        };
-        Identity { routes: RouteTable::new([route]), ..Identity::default() }
-    }
+    let by = |policy| Identity { routes: RouteTable::all_to(policy), ..Identity::default() };
     run(async {
         let (mut one, two) = apart().await;
         one.ledger.agree(&by("a"), false).await.unwrap();
