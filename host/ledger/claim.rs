@@ -269,6 +269,8 @@ impl<S: Store> Permit<S> {
         shared: Option<Arc<Answer>>,
     ) -> Result<(), Unsettled> {
         let settlement = settlement.into();
+        // Where it had to send nothing, others may have gone on: who waited asks again.
+        let shared = shared.filter(|_| self.was_held.load(Ordering::Relaxed) || self.holds());
         // From here on the settlement is somebody's: ours, or in the keeper's queue.
         self.settled = true;
         self.flight.settle();
