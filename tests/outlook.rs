@@ -94,3 +94,16 @@ fn a_check_tells_what_a_start_would_be_refused_for() {
     gateway.send(&Request::keyed("/v1/charges", "k").field("X-Other", "o")).assert_replay_of(&first);
     assert_eq!(upstream.count(), 1);
 }
+
+/// A folder is one gateway's: the one that had it is gone, however lately.
+#[test]
+fn a_check_after_a_stop_names_no_other_gateway() {
+    let upstream = Upstream::numbering();
+    let setup = Setup::new(&upstream.url());
+    let gateway = setup.start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    gateway.terminate();
+    let ended = check(&setup.clone().path("/v2"), &[]);
+    ended.assert_refused(1, &["would meet no route"]);
+    assert!(!ended.stderr.contains("another gateway"), "{}", ended.stderr);
+}
