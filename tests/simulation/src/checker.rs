@@ -198,7 +198,16 @@ impl Operation<'_> {
             for earlier in &executions[..n] {
                 let before = earlier.first_sent().expect("executions have sent");
                 let freed = self.freed_between(before, sent);
-                if !earlier.may_have_happened(sent) || freed || self.may_be_forgotten(earlier, sent) {
+                // One that claimed first and stood still before its first byte for longer than its record is
+                // remembered: nothing but memory keeps these two apart.
+                let outlived = earlier.executes.is_some_and(|claimed| {
+                    later.executes < Some(claimed) && self.may_be_forgotten(later, claimed)
+                });
+                if !earlier.may_have_happened(sent)
+                    || freed
+                    || outlived
+                    || self.may_be_forgotten(earlier, sent)
+                {
                     continue;
                 }
                 let pair =

@@ -53,6 +53,8 @@ pub struct Changes {
     pub ways: u32,
     /// The lease on the list of key spaces, where several gateways stand on it.
     pub list_lease: Duration,
+    /// So often a gateway looks after it there.
+    pub tend_every: Duration,
     /// The longest time between two changes.
     pub pause_max: Duration,
     /// So much later one gateway comes to a change than another.
@@ -109,9 +111,12 @@ impl Setting {
         }
     }
 
-    /// In every third seed keys change. Drawn by dice of its own, so that the others stay what they are.
+    /// In every second seed keys change, in a third of these in a crowd: three gateways, which look after the
+    /// list as late as they may, and many clients. Drawn by dice of its own, so that the others stay what they
+    /// are.
     pub fn with_changes(mut self, seed: u64) -> Self {
-        if seed % 3 != 2 {
+        let crowd = matches!(seed % 12, 4 | 6);
+        if seed % 3 != 2 && !crowd {
             return self;
         }
         let mut dice = fastrand::Rng::with_seed(!seed);
@@ -127,7 +132,14 @@ impl Setting {
             }
             times.memory = times.retention + times.tombstone;
         }
-        self.changes = Some(Changes { ways: dice.u32(2..8), list_lease, pause_max, spread_max });
+        let ways = dice.u32(2..8);
+        let mut tend_every = list_lease / 3;
+        if crowd {
+            (self.gateways, self.operations) = (3, 1);
+            self.clients = dice.usize(4..12);
+            tend_every = list_lease * dice.u32(5..10) / 10;
+        }
+        self.changes = Some(Changes { ways, list_lease, tend_every, pause_max, spread_max });
         self
     }
 }

@@ -94,7 +94,9 @@ impl Place {
     /// Keeps the place for as long as it is polled.
     pub async fn tend(self: Rc<Self>, process: Arc<Process>) {
         let pause = match self.ledger.list_lease().await {
-            Some(lease) => lease / 3,
+            Some(lease) => {
+                self.world.setting.changes.as_ref().map_or(lease / 3, |changes| changes.tend_every)
+            }
             None => TEND_EVERY,
         };
         loop {
