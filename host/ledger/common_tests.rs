@@ -6,7 +6,7 @@ use super::*;
 use crate::store::Memory;
 use crate::store::conformance::{completed, executing, id};
 use crate::store::faulty::{Fault, Faulty};
-use oncegate_core::{Doubt, PrincipalId};
+use oncegate_core::{Doubt, Outcome, PrincipalId};
 
 type Bench = Arc<Ledger<Faulty<Memory>>>;
 

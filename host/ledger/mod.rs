@@ -21,6 +21,7 @@ mod operator;
 mod probing;
 mod pursue;
 mod routes;
+mod settle;
 mod spaces;
 
 pub use change::{Change, Taken};
@@ -38,7 +39,7 @@ pub use pursue::Pursued;
 pub use routes::{RouteEntry, RouteKeys, RouteTable};
 pub use spaces::{Entered, LIST_LEASE, Numbers, SpacesError};
 
-use crate::store::{AnyStore, IdHasher, Store, StoreError, Swap, Version, Versioned};
+use crate::store::{AnyStore, IdHasher, Store, StoreError, Versioned};
 use advance::Advanced;
 use cache::Cache;
 use change::Turnstile;
@@ -47,8 +48,8 @@ use dashmap::mapref::entry::Entry;
 use evidence::Late;
 use memories::Memories;
 use oncegate_core::{
-    Answer, Claim, Decision, Event, ExecutionId, Key, OperationId, Outcome, Record, Refusal, Rules,
-    Settlement, SpaceNumber, State, Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
+    Answer, Claim, Decision, Event, ExecutionId, Key, OperationId, Record, Refusal, Rules, Settlement,
+    SpaceNumber, State, Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
 };
 use spaces::Spaces;
 use std::borrow::Cow;
@@ -501,116 +502,6 @@ impl<S: Store> Ledger<S> {
             true => begun,
             false => Begun::Refuse(Refusal::InFlight, None),
         }
-    }
-
-    /// Puts a settlement on the record, if the record still waits for it from this execution. `known`
-    /// is what it last knew of the record; without that it looks.
-    async fn settle(
-        &self,
-        id: OperationId,
-        execution: ExecutionId,
-        known: Option<Versioned>,
-        settlement: &Settlement,
-    ) -> Result<Advanced, StoreError> {
-        let known = match known {
-            None => self.store.load(id).await?,
-            known => known,
-        };
-        match self.advance(id, known.clone(), &Event::Settle(execution, settlement)).await {
-            // That it happened is worth more than its answer, and takes no room.
-            Err(StoreError::Full(why)) if let Outcome::Completed(answer) = &settlement.outcome => {
-                tracing::warn!(operation = %id, %why, "there is no room for an answer: the operation is consumed");
-                let outcome = Outcome::Consumed(answer.first());
-                let consumed = Settlement { outcome, ..settlement.clone() };
-                self.advance(id, known, &Event::Settle(execution, &consumed)).await
-            }
-            result => result,
-        }
-    }
-
-    fn conclude(
-        &self,
-        id: OperationId,
-        flight: &Arc<Flight>,
-        settlement: &Settlement,
-        advance: Advanced,
-        shared: Option<Arc<Answer>>,
-    ) {
-        let (why, standing) = match advance {
-            Advanced::Done(standing) => return self.land(id, flight, standing, shared),
-            Advanced::Kept(why, standing) => (why, standing),
-        };
-        let evidence = Evidence::of(settlement, flight.execution(), why, self.clock.now());
-        tracing::warn!(
-            operation = %id,
-            execution = %evidence.execution,
-            outcome = evidence.outcome.word(),
-            status = evidence.status,
-            reason = why.word(),
-            "a settlement came too late and changed nothing; it is kept as evidence"
-        );
-        self.late.add(id, evidence);
-        let ending = match standing {
-            Some(standing) => {
-                self.keep_at_hand(id, &standing);
-                Ending::Recorded(standing.record)
-            }
-            None => Ending::Lost,
-        };
-        self.clear(id, flight, ending);
-    }
-
-    /// Ends a flight: what is final is kept at hand first, so that nobody who finds the flight
-    /// gone finds nothing.
-    fn land(
-        &self,
-        id: OperationId,
-        flight: &Arc<Flight>,
-        standing: Option<Versioned>,
-        shared: Option<Arc<Answer>>,
-    ) {
-        let ending = match standing {
-            Some(versioned) => {
-                self.keep_at_hand(id, &versioned);
-                Ending::Recorded(versioned.record)
-            }
-            None => Ending::NotApplied(shared),
-        };
-        self.clear(id, flight, ending);
-    }
-
-    /// Caches a record, if it is final and there is a cache.
-    fn keep_at_hand(&self, id: OperationId, versioned: &Versioned) {
-        if let Some(cache) = &self.cache
-            && matches!(versioned.record.state, State::Completed { .. } | State::Consumed { .. })
-        {
-            cache.put(id, versioned.clone());
-        }
-    }
-
-    fn clear(&self, id: OperationId, flight: &Arc<Flight>, ending: Ending) {
-        self.flights.remove_if(&id, |_, standing| Arc::ptr_eq(standing, flight));
-        flight.end(ending);
-    }
-
-    /// Takes away what an execution claimed without its principal, for its operation is free again. What
-    /// can't be taken away now ends with its lease.
-    async fn release(&self, common: &[(OperationId, Version)], execution: ExecutionId) {
-        for (id, version) in common {
-            let removed = self.swap(*id, Some(*version), None, self.clock.now()).await;
-            // A sweep notes when it looks again; the record is still what this execution wrote.
-            if let Ok(Swap::Conflict(Some(swept))) = removed
-                && swept.record.execution == execution
-            {
-                let _ = self.swap(*id, Some(swept.version), None, self.clock.now()).await;
-            }
-        }
-    }
-
-    fn postpone(&self, overdue: Overdue) {
-        self.overdue_count.fetch_add(1, Ordering::Relaxed);
-        // The keeper is gone only when the process ends; then the store makes the record unknown.
-        let _ = self.overdue.send(overdue);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Memory, Size, Swap, Version};
 use bytes::Bytes;
 use oncegate_core::keyspace_list::{Closed, Hold, Maker};
-use oncegate_core::{Doubt, Fingerprint, Times};
+use oncegate_core::{Doubt, Fingerprint, Outcome, Times};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;

@@ -9,7 +9,7 @@ use crate::config::Durability;
 use crate::store::conformance::{completed, executing, id, put, record};
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Embedded, Memory};
-use oncegate_core::{Doubt, First, Timestamp, View};
+use oncegate_core::{Doubt, First, Outcome, Timestamp, View};
 use std::sync::atomic::AtomicU64;
 
 /// Both ways in which a result can be unclear, once and twice in a row.
