@@ -6,7 +6,7 @@ use crate::accept_a::claim;
 use crate::accept_b::rooms;
 use crate::policy_kit::{LANGUAGES, Shop};
 use crate::support::*;
-use crate::{isolation, keychanges, lostkeys};
+use crate::{isolation, keychanges, lostkeys, reload};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -28,6 +28,23 @@ fn c2_hostile_components() {
         "every test of the rooms passes",
         "tests/run bad_guests:: bad_policies:: hostile::",
         || rooms(&["bad_guests::", "bad_policies::", "hostile::"]),
+    );
+}
+
+#[test]
+#[ignore = "tests/run accept C"]
+fn c2_a_thousand_reloads_in_a_minute() {
+    claim(
+        "1,000 reloads under load, one after the other",
+        "60 s; 0 failed requests, 0 second executions, RSS at most +5 % of the hundredth's",
+        "tests/run accept C c2_a_thousand",
+        || {
+            let begun = Instant::now();
+            let told = reload::swaps(1000, 100);
+            let took = begun.elapsed();
+            assert!(took <= Duration::from_secs(60), "{took:?}: {told}");
+            format!("{:.0} s; {told}", took.as_secs_f64())
+        },
     );
 }
 
