@@ -56,7 +56,8 @@ fn shown(page: &Path) -> Vec<Shown> {
 fn sh(folder: &Path, lines: &str) -> (bool, String) {
     let program = Path::new(gateway::BINARY).parent().expect("it lies in a folder").to_owned();
     let path = std::env::join_paths(std::iter::once(program).chain(std::env::split_paths(&tools_path())));
-    let mut command = Command::new("bash");
+    // A registry that doesn't answer is a tool that can't be had.
+    let mut command = Command::new("timeout");
     // They would be settings of the gateway's, and there are none of these names.
     for name in std::env::vars_os()
         .map(|(name, _)| name)
@@ -65,7 +66,7 @@ fn sh(folder: &Path, lines: &str) -> (bool, String) {
         command.env_remove(name);
     }
     let output = command
-        .args(["-euo", "pipefail", "-c", lines])
+        .args(["600", "bash", "-euo", "pipefail", "-c", lines])
         .current_dir(folder)
         .env("PATH", path.expect("plain folders"))
         .stdin(std::process::Stdio::null())
