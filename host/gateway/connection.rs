@@ -10,7 +10,8 @@ use super::shared::Counted;
 use super::worker::Worker;
 use super::{Peer, handle};
 use bytes::Bytes;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -42,17 +43,25 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
     let limit = worker.program().config.server.limits.header_bytes.max(HEAD_BYTES_MIN);
     let pulse = Arc::new(Pulse::new());
     watch.add(&pulse);
+    let ending = Rc::new(worker.shared.draining.subscribe());
+    let came_late = *ending.borrow();
     let service = service_fn({
         let (worker, pulse) = (worker.clone(), pulse.clone());
         move |request: Request<Incoming>| {
             let busy = Busy::new(&pulse);
             let worker = worker.clone();
             let ambiguous = pulse.ambiguous.swap(false, Ordering::Relaxed);
+            let ending = ending.clone();
             async move {
-                let response = match ambiguous {
+                let mut response = match ambiguous {
                     true => ambiguous_framing().into_response(),
                     false => handle(worker, peer, request).await,
                 };
+                // From the first moment on: hyper is told a little later, for the sake of what is queued.
+                let is_ending = came_late || ending.has_changed().unwrap_or(true);
+                if is_ending && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(response.map(|body| Watched { body, _busy: busy }))
             }
         }
