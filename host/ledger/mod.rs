@@ -486,7 +486,8 @@ impl<S: Store> Ledger<S> {
     async fn meanwhile(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
         let now = self.clock.now();
         if record.view(now) == View::Executing {
-            return self.answer(request, &request.rules, record, now);
+            let begun = self.answer(request, &request.rules, record, now)?;
+            return Some(self.while_listed(request, begun));
         }
         // The lease lapsed, so another gateway may have gone on without us: the store says what is so.
         let standing = self.store.load(request.id).await.ok()??;

@@ -385,7 +385,14 @@ impl Operation<'_> {
             // The answer may have been a long time on its way; the sooner it was given, the less is asked.
             let itself = (!known.sent.is_empty()).then_some(known);
             let began = itself.or_else(|| self.began_before(known.arrived));
-            let Some(began) = began.or_else(|| self.began_before(*told)) else { continue };
+            // None had begun when it was asked for. It is told late, perhaps after the record was forgotten
+            // and another execution has begun: then of the last one whose answer it is.
+            let of_answer = || {
+                let begun = self.executions().into_iter().take_while(|one| one.first_sent() < Some(*told));
+                begun.filter(|one| matches!(one.got, Some((_, t, _)) if t == token)).last()
+            };
+            let began = began.or_else(of_answer).or_else(|| self.began_before(*told));
+            let Some(began) = began else { continue };
             let given = self.known_after(began.arrived).unwrap_or_else(|| self.ledger(began.arrived));
             let large =
                 self.requests().any(|request| matches!(request.got, Some((_, t, true)) if t == token));

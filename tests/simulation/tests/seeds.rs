@@ -95,3 +95,17 @@ fn an_unknown_that_expired_does_not_hide_an_answer() {
 fn a_wall_clock_that_is_put_back_makes_nothing_untrue() {
     holds(109_363);
 }
+
+/// The checker's own: an answer was read while it was kept, and told when it was forgotten and the operation had
+/// run anew, as it may.
+#[test]
+fn an_answer_that_is_told_late_is_of_its_own_execution() {
+    holds(75_196);
+}
+
+/// Another content under the same key was claimed by a gateway whose lease on the list was over, and was not
+/// sent: nobody is told that the key was reused for that, where it leads to an answer.
+#[test]
+fn what_may_not_be_sent_is_no_reuse_of_its_key() {
+    holds(91_902);
+}
