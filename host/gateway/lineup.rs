@@ -1,6 +1,7 @@
 //! The key spaces by which a route's keys are derived: the one of its policy's active generation and
 //! those of its readers (DESIGN §6, "Changing the keys").
 
+use super::Question;
 use super::identify::{self, Facts, Standpoint};
 use super::present::Asker;
 use super::problem::{Code, Problem};
@@ -13,7 +14,6 @@ use crate::store::StoreError;
 use bytes::Bytes;
 use oncegate_core::{Key, OperationId, PrincipalId, Record, SpaceNumber, Timestamp};
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// A generation of another key space on the policy's list. It derives keys and decides nothing.
@@ -96,17 +96,12 @@ pub enum Decided {
 /// What the readers that judge this method make of the operation. One that bypasses, refuses, errs or
 /// traps adds no key: by its own word it never guarded that. One of which nobody can say what it would
 /// have said refuses the request.
-pub async fn read(
-    worker: &Rc<Worker>,
-    route: &Route,
-    facts: &Facts<'_>,
-    has_body: bool,
-    body: Option<&Bytes>,
-) -> Result<Vec<Reading>, Problem> {
+pub(super) async fn read(asked: &Question<'_>) -> Result<Vec<Reading>, Problem> {
+    let Question { worker, route, facts, .. } = *asked;
     let mut readings = Vec::new();
     for reader in route.readers().iter().filter(|reader| route.judges(&reader.generation, &facts.head.method))
     {
-        match super::decide(worker, route, &reader.generation, facts, has_body, body).await {
+        match super::decide(asked, &reader.generation).await {
             Ok((Verdict::Guard(guard), _)) => readings.push(Reading { reader: reader.clone(), guard }),
             Ok((Verdict::Bypass(_) | Verdict::Refuse(_), _)) => {}
             Err(super::Undecided::Policy(failure)) if failure.is_its_own() => {}

@@ -120,9 +120,10 @@ async fn answer(
         Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
     let mut intake = Intake::new(incoming, &worker.shared);
     let early = if route.wants_body(&head.method) { Some(intake.read(worker).await?) } else { None };
-    let (verdict, asker) =
-        judge(worker, &route, &generation, &facts, intake.has_body(), early.as_ref()).await?;
-    let readings = lineup::read(worker, &route, &facts, intake.has_body(), early.as_ref()).await?;
+    let (has_body, body) = (intake.has_body(), early.as_ref());
+    let asked = Question { worker, route: &route, facts: &facts, has_body, body };
+    let (verdict, asker) = judge(&asked, &generation).await?;
+    let readings = lineup::read(&asked).await?;
     let at = Standpoint {
         secret: &worker.shared.secret,
         deployment: &program.config.ledger.deployment,
@@ -214,19 +215,22 @@ async fn shut(
     }
 }
 
-/// The active generation's verdict. A method that only a reader judges it bypasses.
-async fn judge(
-    worker: &Rc<Worker>,
-    route: &Route,
-    generation: &Arc<Generation>,
-    facts: &Facts<'_>,
+/// What policies are asked about: a request, with as much of its body as was read.
+struct Question<'a> {
+    worker: &'a Rc<Worker>,
+    route: &'a Route,
+    facts: &'a Facts<'a>,
     has_body: bool,
-    body: Option<&bytes::Bytes>,
-) -> Result<Judged, Problem> {
+    body: Option<&'a bytes::Bytes>,
+}
+
+/// The active generation's verdict. A method that only a reader judges it bypasses.
+async fn judge(asked: &Question<'_>, generation: &Arc<Generation>) -> Result<Judged, Problem> {
+    let Question { worker, route, facts, .. } = *asked;
     if !route.judges(generation, &facts.head.method) {
         return Ok((Verdict::Bypass("the policy does not judge this method".into()), None));
     }
-    let decided = decide(worker, route, generation, facts, has_body, body).await;
+    let decided = decide(asked, generation).await;
     decided.map_err(|undecided| undecided.into_problem(worker, generation, &facts.principal))
 }
 
@@ -239,14 +243,8 @@ enum Undecided {
     Policy(Failure),
 }
 
-async fn decide(
-    worker: &Rc<Worker>,
-    route: &Route,
-    generation: &Arc<Generation>,
-    facts: &Facts<'_>,
-    has_body: bool,
-    body: Option<&bytes::Bytes>,
-) -> Result<Judged, Undecided> {
+async fn decide(asked: &Question<'_>, generation: &Arc<Generation>) -> Result<Judged, Undecided> {
+    let Question { worker, route, facts, has_body, body } = *asked;
     let principal = match generation.plan().request_fields.contains(&crate::policy::RequestField::Principal) {
         true => facts.principal.to_string(),
         false => String::new(),

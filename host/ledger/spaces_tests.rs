@@ -4,10 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
+use crate::store::Memory;
 use crate::store::conformance::{executing, id};
 use crate::store::faulty::{Fault, Faulty};
-use crate::store::{Memory, Size, Swap, Version};
-use bytes::Bytes;
 use oncegate_core::keyspace_list::{Closed, Hold, Maker};
 use oncegate_core::{Doubt, Fingerprint, Outcome, Times};
 use std::cell::Cell;
@@ -34,52 +33,9 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     crate::run::runtime().unwrap().block_on(future)
 }
 
-/// A store of several.
-#[derive(Clone)]
-struct Shared(Arc<Memory>);
-
-impl Store for Shared {
-    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
-        self.0.load(id).await
-    }
-    async fn swap(
-        &self,
-        id: OperationId,
-        expected: Option<Version>,
-        next: Option<Arc<Record>>,
-        now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
-        self.0.swap(id, expected, next, now).await
-    }
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
-        self.0.due(until, limit).await
-    }
-    async fn scan(
-        &self,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
-        self.0.scan(after, limit).await
-    }
-    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
-        self.0.load_meta(name).await
-    }
-    async fn swap_meta(
-        &self,
-        name: &'static str,
-        expected: Option<Version>,
-        next: Bytes,
-    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
-        self.0.swap_meta(name, expected, next).await
-    }
-    fn size(&self) -> Size {
-        self.0.size()
-    }
-}
-
 /// A gateway with what it derives keys by.
 struct Gateway {
-    ledger: Arc<Ledger<Faulty<Shared>>>,
+    ledger: Arc<Ledger<Faulty<Memory>>>,
     derives: Vec<u32>,
     decides: u32,
     term: u64,
@@ -96,9 +52,9 @@ fn maker(epoch: u32) -> Maker {
 
 impl Gateway {
     /// One that decides by this key epoch.
-    async fn start(store: &Shared, epoch: u32) -> Self {
+    async fn start(store: &Arc<Memory>, epoch: u32) -> Self {
         let clock = Clock::following(Timestamp::default(), || NOW.get());
-        let (ledger, _) = Ledger::new(Faulty::new(store.clone()), clock, None);
+        let (ledger, _) = Ledger::new(Faulty::sharing(store.clone()), clock, None);
         ledger.join_spaces(Some(LIST)).await.unwrap();
         let mut gateway = Self { ledger, derives: Vec::new(), decides: 0, term: 0 };
         gateway.enter(epoch).await.unwrap();
@@ -170,11 +126,11 @@ impl Gateway {
     }
 
     /// What comes of it: a permit, or what it is told.
-    async fn asks(&self) -> Result<Permit<Faulty<Shared>>, &'static str> {
+    async fn asks(&self) -> Result<Permit<Faulty<Memory>>, &'static str> {
         self.goes(self.request()).await
     }
 
-    async fn goes(&self, request: Request) -> Result<Permit<Faulty<Shared>>, &'static str> {
+    async fn goes(&self, request: Request) -> Result<Permit<Faulty<Memory>>, &'static str> {
         let claimed = match self.ledger.begin(request).await {
             Begun::Claim(claimant) => claimant.claim().await,
             begun => Claimed::Stands(begun),
@@ -196,8 +152,8 @@ fn completed() -> Outcome {
     Outcome::Completed(Arc::default())
 }
 
-fn shared() -> Shared {
-    Shared(Arc::new(Memory::new(1 << 20)))
+fn shared() -> Arc<Memory> {
+    Arc::new(Memory::new(1 << 20))
 }
 
 /// Two, of which the first derives by the list as it was before the second came with another space.

@@ -201,8 +201,8 @@ async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[Fault]) {
 async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     let now = bed.ledger.clock().now();
     // Expired, and long forgotten.
-    put(&bed.store().inner, id(1), None, Some(completed(now.as_secs() - 620, 10))).await;
-    put(&bed.store().inner, id(2), None, Some(completed(1, 10))).await;
+    put(&*bed.store().inner, id(1), None, Some(completed(now.as_secs() - 620, 10))).await;
+    put(&*bed.store().inner, id(2), None, Some(completed(1, 10))).await;
     bed.store().next(faults);
     assert_eq!(bed.ledger.sweep(10).await.unwrap(), 2);
     let swept = bed.store().inner.load(id(1)).await.unwrap().unwrap();
@@ -212,7 +212,7 @@ async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
 
 async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     let now = bed.ledger.clock().now();
-    put(&bed.store().inner, id(1), None, Some(executing(now.as_secs() + 60))).await;
+    put(&*bed.store().inner, id(1), None, Some(executing(now.as_secs() + 60))).await;
     bed.store().next(faults);
     assert_eq!(bed.ledger.recover(&[id(1)]).await.unwrap(), 1, "{faults:?}");
     let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
@@ -224,7 +224,7 @@ async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     // By hand nothing is tried again: what is not written is told, and shown again.
     let faults = &faults[..1];
     let unknown = record(State::Unknown { since: bed.ledger.clock().now(), doubt: Doubt::Broken });
-    let shown = put(&bed.store().inner, id(1), None, Some(unknown)).await;
+    let shown = put(&*bed.store().inner, id(1), None, Some(unknown)).await;
     bed.store().next(faults);
     let did = bed.ledger.resolve(id(1), shown, &completed_outcome()).await.unwrap();
     let expected = faults == [Fault::Written];
@@ -285,7 +285,7 @@ async fn who_comes_when_the_key_is_free_already_asks_again<S: Store>(mut bed: Be
     permit.settle(Outcome::NotApplied, Some(Arc::default())).await.unwrap_err();
     assert_eq!(bed.view(1).await, View::Absent);
     let now = bed.ledger.clock().now().as_secs();
-    put(&bed.store().inner, id(1), None, Some(completed(now + 1, 10))).await;
+    put(&*bed.store().inner, id(1), None, Some(completed(now + 1, 10))).await;
     let patient = Request { wait: Duration::from_secs(60), ..bed.request(1, Duration::from_secs(60)) };
     let mut coming = std::pin::pin!(bed.ledger.begin(patient));
     let waits =
@@ -299,7 +299,7 @@ async fn who_comes_when_the_key_is_free_already_asks_again<S: Store>(mut bed: Be
 
 async fn what_can_be_read_is_replayed<S: Store>(bed: Bed<S>) {
     let now = bed.ledger.clock().now().as_secs();
-    put(&bed.store().inner, id(1), None, Some(completed(now, 10))).await;
+    put(&*bed.store().inner, id(1), None, Some(completed(now, 10))).await;
     let request = Request {
         claim: Claim {
             fingerprint: completed(now, 10).fingerprint,
@@ -322,7 +322,7 @@ async fn what_can_be_read_is_replayed<S: Store>(bed: Bed<S>) {
 /// that after a restart an operation could be too late that was still replayed.
 async fn a_record_that_is_not_at_hand_answers_before_any_time_is_compared<S: Store>(bed: Bed<S>) {
     let now = bed.ledger.clock().now();
-    put(&bed.store().inner, id(1), None, Some(completed(now.as_secs(), 10))).await;
+    put(&*bed.store().inner, id(1), None, Some(completed(now.as_secs(), 10))).await;
     for (key, answered) in [(1, true), (2, false)] {
         let mut request = bed.request(key, Duration::from_secs(60));
         request.claim.origin.first_sent = Some(1_000_000);
@@ -353,7 +353,7 @@ async fn the_late_settler_of_another_execution_changes_nothing_and_is_evidence<S
     // Another gateway sent it again.
     let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
     let other = Record { execution: ExecutionId([77; 16]), attempts: 2, ..(*standing.record).clone() };
-    let version = put(&bed.store().inner, id(1), Some(standing.version), Some(Arc::new(other))).await;
+    let version = put(&*bed.store().inner, id(1), Some(standing.version), Some(Arc::new(other))).await;
     let settled = permit.settle(completed_outcome(), None).await;
     // Nobody may be told what isn't on the record.
     assert!(matches!(settled, Err(Unsettled::Overtaken)), "{settled:?}");

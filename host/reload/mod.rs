@@ -352,13 +352,14 @@ impl Reloader {
     }
 
     fn tell_refusal(&self, what: &str, occasion: Occasion, error: &ReloadError) {
-        if let ReloadError::Policy(fault) = error {
-            self.shared.metrics.policy_reloaded(&fault.policy, "failed", None);
-            self.attempted(&fault.policy, occasion, &fault.steps, Some(error.to_string()));
-        }
-        if let ReloadError::Promise(broken) = error {
-            self.shared.metrics.policy_reloaded(&broken.policy, "failed", None);
-            self.attempted(&broken.policy, occasion, &broken.steps, Some(error.to_string()));
+        let of_policy = match error {
+            ReloadError::Policy(fault) => Some((&fault.policy, &fault.steps)),
+            ReloadError::Promise(broken) => Some((&broken.policy, &broken.steps)),
+            _ => None,
+        };
+        if let Some((policy, steps)) = of_policy {
+            self.shared.metrics.policy_reloaded(policy, "failed", None);
+            self.attempted(policy, occasion, steps, Some(error.to_string()));
         }
         tracing::error!(
             what,

@@ -26,7 +26,7 @@ pub(crate) enum Fault {
 
 /// See the module.
 pub(crate) struct Faulty<S> {
-    pub(crate) inner: S,
+    pub(crate) inner: Arc<S>,
     /// Of the next swaps, in order; those after them are done as they should be.
     faults: Mutex<VecDeque<Fault>>,
     unreadable: AtomicBool,
@@ -40,6 +40,11 @@ impl<S> std::fmt::Debug for Faulty<S> {
 
 impl<S> Faulty<S> {
     pub(crate) fn new(inner: S) -> Self {
+        Self::sharing(Arc::new(inner))
+    }
+
+    /// One of several around the same store, each with faults of its own.
+    pub(crate) fn sharing(inner: Arc<S>) -> Self {
         Self { inner, faults: Mutex::default(), unreadable: AtomicBool::new(false) }
     }
 
