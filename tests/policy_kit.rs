@@ -455,6 +455,23 @@ fn go_has_all_hooks() {
     has_hooks("go", "go", "policy.go");
 }
 
+/// cargo takes crates of one name in one target folder for the same crate, and by the sources' times for
+/// built: whoever has set `CARGO_TARGET_DIR` would be given another policy.
+#[test]
+fn a_rust_policy_is_not_taken_for_another_of_its_name() {
+    let [ours, other] = [Shop::new(), Shop::new()];
+    for shop in [&ours, &other] {
+        shop.fine(&["new", "--lang", "rust", "namesake"]);
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies/hooks.rs");
+    std::fs::copy(source, other.path().join("namesake/src/lib.rs")).unwrap();
+    assert_eq!(ours.json(&["build", "namesake"])["hooks"], serde_json::json!(["decide"]));
+    // Its source is older than what was just built under its name.
+    assert_eq!(other.json(&["build", "namesake"])["hooks"].as_array().unwrap().len(), 6);
+    // And so is ours now, and unchanged since it was built.
+    assert_eq!(ours.json(&["build", "namesake"])["hooks"], serde_json::json!(["decide"]));
+}
+
 #[test]
 fn a_world_can_be_named() {
     let program = c_compiler();

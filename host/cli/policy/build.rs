@@ -136,11 +136,19 @@ fn compile(project: &Project, world: &World) -> Result<Vec<u8>, Trouble> {
 }
 
 fn rust(project: &Project) -> Result<Vec<u8>, Trouble> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--target", "wasm32-unknown-unknown"]);
-    cargo.arg("--message-format=json-render-diagnostics");
+    const TARGET: [&str; 3] = ["--release", "--target", "wasm32-unknown-unknown"];
     let help = "get Rust at rustup.rs, and `rustup target add wasm32-unknown-unknown`";
-    let told = run_tool(project, cargo, help)?;
+    let cargo = |verb: &str, more: &[&str]| {
+        let mut cargo = Command::new("cargo");
+        cargo.arg(verb).args(more);
+        run_tool(project, cargo, help)
+    };
+    if let Some(crates) = crates_in_a_shared_folder(&cargo("metadata", &["--no-deps", "--format-version=1"])?)
+    {
+        let packages = crates.iter().flat_map(|name| ["-p", name]);
+        cargo("clean", &TARGET.into_iter().chain(packages).collect::<Vec<_>>())?;
+    }
+    let told = cargo("build", &[&TARGET[..], &["--message-format=json-render-diagnostics"]].concat())?;
     let artifacts = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let modules = artifacts.flat_map(|artifact| match &artifact["filenames"] {
         serde_json::Value::Array(files) if artifact["reason"] == "compiler-artifact" => files.clone(),
@@ -152,6 +160,21 @@ fn rust(project: &Project) -> Result<Vec<u8>, Trouble> {
         Trouble::new("cargo made no module", "a policy's Cargo.toml says [lib] crate-type = [\"cdylib\"]")
     })?;
     read(&module)
+}
+
+/// The workspace's own crates, where what is built of them lies in a folder that other workspaces may
+/// build in too, as with `CARGO_TARGET_DIR`. There cargo takes crates of one name at one place in their
+/// workspaces for the same crate, and by the sources' times for built: a namesake's policy would be what
+/// comes out.
+fn crates_in_a_shared_folder(metadata: &str) -> Option<Vec<String>> {
+    let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    let path = |name: &str| metadata[name].as_str().map(Path::new);
+    let built_in = path("build_directory").or_else(|| path("target_directory"))?;
+    if built_in.starts_with(path("workspace_root")?) {
+        return None;
+    }
+    let packages = metadata["packages"].as_array()?.iter();
+    Some(packages.filter_map(|package| package["name"].as_str().map(str::to_owned)).collect())
 }
 
 /// Freestanding: neither a C library nor WASI is needed. Compiled and linked apart, because clang would
