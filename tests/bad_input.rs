@@ -88,6 +88,31 @@ pub(crate) fn a_cut_upload_leaves_nothing_behind() {
     assert_eq!(upstream.calls()[0].body, b"{\"amount\":1000}");
 }
 
+/// Many clients send the body after the head. They would lose the connection, or even the answer, over a
+/// refusal that came first.
+#[test]
+fn a_refusal_leaves_no_unread_body_on_its_connection() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).policy("settings = { required = true }").start();
+    let head = |length| format!("POST /charges HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");
+    let mut connection = gateway.connect();
+    for length in [10, 300_000] {
+        connection.0.write(head(length).as_bytes()).unwrap();
+        let refused = connection.reply("POST").unwrap();
+        refused.assert_problem(400, "key-missing");
+        assert_eq!(refused.field("connection"), None, "{length}");
+        connection.0.write(&vec![b'x'; length]).unwrap();
+        let key = length.to_string();
+        connection.send(&Request::keyed("/charges", &key)).unwrap().assert_executed(201);
+    }
+    // One that may be long is not read for the connection's sake, and its client is told so.
+    connection.0.write(head(100 << 20).as_bytes()).unwrap();
+    let refused = connection.reply("POST").unwrap();
+    refused.assert_problem(400, "key-missing");
+    assert_eq!(refused.field("connection"), Some("close"));
+    assert_eq!(upstream.count(), 2);
+}
+
 #[test]
 pub(crate) fn fields_that_decide_cannot_be_switched_off_by_connection() {
     let (upstream, gateway) = guarded();
@@ -112,6 +137,7 @@ pub(crate) fn ambiguous_framing_is_refused() {
         "Content-Length: 5, 6\r\n\r\nabcdef",
         "Content-Length: +5\r\n\r\nabcde",
         "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         "Content-Length : 5\r\n\r\nabcde",
         "X-A: 1\r\n folded: 2\r\nContent-Length: 5\r\n\r\nabcde",

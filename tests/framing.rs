@@ -21,6 +21,37 @@ fn answers_without_a_body_replay_without_one() {
     assert_eq!(upstream.count(), 6);
 }
 
+/// Some services want the length of every POST, and answer 411 without it.
+#[test]
+fn an_empty_body_keeps_its_length() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    gateway.send(&Request::new("POST", "/charges").key("a").body("")).assert_executed(201);
+    gateway.send(&Request::new("POST", "/charges").key("b").chunked(&[])).assert_executed(201);
+    gateway.send(&Request::new("DELETE", "/charges").key("c")).assert_executed(201);
+    let calls = upstream.calls();
+    let lengths: Vec<_> = calls.iter().map(|call| call.field("content-length")).collect();
+    assert_eq!(lengths, [Some("0"), Some("0"), None]);
+}
+
+/// The key is made of the target's authority; the service must not act on another (RFC 9112 §3.2.2).
+#[test]
+fn a_targets_own_authority_goes_upstream_as_the_host() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    for (target, key) in [("http://b.example/charges", "k"), ("http://b.example/plain", "")] {
+        let request = Request::new("POST", target).field("Host", "A.example:80");
+        let request = if key.is_empty() { request } else { request.key(key) };
+        assert_eq!(gateway.send(&request).status, 201);
+    }
+    gateway
+        .send(&Request::new("POST", "/charges").field("Host", "A.example:80").key("k"))
+        .assert_executed(201);
+    let calls = upstream.calls();
+    let hosts: Vec<_> = calls.iter().filter_map(|call| call.field("host")).collect();
+    assert_eq!(hosts, ["b.example", "b.example", "A.example:80"]);
+}
+
 #[test]
 fn bodies_of_any_bytes_and_framing_replay_byte_for_byte() {
     let body: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

@@ -454,3 +454,17 @@ fn connections_that_the_upstream_dropped_while_idle_cost_no_operation() {
         });
     }
 }
+
+/// A client that asked for no other protocol couldn't read on.
+#[test]
+fn a_switch_to_a_protocol_that_nobody_asked_for_is_no_answer() {
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let upstream = Upstream::start(move |_| Script::raw(vec![Step::Write(switch.to_vec())]));
+    let gateway = Setup::new(&upstream.url()).start();
+    let request = Request::keyed("/charges", "k").field("Connection", "upgrade").field("Upgrade", "x");
+    let problem = gateway.send(&request).assert_problem(502, "upstream-broken");
+    assert_eq!(problem["outcome"], "unknown");
+    gateway.send(&request).assert_problem(409, "outcome-unknown");
+    gateway.send(&Request::post("/plain")).assert_problem(502, "upstream-broken");
+    assert_eq!(upstream.count(), 2);
+}

@@ -56,6 +56,22 @@ fn a_repeated_credential_is_refused() {
     assert_eq!(upstream.count(), 0);
 }
 
+/// The service would see neither: it believes what the gateway believed, or knows nobody.
+#[test]
+fn who_asks_is_not_to_be_switched_off_or_claimed() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url())
+        .server("trusted_proxies = [\"192.0.2.1\"]")
+        .extra("[principal]\nfrom = [\"api-key\", \"cookie:sid\", \"header:x-user\"]")
+        .start();
+    let cookie = Request::keyed("/charges", "k").field("Cookie", "sid=1");
+    gateway.send(&cookie.clone().field("Connection", "cookie")).assert_problem(400, "bad-request");
+    gateway.send(&cookie).assert_executed(200);
+    let claim = Request::keyed("/charges", "k").field("X-API-Key", "a").field("X-User", "eve");
+    gateway.send(&claim).assert_problem(401, "principal-invalid");
+    assert_eq!(upstream.count(), 1);
+}
+
 #[test]
 fn credentials_that_differ_on_every_request_are_refused_with_what_to_set() {
     let upstream = confidential();

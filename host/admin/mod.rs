@@ -9,6 +9,7 @@ mod operations;
 
 pub use operations::Resolution;
 
+use crate::config::StoreKind;
 use crate::gateway::Shared;
 use crate::reload::{ReloadError, Reloader, Report};
 use bytes::Bytes;
@@ -191,13 +192,18 @@ impl Admin {
         let snapshot = self.shared.snapshot();
         let program = self.shared.program.load();
         let size = crate::store::Store::size(self.shared.ledger.store());
+        let (store, folder) = match &program.config.ledger.store {
+            StoreKind::Memory => ("memory", None),
+            StoreKind::Embedded(folder) => ("embedded", Some(folder.display().to_string())),
+        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "ready": self.shared.unready().is_none(),
             "unready_reason": self.shared.unready(),
             "ledger": {
-                "store": format!("{:?}", program.config.ledger.store),
+                "store": store,
+                "path": folder,
                 "durability": format!("{:?}", program.config.ledger.durability).to_lowercase(),
                 "deployment": &*program.config.ledger.deployment,
                 "time": self.shared.ledger.clock().now().to_string(),

@@ -35,6 +35,7 @@ pub async fn send(
     let program = worker.program();
     let upstream = &*route.upstream.name;
     let metrics = program.upstreams.get(upstream);
+    let may_switch = request.headers().contains_key(http::header::UPGRADE);
     let pool = worker.pool(&route.upstream);
     let limit = route.config.response_timeout.unwrap_or(route.upstream.response_timeout);
     for _ in 0..CONNECTIONS_TRIED_MAX {
@@ -49,6 +50,14 @@ pub async fn send(
             return Err(NoHead::Forbidden);
         }
         match connection.send(request, limit).await {
+            Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS && !may_switch => {
+                tracing::warn!(
+                    upstream,
+                    "upstream answered 101 to a request that asked for no other protocol"
+                );
+                metrics.inspect(|metrics| _ = metrics.broken.inc());
+                return Err(NoHead::Broken);
+            }
             Ok(response) => {
                 metrics.inspect(|metrics| _ = metrics.answered.inc());
                 return Ok(response);

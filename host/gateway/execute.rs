@@ -221,8 +221,13 @@ impl Execution {
     /// The request as it goes upstream.
     fn upstream_request(&self, attempt: u32) -> Request<RequestBody> {
         let mut fields = self.fields.clone();
+        let is_framed =
+            fields.contains_key(header::CONTENT_LENGTH) || fields.contains_key(header::TRANSFER_ENCODING);
         pass::prepare_fields(&mut fields, &self.head, self.peer);
-        fields.remove(header::CONTENT_LENGTH);
+        if is_framed {
+            // Of an empty body, too: some services want the length of every POST (411).
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        }
         fields.insert(respond::OPERATION, respond::operation_value(self.id.get()));
         fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
         for (name, value) in &self.forward {

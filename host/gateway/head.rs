@@ -25,7 +25,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads a head; refuses one that could be read in two ways.
+    /// Reads a head; refuses one that could be read in two ways, or whose body has a coding that is lost here.
     pub fn read<B>(request: &Request<B>) -> Result<Self, Problem> {
         let uri = request.uri();
         if request.method() == Method::CONNECT {
@@ -47,6 +47,14 @@ impl Head {
         let authority = uri.authority().map_or(host, |authority| authority.as_str());
         if authority.contains('@') || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(bad("The host name has characters that a host name can't have."));
+        }
+        // hyper takes `chunked` off, and whatever stands before it would be lost on the way.
+        let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).into_iter();
+        if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+            return Err(Problem::new(
+                Code::CodingUnknown,
+                "`Transfer-Encoding: chunked` is the only transfer coding taken here: compress with `Content-Encoding`.",
+            ));
         }
         Ok(Self {
             method: request.method().clone(),
@@ -102,6 +110,16 @@ mod tests {
         ] {
             let head = head(uri, &[host]).unwrap();
             assert_eq!((&*head.authority, head.host()), (authority, name));
+        }
+    }
+
+    #[test]
+    fn a_transfer_coding_that_would_be_lost_is_refused() {
+        for (coding, is_fine) in
+            [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("gzip", false)]
+        {
+            let request = Request::builder().uri("/").header("host", "a").header("transfer-encoding", coding);
+            assert_eq!(Head::read(&request.body(()).unwrap()).is_ok(), is_fine, "{coding}");
         }
     }
 

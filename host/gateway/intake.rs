@@ -11,7 +11,12 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::timeout;
+
+/// So much of a body that nobody wants is read all the same, and for so long.
+const LEFT_BYTES_MAX: u64 = 1 << 20;
+const LEFT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A body that may be read or passed on.
 #[derive(Debug)]
@@ -23,15 +28,58 @@ pub struct Intake {
 
 #[derive(Debug)]
 enum State {
-    Unread(Incoming),
+    Unread(Unread),
     Read(Bytes),
+}
+
+/// A body that is read to its end by somebody, within bounds. A client that is still writing would get a
+/// reset instead of its answer, and one that sends its body after its head would lose its connection.
+#[derive(Debug)]
+pub struct Unread(Option<Incoming>);
+
+impl Unread {
+    /// Nobody has read it yet.
+    pub fn new(incoming: Incoming) -> Self {
+        Self(Some(incoming))
+    }
+
+    fn into_inner(mut self) -> Option<Incoming> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.0.take().filter(|incoming| !incoming.is_end_stream()) {
+            tokio::task::spawn_local(timeout(LEFT_TIME_MAX, drain(incoming)));
+        }
+    }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut left = LEFT_BYTES_MAX;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) else {
+            return;
+        };
+        left = rest;
+    }
+}
+
+/// Whether a connection must end with the answer to this request, should its body be left unread: it
+/// may be long, or its client waits to be asked for it.
+pub fn ends_connection<B: Body>(request: &Request<B>) -> bool {
+    let length = request.body().size_hint().exact();
+    !request.body().is_end_stream()
+        && (request.headers().contains_key(http::header::EXPECT)
+            || length.is_none_or(|length| length > LEFT_BYTES_MAX))
 }
 
 impl Intake {
     /// A body that nobody has read.
     pub fn new(incoming: Incoming, shared: &Arc<Shared>) -> Self {
         let has_body = !incoming.is_end_stream();
-        Self { state: State::Unread(incoming), has_body, reserved: Reservation::none(shared) }
+        Self { state: State::Unread(Unread::new(incoming)), has_body, reserved: Reservation::none(shared) }
     }
 
     /// There is a body. No body and an empty one are the same.
@@ -44,13 +92,13 @@ impl Intake {
 
     /// The body, whole. A cut upload leaves nothing behind: nothing is claimed yet.
     pub async fn read(&mut self, worker: &Worker) -> Result<Bytes, Problem> {
-        let incoming = match &mut self.state {
+        let unread = match &mut self.state {
             State::Read(bytes) => return Ok(bytes.clone()),
-            State::Unread(incoming) => incoming,
+            State::Unread(unread) => unread,
         };
-        let bytes = match self.has_body {
-            true => read_whole(worker, incoming, &mut self.reserved).await?,
-            false => Bytes::new(),
+        let bytes = match &mut unread.0 {
+            Some(incoming) if self.has_body => read_whole(worker, incoming, &mut self.reserved).await?,
+            _ => Bytes::new(),
         };
         self.state = State::Read(bytes.clone());
         Ok(bytes)
@@ -59,7 +107,9 @@ impl Intake {
     /// The request as it goes on unguarded: what was read is sent whole, what was not streams.
     pub fn into_request(self, parts: Parts) -> Request<RequestBody> {
         let body = match self.state {
-            State::Unread(incoming) => RequestBody::Streamed(incoming),
+            State::Unread(unread) => {
+                unread.into_inner().map_or_else(RequestBody::empty, RequestBody::Streamed)
+            }
             State::Read(bytes) => RequestBody::Whole(bytes),
         };
         Request::from_parts(parts, body)

@@ -42,10 +42,11 @@ use crate::policy::{Failure, Generation, OwnedOperation, Receipt, Verdict};
 use body::AnswerBody;
 use execute::{Execution, Report};
 use head::Head;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use identify::{Facts, Standpoint};
-use intake::Intake;
+use intake::{Intake, Unread};
 use lineup::{Decided, Judged};
 use oncegate_core::{Record, State};
 use present::Asker;
@@ -75,7 +76,11 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> R
         Err(problem) => {
             visit.problem(&problem);
             let problem = visit.answered(problem);
-            present::problem(&worker, visit.asker.as_ref(), problem).await
+            let mut response = present::problem(&worker, visit.asker.as_ref(), problem).await;
+            if visit.ends_connection {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
     };
     if old {
@@ -93,16 +98,18 @@ async fn answer(
     request: Request<Incoming>,
     visit: &mut Visit,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let head = Head::read(&request)?;
+    let head = match Head::read(&request) {
+        Ok(head) => head,
+        Err(problem) => return Err(refused(request, problem)),
+    };
     if let Some(id) = head.lookup() {
         return lookup(worker, peer, id, &head, &request).await;
     }
     let program = worker.program();
     let Some(route) = program.router.find(head.host(), &head.path, &head.method).cloned() else {
-        return Err(Problem::new(
-            Code::NoRoute,
-            "No route of this gateway matches the host, path and method.",
-        ));
+        let problem =
+            Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method.");
+        return Err(refused(request, problem));
     };
     visit.take(&route);
     if route.is_shut_to(&head.method) {
@@ -116,10 +123,13 @@ async fn answer(
     // The policy's verdict. One that doesn't want the body decides before it is read.
     let (parts, incoming) = request.into_parts();
     let body_bytes = program.config.server.limits.body_bytes;
+    let mut intake = Intake::new(incoming, &worker.shared);
     let facts =
         Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
-    let mut intake = Intake::new(incoming, &worker.shared);
-    let early = if route.wants_body(&head.method) { Some(intake.read(worker).await?) } else { None };
+    let early = match route.wants_body(&head.method) {
+        true => Some(take_in(worker, &mut intake, visit).await?),
+        false => None,
+    };
     let (has_body, body) = (intake.has_body(), early.as_ref());
     let asked = Question { worker, route: &route, facts: &facts, has_body, body };
     let (verdict, asker) = judge(&asked, &generation).await?;
@@ -130,7 +140,8 @@ async fn answer(
         ledger: &worker.shared.ledger,
         execution: worker.shared.ledger.execution_id(),
     };
-    let whole = if readings.is_empty() { bytes::Bytes::new() } else { intake.read(worker).await? };
+    let whole =
+        if readings.is_empty() { bytes::Bytes::new() } else { take_in(worker, &mut intake, visit).await? };
     let decided = lineup::weigh(verdict, generation, &readings, &facts, &whole, &at).await;
     let decided = decided.map_err(|error| {
         tracing::error!(%error, "the ledger is unavailable");
@@ -156,7 +167,7 @@ async fn answer(
 
     // The key and the fingerprint; from here on it is an operation.
     visit.asker = asker;
-    let body = intake.read(worker).await?;
+    let body = take_in(worker, &mut intake, visit).await?;
     generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
     let operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
     let sighting = identify::sighting(
@@ -188,6 +199,19 @@ async fn answer(
     guard_operation(execution, operation, visit).await
 }
 
+/// The body of a guarded request, whole: the connection has nothing unread on it then.
+async fn take_in(worker: &Worker, intake: &mut Intake, visit: &mut Visit) -> Result<bytes::Bytes, Problem> {
+    let body = intake.read(worker).await?;
+    visit.ends_connection = false;
+    Ok(body)
+}
+
+/// A problem of a request whose body nobody has read.
+fn refused(request: Request<Incoming>, problem: Problem) -> Problem {
+    drop(Unread::new(request.into_body()));
+    problem
+}
+
 /// The route's policy can't derive keys in all its key spaces: refuse, or send it unguarded where the
 /// route says so.
 async fn shut(
@@ -206,11 +230,12 @@ async fn shut(
         }
         OnError::Refuse => {
             visit.result = RequestResult::Failed;
-            Err(Problem::new(
+            let problem = Problem::new(
                 Code::PolicyFailed,
                 "What made this route's idempotency keys before can't be loaded now, so nobody can tell whether this \
                  operation ran, and nothing was sent. Asking again with the same key is safe.",
-            ))
+            );
+            Err(refused(request, problem))
         }
     }
 }

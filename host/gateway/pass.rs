@@ -68,8 +68,13 @@ pub fn prepare_fields(fields: &mut HeaderMap, head: &Head, peer: Peer) {
     fields::remove_ours(fields);
     // The gateway has answered it, or will, by reading the body.
     fields.remove(header::EXPECT);
-    if let Ok(host) = HeaderValue::from_str(&head.authority)
-        && !fields.contains_key(header::HOST)
+    // A target's own authority stands for `Host` (RFC 9112 §3.2.2), which may name another.
+    let is_named = |host: &HeaderValue| {
+        let host = host.as_bytes();
+        host.strip_suffix(b":80").unwrap_or(host).eq_ignore_ascii_case(head.authority.as_bytes())
+    };
+    if !fields.get(header::HOST).is_some_and(is_named)
+        && let Ok(host) = HeaderValue::from_str(&head.authority)
     {
         fields.insert(header::HOST, host);
     }

@@ -27,7 +27,7 @@ pub fn establish(
         PrincipalFrom::All => {
             let mut found = false;
             for source in &ALL {
-                if let Some(value) = value(source, fields, query, trusted)? {
+                if let Some(value) = value(source, fields, query)? {
                     add(&mut framer, source, &value);
                     found = true;
                 }
@@ -35,7 +35,10 @@ pub fn establish(
             found
         }
         PrincipalFrom::Alternatives(alternatives) => {
-            first_present(alternatives, &mut framer, fields, query, trusted)?
+            if !trusted {
+                refuse_claims(alternatives, fields)?;
+            }
+            first_present(alternatives, &mut framer, fields, query)?
         }
     };
     if !found {
@@ -44,17 +47,31 @@ pub fn establish(
     Ok(framer.into_principal())
 }
 
+/// A field that says who asks is a trusted proxy's to set. From anyone else it is refused, also where
+/// another alternative would win: the service behind believes it, too.
+fn refuse_claims(alternatives: &[Vec<PrincipalSource>], fields: &HeaderMap) -> Result<(), Problem> {
+    for source in alternatives.iter().flatten() {
+        if let PrincipalSource::Header(name) = source
+            && fields.contains_key(name)
+        {
+            return Err(invalid(format!(
+                "The field `{name}` says who asks and is taken from trusted proxies only; this peer is none."
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn first_present(
     alternatives: &[Vec<PrincipalSource>],
     framer: &mut Framer,
     fields: &HeaderMap,
     query: &str,
-    trusted: bool,
 ) -> Result<bool, Problem> {
     for sources in alternatives {
         let mut values = Vec::with_capacity(sources.len());
         for source in sources {
-            values.push(value(source, fields, query, trusted)?);
+            values.push(value(source, fields, query)?);
         }
         if values.iter().all(Option::is_some) {
             for (source, value) in sources.iter().zip(values.iter().flatten()) {
@@ -91,12 +108,13 @@ fn value<'a>(
     source: &PrincipalSource,
     fields: &'a HeaderMap,
     query: &'a str,
-    trusted: bool,
 ) -> Result<Option<Cow<'a, [u8]>>, Problem> {
+    let stays_on = |name: &HeaderName| match super::fields::names_in_connection(fields, name.as_str()) {
+        true => Err(super::switched_off(name.as_str())),
+        false => Ok(()),
+    };
     let header = |name: &HeaderName| -> Result<Option<&'a [u8]>, Problem> {
-        if super::fields::names_in_connection(fields, name.as_str()) {
-            return Err(super::switched_off(name.as_str()));
-        }
+        stays_on(name)?;
         let mut values = fields.get_all(name).into_iter();
         let first = values.next();
         match values.next() {
@@ -118,13 +136,7 @@ fn value<'a>(
         PrincipalSource::Header(name) => {
             let name: HeaderName =
                 name.parse().map_err(|_| invalid("A principal's field has an impossible name."))?;
-            let value = header(&name)?;
-            if value.is_some() && !trusted {
-                return Err(invalid(format!(
-                    "The field `{name}` says who asks and is taken from trusted proxies only; this peer is none."
-                )));
-            }
-            value.map(Cow::Borrowed)
+            header(&name)?.map(Cow::Borrowed)
         }
         PrincipalSource::Query(name) => {
             let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(own, _)| own == name.as_str());
@@ -136,7 +148,10 @@ fn value<'a>(
             }
             first.map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))
         }
-        PrincipalSource::Cookie(name) => cookie(fields, name)?.map(Cow::Borrowed),
+        PrincipalSource::Cookie(name) => {
+            stays_on(&header::COOKIE)?;
+            cookie(fields, name)?.map(Cow::Borrowed)
+        }
     };
     Ok(value)
 }
@@ -300,9 +315,18 @@ mod tests {
         assert!(ask(&proxied, &[("x-user", "eve")], "", false).is_err());
         assert!(ask(&proxied, &[("x-user", "eve")], "", true).is_ok());
         assert!(ask(&proxied, &[], "", true).is_err(), "anonymous callers are refused");
+        let either =
+            from(vec![vec![PrincipalSource::ApiKey], vec![PrincipalSource::Header("x-user".into())]]);
+        assert!(
+            ask(&either, &[("x-api-key", "a"), ("x-user", "eve")], "", false).is_err(),
+            "also where it loses"
+        );
+        assert!(ask(&either, &[("x-api-key", "a"), ("x-user", "eve")], "", true).is_ok());
         let cookie = from(vec![vec![PrincipalSource::Cookie("s".into())]]);
         assert!(ask(&cookie, &[("cookie", "s=1; s=2")], "", false).is_err());
         assert!(ask(&cookie, &[("cookie", "ss=1; s=2")], "", false).is_ok());
+        let switched_off = [("cookie", "s=1"), ("connection", "cookie")];
+        assert!(ask(&cookie, &switched_off, "", false).is_err(), "the service would not see it");
     }
 
     #[test]

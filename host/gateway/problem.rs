@@ -29,6 +29,7 @@ pub enum Code {
     BadRequest,
     NoRoute,
     NoConnect,
+    CodingUnknown,
     BodyTooLarge,
     UpstreamUnreachable,
     UpstreamBroken,
@@ -62,6 +63,7 @@ impl Code {
             Self::BadRequest => ("bad-request", 400, "The request is not acceptable", false),
             Self::NoRoute => ("no-route", 404, "No route matches the request", false),
             Self::NoConnect => ("bad-request", 405, "This is not a forward proxy", false),
+            Self::CodingUnknown => ("bad-request", 501, "The transfer coding is not known", false),
             Self::BodyTooLarge => ("body-too-large", 413, "The body is too large", false),
             Self::UpstreamUnreachable => {
                 ("upstream-unreachable", 502, "The service could not be reached; nothing was sent", true)

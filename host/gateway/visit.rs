@@ -2,6 +2,7 @@
 
 use super::Peer;
 use super::body::AnswerBody;
+use super::intake;
 use super::present::Asker;
 use super::problem::Problem;
 use super::route::Route;
@@ -23,6 +24,8 @@ pub struct Visit {
     pub operation: Option<OperationId>,
     /// Who is answered in a protocol of its own, where the policy speaks one.
     pub asker: Option<Asker>,
+    /// The connection must end with a refusal: the body is unread, and may be long.
+    pub ends_connection: bool,
     begun: Instant,
     route: Option<Arc<Route>>,
     method: http::Method,
@@ -34,11 +37,12 @@ pub struct Visit {
 
 impl Visit {
     /// A request came in.
-    pub fn begin<B>(request: &Request<B>, peer: Peer) -> Self {
+    pub fn begin<B: http_body::Body>(request: &Request<B>, peer: Peer) -> Self {
         Self {
             result: RequestResult::Failed,
             operation: None,
             asker: None,
+            ends_connection: intake::ends_connection(request),
             begun: Instant::now(),
             route: None,
             method: request.method().clone(),
