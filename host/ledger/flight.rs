@@ -27,6 +27,8 @@ pub struct Flight {
     deserted: Notify,
     /// Its outcome is on its way to the store, and may be there already.
     settles: AtomicBool,
+    /// Its lease is being renewed.
+    renews: AtomicBool,
 }
 
 /// A client's interest in an execution's answer, for as long as it lives.
@@ -88,6 +90,7 @@ impl Flight {
             clients: AtomicUsize::new(0),
             deserted: Notify::new(),
             settles: AtomicBool::new(false),
+            renews: AtomicBool::new(false),
         }
     }
 
@@ -176,24 +179,34 @@ impl Flight {
     }
 
     /// It has ended and its outcome only waits for the store to take it: it is not in doubt, so to
-    /// those who ask it goes on executing, however long the store takes.
+    /// those who ask it goes on executing, however long the store takes. Its lease is renewed until then.
     pub(super) fn overdue(&self) {
-        self.lease_until.store(Timestamp::MAX.as_millis(), Ordering::Release);
         if let Progress::Running(record) = &mut *self.now() {
-            let state = State::Executing { lease_until: Timestamp::MAX };
-            *record = Arc::new(Record { state, ..(**record).clone() });
+            *record = endless(record);
         }
     }
 
     /// A renewal is durable. Nobody is woken, and an execution that ended meanwhile stays ended.
     pub(super) fn renewed(&self, version: Version, record: Arc<Record>) {
+        let until = lease_end(&record);
         if let Progress::Running(standing) = &mut *self.now()
-            && lease_end(standing) <= lease_end(&record)
+            && self.lease_until.load(Ordering::Acquire) <= until.as_millis()
         {
             self.version.store(version.0, Ordering::Release);
-            self.lease_until.store(lease_end(&record).as_millis(), Ordering::Release);
-            *standing = record;
+            self.lease_until.store(until.as_millis(), Ordering::Release);
+            let is_overdue = lease_end(standing) == Timestamp::MAX;
+            *standing = if is_overdue { endless(&record) } else { record };
         }
+    }
+
+    /// Whether it may be renewed now: nobody else does.
+    pub(super) fn begin_renewal(&self) -> bool {
+        !self.renews.swap(true, Ordering::AcqRel)
+    }
+
+    /// The renewal is over.
+    pub(super) fn end_renewal(&self) {
+        self.renews.store(false, Ordering::Release);
     }
 
     /// From here on the record may say what came of it, or be gone, before anybody here is told.
@@ -219,6 +232,12 @@ impl Flight {
     pub(super) fn renewal_due(&self, lease: Duration) -> Timestamp {
         Timestamp::from_millis(self.lease_until.load(Ordering::Acquire)).minus(lease * 2 / 3)
     }
+}
+
+/// The same, as if its lease never ended.
+fn endless(record: &Record) -> Arc<Record> {
+    let state = State::Executing { lease_until: Timestamp::MAX };
+    Arc::new(Record { state, ..record.clone() })
 }
 
 fn lease_end(record: &Record) -> Timestamp {

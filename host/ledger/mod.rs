@@ -84,7 +84,7 @@ pub struct Ledger<S = AnyStore> {
     overdue_count: AtomicU64,
     /// To whoever asks upstreams about unknown outcomes.
     turns: OnceLock<mpsc::Sender<Turn>>,
-    /// When the keeper next looks by itself, in milliseconds of ledger time.
+    /// When the keeper next looks at the leases by itself, in milliseconds of ledger time.
     keeper_wakes: AtomicU64,
     /// Wakes it before that.
     keeper: Notify,

@@ -1,0 +1,297 @@
+//! A store that is long about one call: leases are renewed all the same, so that nothing becomes unknown
+//! whose outcome is known, or will be. On a clock that stands still but for waiting.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use bytes::Bytes;
+use oncegate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
+use oncegate::store::{Memory, Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate_core::{
+    Claim, Doubt, Fingerprint, OperationId, Origin, Outcome, PrincipalId, Recipe, Record, Rules, State,
+    Times, Timestamp, View, WhenUnknown, WhileRunning,
+};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// An execution takes several of these.
+const LEASE: Duration = Duration::from_secs(3);
+const LONG: Duration = Duration::from_secs(20);
+const RETENTION: Duration = Duration::from_secs(3_600);
+
+/// What of the store doesn't come back as long as this is so, or fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    None,
+    /// Looks for what is due hang.
+    Sweeps,
+    /// Writes of outcomes hang, and those of claims and renewals don't.
+    Settlements,
+    /// Writes of outcomes are refused.
+    Refuses,
+    /// Everything that is done to this record hangs.
+    Of(OperationId),
+}
+
+/// A store in memory that gets into trouble.
+#[derive(Clone)]
+struct Troubled {
+    inner: Arc<Memory>,
+    trouble: watch::Sender<Trouble>,
+}
+
+impl Troubled {
+    async fn over(&self, trouble: Trouble) {
+        self.trouble.subscribe().wait_for(|now| *now != trouble).await.unwrap();
+    }
+}
+
+impl Store for Troubled {
+    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        self.inner.load(id).await
+    }
+
+    async fn swap(
+        &self,
+        id: OperationId,
+        expected: Option<Version>,
+        next: Option<Arc<Record>>,
+        now: Timestamp,
+    ) -> Result<Swap<Versioned>, StoreError> {
+        self.over(Trouble::Of(id)).await;
+        let settles = !next.as_ref().is_some_and(|next| matches!(next.state, State::Executing { .. }));
+        if settles {
+            self.over(Trouble::Settlements).await;
+        }
+        if settles && *self.trouble.borrow() == Trouble::Refuses {
+            return Err(StoreError::Unavailable("it says no".into()));
+        }
+        self.inner.swap(id, expected, next, now).await
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+        self.over(Trouble::Sweeps).await;
+        self.inner.due(until, limit).await
+    }
+
+    async fn scan(
+        &self,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+        self.inner.scan(after, limit).await
+    }
+
+    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
+        self.inner.load_meta(name).await
+    }
+
+    async fn swap_meta(
+        &self,
+        name: &'static str,
+        expected: Option<Version>,
+        next: Bytes,
+    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+        self.inner.swap_meta(name, expected, next).await
+    }
+
+    fn size(&self) -> Size {
+        self.inner.size()
+    }
+}
+
+thread_local! {
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+struct Bed {
+    ledger: Arc<Ledger<Troubled>>,
+}
+
+/// Runs a scene on a ledger whose keeper runs.
+fn run<F: Future>(scene: impl FnOnce(Bed) -> F) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        BEGUN.set(Some(Instant::now()));
+        let elapsed = || BEGUN.get().map_or(Duration::ZERO, |begun| begun.elapsed());
+        let store =
+            Troubled { inner: Arc::new(Memory::new(1 << 20)), trouble: watch::Sender::new(Trouble::None) };
+        let clock = Clock::following(Timestamp::from_secs(1_800_000_000), elapsed);
+        let (ledger, keeper) = Ledger::new(store, clock, None);
+        tokio::spawn(keeper.run());
+        scene(Bed { ledger }).await;
+    });
+}
+
+fn id(n: u8) -> OperationId {
+    OperationId([n; 32])
+}
+
+fn origin() -> Origin {
+    Origin {
+        route: "charges".into(),
+        policy: "payments".into(),
+        key_schema: "test/1".into(),
+        key_epoch: 0,
+        normalisation: 1,
+        method: "POST".into(),
+        authority: "api.example.com".into(),
+        path: "/v1/charges".into(),
+        principal: PrincipalId([0; 32]),
+        first_sent: None,
+    }
+}
+
+fn completed() -> Outcome {
+    Outcome::Completed(Arc::default())
+}
+
+impl Bed {
+    fn gets_into(&self, trouble: Trouble) {
+        self.ledger.store().trouble.send_replace(trouble);
+    }
+
+    fn request(&self, n: u8) -> Request {
+        Request {
+            id: id(n),
+            claim: Claim {
+                fingerprint: Fingerprint { recipe: Recipe::Request, hash: [n; 32] },
+                execution: self.ledger.execution_id(),
+                times: Times {
+                    lease: LEASE,
+                    retention: RETENTION,
+                    tombstone: RETENTION,
+                    unknown_retention: RETENTION,
+                    memory: RETENTION * 2,
+                },
+                origin: origin(),
+                memo: None,
+                clock: self.ledger.clock().now(),
+                remembered_since: Timestamp::default(),
+            },
+            rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
+            wait: Duration::ZERO,
+            derived: Derived::default(),
+        }
+    }
+
+    async fn executes(&self, n: u8) -> Permit<Troubled> {
+        self.executes_by(self.request(n)).await
+    }
+
+    async fn executes_by(&self, request: Request) -> Permit<Troubled> {
+        let Begun::Claim(claimant) = self.ledger.begin(request).await else { panic!("a free key") };
+        let Claimed::Won(permit) = claimant.claim().await else { panic!("a free key") };
+        permit
+    }
+
+    /// As what another gateway on this store would see the record.
+    async fn seen(&self, n: u8) -> View {
+        let standing = self.ledger.store().inner.load(id(n)).await.unwrap();
+        standing.map_or(View::Absent, |standing| standing.record.view(self.ledger.clock().now()))
+    }
+
+    /// For many leases the record says that it is executed.
+    async fn is_executing_for_long(&self, n: u8) {
+        let until = Instant::now() + LONG;
+        while Instant::now() < until {
+            sleep(LEASE / 3).await;
+            assert_eq!(self.seen(n).await, View::Executing, "after {:?}", BEGUN.get().unwrap().elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_sweep_that_hangs_holds_up_no_renewal() {
+    run(async |bed| {
+        bed.gets_into(Trouble::Sweeps);
+        let permit = bed.executes(1).await;
+        bed.is_executing_for_long(1).await;
+        assert!(permit.holds());
+        permit.settle(completed(), None).await.unwrap();
+        assert_eq!(bed.seen(1).await, View::Completed);
+    });
+}
+
+#[test]
+fn a_settlement_that_hangs_holds_up_no_renewal() {
+    run(async |bed| {
+        let (other, long) = (bed.executes(1).await, bed.executes(2).await);
+        bed.gets_into(Trouble::Refuses);
+        other.settle(completed(), None).await.unwrap_err();
+        // It is tried again, and that doesn't come back.
+        bed.gets_into(Trouble::Settlements);
+        bed.is_executing_for_long(2).await;
+        assert!(long.holds());
+        bed.gets_into(Trouble::None);
+        long.settle(completed(), None).await.unwrap();
+        assert_eq!(bed.seen(2).await, View::Completed);
+    });
+}
+
+#[test]
+fn a_renewal_that_hangs_holds_up_no_other() {
+    run(async |bed| {
+        let (_stuck, long) = (bed.executes(1).await, bed.executes(2).await);
+        bed.gets_into(Trouble::Of(id(1)));
+        bed.is_executing_for_long(2).await;
+        assert!(long.holds());
+        assert_eq!(bed.seen(1).await, View::Unknown, "nobody renewed it");
+    });
+}
+
+/// It used to end with its lease, so that other gateways called an answer unknown that only waited for the
+/// store, and could send the operation again where their route says so.
+#[test]
+fn what_waits_for_the_store_to_take_its_outcome_is_renewed_until_it_does() {
+    for trouble in [Trouble::Refuses, Trouble::Settlements] {
+        run(async |bed| {
+            bed.gets_into(Trouble::Refuses);
+            bed.executes(1).await.settle(completed(), None).await.unwrap_err();
+            bed.gets_into(trouble);
+            bed.is_executing_for_long(1).await;
+            bed.gets_into(Trouble::None);
+            while bed.ledger.settlements_overdue() > 0 {
+                sleep(LEASE / 100).await;
+            }
+            assert_eq!(bed.seen(1).await, View::Completed, "{trouble:?}");
+            assert_eq!(bed.ledger.evidence(id(1)), []);
+        });
+    }
+}
+
+/// The same of one whose execution ended without an outcome, as at the end of a drain.
+#[test]
+fn what_is_given_up_is_renewed_until_the_store_takes_that_it_is_unknown() {
+    run(async |bed| {
+        let permit = bed.executes(1).await;
+        bed.gets_into(Trouble::Settlements);
+        drop(permit);
+        bed.is_executing_for_long(1).await;
+        bed.gets_into(Trouble::None);
+        sleep(LEASE).await;
+        let standing = bed.ledger.load(id(1)).await.unwrap().unwrap();
+        let State::Unknown { doubt, .. } = standing.record.state else { panic!("{standing:?}") };
+        assert_eq!((doubt, bed.ledger.settlements_overdue()), (Doubt::Abandoned, 0));
+    });
+}
+
+/// With nothing to sweep the sweep sleeps long: whoever claims wakes it.
+#[test]
+fn the_first_record_is_swept_as_soon_as_it_is_due() {
+    run(async |bed| {
+        sleep(LONG).await;
+        let mut request = bed.request(1);
+        request.claim.times.retention = LEASE;
+        bed.executes_by(request).await.settle(completed(), None).await.unwrap();
+        sleep(LEASE + Duration::from_secs(2)).await;
+        let swept = bed.ledger.load(id(1)).await.unwrap().unwrap().record;
+        assert!(
+            matches!(swept.state, State::Consumed { .. }),
+            "its answer went with its retention: {swept:?}"
+        );
+    });
+}
