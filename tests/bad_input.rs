@@ -88,6 +88,17 @@ pub(crate) fn a_cut_upload_leaves_nothing_behind() {
     assert_eq!(upstream.calls()[0].body, b"{\"amount\":1000}");
 }
 
+#[test]
+fn a_head_over_its_limit_is_refused_in_words() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).limits("header_bytes = \"2KiB\"").start();
+    let with = |bytes| Request::keyed("/charges", "k").field("X-Big", "x".repeat(bytes));
+    let problem = gateway.send(&with(2048)).assert_problem(431, "bad-request");
+    assert!(problem["detail"].as_str().unwrap().contains("header_bytes"), "{problem}");
+    gateway.send(&with(1800)).assert_executed(201);
+    assert_eq!(upstream.count(), 1);
+}
+
 /// Many clients send the body after the head. They would lose the connection, or even the answer, over a
 /// refusal that came first.
 #[test]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Components that are compiled into the program.
-const BUILT_IN: &[&str] = &["content", "idempotency-key", "webhook"];
+const BUILT_IN: &[&str] = &["idempotency-key", "webhook", "content"];
 /// Those that will be.
-const BUILT_IN_LATER: &[&str] = &["webhook", "content", "mcp"];
+const BUILT_IN_LATER: &[&str] = &["mcp"];
 
 const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 /// How long a new generation may be taken back by itself; none: never.
@@ -69,19 +69,18 @@ fn component(item: &Item<'_>) -> Option<ComponentSource> {
         return Some(ComponentSource::Builtin(name.to_owned()));
     }
     if BUILT_IN_LATER.contains(&name) {
-        item.fault(
-            format!("`{}` is {text:?}, which is not in this version yet", item.path),
-            "there is: \"builtin:idempotency-key\"",
-        );
+        item.fault(format!("`{}` is {text:?}, which is not in this version yet", item.path), built_in());
         return None;
     }
     let meant = nearest(name, BUILT_IN.iter().chain(BUILT_IN_LATER).copied());
-    let help = meant.map_or_else(
-        || "there is: \"builtin:idempotency-key\"".to_owned(),
-        |meant| format!("did you mean \"builtin:{meant}\"?"),
-    );
+    let help = meant.map_or_else(built_in, |meant| format!("did you mean \"builtin:{meant}\"?"));
     item.fault(format!("`{}` is {text:?}, and there is no such built-in policy", item.path), help);
     None
+}
+
+fn built_in() -> String {
+    let names: Vec<String> = BUILT_IN.iter().map(|name| format!("\"builtin:{name}\"")).collect();
+    format!("there are: {}", names.join(", "))
 }
 
 /// Settings go to the component as JSON: what JSON hasn't can't be said.

@@ -25,9 +25,19 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads a head; refuses one that could be read in two ways, or whose body has a coding that is lost here.
-    pub fn read<B>(request: &Request<B>) -> Result<Self, Problem> {
+    /// Reads a head; refuses one that could be read in two ways, or whose body has a coding that is
+    /// lost here, and one of more than `bytes_max` bytes.
+    pub fn read<B>(request: &Request<B>, bytes_max: usize) -> Result<Self, Problem> {
         let uri = request.uri();
+        if size(request) > bytes_max {
+            return Err(Problem::new(
+                Code::HeadTooLarge,
+                format!(
+                    "The head of a request may have {bytes_max} bytes here: send less, or have the operator raise \
+                 `server.limits.header_bytes`."
+                ),
+            ));
+        }
         if request.method() == Method::CONNECT {
             return Err(Problem::new(
                 Code::NoConnect,
@@ -83,6 +93,19 @@ impl Head {
     }
 }
 
+/// The bytes of a head as HTTP/1.1 has it. hyper's own bound holds for what it reads at once, up to twice
+/// as much.
+fn size<B>(request: &Request<B>) -> usize {
+    const LINE: usize = "  HTTP/1.1\r\n".len();
+    const FIELD: usize = ": \r\n".len();
+    let uri = request.uri();
+    let origin = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len());
+    let target = origin + uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    request.method().as_str().len() + target + LINE + fields.sum::<usize>() + "\r\n".len()
+}
+
 fn bad(detail: &'static str) -> Problem {
     Problem::new(Code::BadRequest, detail)
 }
@@ -97,7 +120,7 @@ mod tests {
         for host in hosts {
             request = request.header("host", *host);
         }
-        Head::read(&request.body(()).unwrap())
+        Head::read(&request.body(()).unwrap(), usize::MAX)
     }
 
     #[test]
@@ -119,7 +142,18 @@ mod tests {
             [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("gzip", false)]
         {
             let request = Request::builder().uri("/").header("host", "a").header("transfer-encoding", coding);
-            assert_eq!(Head::read(&request.body(()).unwrap()).is_ok(), is_fine, "{coding}");
+            assert_eq!(Head::read(&request.body(()).unwrap(), usize::MAX).is_ok(), is_fine, "{coding}");
+        }
+    }
+
+    #[test]
+    fn a_head_may_have_so_many_bytes_and_no_more() {
+        for target in ["/a?b=1", "http://b.example/a?b=1"] {
+            let sent = format!("POST {target} HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 22\r\n\r\n");
+            let request = Request::post(target).header("host", "a").header("x-a", "1").header("x-a", "22");
+            let request = request.body(()).unwrap();
+            assert!(Head::read(&request, sent.len()).is_ok());
+            assert!(Head::read(&request, sent.len() - 1).is_err());
         }
     }
 

@@ -98,14 +98,14 @@ async fn answer(
     request: Request<Incoming>,
     visit: &mut Visit,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let head = match Head::read(&request) {
+    let program = worker.program();
+    let head = match Head::read(&request, program.config.server.limits.header_bytes) {
         Ok(head) => head,
         Err(problem) => return Err(refused(request, problem)),
     };
     if let Some(id) = head.lookup() {
         return lookup(worker, peer, id, &head, &request).await;
     }
-    let program = worker.program();
     let Some(route) = program.router.find(head.host(), &head.path, &head.method).cloned() else {
         let problem =
             Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method.");

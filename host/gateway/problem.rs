@@ -30,6 +30,7 @@ pub enum Code {
     NoRoute,
     NoConnect,
     CodingUnknown,
+    HeadTooLarge,
     BodyTooLarge,
     UpstreamUnreachable,
     UpstreamBroken,
@@ -64,6 +65,7 @@ impl Code {
             Self::NoRoute => ("no-route", 404, "No route matches the request", false),
             Self::NoConnect => ("bad-request", 405, "This is not a forward proxy", false),
             Self::CodingUnknown => ("bad-request", 501, "The transfer coding is not known", false),
+            Self::HeadTooLarge => ("bad-request", 431, "The head is too large", false),
             Self::BodyTooLarge => ("body-too-large", 413, "The body is too large", false),
             Self::UpstreamUnreachable => {
                 ("upstream-unreachable", 502, "The service could not be reached; nothing was sent", true)
