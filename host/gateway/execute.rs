@@ -12,12 +12,13 @@ use super::capture::{Capture, Piece, next_piece, piece_at_once};
 use super::exchange::{self, NoHead};
 use super::head::Head;
 use super::judge::Taken;
+use super::no_answer::{self, NoAnswer};
 use super::pass;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use super::route::Route;
 use super::shared::{Counted, Reservation};
 use super::worker::Worker;
-use super::{Peer, abandon, fields, respond, rpc};
+use super::{Peer, fields, respond, rpc};
 use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use crate::policy::Generation;
 use crate::store::AnyStore;
@@ -78,12 +79,6 @@ pub enum Report {
     Claimed(Claimed),
 }
 
-/// Why the upstream gave no head of an answer.
-pub(super) struct NoAnswer {
-    pub(super) problem: Problem,
-    pub(super) outcome: Outcome,
-}
-
 /// Claims and executes on a task of its own; comes back with what the client is to be told.
 pub async fn detached(execution: Rc<Execution>, claimant: Claimant) -> Report {
     let (client, report) = oneshot::channel();
@@ -94,8 +89,9 @@ pub async fn detached(execution: Rc<Execution>, claimant: Claimant) -> Report {
         let _counted = Counted::new(&execution.worker.shared, |shared| &shared.executions);
         ledger::execute(claimant, Answering { execution, client }).await;
     });
-    let mut report =
-        report.await.unwrap_or_else(|_| Report::Failed(broken("The execution ended without a word.").of(id)));
+    let mut report = report
+        .await
+        .unwrap_or_else(|_| Report::Failed(no_answer::broken("The execution ended without a word.").of(id)));
     if let Report::Answered(response) = &mut report
         && let AnswerBody::Captured(captured) = response.body_mut()
     {
@@ -203,18 +199,18 @@ impl Execution {
         let sent = tokio::select! {
             biased;
             sent = sent => sent,
-            doubt = abandoned => return Err(abandon::without_answer(doubt, asked.get())),
+            doubt = abandoned => return Err(no_answer::given_up(doubt, asked.get())),
         };
         sent.map_err(|no_head| match no_head {
-            NoHead::Unreachable => unreachable(),
-            NoHead::Forbidden => lapsed(),
+            NoHead::Unreachable => no_answer::unreachable(),
+            NoHead::Forbidden => no_answer::lapsed(),
             NoHead::Broken => NoAnswer {
-                problem: broken(
+                problem: no_answer::broken(
                     "The connection to the service ended after the request may have been sent, and no answer came.",
                 ),
                 outcome: Outcome::Unknown(Doubt::Broken),
             },
-            NoHead::TimedOut => timed_out(),
+            NoHead::TimedOut => no_answer::timed_out(),
         })
     }
 
@@ -253,26 +249,6 @@ impl Execution {
         let problem = problem.of(self.id.get()).with_outcome(disposition);
         let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
         Exchanged { settlement: outcome.into(), shared, end: Held::Problem(problem, client) }
-    }
-
-    /// The outcome isn't on the record, so the client can't be told it.
-    fn unsettled(&self, why: &Unsettled) -> Problem {
-        let problem = match why {
-            Unsettled::Store(error) => {
-                tracing::error!(operation = %self.id.get(), %error, "an outcome could not be made durable; it is kept and tried again");
-                Problem::new(
-                    Code::LedgerUnavailable,
-                    "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with \
-                     the same key: it will not run twice.",
-                )
-            }
-            Unsettled::Overtaken => Problem::new(
-                Code::InFlight,
-                "This execution was held up until its claim lapsed, and the operation has gone on without it. Ask \
-                 again with the same key for what came of it.",
-            ),
-        };
-        problem.of(self.id.get()).with_outcome(Disposition::Unknown)
     }
 
     /// Takes the answer in and judges it. What takes its time passes to the client as it comes, but for
@@ -354,32 +330,6 @@ impl Execution {
                 Piece::End => return None,
                 Piece::Cut(doubt) => return Some(doubt),
             }
-        }
-    }
-
-    /// An answer that can't be shown to an HTTP/1.0 client: it has no length that could tell a part
-    /// from the whole, or is larger than what may be held.
-    fn unshowable(&self, outcome: &Outcome) -> Problem {
-        let (code, told) = match outcome {
-            Outcome::Completed(_) => {
-                (Code::UpstreamBroken, "What came of it is kept: ask again with the same key to get it.")
-            }
-            Outcome::Consumed(_) => {
-                (Code::Consumed, "The operation took effect. Asking again with this key runs nothing.")
-            }
-            Outcome::NotApplied => {
-                (Code::Overloaded, "Nothing happened; asking again with the same key is safe.")
-            }
-            Outcome::Unknown(_) => (
-                Code::UpstreamBroken,
-                "Nobody knows whether the operation took effect. It is held and will not be run again under this key.",
-            ),
-        };
-        let detail = format!("The service's answer can't be passed on whole to a client of HTTP/1.0. {told}");
-        let problem = Problem::new(code, detail).of(self.id.get()).with_outcome(outcome.disposition());
-        match outcome {
-            Outcome::Consumed(first) => problem.with_first(first.clone()),
-            _ => problem,
         }
     }
 
@@ -471,46 +421,5 @@ fn join(mut pieces: Vec<Bytes>) -> Bytes {
         0 => Bytes::new(),
         1 => pieces.swap_remove(0),
         _ => pieces.concat().into(),
-    }
-}
-
-fn unreachable() -> NoAnswer {
-    NoAnswer {
-        problem: Problem::new(
-            Code::UpstreamUnreachable,
-            "The service could not be reached, and nothing was sent to it. Asking again with the same key is safe.",
-        ),
-        outcome: Outcome::NotApplied,
-    }
-}
-
-fn lapsed() -> NoAnswer {
-    NoAnswer {
-        problem: Problem::new(
-            Code::Overloaded,
-            "The gateway was held up until its claim on this operation lapsed, and sent nothing. Asking again with \
-             the same key is safe.",
-        ),
-        outcome: Outcome::NotApplied,
-    }
-}
-
-fn broken(detail: &'static str) -> Problem {
-    Problem::new(
-        Code::UpstreamBroken,
-        format!(
-            "{detail} Nobody knows whether the operation took effect. It is held and will not be run again under this key."
-        ),
-    )
-}
-
-fn timed_out() -> NoAnswer {
-    NoAnswer {
-        problem: Problem::new(
-            Code::UpstreamTimeout,
-            "The service did not answer in time. Nobody knows whether the operation took effect. It is held and will \
-             not be run again under this key.",
-        ),
-        outcome: Outcome::Unknown(Doubt::TimedOut),
     }
 }

@@ -18,6 +18,7 @@ mod identify;
 mod intake;
 mod judge;
 pub mod lineup;
+mod no_answer;
 mod pass;
 mod present;
 pub mod principal;

@@ -7,6 +7,7 @@ use crate::store::Memory;
 use crate::store::conformance::{completed, executing, id};
 use crate::store::faulty::{Fault, Faulty};
 use oncegate_core::{Doubt, Outcome, PrincipalId};
+use std::time::Duration;
 
 type Bench = Arc<Ledger<Faulty<Memory>>>;
 

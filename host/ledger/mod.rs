@@ -16,10 +16,13 @@ mod execute;
 mod flight;
 mod identity;
 mod keeper;
+mod leaving;
 mod memories;
 mod operator;
+mod pointers;
 mod probing;
 mod pursue;
+mod request;
 mod routes;
 mod settle;
 mod spaces;
@@ -36,6 +39,7 @@ pub use memories::RouteMemory;
 pub use operator::Intervention;
 pub use probing::Turn;
 pub use pursue::Pursued;
+pub use request::{Derived, Request};
 pub use routes::{RouteEntry, RouteKeys, RouteTable};
 pub use spaces::{Entered, LIST_LEASE, Numbers, SpacesError};
 
@@ -48,15 +52,13 @@ use dashmap::mapref::entry::Entry;
 use evidence::Late;
 use memories::Memories;
 use oncegate_core::{
-    Answer, Claim, Decision, Event, ExecutionId, Key, OperationId, Record, Refusal, Rules, Settlement,
-    SpaceNumber, State, Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
+    Answer, Claim, Decision, Event, ExecutionId, Key, OperationId, Record, Refusal, Rules, Settlement, State,
+    Timestamp, Unchanged, View, WhenUnknown, WhileRunning, decide,
 };
 use spaces::Spaces;
-use std::borrow::Cow;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -90,71 +92,6 @@ pub struct Ledger<S = AnyStore> {
     keeper: Notify,
     spaces: Spaces,
     turnstile: Turnstile,
-}
-
-/// A request that asks to begin an operation.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Which operation.
-    pub id: OperationId,
-    /// What its record would be.
-    pub claim: Claim,
-    /// The rules of its route.
-    pub rules: Rules,
-    /// How long it waits for a running execution.
-    pub wait: Duration,
-    /// By which key spaces its keys were derived.
-    pub derived: Derived,
-}
-
-/// By which key spaces an operation's keys were derived.
-#[derive(Clone, Debug, Default)]
-pub struct Derived {
-    /// The number of the space of the request's id, the highest.
-    pub space: SpaceNumber,
-    /// The keys in all spaces, lowest number first and the request's own last; empty where that is the
-    /// only one.
-    pub keys: Vec<Key>,
-    /// The same keys without the principal, one for each space, where the route refuses a changed one.
-    pub common: Vec<Key>,
-    /// In which term of the lease on the list of key spaces the list was entered by which they were: see
-    /// [`Entered::term`].
-    pub term: u64,
-}
-
-impl Request {
-    /// Its key in its own space.
-    pub fn only_key(&self) -> Key {
-        Key {
-            space: self.derived.space,
-            id: self.id,
-            fingerprint: self.claim.fingerprint,
-            key_schema: self.claim.origin.key_schema.clone(),
-            key_epoch: self.claim.origin.key_epoch,
-        }
-    }
-
-    /// The same request as one of another of its keys, to be answered and not to claim.
-    fn by(&self, key: &Key) -> Self {
-        let claim = Claim { fingerprint: key.fingerprint, ..self.claim.clone() };
-        Self { id: key.id, claim, ..self.clone() }
-    }
-
-    /// The same by the key under which the record of this flight is; none: it isn't one of its keys.
-    fn at<'a>(&'a self, flight: &Flight) -> Option<Cow<'a, Self>> {
-        match flight.kept_at() {
-            Some(id) if id != self.id => {
-                let key = self.derived.keys.iter().find(|key| key.id == id)?;
-                Some(Cow::Owned(self.by(key)))
-            }
-            _ => Some(Cow::Borrowed(self)),
-        }
-    }
-
-    /// Its keys in lower spaces.
-    fn lower(&self) -> &[Key] {
-        self.derived.keys.split_last().map_or(&[], |(_, lower)| lower)
-    }
 }
 
 /// What came of asking.

@@ -1,15 +1,16 @@
 //! The list of key spaces that the ledger holds for each policy (DESIGN §6, "Changing the keys"): this
-//! gateway's place on it, its lease, and what a space needs to leave.
+//! gateway's place on it, and its lease.
 //!
 //! What the document says is decided in [`oncegate_core::keyspace_list`]; here it is read, swapped and
 //! kept at hand. On a store that one process has for itself the lease never ends, because nobody else
 //! could act on its end; then nothing is written but when something changes.
 
+use super::leaving::Looks;
 use super::{IdentityError, Ledger};
-use crate::store::{Store, StoreError, Swap, Version, Versioned};
+use crate::store::{Store, StoreError, Swap, Version};
 use arc_swap::ArcSwap;
-use oncegate_core::keyspace_list::{Closed, Hold, Listed, Maker, SpaceList};
-use oncegate_core::{GatewayId, KeySpaces, OperationId, Record, SpaceNumber, State, Timestamp, View};
+use oncegate_core::keyspace_list::{Closed, Hold, Listed, Maker};
+use oncegate_core::{GatewayId, KeySpaces, SpaceNumber, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +20,6 @@ const SPACES: &str = "key-spaces";
 
 /// How long a gateway stands on a shared list without renewal.
 pub const LIST_LEASE: Duration = Duration::from_secs(30);
-
-/// How many pointers are followed at most, as in the claim.
-const HOPS_MAX: usize = 16;
-
-/// How many records a look for what holds a space open reads at once.
-const SCAN_PORTION: usize = 256;
 
 /// Spaces by policy.
 pub type Numbers = BTreeMap<Arc<str>, BTreeSet<SpaceNumber>>;
@@ -41,18 +36,9 @@ pub(super) struct Spaces {
     /// One change at a time, and how long the lease is; none: it never ends.
     changing: tokio::sync::Mutex<Option<Duration>>,
     /// How far the look for what holds a space open has come.
-    looks: std::sync::Mutex<BTreeMap<(Arc<str>, SpaceNumber), Look>>,
+    pub(super) looks: Looks,
     /// What this gateway decides by.
     makers: std::sync::Mutex<BTreeMap<Arc<str>, Maker>>,
-}
-
-/// A look through all records for those that hold a space open. What was passed doesn't come back:
-/// nothing is claimed any more before the moment that it asks about.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    since: Timestamp,
-    /// The last record that it passed.
-    passed: Option<OperationId>,
 }
 
 /// A place on the list.
@@ -92,7 +78,7 @@ impl Spaces {
             term: AtomicU64::new(0),
             until: AtomicU64::new(u64::MAX),
             changing: tokio::sync::Mutex::new(None),
-            looks: std::sync::Mutex::default(),
+            looks: Looks::default(),
             makers: std::sync::Mutex::default(),
         }
     }
@@ -104,15 +90,6 @@ pub(super) fn list_lapsed() -> StoreError {
         "this gateway's lease on the list of key spaces is over, or keys are made in another way from now on"
             .into(),
     )
-}
-
-/// When a pointer to this is next looked after: when it is forgotten. What has no outcome yet will be
-/// forgotten much sooner, most of the time, than an unknown outcome would be.
-fn look_again(end: &Record, now: Timestamp) -> Timestamp {
-    match end.unknown_since() {
-        Some(_) => end.forgotten_at().min(now.plus(end.times.memory.max(end.times.lease))),
-        None => end.forgotten_at(),
-    }
 }
 
 impl<S: Store> Ledger<S> {
@@ -244,26 +221,6 @@ impl<S: Store> Ledger<S> {
         Ok(())
     }
 
-    /// Takes a space off the list by which no gateway derives keys, if it has no records; they were
-    /// claimed before `since`. Says whether it did.
-    pub async fn leave_if_empty(
-        &self,
-        policy: &Arc<str>,
-        space: &Listed,
-        since: Timestamp,
-    ) -> Result<bool, SpacesError> {
-        let spaces = self.read_spaces().await?;
-        let now = self.clock.now();
-        let mut live = spaces.gateways.iter().filter(|live| now < live.lease_until);
-        if live.any(|live| live.stands.contains_key(policy))
-            || !self.is_empty_before(policy, space, since).await?
-        {
-            return Ok(false);
-        }
-        self.abandon_space(policy, space.number).await?;
-        Ok(true)
-    }
-
     /// Housekeeping: renews the lease, says by which spaces requests still decide, and takes off the
     /// lists what nothing holds open any more. Says whether this gateway stands on the list as before;
     /// if not it has to enter again.
@@ -302,16 +259,6 @@ impl<S: Store> Ledger<S> {
         Ok(stands)
     }
 
-    /// The spaces that nothing but records holds open.
-    fn closing(&self) -> Vec<(Arc<str>, Listed)> {
-        let spaces = self.spaces();
-        let closing = |(policy, list): (&Arc<str>, &SpaceList)| {
-            let closing = list.spaces.iter().filter(|space| space.closing_since.is_some());
-            closing.map(|space| (policy.clone(), space.clone())).collect::<Vec<_>>()
-        };
-        spaces.policies.iter().flat_map(closing).collect()
-    }
-
     /// Whether another gateway or a request in flight decides by this space, as this gateway knows it.
     pub fn decides_somebody_by(&self, policy: &str, number: SpaceNumber) -> bool {
         let spaces = self.spaces.document.load();
@@ -334,144 +281,6 @@ impl<S: Store> Ledger<S> {
     /// What holds a space open, as this gateway knows it.
     pub fn holds_open(&self, policy: &str, number: SpaceNumber) -> Vec<Hold> {
         self.spaces().holds(policy, number, self.clock.now())
-    }
-
-    /// Whether no record of the space that was claimed before `since` is left.
-    async fn is_empty_before(
-        &self,
-        policy: &Arc<str>,
-        space: &Listed,
-        since: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let place = (policy.clone(), space.number);
-        let known = self.looks().get(&place).copied().filter(|look| look.since == since);
-        let mut look = known.unwrap_or(Look { since, passed: None });
-        let done = loop {
-            let page = self.store.scan(look.passed, SCAN_PORTION).await?;
-            let Some((last, _)) = page.last() else { break true };
-            let last = *last;
-            let mut held = false;
-            for (id, versioned) in page {
-                if self.holds_space(policy, space, since, id, versioned).await? {
-                    held = true;
-                    break;
-                }
-                look.passed = Some(id);
-            }
-            if held {
-                break false;
-            }
-            look.passed = Some(last);
-        };
-        if done {
-            self.looks().remove(&place);
-        } else {
-            self.looks().insert(place, look);
-        }
-        Ok(done)
-    }
-
-    async fn holds_space(
-        &self,
-        policy: &Arc<str>,
-        space: &Listed,
-        since: Timestamp,
-        id: OperationId,
-        versioned: Versioned,
-    ) -> Result<bool, StoreError> {
-        let record = &versioned.record;
-        let origin = &record.origin;
-        let of_space = origin.policy == *policy
-            && origin.key_schema == space.maker.key_schema
-            && origin.key_epoch == space.maker.key_epoch;
-        if !of_space || record.first_attempt > since {
-            return Ok(false);
-        }
-        let now = self.clock.now();
-        if record.view(now) == View::Absent {
-            // By this clock, which may be ahead of the one after the next start: what is removed stays so.
-            let removed = self.swap(id, Some(versioned.version), None, now).await?;
-            return Ok(!matches!(removed, Swap::Done(_)));
-        }
-        match record.state {
-            State::Pointer(_) => Ok(!self.sweep_pointer(id, &versioned).await?),
-            _ => Ok(true),
-        }
-    }
-
-    /// Removes a pointer that had lapsed before nothing was found where it leads; or says when to look
-    /// again. True: it is gone.
-    pub(super) async fn sweep_pointer(
-        &self,
-        id: OperationId,
-        current: &Versioned,
-    ) -> Result<bool, StoreError> {
-        let State::Pointer(pointer) = &current.record.state else { return Ok(false) };
-        let now = self.clock.now();
-        let (found, lease_until) = self.end_of(current, now).await?;
-        let next = match found {
-            None if lease_until <= now => None,
-            found => {
-                let look_at = found.map_or(lease_until, |end| look_again(&end.record, now)).max(now);
-                if look_at == pointer.look_at {
-                    return Ok(false);
-                }
-                let pointer = oncegate_core::Pointer { look_at, ..*pointer };
-                let record = (*current.record).clone();
-                Some(Arc::new(Record { state: State::Pointer(pointer), ..record }))
-            }
-        };
-        let removes = next.is_none();
-        let swap = self.swap(id, Some(current.version), next, now).await?;
-        Ok(removes && matches!(swap, Swap::Done(_)))
-    }
-
-    /// Where pointers lead from `pointer`, and when the last of their leases ends. Nothing is found only
-    /// where nobody wrote over one of them meanwhile; where somebody did, it is as if a lease stood.
-    async fn end_of(
-        &self,
-        pointer: &Versioned,
-        now: Timestamp,
-    ) -> Result<(Option<Versioned>, Timestamp), StoreError> {
-        let mut lease = Timestamp::default();
-        let mut way: Vec<(OperationId, Version)> = Vec::new();
-        let mut at = pointer.clone();
-        while let State::Pointer(pointer) = &at.record.state {
-            lease = lease.max(pointer.lease_until);
-            let target = pointer.target;
-            let found = self.store.load(target).await?;
-            match found.filter(|found| found.record.view(now) != View::Absent) {
-                Some(_) if way.len() >= HOPS_MAX => return Ok((None, Timestamp::MAX)),
-                Some(found) => {
-                    way.push((target, found.version));
-                    at = found;
-                }
-                None => {
-                    for (id, version) in way {
-                        if self.store.load(id).await?.is_none_or(|found| found.version != version) {
-                            return Ok((None, now.plus(Duration::from_secs(1))));
-                        }
-                    }
-                    return Ok((None, lease));
-                }
-            }
-        }
-        Ok((Some(at), lease))
-    }
-
-    /// The record of an operation, by the id of its record or of a pointer to it.
-    pub async fn find(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
-        let Some(found) = self.store.load(id).await? else { return Ok(None) };
-        match found.record.state {
-            State::Pointer(_) => Ok(self.end_of(&found, self.clock.now()).await?.0),
-            _ => Ok(Some(found)),
-        }
-    }
-
-    /// Whether there is a record of an operation that a duplicate would be told of.
-    pub async fn knows(&self, id: OperationId) -> Result<bool, StoreError> {
-        let found = self.find(id).await?;
-        Ok(found.is_some_and(|found| found.record.view(self.clock.now()) != View::Absent))
     }
 
     pub(super) async fn load_spaces(&self) -> Result<(Option<Version>, KeySpaces), IdentityError> {
@@ -528,9 +337,5 @@ impl<S: Store> Ledger<S> {
 
     fn active_makers(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Maker>> {
         self.spaces.makers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn looks(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Arc<str>, SpaceNumber), Look>> {
-        self.spaces.looks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

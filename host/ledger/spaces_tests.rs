@@ -8,11 +8,12 @@ use crate::store::Memory;
 use crate::store::conformance::{executing, id};
 use crate::store::faulty::{Fault, Faulty};
 use oncegate_core::keyspace_list::{Closed, Hold, Maker};
-use oncegate_core::{Doubt, Fingerprint, Outcome, Times};
+use oncegate_core::{Doubt, Fingerprint, Outcome, SpaceNumber, Times};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 const LIST: Duration = Duration::from_secs(10);
 /// Longer than [`LIST`], so that the one can lapse without the other.

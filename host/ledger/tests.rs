@@ -9,6 +9,7 @@ use oncegate_core::{Doubt, Fingerprint, Outcome, Timestamp};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     crate::run::runtime().unwrap().block_on(future)

@@ -11,6 +11,7 @@ use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Embedded, Memory};
 use oncegate_core::{Doubt, First, Outcome, Timestamp, View};
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// Both ways in which a result can be unclear, once and twice in a row.
 const UNCLEAR: [&[Fault]; 4] = [

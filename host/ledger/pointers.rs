@@ -1,0 +1,97 @@
+//! Pointers: records under an operation's older keys that lead to the one of its newest, which alone has
+//! state and answer (DESIGN §6, "Changing the keys").
+
+use super::Ledger;
+use crate::store::{Store, StoreError, Swap, Version, Versioned};
+use oncegate_core::{OperationId, Record, State, Timestamp, View};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many pointers are followed at most, as in the claim.
+const HOPS_MAX: usize = 16;
+
+impl<S: Store> Ledger<S> {
+    /// Removes a pointer that had lapsed before nothing was found where it leads; or says when to look
+    /// again. True: it is gone.
+    pub(super) async fn sweep_pointer(
+        &self,
+        id: OperationId,
+        current: &Versioned,
+    ) -> Result<bool, StoreError> {
+        let State::Pointer(pointer) = &current.record.state else { return Ok(false) };
+        let now = self.clock.now();
+        let (found, lease_until) = self.end_of(current, now).await?;
+        let next = match found {
+            None if lease_until <= now => None,
+            found => {
+                let look_at = found.map_or(lease_until, |end| look_again(&end.record, now)).max(now);
+                if look_at == pointer.look_at {
+                    return Ok(false);
+                }
+                let pointer = oncegate_core::Pointer { look_at, ..*pointer };
+                let record = (*current.record).clone();
+                Some(Arc::new(Record { state: State::Pointer(pointer), ..record }))
+            }
+        };
+        let removes = next.is_none();
+        let swap = self.swap(id, Some(current.version), next, now).await?;
+        Ok(removes && matches!(swap, Swap::Done(_)))
+    }
+
+    /// Where pointers lead from `pointer`, and when the last of their leases ends. Nothing is found only
+    /// where nobody wrote over one of them meanwhile; where somebody did, it is as if a lease stood.
+    async fn end_of(
+        &self,
+        pointer: &Versioned,
+        now: Timestamp,
+    ) -> Result<(Option<Versioned>, Timestamp), StoreError> {
+        let mut lease = Timestamp::default();
+        let mut way: Vec<(OperationId, Version)> = Vec::new();
+        let mut at = pointer.clone();
+        while let State::Pointer(pointer) = &at.record.state {
+            lease = lease.max(pointer.lease_until);
+            let target = pointer.target;
+            let found = self.store.load(target).await?;
+            match found.filter(|found| found.record.view(now) != View::Absent) {
+                Some(_) if way.len() >= HOPS_MAX => return Ok((None, Timestamp::MAX)),
+                Some(found) => {
+                    way.push((target, found.version));
+                    at = found;
+                }
+                None => {
+                    for (id, version) in way {
+                        if self.store.load(id).await?.is_none_or(|found| found.version != version) {
+                            return Ok((None, now.plus(Duration::from_secs(1))));
+                        }
+                    }
+                    return Ok((None, lease));
+                }
+            }
+        }
+        Ok((Some(at), lease))
+    }
+
+    /// The record of an operation, by the id of its record or of a pointer to it.
+    pub async fn find(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        let Some(found) = self.store.load(id).await? else { return Ok(None) };
+        match found.record.state {
+            State::Pointer(_) => Ok(self.end_of(&found, self.clock.now()).await?.0),
+            _ => Ok(Some(found)),
+        }
+    }
+
+    /// Whether there is a record of an operation that a duplicate would be told of.
+    pub async fn knows(&self, id: OperationId) -> Result<bool, StoreError> {
+        let found = self.find(id).await?;
+        Ok(found.is_some_and(|found| found.record.view(self.clock.now()) != View::Absent))
+    }
+}
+
+/// When a pointer to this is next looked after: when it is forgotten. What has no outcome yet will be
+/// forgotten much sooner, most of the time, than an unknown outcome would be.
+fn look_again(end: &Record, now: Timestamp) -> Timestamp {
+    match end.unknown_since() {
+        Some(_) => end.forgotten_at().min(now.plus(end.times.memory.max(end.times.lease))),
+        None => end.forgotten_at(),
+    }
+}
