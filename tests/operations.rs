@@ -24,6 +24,37 @@ fn post(gateway: &Gateway, target: &str, body: &Value) -> Reply {
     client::send(admin, &request)
 }
 
+/// A name that somebody else points here, and a page that somebody else has a browser show.
+#[test]
+fn the_admin_interface_answers_under_its_own_name_and_to_no_foreign_page() {
+    let upstream = service();
+    let gateway = Setup::new(&upstream.url()).server("admin_hosts = [\"gate.example\"]").start();
+    let admin = gateway.admin.unwrap();
+    let ask = |host: &str, origin: Option<&str>| {
+        let request = Request::new("POST", "/v1/reload").field("Host", host).body("");
+        let request = match origin {
+            Some(origin) => request.field("Origin", origin),
+            None => request,
+        };
+        let reply = client::send(admin, &request);
+        (reply.status, reply.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let own = admin.to_string();
+    for (host, origin) in [
+        (&*own, None),
+        ("gate.example", None),
+        (&*own, Some(format!("http://{own}"))),
+        ("gate.example", Some("https://gate.example".to_owned())),
+    ] {
+        assert_eq!(ask(host, origin.as_deref()).0, 200, "{host} {origin:?}");
+    }
+    assert_eq!(ask("evil.example", None), (403, "foreign-host".to_owned()));
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1"] {
+        assert_eq!(ask(&own, Some(origin)), (403, "foreign-origin".to_owned()), "{origin}");
+    }
+    assert_eq!(client::send(admin, &Request::get("/livez").field("Host", "evil.example")).status, 200);
+}
+
 /// Loses an operation; its id.
 #[track_caller]
 fn lose(gateway: &Gateway, key: &str) -> String {
@@ -235,6 +266,12 @@ fn the_command_shows_lists_resolves_and_forgets() {
         &["forget", ids[0].as_str()][..],
         &["forget", "--reason", "which?"],
         &["forget", "--state", "unknown", "--reason", "never"],
+        // As of variables that aren't set: no filter at all is not meant either.
+        &["forget", "--route", "", "--reason", "which?", "--yes"],
+        &["forget", "--state", "", "--reason", "which?", "--yes"],
+        &["forget", "--older-than", "", "--reason", "which?", "--yes"],
+        &["list", "--state", "waiting"],
+        &["list", "--older-than", "5"],
         &["show", "abc"],
         &["resolve", "--route", "all", "--outcome", "completed", "--status", "200", "--reason", "all"],
         &["resolve", ids[0].as_str(), "--outcome", "completed", "--reason", "no answer"],

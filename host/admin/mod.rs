@@ -160,6 +160,18 @@ impl Admin {
                 "The admin interface does not answer under this host name: use its address, or list the name in `server.admin_hosts`.",
             ));
         }
+        // A page of somebody else's can make a browser ask without knowing the answer.
+        let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+        let is_own = |origin: &str| {
+            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        };
+        if !origin.is_none_or(is_own) {
+            return Err(problem(
+                StatusCode::FORBIDDEN,
+                "foreign-origin",
+                "The admin interface is not asked by pages of another origin.",
+            ));
+        }
         let Some(token) = &server.admin_token else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let given = given.strip_prefix(b"Bearer ").unwrap_or_default();

@@ -5,6 +5,7 @@ mod show;
 
 use super::client::{Failure, Gateway};
 use super::{Output, say};
+use crate::config::parse_duration;
 use http::Method;
 use oncegate_core::OperationId;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -54,13 +55,15 @@ pub(super) fn run(args: &Args) -> ExitCode {
 #[derive(Clone, Debug, Default, clap::Args)]
 struct Filter {
     /// Only in this state: executing, completed, consumed, unknown or expired
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", hide_possible_values = true)]
+    #[arg(value_parser = ["executing", "completed", "consumed", "unknown", "expired"])]
     state: Option<String>,
     /// Only of this route
-    #[arg(long, value_name = "NAME")]
+    // An empty name, as of a variable that isn't set, would be no filter at all.
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     route: Option<String>,
     /// Only those begun longer ago than this, such as 10m or 24h
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     older_than: Option<String>,
 }
 
@@ -106,6 +109,14 @@ impl Filter {
 /// An operation's id, as it was typed.
 fn id(text: &str) -> Result<OperationId, String> {
     text.parse().map_err(|_| "an operation id is 64 lower-case hexadecimal digits, as `Oncegate-Operation` and `ops list` show it".to_owned())
+}
+
+/// A time, as it was typed.
+fn time(text: &str) -> Result<String, String> {
+    match parse_duration(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("a duration is written like \"90s\", \"10m\" or \"24h\"".to_owned()),
+    }
 }
 
 fn load(gateway: &Gateway, id: OperationId) -> Result<Value, Failure> {
