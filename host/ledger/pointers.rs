@@ -39,7 +39,8 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Where pointers lead from `pointer`, and when the last of their leases ends. Nothing is found only
-    /// where nobody wrote over one of them meanwhile; where somebody did, it is as if a lease stood.
+    /// where nobody wrote over one of them meanwhile; where somebody did, it is as if a lease stood. Pointers
+    /// that lead in a circle lead to nothing.
     async fn end_of(
         &self,
         pointer: &Versioned,
@@ -51,7 +52,8 @@ impl<S: Store> Ledger<S> {
         while let State::Pointer(pointer) = &at.record.state {
             lease = lease.max(pointer.lease_until);
             let target = pointer.target;
-            let found = self.store.load(target).await?;
+            let passed = way.iter().any(|(id, _)| *id == target);
+            let found = if passed { None } else { self.store.load(target).await? };
             match found.filter(|found| found.record.view(now) != View::Absent) {
                 Some(_) if way.len() >= HOPS_MAX => return Ok((None, Timestamp::MAX)),
                 Some(found) => {

@@ -423,9 +423,9 @@ fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
     });
 }
 
-/// The record can be at a key in a space that has left, to which a pointer leads.
+/// Who derives none but the older key can't claim the one where the record is.
 #[test]
-fn who_waits_for_what_is_sent_again_under_a_key_of_a_space_that_left_is_told_to_ask_again() {
+fn what_is_unknown_under_a_key_that_is_not_derived_is_not_sent_again() {
     run(async {
         let (mut old, new) = apart().await;
         let permit = new.asks().await.unwrap();
@@ -433,17 +433,50 @@ fn who_waits_for_what_is_sent_again_under_a_key_of_a_space_that_left_is_told_to_
         permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
         old.derives = vec![0];
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
-        let request = || Request { rules, wait: Duration::from_secs(60), ..old.request() };
-        let Begun::Claim(claimant) = old.ledger.begin(request()).await else { panic!("nothing is at hand") };
-        let mut waiting = Box::pin(old.ledger.begin(request()));
-        assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
-        let Claimed::Won(permit) = claimant.claim().await else { panic!("it is sent again") };
-        assert_eq!(permit.id(), id(1));
-        assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        assert_eq!(old.goes(Request { rules, ..old.request() }).await.unwrap_err(), "unknown");
+        let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
+        assert_eq!((permit.id(), permit.holds()), (id(1), true));
+    });
+}
+
+/// A claim under an older key landed late. While it is sent again, one who derives none but the newer key finds
+/// that it is, and when it is over has its answer.
+#[test]
+fn what_is_sent_again_under_an_older_key_is_found_by_who_derives_the_newer_one_alone() {
+    run(async {
+        let (old, mut new) = apart().await;
+        let permit = old.asks().await.unwrap();
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
+        assert_eq!((permit.id(), permit.holds()), (id(0), true));
+        new.derives = vec![1];
+        assert_eq!(new.asks().await.unwrap_err(), "in flight");
         permit.settle(completed(), None).await.unwrap();
-        let begun = waiting.await;
-        assert!(matches!(begun, Begun::Refuse(Refusal::InFlight, _)), "{begun:?}");
-        assert_eq!(old.asks().await.unwrap_err(), "answer");
+        assert_eq!(new.asks().await.unwrap_err(), "answer");
+    });
+}
+
+/// What was written down to an older key for what was sent again there, and up again when that was gone.
+#[test]
+fn pointers_in_a_circle_are_swept() {
+    run(async {
+        let (old, new) = apart().await;
+        let permit = old.asks().await.unwrap();
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let standing = new.ledger.load(id(0)).await.unwrap().unwrap();
+        new.ledger.resolve(id(0), standing.version, &Outcome::NotApplied).await.unwrap();
+        let down = new.ledger.load(id(1)).await.unwrap().unwrap();
+        let State::Pointer(pointer) = down.record.state else { panic!("{down:?}") };
+        let up = oncegate_core::Pointer { target: id(1), target_space: SpaceNumber(1), ..pointer };
+        let up = Arc::new(Record { state: State::Pointer(up), ..(*down.record).clone() });
+        new.ledger.store().swap(id(0), None, Some(up), new.ledger.clock().now()).await.unwrap();
+        passes(LEASE);
+        assert!(new.ledger.sweep_pointer(id(1), &down).await.unwrap());
+        assert!(new.ledger.load(id(1)).await.unwrap().is_none());
     });
 }
 

@@ -6,6 +6,10 @@
 //! for one load or one swap at a time and is told what came of it. With one key and nothing but
 //! states in the way it asks for one swap and is done.
 //!
+//! What ended unknown is sent again where it is kept, which may be under a lower key: then that one is the
+//! end, and the others, higher ones too, are claimed as pointers to it before. Who sends anything again
+//! holds every key that who executes anew would hold.
+//!
 //! Where a changed principal is refused (DESIGN §7), the same keys without their principal are claimed
 //! before all others, as pointers too. Nothing but these is shared by two principals: they turn a claim
 //! away, or hold it up, and never let one execute that would not without them.
@@ -13,15 +17,15 @@
 //! Each rule here was found with the exhaustive model `keyspaces.py`; `keyspace_model.rs` steps this
 //! code through the model's scenes, and through its known-bad variants to see that they are caught.
 
-use crate::decide::{Claim, Decision, Event, Refusal, Rules, WhileRunning, decide};
+use crate::decide::{Claim, Decision, Event, Refusal, Rules, WhenUnknown, WhileRunning, decide};
 use crate::id::{Fingerprint, OperationId};
 use crate::keyspace_list::SpaceNumber;
 use crate::record::{Origin, Pointer, Record, State, View};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
-/// Pointers always lead to a higher space, and at most four are on a list: a longer chain of them
-/// spans lists that are long gone, and is taken to live.
+/// At most four spaces are on a list: a longer chain of pointers spans lists that are long gone, and is
+/// taken to live.
 const HOPS_MAX: usize = 16;
 
 /// An operation's key in one key space.
@@ -138,12 +142,24 @@ pub struct Walk<V> {
     holds_until: Timestamp,
     /// What it wrote under keys without principal, and nobody but this claim relies on.
     common: Vec<(OperationId, V)>,
+    /// What is sent again, when all other keys are claimed.
+    again: Option<Again<V>>,
+}
+
+/// A record that ended unknown and is sent again, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Again<V> {
+    /// Under which of the keys.
+    key: usize,
+    version: V,
+    record: Arc<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase<V> {
-    /// Before the keys without principal are claimed: is there a record under the own key numbered so?
-    /// What the caller itself has begun is its own, whoever came since.
+    /// Before anything is claimed: is there a record under the own key numbered so? Asked where there are
+    /// keys without principal: what the caller itself has begun is its own, whoever came since. And where
+    /// several keys are to point to what is sent again.
     Own(usize),
     /// Write at the present key, over what was seen there.
     Write(Option<Over<V>>),
@@ -165,14 +181,10 @@ enum Phase<V> {
         key: usize,
         via: Option<Trail<V>>,
     },
-    /// Execute once more what ended unknown, where it is kept.
-    Resend {
-        id: OperationId,
-        version: V,
-        next: Arc<Record>,
-    },
+    /// Execute once more what ended unknown, where it is kept: all other keys are claimed.
+    Resend,
     /// The answer of that swap was lost: read it again.
-    Resent(OperationId),
+    Resent,
     Ended(Box<End<V>>),
 }
 
@@ -189,6 +201,8 @@ struct Over<V> {
 struct Trail<V> {
     hops: Vec<Hop<V>>,
     target: OperationId,
+    /// It came back to where it had been: nothing but pointers are there.
+    returns: bool,
     /// The operation's fingerprint at the target, by who wrote the last pointer.
     fingerprint: Fingerprint,
     /// It leads to another operation: another principal's; or one of the fingerprints on the way differs,
@@ -200,20 +214,19 @@ struct Trail<V> {
 struct Hop<V> {
     id: OperationId,
     version: V,
+    target: OperationId,
     lease_until: Timestamp,
 }
 
 impl<V: Clone + Eq> Walk<V> {
     /// A claim with these keys that has done nothing yet.
     pub const fn of(by: Keyed<'_>) -> Self {
-        let phase = if by.common.is_empty() { Phase::Write(None) } else { Phase::Own(0) };
-        Self { step: 0, phase, holds_until: Timestamp::MAX, common: Vec::new() }
+        Self { step: 0, phase: Self::first(by), holds_until: Timestamp::MAX, common: Vec::new(), again: None }
     }
 
-    /// The same with keys that no other principal's claim could meet.
-    #[cfg(test)]
-    const fn new() -> Self {
-        Self { step: 0, phase: Phase::Write(None), holds_until: Timestamp::MAX, common: Vec::new() }
+    const fn first(by: Keyed<'_>) -> Phase<V> {
+        let resends = matches!(by.rules.when_unknown, WhenUnknown::Resend) && by.keys.len() > 1;
+        if resends || !by.common.is_empty() { Phase::Own(0) } else { Phase::Write(None) }
     }
 
     /// What it wrote under keys without principal and is to be removed again when the operation turns out
@@ -237,24 +250,34 @@ impl<V: Clone + Eq> Walk<V> {
                     return Ask::Swap { id: self.present(by).id, expected, next: Arc::new(next) };
                 }
                 Err(refusal) => {
-                    let id = by.keys[by.keys.len() - 1].id;
+                    let id = self.end(by).id;
                     let end = End::Told { told: Told::Refuse(refusal), id, record: None };
                     self.phase = Phase::look(Phase::Ended(Box::new(end)));
                 }
             }
         }
+        if let (Phase::Resend, Some(Again { key, version, record })) = (&self.phase, &self.again) {
+            let Key { id, fingerprint, .. } = by.keys[*key];
+            match judge(by, record, fingerprint, now) {
+                Decision::Execute(next) => {
+                    return Ask::Swap { id, expected: Some(version.clone()), next: Arc::new(next) };
+                }
+                // It expired meanwhile.
+                decision => {
+                    let record = Some((version.clone(), record.clone()));
+                    self.tell(by, End::Told { told: told(decision), id, record });
+                }
+            }
+        }
         match &self.phase {
-            Phase::Write(_) => unreachable!("it was handled above"),
+            Phase::Write(_) | Phase::Resend => unreachable!("they were handled above"),
             Phase::Own(key) => Ask::Load(by.keys[*key].id),
             Phase::Reread => Ask::Load(self.present(by).id),
-            Phase::Resent(id) => Ask::Load(*id),
+            Phase::Resent => Ask::Load(self.end(by).id),
             Phase::Follow(trail) => Ask::Load(trail.target),
             Phase::Check { trail, next, .. } => Ask::Load(trail.hops[*next].id),
             Phase::Look { via: Some(trail), .. } => Ask::Load(trail.target),
             Phase::Look { key, .. } => Ask::Load(by.keys[*key].id),
-            Phase::Resend { id, version, next } => {
-                Ask::Swap { id: *id, expected: Some(version.clone()), next: next.clone() }
-            }
             Phase::Ended(end) => Ask::Nothing((**end).clone()),
         }
     }
@@ -273,22 +296,22 @@ impl<V: Clone + Eq> Walk<V> {
                 }
                 self.wrote(by, version, record, asked);
             }
-            (Phase::Resend { id, .. }, Reply::Swapped(version, record)) => {
-                self.resent(id, version, record);
-            }
-            (Phase::Resend { id, .. }, Reply::Unclear) => self.phase = Phase::Resent(id),
-            (Phase::Resend { id, .. }, Reply::Conflict(Some((version, record))))
-            | (Phase::Resent(id), Reply::Loaded(Some((version, record))))
+            (Phase::Resend, Reply::Swapped(version, record)) => self.resent(by, version, record),
+            (Phase::Resend, Reply::Unclear) => self.phase = Phase::Resent,
+            (Phase::Resend, Reply::Conflict(Some((version, record))))
+            | (Phase::Resent, Reply::Loaded(Some((version, record))))
                 if record.execution == by.claim.execution =>
             {
-                self.resent(id, version, record);
+                self.resent(by, version, record);
             }
+            // Somebody was quicker.
+            (Phase::Resend | Phase::Resent, _) => self.begin_anew(by),
             (Phase::Write(_), Reply::Conflict(Some((version, record)))) => {
                 self.found(by, version, record, asked);
             }
             (Phase::Write(_), Reply::Conflict(None)) => self.phase = Phase::Write(None),
-            // A lost answer, or somebody was quicker: see what stands at the present key.
-            (Phase::Write(_) | Phase::Resend { .. } | Phase::Resent(_), _) => {}
+            // A lost answer: see what stands at the present key.
+            (Phase::Write(_), _) => {}
             (Phase::Reread, Reply::Loaded(Some((version, record)))) => {
                 self.found(by, version, record, asked);
             }
@@ -310,8 +333,28 @@ impl<V: Clone + Eq> Walk<V> {
         match self.step.checked_sub(by.common.len()) {
             None => &by.common[self.step],
             Some(step) if bend::is(bend::HighestFirst) => &by.keys[by.keys.len() - 1 - step],
+            Some(step) if self.again.as_ref().is_some_and(|again| again.key <= step) => &by.keys[step + 1],
             Some(step) => &by.keys[step],
         }
+    }
+
+    /// The key to which the others point: the highest, or where what is sent again is kept.
+    fn end<'a>(&self, by: Keyed<'a>) -> &'a Key {
+        &by.keys[self.again.as_ref().map_or(by.keys.len() - 1, |again| again.key)]
+    }
+
+    /// Claims the other keys for what ended unknown under the key numbered `key`, and then sends it again.
+    fn send_again(&mut self, by: Keyed<'_>, key: usize, (version, record): (V, Arc<Record>)) {
+        self.again = Some(Again { key, version, record });
+        // Those without principal lead there already.
+        self.step = by.common.len();
+        self.holds_until = Timestamp::MAX;
+        let alone = by.keys.len() == 1 || bend::is(bend::ResendsAlone);
+        self.phase = if alone { Phase::Resend } else { Phase::Write(None) };
+    }
+
+    fn begin_anew(&mut self, by: Keyed<'_>) {
+        *self = Self { common: std::mem::take(&mut self.common), ..Self::of(by) };
     }
 
     /// What stands under an own key, before anything is claimed.
@@ -327,14 +370,27 @@ impl<V: Clone + Eq> Walk<V> {
     /// The record for the present key; or, where it is the first and the operation is too old or
     /// ahead of its time, that.
     fn next_record(&self, by: Keyed<'_>, over: Option<&Over<V>>, now: Timestamp) -> Result<Record, Refusal> {
-        let record = match decide(by.rules, None, Event::Claim(by.claim), now) {
+        // What is sent again has a record, and so is never too late.
+        let ageless;
+        let claim = match &self.again {
+            None => by.claim,
+            Some(_) => {
+                ageless = Claim {
+                    clock: Timestamp::MAX,
+                    remembered_since: Timestamp::default(),
+                    ..by.claim.clone()
+                };
+                &ageless
+            }
+        };
+        let record = match decide(by.rules, None, Event::Claim(claim), now) {
             Decision::Execute(record) => record,
             Decision::Refuse(refusal) => return Err(refusal),
             _ => unreachable!(
                 "without a record a claim executes or is refused; the table of decide() shows it"
             ),
         };
-        let (key, end) = (self.present(by), &by.keys[by.keys.len() - 1]);
+        let (key, end) = (self.present(by), self.end(by));
         if key.id == end.id {
             return Ok(record);
         }
@@ -366,21 +422,26 @@ impl<V: Clone + Eq> Walk<V> {
         let own = asked.plus(by.claim.times.lease);
         self.holds_until = self.holds_until.min(lease_of(&record, asked).min(own));
         self.step += 1;
-        self.phase = match self.step < by.common.len() + by.keys.len() {
+        let again = usize::from(self.again.is_some());
+        self.phase = match self.step < by.common.len() + by.keys.len() - again {
             true => Phase::Write(None),
-            false => Phase::Ended(Box::new(End::Won { id: by.keys[by.keys.len() - 1].id, version, record })),
+            false if again > 0 => Phase::Resend,
+            false => Phase::Ended(Box::new(End::Won { id: self.end(by).id, version, record })),
         };
     }
 
     /// What was unknown is claimed once more, where it is kept.
-    fn resent(&mut self, id: OperationId, version: V, record: Arc<Record>) {
-        self.holds_until = lease_of(&record, Timestamp::default());
-        self.phase = Phase::Ended(Box::new(End::Won { id, version, record }));
+    fn resent(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>) {
+        self.holds_until = self.holds_until.min(lease_of(&record, Timestamp::default()));
+        self.phase = Phase::Ended(Box::new(End::Won { id: self.end(by).id, version, record }));
     }
 
     /// What stands at the present key: perhaps what it wrote itself, in a swap whose answer was lost.
     fn found(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, asked: Timestamp) {
-        match record.execution == by.claim.execution {
+        // A pointer that it wrote before it knew where it ends may have been written over another's, who
+        // relies on it: then it is as good as another's.
+        let elsewhere = matches!(&record.state, State::Pointer(pointer) if pointer.target != self.end(by).id);
+        match record.execution == by.claim.execution && !elsewhere {
             true => self.wrote(by, version, record, asked),
             false => self.meet(by, version, record, asked),
         }
@@ -397,7 +458,7 @@ impl<V: Clone + Eq> Walk<V> {
             self.duplicate(by, key.id, (version, record), key.fingerprint, now);
             return;
         };
-        let end = &by.keys[by.keys.len() - 1];
+        let end = self.end(by);
         let same = record.origin.principal == by.claim.origin.principal
             && record.fingerprint == key.fingerprint
             && pointer.target_fingerprint == end.fingerprint;
@@ -431,14 +492,14 @@ impl<V: Clone + Eq> Walk<V> {
         fingerprint: Fingerprint,
         now: Timestamp,
     ) {
-        let told = match judge(by, &standing.1, fingerprint, now) {
-            Decision::Execute(next) => {
-                let resend = Phase::Resend { id, version: standing.0, next: Arc::new(next) };
-                self.phase = if by.keys.len() == 1 { resend } else { Phase::look(resend) };
-                return;
+        let decision = judge(by, &standing.1, fingerprint, now);
+        if matches!(decision, Decision::Execute(_)) && self.again.is_none() {
+            // Under a key that this gateway doesn't derive, or where two are unknown, it stays so.
+            if let Some(key) = by.keys.iter().position(|key| key.id == id) {
+                return self.send_again(by, key, standing);
             }
-            decision => told(decision),
-        };
+        }
+        let told = told(decision);
         self.tell(by, End::Told { told, id, record: Some(standing) });
     }
 
@@ -464,13 +525,17 @@ impl<V: Clone + Eq> Walk<V> {
         let found = found.filter(|(_, record)| record.view(asked) != View::Absent && !trail.is_past(record));
         // Judged by a time before the target was read: a pointer that lapsed only afterwards may have
         // had its claimant arrive there in between.
-        let live = trail.lives(asked);
+        let live = trail.lives(self.end(by), asked);
         match found {
             Some((version, record)) => match &record.state {
                 State::Pointer(_) if trail.hops.len() >= HOPS_MAX => self.nothing(by, trail, true),
                 State::Pointer(pointer) => {
                     trail.push(by, version, &record, pointer);
-                    self.phase = Phase::Follow(trail);
+                    let live = trail.lives(self.end(by), asked);
+                    self.phase = match trail.returns {
+                        true => Phase::Check { trail, next: 1, live },
+                        false => Phase::Follow(trail),
+                    };
                 }
                 _ => match trail.fingerprint_of(by, &record) {
                     Some(fingerprint) => {
@@ -563,7 +628,7 @@ impl<V: Clone + Eq> Walk<V> {
                     }
                     Some(_) => None,
                 };
-                if let Some(trail) = trail {
+                if let Some(trail) = trail.filter(|trail| !trail.returns) {
                     self.phase = Phase::Look { otherwise, key, via: Some(trail) };
                     return;
                 }
@@ -608,7 +673,8 @@ impl<V> Phase<V> {
 
 impl<V> Trail<V> {
     fn from(by: Keyed<'_>, key: &Key, version: V, record: &Record, pointer: &Pointer) -> Self {
-        let mut trail = Self { hops: Vec::new(), target: key.id, fingerprint: key.fingerprint, other: None };
+        let (target, fingerprint) = (key.id, key.fingerprint);
+        let mut trail = Self { hops: Vec::new(), target, returns: false, fingerprint, other: None };
         trail.push(by, version, record, pointer);
         trail
     }
@@ -623,14 +689,18 @@ impl<V> Trail<V> {
         {
             self.other = self.other.or(Some(Refusal::KeyReused));
         }
-        self.hops.push(Hop { id: self.target, version, lease_until: pointer.lease_until });
+        let Pointer { target, lease_until, .. } = *pointer;
+        self.hops.push(Hop { id: self.target, version, target, lease_until });
         self.target = pointer.target;
+        self.returns = self.hops.iter().any(|hop| hop.id == pointer.target);
         self.fingerprint = pointer.target_fingerprint;
     }
 
-    /// Whether one of its claimants may still be on its way.
-    fn lives(&self, now: Timestamp) -> bool {
-        self.hops.iter().any(|hop| now < hop.lease_until)
+    /// Whether one of its claimants may still be on its way. Who is on the way to `end`, to where this claim
+    /// goes, too, is met there by a swap; only the pointer that is to be written over must not live.
+    fn lives(&self, end: &Key, now: Timestamp) -> bool {
+        let mut lives = self.hops.iter().enumerate().filter(|(_, hop)| now < hop.lease_until);
+        lives.any(|(n, hop)| n == 0 || hop.target != end.id)
     }
 
     /// Whether the state at its end is another operation than the one of another principal that the
@@ -714,6 +784,8 @@ pub(crate) mod bend {
     pub const HighestFirst: u8 = 8;
     /// A pointer without principal that was written over a live one goes with the operation.
     pub const FreesOver: u8 = 9;
+    /// What is sent again is claimed where it is kept, and nowhere else.
+    pub const ResendsAlone: u8 = 10;
 
     #[cfg(test)]
     std::thread_local! {

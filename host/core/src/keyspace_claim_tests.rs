@@ -1,4 +1,4 @@
-//! What the model leaves out: fingerprints within one key, sending again, times, long chains.
+//! What the model leaves out: fingerprints within one key, times, long chains, circles.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);
 const LEASE: Duration = Duration::from_secs(60);
+const LATER: Timestamp = Timestamp::from_secs(1_030);
 const RULES: Rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
 
 fn print(of: u8) -> Fingerprint {
@@ -271,13 +272,53 @@ fn what_is_no_answer_is_told_only_when_no_key_leads_to_one() {
 #[test]
 fn what_is_unknown_is_sent_again_where_it_is_kept() {
     let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
-    for unclear in [&[][..], &[1]] {
+    for unclear in [&[][..], &[1], &[2]] {
         let mut shelf = Shelf::default();
         shelf.put(1, unknown(), 7, 99);
         let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], resend, unclear);
         let End::Won { id: at, record, .. } = end else { panic!("{end:?}") };
         assert_eq!((at, record.doubted, record.attempts), (id(1), true, 2));
-        assert_eq!([1, 2].map(|of| shelf.state(of)), [View::Executing, View::Absent]);
+        assert_eq!([1, 2].map(|of| shelf.state(of)), [View::Executing, View::Pointer]);
+        // One that derives none but the higher key comes to it, too, and doesn't send it on its own.
+        shelf.put(1, unknown(), 7, 99);
+        let (_, end) = shelf.claim_as(claim(2, 8), &[(1, 2, 8)], resend, &[]);
+        assert_eq!(told(&end), Some(Told::Refuse(Refusal::Unknown)));
+    }
+}
+
+/// Beside what stands there another claim is on its way, or another execution is in doubt.
+#[test]
+fn what_is_unknown_is_not_sent_again_where_another_key_is_claimed() {
+    let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
+    let executing = State::Executing { lease_until: LATER };
+    for (state, expected) in [(executing, Told::Wait), (unknown(), Told::Refuse(Refusal::Unknown))] {
+        let mut shelf = Shelf::default();
+        shelf.put(1, unknown(), 7, 98);
+        shelf.put(2, state, 8, 99);
+        let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], resend, &[]);
+        assert_eq!((told(&end), shelf.writes), (Some(expected), 2));
+    }
+}
+
+/// When what was sent again is gone, the pointer down to it and a new one up lead in a circle.
+#[test]
+fn pointers_in_a_circle_are_absent() {
+    let keys = [(0, 1, 7), (1, 2, 8)];
+    for claims in [&keys[..], &keys[1..], &keys[..1]] {
+        // Who is on the way to where a claim ends is met there.
+        for other in [NOW, LATER] {
+            let mut shelf = Shelf::default();
+            let (up, down) = if claims.len() == 1 && claims[0].0 == 0 { (NOW, other) } else { (other, NOW) };
+            shelf.put_pointer(1, (1, 2, 8), 7, up);
+            shelf.put_pointer(2, (0, 1, 7), 8, down);
+            let (_, end) = shelf.claim(claims, RULES, &[]);
+            let End::Won { id: at, .. } = end else { panic!("{claims:?}: {end:?}") };
+            assert_eq!(at, id(claims[claims.len() - 1].1));
+        }
+        let mut shelf = Shelf::default();
+        shelf.put_pointer(1, (1, 2, 8), 7, LATER);
+        shelf.put_pointer(2, (0, 1, 7), 8, LATER);
+        assert_eq!(told(&shelf.claim(claims, RULES, &[]).1), Some(Told::Wait), "one may still be sent");
     }
 }
 

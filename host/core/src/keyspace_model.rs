@@ -132,6 +132,8 @@ struct World {
     records: Vec<Option<Rec>>,
     gateways: Vec<Gateway>,
     history: Vec<(u8, Truth)>,
+    /// Which executions each one was sent again for, as bits: they ended unknown, and may have happened.
+    covers: Vec<u16>,
     acked: Vec<u8>,
     left: Faults,
     quota: Vec<u8>,
@@ -165,6 +167,8 @@ struct Ways {
     /// Who loses a claim takes its pointers away.
     loser_frees: bool,
     bend: u8,
+    /// What is unknown is sent again. The model leaves that out.
+    resends: bool,
     /// Each load is a step of its own. The model takes the loads between two swaps as one.
     one_load: bool,
 }
@@ -177,6 +181,7 @@ const RULES: Ways = Ways {
     fence: true,
     loser_frees: false,
     bend: 0,
+    resends: false,
     one_load: false,
 };
 
@@ -273,6 +278,7 @@ impl Model {
             records: vec![None; self.space.len()],
             gateways: scene.at.iter().enumerate().map(gateway).collect(),
             history: Vec::new(),
+            covers: Vec::new(),
             acked: vec![0; self.keys.len()],
             left: scene.faults,
             quota: scene.quota.to_vec(),
@@ -327,6 +333,12 @@ impl Model {
         }
     }
 
+    /// A claim under these that has done nothing yet.
+    fn begun(&self, claims: &[u8]) -> Walk<V> {
+        let phase = if self.ways.resends && claims.len() > 1 { Phase::Own(0) } else { Phase::Write(None) };
+        Walk { step: 0, phase, holds_until: Timestamp::MAX, common: Vec::new(), again: None }
+    }
+
     /// Runs one step of a walk on these records: up to its next swap, or one swap. `lost`: the
     /// swap's answer is. Says what was written.
     fn walk(
@@ -354,7 +366,8 @@ impl Model {
             clock: NOW,
             remembered_since: Timestamp::default(),
         };
-        let rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
+        let when_unknown = if self.ways.resends { WhenUnknown::Resend } else { WhenUnknown::Hold };
+        let rules = Rules { while_running: WhileRunning::Wait, when_unknown };
         let by = Keyed { keys: &keys, common: &[], claim: &claim, rules: &rules };
         let load = |records: &[Option<Rec>], id: OperationId| {
             records[usize::from(id.0[0] - 1)].map(|rec| (version(rec), self.record(history, rec)))
@@ -419,7 +432,7 @@ impl Model {
             let e = history.len() as u8;
             history[usize::from(e) - 1].0 = op;
             let mut records: Vec<_> = world.records.iter().map(lapsed).collect();
-            let mut walk = Walk::new();
+            let mut walk = self.begun(&world.listed);
             while !matches!(walk.phase, Phase::Ended(_)) {
                 self.walk(&mut walk, (op, e, &world.listed, self.ways.bend), &mut records, &history, false);
             }
@@ -466,7 +479,11 @@ impl Model {
                 if spaces.is_closing(POLICY, SpaceNumber((*space).into()), NOW) {
                     let here = self.executions_in(&world, *space);
                     let before = old.iter().find(|(one, _)| one == space);
-                    let left = here.into_iter().filter(|e| before.is_none_or(|(_, old)| old.contains(e)));
+                    // What is sent again keeps the time at which it was first claimed.
+                    let again = |e: &u8, old: &u8| world.covers[usize::from(*e) - 1] & (1 << (old - 1)) != 0;
+                    let left = here.into_iter().filter(|e| {
+                        before.is_none_or(|(_, old)| old.iter().any(|old| old == e || again(e, old)))
+                    });
                     world.leaving.push((*space, left.collect()));
                 }
             }
@@ -593,11 +610,12 @@ impl Model {
                     claims: gateway.derives.clone(),
                     decides: gateway.space,
                     e,
-                    stage: Stage::Claim(Walk::new()),
+                    stage: Stage::Claim(self.begun(&gateway.derives)),
                     unbroken: true,
                     after: world.acked[op] > 0,
                 });
                 after.history.push((op as u8, Truth::Unsent));
+                after.covers.push(0);
                 after.quota[op] -= 1;
                 out.push((format!("request {e} of operation {op} at {name}"), None, after));
             }
@@ -616,7 +634,7 @@ impl Model {
         match &request.stage {
             Stage::Claim(walk) => {
                 out.push(self.claims(world, i, walk, false));
-                if world.left.lost > 0 && matches!(walk.phase, Phase::Write(_)) {
+                if world.left.lost > 0 && matches!(walk.phase, Phase::Write(_) | Phase::Resend) {
                     let mut step = self.claims(world, i, walk, true);
                     step.2.left.lost -= 1;
                     out.push(step);
@@ -633,10 +651,13 @@ impl Model {
                 };
                 if NOW < *holds_until && on_list {
                     let (op, e) = (request.op, usize::from(request.e));
-                    let open = |(one, truth): &(u8, Truth)| {
-                        *one == op && matches!(truth, Truth::Open | Truth::Happened)
+                    let sent_again_for = world.covers[e - 1];
+                    let open = |(n, (one, truth)): (usize, &(u8, Truth))| {
+                        *one == op
+                            && matches!(truth, Truth::Open | Truth::Happened)
+                            && sent_again_for & (1 << n) == 0
                     };
-                    let bad = match world.history.iter().any(open) {
+                    let bad = match world.history.iter().enumerate().any(open) {
                         true => Some("second delivery"),
                         false if world.acked[usize::from(op)] > 0 => {
                             Some("delivery after an acknowledged answer")
@@ -665,6 +686,12 @@ impl Model {
         let bend = if world.gateways[i].odd { bend::HighestFirst } else { self.ways.bend };
         let who = (request.op, request.e, &claims[..], bend);
         let wrote = self.walk(&mut walk, who, &mut after.records, &world.history, lost);
+        if let Some(key) = wrote
+            && let Some(Rec::State { e, .. }) = world.records[usize::from(key)]
+            && e != request.e
+        {
+            after.covers[usize::from(request.e) - 1] = world.covers[usize::from(e) - 1] | 1 << (e - 1);
+        }
         let label = match wrote {
             Some(key) => format!(
                 "request {} writes key {key}{}",
@@ -729,6 +756,12 @@ impl Model {
         let (e, op, key) = (request.e, usize::from(request.op), self.end_key(request));
         let truth = world.history[usize::from(e) - 1].1;
         let record = world.records[key];
+        if world.covers.iter().any(|covers| covers & (1 << (e - 1)) != 0) {
+            let mut after = world.clone();
+            after.gateways[i].request = None;
+            out.push((format!("{who} ends, and another has sent it again"), None, after));
+            return;
+        }
         if matches!(truth, Truth::Open | Truth::Happened) {
             let mut after = world.clone();
             after.gateways[i].request = None;
@@ -778,7 +811,9 @@ impl Model {
         };
         let mut after = world.clone();
         if mine {
-            after.records[key] = None;
+            // What was sent again is in doubt whatever becomes of this time.
+            let doubted = world.covers[usize::from(request.e) - 1] != 0;
+            after.records[key] = doubted.then_some(Rec::State { e: request.e, what: What::Unknown });
         }
         match step + 1 == order.len() || (last && !mine) {
             true => after.gateways[i].request = None,
@@ -800,12 +835,17 @@ impl Model {
         let (op, truth) = world.history[usize::from(e) - 1];
         let now = usize::from(e) - 1;
         if what == What::Unknown {
-            if truth != Truth::Happened {
+            // Of all times that it was sent, if it was more than once.
+            let all = || (0..world.history.len()).filter(|n| *n == now || world.covers[now] & (1 << n) != 0);
+            let learn = |after: &mut World, learned: Truth| {
+                for n in all().filter(|n| world.history[*n].1 == Truth::Open) {
+                    after.history[n].1 = learned;
+                }
+            };
+            if all().all(|n| world.history[n].1 != Truth::Happened) {
                 let mut after = world.clone();
                 after.records[key] = None;
-                if truth == Truth::Open {
-                    after.history[now].1 = Truth::NotApplied;
-                }
+                learn(&mut after, Truth::NotApplied);
                 out.push((format!("probe or operator: {e} not applied"), None, after));
                 if truth != Truth::Unsent && world.left.operator > 0 {
                     let mut after = world.clone();
@@ -814,9 +854,10 @@ impl Model {
                     out.push((format!("operator: {e} consumed"), None, after));
                 }
             }
-            if matches!(truth, Truth::Open | Truth::Happened) {
+            if all().any(|n| matches!(world.history[n].1, Truth::Open | Truth::Happened)) {
                 let mut after = world.clone();
                 after.records[key] = Some(Rec::State { e, what: What::Done });
+                learn(&mut after, Truth::Happened);
                 after.history[now].1 = Truth::Happened;
                 out.push((format!("probe: {e} happened"), None, after));
             }
@@ -846,13 +887,28 @@ impl Model {
         let space = self.space[&(key as u8)];
         for gateway in &mut after.gateways {
             let Some(request) = &mut gateway.request else { continue };
+            if matches!(rec, Rec::State { e, .. } if e == request.e) {
+                if let Stage::Claim(Walk { holds_until, .. }) | Stage::Ready { holds_until } =
+                    &mut request.stage
+                {
+                    *holds_until = Timestamp::default();
+                }
+                continue;
+            }
             let Some(place) = request.claims.iter().position(|one| *one == space) else { continue };
+            let claims = request.claims.len();
             let mine = usize::from(self.keys[usize::from(request.op)][usize::from(space)]) == key;
             // Time has gone past this lease; past those that others wrote there before, too, unless a
             // later one was shorter.
             let (written, holds_until) = match &mut request.stage {
                 Stage::Claim(walk) => {
                     let reread = usize::from(matches!(walk.phase, Phase::Reread));
+                    // The key of what is sent again comes last.
+                    let place = match &walk.again {
+                        Some(again) if place == again.key => claims,
+                        Some(again) if place > again.key => place - 1,
+                        _ => place,
+                    };
                     (place < walk.step + reread, &mut walk.holds_until)
                 }
                 Stage::Ready { holds_until } => (true, holds_until),
@@ -1037,4 +1093,44 @@ fn every_fix_of_the_draft_is_needed() {
     is_caught(bent(bend::OwnLease), &STALE, SECOND);
     is_caught(Ways { frees: Frees::LastThenPointers, ..RULES }, &STALE, SECOND);
     is_caught(bent(bend::FirstMet), &PAIR, &["unknown or key-reused told after an acknowledged answer"]);
+}
+
+const RESEND: Ways = Ways { resends: true, ..RULES };
+
+#[test]
+fn what_is_unknown_is_sent_again_beside_nothing_else() {
+    passes_by(RESEND, &STALE);
+    passes_by(RESEND, &PAIR);
+    passes_by(RESEND, &LOST);
+    passes_by(Ways { one_load: true, ..RESEND }, &STALE);
+}
+
+#[test]
+fn what_is_unknown_is_sent_again_where_three_lists_are_in_force() {
+    passes_by(RESEND, &STAIRS);
+}
+
+#[test]
+fn what_is_unknown_is_sent_again_where_keys_split_or_merge() {
+    passes_by(RESEND, &SPLIT);
+    passes_by(RESEND, &MERGE);
+}
+
+#[test]
+#[ignore = "takes minutes: run it when the rules change"]
+fn what_is_unknown_is_sent_again_in_larger_scenes() {
+    let one_load = Ways { one_load: true, ..RESEND };
+    let operator = |scene: Scene| Scene { faults: Faults { operator: 1, ..scene.faults }, ..scene };
+    passes_by(one_load, &PAIR);
+    passes_by(RESEND, &operator(STALE));
+    passes_by(RESEND, &Scene { faults: Faults { switch: 3, ..PAIR.faults }, ..PAIR });
+    passes_by(RESEND, &Scene { faults: Faults { switch: 1, list_lapse: 1, ..STALE.faults }, ..STALE });
+    passes_by(one_load, &STAIRS);
+}
+
+/// A claim that landed late in a space that went and came back was sent again there, beside a fresh
+/// execution by a gateway that did not know of that yet.
+#[test]
+fn what_is_sent_again_must_be_claimed_under_all_keys() {
+    is_caught(Ways { bend: bend::ResendsAlone, ..RESEND }, &PAIR, SECOND);
 }
