@@ -1,6 +1,7 @@
 //! The scenes of the exhaustive model `keyspaces.py` ("Changing the keys", DESIGN §6), with this code
 //! in the place of the model's claimant, list and permit: breadth first over every order of steps and
 //! faults, up to the scenes' bounds. And the model's known-bad variants, to see that each is caught.
+//! And the same with what the model leaves out, sending again what is unknown.
 //!
 //! Gateways, stores, upstreams, probes and faults are the model's; each transition there says which
 //! sentence it stands for. A claim is a real [`Walk`], whose loads between two swaps are one step, as
