@@ -149,6 +149,32 @@ pub(crate) fn a_damaged_data_folder_is_refused_in_words() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// The database would cut off all that follows, and say nothing: those operations would run again.
+#[test]
+fn a_journal_that_rotted_in_its_midst_is_refused_in_words() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    for key in 0..20 {
+        gateway.send(&Request::keyed("/charges", &key.to_string())).assert_executed(201);
+    }
+    let setup = gateway.kill();
+    let files = files_below(&setup.data());
+    let journal = files.iter().find(|file| file.extension().is_some_and(|end| end == "jnl")).unwrap();
+    let sound = std::fs::read(journal).unwrap();
+    let end = sound.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut rotten = sound.clone();
+    rotten[end / 2..end / 2 + 64].fill(0xde);
+    std::fs::write(journal, rotten).unwrap();
+    refused(&setup).assert_refused(1, &[setup.data().to_str().unwrap(), "damaged", "journal", "restore"]);
+    // It is left as it was found.
+    std::fs::write(journal, sound).unwrap();
+    let gateway = setup.start();
+    for key in 0..20 {
+        assert_eq!(gateway.send(&Request::keyed("/charges", &key.to_string())).replayed(), Some("true"));
+    }
+    assert_eq!(upstream.count(), 20);
+}
+
 #[test]
 pub(crate) fn a_data_folder_that_is_a_file_is_refused_in_words() {
     let setup = Setup::new("http://127.0.0.1:9");

@@ -64,6 +64,13 @@ impl Tables {
         if whole && !path.join("version").exists() {
             return Err(damaged("the database's version marker is missing".into()));
         }
+        if whole && durability == Durability::Sync {
+            match tail::damage(path) {
+                Ok(None) => {}
+                Ok(Some(where_it_is)) => return Err(damaged(where_it_is)),
+                Err(source) => return Err(OpenError::Io { path: folder.into(), source }),
+            }
+        }
         // The database asserts some of what it reads: of a damaged one that is an error like others.
         let open = || catch_unwind(AssertUnwindSafe(|| Self::try_open(path, whole)));
         let mut opened = open();

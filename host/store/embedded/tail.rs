@@ -34,7 +34,37 @@ pub(super) fn cut(database: &Path, durability: Durability) -> io::Result<Option<
     Ok(Some(end - torn))
 }
 
+/// Where a journal in `database` is damaged, in words.
+pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
+    for (_, journal) in journals(database)? {
+        if let Some(at) = damaged(&fs::read(&journal)?) {
+            let name = journal.file_name().unwrap_or_default().display();
+            return Ok(Some(format!(
+                "at byte {at} of its journal {name} stands what can't be read, with whole changes behind it; if a power \
+                 loss under `ledger.durability = \"async\"` left it so, start once more with that"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// Where these bytes of a journal can't be read though a whole batch follows.
+fn damaged(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(batch) = Batch::read(&bytes[at..]).filter(|batch| batch.whole) {
+        at += batch.length;
+    }
+    let rest = bytes.get(at + 1..)?;
+    let starts = rest.iter().enumerate().filter(|(_, byte)| **byte == START).map(|(start, _)| start);
+    let is_whole = |start: usize| Batch::read(&rest[start..]).is_some_and(|batch| batch.whole);
+    starts.into_iter().any(is_whole).then_some(at)
+}
+
 fn newest(database: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(journals(database)?.into_iter().max().map(|(_, path)| path))
+}
+
+fn journals(database: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut journals = Vec::new();
     for entry in fs::read_dir(database)? {
         let path = entry?.path();
@@ -42,7 +72,7 @@ fn newest(database: &Path) -> io::Result<Option<PathBuf>> {
             path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse::<u64>().ok());
         journals.extend(number.map(|number| (number, path)));
     }
-    Ok(journals.into_iter().max().map(|(_, path)| path))
+    Ok(journals)
 }
 
 /// Where the torn tail begins, if these bytes of a journal end in one.
@@ -115,6 +145,25 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_before_a_whole_batch_is_damage() {
+        let (one, two, zeros) = (batch(b"first"), batch(b"second"), vec![0; 600]);
+        for end in 0..=two.len() {
+            let sound = [&one, &two[..end], &zeros].concat();
+            assert_eq!(damaged(&sound), None, "a torn tail, {end}");
+        }
+        for rotten in 0..one.len() {
+            let mut bad = one.clone();
+            bad[rotten] ^= 0x55;
+            // The number of items and the batch's own are not in its checksum.
+            if !(1..13).contains(&rotten) {
+                assert_eq!(damaged(&[&two[..], &bad, &two].concat()), Some(two.len()), "{rotten}");
+            }
+            assert_eq!(damaged(&[&two[..], &bad, &zeros].concat()), None, "{rotten}");
+        }
+        assert_eq!(damaged(&[&one[..], &zeros, &two].concat()), Some(one.len()), "a hole");
+    }
+
+    #[test]
     fn only_a_tail_is_cut_and_with_async_what_follows_it() {
         let (one, two) = (batch(b"first"), batch(b"second"));
         let mut torn_one = one.clone();
@@ -127,7 +176,7 @@ mod tests {
             (vec![&one, &torn_one, &zeros], [Some(one.len()), Some(one.len())]),
             (vec![&torn_one], [Some(0), Some(0)]),
             (vec![&torn_one, &two], [None, Some(0)]),
-            // The database sees to that itself.
+            // The database cuts it off by itself; `damage` has looked before.
             (vec![&one, &zeros, &two], [None, None]),
         ] {
             let journal: Vec<u8> = journal.into_iter().flatten().copied().collect();
