@@ -47,6 +47,12 @@ impl Archive {
         })
     }
 
+    /// The one in this folder.
+    #[cfg(test)]
+    pub(crate) fn within(folder: PathBuf) -> Self {
+        Self(Some(folder))
+    }
+
     /// Keeps what made this generation, before anything is claimed by its keys.
     fn keep(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
         let Some(folder) = &self.0 else { return Ok(()) };
@@ -175,7 +181,8 @@ enum Reading {
 
 impl Wiring<'_> {
     /// Puts the key spaces of all policies on the ledger's lists and loads their readers, from what is
-    /// `active` already where that is possible. `in_flight`: what requests under way decide by.
+    /// `active` already where that is possible. `in_flight`: what requests under way decide by. A policy
+    /// that is active already and whose space the list doesn't take any more is shut; a new one is refused.
     pub async fn line_up(
         &self,
         config: &Config,
@@ -187,11 +194,11 @@ impl Wiring<'_> {
             generations.iter().map(|(name, generation)| (name.clone(), maker(generation))).collect();
         self.keep(config, generations).await?;
         let mut loaded: BTreeMap<Arc<str>, Vec<Reader>> = BTreeMap::new();
-        let mut given_up = Vec::new();
+        let (mut given_up, mut closed) = (Vec::new(), BTreeMap::new());
         for _ in 0..TRIES {
             let spaces = self.ledger.read_spaces().await?;
-            let (mut shut, mut moved) = (BTreeMap::new(), false);
-            for (policy, maker) in &makers {
+            let (mut shut, mut moved) = (closed.clone(), false);
+            for (policy, maker) in makers.iter().filter(|(policy, _)| !closed.contains_key(*policy)) {
                 let readers = loaded.entry(policy.clone()).or_default();
                 for space in spaces.list(policy).map_or(&[][..], |list| &list.spaces) {
                     if is_of(space, maker) || readers.iter().any(|one| one.number == space.number) {
@@ -218,6 +225,10 @@ impl Wiring<'_> {
             };
             let entered = match self.ledger.enter_spaces(&makers, in_flight, readable).await {
                 Err(SpacesError::Moved) => continue,
+                Err(SpacesError::Closed(policy, why)) if is_active(active, generations, &policy) => {
+                    closed.insert(policy.clone(), Shut::closed(&policy, &why));
+                    continue;
+                }
                 entered => entered?,
             };
             let listed = self.ledger.spaces();
@@ -297,23 +308,34 @@ impl Wiring<'_> {
         let name = format!(
             "policy `{policy}`: its key space {number} (key-schema {key_schema:?}, key_epoch {key_epoch})"
         );
-        let known = active.and_then(|active| active.lineups.shut.get(policy));
-        let since = known.map_or_else(|| self.ledger.clock().now(), |known| known.since);
-        if self.ledger.leave_if_empty(policy, space, since).await? {
+        if self.ledger.leave_if_empty(policy, number).await? {
             return Ok(Reading::Gone(None));
         }
-        if self.accept_duplicates {
-            self.ledger.abandon_space(policy, number).await?;
+        let others = match self.accept_duplicates {
+            true => self.ledger.abandon_space(policy, number).await?,
+            false => self.ledger.others_deriving(policy, number),
+        };
+        if others.is_empty() && self.accept_duplicates {
             return Ok(Reading::Gone(Some(format!(
                 "{name} is given up with its records, for what made their keys can't be loaded: {why}"
             ))));
         }
-        let why = format!(
-            "{name} still has records, and what made their keys can't be loaded: {why}. Until then its routes refuse \
-             what they would guard. Put it back; or wait until these records are forgotten; or give them up with \
-             `oncegate reload --accept-duplicates`"
-        );
-        Ok(Reading::Missing(Shut { number, why: why.into(), since }))
+        let why = if others.is_empty() {
+            format!(
+                "{name} still has records, and what made their keys can't be loaded: {why}. Until then its routes \
+                 refuse what they would guard. Put it back; or wait until these records are forgotten; or give them \
+                 up with `oncegate reload --accept-duplicates`"
+            )
+        } else {
+            let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+            format!(
+                "{name} is used by another gateway on this ledger ({}), and what makes its keys can't be loaded here: \
+                 {why}. Until then its routes refuse here what they would guard. Put it there; or reload the other \
+                 one with a key space that this one has, too; or stop it",
+                others.join(", ")
+            )
+        };
+        Ok(Reading::Missing(Shut { number: Some(number), why: why.into() }))
     }
 
     /// What derives keys in the space of this maker, from where that is kept; or why it can't be loaded.
@@ -339,6 +361,12 @@ impl Wiring<'_> {
     }
 }
 
+/// Whether the policy stays as it is.
+fn is_active(active: Option<&Program>, generations: &Generations, policy: &str) -> bool {
+    let number = |all: &Generations| all.get(policy).map(|generation| generation.number());
+    active.is_some_and(|active| number(&active.generations) == number(generations))
+}
+
 fn is_of(space: &Listed, maker: &Maker) -> bool {
     space.maker.key_schema == maker.key_schema && space.maker.key_epoch == maker.key_epoch
 }
@@ -354,9 +382,14 @@ fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Gener
 /// it derives.
 pub fn is_up_to_date(program: &Program, ledger: &Ledger) -> bool {
     let (spaces, term) = (ledger.spaces(), ledger.list_term());
-    program.lineups.open.iter().all(|(policy, lineup)| {
-        let numbers = lineup.readers.iter().map(|reader| reader.number).chain([lineup.tenure.number]);
-        let derives: BTreeSet<SpaceNumber> = numbers.collect();
-        lineup.term == term && spaces.list(policy).is_some_and(|list| list.numbers() == derives)
-    })
+    let is_listed =
+        |policy: &str, number| spaces.list(policy).is_some_and(|list| list.find(number).is_some());
+    let mut shut = program.lineups.shut.iter();
+    // What a policy is shut for is over when its space has left.
+    shut.all(|(policy, shut)| shut.number.is_none_or(|number| is_listed(policy, number)))
+        && program.lineups.open.iter().all(|(policy, lineup)| {
+            let numbers = lineup.readers.iter().map(|reader| reader.number).chain([lineup.tenure.number]);
+            let derives: BTreeSet<SpaceNumber> = numbers.collect();
+            lineup.term == term && spaces.list(policy).is_some_and(|list| list.numbers() == derives)
+        })
 }

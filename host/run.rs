@@ -3,7 +3,7 @@
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::lineup::Lineups;
-use crate::gateway::{BindError, Buffers, Callers, Deciders, Listeners, Program, Shared, Workers};
+use crate::gateway::{BindError, Listeners, Program, Shared, Workers};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::metrics::Metrics;
@@ -13,18 +13,16 @@ use crate::reload::{
     memories, tell_shut,
 };
 use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, StoreError};
-use arc_swap::ArcSwap;
 use oncegate_core::Secret;
 use oncegate_core::Timestamp;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -131,43 +129,8 @@ impl Gateway {
         };
         let engine = Engine::new(config.server.workers)?;
         let (ledger, keeper) = open_ledger(&config).await?;
-        let secret = ledger.secret(config.ledger.secret, accept_duplicates).await?;
-        keep_code(&engine, &config, &secret);
-        let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
-        ledger.join_spaces(None).await?;
-        let agreed = ledger.agree(&identity(&config, &generations), accept_duplicates).await?;
         let archive = Archive::of(&config);
-        let wiring = Wiring { ledger: &ledger, engine: &engine, archive: &archive, accept_duplicates };
-        keep_promises(&wiring, &config, &generations).await?;
-        let LinedUp { lineups, given_up } =
-            wiring.line_up(&config, &generations, None, &Numbers::new()).await?;
-        for what in agreed.iter().chain(&given_up) {
-            tracing::warn!("{}", given_up_words(what));
-        }
-        tell_shut(&Lineups::default(), &lineups);
-        archive.tidy(&ledger.spaces(), &BTreeSet::new());
-        ledger.remember(&memories(&config)).await?;
-
-        let metrics = Metrics::default();
-        for generation in generations.values() {
-            metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
-        }
-        let shared = Arc::new(Shared {
-            buffers: Buffers::new(config.server.limits.buffers),
-            program: ArcSwap::from_pointee(Program::new(config, generations, lineups, &metrics)),
-            ledger,
-            secret,
-            engine,
-            metrics,
-            callers: Callers::default(),
-            deciders: Deciders::default(),
-            condemned: tokio::sync::Notify::new(),
-            connections: AtomicUsize::new(0),
-            draining: watch::Sender::new(false),
-            listeners: AtomicUsize::new(0),
-            queued: AtomicUsize::new(0),
-            executions: AtomicUsize::new(0),
-        });
+        let shared = Arc::new(assemble(config, engine, ledger, &archive, None, accept_duplicates).await?);
         let keeper = tokio::spawn(keeper.run());
         let workers = Workers::start(&shared, listeners)?;
         let reloader = Arc::new(Reloader::new(source, shared.clone(), workers.retirement()));
@@ -266,6 +229,39 @@ impl Gateway {
     }
 }
 
+/// Loads the policies of a configuration and has the ledger agree with how they make keys, or says why it
+/// doesn't. `list_lease`: as for [`Ledger::join_spaces`].
+pub(crate) async fn assemble(
+    config: Config,
+    engine: Arc<Engine>,
+    ledger: Arc<Ledger>,
+    archive: &Archive,
+    list_lease: Option<Duration>,
+    accept_duplicates: bool,
+) -> Result<Shared, ServeError> {
+    // First, so that other gateways know of this one before it reads what it then goes by.
+    ledger.join_spaces(list_lease).await?;
+    let secret = ledger.secret(config.ledger.secret, accept_duplicates).await?;
+    keep_code(&engine, &config, &secret);
+    let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
+    let agreed = ledger.agree(&identity(&config, &generations), accept_duplicates).await?;
+    let wiring = Wiring { ledger: &ledger, engine: &engine, archive, accept_duplicates };
+    keep_promises(&wiring, &config, &generations).await?;
+    let LinedUp { lineups, given_up } = wiring.line_up(&config, &generations, None, &Numbers::new()).await?;
+    for what in agreed.iter().chain(&given_up) {
+        tracing::warn!("{}", given_up_words(what));
+    }
+    tell_shut(&Lineups::default(), &lineups);
+    archive.tidy(&ledger.spaces(), &BTreeSet::new());
+    ledger.remember(&memories(&config)).await?;
+    let metrics = Metrics::default();
+    for generation in generations.values() {
+        metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
+    }
+    let program = Program::new(config, generations, lineups, &metrics);
+    Ok(Shared::new(program, ledger, secret, engine, metrics))
+}
+
 /// A start with another policy than the ledger last saw is a reload, too: it must make the keys that were
 /// made before, or say that it makes others.
 async fn keep_promises(
@@ -310,7 +306,7 @@ async fn until(deadline: Instant, holds: impl Fn() -> bool) {
 async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<AnyStore>), ServeError> {
     let (store, recovered, clock, cache) = match &config.ledger.store {
         StoreKind::Memory => {
-            let store = AnyStore::Memory(Memory::new(config.ledger.memory));
+            let store = AnyStore::Memory(Arc::new(Memory::new(config.ledger.memory)));
             (store, Recovered::default(), Clock::start(Timestamp::default()), None)
         }
         StoreKind::Embedded(path) => {

@@ -12,7 +12,8 @@ use crate::ledger::{self, Derived};
 use crate::policy::{Generation, Guard, Verdict};
 use crate::store::StoreError;
 use bytes::Bytes;
-use oncegate_core::{Key, OperationId, PrincipalId, Record, SpaceNumber, Timestamp};
+use oncegate_core::keyspace_list::Closed;
+use oncegate_core::{Key, OperationId, PrincipalId, Record, SpaceNumber};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -67,12 +68,21 @@ impl Lineups {
 /// Why a policy guards nothing for now: its routes refuse what they would guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shut {
-    /// The space in which keys can't be derived.
-    pub number: SpaceNumber,
+    /// The space in which keys can't be derived; none: the list doesn't take its own.
+    pub number: Option<SpaceNumber>,
     /// In words, with what would do.
     pub why: Arc<str>,
-    /// Since when: nothing is claimed by the policy here from then on.
-    pub since: Timestamp,
+}
+
+impl Shut {
+    /// Its own space is not on the list any more, and can't come back now.
+    pub fn closed(policy: &str, why: &Closed) -> Self {
+        let why = format!(
+            "policy `{policy}`: its key space left the list while it derived no keys, and can't be put on it again: \
+             {why}. Until then its routes refuse what they would guard. Reload it with a key space that is on the list"
+        );
+        Self { number: None, why: why.into() }
+    }
 }
 
 /// What a reader would guard an operation by.

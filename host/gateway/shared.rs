@@ -91,6 +91,32 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// For a gateway whose workers don't run yet.
+    pub fn new(
+        program: Program,
+        ledger: Arc<Ledger>,
+        secret: Secret,
+        engine: Arc<crate::policy::Engine>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            buffers: Buffers::new(program.config.server.limits.buffers),
+            program: ArcSwap::from_pointee(program),
+            ledger,
+            secret,
+            engine,
+            metrics,
+            callers: Callers::default(),
+            deciders: Deciders::default(),
+            condemned: Notify::new(),
+            connections: AtomicUsize::new(0),
+            draining: watch::Sender::new(false),
+            listeners: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
+            executions: AtomicUsize::new(0),
+        }
+    }
+
     /// Whether the gateway shuts down.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()

@@ -182,7 +182,7 @@ impl Workers {
 }
 
 /// Tells every worker to drop instances of generations that are no longer active.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Retirement(Vec<mpsc::UnboundedSender<Vec<u64>>>);
 
 impl Retirement {

@@ -15,7 +15,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn ledger() -> OnMemory {
-    Ledger::new(AnyStore::Memory(Memory::new(1 << 20)), Clock::start(Timestamp::default()), None).0
+    Ledger::new(AnyStore::Memory(Arc::new(Memory::new(1 << 20))), Clock::start(Timestamp::default()), None).0
 }
 
 fn now(ledger: &OnMemory) -> u64 {

@@ -4,7 +4,7 @@
 use super::{Ledger, SpacesError};
 use crate::store::{Store, StoreError, Swap, Versioned};
 use oncegate_core::keyspace_list::{Listed, SpaceList};
-use oncegate_core::{OperationId, SpaceNumber, State, Timestamp, View};
+use oncegate_core::{GatewayId, OperationId, SpaceNumber, State, Timestamp, View};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,28 +31,71 @@ impl Looks {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Takes a space off the list by which no gateway derives keys, if it has no records; they were
-    /// claimed before `since`. Says whether it did.
-    pub async fn leave_if_empty(
+    /// Takes a space off the list though records of it may be left: their operations may run again. Not
+    /// while other gateways derive keys in it, which go on executing by it: these.
+    pub async fn abandon_space(
         &self,
-        policy: &Arc<str>,
-        space: &Listed,
-        since: Timestamp,
-    ) -> Result<bool, SpacesError> {
-        let spaces = self.read_spaces().await?;
-        let now = self.clock.now();
-        let mut live = spaces.gateways.iter().filter(|live| now < live.lease_until);
-        if live.any(|live| live.stands.contains_key(policy))
-            || !self.is_empty_before(policy, space, since).await?
-        {
+        policy: &str,
+        number: SpaceNumber,
+    ) -> Result<Vec<GatewayId>, SpacesError> {
+        let own = self.gateway();
+        let (others, _) = self
+            .change_spaces(false, |spaces, now| {
+                let mut others = spaces.deriving(policy, number, now);
+                others.retain(|gateway| *gateway != own);
+                if others.is_empty()
+                    && let Some(list) = spaces.policies.get_mut(policy)
+                {
+                    list.spaces.retain(|space| space.number != number);
+                    list.version += 1;
+                }
+                Ok(others)
+            })
+            .await?;
+        Ok(others)
+    }
+
+    /// Takes a space off the list if nothing but records held it open, and none of those is left. Says
+    /// whether it is off.
+    pub async fn leave_if_empty(&self, policy: &Arc<str>, number: SpaceNumber) -> Result<bool, SpacesError> {
+        // So that the list says whether anybody decides by it now, and if not since when.
+        self.change_spaces(false, |_, _| Ok(())).await?;
+        match self.spaces().list(policy).and_then(|list| list.find(number)) {
+            Some(space) => self.leave(policy, space).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Takes off the lists what nothing holds open any more.
+    pub(super) async fn leave_all(&self) -> Result<(), SpacesError> {
+        for (policy, space) in self.closing() {
+            self.leave(&policy, &space).await?;
+        }
+        Ok(())
+    }
+
+    async fn leave(&self, policy: &Arc<str>, space: &Listed) -> Result<bool, SpacesError> {
+        let Some(since) = space.closing_since else { return Ok(false) };
+        if !self.is_empty_before(policy, space, since).await? {
             return Ok(false);
         }
-        self.abandon_space(policy, space.number).await?;
-        Ok(true)
+        let (left, _) = self
+            .change_spaces(false, |spaces, now| Ok(spaces.leave(policy, space.number, since, now)))
+            .await?;
+        if left {
+            tracing::info!(
+                %policy,
+                space = space.number.0,
+                key_schema = %space.maker.key_schema,
+                key_epoch = space.maker.key_epoch,
+                "a key space has left: no record needs it any more"
+            );
+        }
+        Ok(left)
     }
 
     /// The spaces that nothing but records holds open.
-    pub(super) fn closing(&self) -> Vec<(Arc<str>, Listed)> {
+    fn closing(&self) -> Vec<(Arc<str>, Listed)> {
         let spaces = self.spaces();
         let closing = |(policy, list): (&Arc<str>, &SpaceList)| {
             let closing = list.spaces.iter().filter(|space| space.closing_since.is_some());
@@ -62,7 +105,7 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Whether no record of the space that was claimed before `since` is left.
-    pub(super) async fn is_empty_before(
+    async fn is_empty_before(
         &self,
         policy: &Arc<str>,
         space: &Listed,

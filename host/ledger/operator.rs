@@ -117,8 +117,12 @@ mod tests {
 
     /// With a cache, though the store is memory: what is cached must go, too.
     fn ledger() -> Arc<Ledger> {
-        Ledger::new(AnyStore::Memory(Memory::new(1 << 20)), Clock::start(Timestamp::default()), Some(1 << 20))
-            .0
+        Ledger::new(
+            AnyStore::Memory(Arc::new(Memory::new(1 << 20))),
+            Clock::start(Timestamp::default()),
+            Some(1 << 20),
+        )
+        .0
     }
 
     fn unknown(ledger: &Ledger) -> Arc<Record> {

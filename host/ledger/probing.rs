@@ -75,7 +75,12 @@ mod tests {
     use oncegate_core::{Probing, State};
 
     fn ledger() -> Arc<Ledger> {
-        Ledger::new(AnyStore::Memory(Memory::new(1 << 20)), Clock::start(Timestamp::default()), None).0
+        Ledger::new(
+            AnyStore::Memory(Arc::new(Memory::new(1 << 20))),
+            Clock::start(Timestamp::default()),
+            None,
+        )
+        .0
     }
 
     async fn put_unknown(ledger: &Ledger) {

@@ -208,19 +208,6 @@ impl<S: Store> Ledger<S> {
         Ok(())
     }
 
-    /// Takes a space off the list though records of it may be left: their operations may run again.
-    pub async fn abandon_space(&self, policy: &str, number: SpaceNumber) -> Result<(), SpacesError> {
-        self.change_spaces(false, |spaces, _| {
-            if let Some(list) = spaces.policies.get_mut(policy) {
-                list.spaces.retain(|space| space.number != number);
-                list.version += 1;
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(())
-    }
-
     /// Housekeeping: renews the lease, says by which spaces requests still decide, and takes off the
     /// lists what nothing holds open any more. Says whether this gateway stands on the list as before;
     /// if not it has to enter again.
@@ -239,24 +226,15 @@ impl<S: Store> Ledger<S> {
                 Ok(true)
             })
             .await?;
-        for (policy, space) in self.closing() {
-            let Some(since) = space.closing_since else { continue };
-            if self.is_empty_before(&policy, &space, since).await? {
-                let (left, _) = self
-                    .change_spaces(false, |spaces, now| Ok(spaces.leave(&policy, space.number, since, now)))
-                    .await?;
-                if left {
-                    tracing::info!(
-                        %policy,
-                        space = space.number.0,
-                        key_schema = %space.maker.key_schema,
-                        key_epoch = space.maker.key_epoch,
-                        "a key space has left: no record needs it any more"
-                    );
-                }
-            }
-        }
+        self.leave_all().await?;
         Ok(stands)
+    }
+
+    /// The other gateways that derive keys in a space, as this gateway knows it.
+    pub fn others_deriving(&self, policy: &str, number: SpaceNumber) -> Vec<GatewayId> {
+        let mut deriving = self.spaces().deriving(policy, number, self.clock.now());
+        deriving.retain(|gateway| *gateway != self.gateway());
+        deriving
     }
 
     /// Whether another gateway or a request in flight decides by this space, as this gateway knows it.
@@ -296,7 +274,7 @@ impl<S: Store> Ledger<S> {
     /// Changes the document by compare-and-swap, renewing this gateway's lease along with it, and says in
     /// which term of it. One whose lease is over gets it back only with `enters`, which says by what it
     /// derives keys from now on.
-    async fn change_spaces<T>(
+    pub(super) async fn change_spaces<T>(
         &self,
         enters: bool,
         mut change: impl FnMut(&mut KeySpaces, Timestamp) -> Result<T, SpacesError>,

@@ -16,7 +16,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn ledger() -> Arc<Ledger> {
-    Ledger::new(AnyStore::Memory(Memory::new(1 << 20)), Clock::start(Timestamp::default()), None).0
+    Ledger::new(AnyStore::Memory(Arc::new(Memory::new(1 << 20))), Clock::start(Timestamp::default()), None).0
 }
 
 /// A request under one key; `content` is what its fingerprint stands for.
@@ -89,7 +89,7 @@ fn who_waited_for_what_ended_unknown_does_not_send_it_again() {
 #[test]
 fn what_has_a_record_is_never_too_late() {
     run(async {
-        let store = AnyStore::Memory(Memory::new(1 << 20));
+        let store = AnyStore::Memory(Arc::new(Memory::new(1 << 20)));
         let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), Some(0));
         let asked = |first_sent| {
             let mut asked = request(&ledger, 1);

@@ -123,10 +123,14 @@ impl Reloader {
 pub fn tell_shut(before: &Lineups, after: &Lineups) {
     for (policy, shut) in &after.shut {
         if before.shut.get(policy).is_none_or(|known| known.why != shut.why) {
-            tracing::error!(space = shut.number.0, "{}", shut.why);
+            tracing::error!(space = shut.number.map(|number| number.0), "{}", shut.why);
         }
     }
     for policy in before.shut.keys().filter(|policy| !after.shut.contains_key(*policy)) {
         tracing::info!(%policy, "keys can be derived in all key spaces again: the policy guards its routes");
     }
 }
+
+#[cfg(test)]
+#[path = "spaces_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// One of the stores there are.
 pub enum AnyStore {
     /// Lost with the process.
-    Memory(Memory),
+    Memory(Arc<Memory>),
     /// In a folder.
     Embedded(Embedded),
 }

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
             let open = |durability| Embedded::open(folder.path(), durability).map(|(store, _)| store);
             let store = match name {
-                "memory" => AnyStore::Memory(Memory::new(1 << 30)),
+                "memory" => AnyStore::Memory(Arc::new(Memory::new(1 << 30))),
                 "embedded sync" => AnyStore::Embedded(open(Durability::Sync)?),
                 _ => AnyStore::Embedded(open(Durability::Async)?),
             };

@@ -150,7 +150,7 @@ pub enum Hold {
     Decides(GatewayId),
     /// This gateway doesn't derive keys in all the others yet.
     Behind(GatewayId),
-    /// It is the only one.
+    /// It is the only one, and somebody decides by it.
     Only,
     /// Nothing but records that were claimed before this moment.
     Records(Timestamp),
@@ -287,22 +287,34 @@ impl KeySpaces {
         !self.holds(policy, number, now).iter().any(|hold| !matches!(hold, Hold::Records(_)))
     }
 
+    /// The gateways that live and know the policy. Another neither decides nor claims anything by it.
+    fn standing(&self, policy: &str, now: Timestamp) -> impl Iterator<Item = (GatewayId, &Stand)> {
+        let live = self.gateways.iter().filter(move |live| now < live.lease_until);
+        live.filter_map(move |live| Some((live.id, live.stands.get(policy)?)))
+    }
+
+    /// The gateways that live and derive keys in a space.
+    pub fn deriving(&self, policy: &str, number: SpaceNumber, now: Timestamp) -> Vec<GatewayId> {
+        let derives = |stand: &Stand| stand.derives.contains(&number) || stand.decides.contains(&number);
+        let standing = self.standing(policy, now).filter(|(_, stand)| derives(stand));
+        standing.map(|(gateway, _)| gateway).collect()
+    }
+
     /// What holds a space open; nothing: it isn't on the list.
     pub fn holds(&self, policy: &str, number: SpaceNumber, now: Timestamp) -> Vec<Hold> {
         let Some(list) = self.policies.get(policy) else { return Vec::new() };
         let Some(space) = list.find(number) else { return Vec::new() };
-        if list.spaces.len() == 1 {
+        let mut standing = self.standing(policy, now).peekable();
+        if list.spaces.len() == 1 && standing.peek().is_some() {
             return vec![Hold::Only];
         }
         let others: BTreeSet<_> = list.numbers().into_iter().filter(|other| *other != number).collect();
         let mut holds = Vec::new();
-        for live in self.gateways.iter().filter(|live| now < live.lease_until) {
-            // One that doesn't know this policy neither decides nor claims anything by it.
-            let Some(stand) = live.stands.get(policy) else { continue };
+        for (gateway, stand) in standing {
             if stand.decides.contains(&number) {
-                holds.push(Hold::Decides(live.id));
+                holds.push(Hold::Decides(gateway));
             } else if !others.is_subset(&stand.derives) {
-                holds.push(Hold::Behind(live.id));
+                holds.push(Hold::Behind(gateway));
             }
         }
         if holds.is_empty() {
