@@ -59,7 +59,8 @@ fn a_reader_that_is_gone_refuses_its_own_routes_until_it_is_put_back() {
     assert_eq!(gateway.send(&Request::get("/charges")).status, 201, "nothing guards this");
     let why = refuses_because(&gateway, "keys").to_string();
     for word in ["key space 0", ".wasm", "Put it back", "forgotten", "--accept-duplicates"] {
-        assert!(why.contains(word) && gateway.stderr().contains(word), "{word:?} is not in {why}");
+        assert!(why.contains(word), "{word:?} is not in {why}");
+        gateway.assert_logs(&[word]);
     }
     // The others are served.
     assert!(refuses_because(&gateway, "others").is_null());
@@ -73,7 +74,7 @@ fn a_reader_that_is_gone_refuses_its_own_routes_until_it_is_put_back() {
     eventually("it comes back by itself", || refuses_because(&gateway, "keys").is_null().then_some(()));
     gateway.send(&operation("k")).assert_replay_of(&first);
     assert_eq!(numbers(&gateway), [0, 1]);
-    assert!(gateway.stderr().contains("guards its routes"), "{}", gateway.stderr());
+    gateway.assert_logs(&["guards its routes"]);
 }
 
 #[test]
@@ -128,9 +129,9 @@ fn a_reader_that_is_given_up_takes_its_records_with_it_and_that_is_said() {
     let args = ["reload", "--policy", "keys", "--admin", &admin, "--accept-duplicates", "--output", "json"];
     let ended = crate::support::gateway::run(&args, Path::new("."));
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    for said in [ended.stdout, gateway.stderr()] {
-        assert!(said.contains("may run again") && said.contains("key space 0"), "{said}");
-    }
+    let words = ["may run again", "key space 0"];
+    assert!(words.iter().all(|word| ended.stdout.contains(word)), "{}", ended.stdout);
+    gateway.assert_logs(&words);
     assert_eq!(numbers(&gateway), [1]);
     gateway.send(&operation("k")).assert_executed(201);
     assert_eq!(upstream.count(), 2);
@@ -144,10 +145,7 @@ fn a_start_can_give_a_reader_up() {
     let file = setup.file();
     let args = ["serve", "--config", file.to_str().expect("a plain path"), "--accept-duplicates"];
     let gateway = Gateway::start(&args, setup.clone()).expect("it starts");
-    eventually("its log says so", || {
-        let log = gateway.stderr();
-        (log.contains("may run again") && log.contains("key space 0")).then_some(())
-    });
+    gateway.assert_logs(&["may run again", "key space 0"]);
     gateway.send(&operation("k")).assert_executed(201);
     assert_eq!(numbers(&gateway), [1]);
 }

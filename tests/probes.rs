@@ -159,7 +159,7 @@ fn without_settle_after_nothing_is_freed_and_asking_has_an_end() {
         .route("when_unknown = \"probe\"")
         .origin("probe = { attempts = 2, base = \"20ms\", max = \"20ms\" }")
         .start();
-    assert!(gateway.stderr().contains("`upstreams.origin.settle_after` is not set"), "{}", gateway.stderr());
+    gateway.assert_logs(&["`upstreams.origin.settle_after` is not set"]);
     let first = gateway.send(&pay("order-1"));
     let id = first.assert_problem(502, "upstream-broken")["operation"].as_str().unwrap().to_owned();
     eventually("nobody asks any more", || {

@@ -289,6 +289,16 @@ impl Gateway {
         self.stderr.lock().expect("no holder panics").clone()
     }
 
+    /// Each of these words is in what it writes to stderr, sooner or later: it goes through a pipe and a thread.
+    #[track_caller]
+    pub(crate) fn assert_logs(&self, words: &[&str]) {
+        let all = || {
+            let log = self.stderr();
+            words.iter().all(|word| log.contains(word)).then_some(())
+        };
+        assert!(super::patiently(all).is_some(), "not all of {words:?} are in:\n{}", self.stderr());
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -312,9 +322,17 @@ impl Gateway {
         self.setup.clone()
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end by itself, and for all that it wrote.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        super::eventually("the gateway ends", || self.child.try_wait().expect("it is our child"))
+        let status = super::eventually("the gateway ends", || self.child.try_wait().expect("it is our child"));
+        self.read_to_the_end();
+        status
+    }
+
+    fn read_to_the_end(&mut self) {
+        for reader in self.readers.drain(..) {
+            let _ended = reader.join();
+        }
     }
 
     /// SIGTERM, and the exit code.
@@ -336,9 +354,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ended_already = self.child.kill();
         let _reaped = self.child.wait();
-        for reader in self.readers.drain(..) {
-            let _ended = reader.join();
-        }
+        self.read_to_the_end();
         if std::thread::panicking() {
             println!("--- stderr of the gateway:\n{}", self.stderr());
         }
