@@ -52,7 +52,8 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
             let worker = worker.clone();
             let ambiguous = pulse.ambiguous.swap(false, Ordering::Relaxed);
             let ending = ending.clone();
-            async move {
+            // Else hyper moves it, and each connection has room for it, used or not: nine kilobytes.
+            Box::pin(async move {
                 let mut response = match ambiguous {
                     true => ambiguous_framing().into_response(),
                     false => handle(worker, peer, request).await,
@@ -63,7 +64,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response.map(|body| Watched { body, _busy: busy }))
-            }
+            })
         }
     });
     let io = TokioIo::new(Pulsing { stream, pulse: pulse.clone() });

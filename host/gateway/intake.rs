@@ -173,6 +173,10 @@ async fn read_whole(
             }
             all.extend_from_slice(&data);
         }
+        // Of announced length, and all there: nothing more to wait for.
+        if incoming.is_end_stream() {
+            break;
+        }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
 }

@@ -324,7 +324,8 @@ impl Gateway {
 
     /// Waits for the process to end by itself, and for all that it wrote.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let status = super::eventually("the gateway ends", || self.child.try_wait().expect("it is our child"));
+        let status =
+            super::eventually("the gateway ends", || self.child.try_wait().expect("it is our child"));
         self.read_to_the_end();
         status
     }
