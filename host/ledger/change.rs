@@ -5,7 +5,7 @@
 //! that was claimed may be sent. What was derived before that moment and isn't sent yet never is: it is
 //! turned away, and comes again by the new routes.
 
-use super::identity::{Identity, IdentityError, Losses, in_words};
+use super::identity::{Identity, IdentityError, Losses, by_id, in_words};
 use super::{Ledger, Request};
 use crate::store::{Store, StoreError, Version};
 use oncegate_core::{KeySpaces, OperationId, Record, State, View};
@@ -94,10 +94,14 @@ impl<'a, S: Store> Change<'a, S> {
         let mut losses = self.ledger.survey(|record| self.loss(record)).await?;
         if let (Some((before, _)), Some(next)) = (&self.before, &self.next)
             && before.routes.may_lose_to(&next.routes)
-            && self.ledger.is_one_of_several().await?
+            && let others = self.ledger.others_alive().await?
+            && !others.is_empty()
         {
+            let others = by_id(&others);
             losses.insert(
-                "another gateway on this ledger still goes by the old routes: stop it first".into(),
+                format!(
+                    "another gateway on this ledger ({others}) still goes by the old routes: stop it first"
+                ),
                 0,
             );
         }

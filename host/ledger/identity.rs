@@ -8,7 +8,7 @@ use super::change::Change;
 use super::{Ledger, RouteTable};
 use crate::store::{Store, StoreError, Swap, Version};
 use bytes::Bytes;
-use oncegate_core::{KeySpaces, Record, Secret};
+use oncegate_core::{GatewayId, KeySpaces, Record, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -56,6 +56,12 @@ pub enum IdentityError {
          records up with `--accept-duplicates`"
     )]
     Secret(u64),
+    /// The secret is another one, and other gateways go by the one that the ledger has: their names.
+    #[error(
+        "the ledger has another secret than `ledger.secret_file`, and another gateway on it ({0}) makes keys by that: \
+         every operation could run once by each; use the secret that the ledger has, or stop the other one first"
+    )]
+    SecretInUse(String),
     /// What is stored of it can't be read.
     #[error(
         "the ledger's own document `{0}` can't be read: the data folder is damaged or a later version wrote it; use that version, or another folder"
@@ -85,6 +91,11 @@ pub(super) fn in_words(losses: &Losses) -> Vec<String> {
         count => format!("{what} ({count} live records)"),
     };
     losses.iter().map(one).collect()
+}
+
+/// Gateways as they are named to operators.
+pub(super) fn by_id(gateways: &[GatewayId]) -> String {
+    gateways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Identity {
@@ -137,7 +148,9 @@ impl Identity {
 
 impl<S: Store> Ledger<S> {
     /// The ledger's secret: the stored one; at the first start `configured`, or a random one. Another
-    /// one that is configured takes its place where no record lives, or all may be given up.
+    /// one that is configured takes its place where no other gateway goes by it, and no record lives or all
+    /// may be given up. The list of key spaces must be [joined](Self::join_spaces) before, so that others do
+    /// not replace what this returns.
     pub async fn secret(
         &self,
         configured: Option<[u8; 32]>,
@@ -163,6 +176,7 @@ impl<S: Store> Ledger<S> {
                     return Ok(Secret::new(stored));
                 }
                 Some(_) => {
+                    self.is_no_others().await?;
                     if !accept_duplicates {
                         self.lives_nothing().await?;
                     }
@@ -178,11 +192,23 @@ impl<S: Store> Ledger<S> {
         Err(IdentityError::Overtaken)
     }
 
-    /// Refuses a configured secret where the ledger has another one, and records that live.
+    /// Refuses a configured secret where the ledger has another one, and records that live or gateways
+    /// that go by it.
     pub async fn may_get_secret(&self, configured: &[u8; 32]) -> Result<(), IdentityError> {
         match self.store.load_meta(SECRET).await? {
-            Some((_, stored)) if stored[..] != configured[..] => self.lives_nothing().await,
+            Some((_, stored)) if stored[..] != configured[..] => {
+                self.is_no_others().await?;
+                self.lives_nothing().await
+            }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Not even where records are given up: another gateway would go on by the secret that it has.
+    async fn is_no_others(&self) -> Result<(), IdentityError> {
+        match &self.others_alive().await?[..] {
+            [] => Ok(()),
+            others => Err(IdentityError::SecretInUse(by_id(others))),
         }
     }
 

@@ -245,15 +245,16 @@ impl<S: Store> Ledger<S> {
         live.filter_map(|live| live.stands.get(policy)).any(|stand| stand.decides.contains(&number))
     }
 
-    /// Whether other gateways live on this ledger.
-    pub(super) async fn is_one_of_several(&self) -> Result<bool, IdentityError> {
+    /// The other gateways that live on this ledger.
+    pub(super) async fn others_alive(&self) -> Result<Vec<GatewayId>, IdentityError> {
         if self.list_lease().await.is_none() {
             // The store is this one's alone: who stands on the list beside it is gone.
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let (_, spaces) = self.load_spaces().await?;
         let (now, own) = (self.clock.now(), self.gateway());
-        Ok(spaces.gateways.iter().any(|live| live.id != own && now < live.lease_until))
+        let others = spaces.gateways.iter().filter(|live| live.id != own && now < live.lease_until);
+        Ok(others.map(|live| live.id).collect())
     }
 
     /// What holds a space open, as this gateway knows it.

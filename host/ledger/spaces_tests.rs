@@ -562,3 +562,22 @@ fn routes_do_not_change_while_another_gateway_goes_by_the_old_ones() {
         one.ledger.agree(&by("b"), false).await.unwrap();
     });
 }
+
+/// Who has no records isn't alone: the other would go on by the secret that it has.
+#[test]
+fn the_secret_is_not_replaced_while_another_gateway_goes_by_it() {
+    run(async {
+        let (one, two) = apart().await;
+        let made = one.ledger.secret(Some([1; 32]), false).await.unwrap();
+        assert_eq!(two.ledger.secret(None, false).await.unwrap(), made);
+        for accept_duplicates in [false, true] {
+            let refused = two.ledger.secret(Some([2; 32]), accept_duplicates).await.unwrap_err().to_string();
+            assert!(refused.contains(&one.ledger.gateway().to_string()), "{refused}");
+        }
+        assert!(two.ledger.may_get_secret(&[2; 32]).await.is_err());
+        assert_eq!(two.ledger.secret(Some([1; 32]), false).await.unwrap(), made);
+        drop(one);
+        passes(LIST);
+        assert_ne!(two.ledger.secret(Some([2; 32]), false).await.unwrap(), made);
+    });
+}
