@@ -75,11 +75,11 @@ pub struct Shut {
 }
 
 impl Shut {
-    /// Its own space is not on the list any more, and can't come back now.
+    /// While it derived no keys the list has gone on, and doesn't take its own space again now.
     pub fn closed(policy: &str, why: &Closed) -> Self {
         let why = format!(
-            "policy `{policy}`: its key space left the list while it derived no keys, and can't be put on it again: \
-             {why}. Until then its routes refuse what they would guard. Reload it with a key space that is on the list"
+            "policy `{policy}` derived no keys for a while, and the ledger doesn't take its key space back now: {why}. \
+             Until it does its routes refuse what they would guard"
         );
         Self { number: None, why: why.into() }
     }

@@ -93,14 +93,14 @@ impl<'a, S: Store> Change<'a, S> {
         }
         let mut losses = self.ledger.survey(|record| self.loss(record)).await?;
         if let (Some((before, _)), Some(next)) = (&self.before, &self.next)
-            && before.routes.may_lose_to(&next.routes)
+            && next.is_at_odds_with(before)
             && let others = self.ledger.others_alive().await?
             && !others.is_empty()
         {
             let others = by_id(&others);
             losses.insert(
                 format!(
-                    "another gateway on this ledger ({others}) still goes by the old routes: stop it first"
+                    "another gateway on this ledger ({others}) still makes keys as before: stop it first"
                 ),
                 0,
             );

@@ -101,10 +101,16 @@ pub(super) fn by_id(gateways: &[GatewayId]) -> String {
 impl Identity {
     /// Whether records have to be looked at to know whether they would keep their keys by `self`.
     pub(super) fn may_lose(&self, before: &Self, lists: &KeySpaces) -> bool {
+        self.is_at_odds_with(before)
+            || before.spaces.keys().any(|policy| self.other_space(before, lists, policy).is_some())
+    }
+
+    /// Whether two gateways of which one goes by each could make different keys of one operation, key spaces
+    /// aside.
+    pub(super) fn is_at_odds_with(&self, before: &Self) -> bool {
         self.deployment != before.deployment
             || self.normalisation != before.normalisation
             || before.routes.may_lose_to(&self.routes)
-            || before.spaces.keys().any(|policy| self.other_space(before, lists, policy).is_some())
     }
 
     /// In what way a record that was made by `before` would lose its key by `self`, in words.

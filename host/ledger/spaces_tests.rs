@@ -548,19 +548,24 @@ fn what_one_gateway_refuses_no_other_takes_but_where_it_is_active_it_goes_on() {
 }
 
 #[test]
-fn routes_do_not_change_while_another_gateway_goes_by_the_old_ones() {
-    let by = |policy| Identity { routes: RouteTable::all_to(policy), ..Identity::default() };
-    run(async {
-        let (mut one, two) = apart().await;
-        one.ledger.agree(&by("a"), false).await.unwrap();
-        // No record stands in the way, but one may come at any time.
-        let refused = one.ledger.agree(&by("b"), false).await.unwrap_err().to_string();
-        assert!(refused.contains("another gateway"), "{refused}");
-        drop(two);
-        passes(LIST);
-        one.enter(1).await.unwrap();
-        one.ledger.agree(&by("b"), false).await.unwrap();
-    });
+fn how_keys_are_made_does_not_change_while_another_gateway_goes_by_what_was() {
+    let before = Identity { routes: RouteTable::all_to("a"), ..Identity::default() };
+    let routes = Identity { routes: RouteTable::all_to("b"), ..before.clone() };
+    let deployment = Identity { deployment: "other".into(), ..before.clone() };
+    let normalisation = Identity { normalisation: NORMALISATION + 1, ..before.clone() };
+    for next in [routes, deployment, normalisation] {
+        run(async {
+            let (mut one, two) = apart().await;
+            one.ledger.agree(&before, false).await.unwrap();
+            // No record stands in the way, but one may come at any time.
+            let refused = one.ledger.agree(&next, false).await.unwrap_err().to_string();
+            assert!(refused.contains(&two.ledger.gateway().to_string()), "{refused}");
+            drop(two);
+            passes(LIST);
+            one.enter(1).await.unwrap();
+            one.ledger.agree(&next, false).await.unwrap();
+        });
+    }
 }
 
 /// Who has no records isn't alone: the other would go on by the secret that it has.

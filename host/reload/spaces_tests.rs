@@ -369,7 +369,7 @@ fn one_whose_key_space_the_list_takes_no_more_holds_up_no_other() {
         one.gets_what_is_kept_at(&other);
         one.tends(true).await;
         let why = one.refuses_because().unwrap();
-        assert!(why.contains("4 key spaces open") && why.contains("Reload it"), "{why}");
+        assert!(why.contains("4 key spaces open") && why.contains("going back to one of them"), "{why}");
         passes(LIST * 2);
         other.tends(false).await;
         one.tends(false).await;
