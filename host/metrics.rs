@@ -10,7 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,11 @@ struct UpstreamResult {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StoreOp {
+    op: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateName {
     state: &'static str,
 }
@@ -170,6 +176,47 @@ fn policy_histogram() -> Histogram {
     ])
 }
 
+/// Calls of the store, of which a process has one.
+pub static STORE_CALLS: LazyLock<StoreCalls> = LazyLock::new(StoreCalls::new);
+
+/// How long calls of the store take, by what they are.
+#[derive(Debug)]
+pub struct StoreCalls {
+    family: Family<StoreOp, Histogram, fn() -> Histogram>,
+    /// A record is looked up.
+    pub load: Histogram,
+    /// A record is put in another's place: with `sync` until it is durable.
+    pub swap: Histogram,
+    /// What is due is looked for.
+    pub due: Histogram,
+    /// Records are listed.
+    pub scan: Histogram,
+}
+
+impl StoreCalls {
+    fn new() -> Self {
+        let family = Family::new_with_constructor(store_histogram as fn() -> Histogram);
+        let of = |op| family.get_or_create_owned(&StoreOp { op });
+        Self { load: of("load"), swap: of("swap"), due: of("due"), scan: of("scan"), family: family.clone() }
+    }
+}
+
+/// Awaits a call of the store and notes how long it took.
+pub async fn timed<T>(histogram: &Histogram, call: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let came = call.await;
+    histogram.observe(begun.elapsed().as_secs_f64());
+    came
+}
+
+/// From a look into memory to a disk that hangs.
+fn store_histogram() -> Histogram {
+    Histogram::new([
+        0.000_001, 0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5,
+        1.0, 5.0,
+    ])
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("oncegate");
@@ -190,6 +237,12 @@ impl Default for Metrics {
             "One call of a policy's hook",
             Unit::Seconds,
             policy_calls.clone(),
+        );
+        registry.register_with_unit(
+            "store",
+            "One call of the ledger's store",
+            Unit::Seconds,
+            STORE_CALLS.family.clone(),
         );
         let policy_failures = Family::default();
         registry.register("policy_failures", "Failed calls of policies", policy_failures.clone());
@@ -377,6 +430,12 @@ impl Metrics {
     /// Counts a probe.
     pub fn probed(&self, route: &str, result: &'static str) {
         self.probes.get_or_create_owned(&RouteResult { route: route.to_owned(), result }).inc();
+    }
+
+    /// Counts a call of a hook.
+    pub fn policy_called(&self, policy: &str, hook: &'static str, elapsed: Duration) {
+        let labels = PolicyHook { policy: policy.to_owned(), hook };
+        self.policy_calls.get_or_create(&labels).observe(elapsed.as_secs_f64());
     }
 
     /// Counts a failed call.

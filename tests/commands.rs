@@ -226,6 +226,8 @@ fn the_admin_listener_tells_health_status_policies_and_metrics() {
         "oncegate_requests_total{route=\"all\",result=\"executed\"} 1",
         "oncegate_requests_total{route=\"all\",result=\"replayed\"} 1",
         "oncegate_executions_total{route=\"all\",outcome=\"completed\"} 1",
+        // The claim and the answer.
+        "oncegate_store_seconds_count{op=\"swap\"} 2",
     ] {
         assert!(metrics.contains(series), "{series} is not in:\n{metrics}");
     }

@@ -205,6 +205,12 @@ fn what_cannot_be_is_said_in_words() {
     shop.refused(&["run", "builtin:nothing"], 2, &["idempotency-key"]);
     std::fs::write(shop.path().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
     shop.refused(&["build", "--core", "core.wasm", "--out", "o.wasm"], 1, &["configure"]);
+    std::fs::write(shop.path().join("text.wat"), "(module)").unwrap();
+    shop.refused(
+        &["build", "--core", "text.wat", "--out", "o.wasm"],
+        1,
+        &["is not WebAssembly", "help: name"],
+    );
 }
 
 #[test]

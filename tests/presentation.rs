@@ -39,6 +39,14 @@ fn a_replay_is_fitted_to_its_caller_and_the_first_answer_is_not() {
     assert_eq!((again.field("etag"), again.field("content-digest")), (None, None));
     assert_eq!((again.field("content-length"), again.field("cache-control")), (Some("8"), Some("no-store")));
     assert_eq!(upstream.count(), 1);
+    let metrics = gateway.admin("GET", "/metrics").text();
+    let calls = |hook: &str, count| {
+        let series =
+            format!("oncegate_policy_call_seconds_count{{policy=\"keys\",hook=\"{hook}\"}} {count}\n");
+        assert!(metrics.contains(&series), "{series} is not in:\n{metrics}");
+    };
+    calls("decide", 2);
+    calls("present", 1);
 }
 
 #[test]

@@ -100,6 +100,7 @@ impl Execution {
     ) -> Result<Option<policy::Settlement>, policy::Failure> {
         let receipt = policy::Receipt::of(self.id.get(), permit.record());
         let reply = capture.reply(head, self.generation.plan(), cut.is_none());
-        self.worker.policies.settle(&self.generation, &self.principal, receipt, reply).await
+        let said = self.worker.policies.settle(&self.generation, &self.principal, receipt, reply);
+        self.worker.timed(&self.generation, "settle", said).await
     }
 }

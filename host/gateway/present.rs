@@ -59,7 +59,7 @@ impl Asker {
             operation,
             whole_reply(answer, body_kept),
         );
-        match said.await {
+        match worker.timed(&self.generation, "present", said).await {
             Ok(None) => Ok(response),
             Ok(Some(changes)) => Ok(changed(response, changes)),
             Err(failure) => {
@@ -77,7 +77,8 @@ impl Asker {
     pub async fn explain(&self, worker: &Worker, problem: &Problem) -> Option<Wording> {
         let operation = self.operation.clone();
         let complaint = problem.complaint();
-        let said = worker.policies.explain(&self.generation, &self.principal, operation, complaint).await;
+        let said = worker.policies.explain(&self.generation, &self.principal, operation, complaint);
+        let said = worker.timed(&self.generation, "explain", said).await;
         said.unwrap_or_else(|failure| {
             self.failed(worker, "explain", &failure);
             None

@@ -150,7 +150,8 @@ async fn ask(
     let clock = worker.shared.ledger.clock();
     let principal = &turn.record.origin.principal;
     let receipt = Receipt::of(turn.id, &turn.record);
-    let first = worker.policies.question(generation, principal, receipt.clone()).await?;
+    let first = worker.policies.question(generation, principal, receipt.clone());
+    let first = worker.timed(generation, "question", first).await?;
     let Some(mut question) = first else {
         return Ok(Found { last: true, ..nothing(clock.now(), "no_question") });
     };
@@ -161,7 +162,8 @@ async fn ask(
         let Some(reply) = send(worker, route, turn, &question).await else {
             return Ok(nothing(asked, "unanswered"));
         };
-        let said = worker.policies.reading(generation, principal, receipt.clone(), question, reply).await?;
+        let said = worker.policies.reading(generation, principal, receipt.clone(), question, reply);
+        let said = worker.timed(generation, "reading", said).await?;
         let (outcome, word) = match said {
             Finding::Happened(reply) => (happened(*reply, &route.config), "happened"),
             Finding::Consumed => (Outcome::Consumed(First::default()), "consumed"),

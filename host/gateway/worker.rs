@@ -6,7 +6,7 @@ use super::connection::{self, Watch};
 use super::shared::Counted;
 use super::{Peer, Program, Shared, probe};
 use crate::config;
-use crate::policy;
+use crate::policy::{self, Generation};
 use crate::upstream::Pool;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::RefCell;
@@ -41,6 +41,19 @@ impl Worker {
     /// The active program.
     pub fn program(&self) -> Arc<Program> {
         self.shared.program.load_full()
+    }
+
+    /// A call of a policy's hook, counted. `decide` is counted by its route.
+    pub async fn timed<T>(
+        &self,
+        generation: &Generation,
+        hook: &'static str,
+        call: impl Future<Output = T>,
+    ) -> T {
+        let begun = std::time::Instant::now();
+        let said = call.await;
+        self.shared.metrics.policy_called(generation.name(), hook, begun.elapsed());
+        said
     }
 
     /// The connections to an upstream. A reload that changes an upstream brings another pool.

@@ -262,9 +262,21 @@ impl<'a> ReplyLists<'a> {
 fn answer<T>(called: wasmtime::Result<Result<T, String>>, time: Duration) -> Result<T, Failure> {
     match called {
         Ok(Ok(said)) => Ok(said),
-        Ok(Err(text)) => Err(Failure::Err(text.escape_debug().take(1 << 10).collect())),
+        Ok(Err(text)) => Err(Failure::Err(on_one_line(&text))),
         Err(error) => Err(Failure::of_call(&error, time)),
     }
+}
+
+/// A policy's own words for the log, where they must not look like something else.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::new();
+    for character in text.chars().take(1 << 10) {
+        match character {
+            '"' | '\'' | '\\' => line.push(character),
+            character => line.extend(character.escape_debug()),
+        }
+    }
+    line
 }
 
 fn field<'a>(&(name, value): &(&'a str, &'a str)) -> wit::FieldParam<'a> {

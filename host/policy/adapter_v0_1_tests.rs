@@ -390,3 +390,9 @@ fn each_rule_of_a_wording() {
     }
     assert_eq!(presentation::wording(good()).expect("a good wording").status, 200);
 }
+
+#[test]
+fn a_policys_words_stay_on_one_line_and_keep_their_quotes() {
+    let line = on_one_line("no setting \"a\", it's\nnot\u{1b}[31m there: C:\\x\u{e9}");
+    assert_eq!(line, "no setting \"a\", it's\\nnot\\u{1b}[31m there: C:\\x\u{e9}");
+}

@@ -1,6 +1,7 @@
 //! The store that the configuration names, as one type.
 
 use super::{Embedded, Memory, Size, Store, StoreError, Swap, Version, Versioned};
+use crate::metrics::{STORE_CALLS, timed};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::sync::Arc;
@@ -25,8 +26,8 @@ impl std::fmt::Debug for AnyStore {
 impl Store for AnyStore {
     async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
         match self {
-            Self::Memory(store) => store.load(id).await,
-            Self::Embedded(store) => store.load(id).await,
+            Self::Memory(store) => timed(&STORE_CALLS.load, store.load(id)).await,
+            Self::Embedded(store) => timed(&STORE_CALLS.load, store.load(id)).await,
         }
     }
 
@@ -38,15 +39,15 @@ impl Store for AnyStore {
         now: Timestamp,
     ) -> Result<Swap<Versioned>, StoreError> {
         match self {
-            Self::Memory(store) => store.swap(id, expected, next, now).await,
-            Self::Embedded(store) => store.swap(id, expected, next, now).await,
+            Self::Memory(store) => timed(&STORE_CALLS.swap, store.swap(id, expected, next, now)).await,
+            Self::Embedded(store) => timed(&STORE_CALLS.swap, store.swap(id, expected, next, now)).await,
         }
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
         match self {
-            Self::Memory(store) => store.due(until, limit).await,
-            Self::Embedded(store) => store.due(until, limit).await,
+            Self::Memory(store) => timed(&STORE_CALLS.due, store.due(until, limit)).await,
+            Self::Embedded(store) => timed(&STORE_CALLS.due, store.due(until, limit)).await,
         }
     }
 
@@ -56,8 +57,8 @@ impl Store for AnyStore {
         limit: usize,
     ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
         match self {
-            Self::Memory(store) => store.scan(after, limit).await,
-            Self::Embedded(store) => store.scan(after, limit).await,
+            Self::Memory(store) => timed(&STORE_CALLS.scan, store.scan(after, limit)).await,
+            Self::Embedded(store) => timed(&STORE_CALLS.scan, store.scan(after, limit)).await,
         }
     }
 

@@ -105,6 +105,12 @@ fn component(wasm: &[u8], folder: &Path) -> Result<Vec<u8>, Trouble> {
     let fault = |error: oncegate_componentize::Error| {
         Trouble::new(format!("this can't become a policy: {error}"), "")
     };
+    if !wasm.starts_with(b"\0asm") {
+        return Err(Trouble::new(
+            "this can't become a policy: it is not WebAssembly, it doesn't begin with `\\0asm`",
+            "name the module that the compiler made, or a component",
+        ));
+    }
     let mut component = oncegate_componentize::component(wasm).map_err(fault)?;
     for (section, file) in
         [("oncegate:vectors", "vectors.json"), ("oncegate:settings", "settings.schema.json")]

@@ -203,13 +203,19 @@ impl Workbench {
         let mut desk = Desk::new(self);
         let requests = distinct_requests(subjects);
         for (name, values) in &values {
-            let mut named = false;
+            let mut tried = Vec::new();
             for base in &bases {
                 for changed in changes(base, name, values) {
-                    named |= compare_settings(&mut check, &mut desk, &requests, name, base, &changed);
+                    tried.extend(compare_settings(&mut check, &mut desk, &requests, name, base, &changed));
                 }
             }
-            let word = if named { "the key-schema names it" } else { "it changes no key" };
+            let word = match &tried[..] {
+                [] => {
+                    "not tried, no two values are known: the vectors may have one, or its schema `examples`"
+                }
+                tried if tried.contains(&true) => "the key-schema names it",
+                _ => "it changes no key",
+            };
             check.facts.push(format!("{name}: {word}"));
         }
         check
@@ -270,7 +276,7 @@ fn changes(base: &Map<String, Value>, name: &str, values: &[Value]) -> Vec<Map<S
     changed
 }
 
-/// True where the key-schemas differ.
+/// Whether the key-schemas differ; none where one of the two is refused.
 fn compare_settings(
     check: &mut Check,
     desk: &mut Desk<'_>,
@@ -278,11 +284,11 @@ fn compare_settings(
     name: &str,
     base: &Map<String, Value>,
     changed: &Map<String, Value>,
-) -> bool {
+) -> Option<bool> {
     // Settings that the policy refuses are never in force.
-    let (Ok(before), Ok(after)) = (desk.plan(base), desk.plan(changed)) else { return false };
+    let (Ok(before), Ok(after)) = (desk.plan(base), desk.plan(changed)) else { return None };
     if before.key_schema != after.key_schema {
-        return true;
+        return Some(true);
     }
     for subject in requests {
         let (Ok(old), Ok(new)) = (desk.ask(base, &subject.sample), desk.ask(changed, &subject.sample)) else {
@@ -317,7 +323,7 @@ fn compare_settings(
             ) => {}
         }
     }
-    false
+    Some(false)
 }
 
 fn shown(value: Option<&Value>) -> String {

@@ -39,6 +39,21 @@ fn a_good_policy_keeps_every_promise() {
     assert!(facts.contains(&"the path: the same key, another fingerprint (1)".into()), "{facts:?}");
 }
 
+/// Nothing is said of what was not looked at.
+#[test]
+fn a_setting_without_values_to_try_is_told_so() {
+    let schema = json!({ "type": "object", "properties": {
+        "keep": { "type": "array" }, "keys": { "type": "string", "examples": ["a"] }
+    } });
+    let component = with_cases(Guest::default(), &[("a key", json!({}), KEYED)]);
+    let mut with_schema = component;
+    guests::append_section(&mut with_schema, "oncegate:settings", schema.to_string().as_bytes());
+    let report = workbench(&with_schema).report(7);
+    let facts = &report.checks.iter().find(|check| check.name == "settings").unwrap().facts;
+    assert!(facts.iter().any(|fact| fact.starts_with("keep: not tried")), "{facts:?}");
+    assert!(facts.contains(&"keys: it changes no key".into()), "{facts:?}");
+}
+
 #[test]
 fn a_key_that_is_not_ascii_can_be_another_too() {
     let request = KEYED.replace("k1", "k\u{e9}y");
