@@ -240,7 +240,8 @@ impl Wiring<'_> {
                 readers.retain(|reader| on_list(&policy, reader));
                 readers.sort_by_key(|reader| reader.number);
                 let tenure = Arc::new(Tenure { policy: policy.clone(), number });
-                (policy, Lineup { tenure, readers, term: entered.term })
+                let version = entered.versions.get(&policy).copied().unwrap_or_default();
+                (policy, Lineup { tenure, readers, term: entered.term, version })
             };
             let open = entered.numbers.into_iter().map(lineup).collect();
             return Ok(LinedUp { lineups: Lineups { open, shut }, given_up });
@@ -388,8 +389,6 @@ pub fn is_up_to_date(program: &Program, ledger: &Ledger) -> bool {
     // What a policy is shut for is over when its space has left.
     shut.all(|(policy, shut)| shut.number.is_none_or(|number| is_listed(policy, number)))
         && program.lineups.open.iter().all(|(policy, lineup)| {
-            let numbers = lineup.readers.iter().map(|reader| reader.number).chain([lineup.tenure.number]);
-            let derives: BTreeSet<SpaceNumber> = numbers.collect();
-            lineup.term == term && spaces.list(policy).is_some_and(|list| list.numbers() == derives)
+            lineup.term == term && spaces.list(policy).is_some_and(|list| list.version == lineup.version)
         })
 }

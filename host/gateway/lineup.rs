@@ -8,7 +8,7 @@ use super::problem::{Code, Problem};
 use super::route::Route;
 use super::worker::Worker;
 use crate::config::PrincipalChanged;
-use crate::ledger::{self, Derived};
+use crate::ledger::{self, Derived, Kept};
 use crate::policy::{Generation, Guard, Verdict};
 use crate::store::StoreError;
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub struct Lineup {
     pub readers: Vec<Reader>,
     /// In which term of the lease on the list: see [`Entered::term`](ledger::Entered::term).
     pub term: u64,
+    /// The version of the list.
+    pub version: u64,
 }
 
 /// The key spaces of all policies, as a program derives keys by them.
@@ -95,8 +97,8 @@ pub struct Reading {
 /// Whose verdict an operation is executed under.
 #[derive(Debug)]
 pub enum Decided {
-    /// By this generation: guard it.
-    Guarded(Arc<Generation>, Box<Guard>),
+    /// By this generation: guard it. An older one keeps its space on the list meanwhile.
+    Guarded(Arc<Generation>, Box<Guard>, Option<Kept>),
     /// Not protected, for this reason.
     Bypassed(String),
     /// Turned away.
@@ -123,28 +125,27 @@ pub(super) async fn read(asked: &Question<'_>) -> Result<Vec<Reading>, Problem> 
     Ok(readings)
 }
 
-/// Whose verdict counts. What the active generation bypasses or refuses stays guarded by an older one
-/// while another gateway or request still decides by that; and as long as the ledger has a record of
-/// it, so that nothing which ran runs again because it is no longer guarded. `body`: the whole one,
-/// where there are readings.
+/// Whose verdict counts. What the active generation bypasses or refuses stays guarded by an older one as
+/// [`Ledger::stays_guarded`](ledger::Ledger::stays_guarded) says. `body`: the whole one, where there are
+/// readings.
 pub async fn weigh(
     verdict: Verdict,
-    generation: Arc<Generation>,
+    (route, generation): (&Route, Arc<Generation>),
     readings: &[Reading],
     facts: &Facts<'_>,
     body: &Bytes,
     at: &Standpoint<'_>,
 ) -> Result<Decided, StoreError> {
     let otherwise = match verdict {
-        Verdict::Guard(guard) => return Ok(Decided::Guarded(generation, guard)),
+        Verdict::Guard(guard) => return Ok(Decided::Guarded(generation, guard, None)),
         Verdict::Bypass(reason) => Decided::Bypassed(reason),
         Verdict::Refuse(refusal) => Decided::Refused(refusal),
     };
     for Reading { reader, guard } in readings.iter().rev() {
         let (id, _) = identify::key(facts, &reader.generation, guard, body, at);
-        let decides = at.ledger.decides_somebody_by(reader.generation.name(), reader.number);
-        if decides || at.ledger.knows(id).await? {
-            return Ok(Decided::Guarded(reader.generation.clone(), guard.clone()));
+        let place = (reader.number, route.list_version());
+        if let Some(kept) = at.ledger.stays_guarded(reader.generation.name(), place, id).await? {
+            return Ok(Decided::Guarded(reader.generation.clone(), guard.clone(), Some(kept)));
         }
     }
     Ok(otherwise)

@@ -143,7 +143,7 @@ async fn answer(
     };
     let whole =
         if readings.is_empty() { bytes::Bytes::new() } else { take_in(worker, &mut intake, visit).await? };
-    let decided = lineup::weigh(verdict, generation, &readings, &facts, &whole, &at).await;
+    let decided = lineup::weigh(verdict, (&route, generation), &readings, &facts, &whole, &at).await;
     let decided = decided.map_err(|error| {
         tracing::error!(%error, "the ledger is unavailable");
         Problem::new(
@@ -151,8 +151,8 @@ async fn answer(
             "The ledger can't be asked now, and nothing was sent. Ask again.",
         )
     })?;
-    let (generation, guard) = match decided {
-        Decided::Guarded(generation, guard) => (generation, guard),
+    let (generation, guard, kept) = match decided {
+        Decided::Guarded(generation, guard, kept) => (generation, guard, kept),
         Decided::Refused(refusal) => {
             visit.result = RequestResult::Refused;
             return Err(Problem::refused(&refusal));
@@ -170,7 +170,8 @@ async fn answer(
     visit.asker = asker;
     let body = take_in(worker, &mut intake, visit).await?;
     generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
-    let operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
+    let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
+    operation.derived.kept = kept.map(Arc::new);
     let sighting = identify::sighting(
         &facts,
         &route,

@@ -69,6 +69,11 @@ impl Route {
         reader.map_or_else(own, |reader| reader.number)
     }
 
+    /// The version of the list of key spaces that these are.
+    pub fn list_version(&self) -> u64 {
+        self.lineup.as_ref().map_or(0, |lineup| lineup.version)
+    }
+
     /// In which term of the lease on the list of key spaces these were entered.
     pub fn term(&self) -> u64 {
         self.lineup.as_ref().map_or(0, |lineup| lineup.term)

@@ -4,7 +4,7 @@
 use super::advance::{Advanced, SWAPS_MAX, changes_too_fast};
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::spaces::list_lapsed;
-use super::{Begun, Ledger, Overdue, Request};
+use super::{Begun, Kept, Ledger, Overdue, Request};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
     Answer, Ask, Doubt, End, Keyed, OperationId, Outcome, Record, Refusal, Reply, Settlement, Timestamp,
@@ -41,6 +41,42 @@ pub struct Claimant<S: Store = AnyStore> {
     pub(super) ledger: Arc<Ledger<S>>,
     pub(super) request: Request,
     pub(super) flight: Arc<Flight>,
+}
+
+impl<S: Store> Ledger<S> {
+    /// Another operation runs here under the request's own key. That is told only when none of its others,
+    /// which a newer way of making keys may have made into one, leads to its answer.
+    pub(super) async fn refuse_reused(&self, request: &Request, standing: Option<Arc<Record>>) -> Begun<S> {
+        let (keys, common) = (&request.derived.keys[..], &request.derived.common[..]);
+        let reused = Refusal::KeyReused;
+        if keys.is_empty() {
+            return Begun::Refuse(reused, standing);
+        }
+        let by = Keyed { keys, common, claim: &request.claim, rules: &request.rules };
+        let end = End::Told { told: Told::Refuse(reused), id: request.id, record: None };
+        let mut walk: Walk<Version> = Walk::telling(by, end);
+        loop {
+            let asked = self.clock.now();
+            match walk.ask(by, asked) {
+                Ask::Load(id) => match self.store.load(id).await {
+                    Ok(found) => {
+                        let found = found.map(|found| (found.version, found.record));
+                        walk.heard(by, Reply::Loaded(found), asked);
+                    }
+                    Err(error) => return Begun::Unavailable(error),
+                },
+                Ask::Nothing(End::Told { told: Told::Replay, record: Some((_, record)), .. }) => {
+                    return Begun::Replay { record, waited: false };
+                }
+                Ask::Nothing(End::Told {
+                    told: Told::Refuse(refusal), record: Some((_, record)), ..
+                }) => {
+                    return Begun::Refuse(refusal, Some(record));
+                }
+                Ask::Nothing(_) | Ask::Swap { .. } => return Begun::Refuse(reused, standing),
+            }
+        }
+    }
 }
 
 impl<S: Store> Claimant<S> {
@@ -160,6 +196,7 @@ impl<S: Store> Claimant<S> {
             flight: self.flight.clone(),
             record,
             term: self.request.derived.term,
+            _kept: self.request.derived.kept.clone(),
             pointers_until,
             common: common.into(),
             was_held: AtomicBool::new(false),
@@ -223,6 +260,8 @@ pub struct Permit<S: Store = AnyStore> {
     term: u64,
     /// Until when its pointers surely stand; none: there are none.
     pointers_until: Option<Timestamp>,
+    /// What its key is in stays on the list.
+    _kept: Option<Arc<Kept>>,
     /// What it claimed without its principal, and goes with the operation.
     common: Box<[(OperationId, Version)]>,
     /// It was asked, and all held. From then on whoever has a key in common finds the record.

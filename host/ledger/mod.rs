@@ -16,6 +16,7 @@ mod execute;
 mod flight;
 mod identity;
 mod keeper;
+mod kept;
 mod leaving;
 mod memories;
 mod operator;
@@ -35,6 +36,7 @@ pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Interest, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, Space};
 pub use keeper::Keeper;
+pub use kept::Kept;
 pub use memories::RouteMemory;
 pub use operator::Intervention;
 pub use probing::Turn;
@@ -255,8 +257,12 @@ impl<S: Store> Ledger<S> {
                 }
                 Entry::Occupied(occupied) => occupied.get().clone(),
             };
-            if let Some(begun) = self.follow(&request, &flight, asked, deadline).await {
-                return begun;
+            match self.follow(&request, &flight, asked, deadline).await {
+                Some(Begun::Refuse(Refusal::KeyReused, standing)) => {
+                    return self.refuse_reused(&request, standing).await;
+                }
+                Some(begun) => return begun,
+                None => {}
             }
             // The flight was given up before anything was sent: the next one may claim.
             tokio::task::yield_now().await;

@@ -1,8 +1,9 @@
 //! A request to the ledger: an operation by its keys.
 
-use super::Flight;
+use super::{Flight, Kept};
 use oncegate_core::{Claim, Key, OperationId, Rules, SpaceNumber};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A request that asks to begin an operation.
@@ -33,6 +34,8 @@ pub struct Derived {
     /// In which term of the lease on the list of key spaces the list was entered by which they were: see
     /// [`Entered::term`](super::Entered::term).
     pub term: u64,
+    /// It is guarded by an older generation only, whose space it keeps on the list.
+    pub kept: Option<Arc<Kept>>,
 }
 
 impl Request {

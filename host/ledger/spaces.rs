@@ -5,6 +5,7 @@
 //! kept at hand. On a store that one process has for itself the lease never ends, because nobody else
 //! could act on its end; then nothing is written but when something changes.
 
+use super::kept::Keeps;
 use super::leaving::Looks;
 use super::{IdentityError, Ledger};
 use crate::store::{Store, StoreError, Swap, Version};
@@ -37,6 +38,8 @@ pub(super) struct Spaces {
     changing: tokio::sync::Mutex<Option<Duration>>,
     /// How far the look for what holds a space open has come.
     pub(super) looks: Looks,
+    /// What requests in flight keep on the lists.
+    pub(super) keeps: Arc<Keeps>,
     /// What this gateway decides by.
     makers: std::sync::Mutex<BTreeMap<Arc<str>, Maker>>,
 }
@@ -49,6 +52,8 @@ pub struct Entered {
     /// In this term of the lease on the list. Keys that are derived by the list as it was then may be
     /// sent only while it goes on, whenever they are derived: a request can be long on its way.
     pub term: u64,
+    /// The version of each policy's list.
+    pub versions: BTreeMap<Arc<str>, u64>,
 }
 
 /// Why the list can't be used or changed.
@@ -79,6 +84,7 @@ impl Spaces {
             until: AtomicU64::new(u64::MAX),
             changing: tokio::sync::Mutex::new(None),
             looks: Looks::default(),
+            keeps: Arc::default(),
             makers: std::sync::Mutex::default(),
         }
     }
@@ -167,9 +173,9 @@ impl<S: Store> Ledger<S> {
     ) -> Result<Entered, SpacesError> {
         let gateway = self.gateway();
         let active = self.active_makers().clone();
-        let (numbers, term) = self
+        let ((numbers, versions), term) = self
             .change_spaces(true, |spaces, _| {
-                let mut numbers = BTreeMap::new();
+                let (mut numbers, mut versions) = (BTreeMap::new(), BTreeMap::new());
                 for (policy, maker) in makers {
                     let list = spaces.policies.entry(policy.clone()).or_default();
                     let entered = match active.get(policy) == Some(maker) {
@@ -182,6 +188,7 @@ impl<S: Store> Ledger<S> {
                     }
                     let mut decides = in_flight.get(policy).cloned().unwrap_or_default();
                     decides.insert(number);
+                    versions.insert(policy.clone(), list.version);
                     spaces.stand(gateway, policy, decides);
                     numbers.insert(policy.clone(), number);
                 }
@@ -189,12 +196,15 @@ impl<S: Store> Ledger<S> {
                 if let Some(mine) = mine {
                     mine.stands
                         .retain(|policy, _| makers.contains_key(policy) || in_flight.contains_key(policy));
+                    for (policy, stand) in &mut mine.stands {
+                        stand.keeps = self.spaces.keeps.of(policy);
+                    }
                 }
-                Ok(numbers)
+                Ok((numbers, versions))
             })
             .await?;
         self.active_makers().clone_from(makers);
-        Ok(Entered { numbers, term })
+        Ok(Entered { numbers, term, versions })
     }
 
     /// Keeps that `maker` must not become active for this policy: it was seen to make other keys under
@@ -221,8 +231,9 @@ impl<S: Store> Ledger<S> {
                 let Some(mine) = spaces.gateways.iter_mut().find(live) else { return Ok(false) };
                 for (policy, stand) in &mut mine.stands {
                     stand.decides = decides.get(policy).cloned().unwrap_or_default();
+                    stand.keeps = self.spaces.keeps.of(policy);
                 }
-                mine.stands.retain(|_, stand| !stand.decides.is_empty());
+                mine.stands.retain(|_, stand| !stand.decides.is_empty() || !stand.keeps.is_empty());
                 Ok(true)
             })
             .await?;

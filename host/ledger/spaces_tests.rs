@@ -480,6 +480,27 @@ fn pointers_in_a_circle_are_swept() {
     });
 }
 
+/// Two operations that a newer way of making keys takes for one: while the other ran here under the key that
+/// they have in common by that, it was told that its key was reused, though it had its answer under the older.
+#[test]
+fn what_has_its_answer_under_an_older_key_is_not_told_that_the_newer_one_is_reused() {
+    run(async {
+        let (old, new) = apart().await;
+        old.asks().await.unwrap().settle(completed(), None).await.unwrap();
+        let mut other = new.request();
+        other.claim.fingerprint.hash = [77; 32];
+        other.derived.keys.clear();
+        let permit = new.goes(other).await.unwrap();
+        let Begun::Replay { .. } = new.ledger.begin(new.request()).await else { panic!("it has its answer") };
+        drop(permit);
+        let mut third = new.request();
+        (third.derived.keys[0].id, third.derived.keys[0].fingerprint.hash) = (id(7), [78; 32]);
+        third.claim.fingerprint.hash = [79; 32];
+        let begun = new.ledger.begin(third).await;
+        assert!(matches!(begun, Begun::Refuse(Refusal::KeyReused, _)), "{begun:?}");
+    });
+}
+
 /// One that waited at a lower key for what ended unknown sent it again.
 #[test]
 fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
@@ -497,6 +518,44 @@ fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
         assert_eq!(waiting.await.unwrap_err(), "unknown");
         let request = Request { rules, ..gateway.request() };
         assert_eq!(gateway.goes(request).await.unwrap().id(), id(0), "who comes later does");
+    });
+}
+
+/// By the list as one gateway had read it another still decided by the older space, so it guarded by a key there
+/// what its own policy doesn't guard. The space had left; who entered then knew nothing of that key.
+#[test]
+fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
+    run(async {
+        let policy = Arc::from(POLICY);
+        let place =
+            |gateway: &Gateway| (SpaceNumber(0), gateway.ledger.spaces().list(POLICY).unwrap().version);
+        let store = shared();
+        let (mut one, mut two) = (Gateway::start(&store, 0).await, Gateway::start(&store, 0).await);
+        one.enter(1).await.unwrap();
+        let at = place(&one);
+        let kept = one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("one decides by it");
+        let stale = one.ledger.spaces();
+        two.enter(1).await.unwrap();
+        two.tend().await;
+        assert_eq!(two.on_list(), [0, 1]);
+        assert!(two.ledger.stays_guarded(&policy, place(&two), id(0)).await.unwrap().is_none());
+        let second =
+            one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("it has not read it yet");
+        assert_eq!(one.ledger.spaces(), stale, "that was written there already");
+        drop(kept);
+        one.tend().await;
+        two.tend().await;
+        assert_eq!(two.on_list(), [0, 1]);
+        let stale = one.ledger.spaces();
+        drop(second);
+        one.tend().await;
+        assert_eq!(one.on_list(), [1]);
+        assert!(one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().is_none());
+        // As it would be, had it not read that.
+        two.enter(0).await.unwrap();
+        one.ledger.read_spaces().await.unwrap();
+        assert_ne!(one.ledger.spaces(), stale);
+        assert!(one.ledger.stays_guarded(&policy, at, id(0)).await.is_err(), "others may know other keys");
     });
 }
 

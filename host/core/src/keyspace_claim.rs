@@ -224,6 +224,13 @@ impl<V: Clone + Eq> Walk<V> {
         Self { step: 0, phase: Self::first(by), holds_until: Timestamp::MAX, common: Vec::new(), again: None }
     }
 
+    /// One that claims nothing: it tells this, unless one of the keys leads to an answer.
+    pub fn telling(by: Keyed<'_>, end: End<V>) -> Self {
+        let mut walk = Self::of(by);
+        walk.tell(by, end);
+        walk
+    }
+
     const fn first(by: Keyed<'_>) -> Phase<V> {
         let resends = matches!(by.rules.when_unknown, WhenUnknown::Resend) && by.keys.len() > 1;
         if resends || !by.common.is_empty() { Phase::Own(0) } else { Phase::Write(None) }

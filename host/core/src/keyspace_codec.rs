@@ -7,6 +7,8 @@ use crate::keyspace_list::{
 };
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The version that this program writes.
 const FORMAT: u8 = 1;
@@ -38,6 +40,9 @@ struct StoredLive {
     lease_until: u64,
     /// By policy: version, derives, decides.
     stands: Vec<(String, u64, Vec<u32>, Vec<u32>)>,
+    /// By policy: keeps. Left out where there is none, as versions before it did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keeps: Vec<(String, Vec<u32>)>,
 }
 
 pub fn encode(spaces: &KeySpaces) -> Vec<u8> {
@@ -62,6 +67,10 @@ pub fn encode(spaces: &KeySpaces) -> Vec<u8> {
                 (policy.to_string(), stand.version, numbers(&stand.derives), numbers(&stand.decides))
             })
             .collect(),
+        keeps: (live.stands.iter())
+            .filter(|(_, stand)| !stand.keeps.is_empty())
+            .map(|(policy, stand)| (policy.to_string(), numbers(&stand.keeps)))
+            .collect(),
     };
     let stored = Stored {
         format: FORMAT,
@@ -80,12 +89,19 @@ pub fn decode(bytes: &[u8]) -> Result<KeySpaces, Corrupt> {
     let numbers = |all: Vec<u32>| all.into_iter().map(SpaceNumber).collect();
     let live = |live: StoredLive| -> Result<Live, Corrupt> {
         let stand = |(policy, version, derives, decides): (String, u64, Vec<u32>, Vec<u32>)| {
-            (policy.into(), Stand { version, derives: numbers(derives), decides: numbers(decides) })
+            let (derives, decides) = (numbers(derives), numbers(decides));
+            (policy.into(), Stand { version, derives, decides, ..Stand::default() })
         };
+        let mut stands: BTreeMap<Arc<str>, Stand> = live.stands.into_iter().map(stand).collect();
+        for (policy, keeps) in live.keeps {
+            if let Some(stand) = stands.get_mut(&*policy) {
+                stand.keeps = numbers(keeps);
+            }
+        }
         Ok(Live {
             id: GatewayId(live.id.try_into().map_err(|_| Corrupt::Value("gateway id"))?),
             lease_until: Timestamp::from_millis(live.lease_until),
-            stands: live.stands.into_iter().map(stand).collect(),
+            stands,
         })
     };
     Ok(KeySpaces {

@@ -104,6 +104,8 @@ pub struct Stand {
     pub derives: BTreeSet<SpaceNumber>,
     /// The spaces by which it or a request in flight in it decides.
     pub decides: BTreeSet<SpaceNumber>,
+    /// The spaces by which requests in flight in it are guarded, though the policy doesn't guard them any more.
+    pub keeps: BTreeSet<SpaceNumber>,
 }
 
 /// A gateway that lives.
@@ -259,10 +261,28 @@ impl KeySpaces {
     /// The gateway derives every space that is on the policy's list, and decides by these.
     pub fn stand(&mut self, gateway: GatewayId, policy: &Arc<str>, decides: BTreeSet<SpaceNumber>) {
         let Some(list) = self.policies.get(policy) else { return };
-        let stand = Stand { version: list.version, derives: list.numbers(), decides };
+        let stand = Stand { version: list.version, derives: list.numbers(), decides, keeps: BTreeSet::new() };
         if let Some(live) = self.gateways.iter_mut().find(|live| live.id == gateway) {
             live.stands.insert(policy.clone(), stand);
         }
+    }
+
+    /// The live gateway keeps a space on the policy's list, for a request whose keys it derived by this
+    /// version of it. Of another one, or where it isn't live, false: others may claim under none of these keys.
+    pub fn keep_space(
+        &mut self,
+        gateway: GatewayId,
+        policy: &str,
+        (number, version): (SpaceNumber, u64),
+        now: Timestamp,
+    ) -> bool {
+        let known = self.policies.get(policy).filter(|list| list.version == version);
+        if known.and_then(|list| list.find(number)).is_none() {
+            return false;
+        }
+        let mine = self.gateways.iter_mut().find(|live| live.id == gateway && now < live.lease_until);
+        let stand = mine.and_then(|live| live.stands.get_mut(policy));
+        stand.map(|stand| stand.keeps.insert(number)).is_some()
     }
 
     /// Takes out gateways whose lease is over, and notes which spaces nothing but records holds open
@@ -311,7 +331,7 @@ impl KeySpaces {
         let others: BTreeSet<_> = list.numbers().into_iter().filter(|other| *other != number).collect();
         let mut holds = Vec::new();
         for (gateway, stand) in standing {
-            if stand.decides.contains(&number) {
+            if stand.decides.contains(&number) || stand.keeps.contains(&number) {
                 holds.push(Hold::Decides(gateway));
             } else if !others.is_subset(&stand.derives) {
                 holds.push(Hold::Behind(gateway));

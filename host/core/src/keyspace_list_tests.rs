@@ -37,6 +37,26 @@ fn a_fifth_space_waits_and_going_back_to_one_that_is_there_never_does() {
     assert_eq!(list.version, 4);
 }
 
+/// A request that only an older generation guards has its key in none of the newer spaces.
+#[test]
+fn a_space_stays_while_a_request_is_guarded_by_it() {
+    let now = Timestamp::from_secs(100);
+    let (mut spaces, numbers) = with(&[0, 1], 1, now);
+    let version = spaces.list(POLICY).unwrap().version;
+    assert!(!spaces.keep_space(gateway(1), POLICY, (numbers[0], version - 1), now), "of another list");
+    assert!(!spaces.keep_space(gateway(2), POLICY, (numbers[0], version), now), "nobody knows it");
+    assert!(!spaces.keep_space(gateway(1), POLICY, (SpaceNumber(7), version), now), "it isn't there");
+    assert!(!spaces.keep_space(gateway(1), POLICY, (numbers[0], version), now.plus(LEASE)), "too late");
+    assert!(spaces.keep_space(gateway(1), POLICY, (numbers[0], version), now));
+    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Decides(gateway(1))]);
+    assert_eq!(KeySpaces::decode(&spaces.encode()).unwrap(), spaces);
+    spaces.review(now);
+    assert!(!spaces.leave(POLICY, numbers[0], now, now));
+    spaces.stand(gateway(1), &POLICY.into(), [numbers[1]].into());
+    spaces.review(now);
+    assert!(spaces.leave(POLICY, numbers[0], now, now));
+}
+
 #[test]
 fn a_space_that_left_comes_back_under_its_number() {
     let now = Timestamp::from_secs(100);
@@ -70,7 +90,12 @@ fn a_space_stays_while_a_gateway_decides_by_it_or_lags_behind() {
 
     // One that doesn't derive the others yet holds a space open, too, until its lease is over.
     let (mut spaces, numbers) = with(&[0, 1, 2], 1, now);
-    let behind = Stand { version: 2, derives: [numbers[0], numbers[1]].into(), decides: [numbers[1]].into() };
+    let behind = Stand {
+        version: 2,
+        derives: [numbers[0], numbers[1]].into(),
+        decides: [numbers[1]].into(),
+        ..Stand::default()
+    };
     let stands = [(Arc::from(POLICY), behind)].into();
     spaces.gateways.push(Live { id: gateway(2), lease_until: now.plus(LEASE), stands });
     spaces.review(now);

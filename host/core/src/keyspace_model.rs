@@ -518,7 +518,7 @@ impl Model {
             let decides = decides.map(|space| SpaceNumber(space.into())).collect();
             let derives = gateway.derives.iter().map(number).collect();
             let lease_until = if gateway.live { Timestamp::MAX } else { Timestamp::default() };
-            let stands = [(POLICY.into(), Stand { version: 0, derives, decides })].into();
+            let stands = [(POLICY.into(), Stand { derives, decides, ..Stand::default() })].into();
             Live { id: GatewayId([i as u8; 16]), lease_until, stands }
         };
         KeySpaces {

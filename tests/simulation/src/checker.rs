@@ -1,7 +1,7 @@
 //! The promises, checked over a history. It knows only effects, what was sent and declined, what
 //! clients were told, and who was in trouble; it knows nothing of records, leases or versions.
 
-use crate::faults::{Faults, Setting};
+use crate::faults::{Faults, Setting, Ways};
 use crate::world::{Entry, Event, Reply, RequestId};
 use oncegate_core::{Disposition, Refusal, Timestamp, WhenUnknown};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,7 @@ pub fn check(setting: &Setting, faults: &Faults, history: &[Entry]) -> Checked {
     for operation in 0..setting.operations {
         let of = Operation { setting, faults, history, requests: &requests, operation };
         of.runs_once()?;
+        of.passes_only_what_nothing_guards()?;
         of.is_freed_only_when_nothing_happened()?;
         of.tells_what_is_so()?;
         of.keeps_its_answer()?;
@@ -53,6 +54,10 @@ struct Request {
     content: u32,
     gateway: usize,
     arrived: usize,
+    /// By what its keys were made.
+    ways: Ways,
+    /// Where it was found that nothing guards it.
+    passes: Option<usize>,
     /// Where it had the claim.
     executes: Option<usize>,
     /// Its attempts, where it executed.
@@ -67,11 +72,12 @@ struct Request {
 
 fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
     let mut requests = BTreeMap::new();
-    let mut last = BTreeSet::new();
+    let last = history.iter().filter_map(|entry| match entry.event {
+        Event::Last { request } => Some(request),
+        _ => None,
+    });
+    let last: BTreeSet<_> = last.collect();
     for (place, entry) in history.iter().enumerate() {
-        if let Event::Last { request } = entry.event {
-            last.insert(request);
-        }
         if let Event::Arrived { request: id, operation, content, gateway } = entry.event {
             let (sent, declined, effects) = (Vec::new(), Vec::new(), Vec::new());
             let (arrived, is_last) = (place, last.contains(&id));
@@ -81,6 +87,8 @@ fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
                 content,
                 gateway,
                 arrived,
+                ways: Ways::default(),
+                passes: None,
                 executes: None,
                 sent,
                 declined,
@@ -96,6 +104,8 @@ fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
             change(requests.get_mut(id).expect("what was not asked has no consequences"));
         };
         match &entry.event {
+            Event::Keyed { request, ways } => of(request, &|r| r.ways = *ways),
+            Event::Passes { request } => of(request, &|r| r.passes = Some(place)),
             Event::Executes { request } => of(request, &|r| r.executes = Some(place)),
             Event::Sent { request, attempt } => of(request, &|r| r.sent.push((place, *attempt))),
             Event::Declined { request, attempt } => of(request, &|r| r.declined.push((place, *attempt))),
@@ -149,12 +159,17 @@ impl Operation<'_> {
     /// Whether the record of this execution may be gone at `place`: the soonest that it can be. What is known
     /// counts from when somebody had the answer or found it; what nobody knows from the claim, so that a
     /// standstill before the first byte counts, too, longer than all memory as it may be.
+    /// Where clients say when they first sent it, it doesn't run again even then.
     fn may_be_forgotten(&self, execution: &Request, place: usize) -> bool {
+        !self.setting.first_sent && self.may_be_gone(execution, place)
+    }
+
+    fn may_be_gone(&self, execution: &Request, place: usize) -> bool {
         let times = &self.setting.times;
         let unknown = times.unknown_retention + times.tombstone.max(times.unknown_retention);
         let known = self.known_after(execution.arrived).map(|at| at.plus(times.retention + times.tombstone));
         let soonest = known.unwrap_or(Timestamp::MAX).min(self.claimed(execution).plus(unknown));
-        !self.setting.first_sent && self.latest(execution.arrived, place) >= soonest
+        self.latest(execution.arrived, place) >= soonest
     }
 
     /// When the operation's outcome was first learned after `from`.
@@ -227,6 +242,46 @@ impl Operation<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a gateway's policy no longer guards doesn't run again beside what ran guarded, if that gateway
+    /// makes keys by one of the ways by which it was guarded.
+    fn passes_only_what_nothing_guards(&self) -> Checked {
+        for passed in self.requests() {
+            let Some(place) = passed.passes else { continue };
+            for execution in self.executions() {
+                let sent = execution.first_sent().expect("executions have sent");
+                let found = sent < passed.arrived && execution.ways.meet(passed.ways);
+                if found
+                    && execution.may_have_happened(passed.arrived)
+                    && !self.freed_between(sent, place)
+                    && !self.may_be_gone(execution, place)
+                {
+                    let pair = format!(
+                        "request {} may have executed it, and request {} passed",
+                        execution.id, passed.id
+                    );
+                    return self.fails("what ran guarded stays guarded", pair);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another operation of the same principal may have been asked for under a key of this one, by a
+    /// way that a policy has had.
+    fn shares_a_key(&self, place: usize) -> bool {
+        let Some(changes) = &self.setting.changes else { return false };
+        let ways = self.history[..place].iter().filter_map(|entry| match entry.event {
+            Event::Changes { way } => Some(way),
+            _ => None,
+        });
+        let merges = std::iter::once(1).chain(ways).any(|way| changes.merging.has(way));
+        let others = self.requests.values().filter(|one| one.operation != self.operation);
+        merges
+            && others
+                .into_iter()
+                .any(|one| one.arrived < place && one.operation.abs_diff(self.operation).is_multiple_of(2))
     }
 
     fn freed_between(&self, from: usize, to: usize) -> bool {
@@ -349,7 +404,7 @@ impl Operation<'_> {
                 }
                 Reply::Refused(Refusal::KeyReused) => {
                     let other = |r: &Request| r.content != request.content && r.arrived < *place;
-                    if !self.requests().any(other) {
+                    if !self.requests().any(other) && !self.shares_a_key(*place) {
                         return self.fails("reused only where it was", format!("request {}", request.id));
                     }
                 }
@@ -403,13 +458,26 @@ impl Operation<'_> {
                 }
                 let latest = self.latest(later.arrived, *place);
                 let expired = latest >= given.plus(self.setting.times.retention);
+                // Of a claim with the same content that came to nothing, and was left behind in a space that
+                // had left.
+                let left_behind = || {
+                    let alike = |one: &Request| one.content == later.content && one.arrived < later.arrived;
+                    self.setting.changes.is_some()
+                        && later.content != known.content
+                        && self.requests().any(alike)
+                };
                 let fits = match reply {
                     Reply::Replayed { token: again, .. } => *again == token,
-                    Reply::Refused(Refusal::InFlight) | Reply::Unavailable | Reply::Cut => true,
+                    // That it may pass is another question.
+                    Reply::Refused(Refusal::InFlight) | Reply::Passed | Reply::Unavailable | Reply::Cut => {
+                        true
+                    }
                     Reply::Refused(Refusal::Consumed) => large,
-                    Reply::Refused(Refusal::Expired | Refusal::TooLate) => expired,
+                    Reply::Refused(Refusal::Expired | Refusal::TooLate) if expired => true,
+                    Reply::Refused(Refusal::Expired | Refusal::Unknown) => left_behind(),
+                    Reply::Refused(Refusal::TooLate) => false,
                     Reply::Refused(Refusal::KeyReused) => later.content != known.content,
-                    Reply::Refused(Refusal::Unknown | Refusal::Ahead | Refusal::PrincipalChanged)
+                    Reply::Refused(Refusal::Ahead | Refusal::PrincipalChanged)
                     | Reply::First { .. }
                     | Reply::NoAnswer(_)
                     | Reply::Shared

@@ -59,6 +59,34 @@ pub struct Changes {
     pub pause_max: Duration,
     /// So much later one gateway comes to a change than another.
     pub spread_max: Duration,
+    /// By these ways operations of one principal have one key.
+    pub merging: Ways,
+    /// By these some operations are not guarded.
+    pub blind: Ways,
+    /// What makes keys by another way can't be loaded, each time that it is tried.
+    pub missing: Chance,
+}
+
+/// Some of the ways of making keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways(pub u32);
+
+impl Ways {
+    /// Whether this is one of them.
+    pub const fn has(self, way: u32) -> bool {
+        self.0 & (1 << way) != 0
+    }
+
+    /// Whether they have one in common.
+    pub const fn meet(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl FromIterator<u32> for Ways {
+    fn from_iter<T: IntoIterator<Item = u32>>(ways: T) -> Self {
+        Self(ways.into_iter().fold(0, |all, way| all | 1 << way))
+    }
 }
 
 impl Setting {
@@ -111,12 +139,13 @@ impl Setting {
         }
     }
 
-    /// In every second seed keys change, in a third of these in a crowd: three gateways, which look after the
-    /// list as late as they may, and many clients. Drawn by dice of its own, so that the others stay what they
-    /// are.
+    /// In two of three seeds keys change. In a quarter of these in a crowd: three gateways, which look after the
+    /// list as late as they may, and many clients. In another one ways of making keys differ in more than the
+    /// keys. Drawn by dice of its own, so that the others stay what they are.
     pub fn with_changes(mut self, seed: u64) -> Self {
         let crowd = matches!(seed % 12, 4 | 6);
-        if seed % 3 != 2 && !crowd {
+        let unlike = matches!(seed % 24, 7 | 9 | 12 | 21);
+        if seed % 3 != 2 && !crowd && !unlike {
             return self;
         }
         let mut dice = fastrand::Rng::with_seed(!seed);
@@ -139,7 +168,25 @@ impl Setting {
             self.clients = dice.usize(4..12);
             tend_every = list_lease * dice.u32(5..10) / 10;
         }
-        self.changes = Some(Changes { ways, list_lease, tend_every, pause_max, spread_max });
+        let (merging, blind, missing) = (Ways::default(), Ways::default(), 0);
+        let changes =
+            Changes { ways, list_lease, tend_every, pause_max, spread_max, merging, blind, missing };
+        self.changes = Some(changes);
+        if unlike { self.with_unlike_ways(&mut dice) } else { self }
+    }
+
+    /// Ways that merge what others keep apart, that guard not all, or that can't be loaded for a while: one of
+    /// these or several.
+    fn with_unlike_ways(mut self, dice: &mut fastrand::Rng) -> Self {
+        let which = dice.u8(1..8);
+        let mut some = |wanted: bool| Ways(if wanted { dice.u32(1..256) } else { 0 });
+        let (merging, blind) = (some(which & 1 != 0), some(which & 2 != 0));
+        if merging != Ways::default() {
+            // Each two have different principals.
+            self.operations = dice.usize(3..5);
+        }
+        let missing = if which & 4 != 0 { dice.u16(50..600) } else { 0 };
+        self.changes = self.changes.map(|changes| Changes { merging, blind, missing, ..changes });
         self
     }
 }

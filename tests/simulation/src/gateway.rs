@@ -1,15 +1,16 @@
 //! A gateway: the real ledger, its keeper, and the order of an execution that it shares with the real
 //! gateway, between simulated clients, store and upstream.
 
-use crate::keys::{operation_of, request};
+use crate::keys::{POLICY, guards, operation_id, operation_of, request, spaces, ways_of};
 use crate::process::Process;
 use crate::spaces::{Lineup, Place, is_full};
 use crate::store::{Disk, SimStore};
 use crate::upstream::{Answered, Call, Upstream, meaning};
 use crate::world::{Event, Reply, RequestId, World};
 use bytes::Bytes;
-use oncegate::ledger::{self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
-use oncegate_core::{Answer, Disposition, Doubt, First, Outcome, Probe, Record, State};
+use oncegate::ledger::{self, Claimed, Clock, Exchange, Exchanged, Kept, Ledger, Permit, Pursued, Unsettled};
+use oncegate::store::StoreError;
+use oncegate_core::{Answer, Disposition, Doubt, First, Outcome, Probe, Record, SpaceNumber, State};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -89,6 +90,7 @@ impl Gateway {
 
     /// Its policy is to make keys in this way. A change that the list has no room for is taken back.
     pub fn configure(self: &Rc<Self>, way: u32) {
+        self.world.note(Event::Changes { way });
         let before = self.way.replace(way);
         let Some(running) = self.running.borrow().clone() else { return };
         let gateway = self.clone();
@@ -182,10 +184,25 @@ async fn handle(
 ) {
     let Running { process, ledger, place } = running;
     process.step("a request arrives").await;
-    let lineup = place.lineup();
+    let Some(lineup) = place.lineup() else {
+        return tell(&process, &world, asked, client, Reply::Unavailable).await;
+    };
     if world.setting.changes.is_some() {
         process.step("its keys are to be derived").await;
     }
+    let spaces = spaces(&world, asked.operation, &lineup);
+    if world.setting.changes.is_some() {
+        world.note(Event::Keyed { request: asked.request, ways: ways_of(&spaces) });
+    }
+    let kept = match guard(&world, &ledger, asked.operation, &lineup, &spaces).await {
+        Ok(Guarding::Active) => None,
+        Ok(Guarding::Older(kept)) => Some(kept),
+        Ok(Guarding::None) => {
+            let reply = pass(&process, &world, &upstream, asked).await;
+            return tell(&process, &world, asked, client, reply).await;
+        }
+        Err(_) => return tell(&process, &world, asked, client, Reply::Unavailable).await,
+    };
     let execute = async |claimant| {
         let (report, reported) = oneshot::channel();
         let wire = Wire {
@@ -204,18 +221,61 @@ async fn handle(
             Err(_) => Ok(Reply::Cut),
         }
     };
-    let reply = match ledger.pursue(request(&world, &ledger, asked, &lineup), execute).await {
+    let request = request(&world, &ledger, asked, (&spaces, lineup.term), kept);
+    let reply = match ledger.pursue(request, execute).await {
         Pursued::Executed(reply) => reply,
         Pursued::Replay { record, .. } => replayed(&record),
         Pursued::Shared(_) => Reply::Shared,
         Pursued::Refuse(refusal, _) => Reply::Refused(refusal),
         Pursued::Unavailable(_) => Reply::Unavailable,
     };
+    tell(&process, &world, asked, client, reply).await;
+}
+
+async fn tell(process: &Process, world: &World, asked: Asked, client: oneshot::Sender<Reply>, reply: Reply) {
     process.step("about to answer").await;
     if reply != Reply::Cut {
         world.note(Event::Answers { request: asked.request, reply: reply.clone() });
         let _ = client.send(reply);
     }
+}
+
+/// By what an operation is guarded.
+enum Guarding {
+    /// The way by which its gateway decides.
+    Active,
+    /// An older one only.
+    Older(Kept),
+    None,
+}
+
+/// What `weigh` in the real gateway says: what the active way doesn't guard an older one may.
+async fn guard(
+    world: &World,
+    ledger: &Arc<SimLedger>,
+    operation: usize,
+    lineup: &Lineup,
+    spaces: &[(SpaceNumber, u32)],
+) -> Result<Guarding, StoreError> {
+    if guards(world, operation, lineup.way()) {
+        return Ok(Guarding::Active);
+    }
+    for (number, way) in spaces.iter().rev() {
+        let (place, id) = ((*number, lineup.version), operation_id(world, operation, *way));
+        if let Some(kept) = ledger.stays_guarded(&POLICY.into(), place, id).await? {
+            return Ok(Guarding::Older(kept));
+        }
+    }
+    Ok(Guarding::None)
+}
+
+/// Sends what nothing guards.
+async fn pass(process: &Process, world: &World, upstream: &Arc<Upstream>, asked: Asked) -> Reply {
+    let Asked { request, operation, content } = asked;
+    world.note(Event::Passes { request });
+    process.step("it passes").await;
+    let _ = upstream.call(Call { id: None, operation, content, request, attempt: 0 }).await;
+    Reply::Passed
 }
 
 /// Asks the upstream about unknown outcomes, as it gets the turn. It reads what was done, not what is
@@ -225,7 +285,7 @@ async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream
     while let Some(turn) = turns.recv().await {
         let asked = ledger.clock().now();
         sleep(world.up_to(Duration::from_millis(3))).await;
-        let operation = operation_of(&world, turn.id);
+        let operation = operation_of(&world, turn.id, &turn.record);
         let outcome = match upstream.looked_up(operation, turn.record.first_attempt) {
             _ if world.happens(world.faults.ambiguous) => Outcome::Unknown(Doubt::Ambiguous),
             Some((content, token)) => {
@@ -240,7 +300,7 @@ async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream
         // A word that doesn't get through is asked for again when the turn is over.
         let outcome = probe.outcome.clone();
         let said = ledger.probed(&turn, probe);
-        let _ = ledger.store().freeing((turn.id, operation), &outcome, said).await;
+        let _ = ledger.store().freeing(turn.id, &outcome, said).await;
     }
 }
 
@@ -345,7 +405,8 @@ impl Wire {
         // Between the last check and the first byte a process can still be held up.
         self.process.step("about to send").await;
         self.world.note(Event::Sent { request, attempt });
-        let result = self.upstream.call(Call { id: permit.id(), operation, content, request, attempt }).await;
+        let result =
+            self.upstream.call(Call { id: Some(permit.id()), operation, content, request, attempt }).await;
         self.process.step("an answer, or none").await;
         let means = match &result {
             Ok(answered) => meaning(answered, self.world.setting.dedupes),

@@ -1,12 +1,13 @@
 //! Keys: what the policies of a run derive, by each of their ways of making keys.
 
+use crate::faults::Ways;
 use crate::gateway::{Asked, SimLedger};
 use crate::spaces::Lineup;
 use crate::world::World;
-use oncegate::ledger::{self, Derived};
+use oncegate::ledger::{self, Derived, Kept};
 use oncegate_core::{
-    Claim, Fingerprint, Framer, Key, KeySpace, OperationId, Origin, PartKind, PrincipalId, Recipe, Rules,
-    Secret, SpaceNumber,
+    Claim, Fingerprint, Framer, Key, KeySpace, OperationId, Origin, PartKind, PrincipalId, Recipe, Record,
+    Rules, Secret, SpaceNumber,
 };
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -33,23 +34,41 @@ fn principal(operation: usize) -> PrincipalId {
 }
 
 /// The id of an operation by a way of making keys. Each two operations have a key in common and differ in
-/// the principal only.
-pub fn operation_id(operation: usize, way: u32) -> OperationId {
+/// the principal only; by a way that merges, all of one principal have one.
+pub fn operation_id(world: &World, operation: usize, way: u32) -> OperationId {
     let space = KeySpace { policy: POLICY, key_schema: &key_schema(way), key_epoch: 0 };
     let mut framer = Framer::operation(&SECRET, "default", &principal(operation), &space);
-    framer.part(PartKind::Text, format!("key-{}", operation / 2).as_bytes());
+    let merges = world.setting.changes.as_ref().is_some_and(|changes| changes.merging.has(way));
+    let number = if merges { 0 } else { operation / 2 };
+    framer.part(PartKind::Text, format!("key-{number}").as_bytes());
     framer.into_operation()
+}
+
+/// Whether a way of making keys guards an operation.
+pub fn guards(world: &World, operation: usize, way: u32) -> bool {
+    let blind = world.setting.changes.as_ref().is_some_and(|changes| changes.blind.has(way));
+    !(blind && (operation + way as usize).is_multiple_of(2))
 }
 
 /// All its ids.
 pub fn ids(world: &World, operation: usize) -> impl Iterator<Item = OperationId> {
-    ways(world).map(move |way| operation_id(operation, way))
+    ways(world).map(move |way| operation_id(world, operation, way))
 }
 
-/// The operation that has this id.
-pub fn operation_of(world: &World, id: OperationId) -> usize {
-    let has = |operation: &usize| ids(world, *operation).any(|one| one == id);
-    (0..world.setting.operations).find(has).expect("there are no others")
+/// The operation whose record this is.
+pub fn operation_of(world: &World, id: OperationId, record: &Record) -> usize {
+    let is_its = |operation: &usize| {
+        ways(world).any(|way| {
+            let prints = [false, true].map(|reused| fingerprint(content(*operation, reused), way));
+            operation_id(world, *operation, way) == id && prints.contains(&record.fingerprint)
+        })
+    };
+    (0..world.setting.operations).find(is_its).expect("there are no others")
+}
+
+/// What a request for this operation is about. `reused`: the key comes with another request.
+pub fn content(operation: usize, reused: bool) -> u32 {
+    u32::try_from(operation).expect("they are few") * 10 + u32::from(reused)
 }
 
 /// Each way has fingerprints of its own.
@@ -62,20 +81,36 @@ fn fingerprint(content: u32, way: u32) -> Fingerprint {
     framer.into_fingerprint(Recipe::Request)
 }
 
-/// A client's request as one to the ledger, with its keys in the spaces of `lineup`.
-pub fn request(world: &World, ledger: &SimLedger, asked: Asked, lineup: &Lineup) -> ledger::Request {
+/// The spaces in which a gateway derives keys of an operation, with the way of each.
+pub fn spaces(world: &World, operation: usize, lineup: &Lineup) -> Vec<(SpaceNumber, u32)> {
+    lineup.spaces.iter().copied().filter(|(_, way)| guards(world, operation, *way)).collect()
+}
+
+/// Their ways.
+pub fn ways_of(spaces: &[(SpaceNumber, u32)]) -> Ways {
+    spaces.iter().map(|(_, way)| *way).collect()
+}
+
+/// A client's request as one to the ledger, with its keys in these spaces.
+pub fn request(
+    world: &World,
+    ledger: &SimLedger,
+    asked: Asked,
+    (spaces, term): (&[(SpaceNumber, u32)], u64),
+    kept: Option<Kept>,
+) -> ledger::Request {
     let Asked { operation, content, .. } = asked;
     let setting = &world.setting;
     let clock = ledger.clock().now().max(world.wall());
     let text = Arc::<str>::from;
     let key = |(space, way): &(SpaceNumber, u32)| Key {
         space: *space,
-        id: operation_id(operation, *way),
+        id: operation_id(world, operation, *way),
         fingerprint: fingerprint(content, *way),
         key_schema: key_schema(*way).into(),
         key_epoch: 0,
     };
-    let keys: Vec<Key> = lineup.spaces.iter().map(key).collect();
+    let keys: Vec<Key> = spaces.iter().map(key).collect();
     let highest = keys.last().expect("there is always one").clone();
     ledger::Request {
         id: highest.id,
@@ -104,7 +139,8 @@ pub fn request(world: &World, ledger: &SimLedger, asked: Asked, lineup: &Lineup)
         derived: Derived {
             space: highest.space,
             keys: if keys.len() > 1 { keys } else { Vec::new() },
-            term: lineup.term,
+            term,
+            kept: kept.map(Arc::new),
             ..Derived::default()
         },
     }

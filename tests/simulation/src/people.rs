@@ -3,7 +3,8 @@
 
 use crate::faults::Changes;
 use crate::gateway::{Asked, Gateway, answer};
-use crate::keys::ids;
+use crate::keys::{content, ids, operation_of};
+use crate::spaces::TEND_EVERY;
 use crate::store::Disk;
 use crate::upstream::Upstream;
 use crate::world::{Event, Reply, World};
@@ -16,6 +17,8 @@ use tokio::time::{sleep, timeout};
 
 /// A client asks so often, however it is answered.
 const ASKS_MAX: usize = 12;
+/// Reading the list takes no longer, when nothing goes wrong.
+const SLACK: Duration = Duration::from_millis(100);
 /// The operator gives a call so long; its gateway may have ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -49,11 +52,25 @@ pub async fn live(
     sleep(executing + settling + Duration::from_secs(2)).await;
     for operation in 0..world.setting.operations {
         for gateway in gateways {
-            let request = world.request();
-            world.note(Event::Last { request });
-            gateway.ask(Asked { request, operation, content: content(operation, false) }).await;
+            look(world, gateway, operation).await;
         }
     }
+}
+
+/// A patient look. Where a space leaves just now, its gateway may have to read the list first.
+async fn look(world: &World, gateway: &Gateway, operation: usize) {
+    let content = content(operation, false);
+    let mut request = world.request();
+    let mut reply = gateway.ask(Asked { request, operation, content }).await;
+    if reply == Reply::Unavailable
+        && let Some(changes) = &world.setting.changes
+    {
+        sleep(changes.tend_every.max(TEND_EVERY) + SLACK).await;
+        request = world.request();
+        reply = gateway.ask(Asked { request, operation, content }).await;
+    }
+    world.say(|| format!("in the end: {reply:?}"));
+    world.note(Event::Last { request });
 }
 
 /// One client of one operation. It asks until it has an answer that stays, and then once in a while.
@@ -84,7 +101,8 @@ async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>
         let Some(ledger) = gateways[world.pick(0..gateways.len())].ledger() else { continue };
         let shown = ids(&world, operation).find_map(|id| {
             let shown = disk.load(id)?;
-            Some((id, shown.record.unknown_since()?, shown))
+            let since = shown.record.unknown_since()?;
+            (operation_of(&world, id, &shown.record) == operation).then_some((id, since, shown))
         });
         let Some((id, since, shown)) = shown else { continue };
         let outcome = match upstream.looked_up(operation, shown.record.first_attempt) {
@@ -97,7 +115,7 @@ async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>
         };
         let resolve = ledger.resolve(id, shown.version, &outcome);
         // A call that fails is made again another time.
-        let _ = timeout(PATIENCE, ledger.store().freeing((id, operation), &outcome, resolve)).await;
+        let _ = timeout(PATIENCE, ledger.store().freeing(id, &outcome, resolve)).await;
     }
 }
 
@@ -127,9 +145,4 @@ async fn deployer(world: Arc<World>, gateways: Vec<Rc<Gateway>>, changes: Change
             }
         }
     }
-}
-
-/// What a request for this operation is about. `reused`: the key comes with another request.
-fn content(operation: usize, reused: bool) -> u32 {
-    u32::try_from(operation).expect("they are few") * 10 + u32::from(reused)
 }

@@ -7,9 +7,9 @@ use crate::process::Process;
 use crate::world::World;
 use oncegate::ledger::{Numbers, SpacesError};
 use oncegate_core::SpaceNumber;
-use oncegate_core::keyspace_list::{Closed, Maker};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use oncegate_core::keyspace_list::{Closed, Listed, Maker};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 /// What failed is tried again after so long.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Where nobody else is on the list it is looked after so often.
-const TEND_EVERY: Duration = Duration::from_millis(200);
+pub const TEND_EVERY: Duration = Duration::from_millis(200);
 /// The lists changed this often between reading them and entering.
 const TRIES: usize = 16;
 
@@ -36,6 +36,16 @@ pub struct Lineup {
     pub spaces: Vec<(SpaceNumber, u32)>,
     /// In which term of the lease on the list it was entered.
     pub term: u64,
+    /// The version of the list.
+    pub version: u64,
+}
+
+impl Lineup {
+    /// The way by which it decides.
+    pub fn way(&self) -> u32 {
+        let own = self.spaces.iter().find(|(number, _)| *number == self.tenure.0);
+        own.expect("its own space is in every lineup").1
+    }
 }
 
 /// A gateway's place.
@@ -43,7 +53,10 @@ pub struct Lineup {
 pub struct Place {
     world: Arc<World>,
     ledger: Arc<SimLedger>,
-    active: RefCell<Rc<Lineup>>,
+    /// None while what makes keys in one of the spaces can't be loaded: the routes refuse.
+    active: RefCell<Option<Rc<Lineup>>>,
+    /// By its configuration.
+    way: Cell<u32>,
     tenures: RefCell<Vec<Weak<Tenure>>>,
     /// Changes and looks come one after the other.
     one_at_a_time: Mutex<()>,
@@ -60,7 +73,13 @@ impl Place {
         let place = Rc::new(Self {
             world: world.clone(),
             ledger: ledger.clone(),
-            active: RefCell::new(Rc::new(Lineup { tenure, spaces: vec![(SpaceNumber(0), way)], term: 0 })),
+            active: RefCell::new(Some(Rc::new(Lineup {
+                tenure,
+                spaces: vec![(SpaceNumber(0), way)],
+                term: 0,
+                version: 0,
+            }))),
+            way: Cell::new(way),
             tenures: RefCell::default(),
             one_at_a_time: Mutex::default(),
         });
@@ -80,8 +99,8 @@ impl Place {
         Ok(place)
     }
 
-    /// By what keys are derived now.
-    pub fn lineup(&self) -> Rc<Lineup> {
+    /// By what keys are derived now; none: they can't be.
+    pub fn lineup(&self) -> Option<Rc<Lineup>> {
         self.active.borrow().clone()
     }
 
@@ -116,45 +135,60 @@ impl Place {
     async fn tend_once(&self) -> Result<(), SpacesError> {
         let stands = self.ledger.tend_spaces(&self.deciding()).await?;
         let active = self.lineup();
-        if !stands || !self.is_up_to_date(&active) {
-            let own = active.spaces.iter().find(|(number, _)| *number == active.tenure.0);
-            let (_, way) = own.expect("its own space is in every lineup");
-            self.line_up(*way, &self.deciding()).await?;
+        if !stands || !active.is_some_and(|active| self.is_up_to_date(&active)) {
+            self.line_up(self.way.get(), &self.deciding()).await?;
         }
         Ok(())
     }
 
     fn is_up_to_date(&self, lineup: &Lineup) -> bool {
-        let derives: BTreeSet<_> = lineup.spaces.iter().map(|(number, _)| *number).collect();
         let spaces = self.ledger.spaces();
         lineup.term == self.ledger.list_term()
-            && spaces.list(POLICY).is_some_and(|list| list.numbers() == derives)
+            && spaces.list(POLICY).is_some_and(|list| list.version == lineup.version)
     }
 
     /// Enters by the list as it is, and derives by it from then on.
     async fn line_up(&self, way: u32, in_flight: &Numbers) -> Result<(), SpacesError> {
-        let makers = BTreeMap::from([(Arc::from(POLICY), maker(way))]);
+        let own = maker(way);
         for _ in 0..TRIES {
             let read = self.ledger.read_spaces().await?;
-            let loaded = read.list(POLICY).map(|list| list.numbers()).unwrap_or_default();
+            let listed = read.list(POLICY).map_or(&[][..], |list| &list.spaces);
+            let missing = self.world.setting.changes.as_ref().map_or(0, |changes| changes.missing);
+            let is_loaded = |space: &&Listed| space.maker == own || !self.world.happens(missing);
+            let loaded: BTreeSet<_> = listed.iter().filter(is_loaded).map(|space| space.number).collect();
+            // Nothing is claimed where keys can't be derived in all spaces.
+            let shut = loaded.len() < listed.len();
+            let makers = (!shut).then(|| (Arc::from(POLICY), own.clone())).into_iter().collect();
             let entered = self.ledger.enter_spaces(&makers, in_flight, |_, space| {
-                loaded.contains(&space.number) || space.maker == maker(way)
+                loaded.contains(&space.number) || space.maker == own
             });
             let entered = match entered.await {
                 Err(SpacesError::Moved) => continue,
                 entered => entered?,
             };
+            self.way.set(way);
+            if shut {
+                self.world.say(|| format!("{} can't load all spaces", self.ledger.gateway()));
+                self.active.take();
+                return Ok(());
+            }
             let spaces = self.ledger.spaces();
             let listed = spaces.list(POLICY).expect("it was just put there");
             let tenure = Rc::new(Tenure(entered.numbers[POLICY]));
-            let spaces: Vec<_> =
-                listed.spaces.iter().map(|space| (space.number, self.way_of(&space.maker))).collect();
+            let is_read = |space: &&Listed| space.number == tenure.0 || loaded.contains(&space.number);
+            let spaces = listed.spaces.iter().filter(is_read);
+            let spaces: Vec<_> = spaces.map(|space| (space.number, self.way_of(&space.maker))).collect();
             self.world
                 .say(|| format!("{} decides by {}, derives {spaces:?}", self.ledger.gateway(), tenure.0));
             let mut tenures = self.tenures.borrow_mut();
             tenures.retain(|tenure| tenure.strong_count() > 0);
             tenures.push(Rc::downgrade(&tenure));
-            *self.active.borrow_mut() = Rc::new(Lineup { tenure, spaces, term: entered.term });
+            *self.active.borrow_mut() = Some(Rc::new(Lineup {
+                tenure,
+                spaces,
+                term: entered.term,
+                version: entered.versions[POLICY],
+            }));
             return Ok(());
         }
         Err(SpacesError::Moved)

@@ -1,12 +1,13 @@
 //! A store that several gateways share, or that one has to itself, behind a network or disk that is
 //! slow, says no, or leaves open what came of a write.
 
+use crate::keys::operation_of;
 use crate::process::Process;
 use crate::world::{Event, World, locked};
 use bytes::Bytes;
 use oncegate::store::{Size, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{OperationId, Outcome, Record, State, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -83,8 +84,8 @@ struct Write {
     expected: Option<Version>,
     next: Option<Arc<Record>>,
     now: Timestamp,
-    /// The operation that a removal frees on a finding.
-    frees: Option<usize>,
+    /// A removal on a finding.
+    frees: bool,
 }
 
 /// One gateway's way to the store.
@@ -94,7 +95,7 @@ pub struct SimStore {
     disk: Arc<Disk>,
     process: Arc<Process>,
     /// Operations of which somebody is saying that they did not happen.
-    freeing: Mutex<BTreeMap<OperationId, usize>>,
+    freeing: Mutex<BTreeSet<OperationId>>,
 }
 
 /// What becomes of a write.
@@ -113,16 +114,11 @@ impl SimStore {
 
     /// While `saying` runs, a removal of this record means that it is freed on somebody's finding, if that
     /// is what the outcome says.
-    pub async fn freeing<T>(
-        &self,
-        (id, operation): (OperationId, usize),
-        outcome: &Outcome,
-        saying: impl Future<Output = T>,
-    ) -> T {
+    pub async fn freeing<T>(&self, id: OperationId, outcome: &Outcome, saying: impl Future<Output = T>) -> T {
         if !matches!(outcome, Outcome::NotApplied) {
             return saying.await;
         }
-        locked(&self.freeing).insert(id, operation);
+        locked(&self.freeing).insert(id);
         let said = saying.await;
         locked(&self.freeing).remove(&id);
         said
@@ -212,7 +208,7 @@ impl Store for SimStore {
         next: Option<Arc<Record>>,
         now: Timestamp,
     ) -> Result<Swap<Versioned>, StoreError> {
-        let frees = locked(&self.freeing).get(&id).copied().filter(|_| next.is_none());
+        let frees = next.is_none() && locked(&self.freeing).contains(&id);
         let write = Write { id, expected, next, now, frees };
         self.process.step("about to write").await;
         match self.fate() {
@@ -318,13 +314,14 @@ impl Store for SimStore {
 }
 
 fn apply(world: &World, disk: &Disk, write: Write) -> Swap<Versioned> {
-    let frees = write.frees;
+    let freed = disk.load(write.id).filter(|_| write.frees);
+    let freed = freed.map(|freed| operation_of(world, write.id, &freed.record));
     world.say(|| {
         let next = write.next.as_ref().map(|next| (next.execution, &next.state));
         format!("{} over {:?} becomes {next:?}", write.id, write.expected)
     });
     let swapped = disk.swap(write);
-    if let (Swap::Done(_), Some(operation)) = (&swapped, frees) {
+    if let (Swap::Done(_), Some(operation)) = (&swapped, freed) {
         world.note(Event::Freed { operation });
     }
     swapped

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 /// A request as the upstream gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
-    /// The id that it is sent with, by which an upstream that dedupes knows it.
-    pub id: OperationId,
+    /// The id that it is sent with, by which an upstream that dedupes knows it. None: it isn't guarded.
+    pub id: Option<OperationId>,
     pub operation: usize,
     pub content: u32,
     pub request: RequestId,
@@ -34,7 +34,7 @@ pub struct Upstream {
     world: Arc<World>,
     /// What it did first for each id, or is about to.
     deeds: Mutex<BTreeMap<OperationId, Deed>>,
-    /// All that it did, with the token of its answer, and when.
+    /// All that it did of what is guarded, with the token of its answer, and when.
     effects: Mutex<Vec<(Call, u32, Timestamp)>>,
 }
 
@@ -80,7 +80,8 @@ impl Upstream {
         // The request is on its way, whatever becomes of who sent it.
         sleep(self.way()).await;
         if world.setting.dedupes
-            && let Some(deed) = locked(&self.deeds).get(&call.id).copied()
+            && let Some(id) = call.id
+            && let Some(deed) = locked(&self.deeds).get(&id).copied()
         {
             return Ok(self.again(&deed, call.content));
         }
@@ -117,9 +118,9 @@ impl Upstream {
     /// Acts after `span`.
     fn act(self: &Arc<Self>, call: Call, token: u32, span: Duration) {
         let deed = Deed { content: call.content, token, done: span.is_zero() };
-        if self.world.setting.dedupes {
+        if let (true, Some(id)) = (self.world.setting.dedupes, call.id) {
             // It knows from the beginning that it is about to.
-            locked(&self.deeds).insert(call.id, deed);
+            locked(&self.deeds).insert(id, deed);
         }
         if span.is_zero() {
             return self.commit(call, token);
@@ -133,8 +134,10 @@ impl Upstream {
 
     fn commit(&self, call: Call, token: u32) {
         let Call { id, content, request, attempt, .. } = call;
-        locked(&self.deeds).entry(id).or_insert(Deed { content, token, done: true }).done = true;
-        locked(&self.effects).push((call, token, self.world.ledger_now()));
+        if let Some(id) = id {
+            locked(&self.deeds).entry(id).or_insert(Deed { content, token, done: true }).done = true;
+            locked(&self.effects).push((call, token, self.world.ledger_now()));
+        }
         self.world.note(Event::Effect { request, attempt, token });
     }
 

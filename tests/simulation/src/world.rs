@@ -1,6 +1,6 @@
 //! What all parties of a run share: time, dice, and the history that the checker reads.
 
-use crate::faults::{Chance, Faults, Setting};
+use crate::faults::{Chance, Faults, Setting, Ways};
 use oncegate_core::{Disposition, Refusal, Timestamp};
 use std::cell::Cell;
 use std::fmt;
@@ -33,6 +33,10 @@ pub type RequestId = u32;
 pub enum Event {
     /// A request came to a gateway.
     Arrived { request: RequestId, operation: usize, content: u32, gateway: usize },
+    /// Its keys are made by these ways.
+    Keyed { request: RequestId, ways: Ways },
+    /// Nothing guards it: it goes upstream without a claim.
+    Passes { request: RequestId },
     /// Its execution begins: it holds the claim.
     Executes { request: RequestId },
     /// The execution's first byte goes upstream.
@@ -51,6 +55,8 @@ pub enum Event {
     Left { request: RequestId },
     /// The client got this, to its end.
     Told { request: RequestId, reply: Reply },
+    /// A policy is to make keys in this way.
+    Changes { way: u32 },
     /// A gateway ended.
     Crashed { gateway: usize },
     /// It stands still.
@@ -63,7 +69,7 @@ pub enum Event {
     Found { operation: usize },
     /// From here on nothing goes wrong.
     Calm,
-    /// A last request for each operation, to which a final answer must come.
+    /// That was a last request for an operation, to which a final answer must have come.
     Last { request: RequestId },
 }
 
@@ -81,7 +87,9 @@ pub enum Reply {
     Shared,
     /// It was turned away.
     Refused(Refusal),
-    /// The ledger can't be asked.
+    /// It isn't guarded, and went upstream as it came.
+    Passed,
+    /// The ledger can't be asked, or the policy is not loaded whole.
     Unavailable,
     /// It was sent, and what came of it couldn't be recorded.
     Unrecorded,
@@ -96,7 +104,7 @@ impl Reply {
             Self::First { means, .. } | Self::NoAnswer(means) => *means == Disposition::NotApplied,
             Self::Refused(refusal) => *refusal == Refusal::InFlight,
             Self::Shared | Self::Unavailable | Self::Unrecorded | Self::Cut => true,
-            Self::Replayed { .. } => false,
+            Self::Replayed { .. } | Self::Passed => false,
         }
     }
 
@@ -106,7 +114,7 @@ impl Reply {
             Self::First { means, .. } | Self::NoAnswer(means) => *means == Disposition::Unknown,
             Self::Refused(refusal) => *refusal == Refusal::Unknown,
             Self::Unrecorded => true,
-            Self::Replayed { .. } | Self::Shared | Self::Unavailable | Self::Cut => false,
+            Self::Replayed { .. } | Self::Shared | Self::Passed | Self::Unavailable | Self::Cut => false,
         }
     }
 }
