@@ -99,7 +99,7 @@ fn a5_a_thousand_reloads_under_load() {
         "1,000 policy reloads under load",
         "0 failed, 0 second executions, RSS at most +5 % over the hundredth's",
         "tests/run accept A a5",
-        || reload::swaps(1000, 100),
+        || reload::swaps(1000, 100, 5),
     );
 }
 

@@ -40,7 +40,7 @@ fn c2_a_thousand_reloads_in_a_minute() {
         "tests/run accept C c2_a_thousand",
         || {
             let begun = Instant::now();
-            let told = reload::swaps(1000, 100);
+            let told = reload::swaps(1000, 100, 5);
             let took = begun.elapsed();
             assert!(took <= Duration::from_secs(60), "{took:?}: {told}");
             format!("{:.0} s; {told}", took.as_secs_f64())
