@@ -83,6 +83,12 @@ pub(crate) fn a_cut_upload_leaves_nothing_behind() {
         connection.0.write(format!("{head}{start}").as_bytes()).unwrap();
         connection.0.stream.shutdown(std::net::Shutdown::Both).unwrap();
     }
+    // One that can still read is told that it may send it again.
+    let mut connection = gateway.connect();
+    connection.0.write(format!("{head}Content-Length: 100\r\n\r\n{{").as_bytes()).unwrap();
+    connection.0.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let problem = connection.reply("POST").unwrap().assert_problem(400, "bad-request");
+    assert_eq!(problem["retryable"], true, "{problem}");
     gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
     assert_eq!(upstream.count(), 1);
     assert_eq!(upstream.calls()[0].body, b"{\"amount\":1000}");

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate man serve | man -l -\n  \
+    oncegate man policy build | man -l -\n  \
     oncegate man --dir /usr/local/share/man/man1")]
 pub(super) struct Args {
     /// The page of this command
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
-    verb: Option<String>,
+    verbs: Vec<String>,
     /// Write all pages to this folder
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
@@ -32,8 +33,8 @@ pub(super) fn run(args: &Args, command: clap::Command) -> ExitCode {
             }
         };
     }
-    let Some(page) = page(command, args.verb.as_deref()) else {
-        let verb = args.verb.as_deref().unwrap_or_default();
+    let Some(page) = page(command, &args.verbs) else {
+        let verb = args.verbs.join(" ");
         say::error(format_args!("there is no command `{verb}`"), "`oncegate --help` lists them");
         return ExitCode::from(USAGE);
     };
@@ -41,13 +42,10 @@ pub(super) fn run(args: &Args, command: clap::Command) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn page(mut command: clap::Command, verb: Option<&str>) -> Option<String> {
+fn page(mut command: clap::Command, verbs: &[String]) -> Option<String> {
     command.build();
-    let command = match verb {
-        None => command,
-        Some(verb) => command.find_subcommand(verb)?.clone(),
-    };
+    let command = verbs.iter().try_fold(&command, |command, verb| command.find_subcommand(verb))?;
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).ok()?;
+    clap_mangen::Man::new(command.clone()).render(&mut page).ok()?;
     Some(String::from_utf8_lossy(&page).into_owned())
 }

@@ -47,6 +47,8 @@ fn exit_codes_tell_failure_from_usage() {
         (&["--version"], &[], 0),
         (&["serve", "--help"], &[], 0),
         (&["man", "serve"], &[], 0),
+        (&["man", "policy", "build"], &[], 0),
+        (&["man", "policy", "sevre"], &[], 2),
         (&["man", "sevre"], &[], 2),
         (&["completions", "bash"], &[], 0),
         (&["reload", "--admin", "off"], &[], 1),

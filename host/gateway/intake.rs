@@ -142,7 +142,8 @@ async fn read_whole(
             return Err(Problem::new(
                 Code::BadRequest,
                 "The body stopped arriving. Nothing was sent; send it again.",
-            ));
+            )
+            .worth_asking_again());
         };
         let data = match frame {
             None => break,
@@ -154,7 +155,8 @@ async fn read_whole(
                 return Err(Problem::new(
                     Code::BadRequest,
                     "The body was cut short. Nothing was sent; send it again.",
-                ));
+                )
+                .worth_asking_again());
             }
         };
         read += data.len();

@@ -143,6 +143,14 @@ impl Problem {
         self
     }
 
+    /// Asking again is useful, though it is not with other problems of this code.
+    #[must_use]
+    pub fn worth_asking_again(mut self) -> Self {
+        self.retryable = true;
+        self.retry_after = Some(Duration::from_secs(1));
+        self
+    }
+
     /// The operation's outcome is settled so.
     #[must_use]
     pub fn with_outcome(mut self, outcome: Disposition) -> Self {
