@@ -1,5 +1,6 @@
-//! Seeds that break a promise where a fix is taken back, each named for what was wrong; and that a seed is
-//! a whole run.
+//! Seeds that broke a promise once, each named for what was wrong; and that a seed is a whole run. The code
+//! has changed its order of steps since, and with it what happens in a seed: that each of these faults is
+//! caught again is what unit tests and `breaks/` hold.
 
 use oncegate_simulation::run;
 
