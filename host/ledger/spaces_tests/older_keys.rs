@@ -1,0 +1,169 @@
+//! Operations that are kept, run again, or guarded, under an older key.
+
+use super::*;
+
+/// Those who waited by the highest key judged the record by that, though it is kept under a lower one: they
+/// were told that the key stood for something else, and the upstream was given another id than before.
+#[test]
+fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
+    run(async {
+        let (old, new) = apart().await;
+        let permit = old.asks().await.unwrap();
+        assert!(permit.holds());
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let request = || Request { rules, wait: Duration::from_secs(60), ..new.request() };
+        let Begun::Claim(claimant) = new.ledger.begin(request()).await else { panic!("nothing is at hand") };
+        let mut waiting = [0, 1].map(|_| Box::pin(new.ledger.begin(request())));
+        for one in &mut waiting {
+            assert!(poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await);
+        }
+        let Claimed::Won(permit) = claimant.claim().await else { panic!("it is sent again") };
+        assert_eq!((permit.id(), permit.holds()), (id(0), true));
+        let [claimed, settled] = waiting;
+        // One looks while it is executed, the other when it is over.
+        let mut claimed = claimed;
+        assert!(poll_fn(|cx| Poll::Ready(claimed.as_mut().poll(cx).is_pending())).await);
+        permit.settle(completed(), None).await.unwrap();
+        for waiting in [claimed, settled] {
+            let begun = waiting.await;
+            assert!(matches!(begun, Begun::Replay { waited: true, .. }), "{begun:?}");
+        }
+    });
+}
+
+/// Who derives none but the older key can't claim the one where the record is.
+#[test]
+fn what_is_unknown_under_a_key_that_is_not_derived_is_not_sent_again() {
+    run(async {
+        let (mut old, new) = apart().await;
+        let permit = new.asks().await.unwrap();
+        assert!(permit.holds());
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        old.derives = vec![0];
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        assert_eq!(old.goes(Request { rules, ..old.request() }).await.unwrap_err(), "unknown");
+        let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
+        assert_eq!((permit.id(), permit.holds()), (id(1), true));
+    });
+}
+
+/// A claim under an older key landed late. While it is sent again, one who derives none but the newer key finds
+/// that it is, and when it is over has its answer.
+#[test]
+fn what_is_sent_again_under_an_older_key_is_found_by_who_derives_the_newer_one_alone() {
+    run(async {
+        let (old, mut new) = apart().await;
+        let permit = old.asks().await.unwrap();
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
+        assert_eq!((permit.id(), permit.holds()), (id(0), true));
+        new.derives = vec![1];
+        assert_eq!(new.asks().await.unwrap_err(), "in flight");
+        permit.settle(completed(), None).await.unwrap();
+        assert_eq!(new.asks().await.unwrap_err(), "answer");
+    });
+}
+
+/// What was written down to an older key for what was sent again there, and up again when that was gone.
+#[test]
+fn pointers_in_a_circle_are_swept() {
+    run(async {
+        let (old, new) = apart().await;
+        let permit = old.asks().await.unwrap();
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        let standing = new.ledger.load(id(0)).await.unwrap().unwrap();
+        new.ledger.resolve(id(0), standing.version, &Outcome::NotApplied).await.unwrap();
+        let down = new.ledger.load(id(1)).await.unwrap().unwrap();
+        let State::Pointer(pointer) = down.record.state else { panic!("{down:?}") };
+        let up = oncegate_core::Pointer { target: id(1), target_space: SpaceNumber(1), ..pointer };
+        let up = Arc::new(Record { state: State::Pointer(up), ..(*down.record).clone() });
+        new.ledger.store().swap(id(0), None, Some(up), new.ledger.clock().now()).await.unwrap();
+        passes(LEASE);
+        assert!(new.ledger.sweep_pointer(id(1), &down).await.unwrap());
+        assert!(new.ledger.load(id(1)).await.unwrap().is_none());
+    });
+}
+
+/// Two operations that a newer way of making keys takes for one: while the other ran here under the key that
+/// they have in common by that, it was told that its key was reused, though it had its answer under the older.
+#[test]
+fn what_has_its_answer_under_an_older_key_is_not_told_that_the_newer_one_is_reused() {
+    run(async {
+        let (old, new) = apart().await;
+        old.asks().await.unwrap().settle(completed(), None).await.unwrap();
+        let mut other = new.request();
+        other.claim.fingerprint.hash = [77; 32];
+        other.derived.keys.clear();
+        let permit = new.goes(other).await.unwrap();
+        let Begun::Replay { .. } = new.ledger.begin(new.request()).await else { panic!("it has its answer") };
+        drop(permit);
+        let mut third = new.request();
+        (third.derived.keys[0].id, third.derived.keys[0].fingerprint.hash) = (id(7), [78; 32]);
+        third.claim.fingerprint.hash = [79; 32];
+        let begun = new.ledger.begin(third).await;
+        assert!(matches!(begun, Begun::Refuse(Refusal::KeyReused, _)), "{begun:?}");
+    });
+}
+
+/// One that waited at a lower key for what ended unknown sent it again.
+#[test]
+fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
+    run(async {
+        let store = shared();
+        let mut gateway = Gateway::start(&store, 0).await;
+        let permit = gateway.asks().await.unwrap();
+        assert!(permit.holds());
+        gateway.enter(1).await.unwrap();
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        let request = Request { rules, wait: Duration::from_secs(60), ..gateway.request() };
+        let mut waiting = Box::pin(gateway.goes(request));
+        assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        assert_eq!(waiting.await.unwrap_err(), "unknown");
+        let request = Request { rules, ..gateway.request() };
+        assert_eq!(gateway.goes(request).await.unwrap().id(), id(0), "who comes later does");
+    });
+}
+
+/// By the list as one gateway had read it another still decided by the older space, so it guarded by a key there
+/// what its own policy doesn't guard. The space had left; who entered then knew nothing of that key.
+#[test]
+fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
+    run(async {
+        let policy = Arc::from(POLICY);
+        let place =
+            |gateway: &Gateway| (SpaceNumber(0), gateway.ledger.spaces().list(POLICY).unwrap().version);
+        let store = shared();
+        let (mut one, mut two) = (Gateway::start(&store, 0).await, Gateway::start(&store, 0).await);
+        one.enter(1).await.unwrap();
+        let at = place(&one);
+        let kept = one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("one decides by it");
+        let stale = one.ledger.spaces();
+        two.enter(1).await.unwrap();
+        two.tend().await;
+        assert_eq!(two.on_list(), [0, 1]);
+        assert!(two.ledger.stays_guarded(&policy, place(&two), id(0)).await.unwrap().is_none());
+        let second =
+            one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("it has not read it yet");
+        assert_eq!(one.ledger.spaces(), stale, "that was written there already");
+        drop(kept);
+        one.tend().await;
+        two.tend().await;
+        assert_eq!(two.on_list(), [0, 1]);
+        let stale = one.ledger.spaces();
+        drop(second);
+        one.tend().await;
+        assert_eq!(one.on_list(), [1]);
+        assert!(one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().is_none());
+        // As it would be, had it not read that.
+        two.enter(0).await.unwrap();
+        one.ledger.read_spaces().await.unwrap();
+        assert_ne!(one.ledger.spaces(), stale);
+        assert!(one.ledger.stays_guarded(&policy, at, id(0)).await.is_err(), "others may know other keys");
+    });
+}
