@@ -4,7 +4,7 @@
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::gateway::Program;
 use crate::gateway::lineup::{Lineup, Lineups, Reader, Shut, Tenure};
-use crate::ledger::{Ledger, Numbers, SpacesError};
+use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{self, Engine, Generation, LoadError};
 use crate::reload::Generations;
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
@@ -328,12 +328,11 @@ impl Wiring<'_> {
                  up with `oncegate reload --accept-duplicates`"
             )
         } else {
-            let others: Vec<String> = others.iter().map(ToString::to_string).collect();
             format!(
                 "{name} is used by another gateway on this ledger ({}), and what makes its keys can't be loaded here: \
                  {why}. Until then its routes refuse here what they would guard. Put it there; or reload the other \
                  one with a key space that this one has, too; or stop it",
-                others.join(", ")
+                by_id(&others)
             )
         };
         Ok(Reading::Missing(Shut { number: Some(number), why: why.into() }))

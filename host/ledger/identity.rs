@@ -94,7 +94,7 @@ pub(super) fn in_words(losses: &Losses) -> Vec<String> {
 }
 
 /// Gateways as they are named to operators.
-pub(super) fn by_id(gateways: &[GatewayId]) -> String {
+pub fn by_id(gateways: &[GatewayId]) -> String {
     gateways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

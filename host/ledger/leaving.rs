@@ -41,8 +41,7 @@ impl<S: Store> Ledger<S> {
         let own = self.gateway();
         let (others, _) = self
             .change_spaces(false, |spaces, now| {
-                let mut others = spaces.deriving(policy, number, now);
-                others.retain(|gateway| *gateway != own);
+                let others = spaces.others_deriving(own, policy, number, now);
                 if others.is_empty()
                     && let Some(list) = spaces.policies.get_mut(policy)
                 {

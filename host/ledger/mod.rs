@@ -34,7 +34,7 @@ pub use clock::Clock;
 pub use evidence::Evidence;
 pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Interest, Progress};
-pub use identity::{Identity, IdentityError, NORMALISATION, Space};
+pub use identity::{Identity, IdentityError, NORMALISATION, Space, by_id};
 pub use keeper::Keeper;
 pub use kept::Kept;
 pub use memories::RouteMemory;

@@ -243,17 +243,13 @@ impl<S: Store> Ledger<S> {
 
     /// The other gateways that derive keys in a space, as this gateway knows it.
     pub fn others_deriving(&self, policy: &str, number: SpaceNumber) -> Vec<GatewayId> {
-        let mut deriving = self.spaces().deriving(policy, number, self.clock.now());
-        deriving.retain(|gateway| *gateway != self.gateway());
-        deriving
+        self.spaces.document.load().others_deriving(self.gateway(), policy, number, self.clock.now())
     }
 
     /// Whether another gateway or a request in flight decides by this space, as this gateway knows it.
     pub fn decides_somebody_by(&self, policy: &str, number: SpaceNumber) -> bool {
         let spaces = self.spaces.document.load();
-        let now = self.clock.now();
-        let live = spaces.gateways.iter().filter(|live| now < live.lease_until);
-        live.filter_map(|live| live.stands.get(policy)).any(|stand| stand.decides.contains(&number))
+        spaces.standing(policy, self.clock.now()).any(|(_, stand)| stand.decides.contains(&number))
     }
 
     /// The other gateways that live on this ledger.

@@ -308,16 +308,22 @@ impl KeySpaces {
     }
 
     /// The gateways that live and know the policy. Another neither decides nor claims anything by it.
-    fn standing(&self, policy: &str, now: Timestamp) -> impl Iterator<Item = (GatewayId, &Stand)> {
+    pub fn standing(&self, policy: &str, now: Timestamp) -> impl Iterator<Item = (GatewayId, &Stand)> {
         let live = self.gateways.iter().filter(move |live| now < live.lease_until);
         live.filter_map(move |live| Some((live.id, live.stands.get(policy)?)))
     }
 
-    /// The gateways that live and derive keys in a space.
-    pub fn deriving(&self, policy: &str, number: SpaceNumber, now: Timestamp) -> Vec<GatewayId> {
+    /// The gateways beside this one that live and derive keys in a space.
+    pub fn others_deriving(
+        &self,
+        own: GatewayId,
+        policy: &str,
+        number: SpaceNumber,
+        now: Timestamp,
+    ) -> Vec<GatewayId> {
         let derives = |stand: &Stand| stand.derives.contains(&number) || stand.decides.contains(&number);
-        let standing = self.standing(policy, now).filter(|(_, stand)| derives(stand));
-        standing.map(|(gateway, _)| gateway).collect()
+        let others = self.standing(policy, now).filter(|(gateway, stand)| *gateway != own && derives(stand));
+        others.map(|(gateway, _)| gateway).collect()
     }
 
     /// What holds a space open; nothing: it isn't on the list.
