@@ -6,7 +6,7 @@ use crate::gateway::Program;
 use crate::gateway::lineup::{Lineup, Lineups, Reader, Shut, Tenure};
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{self, Engine, Generation, LoadError};
-use crate::reload::Generations;
+use crate::activation::Generations;
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
 use oncegate_core::{KeySpaces, SpaceNumber};
 use sha2::{Digest, Sha256};

@@ -1,16 +1,15 @@
 //! Oncegate: the gateway that makes any HTTP service idempotent, with the deduplication policy in
 //! WebAssembly. `host/README.md` is the map.
 
+pub mod activation;
 pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod keyspaces;
 pub mod ledger;
-pub mod metrics;
-pub mod outlook;
+pub mod observe;
 pub mod policy;
-pub mod reload;
 pub mod run;
 pub mod store;
 pub mod upstream;

@@ -6,13 +6,13 @@ use crate::gateway::lineup::Lineups;
 use crate::gateway::{BindError, Listeners, Program, Shared, Workers};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, LoadError};
-use crate::reload::{
+use crate::activation::{
     Generations, PromiseBroken, Reloader, check_start, given_up_words, identity, keep_refusal, load_policies,
     memories, tell_shut,
 };
-use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, StoreError};
+use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreError};
 use oncegate_core::Secret;
 use oncegate_core::Timestamp;
 use std::collections::BTreeSet;
@@ -198,7 +198,7 @@ impl Gateway {
         for task in self.tasks.iter().chain([&self.keeper]) {
             task.abort();
         }
-        let records = shared.snapshot().stored.total();
+        let records = shared.ledger.store().size().kinds.total();
         // The last owner of the store closes it: whatever is not on disk yet goes there now.
         for task in self.tasks.into_iter().chain([self.keeper]) {
             let _ = task.await;

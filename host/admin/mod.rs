@@ -11,7 +11,7 @@ pub use operations::Resolution;
 
 use crate::config::StoreKind;
 use crate::gateway::Shared;
-use crate::reload::{ReloadError, Reloader, Report};
+use crate::activation::{ReloadError, Reloader, Report};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};

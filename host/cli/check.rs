@@ -2,9 +2,9 @@
 
 use super::{Output, USAGE, flags, say};
 use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, Route, StoreKind};
-use crate::outlook::{self, Outlook, Refused, Role, Space};
+use crate::activation::preflight::{self, Outlook, Refused, Role, Space};
 use crate::policy::{Engine, LoadError};
-use crate::reload::Generations;
+use crate::activation::Generations;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;

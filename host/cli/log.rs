@@ -1,8 +1,7 @@
-//! Where the program's own log goes: standard error.
+//! The flags that say what is logged, and how.
 
+use crate::observe::log::{self, LogFormat};
 use clap::ValueEnum;
-use std::io::IsTerminal as _;
-use tracing_subscriber::EnvFilter;
 
 /// How much is logged, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,15 +36,9 @@ enum Format {
 
 /// Sets the log up for the whole process. Says why not, if the filter can't be read.
 pub(super) fn set_up(args: &Args) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&args.filter)
-        .map_err(|error| format!("--log {:?} (or ONCEGATE_LOG) can't be read: {error}", args.filter))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let set = match args.format {
-        Format::Text => {
-            log.with_ansi(std::io::stderr().is_terminal() && !plain).with_target(false).try_init()
-        }
-        Format::Json => log.json().flatten_event(true).try_init(),
+    let format = match args.format {
+        Format::Text => LogFormat::Text,
+        Format::Json => LogFormat::Json,
     };
-    set.map_err(|error| format!("the log can't be set up: {error}"))
+    log::set_up(&args.filter, format)
 }

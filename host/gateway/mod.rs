@@ -38,7 +38,7 @@ pub use worker::{BindError, Listeners, Retirement, Workers};
 
 use crate::config::OnError;
 use crate::ledger::Pursued;
-use crate::metrics::RequestResult;
+use crate::observe::metrics::RequestResult;
 use crate::policy::{Failure, Generation, OwnedOperation, Receipt, Verdict};
 use body::AnswerBody;
 use execute::{Execution, Report};

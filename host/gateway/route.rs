@@ -2,7 +2,7 @@
 
 use super::lineup::{Lineup, Reader};
 use crate::config::{self, host_of};
-use crate::metrics::RouteMetrics;
+use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
 use http::Method;
 use oncegate_core::{Origin, SpaceNumber};

@@ -6,9 +6,9 @@ use super::lineup::Lineups;
 use super::route::{Route, Router};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::metrics::{Metrics, Snapshot, UpstreamMetrics};
+use crate::observe::metrics::{Metrics, Snapshot, UpstreamMetrics};
 use crate::policy::{Failure, Generation};
-use crate::store::Store;
+use crate::store::{Kind, Store};
 use arc_swap::ArcSwap;
 use oncegate_core::{PrincipalId, Secret};
 use std::collections::BTreeMap;
@@ -132,9 +132,10 @@ impl Shared {
 
     /// What the process looks like now.
     pub fn snapshot(&self) -> Snapshot {
+        let kinds = self.ledger.store().size().kinds;
         Snapshot {
             executing: self.ledger.executing() as u64,
-            stored: self.ledger.store().size().kinds,
+            records: Kind::ALL.map(|kind| (kind.word(), kinds.count(kind))).to_vec(),
             cached: self.ledger.cached() as u64,
             settlements_overdue: self.ledger.settlements_overdue(),
             buffers: self.buffers.held() as u64,

@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::route::Route;
 use super::shared::Shared;
 use crate::config::AccessLog;
-use crate::metrics::RequestResult;
+use crate::observe::metrics::RequestResult;
 use http::{Request, Response};
 use oncegate_core::{OperationId, Refusal};
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! The store that the configuration names, as one type.
 
 use super::{Embedded, Memory, Size, Store, StoreError, Swap, Version, Versioned};
-use crate::metrics::{STORE_CALLS, timed};
+use crate::observe::metrics::{STORE_CALLS, timed};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use crate::gateway::{Retirement, Shared};
 use crate::keyspaces::Archive;
 use crate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
 use crate::policy::{Engine, Generation};
-use crate::reload::ReloadError;
+use crate::activation::ReloadError;
 use crate::store::conformance::{executing, id};
 use crate::store::{AnyStore, Memory};
 use oncegate_core::keyspace_list::Hold;

@@ -1,17 +1,18 @@
 //! Reloading: configuration and policies, all or nothing, while requests flow. A request keeps the
 //! program that it began with; a fault leaves the active one alone and is told.
 
-mod past;
+mod history;
 mod policies;
+pub mod preflight;
 mod promise;
 mod rollback;
-mod spaces;
+mod tend;
 mod watch;
 
-pub use past::Attempt;
+pub use history::Attempt;
 pub use policies::{Generations, identity, load_policies, memories};
 pub use promise::{PromiseBroken, check_start};
-pub use spaces::tell_shut;
+pub use tend::tell_shut;
 
 use crate::config::{self, Config, Faults, Source};
 use crate::gateway::lineup::Tenure;
@@ -19,7 +20,7 @@ use crate::gateway::{Program, Retirement, Shared};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError};
 use crate::ledger::{Clock, IdentityError, Ledger};
 use crate::policy::{Generation, LoadError, Step};
-use past::{Activation, History};
+use history::{Activation, History};
 use promise::Promises;
 use serde::Serialize;
 use std::collections::BTreeSet;

@@ -132,5 +132,5 @@ pub fn tell_shut(before: &Lineups, after: &Lineups) {
 }
 
 #[cfg(test)]
-#[path = "spaces_tests.rs"]
+#[path = "tend_tests.rs"]
 mod tests;

@@ -5,7 +5,7 @@
 //! leaves it out, or the next change of another file would bring the failing one back. Whoever
 //! reloads the policy by its name takes it again, and so does a restart.
 
-use super::past::Activation;
+use super::history::Activation;
 use super::policies::component_digest;
 use super::{Occasion, ReloadError, Reloader, Report, no_such};
 use crate::config::Config;

@@ -1,0 +1,85 @@
+//! What the process looks like at the moment of a scrape.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateName {
+    state: &'static str,
+}
+
+/// What the process looks like at the moment of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Executions under way here.
+    pub executing: u64,
+    /// Records in the store, by the word for the state that they are stored in.
+    pub records: Vec<(&'static str, u64)>,
+    /// Final records at hand.
+    pub cached: u64,
+    /// Outcomes that the store has not taken.
+    pub settlements_overdue: u64,
+    /// Bytes of bodies held.
+    pub buffers: u64,
+    /// Open client connections.
+    pub connections: u64,
+}
+
+/// Gauges that are set when somebody scrapes.
+pub(super) struct ProcessGauges {
+    records: Family<StateName, Gauge>,
+    records_cached: Gauge,
+    executing: Gauge,
+    settlements_overdue: Gauge,
+    buffers_bytes: Gauge,
+    connections: Gauge,
+}
+
+impl ProcessGauges {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let gauges = Self {
+            records: Family::default(),
+            records_cached: Gauge::default(),
+            executing: Gauge::default(),
+            settlements_overdue: Gauge::default(),
+            buffers_bytes: Gauge::default(),
+            connections: Gauge::default(),
+        };
+        registry.register(
+            "records",
+            "Records in the store by the state that they are stored in",
+            gauges.records.clone(),
+        );
+        registry.register("records_cached", "Final records kept at hand", gauges.records_cached.clone());
+        registry.register("executing", "Executions under way here", gauges.executing.clone());
+        registry.register(
+            "settlements_overdue",
+            "Outcomes that the store has not taken yet",
+            gauges.settlements_overdue.clone(),
+        );
+        registry.register_with_unit(
+            "buffers",
+            "Bodies held at this time",
+            Unit::Bytes,
+            gauges.buffers_bytes.clone(),
+        );
+        registry.register("connections", "Open client connections", gauges.connections.clone());
+        gauges
+    }
+
+    pub(super) fn set(&self, snapshot: &Snapshot) {
+        let set = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        for (state, count) in &snapshot.records {
+            set(&self.records.get_or_create(&StateName { state }), *count);
+        }
+        set(&self.records_cached, snapshot.cached);
+        set(&self.executing, snapshot.executing);
+        set(&self.settlements_overdue, snapshot.settlements_overdue);
+        set(&self.buffers_bytes, snapshot.buffers);
+        set(&self.connections, snapshot.connections);
+    }
+}

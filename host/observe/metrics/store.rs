@@ -1,0 +1,63 @@
+//! The ledger's store: how long its calls take.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::LazyLock;
+use std::time::Instant;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StoreOp {
+    op: &'static str,
+}
+
+/// Calls of the store, of which a process has one.
+pub static STORE_CALLS: LazyLock<StoreCalls> = LazyLock::new(StoreCalls::new);
+
+/// How long calls of the store take, by what they are.
+#[derive(Debug)]
+pub struct StoreCalls {
+    family: Family<StoreOp, Histogram, fn() -> Histogram>,
+    /// A record is looked up.
+    pub load: Histogram,
+    /// A record is put in another's place: with `sync` until it is durable.
+    pub swap: Histogram,
+    /// What is due is looked for.
+    pub due: Histogram,
+    /// Records are listed.
+    pub scan: Histogram,
+}
+
+impl StoreCalls {
+    fn new() -> Self {
+        let family = Family::new_with_constructor(store_histogram as fn() -> Histogram);
+        let of = |op| family.get_or_create_owned(&StoreOp { op });
+        Self { load: of("load"), swap: of("swap"), due: of("due"), scan: of("scan"), family: family.clone() }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "store",
+            "One call of the ledger's store",
+            Unit::Seconds,
+            self.family.clone(),
+        );
+    }
+}
+
+/// Awaits a call of the store and notes how long it took.
+pub async fn timed<T>(histogram: &Histogram, call: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let came = call.await;
+    histogram.observe(begun.elapsed().as_secs_f64());
+    came
+}
+
+/// From a look into memory to a disk that hangs.
+fn store_histogram() -> Histogram {
+    Histogram::new([
+        0.000_001, 0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5,
+        1.0, 5.0,
+    ])
+}

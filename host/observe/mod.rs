@@ -1,0 +1,4 @@
+//! What an operator sees of a running gateway: metrics and the program's own log.
+
+pub mod log;
+pub mod metrics;
