@@ -7,9 +7,9 @@ use crate::gateway::{BindError, Listeners, Program, Shared, Workers};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::observe::metrics::Metrics;
-use crate::policy::{CodeCache, Engine, EngineError, LoadError};
+use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};
 use crate::activation::{
-    Generations, PromiseBroken, Reloader, check_start, given_up_words, identity, keep_refusal, load_policies,
+    PromiseBroken, Reloader, check_start, given_up_words, identity, keep_refusal, load_policies,
     memories, tell_shut,
 };
 use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreError};

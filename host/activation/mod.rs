@@ -10,7 +10,7 @@ mod tend;
 mod watch;
 
 pub use history::Attempt;
-pub use policies::{Generations, identity, load_policies, memories};
+pub use policies::{identity, load_policies, memories};
 pub use promise::{PromiseBroken, check_start};
 pub use tend::tell_shut;
 
@@ -19,7 +19,7 @@ use crate::gateway::lineup::Tenure;
 use crate::gateway::{Program, Retirement, Shared};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError};
 use crate::ledger::{Clock, IdentityError, Ledger};
-use crate::policy::{Generation, LoadError, Step};
+use crate::policy::{Generation, Generations, LoadError, Step};
 use history::{Activation, History};
 use promise::Promises;
 use serde::Serialize;

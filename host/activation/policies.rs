@@ -3,14 +3,11 @@
 use crate::config::{self, ComponentSource, Config};
 use crate::gateway::Program;
 use crate::ledger::{Identity, NORMALISATION, RouteEntry, RouteKeys, RouteMemory, RouteTable, Space};
-use crate::policy::{self, Engine, Generation, LoadError, RequestField};
+use crate::policy::{self, Engine, Generation, Generations, LoadError, RequestField};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Policies that are loaded, by name.
-pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
 
 /// Loads policies; keeps generations whose component and configuration are as they were, and those
 /// of the policies in `held` whatever their files say.

@@ -6,8 +6,8 @@
 use crate::config::{Config, StoreKind};
 use crate::keyspaces::{self, Archive, LineupError, Wiring, maker};
 use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
-use crate::policy::Engine;
-use crate::activation::{Generations, PromiseBroken, check_start, identity};
+use crate::policy::{Engine, Generations};
+use super::{PromiseBroken, check_start, identity};
 use crate::store::{AnyStore, Embedded, OpenError};
 use oncegate_core::SpaceNumber;
 use oncegate_core::keyspace_list::{Listed, Maker};

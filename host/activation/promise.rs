@@ -1,8 +1,8 @@
 //! Whether the generations of a reload keep the promise of their key-schemas.
 
-use super::{Generations, ReloadError};
+use super::ReloadError;
 use crate::gateway::Program;
-use crate::policy::{Comparison, Generation, Step, Steps, compare};
+use crate::policy::{Comparison, Generation, Generations, Step, Steps, compare};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,11 +1,12 @@
 //! Key spaces across reloads: who decides by which, and their end.
 
-use super::{Generations, Reloader};
+use super::Reloader;
 use crate::config::Config;
 use crate::gateway::Program;
 use crate::gateway::lineup::Lineups;
 use crate::keyspaces::{self, LinedUp, LineupError, Wiring};
 use crate::ledger::Numbers;
+use crate::policy::Generations;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;

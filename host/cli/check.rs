@@ -3,8 +3,7 @@
 use super::{Output, USAGE, flags, say};
 use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, Route, StoreKind};
 use crate::activation::preflight::{self, Outlook, Refused, Role, Space};
-use crate::policy::{Engine, LoadError};
-use crate::activation::Generations;
+use crate::policy::{Engine, Generations, LoadError};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use super::route::{Route, Router};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::observe::metrics::{Metrics, Snapshot, UpstreamMetrics};
-use crate::policy::{Failure, Generation};
+use crate::policy::{Failure, Generation, Generations};
 use crate::store::{Kind, Store};
 use arc_swap::ArcSwap;
 use oncegate_core::{PrincipalId, Secret};
@@ -24,7 +24,7 @@ pub struct Program {
     /// Routes with their policies.
     pub router: Router,
     /// The active generations, by policy name.
-    pub generations: BTreeMap<Arc<str>, Arc<Generation>>,
+    pub generations: Generations,
     /// The key spaces by which they derive keys.
     pub lineups: Lineups,
     /// Upstreams' counters, by name.
@@ -36,7 +36,7 @@ impl Program {
     /// derive keys.
     pub fn new(
         config: Config,
-        generations: BTreeMap<Arc<str>, Arc<Generation>>,
+        generations: Generations,
         lineups: Lineups,
         metrics: &Metrics,
     ) -> Self {

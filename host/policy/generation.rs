@@ -12,6 +12,7 @@ use super::trial::Trial;
 use crate::config::Instances;
 use oncegate_core::{PrincipalId, Timestamp};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ pub struct Generation {
     fresh: AtomicBool,
     trial: OnceLock<Trial>,
 }
+
+/// Policies that are loaded, by name.
+pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
 
 /// What is known of a generation since it was loaded.
 pub(super) struct Facts {

@@ -41,7 +41,7 @@ pub use adapter_v0_1::{Attribute, Exports, Part, Shape};
 pub use code_cache::CodeCache;
 pub use engine::{Engine, EngineError};
 pub use failure::{Broken, Failure};
-pub use generation::{Description, Generation};
+pub use generation::{Description, Generation, Generations};
 pub use hooks::{Hook, Word};
 pub use inspect::Unfit;
 pub(crate) use load::hex;
