@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What was found.
 #[derive(Debug)]
-pub enum Outlook {
+pub enum Preflight {
     /// There is no ledger yet, or it is memory: each policy begins with a key space of its own.
     New,
     /// It can't be looked at now, for this reason.
@@ -72,17 +72,17 @@ pub enum Refused {
 }
 
 /// Looks at the configuration's ledger. Blocks.
-pub fn look(config: &Config, engine: &Arc<Engine>, generations: &Generations) -> Result<Outlook, Refused> {
-    let StoreKind::Embedded(path) = &config.ledger.store else { return Ok(Outlook::New) };
+pub fn look(config: &Config, engine: &Arc<Engine>, generations: &Generations) -> Result<Preflight, Refused> {
+    let StoreKind::Embedded(path) = &config.ledger.store else { return Ok(Preflight::New) };
     if !Embedded::is_in(path) {
-        return Ok(Outlook::New);
+        return Ok(Preflight::New);
     }
     if let Some(why) = is_anothers(path) {
-        return Ok(Outlook::Unseen(why));
+        return Ok(Preflight::Unseen(why));
     }
     let (store, recovered) = match Embedded::open(path, config.ledger.durability) {
         Ok(opened) => opened,
-        Err(locked @ OpenError::Locked { .. }) => return Ok(Outlook::Unseen(locked.to_string())),
+        Err(locked @ OpenError::Locked { .. }) => return Ok(Preflight::Unseen(locked.to_string())),
         Err(error) => return Err(error.into()),
     };
     crate::run::runtime()?.block_on(async {
@@ -106,7 +106,7 @@ async fn read(
     engine: &Arc<Engine>,
     generations: &Generations,
     ledger: &Ledger,
-) -> Result<Outlook, Refused> {
+) -> Result<Preflight, Refused> {
     if let Some(configured) = config.ledger.secret {
         ledger.may_get_secret(&configured).await?;
     }
@@ -141,5 +141,5 @@ async fn read(
         }
         seen.insert(policy.clone(), all);
     }
-    Ok(Outlook::Seen(seen))
+    Ok(Preflight::Seen(seen))
 }

@@ -2,7 +2,7 @@
 
 use super::{Output, USAGE, flags, say};
 use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, Route, StoreKind};
-use crate::activation::preflight::{self, Outlook, Refused, Role, Space};
+use crate::activation::preflight::{self, Preflight, Refused, Role, Space};
 use crate::policy::{Engine, Generations, LoadError};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -31,9 +31,9 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
     let loaded = config::load(&args.flags.clone().source(env));
     let checked = loaded.and_then(|config| {
         let (engine, generations) = check_policies(&config)?;
-        let outlook = outlook::look(&config, &engine, &generations);
-        let outlook = outlook.map_err(|refused| Faults(vec![refusal(&config, &refused)]))?;
-        let spaces = Spaces { outlook, generations };
+        let preflight = preflight::look(&config, &engine, &generations);
+        let preflight = preflight.map_err(|refused| Faults(vec![refusal(&config, &refused)]))?;
+        let spaces = Spaces { preflight, generations };
         Ok((config, spaces))
     });
     match (&checked, args.output) {
@@ -89,7 +89,7 @@ fn refusal(config: &Config, refused: &Refused) -> Fault {
 
 /// The policies' key spaces, as far as they can be told.
 struct Spaces {
-    outlook: Outlook,
+    preflight: Preflight,
     generations: Generations,
 }
 
@@ -97,21 +97,21 @@ impl Spaces {
     fn lines(&self, config: &Config) -> Vec<String> {
         let words =
             |key_schema: &str, key_epoch: u64| format!("(key-schema {key_schema:?}, key_epoch {key_epoch})");
-        match &self.outlook {
-            Outlook::New => (self.generations.values())
+        match &self.preflight {
+            Preflight::New => (self.generations.values())
                 .map(|own| {
                     let space = words(&own.plan().key_schema, own.key_epoch());
                     format!("{}: begins with a key space {space}", own.name())
                 })
                 .collect(),
-            Outlook::Unseen(why) => {
+            Preflight::Unseen(why) => {
                 let admin = config.server.admin.map_or_else(
                     || "its log tells of changes".to_owned(),
                     |address| format!("`curl http://{address}/v1/policies` shows the key spaces"),
                 );
                 vec![format!("can't be looked at: {why}. {admin}")]
             }
-            Outlook::Seen(policies) => {
+            Preflight::Seen(policies) => {
                 let line = |policy: &Arc<str>, space: &Space| {
                     let name = format!(
                         "{policy}: key space {} {}",
@@ -136,10 +136,10 @@ impl Spaces {
     }
 
     fn json(&self) -> Value {
-        match &self.outlook {
-            Outlook::New => json!({ "state": "new" }),
-            Outlook::Unseen(why) => json!({ "state": "unseen", "detail": why }),
-            Outlook::Seen(policies) => {
+        match &self.preflight {
+            Preflight::New => json!({ "state": "new" }),
+            Preflight::Unseen(why) => json!({ "state": "unseen", "detail": why }),
+            Preflight::Seen(policies) => {
                 let one = |space: &Space| {
                     let (role, detail) = match &space.role {
                         Role::Decides => ("decides", None),
