@@ -1,5 +1,9 @@
 //! Wiring: from a configuration to a running gateway, and to its end.
 
+use crate::activation::{
+    PromiseBroken, Reloader, check_start, given_up_words, identity, load_policies, memories, record_refusal,
+    tell_shut,
+};
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::lineup::Lineups;
@@ -8,10 +12,6 @@ use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::observe::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};
-use crate::activation::{
-    PromiseBroken, Reloader, check_start, given_up_words, identity, keep_refusal, load_policies,
-    memories, tell_shut,
-};
 use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreError};
 use oncegate_core::Secret;
 use oncegate_core::Timestamp;
@@ -272,14 +272,14 @@ async fn keep_promises(
     let spaces = wiring.ledger.read_spaces().await?;
     for (policy, generation) in generations {
         if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
-            return Err(ServeError::Promise(PromiseBroken::kept(generation, &why)));
+            return Err(ServeError::Promise(PromiseBroken::recorded(generation, &why)));
         }
     }
     let (before, next) = (wiring.before(config, generations).await?, generations.clone());
     let checked = tokio::task::spawn_blocking(move || check_start(&before, &next)).await;
     let Err(broken) = checked.map_err(LineupError::from)? else { return Ok(()) };
     if let Some(generation) = generations.get(&broken.policy) {
-        keep_refusal(wiring.ledger, &broken, generation).await;
+        record_refusal(wiring.ledger, &broken, generation).await;
     }
     Err(ServeError::Promise(broken))
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 /// A generation with the configuration that it was loaded from.
 #[derive(Clone, Debug)]
-pub(super) struct Activation {
+pub(super) struct Revision {
     pub(super) config: Arc<config::Policy>,
     pub(super) generation: Arc<Generation>,
 }
 
-impl Activation {
+impl Revision {
     /// Whether loading this would bring the same generation again.
     fn is_of(&self, config: &config::Policy, digest: &str) -> bool {
         *self.config == *config && self.generation.digest() == digest
@@ -35,54 +35,54 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
-/// One policy's past.
+/// One policy's history.
 #[derive(Debug, Default)]
-struct Past {
-    before: Option<Activation>,
-    aside: Option<Activation>,
+struct PolicyHistory {
+    before: Option<Revision>,
+    suspended: Option<Revision>,
     last: Option<Attempt>,
 }
 
-/// All policies' past, by name.
+/// All policies' history, by name.
 #[derive(Debug, Default)]
-pub(super) struct History(BTreeMap<Arc<str>, Past>);
+pub(super) struct History(BTreeMap<Arc<str>, PolicyHistory>);
 
 impl History {
-    fn of(&mut self, name: &Arc<str>) -> &mut Past {
+    fn of(&mut self, name: &Arc<str>) -> &mut PolicyHistory {
         self.0.entry(name.clone()).or_default()
     }
 
     /// What was active before the present generation.
-    pub(super) fn before(&self, name: &str) -> Option<&Activation> {
+    pub(super) fn before(&self, name: &str) -> Option<&Revision> {
         self.0.get(name)?.before.as_ref()
     }
 
     /// What was rolled back from, and is not taken again without being asked for by name.
-    pub(super) fn aside(&self, name: &str) -> Option<&Activation> {
-        self.0.get(name)?.aside.as_ref()
+    pub(super) fn suspended(&self, name: &str) -> Option<&Revision> {
+        self.0.get(name)?.suspended.as_ref()
     }
 
     /// Whether the configuration still says what was rolled back from.
-    pub(super) fn is_aside(&self, config: &config::Policy, digest: &str) -> bool {
-        self.aside(&config.name).is_some_and(|aside| aside.is_of(config, digest))
+    pub(super) fn is_suspended(&self, config: &config::Policy, digest: &str) -> bool {
+        self.suspended(&config.name).is_some_and(|suspended| suspended.is_of(config, digest))
     }
 
     /// Another generation has taken the place of `old`.
-    pub(super) fn replaced(&mut self, old: Activation) {
-        let past = self.of(&old.config.name.clone());
-        (past.before, past.aside) = (Some(old), None);
+    pub(super) fn replaced(&mut self, old: Revision) {
+        let history = self.of(&old.config.name.clone());
+        (history.before, history.suspended) = (Some(old), None);
     }
 
     /// The generation before `old` is back.
-    pub(super) fn rolled_back(&mut self, old: Activation) {
-        let past = self.of(&old.config.name.clone());
-        (past.before, past.aside) = (Some(old.clone()), Some(old));
+    pub(super) fn rolled_back(&mut self, old: Revision) {
+        let history = self.of(&old.config.name.clone());
+        (history.before, history.suspended) = (Some(old.clone()), Some(old));
     }
 
     /// It may be taken again.
     pub(super) fn forgive(&mut self, name: &str) {
-        if let Some(past) = self.0.get_mut(name) {
-            past.aside = None;
+        if let Some(history) = self.0.get_mut(name) {
+            history.suspended = None;
         }
     }
 

@@ -20,7 +20,7 @@ use crate::gateway::{Program, Retirement, Shared};
 use crate::keyspaces::{self, Archive, LinedUp, LineupError};
 use crate::ledger::{Clock, IdentityError, Ledger};
 use crate::policy::{Generation, Generations, LoadError, Step};
-use history::{Activation, History};
+use history::{History, Revision};
 use promise::Promises;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -187,7 +187,10 @@ impl Reloader {
         let _one = self.one_at_a_time.lock().await;
         let active = self.shared.program.load_full();
         let Some(present) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
-        let wanted = self.history().aside(name).map_or_else(|| present.clone(), |aside| aside.config.clone());
+        let wanted = self
+            .history()
+            .suspended(name)
+            .map_or_else(|| present.clone(), |suspended| suspended.config.clone());
         let mut config = active.config.clone();
         config.policies.insert(wanted.name.clone(), wanted);
         let outcome = self.activate(config, Some(name), BTreeSet::new(), accept_duplicates).await;
@@ -205,7 +208,7 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(ReloadError::Unchangeable(fixed));
         }
-        let (config, held) = self.without_what_is_aside(config).await?;
+        let (config, held) = self.without_suspended(config).await?;
         self.activate(config, None, held, accept_duplicates).await
     }
 
@@ -301,7 +304,7 @@ impl Reloader {
         let spaces = ledger.read_spaces().await.map_err(LineupError::from)?;
         for (name, generation) in next.iter().filter(|(_, new)| !is_active(active, new)) {
             if let Some(why) = keyspaces::refusal(&spaces, name, generation) {
-                return Err(ReloadError::Promise(PromiseBroken::kept(generation, &why)));
+                return Err(ReloadError::Promise(PromiseBroken::recorded(generation, &why)));
             }
         }
         let (before, after) = (active.clone(), next.clone());
@@ -309,7 +312,7 @@ impl Reloader {
         if let Err(ReloadError::Promise(broken)) = &kept
             && let Some(generation) = next.get(&broken.policy)
         {
-            keep_refusal(ledger, broken, generation).await;
+            record_refusal(ledger, broken, generation).await;
         }
         kept
     }
@@ -387,8 +390,8 @@ struct Occasion {
 const RELOAD: Occasion = Occasion { word: "reload", result: "ok" };
 
 /// Has the ledger keep that this generation breaks its promise.
-pub async fn keep_refusal(ledger: &Ledger, broken: &PromiseBroken, generation: &Generation) {
-    let Some(why) = &broken.to_keep else { return };
+pub async fn record_refusal(ledger: &Ledger, broken: &PromiseBroken, generation: &Generation) {
+    let Some(why) = &broken.to_record else { return };
     let kept = ledger.refuse_maker(&broken.policy, &keyspaces::maker(generation), why).await;
     if let Err(error) = kept {
         tracing::warn!(policy = %broken.policy, %error, "that it is refused can't be kept in the ledger");
@@ -411,11 +414,11 @@ fn no_such(active: &Program, name: &str) -> ReloadError {
 }
 
 /// What was active and is not any more, of policies that are still there.
-fn changed(before: &Program, after: &Program) -> Vec<Activation> {
+fn changed(before: &Program, after: &Program) -> Vec<Revision> {
     let gone = |(name, old): (&Arc<str>, &Arc<Generation>)| {
         let new = after.generations.get(name)?;
         let config = before.config.policies.get(name)?.clone();
-        (new.number() != old.number()).then(|| Activation { config, generation: old.clone() })
+        (new.number() != old.number()).then(|| Revision { config, generation: old.clone() })
     };
     before.generations.iter().filter_map(gone).collect()
 }

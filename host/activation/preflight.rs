@@ -3,11 +3,11 @@
 //!
 //! Nothing is written that a start would heed; only the folder is locked for as long as it is read.
 
+use super::{PromiseBroken, check_start, identity};
 use crate::config::{Config, StoreKind};
 use crate::keyspaces::{self, Archive, LineupError, Wiring, maker};
 use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
 use crate::policy::{Engine, Generations};
-use super::{PromiseBroken, check_start, identity};
 use crate::store::{AnyStore, Embedded, OpenError};
 use oncegate_core::SpaceNumber;
 use oncegate_core::keyspace_list::{Listed, Maker};
@@ -114,7 +114,7 @@ async fn read(
     let spaces = ledger.read_spaces().await?;
     for (policy, generation) in generations {
         if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
-            return Err(PromiseBroken::kept(generation, &why).into());
+            return Err(PromiseBroken::recorded(generation, &why).into());
         }
     }
     let archive = Archive::of(config);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 /// What comparing a new generation with the one before showed.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct PromiseCheck {
     pub(super) steps: Vec<Step>,
     pub(super) warnings: Vec<String>,
 }
 
 /// By policy.
-pub(super) type Promises = BTreeMap<Arc<str>, Kept>;
+pub(super) type Promises = BTreeMap<Arc<str>, PromiseCheck>;
 
 /// Keys that would change though the key space says that they don't.
 #[derive(Debug, thiserror::Error)]
@@ -31,14 +31,14 @@ pub struct PromiseBroken {
     /// What was seen, and of how many.
     pub seen: String,
     /// What was seen, where it is to be kept: it is so on every machine, and isn't kept yet.
-    pub to_keep: Option<String>,
+    pub to_record: Option<String>,
     /// The steps of its load, this check the last.
     pub steps: Vec<Step>,
 }
 
 impl PromiseBroken {
     /// What the ledger keeps of this generation from when it was seen, here or elsewhere.
-    pub fn kept(new: &Generation, why: &str) -> Self {
+    pub fn recorded(new: &Generation, why: &str) -> Self {
         let mut steps = Steps::default();
         let _ = steps.take("promise", || Err::<(), ()>(()));
         steps.note("refused before");
@@ -46,7 +46,7 @@ impl PromiseBroken {
             policy: new.name().clone(),
             key_schema: new.plan().key_schema.clone(),
             seen: format!("so it was found before, and the ledger keeps that; {why}"),
-            to_keep: None,
+            to_record: None,
             steps: new.steps().iter().cloned().chain(steps.into_vec()).collect(),
         }
     }
@@ -82,7 +82,7 @@ pub fn check_start(before: &Generations, next: &Generations) -> Result<(), Promi
     Ok(())
 }
 
-fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, PromiseBroken> {
+fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<PromiseCheck, PromiseBroken> {
     let mut steps = Steps::default();
     let (mut found, mut warnings) = (Comparison::default(), Vec::new());
     let kept = steps.take("promise", || {
@@ -95,8 +95,8 @@ fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, Prom
         let steps = new.steps().iter().cloned().chain(steps.into_vec()).collect();
         let words = found.words.join("; ");
         let seen = format!("{} of {} compared; {words}", found.broken, found.compared);
-        let to_keep = (found.certain > 0).then_some(words);
-        return Err(PromiseBroken { policy: name.clone(), key_schema, seen, to_keep, steps });
+        let to_record = (found.certain > 0).then_some(words);
+        return Err(PromiseBroken { policy: name.clone(), key_schema, seen, to_record, steps });
     }
     if found.refused > 0 {
         warnings.push(format!(
@@ -111,5 +111,5 @@ fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<Kept, Prom
              it guarded, and no operation was seen lately. That keys are as before rests on its word"
         ));
     }
-    Ok(Kept { steps: steps.into_vec(), warnings })
+    Ok(PromiseCheck { steps: steps.into_vec(), warnings })
 }

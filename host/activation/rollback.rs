@@ -1,11 +1,11 @@
 //! Going back to the generation before: asked for, or by itself when a new one fails within its
 //! trial.
 //!
-//! What was rolled back from is set aside: as long as the configuration says just that, a reload
+//! What was rolled back from is suspended: as long as the configuration says just that, a reload
 //! leaves it out, or the next change of another file would bring the failing one back. Whoever
 //! reloads the policy by its name takes it again, and so does a restart.
 
-use super::history::Activation;
+use super::history::Revision;
 use super::policies::component_digest;
 use super::{Occasion, ReloadError, Reloader, Report, no_such};
 use crate::config::Config;
@@ -61,8 +61,8 @@ impl Reloader {
         }
     }
 
-    /// Makes `before` active in place of its policy's present generation, which is set aside.
-    async fn bring_back(&self, before: Activation) -> Result<Report, ReloadError> {
+    /// Makes `before` active in place of its policy's present generation, which is suspended.
+    async fn bring_back(&self, before: Revision) -> Result<Report, ReloadError> {
         let active = self.shared.program.load_full();
         let name = before.config.name.clone();
         let mut routes = active.config.routes.iter().filter(|route| route.policy.as_ref() == Some(&name));
@@ -74,8 +74,8 @@ impl Reloader {
         if let (Some(config), Some(generation)) =
             (active.config.policies.get(&name), active.generations.get(&name))
         {
-            let left = Activation { config: config.clone(), generation: generation.clone() };
-            report.warnings.push(aside_words(&left));
+            let left = Revision { config: config.clone(), generation: generation.clone() };
+            report.warnings.push(suspended_words(&left));
             self.history().rolled_back(left);
         }
         Ok(report)
@@ -83,14 +83,19 @@ impl Reloader {
 
     /// The configuration with policies that were rolled back left as they are active, and their
     /// names.
-    pub(super) async fn without_what_is_aside(
+    pub(super) async fn without_suspended(
         &self,
         mut config: Config,
     ) -> Result<(Config, BTreeSet<Arc<str>>), ReloadError> {
         let mut held = BTreeSet::new();
         let asked: Vec<_> = {
             let history = self.history();
-            config.policies.values().filter(|policy| history.aside(&policy.name).is_some()).cloned().collect()
+            config
+                .policies
+                .values()
+                .filter(|policy| history.suspended(&policy.name).is_some())
+                .cloned()
+                .collect()
         };
         let read = || asked.into_iter().map(|policy| (component_digest(&policy), policy)).collect::<Vec<_>>();
         let found = tokio::task::spawn_blocking(read).await?;
@@ -98,10 +103,10 @@ impl Reloader {
         let history = self.history();
         for (digest, policy) in found {
             let Some(present) = active.config.policies.get(&policy.name) else { continue };
-            if history.is_aside(&policy, digest.as_deref().unwrap_or_default()) {
+            if history.is_suspended(&policy, digest.as_deref().unwrap_or_default()) {
                 config.policies.insert(policy.name.clone(), present.clone());
                 held.insert(policy.name.clone());
-                config.warnings.extend(history.aside(&policy.name).map(aside_words));
+                config.warnings.extend(history.suspended(&policy.name).map(suspended_words));
             }
         }
         drop(history);
@@ -109,7 +114,7 @@ impl Reloader {
     }
 }
 
-fn aside_words(left: &Activation) -> String {
+fn suspended_words(left: &Revision) -> String {
     let name = &left.config.name;
     format!(
         "policy `{name}` was rolled back from generation {}, which the configuration still names: it is left out \

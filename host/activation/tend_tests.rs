@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
+use crate::activation::ReloadError;
 use crate::config::{Flags, Source};
 use crate::gateway::lineup::Lineup;
 use crate::gateway::{Retirement, Shared};
 use crate::keyspaces::Archive;
 use crate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
 use crate::policy::{Engine, Generation};
-use crate::activation::ReloadError;
 use crate::store::conformance::{executing, id};
 use crate::store::{AnyStore, Memory};
 use oncegate_core::keyspace_list::Hold;

@@ -9,9 +9,9 @@ mod operations;
 
 pub use operations::Resolution;
 
+use crate::activation::{ReloadError, Reloader, Report};
 use crate::config::StoreKind;
 use crate::gateway::Shared;
-use crate::activation::{ReloadError, Reloader, Report};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};

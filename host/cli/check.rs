@@ -1,8 +1,8 @@
 //! `oncegate check`
 
 use super::{Output, USAGE, flags, say};
-use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, Route, StoreKind};
 use crate::activation::preflight::{self, Preflight, Refused, Role, Space};
+use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, Route, StoreKind};
 use crate::policy::{Engine, Generations, LoadError};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

@@ -34,12 +34,7 @@ pub struct Program {
 impl Program {
     /// Joins a configuration with the generations of its policies and the key spaces by which they
     /// derive keys.
-    pub fn new(
-        config: Config,
-        generations: Generations,
-        lineups: Lineups,
-        metrics: &Metrics,
-    ) -> Self {
+    pub fn new(config: Config, generations: Generations, lineups: Lineups, metrics: &Metrics) -> Self {
         let routes = config.routes.iter().filter_map(|route| {
             let upstream = config.upstreams.get(&route.upstream)?.clone();
             Some(Arc::new(Route {

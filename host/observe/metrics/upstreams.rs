@@ -19,11 +19,7 @@ pub(super) struct UpstreamFamilies {
 impl UpstreamFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self { requests: Family::default() };
-        registry.register(
-            "upstream_requests",
-            "Requests sent upstream by result",
-            families.requests.clone(),
-        );
+        registry.register("upstream_requests", "Requests sent upstream by result", families.requests.clone());
         families
     }
 
