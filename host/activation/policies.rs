@@ -75,7 +75,7 @@ pub fn identity(config: &Config, generations: &Generations) -> Identity {
     }
 }
 
-fn route_entry(route: &config::Route, generations: &Generations) -> RouteEntry {
+fn route_entry(route: &config::RouteConfig, generations: &Generations) -> RouteEntry {
     let sees_name = |policy: &Arc<str>| {
         let plan = generations.get(policy).map(|generation| generation.plan());
         plan.is_some_and(|plan| plan.request_fields.contains(&RequestField::Route))
@@ -96,7 +96,7 @@ fn route_entry(route: &config::Route, generations: &Generations) -> RouteEntry {
 
 /// How long the guarded routes remember.
 pub fn memories(config: &Config) -> BTreeMap<String, RouteMemory> {
-    let of = |route: &Arc<config::Route>| {
+    let of = |route: &Arc<config::RouteConfig>| {
         let policy = route.policy.as_deref()?.to_owned();
         Some((route.name.to_string(), RouteMemory { policy, memory: route.times.memory }))
     };

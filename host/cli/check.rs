@@ -2,7 +2,7 @@
 
 use super::{Output, USAGE, flags, say};
 use crate::activation::preflight::{self, Preflight, Refused, Role, Space};
-use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, Route, StoreKind};
+use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, RouteConfig, StoreKind};
 use crate::policy::{Engine, Generations, LoadError};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -196,7 +196,7 @@ fn store(config: &Config) -> String {
 }
 
 /// `charges: POST api.example.com/v1/charges → billing (http://127.0.0.1:9000), policy payments (…)`
-fn line(config: &Config, route: &Route) -> String {
+fn line(config: &Config, route: &RouteConfig) -> String {
     let methods =
         if route.methods.is_empty() { String::new() } else { format!("{} ", route.methods.join(", ")) };
     let host = route.host.as_deref().unwrap_or_default();
@@ -210,11 +210,11 @@ fn line(config: &Config, route: &Route) -> String {
     format!("{}: {methods}{host}{} → {}{url}, {policy}", route.name, path(route), route.upstream)
 }
 
-fn path(route: &Route) -> &str {
+fn path(route: &RouteConfig) -> &str {
     if route.path.is_empty() { "/" } else { &route.path }
 }
 
-fn url(config: &Config, route: &Route) -> Option<String> {
+fn url(config: &Config, route: &RouteConfig) -> Option<String> {
     let upstream = config.upstreams.get(&route.upstream)?;
     Some(format!("http://{}:{}", upstream.host, upstream.port))
 }
@@ -227,7 +227,7 @@ fn component(config: &Config, policy: &str) -> Option<String> {
 }
 
 fn summary_json(config: &Config, spaces: &Spaces) -> Value {
-    let route = |route: &std::sync::Arc<Route>| {
+    let route = |route: &std::sync::Arc<RouteConfig>| {
         json!({
             "name": &*route.name,
             "host": route.host,

@@ -11,7 +11,7 @@ impl Config {
             ComponentSource::File(path) => Some(path.clone()),
             ComponentSource::Builtin(_) => None,
         };
-        let headers = |upstream: &std::sync::Arc<super::Upstream>| upstream.probe.headers_file.clone();
+        let headers = |upstream: &std::sync::Arc<super::UpstreamConfig>| upstream.probe.headers_file.clone();
         let mut files: Vec<_> = self
             .file
             .iter()

@@ -4,7 +4,7 @@ use super::fault::io_words;
 use super::section::{Item, Section};
 use super::server::SIZE_MAX;
 use super::units::parse_hex;
-use super::{Durability, Ledger, Server, StoreKind};
+use super::{Durability, LedgerConfig, Server, StoreKind};
 use oncegate_core::Times;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600
 
 /// The ledger, and what routes inherit from it.
 pub(super) struct Read {
-    pub(super) ledger: Ledger,
+    pub(super) ledger: LedgerConfig,
     pub(super) defaults: Defaults,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn read(mut section: Section<'_>, server: &Server) -> Read {
         wait: Duration::from_secs(10),
         body_kept: MIB,
     };
-    let ledger = Ledger {
+    let ledger = LedgerConfig {
         store: store(&mut section),
         deployment: section
             .item("deployment")
@@ -65,7 +65,7 @@ pub(super) fn read(mut section: Section<'_>, server: &Server) -> Read {
         memory: section.size("memory", &(MIB..=SIZE_MAX), 256 * MIB),
         secret: section.item("secret_file").and_then(|item| secret(&item)),
     };
-    let defaults = kept(&mut section, built_in, &Room { ledger: &ledger, server });
+    let defaults = kept(&mut section, built_in, &Bounds { ledger: &ledger, server });
     warn(&section, &ledger);
     section.close();
     Read { ledger, defaults }
@@ -118,13 +118,13 @@ fn secret(item: &Item<'_>) -> Option<[u8; 32]> {
 }
 
 /// What bounds the answers that are kept.
-pub(super) struct Room<'a> {
-    pub(super) ledger: &'a Ledger,
+pub(super) struct Bounds<'a> {
+    pub(super) ledger: &'a LedgerConfig,
     pub(super) server: &'a Server,
 }
 
 /// The keys that `[ledger]` and a route both have; what isn't said is as in `outer`.
-pub(super) fn kept(section: &mut Section<'_>, outer: Defaults, room: &Room<'_>) -> Defaults {
+pub(super) fn kept(section: &mut Section<'_>, outer: Defaults, bounds: &Bounds<'_>) -> Defaults {
     let retention = section.duration("retention", &KEEPING, outer.times.retention);
     let tombstone = match section.item("tombstone") {
         None => outer.times.tombstone,
@@ -145,15 +145,15 @@ pub(super) fn kept(section: &mut Section<'_>, outer: Defaults, room: &Room<'_>) 
     };
     let wait = section.duration("wait", &WAIT, outer.wait);
     let body_kept =
-        section.item("body_kept").and_then(|item| body_kept(&item, room)).unwrap_or(outer.body_kept);
+        section.item("body_kept").and_then(|item| body_kept(&item, bounds)).unwrap_or(outer.body_kept);
     Defaults { times, wait, body_kept }
 }
 
-fn body_kept(item: &Item<'_>, room: &Room<'_>) -> Option<usize> {
+fn body_kept(item: &Item<'_>, bounds: &Bounds<'_>) -> Option<usize> {
     let bytes = item.size(&(0..=SIZE_MAX))?;
     for (key, bound, means) in [
-        ("server.limits.buffers", room.server.limits.buffers, "what all bodies together may hold"),
-        ("ledger.memory", room.ledger.memory, "what the ledger may hold in memory"),
+        ("server.limits.buffers", bounds.server.limits.buffers, "what all bodies together may hold"),
+        ("ledger.memory", bounds.ledger.memory, "what the ledger may hold in memory"),
     ] {
         if bytes > bound {
             item.fault(
@@ -166,7 +166,7 @@ fn body_kept(item: &Item<'_>, room: &Room<'_>) -> Option<usize> {
     Some(bytes)
 }
 
-fn warn(section: &Section<'_>, ledger: &Ledger) {
+fn warn(section: &Section<'_>, ledger: &LedgerConfig) {
     match (&ledger.store, ledger.durability) {
         (StoreKind::Memory, _) => section.reading.warn(
             "`ledger.store = \"memory\"`: every operation is forgotten when the process ends, and a retry after that runs again",

@@ -126,14 +126,14 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
     let ledger = ledger::read(root.section("ledger"), &server);
     let upstreams = upstreams::read(root.named("upstreams"));
     let policies = policies::read(root.named("policies"));
-    let rooms = routes::Rooms {
+    let scope = routes::Scope {
         server: &server,
         principal: &principal,
         ledger: &ledger,
         upstreams: &upstreams,
         policies: &policies,
     };
-    let routes = routes::read(reading, root.item("routes"), &rooms);
+    let routes = routes::read(reading, root.item("routes"), &scope);
     // A mistyped [[route]] has been told already.
     if root.said("routes").is_none() && root.said("route").is_none() {
         let problem = "there is nothing to serve: no [[routes]]";

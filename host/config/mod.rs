@@ -57,15 +57,15 @@ pub struct Config {
     /// Listeners, limits, shutdown.
     pub server: Server,
     /// Where operations are kept.
-    pub ledger: Ledger,
+    pub ledger: LedgerConfig,
     /// By name.
-    pub upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
+    pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
     /// By name.
     pub policies: BTreeMap<Arc<str>, Arc<Policy>>,
     /// Where the policies' settings were said.
     pub settings: SettingPlaces,
     /// In the order of the file.
-    pub routes: Vec<Arc<Route>>,
+    pub routes: Vec<Arc<RouteConfig>>,
     /// What is allowed but worth saying aloud at start and by `check`.
     pub warnings: Vec<String>,
 }
@@ -166,7 +166,7 @@ pub enum Anonymous {
 
 /// `[ledger]`, but for the times, which routes carry.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ledger {
+pub struct LedgerConfig {
     /// Which store.
     pub store: StoreKind,
     /// The deployment's name, part of every key.
@@ -199,7 +199,7 @@ pub enum Durability {
 
 /// `[upstreams.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
+pub struct UpstreamConfig {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Host name or address, as in the URL.
@@ -221,12 +221,12 @@ pub struct Upstream {
     /// No execution takes effect later than this after its end; none: nobody says so.
     pub settle_after: Option<Duration>,
     /// How it is asked about unknown outcomes.
-    pub probe: Probe,
+    pub probe: ProbeConfig,
 }
 
 /// `[upstreams.NAME.probe]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Probe {
+pub struct ProbeConfig {
     /// Tries for each unknown outcome, each of several questions perhaps.
     pub attempts: u32,
     /// The first pause between two tries; each further one is twice as long, cut at random.
@@ -284,7 +284,7 @@ pub enum Instances {
 
 /// `[[routes]]`, with everything that it inherits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Route {
+pub struct RouteConfig {
     /// Its name.
     pub name: Arc<str>,
     /// Host name in lower case without port; none: any.

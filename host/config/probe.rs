@@ -3,7 +3,7 @@
 use super::fields::is_framing;
 use super::section::{Item, Section};
 use super::units::is_token;
-use super::{Probe, io_words};
+use super::{ProbeConfig, io_words};
 use http::{HeaderName, HeaderValue};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ const ATTEMPTS_HELP: &str = "a whole number from 1 to 1000";
 const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// The section's meaning.
-pub(super) fn read(mut section: Section<'_>) -> Probe {
+pub(super) fn read(mut section: Section<'_>) -> ProbeConfig {
     let attempts = section.item("attempts").and_then(|item| item.whole(&(1..=1000), ATTEMPTS_HELP));
     let base = section.duration("base", &PAUSE, Duration::from_secs(1));
     let file = section.item("headers_file");
@@ -44,7 +44,7 @@ pub(super) fn read(mut section: Section<'_>) -> Probe {
     }
     let attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(12);
     section.close();
-    Probe { attempts, base, max, headers, headers_file, methods }
+    ProbeConfig { attempts, base, max, headers, headers_file, methods }
 }
 
 fn method(item: &Item<'_>) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Which requests a route takes, and which of two routes takes them first.
 
-use super::Route;
+use super::RouteConfig;
 
 /// The requests of a route: the most specific one wins by host, then path, then methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Reach<'a> {
     pub methods: &'a [String],
 }
 
-impl Route {
+impl RouteConfig {
     /// Which requests it takes.
     pub fn reach(&self) -> Reach<'_> {
         Reach { host: self.host.as_deref(), path: &self.path, methods: &self.methods }

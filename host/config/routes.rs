@@ -1,13 +1,13 @@
 //! `[[routes]]`: which requests go to which upstream under which policy.
 
-use super::ledger::{self, Room, kept};
+use super::ledger::{self, Bounds, kept};
 use super::reading::Reading;
 use super::section::{Item, NAME_HELP, Section};
 use super::tree::Origin;
 use super::units::{is_name, is_token, nearest};
 use super::upstreams::{TIMEOUT, is_host};
 use super::{
-    ClientGone, OnError, Policy, Principal, PrincipalChanged, Route, Server, Upstream, answers, outcomes,
+    ClientGone, OnError, Policy, Principal, PrincipalChanged, RouteConfig, Server, UpstreamConfig, answers, outcomes,
     principal,
 };
 use oncegate_core::{WhenUnknown, WhileRunning};
@@ -18,35 +18,35 @@ use std::sync::Arc;
 const NO_PATH: &str = "?";
 
 /// What routes refer to and inherit from.
-pub(super) struct Rooms<'a> {
+pub(super) struct Scope<'a> {
     pub(super) server: &'a Server,
     pub(super) principal: &'a Principal,
     pub(super) ledger: &'a ledger::Read,
-    pub(super) upstreams: &'a BTreeMap<Arc<str>, Arc<Upstream>>,
+    pub(super) upstreams: &'a BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
     pub(super) policies: &'a BTreeMap<Arc<str>, Arc<Policy>>,
 }
 
 /// The sections' meaning.
-pub(super) fn read(reading: &Reading, item: Option<Item<'_>>, rooms: &Rooms<'_>) -> Vec<Arc<Route>> {
+pub(super) fn read(reading: &Reading, item: Option<Item<'_>>, scope: &Scope<'_>) -> Vec<Arc<RouteConfig>> {
     let Some(item) = item else { return Vec::new() };
     let items = item.clone().list();
     if items.is_empty() {
         item.refuse("at least one [[routes]]");
     }
-    let mut routes: Vec<(Origin, Route)> = Vec::new();
+    let mut routes: Vec<(Origin, RouteConfig)> = Vec::new();
     for item in items {
         let origin = item.node.origin.clone();
         let Some(section) = item.section() else { continue };
-        let route = route(section, rooms);
+        let route = route(section, scope);
         compare(reading, &origin, &route, &routes);
         routes.push((origin, route));
     }
     let routes: Vec<_> = routes.into_iter().map(|(_, route)| Arc::new(route)).collect();
-    warn(reading, &routes, rooms);
+    warn(reading, &routes, scope);
     routes
 }
 
-fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
+fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
     let name = section
         .needed("name", "give the route a name; logs and metrics use it")
         .and_then(|item| item.parsed(NAME_HELP, |text| is_name(text).then(|| text.to_owned())));
@@ -66,23 +66,23 @@ fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
         .iter()
         .filter_map(method)
         .collect();
-    let upstream = named(&mut section, "upstream", true, rooms.upstreams.keys());
-    let policy = named(&mut section, "policy", false, rooms.policies.keys());
+    let upstream = named(&mut section, "upstream", true, scope.upstreams.keys());
+    let policy = named(&mut section, "policy", false, scope.policies.keys());
     let guarded = section.said("policy").is_some();
     if guarded {
         check_methods(&mut section, &methods);
     } else {
         refuse_guarding(&section);
     }
-    let upstream_meant = upstream.as_ref().and_then(|name| rooms.upstreams.get(name.as_str()));
+    let upstream_meant = upstream.as_ref().and_then(|name| scope.upstreams.get(name.as_str()));
     let when_unknown = when_unknown(&mut section, upstream_meant, &methods);
-    let room = Room { ledger: &rooms.ledger.ledger, server: rooms.server };
-    let kept = kept(&mut section, rooms.ledger.defaults, &room);
+    let bounds = Bounds { ledger: &scope.ledger.ledger, server: scope.server };
+    let kept = kept(&mut section, scope.ledger.defaults, &bounds);
     let waits = [("wait", WhileRunning::Wait), ("reject", WhileRunning::Reject)];
     let errors = [("refuse", OnError::Refuse), ("bypass", OnError::Bypass)];
     let gone = [("finish", ClientGone::Finish), ("close", ClientGone::Close)];
     let changed = [("count", PrincipalChanged::Count), ("refuse", PrincipalChanged::Refuse)];
-    let route = Route {
+    let route = RouteConfig {
         name: name.unwrap_or_default().into(),
         host,
         path: path.unwrap_or_else(|| NO_PATH.to_owned()),
@@ -107,8 +107,8 @@ fn route(mut section: Section<'_>, rooms: &Rooms<'_>) -> Route {
         response_timeout: section.item("response_timeout").and_then(|item| item.duration(&TIMEOUT)),
         principal: Arc::new(principal::read(
             section.section("principal"),
-            Some(rooms.principal),
-            rooms.server,
+            Some(scope.principal),
+            scope.server,
         )),
         client_gone: section.choice("client_gone", &gone, ClientGone::Finish),
         principal_changed: section.choice("principal_changed", &changed, PrincipalChanged::Count),
@@ -250,7 +250,7 @@ fn check_methods(section: &mut Section<'_>, methods: &[String]) {
 
 fn when_unknown(
     section: &mut Section<'_>,
-    upstream: Option<&Arc<Upstream>>,
+    upstream: Option<&Arc<UpstreamConfig>>,
     methods: &[String],
 ) -> WhenUnknown {
     let Some(item) = section.item("when_unknown") else { return WhenUnknown::Hold };
@@ -284,13 +284,13 @@ fn when_unknown(
 }
 
 /// Two routes with one name, or that one request would match alike.
-fn compare(reading: &Reading, origin: &Origin, route: &Route, before: &[(Origin, Route)]) {
-    let same_name = |(_, other): &&(Origin, Route)| !route.name.is_empty() && other.name == route.name;
+fn compare(reading: &Reading, origin: &Origin, route: &RouteConfig, before: &[(Origin, RouteConfig)]) {
+    let same_name = |(_, other): &&(Origin, RouteConfig)| !route.name.is_empty() && other.name == route.name;
     if before.iter().any(|other| same_name(&other)) {
         let problem = format!("there are two routes named `{}`", route.name);
         reading.fault(origin, &format!("routes.{}", route.name), problem, "give each a name of its own");
     }
-    let alike = |other: &Route| {
+    let alike = |other: &RouteConfig| {
         let both_all = route.methods.is_empty() && other.methods.is_empty();
         let shared = route.methods.iter().any(|method| other.methods.contains(method));
         // A route whose path is at fault has none, and takes nothing yet.
@@ -311,7 +311,7 @@ fn compare(reading: &Reading, origin: &Origin, route: &Route, before: &[(Origin,
 }
 
 /// What routes make worth saying.
-fn warn(reading: &Reading, routes: &[Arc<Route>], rooms: &Rooms<'_>) {
+fn warn(reading: &Reading, routes: &[Arc<RouteConfig>], scope: &Scope<'_>) {
     for route in routes.iter().filter(|route| route.policy.is_some()) {
         if route.on_error == OnError::Bypass {
             reading.warn(format!(
@@ -325,7 +325,7 @@ fn warn(reading: &Reading, routes: &[Arc<Route>], rooms: &Rooms<'_>) {
                 route.name
             ));
         }
-        let open = rooms.server.listen.iter().find(|address| !super::server::is_loopback(address));
+        let open = scope.server.listen.iter().find(|address| !super::server::is_loopback(address));
         if let Some(address) = open.filter(|_| route.principal.anonymous.is_none()) {
             reading.warn(format!(
                 "route `{}` can be reached on {address} and `principal.anonymous` is not set: requests of nobody in particular share their keys, and one with a Cookie is refused; set it to \"share\" or \"refuse\"",
@@ -333,11 +333,11 @@ fn warn(reading: &Reading, routes: &[Arc<Route>], rooms: &Rooms<'_>) {
             ));
         }
     }
-    for name in rooms.upstreams.keys().filter(|name| routes.iter().all(|route| route.upstream != **name)) {
+    for name in scope.upstreams.keys().filter(|name| routes.iter().all(|route| route.upstream != **name)) {
         reading.warn(format!("no route uses the upstream `{name}`"));
     }
     for name in
-        rooms.policies.keys().filter(|name| routes.iter().all(|route| route.policy.as_ref() != Some(name)))
+        scope.policies.keys().filter(|name| routes.iter().all(|route| route.policy.as_ref() != Some(name)))
     {
         reading.warn(format!("no route uses the policy `{name}`"));
     }

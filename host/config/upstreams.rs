@@ -1,7 +1,7 @@
 //! `[upstreams.NAME]`: where executions go.
 
 use super::section::{Item, Section};
-use super::{Upstream, is_reserved, probe};
+use super::{UpstreamConfig, is_reserved, probe};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -15,7 +15,7 @@ pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=
 const SETTLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
 
 /// The sections' meaning.
-pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<Upstream>> {
+pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<UpstreamConfig>> {
     let one = |(name, section)| {
         let upstream = upstream(name, section);
         (upstream.name.clone(), Arc::new(upstream))
@@ -23,12 +23,12 @@ pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, A
     sections.into_iter().map(one).collect()
 }
 
-fn upstream(name: String, mut section: Section<'_>) -> Upstream {
+fn upstream(name: String, mut section: Section<'_>) -> UpstreamConfig {
     section.later(&["http2", "tls", "retry", "breaker", "bulkhead", "health"]);
     let url =
         section.needed("urls", "say where it listens: urls = [\"http://127.0.0.1:9000\"]").and_then(only_url);
     let (host, port) = url.unwrap_or_default();
-    let upstream = Upstream {
+    let upstream = UpstreamConfig {
         name: name.into(),
         host,
         port,

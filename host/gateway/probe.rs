@@ -180,7 +180,7 @@ async fn ask(
     Ok(nothing(asked, "still_unknown"))
 }
 
-fn check_method(method: &Method, rules: &config::Probe) -> Result<(), Failure> {
+fn check_method(method: &Method, rules: &config::ProbeConfig) -> Result<(), Failure> {
     if matches!(*method, Method::GET | Method::HEAD) || rules.methods.iter().any(|own| own == method.as_str())
     {
         return Ok(());
@@ -259,7 +259,7 @@ fn texts(fields: &HeaderMap) -> Vec<(String, String)> {
 }
 
 /// The answer to keep, by the rules for every kept answer.
-fn happened(mut found: FoundReply, route: &config::Route) -> Outcome {
+fn happened(mut found: FoundReply, route: &config::RouteConfig) -> Outcome {
     // The policy saw the body without its codings and hands it out so.
     found.fields.remove(header::CONTENT_ENCODING);
     let kept = |fields: &HeaderMap| respond::kept_fields(fields, found.status, &route.strip);
@@ -277,7 +277,7 @@ fn happened(mut found: FoundReply, route: &config::Route) -> Outcome {
 }
 
 /// The pause after so many tries: doubled each time up to the longest, cut at random ("full jitter").
-fn pause(rules: &config::Probe, tries: u32) -> Duration {
+fn pause(rules: &config::ProbeConfig, tries: u32) -> Duration {
     let plain =
         ExponentialBuilder::new().with_min_delay(rules.base).with_max_delay(rules.max).without_max_times();
     let nth = |mut delays: ExponentialBackoff| delays.nth(tries as usize).unwrap_or(rules.max);
@@ -291,8 +291,8 @@ mod tests {
 
     use super::*;
 
-    fn rules() -> config::Probe {
-        config::Probe {
+    fn rules() -> config::ProbeConfig {
+        config::ProbeConfig {
             attempts: 5,
             base: Duration::from_secs(1),
             max: Duration::from_secs(10),

@@ -12,9 +12,9 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Route {
     /// Its configuration.
-    pub config: Arc<config::Route>,
+    pub config: Arc<config::RouteConfig>,
     /// Its upstream.
-    pub upstream: Arc<config::Upstream>,
+    pub upstream: Arc<config::UpstreamConfig>,
     /// The active generation of its policy; none: plain proxying.
     pub generation: Option<Arc<Generation>>,
     /// The key spaces of that policy; none: it has none yet.

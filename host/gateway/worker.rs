@@ -57,7 +57,7 @@ impl Worker {
     }
 
     /// The connections to an upstream. A reload that changes an upstream brings another pool.
-    pub fn pool(&self, upstream: &Arc<config::Upstream>) -> Rc<Pool> {
+    pub fn pool(&self, upstream: &Arc<config::UpstreamConfig>) -> Rc<Pool> {
         let mut pools = self.pools.borrow_mut();
         match pools.get(&upstream.name) {
             Some(pool) if pool.upstream() == upstream => pool.clone(),

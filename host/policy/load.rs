@@ -103,7 +103,7 @@ pub enum LoadFault {
 
 impl Generation {
     /// Whether it can do what this route asks of its policy.
-    pub fn fits(&self, route: &config::Route) -> Result<(), LoadError> {
+    pub fn fits(&self, route: &config::RouteConfig) -> Result<(), LoadError> {
         if route.when_unknown != WhenUnknown::Probe || self.exports().resolution {
             return Ok(());
         }

@@ -29,7 +29,7 @@ const IDLE_COUNT_MAX: usize = 512;
 /// Connections of one worker to one upstream.
 #[derive(Debug)]
 pub struct Pool {
-    upstream: Arc<config::Upstream>,
+    upstream: Arc<config::UpstreamConfig>,
     idle: RefCell<Vec<Idle>>,
 }
 
@@ -88,12 +88,12 @@ pub enum SendError {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(upstream: Arc<config::Upstream>) -> Rc<Self> {
+    pub fn new(upstream: Arc<config::UpstreamConfig>) -> Rc<Self> {
         Rc::new(Self { upstream, idle: RefCell::default() })
     }
 
     /// The upstream that it is for.
-    pub fn upstream(&self) -> &Arc<config::Upstream> {
+    pub fn upstream(&self) -> &Arc<config::UpstreamConfig> {
         &self.upstream
     }
 

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 fn pool(listener: &TcpListener) -> Rc<Pool> {
     let address = listener.local_addr().unwrap();
-    Pool::new(Arc::new(config::Upstream {
+    Pool::new(Arc::new(config::UpstreamConfig {
         name: "origin".into(),
         host: address.ip().to_string(),
         port: address.port(),
@@ -20,7 +20,7 @@ fn pool(listener: &TcpListener) -> Rc<Pool> {
         accept_repeats: false,
         operation_header: None,
         settle_after: None,
-        probe: config::Probe {
+        probe: config::ProbeConfig {
             attempts: 0,
             base: Duration::ZERO,
             max: Duration::ZERO,
