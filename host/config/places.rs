@@ -1,8 +1,48 @@
-//! Where settings of policies were said, for faults that only their component can find.
+//! Places in a policy's settings, for faults that only its component or its schema can find.
 
 use super::fault::{Fault, Faults, Place};
-use crate::policy::{Segment, SettingFault, dotted};
 use std::collections::BTreeMap;
+
+/// One thing that is wrong with settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingFault {
+    /// Where it stands in the settings: names and indices.
+    pub path: Vec<Segment>,
+    /// What was found.
+    pub problem: String,
+    /// What would do.
+    pub help: String,
+}
+
+/// A step into a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// To the entry of a table that has this name.
+    Name(String),
+    /// To this element of a list.
+    Index(usize),
+}
+
+impl SettingFault {
+    /// The place as a dotted key: `settings.from[0]`.
+    pub fn key(&self) -> String {
+        dotted(&self.path)
+    }
+}
+
+impl std::fmt::Display for SettingFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.problem, self.help)
+    }
+}
+
+/// A place in the settings as a dotted key.
+pub fn dotted(path: &[Segment]) -> String {
+    path.iter().fold("settings".to_owned(), |key, segment| match segment {
+        Segment::Name(name) => format!("{key}.{name}"),
+        Segment::Index(index) => format!("{key}[{index}]"),
+    })
+}
 
 /// The places, by dotted key.
 #[derive(Clone, Debug, Default)]

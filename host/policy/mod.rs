@@ -49,7 +49,6 @@ pub use load::{LoadError, LoadFault, component_bytes};
 pub use pool::Pool;
 pub use promise::{Comparison, compare};
 pub use recent::Recent;
-pub use schema::{Segment, SettingFault, dotted};
 pub use steps::{Step, Steps};
 pub use vectors::VectorFault;
 

@@ -6,7 +6,7 @@
 //! `oneOf`, `allOf`, and `$ref` to a place of the same schema. What else it says is for other
 //! readers, and `configure` has the last word anyway.
 
-use crate::config::nearest;
+use crate::config::{Segment, SettingFault, dotted, nearest};
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
@@ -14,47 +14,6 @@ use serde_json::{Map, Value};
 const DEPTH_MAX: usize = 64;
 /// More than these nobody reads.
 const FAULTS_MAX: usize = 20;
-
-/// One thing that is wrong with settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingFault {
-    /// Where it stands in the settings: names and indices.
-    pub path: Vec<Segment>,
-    /// What was found.
-    pub problem: String,
-    /// What would do.
-    pub help: String,
-}
-
-/// One step into a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// Of a table.
-    Name(String),
-    /// Of a list.
-    Index(usize),
-}
-
-impl SettingFault {
-    /// The place as a dotted key: `settings.from[0]`.
-    pub fn key(&self) -> String {
-        dotted(&self.path)
-    }
-}
-
-impl std::fmt::Display for SettingFault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}; {}", self.problem, self.help)
-    }
-}
-
-/// A place in the settings as a dotted key.
-pub fn dotted(path: &[Segment]) -> String {
-    path.iter().fold("settings".to_owned(), |key, segment| match segment {
-        Segment::Name(name) => format!("{key}.{name}"),
-        Segment::Index(index) => format!("{key}[{index}]"),
-    })
-}
 
 /// What is wrong with `settings` by `schema`, the text of a section that is JSON.
 pub(super) fn check(schema: &str, settings: &Map<String, Value>) -> Vec<SettingFault> {
