@@ -1,8 +1,8 @@
 //! `routes.answers`: other statuses for the gateway's own answers.
 
-use super::section::Section;
-use super::tree::Entry;
-use super::units::nearest;
+use super::reading::Section;
+use super::reading::tree::Entry;
+use super::reading::units::nearest;
 use std::collections::BTreeMap;
 
 /// The codes of the gateway's own answers (DESIGN §5).

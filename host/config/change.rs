@@ -1,17 +1,21 @@
 //! What a reload needs to know of two configurations.
 
-use super::{ComponentSource, Config, StoreKind};
+use super::ledger::StoreKind;
+use super::load::Config;
+use super::policies::{ComponentSource, Policy};
+use super::upstreams::UpstreamConfig;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 impl Config {
     /// The files whose change is a reason to reload: the configuration's own, the components' and
     /// those with fields of probes.
     pub fn watched_files(&self) -> Vec<PathBuf> {
-        let component = |policy: &std::sync::Arc<super::Policy>| match &policy.component {
+        let component = |policy: &Arc<Policy>| match &policy.component {
             ComponentSource::File(path) => Some(path.clone()),
             ComponentSource::Builtin(_) => None,
         };
-        let headers = |upstream: &std::sync::Arc<super::UpstreamConfig>| upstream.probe.headers_file.clone();
+        let headers = |upstream: &Arc<UpstreamConfig>| upstream.probe.headers_file.clone();
         let mut files: Vec<_> = self
             .file
             .iter()

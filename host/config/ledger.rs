@@ -1,13 +1,47 @@
 //! `[ledger]`: where operations are kept, and how long unless a route says otherwise.
 
-use super::fault::io_words;
-use super::section::{Item, Section};
-use super::server::SIZE_MAX;
-use super::units::parse_hex;
-use super::{Durability, LedgerConfig, Server, StoreKind};
+use super::reading::fault::io_words;
+use super::reading::units::{is_name, parse_hex};
+use super::reading::{Item, NAME_HELP, Section};
+use super::server::{SIZE_MAX, Server};
 use oncegate_core::Times;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// `[ledger]`, but for the times, which routes carry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LedgerConfig {
+    /// Which store.
+    pub store: StoreKind,
+    /// The deployment's name, part of every key.
+    pub deployment: Arc<str>,
+    /// Whether an answer's end waits for the disk.
+    pub durability: Durability,
+    /// Bytes of the in-memory cache; of everything where the store is memory.
+    pub memory: usize,
+    /// The secret from `secret_file`, 32 bytes.
+    pub secret: Option<[u8; 32]>,
+}
+
+/// `ledger.store`, with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Lost with the process.
+    Memory,
+    /// In this folder.
+    Embedded(PathBuf),
+}
+
+/// `ledger.durability`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// An answer's end waits until its record survives power loss.
+    Sync,
+    /// It does not: what was answered in the last moments can be lost with the machine.
+    Async,
+}
 
 const MIB: usize = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -96,7 +130,7 @@ fn store(section: &mut Section<'_>) -> StoreKind {
 }
 
 fn deployment(item: &Item<'_>) -> Option<String> {
-    item.parsed(super::section::NAME_HELP, |text| super::units::is_name(text).then(|| text.to_owned()))
+    item.parsed(NAME_HELP, |text| is_name(text).then(|| text.to_owned()))
 }
 
 fn secret(item: &Item<'_>) -> Option<[u8; 32]> {

@@ -1,10 +1,18 @@
 //! `routes.outcomes`: the operator's word on what an upstream's statuses mean.
 
-use super::StatusRule;
-use super::reading::Reading;
-use super::section::Item;
-use super::tree::Value;
+use super::reading::{Item, Reading, Section, Value};
 use oncegate_core::Disposition;
+
+/// What a range of statuses means: a route's `outcomes`, a plan's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRule {
+    /// First status.
+    pub lowest: u16,
+    /// Last status.
+    pub highest: u16,
+    /// What they mean.
+    pub means: Disposition,
+}
 
 const STATUS_HELP: &str =
     "a status like 503, a range like \"500-599\", or a class like \"5xx\"; from 200 to 599";
@@ -34,7 +42,7 @@ fn rule(item: Item<'_>) -> Option<StatusRule> {
         item.refuse(example);
         return None;
     }
-    let mut section = item.section()?;
+    let mut section = Section::of(item)?;
     let status = section.needed("status", STATUS_HELP).and_then(|item| status(&item));
     let words =
         [Disposition::Completed, Disposition::Consumed, Disposition::NotApplied, Disposition::Unknown];

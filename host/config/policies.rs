@@ -1,13 +1,54 @@
 //! `[policies.NAME]`: which component, with which settings, within which limits.
 
-use super::section::{Item, Section};
-use super::tree::{Node, Origin, Table, Value};
-use super::units::{nearest, parse_hex};
-use super::{ComponentSource, Instances, Policy};
+use super::reading::tree::Node;
+use super::reading::units::{nearest, parse_hex};
+use super::reading::{Item, Origin, Section, Table, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// `[policies.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The component.
+    pub component: ComponentSource,
+    /// Its pinned digest.
+    pub sha256: Option<[u8; 32]>,
+    /// What `configure` gets.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Raised by the operator to say that keys change.
+    pub key_epoch: u64,
+    /// Whether instances are used again.
+    pub instances: Instances,
+    /// How long after its activation a generation that fails is rolled back by itself; zero: never.
+    pub trial: Duration,
+    /// Of one call, on a policy thread.
+    pub time: Duration,
+    /// Of one instance, in bytes.
+    pub memory: usize,
+}
+
+/// Where a component comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// `builtin:NAME`, without the prefix.
+    Builtin(String),
+    /// A file, absolute or relative to the process (the configuration's folder put in front).
+    File(PathBuf),
+}
+
+/// `policies.NAME.instances`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instances {
+    /// Pooled per worker.
+    Reuse,
+    /// A new one for each call.
+    Fresh,
+}
 
 /// Components that are compiled into the program.
 const BUILT_IN: &[&str] = &["idempotency-key", "webhook", "content"];

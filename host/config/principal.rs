@@ -1,8 +1,50 @@
 //! `[principal]`, and a route's own: who asks.
 
-use super::section::{Item, Section};
-use super::units::{is_token, nearest};
-use super::{Anonymous, Principal, PrincipalFrom, PrincipalSource, Server};
+use super::reading::units::{is_token, nearest};
+use super::reading::{Item, Section};
+use super::server::Server;
+
+/// `[principal]`, or a route's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Principal {
+    /// `"all"`, or alternatives of which the first whose sources are all present wins.
+    pub from: PrincipalFrom,
+    /// What nobody present means; `None`: not said, allowed on loopback listeners only.
+    pub anonymous: Option<Anonymous>,
+}
+
+/// `principal.from`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PrincipalFrom {
+    /// Every one of authorization and api-key that is present, together (mtls once there is TLS).
+    All,
+    /// Alternatives, each several sources joined.
+    Alternatives(Vec<Vec<PrincipalSource>>),
+}
+
+/// Where a principal comes from. Names of headers are lower-case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrincipalSource {
+    /// `authorization`.
+    Authorization,
+    /// `api-key`: `X-API-Key`.
+    ApiKey,
+    /// `header:NAME`, from trusted proxies only.
+    Header(String),
+    /// `query:NAME`.
+    Query(String),
+    /// `cookie:NAME`.
+    Cookie(String),
+}
+
+/// `principal.anonymous`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    /// All callers without a principal are one.
+    Share,
+    /// They are turned away.
+    Refuse,
+}
 
 const SOURCE_HELP: &str = "\"all\", or sources like \"authorization\", \"api-key\", \"header:NAME\", \"query:NAME\", \"cookie:NAME\", joined with `+`";
 

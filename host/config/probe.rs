@@ -1,13 +1,30 @@
 //! `[upstreams.NAME.probe]`: how an upstream is asked about unknown outcomes.
 
 use super::fields::is_framing;
-use super::section::{Item, Section};
-use super::units::is_token;
-use super::{ProbeConfig, io_words};
+use super::reading::fault::io_words;
+use super::reading::units::is_token;
+use super::reading::{Item, Section};
 use http::{HeaderName, HeaderValue};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// `[upstreams.NAME.probe]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeConfig {
+    /// Tries for each unknown outcome, each of several questions perhaps.
+    pub attempts: u32,
+    /// The first pause between two tries; each further one is twice as long, cut at random.
+    pub base: Duration,
+    /// No pause is longer.
+    pub max: Duration,
+    /// Fields of every question, credentials as a rule. Their values are marked as sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where they were read from.
+    pub headers_file: Option<PathBuf>,
+    /// Methods that a question may have beside GET and HEAD.
+    pub methods: Vec<String>,
+}
 
 /// Bounds of the pauses between two tries.
 const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);

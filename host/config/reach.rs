@@ -1,7 +1,5 @@
 //! Which requests a route takes, and which of two routes takes them first.
 
-use super::RouteConfig;
-
 /// The requests of a route: the most specific one wins by host, then path, then methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach<'a> {
@@ -11,13 +9,6 @@ pub struct Reach<'a> {
     pub path: &'a str,
     /// Methods; empty: all.
     pub methods: &'a [String],
-}
-
-impl RouteConfig {
-    /// Which requests it takes.
-    pub fn reach(&self) -> Reach<'_> {
-        Reach { host: self.host.as_deref(), path: &self.path, methods: &self.methods }
-    }
 }
 
 impl Reach<'_> {

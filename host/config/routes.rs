@@ -1,18 +1,96 @@
 //! `[[routes]]`: which requests go to which upstream under which policy.
 
+use super::answers;
 use super::ledger::{self, Bounds, kept};
-use super::reading::Reading;
-use super::section::{Item, NAME_HELP, Section};
-use super::tree::Origin;
-use super::units::{is_name, is_token, nearest};
-use super::upstreams::{TIMEOUT, is_host};
-use super::{
-    ClientGone, OnError, Policy, Principal, PrincipalChanged, RouteConfig, Server, UpstreamConfig, answers, outcomes,
-    principal,
-};
-use oncegate_core::{WhenUnknown, WhileRunning};
+use super::outcomes::{self, StatusRule};
+use super::policies::Policy;
+use super::principal::{self, Principal};
+use super::reach::Reach;
+use super::reading::units::{is_host, is_name, is_token, nearest};
+use super::reading::{Item, NAME_HELP, Origin, Reading, Section};
+use super::server::{Server, is_loopback};
+use super::upstreams::{TIMEOUT, UpstreamConfig};
+use oncegate_core::{Times, WhenUnknown, WhileRunning};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// `[[routes]]`, with everything that it inherits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Host name in lower case without port; none: any.
+    pub host: Option<String>,
+    /// Path prefix on segment borders, without a slash at the end; `/` itself is "".
+    pub path: String,
+    /// Methods; empty: all.
+    pub methods: Vec<String>,
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The policy's name; none: plain proxying.
+    pub policy: Option<Arc<str>>,
+    /// For a running execution.
+    pub while_running: WhileRunning,
+    /// For an unknown outcome.
+    pub when_unknown: WhenUnknown,
+    /// Ledger down or policy failing to load.
+    pub on_error: OnError,
+    /// The operator's word on answers, tried in order before everything else.
+    pub outcomes: Vec<StatusRule>,
+    /// Other statuses for the gateway's own answers, by problem code.
+    pub answers: BTreeMap<String, u16>,
+    /// How long things stand.
+    pub times: Times,
+    /// How long a duplicate waits.
+    pub wait: Duration,
+    /// Larger answers are consumed.
+    pub body_kept: usize,
+    /// Fields of answers that are not kept, lower-case.
+    pub strip: Vec<String>,
+    /// In place of the upstream's.
+    pub response_timeout: Option<Duration>,
+    /// Who asks.
+    pub principal: Arc<Principal>,
+    /// What happens to an execution whose clients are all gone.
+    pub client_gone: ClientGone,
+    /// What the same under another principal means.
+    pub principal_changed: PrincipalChanged,
+}
+
+impl RouteConfig {
+    /// Which requests it takes.
+    pub fn reach(&self) -> Reach<'_> {
+        Reach { host: self.host.as_deref(), path: &self.path, methods: &self.methods }
+    }
+}
+
+/// `routes.on_error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// 503.
+    Refuse,
+    /// Send it unguarded.
+    Bypass,
+}
+
+/// `routes.principal_changed`: the same key and content under another principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalChanged {
+    /// Each principal's operation is its own; that it happened is counted and told.
+    Count,
+    /// The second principal is refused.
+    Refuse,
+}
+
+/// `routes.client_gone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientGone {
+    /// The execution goes on.
+    Finish,
+    /// The upstream's connection is closed when the last client is gone.
+    Close,
+}
 
 /// Stands in for a path that is at fault. No path is like it.
 const NO_PATH: &str = "?";
@@ -36,7 +114,7 @@ pub(super) fn read(reading: &Reading, item: Option<Item<'_>>, scope: &Scope<'_>)
     let mut routes: Vec<(Origin, RouteConfig)> = Vec::new();
     for item in items {
         let origin = item.node.origin.clone();
-        let Some(section) = item.section() else { continue };
+        let Some(section) = Section::of(item) else { continue };
         let route = route(section, scope);
         compare(reading, &origin, &route, &routes);
         routes.push((origin, route));
@@ -325,7 +403,7 @@ fn warn(reading: &Reading, routes: &[Arc<RouteConfig>], scope: &Scope<'_>) {
                 route.name
             ));
         }
-        let open = scope.server.listen.iter().find(|address| !super::server::is_loopback(address));
+        let open = scope.server.listen.iter().find(|address| !is_loopback(address));
         if let Some(address) = open.filter(|_| route.principal.anonymous.is_none()) {
             reading.warn(format!(
                 "route `{}` can be reached on {address} and `principal.anonymous` is not set: requests of nobody in particular share their keys, and one with a Cookie is refused; set it to \"share\" or \"refuse\"",

@@ -1,12 +1,63 @@
 //! `[server]`: listeners, limits, shutdown.
 
-use super::fault::io_words;
-use super::section::{Item, Section};
-use super::{AccessLog, Limits, Server};
+use super::reading::fault::io_words;
+use super::reading::{Item, Section};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Data listeners.
+    pub listen: Vec<SocketAddr>,
+    /// The admin listener; none: off.
+    pub admin: Option<SocketAddr>,
+    /// `Host` values (without port) that the admin listener answers to beside loopback names and
+    /// its own address.
+    pub admin_hosts: Vec<String>,
+    /// The bearer token that a non-loopback admin listener asks for.
+    pub admin_token: Option<Arc<str>>,
+    /// Worker threads, at least 1 (0 in the file: one per core).
+    pub workers: usize,
+    /// How long a shutdown waits for executions.
+    pub shutdown_grace: Duration,
+    /// Peers whose `header:` principals and `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Access log.
+    pub access_log: AccessLog,
+}
+
+/// `server.access_log`: `"off"`, `"text"` or `"json"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// A line of text a request.
+    Text,
+    /// A JSON object a request.
+    Json,
+}
+
+/// `[server.limits]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Open client connections.
+    pub connections: usize,
+    /// Bytes of all bodies held at one time.
+    pub buffers: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// How long a head may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// Bytes of a guarded request's body.
+    pub body_bytes: usize,
+}
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);

@@ -8,7 +8,8 @@
 use super::load::accepted_keys;
 use super::*;
 use oncegate_core::{Disposition, WhenUnknown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn gallery(folder: &str) -> Vec<PathBuf> {
     // Relative, as tests run in the package's folder: reports name no path of this machine.

@@ -1,12 +1,41 @@
 //! `[upstreams.NAME]`: where executions go.
 
-use super::section::{Item, Section};
-use super::{UpstreamConfig, is_reserved, probe};
+use super::fields::is_reserved;
+use super::probe::{self, ProbeConfig};
+use super::reading::units::is_host;
+use super::reading::{Item, Section};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// `[upstreams.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamConfig {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Host name or address, as in the URL.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// To an open connection.
+    pub connect_timeout: Duration,
+    /// To the head of the answer.
+    pub response_timeout: Duration,
+    /// Between two pieces of a body.
+    pub body_idle_timeout: Duration,
+    /// It honours the forwarded key itself.
+    pub dedupes: bool,
+    /// Repeating is allowed though nobody deduplicates.
+    pub accept_repeats: bool,
+    /// The field by which it is told the operation id, in place of any other of that name.
+    pub operation_header: Option<HeaderName>,
+    /// No execution takes effect later than this after its end; none: nobody says so.
+    pub settle_after: Option<Duration>,
+    /// How it is asked about unknown outcomes.
+    pub probe: ProbeConfig,
+}
 
 /// Bounds of every timeout towards an upstream.
 pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
@@ -126,13 +155,4 @@ fn url(item: &Item<'_>) -> Option<(String, u16)> {
         item.refuse(help);
     }
     found
-}
-
-/// A name, an IPv4 address, or an IPv6 address in brackets.
-pub(super) fn is_host(text: &str) -> bool {
-    if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        return inner.parse::<std::net::Ipv6Addr>().is_ok();
-    }
-    let mark = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (1..=253).contains(&text.len()) && text.bytes().all(mark) && !text.starts_with('.')
 }

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Where a value was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// In the file, at these bytes.
     File(Range<usize>),
     /// In this variable of the environment.
@@ -21,14 +21,14 @@ pub(super) enum Origin {
 
 /// A value and where it was said.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) origin: Origin,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) origin: Origin,
+    pub(crate) value: Value,
 }
 
 /// A value.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     /// As written; none where it doesn't fit.
     Whole(Option<i64>, String),
@@ -45,25 +45,25 @@ pub(super) enum Value {
 
 /// A table, in the order in which it was written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Table(pub(super) Vec<Entry>);
+pub(crate) struct Table(pub(crate) Vec<Entry>);
 
 /// One entry of a table.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) name: String,
+pub(crate) struct Entry {
+    pub(crate) name: String,
     /// Where the name stands.
-    pub(super) origin: Origin,
-    pub(super) node: Node,
+    pub(crate) origin: Origin,
+    pub(crate) node: Node,
 }
 
 impl Table {
     /// The value under a name.
-    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
         self.0.iter().find(|entry| entry.name == name).map(|entry| &entry.node)
     }
 
     /// The value under a name, to be changed; an empty table is put there where there is none.
-    pub(super) fn node_mut(&mut self, name: &str, origin: &Origin) -> &mut Node {
+    pub(crate) fn node_mut(&mut self, name: &str, origin: &Origin) -> &mut Node {
         let at = self.0.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
             let node = Node { origin: origin.clone(), value: Value::Table(Self::default()) };
             self.0.push(Entry { name: name.to_owned(), origin: origin.clone(), node });
@@ -73,7 +73,7 @@ impl Table {
     }
 
     /// Puts a value under a path of names, over whatever stood there.
-    pub(super) fn put(&mut self, path: &[&str], origin: &Origin, value: Value) {
+    pub(crate) fn put(&mut self, path: &[&str], origin: &Origin, value: Value) {
         let Some((name, rest)) = path.split_first() else { return };
         if rest.is_empty() {
             self.0.retain(|entry| entry.name != *name);
@@ -90,12 +90,12 @@ impl Table {
 }
 
 /// The tree of a TOML document.
-pub(super) fn of_document(table: &DeTable<'_>) -> Table {
+pub(crate) fn of_document(table: &DeTable<'_>) -> Table {
     of_table(table, &Origin::File)
 }
 
 /// The tree of one TOML value that was said elsewhere than in the file.
-pub(super) fn of_value(text: &str, origin: &Origin) -> Option<Value> {
+pub(crate) fn of_value(text: &str, origin: &Origin) -> Option<Value> {
     let parsed = DeValue::parse(text).ok()?;
     Some(of_node(&parsed, &|_| origin.clone()).value)
 }
@@ -132,17 +132,17 @@ fn of_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> Origin) 
 
 impl Value {
     /// The text, where it comes from where everything is text.
-    pub(super) fn loose(&self) -> Option<&str> {
+    pub(crate) fn loose(&self) -> Option<&str> {
         if let Self::Loose(text) = self { Some(text.trim()) } else { None }
     }
 
     /// The table, if it is one.
-    pub(super) fn table(&self) -> Option<&Table> {
+    pub(crate) fn table(&self) -> Option<&Table> {
         if let Self::Table(table) = self { Some(table) } else { None }
     }
 
     /// What was found, in a few words for a fault.
-    pub(super) fn found(&self) -> String {
+    pub(crate) fn found(&self) -> String {
         match self {
             Self::Text(text) | Self::Loose(text) if holds_credential(text) => {
                 "what it is (not shown: a password may be in it)".into()
@@ -160,7 +160,7 @@ impl Value {
 
 /// Whether a text has something before an `@` in a URL. Faults go to logs and to the admin
 /// interface, so such a text is not repeated in them.
-pub(super) fn holds_credential(text: &str) -> bool {
+pub(crate) fn holds_credential(text: &str) -> bool {
     text.split("://")
         .skip(1)
         .any(|rest| rest.split(['/', '"', '\'', ' ']).next().is_some_and(|part| part.contains('@')))

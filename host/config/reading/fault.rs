@@ -100,7 +100,7 @@ fn draw(line: usize, column: usize, text: &str, width: usize) -> String {
 }
 
 /// What the operating system said about a file, without its error number.
-pub(crate) fn io_words(error: &std::io::Error) -> String {
+pub fn io_words(error: &std::io::Error) -> String {
     let kind = error.kind();
     if kind == std::io::ErrorKind::NotFound {
         return "there is no such file".into();

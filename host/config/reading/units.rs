@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A duration with its unit: `50ms`, `0.1s`, `24h`, `30d`.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let nanos = scaled(text, |unit| {
         Some(match unit {
             "ms" => 1_000_000,
@@ -18,7 +18,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A size in bytes: `512B`, `64KiB`, `10MiB`, `1GB`.
-pub(super) fn parse_size(text: &str) -> Option<usize> {
+pub(crate) fn parse_size(text: &str) -> Option<usize> {
     let bytes = scaled(text, |unit| {
         Some(match unit {
             "" | "B" => 1,
@@ -53,7 +53,7 @@ fn scaled(text: &str, factor: impl Fn(&str) -> Option<u128>) -> Option<u128> {
 }
 
 /// A duration as one would write it in the file.
-pub(super) fn write_duration(span: Duration) -> String {
+pub(crate) fn write_duration(span: Duration) -> String {
     let millis = span.as_millis();
     for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
         if millis > 0 && millis.is_multiple_of(length) {
@@ -68,7 +68,7 @@ pub(super) fn write_duration(span: Duration) -> String {
 }
 
 /// A size as one would write it in the file.
-pub(super) fn write_size(bytes: usize) -> String {
+pub(crate) fn write_size(bytes: usize) -> String {
     for (unit, length) in [("TiB", 1_usize << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes > 0 && bytes.is_multiple_of(length) {
             return format!("{}{unit}", bytes / length);
@@ -78,19 +78,28 @@ pub(super) fn write_size(bytes: usize) -> String {
 }
 
 /// A token of RFC 9110 §5.6.2, of which field names and methods are made.
-pub(super) fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     let mark = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !text.is_empty() && text.bytes().all(mark)
 }
 
 /// A name that can stand in URLs, labels and log lines as it is.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let mark = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (1..=64).contains(&text.len()) && text.bytes().all(mark) && text.as_bytes()[0].is_ascii_alphanumeric()
 }
 
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+pub(crate) fn is_host(text: &str) -> bool {
+    if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return inner.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let mark = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=253).contains(&text.len()) && text.bytes().all(mark) && !text.starts_with('.')
+}
+
 /// Bytes written as hexadecimal digits.
-pub(super) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
@@ -103,7 +112,7 @@ pub(super) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// The one of several names that was most likely meant.
-pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let wanted = plain(text);
     let near = |name: &'a str| {

@@ -1,7 +1,7 @@
 //! What the environment and the command line say, laid over what the file says.
 
-use super::load::{Flags, Source};
-use super::reading::{Reading, variable};
+use super::report::{Reading, variable};
+use super::source::{Flags, Source};
 use super::tree::{Node, Origin, Table, Value, of_value};
 
 /// Variables that are the program's, not the configuration's.
@@ -9,7 +9,7 @@ const NOT_CONFIGURATION: &[&str] = &["ONCEGATE_CONFIG", "ONCEGATE_LOG", "ONCEGAT
 
 /// Lays everything over the file's tree: first what `--upstream` alone stands for, then the
 /// environment, then the flags, which win.
-pub(super) fn lay_over(reading: &Reading, source: &Source, tree: &mut Table) {
+pub(crate) fn lay_over(reading: &Reading, source: &Source, tree: &mut Table) {
     stand_in(&source.flags, tree);
     for (name, value) in &source.env {
         if let Some(rest) = name.strip_prefix("ONCEGATE_")

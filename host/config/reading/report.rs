@@ -10,14 +10,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// More faults than this are of a file that is no configuration.
-pub(super) const FAULTS_MAX: usize = 100;
+pub(crate) const FAULTS_MAX: usize = 100;
 /// Places of more settings than this aren't noted.
 const SETTINGS_MAX: usize = 1000;
 /// A longer line is not shown.
 const EXCERPT_BYTES_MAX: usize = 400;
 
 /// A last word on the faults that aren't told.
-pub(super) fn untold(number: usize, place: Place) -> Option<Fault> {
+pub(crate) fn untold(number: usize, place: Place) -> Option<Fault> {
     let problem = format!("there are {number} more faults");
     let help = "mend the first ones; the rest will then be told".to_owned();
     (number > 0).then_some(Fault { place, key: String::new(), problem, help })
@@ -25,31 +25,31 @@ pub(super) fn untold(number: usize, place: Place) -> Option<Fault> {
 
 /// One reading of a configuration.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// The file's name and text; none where flags say it all.
-    pub(super) file: Option<(PathBuf, String)>,
+    pub(crate) file: Option<(PathBuf, String)>,
     /// What was found wrong, with its place in the order of reading.
     faults: RefCell<Vec<(usize, Fault)>>,
     /// How many more there are than anybody wants to read.
     untold: Cell<usize>,
     /// What is allowed but worth saying.
-    pub(super) warnings: RefCell<Vec<String>>,
+    pub(crate) warnings: RefCell<Vec<String>>,
     /// Where each setting of a policy was said, by its dotted key.
-    pub(super) settings: RefCell<BTreeMap<String, Place>>,
+    pub(crate) settings: RefCell<BTreeMap<String, Place>>,
     /// Every key that was asked for, as `upstreams.NAME.urls`.
-    pub(super) known: RefCell<BTreeSet<String>>,
+    pub(crate) known: RefCell<BTreeSet<String>>,
     /// Keys that nobody asked for: where, and the section's path and pattern.
-    pub(super) unknown: RefCell<Vec<(Origin, String, String, String)>>,
+    pub(crate) unknown: RefCell<Vec<(Origin, String, String, String)>>,
 }
 
 impl Reading {
     /// A reading of a file with this text.
-    pub(super) fn of(file: PathBuf, text: String) -> Self {
+    pub(crate) fn of(file: PathBuf, text: String) -> Self {
         Self { file: Some((file, text)), ..Self::default() }
     }
 
     /// Notes a fault of the key at `path`.
-    pub(super) fn fault(
+    pub(crate) fn fault(
         &self,
         origin: &Origin,
         path: &str,
@@ -60,7 +60,7 @@ impl Reading {
     }
 
     /// Notes a fault in a place that may hold a credential, which is not to be shown.
-    pub(super) fn fault_unshown(&self, origin: &Origin, path: &str, problem: &str, help: &str) {
+    pub(crate) fn fault_unshown(&self, origin: &Origin, path: &str, problem: &str, help: &str) {
         self.note(origin, false, path, problem.into(), help.into());
     }
 
@@ -81,7 +81,7 @@ impl Reading {
     }
 
     /// All faults in their order, if there are any.
-    pub(super) fn finish(&self) -> Result<(), Faults> {
+    pub(crate) fn finish(&self) -> Result<(), Faults> {
         self.report_unknown();
         let mut faults = self.faults.take();
         faults.sort_by_key(|(order, _)| *order);
@@ -93,7 +93,7 @@ impl Reading {
     }
 
     /// Says that something of the design isn't there yet.
-    pub(super) fn not_yet(&self, origin: &Origin, path: &str, value: &str) {
+    pub(crate) fn not_yet(&self, origin: &Origin, path: &str, value: &str) {
         let what = if value.is_empty() { format!("`{path}`") } else { format!("`{path} = {value:?}`") };
         self.fault(
             origin,
@@ -103,12 +103,12 @@ impl Reading {
         );
     }
 
-    pub(super) fn warn(&self, warning: impl Into<String>) {
+    pub(crate) fn warn(&self, warning: impl Into<String>) {
         self.warnings.borrow_mut().push(warning.into());
     }
 
     /// Notes where a setting was said, so that its component can find fault with it.
-    pub(super) fn setting(&self, path: &str, origin: &Origin) {
+    pub(crate) fn setting(&self, path: &str, origin: &Origin) {
         let mut settings = self.settings.borrow_mut();
         // Finding a place takes time with the file's length.
         if settings.len() < SETTINGS_MAX {
@@ -127,7 +127,7 @@ impl Reading {
     }
 
     /// The folder that relative paths of the file start from.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         let parent = self.file.as_ref().and_then(|(file, _)| file.parent());
         parent.unwrap_or(Path::new(""))
     }
@@ -196,16 +196,16 @@ fn help_for_unknown(
 }
 
 /// The variable that overrides a key.
-pub(super) fn variable(key: &str) -> String {
+pub(crate) fn variable(key: &str) -> String {
     format!("ONCEGATE_{}", key.to_uppercase().replace('.', "__").replace('-', "_"))
 }
 
-pub(super) fn dotted(path: &str, name: &str) -> String {
+pub(crate) fn dotted(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// The line and column of a span.
-pub(super) fn place_in(file: &Path, text: &str, span: &Range<usize>, shown: bool) -> Place {
+pub(crate) fn place_in(file: &Path, text: &str, span: &Range<usize>, shown: bool) -> Place {
     let mut start = span.start.min(text.len());
     while !text.is_char_boundary(start) {
         start -= 1;

@@ -49,7 +49,7 @@ pub fn dotted(path: &[Segment]) -> String {
 pub struct SettingPlaces(BTreeMap<String, Place>);
 
 impl SettingPlaces {
-    pub(super) fn new(places: BTreeMap<String, Place>) -> Self {
+    pub(crate) fn new(places: BTreeMap<String, Place>) -> Self {
         Self(places)
     }
 

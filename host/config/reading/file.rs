@@ -1,0 +1,60 @@
+//! The configuration file: its text as a tree, or its faults of form.
+
+use super::fault::{Fault, Faults, Place, io_words};
+use super::report::{FAULTS_MAX, Reading, place_in, untold};
+use super::tree::{Table, of_document};
+use std::path::Path;
+use toml::de::DeTable;
+
+/// Larger than any configuration; a file above it is something else.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The file's text as a tree, or its faults of form.
+pub(crate) fn read_file(file: &Path) -> Result<(Reading, Table), Faults> {
+    let whole = |problem: String, help: &str| {
+        let place = Place::Whole(file.to_owned());
+        Faults(vec![Fault { place, key: String::new(), problem, help: help.into() }])
+    };
+    let unreadable = |error: std::io::Error| {
+        whole(
+            format!("the configuration file can't be read: {}", io_words(&error)),
+            "name another file with --config, or start without one: oncegate serve --upstream URL",
+        )
+    };
+    let length = std::fs::metadata(file).map_err(unreadable)?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(whole(
+            format!("the configuration file has {length} bytes"),
+            "a configuration has at most 4 MiB",
+        ));
+    }
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line =
+            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        whole(format!("line {line} of the configuration file is not UTF-8"), "save it as UTF-8")
+    })?;
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    if errors.is_empty() {
+        let tree = of_document(table.get_ref());
+        drop(table);
+        return Ok((Reading::of(file.to_owned(), text), tree));
+    }
+    let fault = |error: &toml::de::Error| {
+        let span = error.span().unwrap_or(0..0);
+        Fault {
+            place: place_in(file, &text, &span, true),
+            key: String::new(),
+            problem: format!("this is not TOML: {}", error.message()),
+            help: if error.message().contains("duplicate") {
+                "say it once: each key and each [table] stands once in a file".into()
+            } else {
+                "toml.io shows how values are written; texts need quotes".into()
+            },
+        }
+    };
+    let mut errors = errors;
+    errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
+    let more = untold(errors.len().saturating_sub(FAULTS_MAX), Place::Whole(file.to_owned()));
+    Err(Faults(errors.iter().take(FAULTS_MAX).map(fault).chain(more).collect()))
+}

@@ -1,0 +1,21 @@
+//! Reading a configuration: from the file, the environment and the flags to values that the tables' own readers
+//! (`config/*.rs`) ask for one by one.
+//!
+//! [`source`] → [`file`] → [`tree`] ← [`overlay`], then [`section`] by section and [`item`] by item. What is wrong
+//! on the way is noted in the [`report`], so that one reading finds every fault.
+
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod item;
+pub(crate) mod overlay;
+pub(crate) mod places;
+pub(crate) mod report;
+pub(crate) mod section;
+pub(crate) mod source;
+pub(crate) mod tree;
+pub(crate) mod units;
+
+pub(crate) use item::{Item, NAME_HELP};
+pub(crate) use report::Reading;
+pub(crate) use section::Section;
+pub(crate) use tree::{Origin, Table, Value};
