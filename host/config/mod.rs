@@ -22,7 +22,6 @@ mod server;
 mod tests;
 mod upstreams;
 
-pub use answers::{PROBLEM_CODES, problem};
 pub use change::unchangeable;
 pub use fields::is_reserved;
 pub use ledger::{Durability, LedgerConfig, StoreKind};

@@ -3,7 +3,7 @@
 use super::problem::{Code, Problem};
 use crate::config::host_of;
 use crate::policy::view;
-use http::{Method, Request, Version, header};
+use http::{Method, Request, StatusCode, Version, header};
 use oncegate_core::OperationId;
 use std::sync::Arc;
 
@@ -30,8 +30,9 @@ impl Head {
     pub fn read<B>(request: &Request<B>, bytes_max: usize) -> Result<Self, Problem> {
         let uri = request.uri();
         if size(request) > bytes_max {
-            return Err(Problem::new(
-                Code::HeadTooLarge,
+            return Err(Problem::bad_request(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The head is too large",
                 format!(
                     "The head of a request may have {bytes_max} bytes here: send less, or have the operator raise \
                  `server.limits.header_bytes`."
@@ -39,10 +40,12 @@ impl Head {
             ));
         }
         if request.method() == Method::CONNECT {
-            return Err(Problem::new(
-                Code::NoConnect,
+            return Err(Problem::bad_request(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This is not a forward proxy",
                 "This gateway stands in front of services and opens no tunnels: send the request itself.",
-            ));
+            )
+            .with_field(header::ALLOW, "GET, POST"));
         }
         let mut hosts = request.headers().get_all(header::HOST).into_iter();
         let host = hosts.next();
@@ -61,8 +64,9 @@ impl Head {
         // hyper takes `chunked` off, and whatever stands before it would be lost on the way.
         let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).into_iter();
         if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-            return Err(Problem::new(
-                Code::CodingUnknown,
+            return Err(Problem::bad_request(
+                StatusCode::NOT_IMPLEMENTED,
+                "The transfer coding is not known",
                 "`Transfer-Encoding: chunked` is the only transfer coding taken here: compress with `Content-Encoding`.",
             ));
         }

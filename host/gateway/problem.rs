@@ -2,8 +2,9 @@
 
 use super::body::AnswerBody;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+pub use oncegate_core::problem::Code;
 use oncegate_core::{Answer, Disposition, First, OperationId};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -13,75 +14,6 @@ use std::time::Duration;
 
 /// `Oncegate-Problem`: the code, whoever words the problem.
 pub const PROBLEM: HeaderName = HeaderName::from_static("oncegate-problem");
-
-/// The codes of DESIGN §5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the codes of DESIGN §5, explained in `title` and `help`")]
-pub enum Code {
-    KeyReused,
-    InFlight,
-    OutcomeUnknown,
-    Consumed,
-    Expired,
-    TooLate,
-    PrincipalChanged,
-    PrincipalInvalid,
-    BadRequest,
-    NoRoute,
-    NoConnect,
-    CodingUnknown,
-    HeadTooLarge,
-    BodyTooLarge,
-    UpstreamUnreachable,
-    UpstreamBroken,
-    UpstreamTimeout,
-    LedgerUnavailable,
-    PolicyFailed,
-    Overloaded,
-    Draining,
-    NotFound,
-}
-
-impl Code {
-    /// The code as it is written, its status, its title and whether asking again with the same
-    /// key is useful.
-    const fn table(self) -> (&'static str, u16, &'static str, bool) {
-        match self {
-            Self::KeyReused => ("key-reused", 422, "The idempotency key was used for another request", false),
-            Self::InFlight => ("in-flight", 409, "The operation is still being executed", true),
-            Self::OutcomeUnknown => {
-                ("outcome-unknown", 409, "Nobody knows whether the operation took effect", false)
-            }
-            Self::Consumed => ("consumed", 409, "The operation took effect; its answer is not kept", false),
-            Self::Expired => ("expired", 410, "What came of the operation is no longer kept", false),
-            Self::TooLate => ("too-late", 412, "The operation is older than what is remembered", false),
-            Self::PrincipalChanged => {
-                ("principal-changed", 409, "The operation was begun by another caller", false)
-            }
-            Self::PrincipalInvalid => {
-                ("principal-invalid", 401, "The caller could not be established", false)
-            }
-            Self::BadRequest => ("bad-request", 400, "The request is not acceptable", false),
-            Self::NoRoute => ("no-route", 404, "No route matches the request", false),
-            Self::NoConnect => ("bad-request", 405, "This is not a forward proxy", false),
-            Self::CodingUnknown => ("bad-request", 501, "The transfer coding is not known", false),
-            Self::HeadTooLarge => ("bad-request", 431, "The head is too large", false),
-            Self::BodyTooLarge => ("body-too-large", 413, "The body is too large", false),
-            Self::UpstreamUnreachable => {
-                ("upstream-unreachable", 502, "The service could not be reached; nothing was sent", true)
-            }
-            Self::UpstreamBroken => {
-                ("upstream-broken", 502, "The service broke off without an answer", false)
-            }
-            Self::UpstreamTimeout => ("upstream-timeout", 504, "The service did not answer in time", false),
-            Self::LedgerUnavailable => ("ledger-unavailable", 503, "The ledger is unavailable", true),
-            Self::PolicyFailed => ("policy-failed", 503, "The policy failed", true),
-            Self::Overloaded => ("overloaded", 503, "The gateway is overloaded", true),
-            Self::Draining => ("draining", 503, "The gateway is shutting down", true),
-            Self::NotFound => ("not-found", 404, "There is no such operation", false),
-        }
-    }
-}
 
 /// One of the gateway's own answers, before it is worded.
 #[derive(Clone, Debug)]
@@ -101,23 +33,35 @@ pub struct Problem {
 impl Problem {
     /// A problem with the status and title of its code.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        let (word, status, title, retryable) = code.table();
+        let retryable = code.is_retryable();
         Self {
-            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            code: word.into(),
-            title: title.into(),
+            status: StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            code: code.name().into(),
+            title: code.title().into(),
             detail: detail.into(),
             retryable,
             retry_after: retryable.then_some(Duration::from_secs(1)),
             operation: None,
             outcome: None,
             first: None,
-            fields: if code == Code::NoConnect {
-                vec![(ALLOW, HeaderValue::from_static("GET, POST"))]
-            } else {
-                Vec::new()
-            },
+            fields: Vec::new(),
         }
+    }
+
+    /// A request that is `bad-request`, where HTTP has a status of its own for what is bad about it.
+    pub fn bad_request(
+        status: StatusCode,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, title: title.into(), ..Self::new(Code::BadRequest, detail) }
+    }
+
+    /// With this field.
+    #[must_use]
+    pub fn with_field(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.fields.push((name, HeaderValue::from_static(value)));
+        self
     }
 
     /// A policy's own refusal.
@@ -328,38 +272,4 @@ fn first_document(first: &First) -> Value {
     put("content_location", first.content_location.as_deref().map(Value::from));
     put("etag", first.etag.as_deref().map(Value::from));
     Value::Object(document)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `config::problem` tells the authors of policies what each code comes with.
-    #[test]
-    fn what_authors_are_told_of_a_code_is_what_it_says() {
-        for code in [
-            Code::KeyReused,
-            Code::InFlight,
-            Code::OutcomeUnknown,
-            Code::Consumed,
-            Code::Expired,
-            Code::TooLate,
-            Code::PrincipalChanged,
-            Code::PrincipalInvalid,
-            Code::BadRequest,
-            Code::NoRoute,
-            Code::BodyTooLarge,
-            Code::UpstreamUnreachable,
-            Code::UpstreamBroken,
-            Code::UpstreamTimeout,
-            Code::LedgerUnavailable,
-            Code::PolicyFailed,
-            Code::Overloaded,
-            Code::Draining,
-        ] {
-            let (word, status, _, retryable) = code.table();
-            assert_eq!(crate::config::problem(word), Some((status, retryable)), "{word}");
-        }
-        assert!(crate::config::PROBLEM_CODES.iter().all(|code| crate::config::problem(code).is_some()));
-    }
 }

@@ -10,6 +10,7 @@ use super::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::OperationId;
+use oncegate_core::problem::Code;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -173,12 +174,13 @@ fn text(body: &Bytes) -> Value {
 
 impl Complaint {
     /// The gateway's own answer with this code, as far as the code tells; none: it is no such code.
-    pub fn of_code(code: &str, operation: Option<OperationId>) -> Option<Self> {
-        let (status, retryable) = crate::config::problem(code)?;
+    pub fn of_code(name: &str, operation: Option<OperationId>) -> Option<Self> {
+        let code = Code::of_name(name)?;
+        let retryable = code.is_retryable();
         Some(Self {
-            status,
-            code: code.into(),
-            detail: format!("what the gateway says of {code}"),
+            status: code.status(),
+            code: name.into(),
+            detail: format!("what the gateway says of {name}"),
             operation_id: operation.map(|id| id.to_string()),
             outcome: None,
             retryable,

@@ -2,9 +2,10 @@
 //! one is a [`Broken`] that names the field and says what the rule is.
 
 use super::failure::Broken;
-use crate::config::{PROBLEM_CODES, is_reserved};
+use crate::config::is_reserved;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use oncegate_core::problem::Code;
 
 /// Pointers, parts, fields, rules in one list of a plan, shape or fingerprint.
 pub(super) const LIST_MAX: usize = 64;
@@ -201,7 +202,7 @@ pub(super) fn refusal_code(place: &'static str, code: &str) -> Result<(), Broken
     if !fits {
         return broken(place, format!("`{}` is not [a-z0-9-]{{1,64}}", code.escape_debug()));
     }
-    if PROBLEM_CODES.contains(&code) {
+    if Code::of_name(code).is_some() {
         return broken(place, format!("`{code}` is a code of the gateway's own"));
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! `oncegate policy run`
 
 use super::{Done, Output, Request, Subject, Trouble, read, say, words};
-use crate::config::PROBLEM_CODES;
 use crate::policy::sample_answer::SampleAnswer;
 use crate::policy::workbench::{Answer, Heard, Shown, Spoken};
 use crate::policy::{Engine, Part, Verdict};
+use oncegate_core::problem::Code;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ struct ShownFlags {
     #[arg(long, value_name = "FILE")]
     found: Vec<PathBuf>,
     /// One of the gateway's own answers, by its code, for explain
-    #[arg(long, value_name = "CODE", value_parser = clap::builder::PossibleValuesParser::new(PROBLEM_CODES))]
+    #[arg(long, value_name = "CODE", value_parser = clap::builder::PossibleValuesParser::new(Code::names()))]
     problem: Option<String>,
     /// The memo of the operation's record, where it isn't the verdict's
     #[arg(long, value_name = "TEXT")]

@@ -10,6 +10,7 @@
 //! - [`outcome`]: what an attempt's end means, and the join over attempts.
 //! - [`decide()`]: (rules, record, event, now) → what to do.
 //! - [`codec`]: records as bytes, with a format version in front.
+//! - [`problem`]: the codes of the gateway's own answers.
 //! - [`keyspace_list`]: the key spaces of each policy and the gateways that derive keys by them.
 //! - [`keyspace_claim`]: one claim under several keys at once, and what it meets there.
 
@@ -20,6 +21,7 @@ pub mod keyspace_claim;
 mod keyspace_codec;
 pub mod keyspace_list;
 pub mod outcome;
+pub mod problem;
 pub mod record;
 pub mod time;
 

@@ -13,6 +13,7 @@ use crate::policy::sample::Sample;
 use crate::policy::sample_answer::SampleAnswer;
 use crate::policy::{Complaint, Exports, Guard, Outbound, OwnedOperation, Plan, Receipt, Verdict};
 use oncegate_core::OperationId;
+use oncegate_core::problem::Code;
 use serde_json::{Value, json};
 
 /// What is to be compared with what a case expects.
@@ -176,7 +177,7 @@ impl Case {
             case: self.name.clone(),
             why: format!(
                 "{code:?} is no problem of the gateway's; there are: {}",
-                crate::config::PROBLEM_CODES.join(", ")
+                Code::names().collect::<Vec<_>>().join(", ")
             ),
         })?;
         Ok(match more {
