@@ -2,7 +2,9 @@
 
 use super::{Output, USAGE, flags, say};
 use crate::activation::preflight::{self, Preflight, Refused, Role, Space};
-use crate::config::{self, ComponentSource, Config, Durability, Fault, Faults, Place, RouteConfig, StoreKind};
+use crate::config::{
+    self, ComponentSource, Config, Durability, Fault, Faults, Place, RouteConfig, StoreKind,
+};
 use crate::policy::{Engine, Generations, LoadError};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
