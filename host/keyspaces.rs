@@ -3,7 +3,7 @@
 
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::gateway::Program;
-use crate::gateway::lineup::{Lineup, Lineups, Reader, Shut, Tenure};
+use crate::gateway::lineup::{ActiveSpaces, Reader, Shut, SpaceTable, Tenure};
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{self, Engine, Generation, Generations, LoadError};
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
@@ -20,7 +20,7 @@ const TRIES: usize = 16;
 
 /// Why a policy's keys can't be derived in all its key spaces.
 #[derive(Debug, thiserror::Error)]
-pub enum LineupError {
+pub enum ResolveError {
     /// The list can't be used or doesn't take the space.
     #[error("{0}")]
     Spaces(#[from] SpacesError),
@@ -163,9 +163,9 @@ pub struct Wiring<'a> {
 
 /// What came of lining up.
 #[derive(Debug, Default)]
-pub struct LinedUp {
+pub struct Resolved {
     /// The policies with their key spaces.
-    pub lineups: Lineups,
+    pub spaces: SpaceTable,
     /// What was given up, in words.
     pub given_up: Vec<String>,
 }
@@ -182,13 +182,13 @@ impl Wiring<'_> {
     /// Puts the key spaces of all policies on the ledger's lists and loads their readers, from what is
     /// `active` already where that is possible. `in_flight`: what requests under way decide by. A policy
     /// that is active already and whose space the list doesn't take any more is shut; a new one is refused.
-    pub async fn line_up(
+    pub async fn resolve(
         &self,
         config: &Config,
         generations: &Generations,
         active: Option<&Program>,
         in_flight: &Numbers,
-    ) -> Result<LinedUp, LineupError> {
+    ) -> Result<Resolved, ResolveError> {
         let makers: BTreeMap<Arc<str>, Maker> =
             generations.iter().map(|(name, generation)| (name.clone(), maker(generation))).collect();
         self.keep(config, generations).await?;
@@ -234,16 +234,16 @@ impl Wiring<'_> {
             let on_list = |policy: &str, reader: &Reader| {
                 listed.list(policy).is_some_and(|list| list.find(reader.number).is_some())
             };
-            let lineup = |(policy, number): (Arc<str>, SpaceNumber)| {
+            let active = |(policy, number): (Arc<str>, SpaceNumber)| {
                 let mut readers = loaded.remove(&policy).unwrap_or_default();
                 readers.retain(|reader| on_list(&policy, reader));
                 readers.sort_by_key(|reader| reader.number);
                 let tenure = Arc::new(Tenure { policy: policy.clone(), number });
                 let version = entered.versions.get(&policy).copied().unwrap_or_default();
-                (policy, Lineup { tenure, readers, term: entered.term, version })
+                (policy, ActiveSpaces { tenure, readers, term: entered.term, version })
             };
-            let open = entered.numbers.into_iter().map(lineup).collect();
-            return Ok(LinedUp { lineups: Lineups { open, shut }, given_up });
+            let open = entered.numbers.into_iter().map(active).collect();
+            return Ok(Resolved { spaces: SpaceTable { open, shut }, given_up });
         }
         Err(SpacesError::Moved.into())
     }
@@ -254,7 +254,7 @@ impl Wiring<'_> {
         &self,
         config: &Config,
         generations: &Generations,
-    ) -> Result<Generations, LineupError> {
+    ) -> Result<Generations, ResolveError> {
         let spaces = self.ledger.read_spaces().await?;
         let mut before = Generations::new();
         for (policy, generation) in generations {
@@ -275,14 +275,14 @@ impl Wiring<'_> {
         Ok(before)
     }
 
-    async fn keep(&self, config: &Config, generations: &Generations) -> Result<(), LineupError> {
+    async fn keep(&self, config: &Config, generations: &Generations) -> Result<(), ResolveError> {
         for (name, generation) in generations {
             let Some(policy) = config.policies.get(name) else { continue };
             let (archive, source) = (self.archive.clone(), policy.component.clone());
             let generation = generation.clone();
             let kept = tokio::task::spawn_blocking(move || archive.keep(&source, &generation)).await?;
             kept.map_err(|error| {
-                LineupError::Keep(name.clone(), self.archive.0.clone().unwrap_or_default(), error)
+                ResolveError::Keep(name.clone(), self.archive.0.clone().unwrap_or_default(), error)
             })?;
         }
         Ok(())
@@ -295,7 +295,7 @@ impl Wiring<'_> {
         policy: &Arc<str>,
         space: &Listed,
         active: Option<&Program>,
-    ) -> Result<Reading, LineupError> {
+    ) -> Result<Reading, ResolveError> {
         let number = space.number;
         if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
             return Ok(Reading::Loaded(Reader { number, generation }));
@@ -343,7 +343,7 @@ impl Wiring<'_> {
         config: &Config,
         policy: &Arc<str>,
         maker: &Maker,
-    ) -> Result<Result<Arc<Generation>, String>, LineupError> {
+    ) -> Result<Result<Arc<Generation>, String>, ResolveError> {
         let Some(like) = config.policies.get(policy).cloned() else {
             return Ok(Err("the policy is not in the configuration".into()));
         };
@@ -372,7 +372,7 @@ fn is_of(space: &Listed, maker: &Maker) -> bool {
 
 /// What is active already and makes the keys of this space.
 fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Generation>> {
-    let readers = active.lineups.open.get(policy).into_iter().flat_map(|lineup| &lineup.readers);
+    let readers = active.spaces.open.get(policy).into_iter().flat_map(|spaces| &spaces.readers);
     let all = active.generations.get(policy).into_iter().chain(readers.map(|reader| &reader.generation));
     all.into_iter().find(|generation| is_of(space, &maker(generation))).cloned()
 }
@@ -380,13 +380,12 @@ fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Gener
 /// Whether a program derives keys by the lists as they are, as far as it derives any, and may send what
 /// it derives.
 pub fn is_up_to_date(program: &Program, ledger: &Ledger) -> bool {
-    let (spaces, term) = (ledger.spaces(), ledger.list_term());
-    let is_listed =
-        |policy: &str, number| spaces.list(policy).is_some_and(|list| list.find(number).is_some());
-    let mut shut = program.lineups.shut.iter();
+    let (lists, term) = (ledger.spaces(), ledger.list_term());
+    let is_listed = |policy: &str, number| lists.list(policy).is_some_and(|list| list.find(number).is_some());
+    let mut shut = program.spaces.shut.iter();
     // What a policy is shut for is over when its space has left.
     shut.all(|(policy, shut)| shut.number.is_none_or(|number| is_listed(policy, number)))
-        && program.lineups.open.iter().all(|(policy, lineup)| {
-            lineup.term == term && spaces.list(policy).is_some_and(|list| list.version == lineup.version)
+        && program.spaces.open.iter().all(|(policy, spaces)| {
+            spaces.term == term && lists.list(policy).is_some_and(|list| list.version == spaces.version)
         })
 }

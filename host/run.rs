@@ -6,9 +6,9 @@ use crate::activation::{
 };
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
-use crate::gateway::lineup::Lineups;
+use crate::gateway::lineup::SpaceTable;
 use crate::gateway::{BindError, Listeners, Program, Shared, Workers};
-use crate::keyspaces::{self, Archive, LinedUp, LineupError, Wiring};
+use crate::keyspaces::{self, Archive, ResolveError, Resolved, Wiring};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::observe::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};
@@ -52,7 +52,7 @@ pub enum ServeError {
     #[error("the ledger can't be read: {0}")]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Lineup(#[from] LineupError),
+    Resolve(#[from] ResolveError),
     #[error(transparent)]
     Policy(#[from] LoadError),
     #[error(transparent)]
@@ -247,18 +247,19 @@ pub(crate) async fn assemble(
     let agreed = ledger.agree(&identity(&config, &generations), accept_duplicates).await?;
     let wiring = Wiring { ledger: &ledger, engine: &engine, archive, accept_duplicates };
     keep_promises(&wiring, &config, &generations).await?;
-    let LinedUp { lineups, given_up } = wiring.line_up(&config, &generations, None, &Numbers::new()).await?;
+    let Resolved { spaces: table, given_up } =
+        wiring.resolve(&config, &generations, None, &Numbers::new()).await?;
     for what in agreed.iter().chain(&given_up) {
         tracing::warn!("{}", given_up_words(what));
     }
-    tell_shut(&Lineups::default(), &lineups);
+    tell_shut(&SpaceTable::default(), &table);
     archive.tidy(&ledger.spaces(), &BTreeSet::new());
     ledger.remember(&memories(&config)).await?;
     let metrics = Metrics::default();
     for generation in generations.values() {
         metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
     }
-    let program = Program::new(config, generations, lineups, &metrics);
+    let program = Program::new(config, generations, table, &metrics);
     Ok(Shared::new(program, ledger, secret, engine, metrics))
 }
 
@@ -277,7 +278,7 @@ async fn keep_promises(
     }
     let (before, next) = (wiring.before(config, generations).await?, generations.clone());
     let checked = tokio::task::spawn_blocking(move || check_start(&before, &next)).await;
-    let Err(broken) = checked.map_err(LineupError::from)? else { return Ok(()) };
+    let Err(broken) = checked.map_err(ResolveError::from)? else { return Ok(()) };
     if let Some(generation) = generations.get(&broken.policy) {
         record_refusal(wiring.ledger, &broken, generation).await;
     }

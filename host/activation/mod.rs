@@ -17,7 +17,7 @@ pub use tend::tell_shut;
 use crate::config::{self, Config, Faults, Source};
 use crate::gateway::lineup::Tenure;
 use crate::gateway::{Program, Retirement, Shared};
-use crate::keyspaces::{self, Archive, LinedUp, LineupError};
+use crate::keyspaces::{self, Archive, ResolveError, Resolved};
 use crate::ledger::{Clock, IdentityError, Ledger};
 use crate::policy::{Generation, Generations, LoadError, Step};
 use history::{History, Revision};
@@ -46,7 +46,7 @@ pub enum ReloadError {
     Identity(#[from] IdentityError),
     /// Keys can't be derived in all key spaces.
     #[error("{0}")]
-    Lineup(#[from] LineupError),
+    Resolve(#[from] ResolveError),
     /// No policy has this name.
     #[error("there is no policy `{0}`; there are: {1}")]
     NoSuchPolicy(String, String),
@@ -69,7 +69,7 @@ impl ReloadError {
             Self::Config(_)
             | Self::Unchangeable(_)
             | Self::Identity(_)
-            | Self::Lineup(_)
+            | Self::Resolve(_)
             | Self::NoSuchPolicy(..)
             | Self::NothingBefore(_)
             | Self::Broken(_) => &[],
@@ -85,7 +85,7 @@ impl ReloadError {
             Self::Config(_)
             | Self::Unchangeable(_)
             | Self::Identity(_)
-            | Self::Lineup(_)
+            | Self::Resolve(_)
             | Self::NoSuchPolicy(..)
             | Self::Broken(_) => None,
         }
@@ -269,11 +269,11 @@ impl Reloader {
         let (ledger, active) = (&self.shared.ledger, self.shared.program.load_full());
         let promises = self.promises(&active, &generations).await?;
         let change = ledger.examine(&identity(&config, &generations), accept_duplicates).await?;
-        let lined_up = self.line_up(&config, &generations, &active, accept_duplicates).await?;
+        let resolved = self.resolve(&config, &generations, &active, accept_duplicates).await?;
         ledger.remember(&memories(&config)).await?;
-        let LinedUp { mut lineups, given_up } = lined_up;
+        let Resolved { spaces: mut table, given_up } = resolved;
         let given_up = change.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
-        let shut = lineups.shut.values().map(|shut| shut.why.to_string());
+        let shut = table.shut.values().map(|shut| shut.why.to_string());
         let report = Report {
             policies: generations.values().map(|new| policy_report(new, &active, &promises)).collect(),
             warnings: (config.warnings.iter().cloned())
@@ -286,14 +286,14 @@ impl Reloader {
             Ok(taken) => taken,
             Err(error) => {
                 // The lists go by what stays active.
-                self.line_up(&active.config, &active.generations, &active, false).await?;
+                self.resolve(&active.config, &active.generations, &active, false).await?;
                 return Err(error.into());
             }
         };
         if let Some(term) = taken.term {
-            lineups.begin(term);
+            table.begin(term);
         }
-        self.put(Program::new(config, generations, lineups, &self.shared.metrics));
+        self.put(Program::new(config, generations, table, &self.shared.metrics));
         drop(taken);
         Ok(report)
     }
@@ -301,7 +301,7 @@ impl Reloader {
     /// Checks the promises of what is new. One that is broken is kept in the ledger: no gateway takes it.
     async fn promises(&self, active: &Arc<Program>, next: &Generations) -> Result<Promises, ReloadError> {
         let ledger = &self.shared.ledger;
-        let spaces = ledger.read_spaces().await.map_err(LineupError::from)?;
+        let spaces = ledger.read_spaces().await.map_err(ResolveError::from)?;
         for (name, generation) in next.iter().filter(|(_, new)| !is_active(active, new)) {
             if let Some(why) = keyspaces::refusal(&spaces, name, generation) {
                 return Err(ReloadError::Promise(PromiseBroken::recorded(generation, &why)));

@@ -5,7 +5,7 @@
 
 use super::{PromiseBroken, check_start, identity};
 use crate::config::{Config, StoreKind};
-use crate::keyspaces::{self, Archive, LineupError, Wiring, maker};
+use crate::keyspaces::{self, Archive, ResolveError, Wiring, maker};
 use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
 use crate::policy::{Engine, Generations};
 use crate::store::{AnyStore, Embedded, OpenError};
@@ -64,7 +64,7 @@ pub enum Refused {
     #[error(transparent)]
     Spaces(#[from] SpacesError),
     #[error(transparent)]
-    Lineup(#[from] LineupError),
+    Resolve(#[from] ResolveError),
     #[error(transparent)]
     Promise(#[from] PromiseBroken),
     #[error("no runtime: {0}")]

@@ -62,7 +62,7 @@ pub(super) fn check(active: &Program, next: &Generations) -> Result<Promises, Re
         if active.generations.get(name).is_some_and(|old| old.number() == new.number()) {
             continue;
         }
-        let readers = active.lineups.open.get(name).into_iter().flat_map(|lineup| &lineup.readers);
+        let readers = active.spaces.open.get(name).into_iter().flat_map(|spaces| &spaces.readers);
         let readers = readers.map(|reader| &reader.generation);
         let mut known = active.generations.get(name).into_iter().chain(readers);
         let Some(old) = known.find(|old| old.shares_keys_with(new)) else { continue };

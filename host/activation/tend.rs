@@ -3,8 +3,8 @@
 use super::Reloader;
 use crate::config::Config;
 use crate::gateway::Program;
-use crate::gateway::lineup::Lineups;
-use crate::keyspaces::{self, LinedUp, LineupError, Wiring};
+use crate::gateway::lineup::SpaceTable;
+use crate::keyspaces::{self, ResolveError, Resolved, Wiring};
 use crate::ledger::Numbers;
 use crate::policy::Generations;
 use std::collections::BTreeSet;
@@ -22,30 +22,30 @@ const TRY_AGAIN_MAX: Duration = Duration::from_secs(60);
 const TEND_IDLE: Duration = Duration::from_secs(600);
 
 impl Reloader {
-    pub(super) async fn line_up(
+    pub(super) async fn resolve(
         &self,
         config: &Config,
         generations: &Generations,
         active: &Program,
         accept_duplicates: bool,
-    ) -> Result<LinedUp, LineupError> {
+    ) -> Result<Resolved, ResolveError> {
         let wiring = Wiring {
             ledger: &self.shared.ledger,
             engine: &self.shared.engine,
             archive: &self.archive,
             accept_duplicates,
         };
-        wiring.line_up(config, generations, Some(active), &self.deciding()).await
+        wiring.resolve(config, generations, Some(active), &self.deciding()).await
     }
 
     /// Makes a program active.
     pub(super) fn put(&self, program: Program) {
-        let readers = program.lineups.open.values().flat_map(|lineup| &lineup.readers);
+        let readers = program.spaces.open.values().flat_map(|spaces| &spaces.readers);
         let readers = readers.map(|reader| reader.generation.number());
         let active = program.generations.values().map(|generation| generation.number());
         let keep: Vec<u64> = active.chain(readers).collect();
         self.note(&program);
-        tell_shut(&self.shared.program.load().lineups, &program.lineups);
+        tell_shut(&self.shared.program.load().spaces, &program.spaces);
         self.shared.program.store(Arc::new(program));
         self.retirement.retire_all_but(&keep);
         self.changed.notify_one();
@@ -55,7 +55,7 @@ impl Reloader {
     pub(super) fn note(&self, program: &Program) {
         let mut tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
         tenures.retain(|tenure| tenure.strong_count() > 0);
-        tenures.extend(program.lineups.open.values().map(|lineup| Arc::downgrade(&lineup.tenure)));
+        tenures.extend(program.spaces.open.values().map(|spaces| Arc::downgrade(&spaces.tenure)));
     }
 
     /// By which key spaces the active program and requests in flight decide.
@@ -76,7 +76,7 @@ impl Reloader {
             let spaces = self.shared.ledger.spaces();
             let open = spaces.policies.values().any(|list| list.spaces.len() > 1);
             let idle = self.shared.ledger.list_lease().await.map_or(TEND_IDLE, |lease| lease / 3);
-            let shut = !self.shared.program.load().lineups.shut.is_empty();
+            let shut = !self.shared.program.load().spaces.shut.is_empty();
             if !shut {
                 patience = TRY_AGAIN;
             }
@@ -95,15 +95,15 @@ impl Reloader {
     }
 
     /// `again`: what couldn't be loaded is tried again.
-    async fn tend_once(&self, again: bool) -> Result<(), LineupError> {
+    async fn tend_once(&self, again: bool) -> Result<(), ResolveError> {
         let ledger = &self.shared.ledger;
         let stands = ledger.tend_spaces(&self.deciding()).await?;
         let active = self.shared.program.load_full();
         if again || !stands || !keyspaces::is_up_to_date(&active, ledger) {
             let (config, generations) = (active.config.clone(), active.generations.clone());
-            let LinedUp { lineups, .. } = self.line_up(&config, &generations, &active, false).await?;
-            let next = Program::new(config, generations, lineups, &self.shared.metrics);
-            if next.lineups.shut != active.lineups.shut || !keyspaces::is_up_to_date(&active, ledger) {
+            let Resolved { spaces: table, .. } = self.resolve(&config, &generations, &active, false).await?;
+            let next = Program::new(config, generations, table, &self.shared.metrics);
+            if next.spaces.shut != active.spaces.shut || !keyspaces::is_up_to_date(&active, ledger) {
                 self.put(next);
             }
         }
@@ -121,7 +121,7 @@ impl Reloader {
 }
 
 /// Says which policies can't guard anything from now on, and which can again.
-pub fn tell_shut(before: &Lineups, after: &Lineups) {
+pub fn tell_shut(before: &SpaceTable, after: &SpaceTable) {
     for (policy, shut) in &after.shut {
         if before.shut.get(policy).is_none_or(|known| known.why != shut.why) {
             tracing::error!(space = shut.number.map(|number| number.0), "{}", shut.why);

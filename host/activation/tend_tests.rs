@@ -6,7 +6,7 @@
 use super::*;
 use crate::activation::ReloadError;
 use crate::config::{Flags, Source};
-use crate::gateway::lineup::Lineup;
+use crate::gateway::lineup::ActiveSpaces;
 use crate::gateway::{Retirement, Shared};
 use crate::keyspaces::Archive;
 use crate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
@@ -99,23 +99,23 @@ impl Gateway {
     /// Why its policy refuses what it would guard, if it does.
     fn refuses_because(&self) -> Option<String> {
         let program = self.shared().program.load();
-        let shut = program.lineups.shut.get("keys").map(|shut| shut.why.to_string());
+        let shut = program.spaces.shut.get("keys").map(|shut| shut.why.to_string());
         for route in program.router.iter() {
             let expected = &*route.config.name == "charges" && shut.is_some();
             assert_eq!(
-                (route.is_shut, route.lineup.is_none()),
+                (route.is_shut, route.spaces.is_none()),
                 (expected, expected),
                 "{}",
                 route.config.name
             );
         }
-        assert!(!program.lineups.shut.contains_key("others"));
+        assert!(!program.spaces.shut.contains_key("others"));
         shut
     }
 
-    fn lineup(&self, policy: &str) -> Option<(Arc<Generation>, Lineup)> {
+    fn spaces(&self, policy: &str) -> Option<(Arc<Generation>, ActiveSpaces)> {
         let program = self.shared().program.load();
-        Some((program.generations[policy].clone(), program.lineups.open.get(policy)?.clone()))
+        Some((program.generations[policy].clone(), program.spaces.open.get(policy)?.clone()))
     }
 
     fn on_list(&self) -> Vec<u32> {
@@ -124,16 +124,16 @@ impl Gateway {
     }
 
     async fn asks(&self, policy: &str) -> Result<Permit, &'static str> {
-        self.goes(policy, &self.lineup(policy).ok_or("shut")?).await
+        self.goes(policy, &self.spaces(policy).ok_or("shut")?).await
     }
 
     /// What comes of the policy's only operation, by keys that were derived so.
     async fn goes(
         &self,
         policy: &str,
-        (generation, lineup): &(Arc<Generation>, Lineup),
+        (generation, spaces): &(Arc<Generation>, ActiveSpaces),
     ) -> Result<Permit, &'static str> {
-        let request = request(self.ledger(), policy, generation, lineup);
+        let request = request(self.ledger(), policy, generation, spaces);
         let claimed = match self.ledger().begin(request).await {
             Begun::Claim(claimant) => claimant.claim().await,
             begun => Claimed::Stands(begun),
@@ -149,9 +149,9 @@ impl Gateway {
 
     /// Executes an operation that has a key in the present space only, and goes over to another.
     async fn executes_and_changes(&self, way: u32) {
-        let (generation, mut lineup) = self.lineup("keys").unwrap();
-        lineup.readers.clear();
-        let permit = self.goes("keys", &(generation, lineup)).await.unwrap();
+        let (generation, mut spaces) = self.spaces("keys").unwrap();
+        spaces.readers.clear();
+        let permit = self.goes("keys", &(generation, spaces)).await.unwrap();
         permit.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
         self.changes(way).await.unwrap();
     }
@@ -162,7 +162,7 @@ impl Gateway {
 }
 
 /// Number and key are one here, but that each policy has its own.
-fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, lineup: &Lineup) -> Request {
+fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, spaces: &ActiveSpaces) -> Request {
     let like = executing(0);
     let key = |number: SpaceNumber, generation: &Generation| Key {
         space: number,
@@ -171,8 +171,8 @@ fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, lineup: 
         key_schema: generation.plan().key_schema.clone(),
         key_epoch: generation.key_epoch(),
     };
-    let mut keys = vec![key(lineup.tenure.number, generation)];
-    keys.extend(lineup.readers.iter().map(|reader| key(reader.number, &reader.generation)));
+    let mut keys = vec![key(spaces.tenure.number, generation)];
+    keys.extend(spaces.readers.iter().map(|reader| key(reader.number, &reader.generation)));
     keys.sort_by_key(|key| key.space);
     let highest = keys.last().unwrap().clone();
     Request {
@@ -205,7 +205,7 @@ fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, lineup: 
         derived: Derived {
             space: highest.space,
             keys: if keys.len() > 1 { keys } else { Vec::new() },
-            term: lineup.term,
+            term: spaces.term,
             ..Derived::default()
         },
     }
@@ -284,7 +284,7 @@ fn it_guards_again_as_soon_as_the_other_has_gone_back_and_nothing_of_its_keys_is
 fn what_was_under_way_is_claimed_by_the_old_keys_and_the_other_finds_it() {
     run(async |store| {
         let (one, other) = (Gateway::start(&store, 0).await, Gateway::start(&store, 0).await);
-        let under_way = one.lineup("keys").unwrap();
+        let under_way = one.spaces("keys").unwrap();
         other.changes(1).await.unwrap();
         one.tends(false).await;
         one.tends(true).await;

@@ -255,7 +255,7 @@ impl Admin {
                 let before = self.reloader.before(generation.name());
                 entry["rollback_to"] = json!(before.map(|before| before.number()));
                 entry["key_spaces"] = self.key_spaces(generation.name());
-                let shut = program.lineups.shut.get(generation.name());
+                let shut = program.spaces.shut.get(generation.name());
                 entry["refused_makers"] = self.refused_makers(generation.name());
                 entry["refuses_because"] = json!(shut.map(|shut| &*shut.why));
                 entry
@@ -268,7 +268,7 @@ impl Admin {
     fn key_spaces(&self, policy: &str) -> Value {
         let ledger = &self.shared.ledger;
         let program = self.shared.program.load();
-        let deciding = program.lineups.open.get(policy).map(|lineup| lineup.tenure.number);
+        let deciding = program.spaces.open.get(policy).map(|active| active.tenure.number);
         let spaces = ledger.spaces();
         let listed = spaces.list(policy).map_or(&[][..], |list| &list.spaces);
         let held = |number| {
@@ -422,7 +422,7 @@ fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
                 | ReloadError::Policy(_)
                 | ReloadError::Promise(_)
                 | ReloadError::Identity(_)
-                | ReloadError::Lineup(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload-refused"),
+                | ReloadError::Resolve(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload-refused"),
             };
             let mut document = problem_document(status, code, &error.to_string());
             if !error.steps().is_empty() {

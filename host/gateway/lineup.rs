@@ -38,7 +38,7 @@ pub struct Tenure {
 
 /// The key spaces of one policy, as a program derives keys by them.
 #[derive(Clone, Debug)]
-pub struct Lineup {
+pub struct ActiveSpaces {
     /// The space by which the active generation decides.
     pub tenure: Arc<Tenure>,
     /// The others on the list, lowest number first.
@@ -51,19 +51,19 @@ pub struct Lineup {
 
 /// The key spaces of all policies, as a program derives keys by them.
 #[derive(Clone, Debug, Default)]
-pub struct Lineups {
+pub struct SpaceTable {
     /// By policy name.
-    pub open: BTreeMap<Arc<str>, Lineup>,
+    pub open: BTreeMap<Arc<str>, ActiveSpaces>,
     /// Policies whose keys can't be derived in one of their spaces, by name.
     pub shut: BTreeMap<Arc<str>, Shut>,
 }
 
-impl Lineups {
+impl SpaceTable {
     /// A change of how keys are made began this term, in which nothing that was derived before may be
     /// sent, and these are the first of it. Those whose lease on the list broke meanwhile are not.
     pub fn begin(&mut self, term: u64) {
-        let in_time = self.open.values_mut().filter(|lineup| lineup.term + 1 == term);
-        in_time.for_each(|lineup| lineup.term = term);
+        let in_time = self.open.values_mut().filter(|spaces| spaces.term + 1 == term);
+        in_time.for_each(|spaces| spaces.term = term);
     }
 }
 

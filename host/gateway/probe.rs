@@ -123,7 +123,7 @@ fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> 
     let is_of_space = |generation: &&Arc<Generation>| {
         generation.plan().key_schema == origin.key_schema && generation.key_epoch() == origin.key_epoch
     };
-    let readers = program.lineups.open.get(&origin.policy).into_iter().flat_map(|lineup| &lineup.readers);
+    let readers = program.spaces.open.get(&origin.policy).into_iter().flat_map(|spaces| &spaces.readers);
     let readers = readers.map(|reader| &reader.generation);
     let newest = || program.generations.get(&origin.policy).into_iter().chain(readers).find(is_of_space);
     let decided = worker.shared.deciders.of(turn.record.execution).filter(asks);

@@ -1,6 +1,6 @@
 //! Which route a request takes: the most specific one by host, then path, then method.
 
-use super::lineup::{Lineup, Reader};
+use super::lineup::{ActiveSpaces, Reader};
 use crate::config::{self, host_of};
 use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
@@ -18,7 +18,7 @@ pub struct Route {
     /// The active generation of its policy; none: plain proxying.
     pub generation: Option<Arc<Generation>>,
     /// The key spaces of that policy; none: it has none yet.
-    pub lineup: Option<Lineup>,
+    pub spaces: Option<ActiveSpaces>,
     /// Keys can't be derived in one of them: what could be guarded is refused.
     pub is_shut: bool,
     /// Its counters.
@@ -52,7 +52,7 @@ impl Route {
 
     /// The generations of the other key spaces on the policy's list.
     pub fn readers(&self) -> &[Reader] {
-        self.lineup.as_ref().map_or(&[], |lineup| &lineup.readers)
+        self.spaces.as_ref().map_or(&[], |spaces| &spaces.readers)
     }
 
     /// Whether any generation that judges this method wants to see the body.
@@ -65,18 +65,18 @@ impl Route {
     /// The number of the key space of one of its generations.
     pub fn number_of(&self, generation: &Generation) -> SpaceNumber {
         let reader = self.readers().iter().find(|reader| reader.generation.number() == generation.number());
-        let own = || self.lineup.as_ref().map_or(SpaceNumber(0), |lineup| lineup.tenure.number);
+        let own = || self.spaces.as_ref().map_or(SpaceNumber(0), |spaces| spaces.tenure.number);
         reader.map_or_else(own, |reader| reader.number)
     }
 
     /// The version of the list of key spaces that these are.
     pub fn list_version(&self) -> u64 {
-        self.lineup.as_ref().map_or(0, |lineup| lineup.version)
+        self.spaces.as_ref().map_or(0, |spaces| spaces.version)
     }
 
     /// In which term of the lease on the list of key spaces these were entered.
     pub fn term(&self) -> u64 {
-        self.lineup.as_ref().map_or(0, |lineup| lineup.term)
+        self.spaces.as_ref().map_or(0, |spaces| spaces.term)
     }
 }
 

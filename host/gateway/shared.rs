@@ -2,7 +2,7 @@
 
 use super::callers::Callers;
 use super::deciders::Deciders;
-use super::lineup::Lineups;
+use super::lineup::SpaceTable;
 use super::route::{Route, Router};
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -26,7 +26,7 @@ pub struct Program {
     /// The active generations, by policy name.
     pub generations: Generations,
     /// The key spaces by which they derive keys.
-    pub lineups: Lineups,
+    pub spaces: SpaceTable,
     /// Upstreams' counters, by name.
     pub upstreams: BTreeMap<Arc<str>, UpstreamMetrics>,
 }
@@ -34,21 +34,21 @@ pub struct Program {
 impl Program {
     /// Joins a configuration with the generations of its policies and the key spaces by which they
     /// derive keys.
-    pub fn new(config: Config, generations: Generations, lineups: Lineups, metrics: &Metrics) -> Self {
+    pub fn new(config: Config, generations: Generations, spaces: SpaceTable, metrics: &Metrics) -> Self {
         let routes = config.routes.iter().filter_map(|route| {
             let upstream = config.upstreams.get(&route.upstream)?.clone();
             Some(Arc::new(Route {
                 config: route.clone(),
                 upstream,
                 generation: route.policy.as_ref().and_then(|policy| generations.get(policy)).cloned(),
-                lineup: route.policy.as_ref().and_then(|policy| lineups.open.get(policy)).cloned(),
-                is_shut: route.policy.as_ref().is_some_and(|policy| lineups.shut.contains_key(policy)),
+                spaces: route.policy.as_ref().and_then(|policy| spaces.open.get(policy)).cloned(),
+                is_shut: route.policy.as_ref().is_some_and(|policy| spaces.shut.contains_key(policy)),
                 metrics: metrics.route(&route.name, route.policy.as_deref()),
             }))
         });
         let router = Router::new(routes.collect());
         let upstreams = config.upstreams.keys().map(|name| (name.clone(), metrics.upstream(name))).collect();
-        Self { config, router, generations, lineups, upstreams }
+        Self { config, router, generations, spaces, upstreams }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::keys::{POLICY, guards, operation_id, operation_of, request, spaces, ways_of};
 use crate::process::Process;
-use crate::spaces::{Lineup, Place, is_full};
+use crate::spaces::{ActiveSpaces, Place, is_full};
 use crate::store::{Disk, SimStore};
 use crate::upstream::{Answered, Call, Upstream, meaning};
 use crate::world::{Event, Reply, RequestId, World};
@@ -254,7 +254,7 @@ async fn guard(
     world: &World,
     ledger: &Arc<SimLedger>,
     operation: usize,
-    lineup: &Lineup,
+    lineup: &ActiveSpaces,
     spaces: &[(SpaceNumber, u32)],
 ) -> Result<Guarding, StoreError> {
     if guards(world, operation, lineup.way()) {
@@ -317,7 +317,7 @@ struct Wire {
     upstream: Arc<Upstream>,
     asked: Asked,
     /// What it decides by stands on the list as long as it executes.
-    _lineup: Rc<Lineup>,
+    _lineup: Rc<ActiveSpaces>,
     client: oneshot::Sender<Report>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::faults::Ways;
 use crate::gateway::{Asked, SimLedger};
-use crate::spaces::Lineup;
+use crate::spaces::ActiveSpaces;
 use crate::world::World;
 use oncegate::ledger::{self, Derived, Kept};
 use oncegate_core::{
@@ -82,7 +82,7 @@ fn fingerprint(content: u32, way: u32) -> Fingerprint {
 }
 
 /// The spaces in which a gateway derives keys of an operation, with the way of each.
-pub fn spaces(world: &World, operation: usize, lineup: &Lineup) -> Vec<(SpaceNumber, u32)> {
+pub fn spaces(world: &World, operation: usize, lineup: &ActiveSpaces) -> Vec<(SpaceNumber, u32)> {
     lineup.spaces.iter().copied().filter(|(_, way)| guards(world, operation, *way)).collect()
 }
 

@@ -29,7 +29,7 @@ pub struct Tenure(SpaceNumber);
 
 /// By what keys are derived.
 #[derive(Debug)]
-pub struct Lineup {
+pub struct ActiveSpaces {
     /// The space by which it decides.
     pub tenure: Rc<Tenure>,
     /// All spaces, and the way in which keys are made in each; lowest number first.
@@ -40,7 +40,7 @@ pub struct Lineup {
     pub version: u64,
 }
 
-impl Lineup {
+impl ActiveSpaces {
     /// The way by which it decides.
     pub fn way(&self) -> u32 {
         let own = self.spaces.iter().find(|(number, _)| *number == self.tenure.0);
@@ -54,7 +54,7 @@ pub struct Place {
     world: Arc<World>,
     ledger: Arc<SimLedger>,
     /// None while what makes keys in one of the spaces can't be loaded: the routes refuse.
-    active: RefCell<Option<Rc<Lineup>>>,
+    active: RefCell<Option<Rc<ActiveSpaces>>>,
     /// By its configuration.
     way: Cell<u32>,
     tenures: RefCell<Vec<Weak<Tenure>>>,
@@ -73,7 +73,7 @@ impl Place {
         let place = Rc::new(Self {
             world: world.clone(),
             ledger: ledger.clone(),
-            active: RefCell::new(Some(Rc::new(Lineup {
+            active: RefCell::new(Some(Rc::new(ActiveSpaces {
                 tenure,
                 spaces: vec![(SpaceNumber(0), way)],
                 term: 0,
@@ -89,7 +89,7 @@ impl Place {
                 sleep(AGAIN).await;
             }
             loop {
-                match place.line_up(way, &Numbers::new()).await {
+                match place.resolve(way, &Numbers::new()).await {
                     Err(SpacesError::Ledger(_) | SpacesError::Moved) => sleep(AGAIN).await,
                     Err(closed @ SpacesError::Closed(..)) => return Err(closed),
                     Ok(()) => break,
@@ -100,14 +100,14 @@ impl Place {
     }
 
     /// By what keys are derived now; none: they can't be.
-    pub fn lineup(&self) -> Option<Rc<Lineup>> {
+    pub fn lineup(&self) -> Option<Rc<ActiveSpaces>> {
         self.active.borrow().clone()
     }
 
     /// The policy makes keys in this way from now on.
     pub async fn change(&self, way: u32) -> Result<(), SpacesError> {
         let _one = self.one_at_a_time.lock().await;
-        self.line_up(way, &self.deciding()).await
+        self.resolve(way, &self.deciding()).await
     }
 
     /// Keeps the place for as long as it is polled.
@@ -127,7 +127,7 @@ impl Place {
             if self.tend_once().await.is_err_and(|error| is_full(&error))
                 && let Some(way) = Self::way_back(&self.world, &self.ledger)
             {
-                let _ = self.line_up(way, &self.deciding()).await;
+                let _ = self.resolve(way, &self.deciding()).await;
             }
         }
     }
@@ -136,19 +136,19 @@ impl Place {
         let stands = self.ledger.tend_spaces(&self.deciding()).await?;
         let active = self.lineup();
         if !stands || !active.is_some_and(|active| self.is_up_to_date(&active)) {
-            self.line_up(self.way.get(), &self.deciding()).await?;
+            self.resolve(self.way.get(), &self.deciding()).await?;
         }
         Ok(())
     }
 
-    fn is_up_to_date(&self, lineup: &Lineup) -> bool {
+    fn is_up_to_date(&self, lineup: &ActiveSpaces) -> bool {
         let spaces = self.ledger.spaces();
         lineup.term == self.ledger.list_term()
             && spaces.list(POLICY).is_some_and(|list| list.version == lineup.version)
     }
 
     /// Enters by the list as it is, and derives by it from then on.
-    async fn line_up(&self, way: u32, in_flight: &Numbers) -> Result<(), SpacesError> {
+    async fn resolve(&self, way: u32, in_flight: &Numbers) -> Result<(), SpacesError> {
         let own = maker(way);
         for _ in 0..TRIES {
             let read = self.ledger.read_spaces().await?;
@@ -183,7 +183,7 @@ impl Place {
             let mut tenures = self.tenures.borrow_mut();
             tenures.retain(|tenure| tenure.strong_count() > 0);
             tenures.push(Rc::downgrade(&tenure));
-            *self.active.borrow_mut() = Some(Rc::new(Lineup {
+            *self.active.borrow_mut() = Some(Rc::new(ActiveSpaces {
                 tenure,
                 spaces,
                 term: entered.term,
