@@ -3,7 +3,7 @@
 
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::gateway::Program;
-use crate::gateway::lineup::{ActiveSpaces, Reader, Shut, SpaceTable, Tenure};
+use crate::gateway::lineup::{ActiveSpaces, Reader, Shut, SpaceGuard, SpaceTable};
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{self, Engine, Generation, Generations, LoadError};
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
@@ -238,9 +238,9 @@ impl Wiring<'_> {
                 let mut readers = loaded.remove(&policy).unwrap_or_default();
                 readers.retain(|reader| on_list(&policy, reader));
                 readers.sort_by_key(|reader| reader.number);
-                let tenure = Arc::new(Tenure { policy: policy.clone(), number });
+                let guard = Arc::new(SpaceGuard { policy: policy.clone(), number });
                 let version = entered.versions.get(&policy).copied().unwrap_or_default();
-                (policy, ActiveSpaces { tenure, readers, term: entered.term, version })
+                (policy, ActiveSpaces { guard, readers, term: entered.term, version })
             };
             let open = entered.numbers.into_iter().map(active).collect();
             return Ok(Resolved { spaces: SpaceTable { open, shut }, given_up });

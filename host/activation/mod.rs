@@ -15,7 +15,7 @@ pub use promise::{PromiseBroken, check_start};
 pub use tend::tell_shut;
 
 use crate::config::{self, Config, Faults, Source};
-use crate::gateway::lineup::Tenure;
+use crate::gateway::lineup::SpaceGuard;
 use crate::gateway::{Program, Retirement, Shared};
 use crate::keyspaces::{self, Archive, ResolveError, Resolved};
 use crate::ledger::{Clock, IdentityError, Ledger};
@@ -125,7 +125,7 @@ pub struct Reloader {
     retirement: Retirement,
     archive: Archive,
     /// Who decides by which key space, requests in flight included.
-    tenures: Mutex<Vec<Weak<Tenure>>>,
+    guards: Mutex<Vec<Weak<SpaceGuard>>>,
     /// Another program is active.
     changed: tokio::sync::Notify,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -140,7 +140,7 @@ impl Reloader {
         let reloader = Self {
             source,
             archive: Archive::of(&program.config),
-            tenures: Mutex::default(),
+            guards: Mutex::default(),
             changed: tokio::sync::Notify::new(),
             shared,
             retirement,

@@ -53,17 +53,17 @@ impl Reloader {
 
     /// Takes note of who decides from now on.
     pub(super) fn note(&self, program: &Program) {
-        let mut tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
-        tenures.retain(|tenure| tenure.strong_count() > 0);
-        tenures.extend(program.spaces.open.values().map(|spaces| Arc::downgrade(&spaces.tenure)));
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.retain(|guard| guard.strong_count() > 0);
+        guards.extend(program.spaces.open.values().map(|spaces| Arc::downgrade(&spaces.guard)));
     }
 
     /// By which key spaces the active program and requests in flight decide.
     fn deciding(&self) -> Numbers {
-        let tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
+        let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         let mut deciding = Numbers::new();
-        for tenure in tenures.iter().filter_map(Weak::upgrade) {
-            deciding.entry(tenure.policy.clone()).or_default().insert(tenure.number);
+        for guard in guards.iter().filter_map(Weak::upgrade) {
+            deciding.entry(guard.policy.clone()).or_default().insert(guard.number);
         }
         deciding
     }

@@ -171,7 +171,7 @@ fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, spaces: 
         key_schema: generation.plan().key_schema.clone(),
         key_epoch: generation.key_epoch(),
     };
-    let mut keys = vec![key(spaces.tenure.number, generation)];
+    let mut keys = vec![key(spaces.guard.number, generation)];
     keys.extend(spaces.readers.iter().map(|reader| key(reader.number, &reader.generation)));
     keys.sort_by_key(|key| key.space);
     let highest = keys.last().unwrap().clone();

@@ -268,7 +268,7 @@ impl Admin {
     fn key_spaces(&self, policy: &str) -> Value {
         let ledger = &self.shared.ledger;
         let program = self.shared.program.load();
-        let deciding = program.spaces.open.get(policy).map(|active| active.tenure.number);
+        let deciding = program.spaces.open.get(policy).map(|active| active.guard.number);
         let spaces = ledger.spaces();
         let listed = spaces.list(policy).map_or(&[][..], |list| &list.spaces);
         let held = |number| {

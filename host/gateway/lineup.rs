@@ -29,7 +29,7 @@ pub struct Reader {
 /// Who decides by a key space, for as long as somebody does: the routes of a program hold it, and
 /// requests hold their route.
 #[derive(Debug)]
-pub struct Tenure {
+pub struct SpaceGuard {
     /// The policy.
     pub policy: Arc<str>,
     /// The number of the space.
@@ -40,7 +40,7 @@ pub struct Tenure {
 #[derive(Clone, Debug)]
 pub struct ActiveSpaces {
     /// The space by which the active generation decides.
-    pub tenure: Arc<Tenure>,
+    pub guard: Arc<SpaceGuard>,
     /// The others on the list, lowest number first.
     pub readers: Vec<Reader>,
     /// In which term of the lease on the list: see [`Entered::term`](ledger::Entered::term).

@@ -65,7 +65,7 @@ impl Route {
     /// The number of the key space of one of its generations.
     pub fn number_of(&self, generation: &Generation) -> SpaceNumber {
         let reader = self.readers().iter().find(|reader| reader.generation.number() == generation.number());
-        let own = || self.spaces.as_ref().map_or(SpaceNumber(0), |spaces| spaces.tenure.number);
+        let own = || self.spaces.as_ref().map_or(SpaceNumber(0), |spaces| spaces.guard.number);
         reader.map_or_else(own, |reader| reader.number)
     }
 

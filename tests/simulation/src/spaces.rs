@@ -25,13 +25,13 @@ const TRIES: usize = 16;
 
 /// Who decides by a key space, for as long as somebody does: the active lineup, and requests under way.
 #[derive(Debug)]
-pub struct Tenure(SpaceNumber);
+pub struct SpaceGuard(SpaceNumber);
 
 /// By what keys are derived.
 #[derive(Debug)]
 pub struct ActiveSpaces {
     /// The space by which it decides.
-    pub tenure: Rc<Tenure>,
+    pub guard: Rc<SpaceGuard>,
     /// All spaces, and the way in which keys are made in each; lowest number first.
     pub spaces: Vec<(SpaceNumber, u32)>,
     /// In which term of the lease on the list it was entered.
@@ -43,7 +43,7 @@ pub struct ActiveSpaces {
 impl ActiveSpaces {
     /// The way by which it decides.
     pub fn way(&self) -> u32 {
-        let own = self.spaces.iter().find(|(number, _)| *number == self.tenure.0);
+        let own = self.spaces.iter().find(|(number, _)| *number == self.guard.0);
         own.expect("its own space is in every lineup").1
     }
 }
@@ -57,7 +57,7 @@ pub struct Place {
     active: RefCell<Option<Rc<ActiveSpaces>>>,
     /// By its configuration.
     way: Cell<u32>,
-    tenures: RefCell<Vec<Weak<Tenure>>>,
+    guards: RefCell<Vec<Weak<SpaceGuard>>>,
     /// Changes and looks come one after the other.
     one_at_a_time: Mutex<()>,
 }
@@ -69,18 +69,18 @@ impl Place {
         ledger: &Arc<SimLedger>,
         way: u32,
     ) -> Result<Rc<Self>, SpacesError> {
-        let tenure = Rc::new(Tenure(SpaceNumber(0)));
+        let guard = Rc::new(SpaceGuard(SpaceNumber(0)));
         let place = Rc::new(Self {
             world: world.clone(),
             ledger: ledger.clone(),
             active: RefCell::new(Some(Rc::new(ActiveSpaces {
-                tenure,
+                guard,
                 spaces: vec![(SpaceNumber(0), way)],
                 term: 0,
                 version: 0,
             }))),
             way: Cell::new(way),
-            tenures: RefCell::default(),
+            guards: RefCell::default(),
             one_at_a_time: Mutex::default(),
         });
         if let Some(changes) = &world.setting.changes {
@@ -174,17 +174,17 @@ impl Place {
             }
             let spaces = self.ledger.spaces();
             let listed = spaces.list(POLICY).expect("it was just put there");
-            let tenure = Rc::new(Tenure(entered.numbers[POLICY]));
-            let is_read = |space: &&Listed| space.number == tenure.0 || loaded.contains(&space.number);
+            let guard = Rc::new(SpaceGuard(entered.numbers[POLICY]));
+            let is_read = |space: &&Listed| space.number == guard.0 || loaded.contains(&space.number);
             let spaces = listed.spaces.iter().filter(is_read);
             let spaces: Vec<_> = spaces.map(|space| (space.number, self.way_of(&space.maker))).collect();
             self.world
-                .say(|| format!("{} decides by {}, derives {spaces:?}", self.ledger.gateway(), tenure.0));
-            let mut tenures = self.tenures.borrow_mut();
-            tenures.retain(|tenure| tenure.strong_count() > 0);
-            tenures.push(Rc::downgrade(&tenure));
+                .say(|| format!("{} decides by {}, derives {spaces:?}", self.ledger.gateway(), guard.0));
+            let mut guards = self.guards.borrow_mut();
+            guards.retain(|guard| guard.strong_count() > 0);
+            guards.push(Rc::downgrade(&guard));
             *self.active.borrow_mut() = Some(Rc::new(ActiveSpaces {
-                tenure,
+                guard,
                 spaces,
                 term: entered.term,
                 version: entered.versions[POLICY],
@@ -196,8 +196,8 @@ impl Place {
 
     /// By which spaces the active lineup and requests under way decide.
     fn deciding(&self) -> Numbers {
-        let tenures = self.tenures.borrow();
-        let numbers: BTreeSet<_> = tenures.iter().filter_map(Weak::upgrade).map(|tenure| tenure.0).collect();
+        let guards = self.guards.borrow();
+        let numbers: BTreeSet<_> = guards.iter().filter_map(Weak::upgrade).map(|guard| guard.0).collect();
         Numbers::from([(POLICY.into(), numbers)])
     }
 
