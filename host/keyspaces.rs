@@ -3,7 +3,7 @@
 
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::gateway::Program;
-use crate::gateway::lineup::{ActiveSpaces, Reader, Shut, SpaceGuard, SpaceTable};
+use crate::gateway::lineup::{ActiveSpaces, Reader, SpaceGuard, SpaceTable, Unavailable};
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{self, Engine, Generation, Generations, LoadError};
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
@@ -175,13 +175,13 @@ enum Reading {
     Loaded(Reader),
     /// Nothing needs it any more, or it was given up, in these words. The list has changed.
     Gone(Option<String>),
-    Missing(Shut),
+    Missing(Unavailable),
 }
 
 impl Wiring<'_> {
     /// Puts the key spaces of all policies on the ledger's lists and loads their readers, from what is
     /// `active` already where that is possible. `in_flight`: what requests under way decide by. A policy
-    /// that is active already and whose space the list doesn't take any more is shut; a new one is refused.
+    /// that is active already and whose space the list doesn't take any more guards nothing; a new one is refused.
     pub async fn resolve(
         &self,
         config: &Config,
@@ -196,7 +196,7 @@ impl Wiring<'_> {
         let (mut given_up, mut closed) = (Vec::new(), BTreeMap::new());
         for _ in 0..TRIES {
             let spaces = self.ledger.read_spaces().await?;
-            let (mut shut, mut moved) = (closed.clone(), false);
+            let (mut unavailable, mut moved) = (closed.clone(), false);
             for (policy, maker) in makers.iter().filter(|(policy, _)| !closed.contains_key(*policy)) {
                 let readers = loaded.entry(policy.clone()).or_default();
                 for space in spaces.list(policy).map_or(&[][..], |list| &list.spaces) {
@@ -205,7 +205,7 @@ impl Wiring<'_> {
                     }
                     match self.reader(config, policy, space, active).await? {
                         Reading::Loaded(reader) => readers.push(reader),
-                        Reading::Missing(why) => _ = shut.insert(policy.clone(), why),
+                        Reading::Missing(why) => _ = unavailable.insert(policy.clone(), why),
                         Reading::Gone(words) => {
                             given_up.extend(words);
                             moved = true;
@@ -217,7 +217,7 @@ impl Wiring<'_> {
                 continue;
             }
             let mut makers = makers.clone();
-            makers.retain(|policy, _| !shut.contains_key(policy));
+            makers.retain(|policy, _| !unavailable.contains_key(policy));
             let readable = |policy: &Arc<str>, space: &Listed| {
                 let own = makers.get(policy).is_some_and(|maker| is_of(space, maker));
                 own || loaded.get(policy).is_some_and(|all| all.iter().any(|r| r.number == space.number))
@@ -225,7 +225,7 @@ impl Wiring<'_> {
             let entered = match self.ledger.enter_spaces(&makers, in_flight, readable).await {
                 Err(SpacesError::Moved) => continue,
                 Err(SpacesError::Closed(policy, why)) if is_active(active, generations, &policy) => {
-                    closed.insert(policy.clone(), Shut::closed(&policy, &why));
+                    closed.insert(policy.clone(), Unavailable::closed(&policy, &why));
                     continue;
                 }
                 entered => entered?,
@@ -243,7 +243,7 @@ impl Wiring<'_> {
                 (policy, ActiveSpaces { guard, readers, term: entered.term, version })
             };
             let open = entered.numbers.into_iter().map(active).collect();
-            return Ok(Resolved { spaces: SpaceTable { open, shut }, given_up });
+            return Ok(Resolved { spaces: SpaceTable { open, unavailable }, given_up });
         }
         Err(SpacesError::Moved.into())
     }
@@ -334,7 +334,7 @@ impl Wiring<'_> {
                 by_id(&others)
             )
         };
-        Ok(Reading::Missing(Shut { number: Some(number), why: why.into() }))
+        Ok(Reading::Missing(Unavailable { number: Some(number), why: why.into() }))
     }
 
     /// What derives keys in the space of this maker, from where that is kept; or why it can't be loaded.
@@ -382,9 +382,9 @@ fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Gener
 pub fn is_up_to_date(program: &Program, ledger: &Ledger) -> bool {
     let (lists, term) = (ledger.spaces(), ledger.list_term());
     let is_listed = |policy: &str, number| lists.list(policy).is_some_and(|list| list.find(number).is_some());
-    let mut shut = program.spaces.shut.iter();
-    // What a policy is shut for is over when its space has left.
-    shut.all(|(policy, shut)| shut.number.is_none_or(|number| is_listed(policy, number)))
+    let mut unavailable = program.spaces.unavailable.iter();
+    // Why a policy guards nothing is over when its space has left.
+    unavailable.all(|(policy, unavailable)| unavailable.number.is_none_or(|number| is_listed(policy, number)))
         && program.spaces.open.iter().all(|(policy, spaces)| {
             spaces.term == term && lists.list(policy).is_some_and(|list| list.version == spaces.version)
         })

@@ -2,7 +2,7 @@
 
 use crate::activation::{
     PromiseBroken, Reloader, check_start, given_up_words, identity, load_policies, memories, record_refusal,
-    tell_shut,
+    log_unavailable,
 };
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
@@ -252,7 +252,7 @@ pub(crate) async fn assemble(
     for what in agreed.iter().chain(&given_up) {
         tracing::warn!("{}", given_up_words(what));
     }
-    tell_shut(&SpaceTable::default(), &table);
+    log_unavailable(&SpaceTable::default(), &table);
     archive.tidy(&ledger.spaces(), &BTreeSet::new());
     ledger.remember(&memories(&config)).await?;
     let metrics = Metrics::default();

@@ -12,7 +12,7 @@ mod watch;
 pub use history::Attempt;
 pub use policies::{identity, load_policies, memories};
 pub use promise::{PromiseBroken, check_start};
-pub use tend::tell_shut;
+pub use tend::log_unavailable;
 
 use crate::config::{self, Config, Faults, Source};
 use crate::gateway::lineup::SpaceGuard;
@@ -273,13 +273,13 @@ impl Reloader {
         ledger.remember(&memories(&config)).await?;
         let Resolved { spaces: mut table, given_up } = resolved;
         let given_up = change.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
-        let shut = table.shut.values().map(|shut| shut.why.to_string());
+        let unavailable = table.unavailable.values().map(|unavailable| unavailable.why.to_string());
         let report = Report {
             policies: generations.values().map(|new| policy_report(new, &active, &promises)).collect(),
             warnings: (config.warnings.iter().cloned())
                 .chain(promises.values().flat_map(|kept| &kept.warnings).cloned())
                 .chain(given_up)
-                .chain(shut)
+                .chain(unavailable)
                 .collect(),
         };
         let taken = match change.take_effect().await {

@@ -45,7 +45,7 @@ impl Reloader {
         let active = program.generations.values().map(|generation| generation.number());
         let keep: Vec<u64> = active.chain(readers).collect();
         self.note(&program);
-        tell_shut(&self.shared.program.load().spaces, &program.spaces);
+        log_unavailable(&self.shared.program.load().spaces, &program.spaces);
         self.shared.program.store(Arc::new(program));
         self.retirement.retire_all_but(&keep);
         self.changed.notify_one();
@@ -76,15 +76,15 @@ impl Reloader {
             let spaces = self.shared.ledger.spaces();
             let open = spaces.policies.values().any(|list| list.spaces.len() > 1);
             let idle = self.shared.ledger.list_lease().await.map_or(TEND_IDLE, |lease| lease / 3);
-            let shut = !self.shared.program.load().spaces.shut.is_empty();
-            if !shut {
+            let unavailable = !self.shared.program.load().spaces.unavailable.is_empty();
+            if !unavailable {
                 patience = TRY_AGAIN;
             }
             let pause = if open { TEND_EVERY } else { idle };
-            let pause = if shut { pause.min(patience) } else { pause };
+            let pause = if unavailable { pause.min(patience) } else { pause };
             let _ = tokio::time::timeout(pause, self.changed.notified()).await;
             let _one = self.one_at_a_time.lock().await;
-            let again = shut && tried.elapsed() >= patience;
+            let again = unavailable && tried.elapsed() >= patience;
             if again {
                 (tried, patience) = (Instant::now(), (patience * 2).min(TRY_AGAIN_MAX));
             }
@@ -103,7 +103,9 @@ impl Reloader {
             let (config, generations) = (active.config.clone(), active.generations.clone());
             let Resolved { spaces: table, .. } = self.resolve(&config, &generations, &active, false).await?;
             let next = Program::new(config, generations, table, &self.shared.metrics);
-            if next.spaces.shut != active.spaces.shut || !keyspaces::is_up_to_date(&active, ledger) {
+            if next.spaces.unavailable != active.spaces.unavailable
+                || !keyspaces::is_up_to_date(&active, ledger)
+            {
                 self.put(next);
             }
         }
@@ -121,13 +123,13 @@ impl Reloader {
 }
 
 /// Says which policies can't guard anything from now on, and which can again.
-pub fn tell_shut(before: &SpaceTable, after: &SpaceTable) {
-    for (policy, shut) in &after.shut {
-        if before.shut.get(policy).is_none_or(|known| known.why != shut.why) {
-            tracing::error!(space = shut.number.map(|number| number.0), "{}", shut.why);
+pub fn log_unavailable(before: &SpaceTable, after: &SpaceTable) {
+    for (policy, unavailable) in &after.unavailable {
+        if before.unavailable.get(policy).is_none_or(|known| known.why != unavailable.why) {
+            tracing::error!(space = unavailable.number.map(|number| number.0), "{}", unavailable.why);
         }
     }
-    for policy in before.shut.keys().filter(|policy| !after.shut.contains_key(*policy)) {
+    for policy in before.unavailable.keys().filter(|policy| !after.unavailable.contains_key(*policy)) {
         tracing::info!(%policy, "keys can be derived in all key spaces again: the policy guards its routes");
     }
 }

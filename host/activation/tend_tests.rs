@@ -99,18 +99,19 @@ impl Gateway {
     /// Why its policy refuses what it would guard, if it does.
     fn refuses_because(&self) -> Option<String> {
         let program = self.shared().program.load();
-        let shut = program.spaces.shut.get("keys").map(|shut| shut.why.to_string());
+        let unavailable =
+            program.spaces.unavailable.get("keys").map(|unavailable| unavailable.why.to_string());
         for route in program.router.iter() {
-            let expected = &*route.config.name == "charges" && shut.is_some();
+            let expected = &*route.config.name == "charges" && unavailable.is_some();
             assert_eq!(
-                (route.is_shut, route.spaces.is_none()),
+                (route.is_unavailable, route.spaces.is_none()),
                 (expected, expected),
                 "{}",
                 route.config.name
             );
         }
-        assert!(!program.spaces.shut.contains_key("others"));
-        shut
+        assert!(!program.spaces.unavailable.contains_key("others"));
+        unavailable
     }
 
     fn spaces(&self, policy: &str) -> Option<(Arc<Generation>, ActiveSpaces)> {
@@ -124,7 +125,7 @@ impl Gateway {
     }
 
     async fn asks(&self, policy: &str) -> Result<Permit, &'static str> {
-        self.goes(policy, &self.spaces(policy).ok_or("shut")?).await
+        self.goes(policy, &self.spaces(policy).ok_or("unavailable")?).await
     }
 
     /// What comes of the policy's only operation, by keys that were derived so.
@@ -212,7 +213,7 @@ fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, spaces: 
 }
 
 /// Two of which the first can't derive the keys of the second, and knows it.
-async fn shut(store: &Arc<Memory>) -> (Gateway, Gateway) {
+async fn unavailable(store: &Arc<Memory>) -> (Gateway, Gateway) {
     let (one, other) = (Gateway::start(store, 0).await, Gateway::start(store, 0).await);
     assert_eq!(one.refuses_because(), None);
     other.changes(1).await.unwrap();
@@ -224,7 +225,7 @@ async fn shut(store: &Arc<Memory>) -> (Gateway, Gateway) {
 #[test]
 fn a_policy_is_shut_where_another_gateways_keys_cannot_be_derived_and_no_other_is() {
     run(async |store| {
-        let (one, other) = shut(&store).await;
+        let (one, other) = unavailable(&store).await;
         let why = one.refuses_because().unwrap();
         for word in ["policy `keys`", "key space 1", &other.ledger().gateway().to_string(), ".json"] {
             assert!(why.contains(word), "{word:?} is not in {why}");
@@ -244,7 +245,7 @@ fn a_policy_is_shut_where_another_gateways_keys_cannot_be_derived_and_no_other_i
 #[test]
 fn it_guards_again_as_soon_as_the_others_keys_can_be_derived() {
     run(async |store| {
-        let (one, other) = shut(&store).await;
+        let (one, other) = unavailable(&store).await;
         other.executes().await;
         one.gets_what_is_kept_at(&other);
         one.tends(true).await;
@@ -257,7 +258,7 @@ fn it_guards_again_as_soon_as_the_others_keys_can_be_derived() {
 #[test]
 fn it_guards_again_as_soon_as_the_other_has_gone_back_and_nothing_of_its_keys_is_left() {
     run(async |store| {
-        let (one, other) = shut(&store).await;
+        let (one, other) = unavailable(&store).await;
         other.executes().await;
         other.changes(0).await.unwrap();
         assert_eq!(other.asks("keys").await.unwrap_err(), "answer");
@@ -303,12 +304,12 @@ fn what_was_under_way_is_claimed_by_the_old_keys_and_the_other_finds_it() {
     });
 }
 
-/// What the other one executed after the policy was shut here was not looked for, so that its key space left
+/// What the other one executed while the policy guarded nothing here was not looked for, so that its key space left
 /// with its records.
 #[test]
 fn what_the_other_executed_since_then_holds_its_key_space_open_when_it_is_gone() {
     run(async |store| {
-        let (one, other) = shut(&store).await;
+        let (one, other) = unavailable(&store).await;
         passes(Duration::from_secs(1));
         one.tends(true).await;
         other.tends(false).await;
@@ -334,7 +335,7 @@ fn what_the_other_executed_since_then_holds_its_key_space_open_when_it_is_gone()
 #[test]
 fn keys_by_which_another_gateway_executes_are_not_given_up() {
     run(async |store| {
-        let (one, other) = shut(&store).await;
+        let (one, other) = unavailable(&store).await;
         other.executes().await;
         let report = one.reloader.reload(true).await.unwrap();
         assert!(one.refuses_because().is_some());
@@ -358,7 +359,7 @@ fn keys_by_which_another_gateway_executes_are_not_given_up() {
 #[test]
 fn one_whose_key_space_the_list_takes_no_more_holds_up_no_other() {
     run(async |store| {
-        let (one, other) = shut(&store).await;
+        let (one, other) = unavailable(&store).await;
         one.tends(true).await;
         other.tends(false).await;
         for way in 2..5 {

@@ -255,9 +255,9 @@ impl Admin {
                 let before = self.reloader.before(generation.name());
                 entry["rollback_to"] = json!(before.map(|before| before.number()));
                 entry["key_spaces"] = self.key_spaces(generation.name());
-                let shut = program.spaces.shut.get(generation.name());
+                let unavailable = program.spaces.unavailable.get(generation.name());
                 entry["refused_makers"] = self.refused_makers(generation.name());
-                entry["refuses_because"] = json!(shut.map(|shut| &*shut.why));
+                entry["refuses_because"] = json!(unavailable.map(|unavailable| &*unavailable.why));
                 entry
             }).collect::<Vec<_>>(),
             "last_reload_error": self.reloader.last_error(),

@@ -55,7 +55,7 @@ pub struct SpaceTable {
     /// By policy name.
     pub open: BTreeMap<Arc<str>, ActiveSpaces>,
     /// Policies whose keys can't be derived in one of their spaces, by name.
-    pub shut: BTreeMap<Arc<str>, Shut>,
+    pub unavailable: BTreeMap<Arc<str>, Unavailable>,
 }
 
 impl SpaceTable {
@@ -69,14 +69,14 @@ impl SpaceTable {
 
 /// Why a policy guards nothing for now: its routes refuse what they would guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shut {
+pub struct Unavailable {
     /// The space in which keys can't be derived; none: the list doesn't take its own.
     pub number: Option<SpaceNumber>,
     /// In words, with what would do.
     pub why: Arc<str>,
 }
 
-impl Shut {
+impl Unavailable {
     /// While it derived no keys the list has gone on, and doesn't take its own space again now.
     pub fn closed(policy: &str, why: &Closed) -> Self {
         let why = format!(

@@ -20,7 +20,7 @@ pub struct Route {
     /// The key spaces of that policy; none: it has none yet.
     pub spaces: Option<ActiveSpaces>,
     /// Keys can't be derived in one of them: what could be guarded is refused.
-    pub is_shut: bool,
+    pub is_unavailable: bool,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -46,8 +46,8 @@ impl Route {
     }
 
     /// Whether nobody can tell now by which key this method would be guarded here.
-    pub fn is_shut_to(&self, method: &Method) -> bool {
-        self.is_shut && self.config.reach().may_guard(method.as_str())
+    pub fn is_unavailable_for(&self, method: &Method) -> bool {
+        self.is_unavailable && self.config.reach().may_guard(method.as_str())
     }
 
     /// The generations of the other key spaces on the policy's list.

@@ -42,7 +42,10 @@ impl Program {
                 upstream,
                 generation: route.policy.as_ref().and_then(|policy| generations.get(policy)).cloned(),
                 spaces: route.policy.as_ref().and_then(|policy| spaces.open.get(policy)).cloned(),
-                is_shut: route.policy.as_ref().is_some_and(|policy| spaces.shut.contains_key(policy)),
+                is_unavailable: route
+                    .policy
+                    .as_ref()
+                    .is_some_and(|policy| spaces.unavailable.contains_key(policy)),
                 metrics: metrics.route(&route.name, route.policy.as_deref()),
             }))
         });
@@ -149,8 +152,8 @@ impl Shared {
         // As long as one of them guards, the others' requests are better refused by name.
         let program = self.program.load();
         let mut guarding = program.router.iter().filter(|route| route.config.policy.is_some()).peekable();
-        let shut = guarding.peek().is_some() && guarding.all(|route| route.is_shut);
-        trouble.or(shut.then_some("no policy can guard anything: `oncegate reload` says why"))
+        let unavailable = guarding.peek().is_some() && guarding.all(|route| route.is_unavailable);
+        trouble.or(unavailable.then_some("no policy can guard anything: `oncegate reload` says why"))
     }
 }
 
