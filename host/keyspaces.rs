@@ -150,7 +150,7 @@ pub fn refusal(spaces: &KeySpaces, policy: &str, generation: &Generation) -> Opt
 
 /// What lining up needs.
 #[derive(Debug)]
-pub struct Wiring<'a> {
+pub struct SpaceResolver<'a> {
     /// The ledger.
     pub ledger: &'a Ledger,
     /// Loads readers.
@@ -178,7 +178,7 @@ enum Reading {
     Missing(Unavailable),
 }
 
-impl Wiring<'_> {
+impl SpaceResolver<'_> {
     /// Puts the key spaces of all policies on the ledger's lists and loads their readers, from what is
     /// `active` already where that is possible. `in_flight`: what requests under way decide by. A policy
     /// that is active already and whose space the list doesn't take any more guards nothing; a new one is refused.

@@ -8,7 +8,7 @@ use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::lineup::SpaceTable;
 use crate::gateway::{BindError, Listeners, Program, Shared, Workers};
-use crate::keyspaces::{self, Archive, ResolveError, Resolved, Wiring};
+use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceResolver};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::observe::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};
@@ -245,10 +245,10 @@ pub(crate) async fn assemble(
     keep_code(&engine, &config, &secret);
     let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
     let agreed = ledger.agree(&identity(&config, &generations), accept_duplicates).await?;
-    let wiring = Wiring { ledger: &ledger, engine: &engine, archive, accept_duplicates };
-    keep_promises(&wiring, &config, &generations).await?;
+    let resolver = SpaceResolver { ledger: &ledger, engine: &engine, archive, accept_duplicates };
+    keep_promises(&resolver, &config, &generations).await?;
     let Resolved { spaces: table, given_up } =
-        wiring.resolve(&config, &generations, None, &Numbers::new()).await?;
+        resolver.resolve(&config, &generations, None, &Numbers::new()).await?;
     for what in agreed.iter().chain(&given_up) {
         tracing::warn!("{}", given_up_words(what));
     }
@@ -266,21 +266,21 @@ pub(crate) async fn assemble(
 /// A start with another policy than the ledger last saw is a reload, too: it must make the keys that were
 /// made before, or say that it makes others.
 async fn keep_promises(
-    wiring: &Wiring<'_>,
+    resolver: &SpaceResolver<'_>,
     config: &Config,
     generations: &Generations,
 ) -> Result<(), ServeError> {
-    let spaces = wiring.ledger.read_spaces().await?;
+    let spaces = resolver.ledger.read_spaces().await?;
     for (policy, generation) in generations {
         if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
             return Err(ServeError::Promise(PromiseBroken::recorded(generation, &why)));
         }
     }
-    let (before, next) = (wiring.before(config, generations).await?, generations.clone());
+    let (before, next) = (resolver.before(config, generations).await?, generations.clone());
     let checked = tokio::task::spawn_blocking(move || check_start(&before, &next)).await;
     let Err(broken) = checked.map_err(ResolveError::from)? else { return Ok(()) };
     if let Some(generation) = generations.get(&broken.policy) {
-        record_refusal(wiring.ledger, &broken, generation).await;
+        record_refusal(resolver.ledger, &broken, generation).await;
     }
     Err(ServeError::Promise(broken))
 }

@@ -5,7 +5,7 @@
 
 use super::{PromiseBroken, check_start, identity};
 use crate::config::{Config, StoreKind};
-use crate::keyspaces::{self, Archive, ResolveError, Wiring, maker};
+use crate::keyspaces::{self, Archive, ResolveError, SpaceResolver, maker};
 use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
 use crate::policy::{Engine, Generations};
 use crate::store::{AnyStore, Embedded, OpenError};
@@ -118,8 +118,8 @@ async fn read(
         }
     }
     let archive = Archive::of(config);
-    let wiring = Wiring { ledger, engine, archive: &archive, accept_duplicates: false };
-    check_start(&wiring.before(config, generations).await?, generations)?;
+    let resolver = SpaceResolver { ledger, engine, archive: &archive, accept_duplicates: false };
+    check_start(&resolver.before(config, generations).await?, generations)?;
     let mut seen = BTreeMap::new();
     for (policy, generation) in generations {
         let own = maker(generation);
@@ -131,7 +131,7 @@ async fn read(
             let role = match (*one == number, known.contains(one)) {
                 (true, true) => Role::Decides,
                 (true, false) => Role::Opens,
-                (false, _) => match wiring.reader_of(config, policy, maker).await? {
+                (false, _) => match resolver.reader_of(config, policy, maker).await? {
                     Ok(_) => Role::Reads,
                     Err(why) => Role::Missing(why),
                 },

@@ -4,7 +4,7 @@ use super::Reloader;
 use crate::config::Config;
 use crate::gateway::Program;
 use crate::gateway::lineup::SpaceTable;
-use crate::keyspaces::{self, ResolveError, Resolved, Wiring};
+use crate::keyspaces::{self, ResolveError, Resolved, SpaceResolver};
 use crate::ledger::Numbers;
 use crate::policy::Generations;
 use std::collections::BTreeSet;
@@ -29,13 +29,13 @@ impl Reloader {
         active: &Program,
         accept_duplicates: bool,
     ) -> Result<Resolved, ResolveError> {
-        let wiring = Wiring {
+        let resolver = SpaceResolver {
             ledger: &self.shared.ledger,
             engine: &self.shared.engine,
             archive: &self.archive,
             accept_duplicates,
         };
-        wiring.resolve(config, generations, Some(active), &self.deciding()).await
+        resolver.resolve(config, generations, Some(active), &self.deciding()).await
     }
 
     /// Makes a program active.
