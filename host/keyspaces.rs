@@ -1,9 +1,9 @@
 //! Wiring of key spaces: which generations derive a policy's keys, and where what makes them is kept, so
-//! that a restart finds its readers again.
+//! that a restart finds its older generations again.
 
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::gateway::Program;
-use crate::gateway::lineup::{ActiveSpaces, Reader, SpaceGuard, SpaceTable, Unavailable};
+use crate::gateway::lineup::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{self, Engine, Generation, Generations, LoadError};
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
@@ -153,7 +153,7 @@ pub fn refusal(spaces: &KeySpaces, policy: &str, generation: &Generation) -> Opt
 pub struct SpaceResolver<'a> {
     /// The ledger.
     pub ledger: &'a Ledger,
-    /// Loads readers.
+    /// Loads older generations.
     pub engine: &'a Arc<Engine>,
     /// Where they are kept.
     pub archive: &'a Archive,
@@ -172,14 +172,14 @@ pub struct Resolved {
 
 /// What derives keys in a space, or why nothing does.
 enum Reading {
-    Loaded(Reader),
+    Loaded(OlderGeneration),
     /// Nothing needs it any more, or it was given up, in these words. The list has changed.
     Gone(Option<String>),
     Missing(Unavailable),
 }
 
 impl SpaceResolver<'_> {
-    /// Puts the key spaces of all policies on the ledger's lists and loads their readers, from what is
+    /// Puts the key spaces of all policies on the ledger's lists and loads their older generations, from what is
     /// `active` already where that is possible. `in_flight`: what requests under way decide by. A policy
     /// that is active already and whose space the list doesn't take any more guards nothing; a new one is refused.
     pub async fn resolve(
@@ -192,19 +192,19 @@ impl SpaceResolver<'_> {
         let makers: BTreeMap<Arc<str>, Maker> =
             generations.iter().map(|(name, generation)| (name.clone(), maker(generation))).collect();
         self.keep(config, generations).await?;
-        let mut loaded: BTreeMap<Arc<str>, Vec<Reader>> = BTreeMap::new();
+        let mut loaded: BTreeMap<Arc<str>, Vec<OlderGeneration>> = BTreeMap::new();
         let (mut given_up, mut closed) = (Vec::new(), BTreeMap::new());
         for _ in 0..TRIES {
             let spaces = self.ledger.read_spaces().await?;
             let (mut unavailable, mut moved) = (closed.clone(), false);
             for (policy, maker) in makers.iter().filter(|(policy, _)| !closed.contains_key(*policy)) {
-                let readers = loaded.entry(policy.clone()).or_default();
+                let older = loaded.entry(policy.clone()).or_default();
                 for space in spaces.list(policy).map_or(&[][..], |list| &list.spaces) {
-                    if is_of(space, maker) || readers.iter().any(|one| one.number == space.number) {
+                    if is_of(space, maker) || older.iter().any(|one| one.number == space.number) {
                         continue;
                     }
-                    match self.reader(config, policy, space, active).await? {
-                        Reading::Loaded(reader) => readers.push(reader),
+                    match self.older_generation(config, policy, space, active).await? {
+                        Reading::Loaded(one) => older.push(one),
                         Reading::Missing(why) => _ = unavailable.insert(policy.clone(), why),
                         Reading::Gone(words) => {
                             given_up.extend(words);
@@ -231,16 +231,16 @@ impl SpaceResolver<'_> {
                 entered => entered?,
             };
             let listed = self.ledger.spaces();
-            let on_list = |policy: &str, reader: &Reader| {
-                listed.list(policy).is_some_and(|list| list.find(reader.number).is_some())
+            let on_list = |policy: &str, older: &OlderGeneration| {
+                listed.list(policy).is_some_and(|list| list.find(older.number).is_some())
             };
             let active = |(policy, number): (Arc<str>, SpaceNumber)| {
-                let mut readers = loaded.remove(&policy).unwrap_or_default();
-                readers.retain(|reader| on_list(&policy, reader));
-                readers.sort_by_key(|reader| reader.number);
+                let mut older = loaded.remove(&policy).unwrap_or_default();
+                older.retain(|older| on_list(&policy, older));
+                older.sort_by_key(|older| older.number);
                 let guard = Arc::new(SpaceGuard { policy: policy.clone(), number });
                 let version = entered.versions.get(&policy).copied().unwrap_or_default();
-                (policy, ActiveSpaces { guard, readers, term: entered.term, version })
+                (policy, ActiveSpaces { guard, older, term: entered.term, version })
             };
             let open = entered.numbers.into_iter().map(active).collect();
             return Ok(Resolved { spaces: SpaceTable { open, unavailable }, given_up });
@@ -262,7 +262,7 @@ impl SpaceResolver<'_> {
             let Some(list) = spaces.list(policy) else { continue };
             let listed = list.find_by(&new.key_schema, new.key_epoch);
             let Some(space) = listed.filter(|space| space.maker != new) else { continue };
-            match self.reader_of(config, policy, &space.maker).await? {
+            match self.load(config, policy, &space.maker).await? {
                 Ok(old) => _ = before.insert(policy.clone(), old),
                 Err(why) => tracing::warn!(
                     %policy,
@@ -289,7 +289,7 @@ impl SpaceResolver<'_> {
     }
 
     /// What derives keys in this space.
-    async fn reader(
+    async fn older_generation(
         &self,
         config: &Config,
         policy: &Arc<str>,
@@ -298,10 +298,10 @@ impl SpaceResolver<'_> {
     ) -> Result<Reading, ResolveError> {
         let number = space.number;
         if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
-            return Ok(Reading::Loaded(Reader { number, generation }));
+            return Ok(Reading::Loaded(OlderGeneration { number, generation }));
         }
-        let why = match self.reader_of(config, policy, &space.maker).await? {
-            Ok(generation) => return Ok(Reading::Loaded(Reader { number, generation })),
+        let why = match self.load(config, policy, &space.maker).await? {
+            Ok(generation) => return Ok(Reading::Loaded(OlderGeneration { number, generation })),
             Err(why) => why,
         };
         let Maker { key_schema, key_epoch, .. } = &space.maker;
@@ -338,7 +338,7 @@ impl SpaceResolver<'_> {
     }
 
     /// What derives keys in the space of this maker, from where that is kept; or why it can't be loaded.
-    pub async fn reader_of(
+    pub async fn load(
         &self,
         config: &Config,
         policy: &Arc<str>,
@@ -372,8 +372,8 @@ fn is_of(space: &Listed, maker: &Maker) -> bool {
 
 /// What is active already and makes the keys of this space.
 fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Generation>> {
-    let readers = active.spaces.open.get(policy).into_iter().flat_map(|spaces| &spaces.readers);
-    let all = active.generations.get(policy).into_iter().chain(readers.map(|reader| &reader.generation));
+    let older = active.spaces.open.get(policy).into_iter().flat_map(|spaces| &spaces.older);
+    let all = active.generations.get(policy).into_iter().chain(older.map(|older| &older.generation));
     all.into_iter().find(|generation| is_of(space, &maker(generation))).cloned()
 }
 

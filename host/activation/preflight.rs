@@ -131,7 +131,7 @@ async fn read(
             let role = match (*one == number, known.contains(one)) {
                 (true, true) => Role::Decides,
                 (true, false) => Role::Opens,
-                (false, _) => match resolver.reader_of(config, policy, maker).await? {
+                (false, _) => match resolver.load(config, policy, maker).await? {
                     Ok(_) => Role::Reads,
                     Err(why) => Role::Missing(why),
                 },

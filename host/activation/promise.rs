@@ -54,7 +54,7 @@ impl PromiseBroken {
 
 /// Checks every policy of `next` that has another generation than in `active`. Blocks.
 ///
-/// It is held against what makes the keys of its space now: the active generation, or a reader. Where
+/// It is held against what makes the keys of its space now: the active generation, or an older one. Where
 /// that is none there is no promise: that is the ledger's to take or refuse.
 pub(super) fn check(active: &Program, next: &Generations) -> Result<Promises, ReloadError> {
     let mut promises = Promises::new();
@@ -62,9 +62,9 @@ pub(super) fn check(active: &Program, next: &Generations) -> Result<Promises, Re
         if active.generations.get(name).is_some_and(|old| old.number() == new.number()) {
             continue;
         }
-        let readers = active.spaces.open.get(name).into_iter().flat_map(|spaces| &spaces.readers);
-        let readers = readers.map(|reader| &reader.generation);
-        let mut known = active.generations.get(name).into_iter().chain(readers);
+        let older = active.spaces.open.get(name).into_iter().flat_map(|spaces| &spaces.older);
+        let older = older.map(|older| &older.generation);
+        let mut known = active.generations.get(name).into_iter().chain(older);
         let Some(old) = known.find(|old| old.shares_keys_with(new)) else { continue };
         promises.insert(name.clone(), one(name, old, new).map_err(ReloadError::Promise)?);
     }

@@ -40,10 +40,10 @@ impl Reloader {
 
     /// Makes a program active.
     pub(super) fn put(&self, program: Program) {
-        let readers = program.spaces.open.values().flat_map(|spaces| &spaces.readers);
-        let readers = readers.map(|reader| reader.generation.number());
+        let older = program.spaces.open.values().flat_map(|spaces| &spaces.older);
+        let older = older.map(|older| older.generation.number());
         let active = program.generations.values().map(|generation| generation.number());
-        let keep: Vec<u64> = active.chain(readers).collect();
+        let keep: Vec<u64> = active.chain(older).collect();
         self.note(&program);
         log_unavailable(&self.shared.program.load().spaces, &program.spaces);
         self.shared.program.store(Arc::new(program));

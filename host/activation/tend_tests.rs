@@ -151,7 +151,7 @@ impl Gateway {
     /// Executes an operation that has a key in the present space only, and goes over to another.
     async fn executes_and_changes(&self, way: u32) {
         let (generation, mut spaces) = self.spaces("keys").unwrap();
-        spaces.readers.clear();
+        spaces.older.clear();
         let permit = self.goes("keys", &(generation, spaces)).await.unwrap();
         permit.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
         self.changes(way).await.unwrap();
@@ -173,7 +173,7 @@ fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, spaces: 
         key_epoch: generation.key_epoch(),
     };
     let mut keys = vec![key(spaces.guard.number, generation)];
-    keys.extend(spaces.readers.iter().map(|reader| key(reader.number, &reader.generation)));
+    keys.extend(spaces.older.iter().map(|older| key(older.number, &older.generation)));
     keys.sort_by_key(|key| key.space);
     let highest = keys.last().unwrap().clone();
     Request {

@@ -1,5 +1,5 @@
 //! The key spaces by which a route's keys are derived: the one of its policy's active generation and
-//! those of its readers (DESIGN §6, "Changing the keys").
+//! those of older ones (DESIGN §6, "Changing the keys").
 
 use super::Question;
 use super::identify::{self, Facts, Standpoint};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// A generation of another key space on the policy's list. It derives keys and decides nothing.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct OlderGeneration {
     /// The number of its space.
     pub number: SpaceNumber,
     /// What makes its keys.
@@ -42,7 +42,7 @@ pub struct ActiveSpaces {
     /// The space by which the active generation decides.
     pub guard: Arc<SpaceGuard>,
     /// The others on the list, lowest number first.
-    pub readers: Vec<Reader>,
+    pub older: Vec<OlderGeneration>,
     /// In which term of the lease on the list: see [`Entered::term`](ledger::Entered::term).
     pub term: u64,
     /// The version of the list.
@@ -87,10 +87,10 @@ impl Unavailable {
     }
 }
 
-/// What a reader would guard an operation by.
+/// What an older generation would guard an operation by.
 #[derive(Debug)]
 pub struct Reading {
-    reader: Reader,
+    older: OlderGeneration,
     guard: Box<Guard>,
 }
 
@@ -105,20 +105,19 @@ pub enum Decided {
     Refused(crate::policy::Refusal),
 }
 
-/// What the readers that judge this method make of the operation. One that bypasses, refuses, errs or
+/// What the older generations that judge this method make of the operation. One that bypasses, refuses, errs or
 /// traps adds no key: by its own word it never guarded that. One of which nobody can say what it would
 /// have said refuses the request.
 pub(super) async fn read(asked: &Question<'_>) -> Result<Vec<Reading>, Problem> {
     let Question { worker, route, facts, .. } = *asked;
     let mut readings = Vec::new();
-    for reader in route.readers().iter().filter(|reader| route.judges(&reader.generation, &facts.head.method))
-    {
-        match super::decide(asked, &reader.generation).await {
-            Ok((Verdict::Guard(guard), _)) => readings.push(Reading { reader: reader.clone(), guard }),
+    for older in route.older().iter().filter(|older| route.judges(&older.generation, &facts.head.method)) {
+        match super::decide(asked, &older.generation).await {
+            Ok((Verdict::Guard(guard), _)) => readings.push(Reading { older: older.clone(), guard }),
             Ok((Verdict::Bypass(_) | Verdict::Refuse(_), _)) => {}
             Err(super::Undecided::Policy(failure)) if failure.is_its_own() => {}
             Err(undecided) => {
-                return Err(undecided.into_problem(worker, &reader.generation, &facts.principal));
+                return Err(undecided.into_problem(worker, &older.generation, &facts.principal));
             }
         }
     }
@@ -141,11 +140,11 @@ pub async fn weigh(
         Verdict::Bypass(reason) => Decided::Bypassed(reason),
         Verdict::Refuse(refusal) => Decided::Refused(refusal),
     };
-    for Reading { reader, guard } in readings.iter().rev() {
-        let (id, _) = identify::key(facts, &reader.generation, guard, body, at);
-        let place = (reader.number, route.list_version());
-        if let Some(kept) = at.ledger.stays_guarded(reader.generation.name(), place, id).await? {
-            return Ok(Decided::Guarded(reader.generation.clone(), guard.clone(), Some(kept)));
+    for Reading { older, guard } in readings.iter().rev() {
+        let (id, _) = identify::key(facts, &older.generation, guard, body, at);
+        let place = (older.number, route.list_version());
+        if let Some(kept) = at.ledger.stays_guarded(older.generation.name(), place, id).await? {
+            return Ok(Decided::Guarded(older.generation.clone(), guard.clone(), Some(kept)));
         }
     }
     Ok(otherwise)
@@ -176,15 +175,15 @@ pub fn request(
     };
     let mut keys = vec![request.only_key()];
     share(&keys[0], generation, guard);
-    for Reading { reader, guard } in readings {
-        if keys.iter().any(|key| key.space == reader.number) {
+    for Reading { older, guard } in readings {
+        if keys.iter().any(|key| key.space == older.number) {
             continue;
         }
-        let (id, fingerprint) = identify::key(facts, &reader.generation, guard, body, at);
+        let (id, fingerprint) = identify::key(facts, &older.generation, guard, body, at);
         let (key_schema, key_epoch) =
-            (reader.generation.plan().key_schema.clone(), reader.generation.key_epoch());
-        keys.push(Key { space: reader.number, id, fingerprint, key_schema, key_epoch });
-        share(&keys[keys.len() - 1], &reader.generation, guard);
+            (older.generation.plan().key_schema.clone(), older.generation.key_epoch());
+        keys.push(Key { space: older.number, id, fingerprint, key_schema, key_epoch });
+        share(&keys[keys.len() - 1], &older.generation, guard);
     }
     keys.sort_by_key(|key| key.space);
     common.sort_by_key(|key| key.space);

@@ -251,7 +251,7 @@ struct Question<'a> {
     body: Option<&'a bytes::Bytes>,
 }
 
-/// The active generation's verdict. A method that only a reader judges it bypasses.
+/// The active generation's verdict. A method that only an older generation judges it bypasses.
 async fn judge(asked: &Question<'_>, generation: &Arc<Generation>) -> Result<Judged, Problem> {
     let Question { worker, route, facts, .. } = *asked;
     if !route.judges(generation, &facts.head.method) {

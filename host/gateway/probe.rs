@@ -116,16 +116,16 @@ async fn take(worker: &Worker, turn: &Turn) {
 
 /// The operation's route, and who asks: the generation that decided it, also after a rollback from it; or,
 /// when that is gone or has no questions, the newest one of its policy and key space, which is the
-/// active one or a reader.
+/// active one or an older one.
 fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> {
     let (program, origin) = (worker.program(), &turn.record.origin);
     let asks = |generation: &Arc<Generation>| generation.exports().resolution;
     let is_of_space = |generation: &&Arc<Generation>| {
         generation.plan().key_schema == origin.key_schema && generation.key_epoch() == origin.key_epoch
     };
-    let readers = program.spaces.open.get(&origin.policy).into_iter().flat_map(|spaces| &spaces.readers);
-    let readers = readers.map(|reader| &reader.generation);
-    let newest = || program.generations.get(&origin.policy).into_iter().chain(readers).find(is_of_space);
+    let older = program.spaces.open.get(&origin.policy).into_iter().flat_map(|spaces| &spaces.older);
+    let older = older.map(|older| &older.generation);
+    let newest = || program.generations.get(&origin.policy).into_iter().chain(older).find(is_of_space);
     let decided = worker.shared.deciders.of(turn.record.execution).filter(asks);
     let generation = decided.or_else(|| newest().cloned().filter(asks));
     let means = program.router.of(origin).cloned().zip(generation);

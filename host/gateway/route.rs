@@ -1,6 +1,6 @@
 //! Which route a request takes: the most specific one by host, then path, then method.
 
-use super::lineup::{ActiveSpaces, Reader};
+use super::lineup::{ActiveSpaces, OlderGeneration};
 use crate::config::{self, host_of};
 use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
@@ -26,11 +26,11 @@ pub struct Route {
 }
 
 impl Route {
-    /// The active generation, where it or one of its readers judges this method here.
+    /// The active generation, where it or an older one judges this method here.
     pub fn judge(&self, method: &Method) -> Option<&Arc<Generation>> {
         let generation = self.generation.as_ref()?;
-        let reads = |reader: &Reader| self.judges(&reader.generation, method);
-        (self.judges(generation, method) || self.readers().iter().any(reads)).then_some(generation)
+        let reads = |older: &OlderGeneration| self.judges(&older.generation, method);
+        (self.judges(generation, method) || self.older().iter().any(reads)).then_some(generation)
     }
 
     /// Whether this generation judges this method here.
@@ -51,22 +51,22 @@ impl Route {
     }
 
     /// The generations of the other key spaces on the policy's list.
-    pub fn readers(&self) -> &[Reader] {
-        self.spaces.as_ref().map_or(&[], |spaces| &spaces.readers)
+    pub fn older(&self) -> &[OlderGeneration] {
+        self.spaces.as_ref().map_or(&[], |spaces| &spaces.older)
     }
 
     /// Whether any generation that judges this method wants to see the body.
     pub fn wants_body(&self, method: &Method) -> bool {
-        let readers = self.readers().iter().map(|reader| &reader.generation);
-        let mut judging = self.generation.iter().chain(readers).filter(|one| self.judges(one, method));
+        let older = self.older().iter().map(|older| &older.generation);
+        let mut judging = self.generation.iter().chain(older).filter(|one| self.judges(one, method));
         judging.any(|generation| generation.plan().request_payload != PayloadWant::Nothing)
     }
 
     /// The number of the key space of one of its generations.
     pub fn number_of(&self, generation: &Generation) -> SpaceNumber {
-        let reader = self.readers().iter().find(|reader| reader.generation.number() == generation.number());
+        let older = self.older().iter().find(|older| older.generation.number() == generation.number());
         let own = || self.spaces.as_ref().map_or(SpaceNumber(0), |spaces| spaces.guard.number);
-        reader.map_or_else(own, |reader| reader.number)
+        older.map_or_else(own, |older| older.number)
     }
 
     /// The version of the list of key spaces that these are.
