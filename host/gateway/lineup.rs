@@ -8,7 +8,7 @@ use super::problem::{Code, Problem};
 use super::route::Route;
 use super::worker::Worker;
 use crate::config::PrincipalChanged;
-use crate::ledger::{self, Derived, Kept};
+use crate::ledger::{self, Derived, SpacePin};
 use crate::policy::{Generation, Guard, Verdict};
 use crate::store::StoreError;
 use bytes::Bytes;
@@ -98,7 +98,7 @@ pub struct Reading {
 #[derive(Debug)]
 pub enum Decided {
     /// By this generation: guard it. An older one keeps its space on the list meanwhile.
-    Guarded(Arc<Generation>, Box<Guard>, Option<Kept>),
+    Guarded(Arc<Generation>, Box<Guard>, Option<SpacePin>),
     /// Not protected, for this reason.
     Bypassed(String),
     /// Turned away.
@@ -143,8 +143,8 @@ pub async fn weigh(
     for Reading { older, guard } in readings.iter().rev() {
         let (id, _) = identify::key(facts, &older.generation, guard, body, at);
         let place = (older.number, route.list_version());
-        if let Some(kept) = at.ledger.stays_guarded(older.generation.name(), place, id).await? {
-            return Ok(Decided::Guarded(older.generation.clone(), guard.clone(), Some(kept)));
+        if let Some(pin) = at.ledger.stays_guarded(older.generation.name(), place, id).await? {
+            return Ok(Decided::Guarded(older.generation.clone(), guard.clone(), Some(pin)));
         }
     }
     Ok(otherwise)

@@ -151,8 +151,8 @@ async fn answer(
             "The ledger can't be asked now, and nothing was sent. Ask again.",
         )
     })?;
-    let (generation, guard, kept) = match decided {
-        Decided::Guarded(generation, guard, kept) => (generation, guard, kept),
+    let (generation, guard, pin) = match decided {
+        Decided::Guarded(generation, guard, pin) => (generation, guard, pin),
         Decided::Refused(refusal) => {
             visit.result = RequestResult::Refused;
             return Err(Problem::refused(&refusal));
@@ -171,7 +171,7 @@ async fn answer(
     let body = take_in(worker, &mut intake, visit).await?;
     generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
     let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
-    operation.derived.kept = kept.map(Arc::new);
+    operation.derived.pin = pin.map(Arc::new);
     let sighting = identify::sighting(
         &facts,
         &route,

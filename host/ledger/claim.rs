@@ -4,7 +4,7 @@
 use super::advance::{Advanced, SWAPS_MAX, changes_too_fast};
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::spaces::list_lapsed;
-use super::{Begun, Kept, Ledger, Overdue, Request};
+use super::{Begun, Ledger, Overdue, Request, SpacePin};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
     Answer, Ask, Doubt, End, Keyed, OperationId, Outcome, Record, Refusal, Reply, Settlement, Timestamp,
@@ -196,7 +196,7 @@ impl<S: Store> Claimant<S> {
             flight: self.flight.clone(),
             record,
             term: self.request.derived.term,
-            _kept: self.request.derived.kept.clone(),
+            _pin: self.request.derived.pin.clone(),
             pointers_until,
             common: common.into(),
             was_held: AtomicBool::new(false),
@@ -261,7 +261,7 @@ pub struct Permit<S: Store = AnyStore> {
     /// Until when its pointers surely stand; none: there are none.
     pointers_until: Option<Timestamp>,
     /// What its key is in stays on the list.
-    _kept: Option<Arc<Kept>>,
+    _pin: Option<Arc<SpacePin>>,
     /// What it claimed without its principal, and goes with the operation.
     common: Box<[(OperationId, Version)]>,
     /// It was asked, and all held. From then on whoever has a key in common finds the record.

@@ -1,6 +1,6 @@
 //! A request to the ledger: an operation by its keys.
 
-use super::{Flight, Kept};
+use super::{Flight, SpacePin};
 use oncegate_core::{Claim, Key, OperationId, Rules, SpaceNumber};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Derived {
     /// [`Entered::term`](super::Entered::term).
     pub term: u64,
     /// It is guarded by an older generation only, whose space it keeps on the list.
-    pub kept: Option<Arc<Kept>>,
+    pub pin: Option<Arc<SpacePin>>,
 }
 
 impl Request {

@@ -5,8 +5,8 @@
 //! kept at hand. On a store that one process has for itself the lease never ends, because nobody else
 //! could act on its end; then nothing is written but when something changes.
 
-use super::kept::Keeps;
 use super::leaving::Looks;
+use super::pins::SpacePins;
 use super::{IdentityError, Ledger};
 use crate::store::{Store, StoreError, Swap, Version};
 use arc_swap::ArcSwap;
@@ -39,7 +39,7 @@ pub(super) struct Spaces {
     /// How far the look for what holds a space open has come.
     pub(super) looks: Looks,
     /// What requests in flight keep on the lists.
-    pub(super) keeps: Arc<Keeps>,
+    pub(super) pins: Arc<SpacePins>,
     /// What this gateway decides by.
     makers: std::sync::Mutex<BTreeMap<Arc<str>, Maker>>,
 }
@@ -84,7 +84,7 @@ impl Spaces {
             until: AtomicU64::new(u64::MAX),
             changing: tokio::sync::Mutex::new(None),
             looks: Looks::default(),
-            keeps: Arc::default(),
+            pins: Arc::default(),
             makers: std::sync::Mutex::default(),
         }
     }
@@ -197,7 +197,7 @@ impl<S: Store> Ledger<S> {
                     mine.stands
                         .retain(|policy, _| makers.contains_key(policy) || in_flight.contains_key(policy));
                     for (policy, stand) in &mut mine.stands {
-                        stand.keeps = self.spaces.keeps.of(policy);
+                        stand.keeps = self.spaces.pins.of(policy);
                     }
                 }
                 Ok((numbers, versions))
@@ -231,7 +231,7 @@ impl<S: Store> Ledger<S> {
                 let Some(mine) = spaces.gateways.iter_mut().find(live) else { return Ok(false) };
                 for (policy, stand) in &mut mine.stands {
                     stand.decides = decides.get(policy).cloned().unwrap_or_default();
-                    stand.keeps = self.spaces.keeps.of(policy);
+                    stand.keeps = self.spaces.pins.of(policy);
                 }
                 mine.stands.retain(|_, stand| !stand.decides.is_empty() || !stand.keeps.is_empty());
                 Ok(true)

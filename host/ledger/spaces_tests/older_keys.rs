@@ -142,7 +142,7 @@ fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
         let (mut one, mut two) = (Gateway::start(&store, 0).await, Gateway::start(&store, 0).await);
         one.enter(1).await.unwrap();
         let at = place(&one);
-        let kept = one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("one decides by it");
+        let pin = one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("one decides by it");
         let stale = one.ledger.spaces();
         two.enter(1).await.unwrap();
         two.tend().await;
@@ -151,7 +151,7 @@ fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
         let second =
             one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("it has not read it yet");
         assert_eq!(one.ledger.spaces(), stale, "that was written there already");
-        drop(kept);
+        drop(pin);
         one.tend().await;
         two.tend().await;
         assert_eq!(two.on_list(), [0, 1]);

@@ -8,7 +8,9 @@ use crate::store::{Disk, SimStore};
 use crate::upstream::{Answered, Call, Upstream, meaning};
 use crate::world::{Event, Reply, RequestId, World};
 use bytes::Bytes;
-use oncegate::ledger::{self, Claimed, Clock, Exchange, Exchanged, Kept, Ledger, Permit, Pursued, Unsettled};
+use oncegate::ledger::{
+    self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, SpacePin, Unsettled,
+};
 use oncegate::store::StoreError;
 use oncegate_core::{Answer, Disposition, Doubt, First, Outcome, Probe, Record, SpaceNumber, State};
 use std::cell::{Cell, RefCell};
@@ -194,9 +196,9 @@ async fn handle(
     if world.setting.changes.is_some() {
         world.note(Event::Keyed { request: asked.request, ways: ways_of(&spaces) });
     }
-    let kept = match guard(&world, &ledger, asked.operation, &lineup, &spaces).await {
+    let pin = match guard(&world, &ledger, asked.operation, &lineup, &spaces).await {
         Ok(Guarding::Active) => None,
-        Ok(Guarding::Older(kept)) => Some(kept),
+        Ok(Guarding::Older(pin)) => Some(pin),
         Ok(Guarding::None) => {
             let reply = pass(&process, &world, &upstream, asked).await;
             return tell(&process, &world, asked, client, reply).await;
@@ -221,7 +223,7 @@ async fn handle(
             Err(_) => Ok(Reply::Cut),
         }
     };
-    let request = request(&world, &ledger, asked, (&spaces, lineup.term), kept);
+    let request = request(&world, &ledger, asked, (&spaces, lineup.term), pin);
     let reply = match ledger.pursue(request, execute).await {
         Pursued::Executed(reply) => reply,
         Pursued::Replay { record, .. } => replayed(&record),
@@ -245,7 +247,7 @@ enum Guarding {
     /// The way by which its gateway decides.
     Active,
     /// An older one only.
-    Older(Kept),
+    Older(SpacePin),
     None,
 }
 
@@ -262,8 +264,8 @@ async fn guard(
     }
     for (number, way) in spaces.iter().rev() {
         let (place, id) = ((*number, lineup.version), operation_id(world, operation, *way));
-        if let Some(kept) = ledger.stays_guarded(&POLICY.into(), place, id).await? {
-            return Ok(Guarding::Older(kept));
+        if let Some(pin) = ledger.stays_guarded(&POLICY.into(), place, id).await? {
+            return Ok(Guarding::Older(pin));
         }
     }
     Ok(Guarding::None)

@@ -4,7 +4,7 @@ use crate::faults::Ways;
 use crate::gateway::{Asked, SimLedger};
 use crate::spaces::ActiveSpaces;
 use crate::world::World;
-use oncegate::ledger::{self, Derived, Kept};
+use oncegate::ledger::{self, Derived, SpacePin};
 use oncegate_core::{
     Claim, Fingerprint, Framer, Key, KeySpace, OperationId, Origin, PartKind, PrincipalId, Recipe, Record,
     Rules, Secret, SpaceNumber,
@@ -97,7 +97,7 @@ pub fn request(
     ledger: &SimLedger,
     asked: Asked,
     (spaces, term): (&[(SpaceNumber, u32)], u64),
-    kept: Option<Kept>,
+    pin: Option<SpacePin>,
 ) -> ledger::Request {
     let Asked { operation, content, .. } = asked;
     let setting = &world.setting;
@@ -140,7 +140,7 @@ pub fn request(
             space: highest.space,
             keys: if keys.len() > 1 { keys } else { Vec::new() },
             term,
-            kept: kept.map(Arc::new),
+            pin: pin.map(Arc::new),
             ..Derived::default()
         },
     }

@@ -17,10 +17,10 @@ type Place = (Arc<str>, SpaceNumber);
 
 /// The spaces that requests in flight keep.
 #[derive(Debug, Default)]
-pub(super) struct Keeps(Mutex<BTreeMap<Place, Keep>>);
+pub(super) struct SpacePins(Mutex<BTreeMap<Place, Pinned>>);
 
 #[derive(Debug, Default)]
-struct Keep {
+struct Pinned {
     requests: usize,
     /// In which term of the lease on the list that was written there, and by which version of the list.
     noted: Option<(u64, u64)>,
@@ -28,15 +28,15 @@ struct Keep {
 
 /// Keeps a space on the list, for as long as it lives.
 #[derive(Debug)]
-pub struct Kept {
-    keeps: Arc<Keeps>,
+pub struct SpacePin {
+    pins: Arc<SpacePins>,
     place: Place,
 }
 
-impl Keeps {
-    fn begin(self: &Arc<Self>, place: Place) -> Kept {
+impl SpacePins {
+    fn begin(self: &Arc<Self>, place: Place) -> SpacePin {
         self.all().entry(place.clone()).or_default().requests += 1;
-        Kept { keeps: self.clone(), place }
+        SpacePin { pins: self.clone(), place }
     }
 
     /// Those of a policy.
@@ -44,31 +44,31 @@ impl Keeps {
         self.all().keys().filter(|(of, _)| **of == *policy).map(|(_, number)| *number).collect()
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Place, Keep>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Place, Pinned>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl SpacePin {
     /// Whether the list says so already, without a break: who came since has the space among its own.
     fn is_noted(&self, term: u64, version: u64) -> bool {
-        let noted = self.keeps.all().get(&self.place).and_then(|keep| keep.noted);
+        let noted = self.pins.all().get(&self.place).and_then(|pinned| pinned.noted);
         noted.is_some_and(|(since, least)| since == term && least <= version)
     }
 
     fn note(&self, term: u64, version: u64) {
-        if let Some(keep) = self.keeps.all().get_mut(&self.place) {
-            keep.noted = Some((term, version));
+        if let Some(pinned) = self.pins.all().get_mut(&self.place) {
+            pinned.noted = Some((term, version));
         }
     }
 }
 
-impl Drop for Kept {
+impl Drop for SpacePin {
     fn drop(&mut self) {
-        let mut all = self.keeps.all();
-        if let Some(keep) = all.get_mut(&self.place) {
-            keep.requests -= 1;
-            if keep.requests == 0 {
+        let mut all = self.pins.all();
+        if let Some(pinned) = all.get_mut(&self.place) {
+            pinned.requests -= 1;
+            if pinned.requests == 0 {
                 all.remove(&self.place);
             }
         }
@@ -86,23 +86,23 @@ impl<S: Store> Ledger<S> {
         policy: &Arc<str>,
         (space, version): (SpaceNumber, u64),
         id: OperationId,
-    ) -> Result<Option<Kept>, StoreError> {
+    ) -> Result<Option<SpacePin>, StoreError> {
         if !self.decides_somebody_by(policy, space) && !self.knows(id).await? {
             return Ok(None);
         }
         // First, so that whatever is written to the list from here on says it, too.
-        let kept = self.spaces.keeps.begin((policy.clone(), space));
+        let pin = self.spaces.pins.begin((policy.clone(), space));
         let term = self.list_term();
-        if kept.is_noted(term, version) && self.list_holds(term) {
-            return Ok(Some(kept));
+        if pin.is_noted(term, version) && self.list_holds(term) {
+            return Ok(Some(pin));
         }
         let (gateway, place) = (self.gateway(), (space, version));
         let noted =
             self.change_spaces(false, |spaces, now| Ok(spaces.keep_space(gateway, policy, place, now))).await;
         match noted {
             Ok((true, term)) => {
-                kept.note(term, version);
-                Ok(Some(kept))
+                pin.note(term, version);
+                Ok(Some(pin))
             }
             Ok((false, _)) => Err(list_lapsed()),
             Err(SpacesError::Ledger(IdentityError::Store(error))) => Err(error),
