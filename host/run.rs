@@ -6,9 +6,8 @@ use crate::activation::{
 };
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
-use crate::gateway::lineup::SpaceTable;
 use crate::gateway::{BindError, Listeners, Program, Shared, Workers};
-use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceResolver};
+use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceResolver, SpaceTable};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::observe::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};

@@ -15,9 +15,8 @@ pub use promise::{PromiseBroken, check_start};
 pub use tend::log_unavailable;
 
 use crate::config::{self, Config, Faults, Source};
-use crate::gateway::lineup::SpaceGuard;
 use crate::gateway::{Program, Retirement, Shared};
-use crate::keyspaces::{self, Archive, ResolveError, Resolved};
+use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceGuard};
 use crate::ledger::{Clock, IdentityError, Ledger};
 use crate::policy::{Generation, Generations, LoadError, Step};
 use history::{History, Revision};

@@ -3,8 +3,7 @@
 use super::Reloader;
 use crate::config::Config;
 use crate::gateway::Program;
-use crate::gateway::lineup::SpaceTable;
-use crate::keyspaces::{self, ResolveError, Resolved, SpaceResolver};
+use crate::keyspaces::{self, ResolveError, Resolved, SpaceResolver, SpaceTable};
 use crate::ledger::Numbers;
 use crate::policy::Generations;
 use std::collections::BTreeSet;

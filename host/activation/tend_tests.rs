@@ -6,9 +6,8 @@
 use super::*;
 use crate::activation::ReloadError;
 use crate::config::{Flags, Source};
-use crate::gateway::lineup::ActiveSpaces;
 use crate::gateway::{Retirement, Shared};
-use crate::keyspaces::Archive;
+use crate::keyspaces::{ActiveSpaces, Archive};
 use crate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
 use crate::policy::{Engine, Generation};
 use crate::store::conformance::{executing, id};

@@ -1,7 +1,7 @@
 //! Which route a request takes: the most specific one by host, then path, then method.
 
-use super::lineup::{ActiveSpaces, OlderGeneration};
 use crate::config::{self, host_of};
+use crate::keyspaces::{ActiveSpaces, OlderGeneration};
 use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
 use http::Method;

@@ -2,9 +2,9 @@
 
 use super::callers::Callers;
 use super::deciders::Deciders;
-use super::lineup::SpaceTable;
 use super::route::{Route, Router};
 use crate::config::Config;
+use crate::keyspaces::SpaceTable;
 use crate::ledger::Ledger;
 use crate::observe::metrics::{Metrics, Snapshot, UpstreamMetrics};
 use crate::policy::{Failure, Generation, Generations};

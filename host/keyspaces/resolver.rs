@@ -1,18 +1,17 @@
-//! Wiring of key spaces: which generations derive a policy's keys, and where what makes them is kept, so
-//! that a restart finds its older generations again.
+//! Which generations derive a policy's keys: what is active, and what is loaded for the other spaces on its
+//! list.
 
-use crate::config::{self, ComponentSource, Config, StoreKind};
+use super::active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
+use super::archive::{Archive, maker};
+use crate::config::Config;
 use crate::gateway::Program;
-use crate::gateway::lineup::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
-use crate::policy::{self, Engine, Generation, Generations, LoadError};
+use crate::policy::{Engine, Generation, Generations, LoadError};
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
 use oncegate_core::{KeySpaces, SpaceNumber};
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The lists changed this often between reading them and entering: somebody changes them all the time.
@@ -30,114 +29,6 @@ pub enum ResolveError {
     /// A thread of the loading died.
     #[error("the loading broke off: {0}")]
     Broken(#[from] tokio::task::JoinError),
-}
-
-/// What made keys in the ledger's key spaces: components and settings by digest, in the data folder. A
-/// store that is memory needs none, for its records end with the process.
-#[derive(Clone, Debug)]
-pub struct Archive(Option<PathBuf>);
-
-impl Archive {
-    /// That of the configuration's ledger.
-    pub fn of(config: &Config) -> Self {
-        Self(match &config.ledger.store {
-            StoreKind::Embedded(path) => Some(path.join("policies")),
-            StoreKind::Memory => None,
-        })
-    }
-
-    /// The one in this folder.
-    #[cfg(test)]
-    pub(crate) fn within(folder: PathBuf) -> Self {
-        Self(Some(folder))
-    }
-
-    /// Keeps what made this generation, before anything is claimed by its keys.
-    fn keep(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
-        let Some(folder) = &self.0 else { return Ok(()) };
-        fs::create_dir_all(folder)?;
-        let component = folder.join(format!("{}.wasm", generation.digest()));
-        if !component.exists() {
-            let bytes = policy::component_bytes(source).map_err(io::Error::other)?;
-            if policy::hex(&Sha256::digest(&bytes)) != generation.digest() {
-                return Err(io::Error::other("the component's file changed while it was loaded: try again"));
-            }
-            write(folder, &component, &bytes)?;
-        }
-        let text = settings_text(generation.settings());
-        let settings = folder.join(format!("{}.json", digest_of(&text)));
-        if settings.exists() { Ok(()) } else { write(folder, &settings, text.as_bytes()) }
-    }
-
-    /// The policy that makes the keys of a space, with the limits of its present configuration.
-    fn policy(&self, maker: &Maker, like: &config::Policy) -> Result<config::Policy, String> {
-        let folder = self.0.as_ref().ok_or("a ledger in memory keeps none")?;
-        let component = folder.join(format!("{}.wasm", maker.component));
-        let settings = folder.join(format!("{}.json", maker.settings));
-        let text = fs::read_to_string(&settings).map_err(|e| format!("{}: {e}", settings.display()))?;
-        if digest_of(&text) != *maker.settings {
-            return Err(format!("{} was changed", settings.display()));
-        }
-        let settings = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", settings.display()))?;
-        Ok(config::Policy {
-            component: ComponentSource::File(component),
-            sha256: parse_digest(&maker.component),
-            settings,
-            key_epoch: maker.key_epoch,
-            ..like.clone()
-        })
-    }
-
-    /// Removes what neither a list names any more nor is among `needed`, by digest.
-    pub fn tidy(&self, spaces: &KeySpaces, needed: &BTreeSet<Arc<str>>) {
-        let Some(entries) = self.0.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else { return };
-        let makers = || spaces.policies.values().flat_map(|list| &list.spaces).map(|space| &space.maker);
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let named = needed.contains(stem)
-                || makers().any(|maker| *maker.component == *stem || *maker.settings == *stem);
-            if !named && let Err(error) = fs::remove_file(&path) {
-                tracing::debug!(file = %path.display(), %error, "a policy that is no longer needed stays");
-            }
-        }
-    }
-}
-
-/// Written whole or not at all.
-fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    fs::File::open(folder)?.sync_all()
-}
-
-fn settings_text(settings: &serde_json::Map<String, serde_json::Value>) -> String {
-    serde_json::Value::Object(settings.clone()).to_string()
-}
-
-fn digest_of(text: &str) -> String {
-    policy::hex(&Sha256::digest(text.as_bytes()))
-}
-
-fn parse_digest(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    let pairs = text.as_bytes().chunks_exact(2);
-    for (byte, pair) in digest.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(digest)
-}
-
-/// What makes this generation's keys.
-pub fn maker(generation: &Generation) -> Maker {
-    Maker {
-        key_schema: generation.plan().key_schema.clone(),
-        key_epoch: generation.key_epoch(),
-        component: generation.digest().into(),
-        settings: digest_of(&settings_text(generation.settings())).into(),
-    }
 }
 
 /// Why the ledger doesn't take this generation, if it was seen to make other keys than its key space has.
@@ -281,9 +172,7 @@ impl SpaceResolver<'_> {
             let (archive, source) = (self.archive.clone(), policy.component.clone());
             let generation = generation.clone();
             let kept = tokio::task::spawn_blocking(move || archive.keep(&source, &generation)).await?;
-            kept.map_err(|error| {
-                ResolveError::Keep(name.clone(), self.archive.0.clone().unwrap_or_default(), error)
-            })?;
+            kept.map_err(|error| ResolveError::Keep(name.clone(), self.archive.folder(), error))?;
         }
         Ok(())
     }

@@ -1,0 +1,125 @@
+//! Where what made keys is kept, so that a restart finds its older generations again.
+
+use crate::config::{self, ComponentSource, Config, StoreKind};
+use crate::policy::{self, Generation};
+use oncegate_core::KeySpaces;
+use oncegate_core::keyspace_list::Maker;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What made keys in the ledger's key spaces: components and settings by digest, in the data folder. A
+/// store that is memory needs none, for its records end with the process.
+#[derive(Clone, Debug)]
+pub struct Archive(Option<PathBuf>);
+
+impl Archive {
+    /// That of the configuration's ledger.
+    pub fn of(config: &Config) -> Self {
+        Self(match &config.ledger.store {
+            StoreKind::Embedded(path) => Some(path.join("policies")),
+            StoreKind::Memory => None,
+        })
+    }
+
+    /// The one in this folder.
+    #[cfg(test)]
+    pub(crate) fn within(folder: PathBuf) -> Self {
+        Self(Some(folder))
+    }
+
+    /// Keeps what made this generation, before anything is claimed by its keys.
+    pub(super) fn keep(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
+        let Some(folder) = &self.0 else { return Ok(()) };
+        fs::create_dir_all(folder)?;
+        let component = folder.join(format!("{}.wasm", generation.digest()));
+        if !component.exists() {
+            let bytes = policy::component_bytes(source).map_err(io::Error::other)?;
+            if policy::hex(&Sha256::digest(&bytes)) != generation.digest() {
+                return Err(io::Error::other("the component's file changed while it was loaded: try again"));
+            }
+            write(folder, &component, &bytes)?;
+        }
+        let text = settings_text(generation.settings());
+        let settings = folder.join(format!("{}.json", digest_of(&text)));
+        if settings.exists() { Ok(()) } else { write(folder, &settings, text.as_bytes()) }
+    }
+
+    /// The policy that makes the keys of a space, with the limits of its present configuration.
+    pub(super) fn policy(&self, maker: &Maker, like: &config::Policy) -> Result<config::Policy, String> {
+        let folder = self.0.as_ref().ok_or("a ledger in memory keeps none")?;
+        let component = folder.join(format!("{}.wasm", maker.component));
+        let settings = folder.join(format!("{}.json", maker.settings));
+        let text = fs::read_to_string(&settings).map_err(|e| format!("{}: {e}", settings.display()))?;
+        if digest_of(&text) != *maker.settings {
+            return Err(format!("{} was changed", settings.display()));
+        }
+        let settings = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", settings.display()))?;
+        Ok(config::Policy {
+            component: ComponentSource::File(component),
+            sha256: parse_digest(&maker.component),
+            settings,
+            key_epoch: maker.key_epoch,
+            ..like.clone()
+        })
+    }
+
+    /// The folder; an empty name where nothing is kept.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.0.clone().unwrap_or_default()
+    }
+
+    /// Removes what neither a list names any more nor is among `needed`, by digest.
+    pub fn tidy(&self, spaces: &KeySpaces, needed: &BTreeSet<Arc<str>>) {
+        let Some(entries) = self.0.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else { return };
+        let makers = || spaces.policies.values().flat_map(|list| &list.spaces).map(|space| &space.maker);
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let named = needed.contains(stem)
+                || makers().any(|maker| *maker.component == *stem || *maker.settings == *stem);
+            if !named && let Err(error) = fs::remove_file(&path) {
+                tracing::debug!(file = %path.display(), %error, "a policy that is no longer needed stays");
+            }
+        }
+    }
+}
+
+/// What makes this generation's keys.
+pub fn maker(generation: &Generation) -> Maker {
+    Maker {
+        key_schema: generation.plan().key_schema.clone(),
+        key_epoch: generation.key_epoch(),
+        component: generation.digest().into(),
+        settings: digest_of(&settings_text(generation.settings())).into(),
+    }
+}
+
+/// Written whole or not at all.
+fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+fn settings_text(settings: &serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::Value::Object(settings.clone()).to_string()
+}
+
+fn digest_of(text: &str) -> String {
+    policy::hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn parse_digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    let pairs = text.as_bytes().chunks_exact(2);
+    for (byte, pair) in digest.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
