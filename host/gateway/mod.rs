@@ -114,7 +114,7 @@ async fn answer(
     };
     visit.take(&route);
     if route.is_unavailable_for(&head.method) {
-        return unavailable(worker, &route, peer, &head, request, visit).await;
+        return policy_unavailable(worker, &route, peer, &head, request, visit).await;
     }
     let Some(generation) = route.judge(&head.method).cloned() else {
         visit.result = RequestResult::Passed;
@@ -216,7 +216,7 @@ fn refused(request: Request<Incoming>, problem: Problem) -> Problem {
 
 /// The route's policy can't derive keys in all its key spaces: refuse, or send it unguarded where the
 /// route says so.
-async fn unavailable(
+async fn policy_unavailable(
     worker: &Rc<Worker>,
     route: &Route,
     peer: Peer,
