@@ -1,8 +1,8 @@
 //! Wiring: from a configuration to a running gateway, and to its end.
 
 use crate::activation::{
-    PromiseBroken, Reloader, check_start, given_up_words, identity, load_policies, memories, record_refusal,
-    log_unavailable,
+    PromiseBroken, Reloader, check_start, given_up_words, identity, load_policies, log_unavailable, memories,
+    record_refusal,
 };
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
