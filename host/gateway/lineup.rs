@@ -1,13 +1,13 @@
 //! An operation by its keys in all key spaces: what older generations make of it, and whose verdict counts
 //! (DESIGN §6, "Changing the keys").
 
-use super::Question;
-use super::identify::{self, Facts, Standpoint};
-use super::present::Asker;
-use super::problem::{Code, Problem};
-use super::route::Route;
-use super::worker::Worker;
 use crate::config::PrincipalChanged;
+use crate::gateway::Question;
+use crate::gateway::answer::present::Asker;
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::request::identify::{self, Facts, Standpoint};
+use crate::gateway::request::route::Route;
+use crate::gateway::worker::Worker;
 use crate::keyspaces::OlderGeneration;
 use crate::ledger::{self, Derived, SpacePin};
 use crate::policy::{Generation, Guard, Verdict};
@@ -41,10 +41,10 @@ pub(super) async fn read(asked: &Question<'_>) -> Result<Vec<Reading>, Problem> 
     let Question { worker, route, facts, .. } = *asked;
     let mut readings = Vec::new();
     for older in route.older().iter().filter(|older| route.judges(&older.generation, &facts.head.method)) {
-        match super::decide(asked, &older.generation).await {
+        match crate::gateway::decide(asked, &older.generation).await {
             Ok((Verdict::Guard(guard), _)) => readings.push(Reading { older: older.clone(), guard }),
             Ok((Verdict::Bypass(_) | Verdict::Refuse(_), _)) => {}
-            Err(super::Undecided::Policy(failure)) if failure.is_its_own() => {}
+            Err(crate::gateway::Undecided::Policy(failure)) if failure.is_its_own() => {}
             Err(undecided) => {
                 return Err(undecided.into_problem(worker, &older.generation, &facts.principal));
             }
@@ -139,7 +139,7 @@ pub fn id_of(keys: &[Key], record: &Record) -> Option<OperationId> {
     kept.or(keys.first()).map(|key| key.id)
 }
 
-impl super::Undecided {
+impl crate::gateway::Undecided {
     /// What the caller is told.
     pub(super) fn into_problem(
         self,

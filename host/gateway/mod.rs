@@ -4,35 +4,18 @@
 //! `match` on execute, replay, wait, refuse. An execution is detached from its client
 //! (`execute`): it captures, settles, and only then lets the end of its answer go.
 
-mod abandon;
-pub mod body;
-mod callers;
-mod capture;
-mod connection;
-mod deciders;
-mod exchange;
-mod execute;
-mod fields;
-mod head;
-mod identify;
-mod intake;
-mod judge;
+mod access;
+pub mod answer;
+mod edge;
+mod execution;
 pub mod lineup;
-mod no_answer;
-mod pass;
-mod present;
-pub mod principal;
-mod probe;
-pub mod problem;
-pub mod respond;
-pub mod route;
-mod rpc;
+pub mod request;
 mod shared;
-mod visit;
 mod worker;
 
-pub use callers::Callers;
-pub use deciders::Deciders;
+pub use answer::respond;
+pub use execution::deciders::Deciders;
+pub use request::drift::Callers;
 pub use shared::{Buffers, Program, Shared};
 pub use worker::{BindError, Listeners, Retirement, Workers};
 
@@ -40,23 +23,23 @@ use crate::config::OnError;
 use crate::ledger::Pursued;
 use crate::observe::metrics::RequestResult;
 use crate::policy::{Failure, Generation, OwnedOperation, Receipt, Verdict};
-use body::AnswerBody;
-use execute::{Execution, Report};
-use head::Head;
+use access::Visit;
+use answer::body::AnswerBody;
+use answer::present::Asker;
+use answer::problem::{Code, Problem};
+use execution::execute::{Execution, Report};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use identify::{Facts, Standpoint};
-use intake::{Intake, Unread};
 use lineup::{Decided, Judged};
 use oncegate_core::{Record, State};
-use present::Asker;
-use problem::{Code, Problem};
-use route::Route;
+use request::body::{Intake, Unread};
+use request::head::Head;
+use request::identify::{Facts, Standpoint};
+use request::route::Route;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use visit::Visit;
 use worker::Worker;
 
 /// Who is at the other end of a connection.
@@ -77,7 +60,7 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> R
         Err(problem) => {
             visit.problem(&problem);
             let problem = visit.answered(problem);
-            let mut response = present::problem(&worker, visit.asker.as_ref(), problem).await;
+            let mut response = answer::present::problem(&worker, visit.asker.as_ref(), problem).await;
             if visit.ends_connection {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -118,7 +101,7 @@ async fn answer(
     }
     let Some(generation) = route.judge(&head.method).cloned() else {
         visit.result = RequestResult::Passed;
-        return pass::stream(worker, &route, peer, &head, request).await;
+        return execution::pass::stream(worker, &route, peer, &head, request).await;
     };
 
     // The policy's verdict. One that doesn't want the body decides before it is read.
@@ -162,17 +145,17 @@ async fn answer(
             visit.bypassed(reason);
             drop(facts);
             let request = intake.into_request(parts);
-            return pass::send(worker, &route, peer, &head, request).await;
+            return execution::pass::send(worker, &route, peer, &head, request).await;
         }
     };
 
     // The key and the fingerprint; from here on it is an operation.
     visit.asker = asker;
     let body = take_in(worker, &mut intake, visit).await?;
-    generation.recent().offer(visit.begun(), || identify::sample(&facts, &route, &body));
+    generation.recent().offer(visit.begun(), || request::identify::sample(&facts, &route, &body));
     let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
     operation.derived.pin = pin.map(Arc::new);
-    let sighting = identify::sighting(
+    let sighting = request::identify::sighting(
         &facts,
         &route,
         (&generation, &guard),
@@ -228,7 +211,7 @@ async fn policy_unavailable(
         OnError::Bypass => {
             let reason = "its policy is not loaded whole and the route says `on_error = \"bypass\"`";
             visit.bypassed(reason.into());
-            pass::stream(worker, route, peer, head, request).await
+            execution::pass::stream(worker, route, peer, head, request).await
         }
         OnError::Refuse => {
             visit.result = RequestResult::Failed;
@@ -300,7 +283,7 @@ async fn guard_operation(
     let keys = operation.derived.keys.clone();
     let id_of = |record: &Record| lineup::id_of(&keys, record).unwrap_or(id);
     let ledger = &execution.worker.shared.ledger;
-    let execute = async |claimant| match execute::detached(execution.clone(), claimant).await {
+    let execute = async |claimant| match execution::execute::detached(execution.clone(), claimant).await {
         Report::Answered(response) => Ok(Ok(response)),
         Report::Failed(problem) => Ok(Err(problem)),
         Report::Claimed(claimed) => Err(claimed),
@@ -318,7 +301,7 @@ async fn guard_operation(
             visit.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
             let id = id_of(&record);
             visit.operation = Some(id);
-            let response = respond::replay(id, &record);
+            let response = answer::respond::replay(id, &record);
             match (&visit.asker, &record.state) {
                 (Some(asker), State::Completed { answer, .. }) => {
                     let receipt = Receipt::of(id, &record);
@@ -332,7 +315,7 @@ async fn guard_operation(
             if let Some(problem) = Problem::from_shared(&answer) {
                 return Err(problem.of(id));
             }
-            let response = respond::shared(id, &answer);
+            let response = answer::respond::shared(id, &answer);
             match (&visit.asker, receipt) {
                 (Some(asker), Some(receipt)) => {
                     asker.present(&execution.worker, receipt, &answer, body_kept, response).await
@@ -344,7 +327,7 @@ async fn guard_operation(
             visit.refused(refusal);
             let id = record.as_deref().map_or(id, id_of);
             visit.operation = Some(id);
-            Err(respond::refusal(id, refusal, record.as_deref()))
+            Err(answer::respond::refusal(id, refusal, record.as_deref()))
         }
         Pursued::Unavailable(error) => unavailable(&execution, &error, visit).await,
     }
@@ -364,7 +347,7 @@ async fn unavailable(
         }
         OnError::Refuse => {
             visit.result = RequestResult::Failed;
-            Err(respond::ledger_unavailable(execution.id.get(), error))
+            Err(answer::respond::ledger_unavailable(execution.id.get(), error))
         }
     }
 }
@@ -394,7 +377,7 @@ async fn lookup(
     let record = found.map(|versioned| versioned.record).ok_or_else(none)?;
     let program = worker.program();
     let route = program.router.of(&record.origin).ok_or_else(none)?;
-    let asker = principal::establish(
+    let asker = request::principal::establish(
         &route.config.principal,
         &worker.shared.secret,
         request.headers(),
@@ -405,7 +388,7 @@ async fn lookup(
     if asker != record.origin.principal || record.view(now) == oncegate_core::View::Absent {
         return Err(none());
     }
-    Ok(respond::lookup(id, &record, now))
+    Ok(answer::respond::lookup(id, &record, now))
 }
 
 /// A field that the policy reads, or that says who asks, can't be switched off by the client.

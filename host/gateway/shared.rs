@@ -1,9 +1,9 @@
 //! What workers share: the active program behind one pointer, the ledger, bounds and counters.
 
-use super::callers::Callers;
-use super::deciders::Deciders;
-use super::route::{Route, Router};
 use crate::config::Config;
+use crate::gateway::execution::deciders::Deciders;
+use crate::gateway::request::drift::Callers;
+use crate::gateway::request::route::{Route, Router};
 use crate::keyspaces::SpaceTable;
 use crate::ledger::Ledger;
 use crate::observe::metrics::{Metrics, Snapshot, UpstreamMetrics};

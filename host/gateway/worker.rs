@@ -1,11 +1,12 @@
 //! Workers: a thread each, with a runtime, listeners, upstream pools and policy instances of its
 //! own. What they share is in [`Shared`].
 
-use super::abandon::Curfew;
-use super::connection::{self, Watch};
-use super::shared::Counted;
-use super::{Peer, Program, Shared, probe};
 use crate::config;
+use crate::gateway::edge::connection::{self, Watch};
+use crate::gateway::execution::abandon::Curfew;
+use crate::gateway::execution::probe;
+use crate::gateway::shared::Counted;
+use crate::gateway::{Peer, Program, Shared};
 use crate::policy::{self, Generation};
 use crate::upstream::Pool;
 use socket2::{Domain, Protocol, Socket, Type};

@@ -1,8 +1,8 @@
 //! What an execution takes in of its answer.
 
-use super::fields;
-use super::rpc::OwnStatus;
-use super::shared::{Reservation, Shared};
+use crate::gateway::execution::rpc::OwnStatus;
+use crate::gateway::request::fields;
+use crate::gateway::shared::{Reservation, Shared};
 use crate::policy::{Payload, PayloadWant, Plan, Reply, view};
 use crate::upstream::ResponseBody;
 use bytes::{Bytes, BytesMut};

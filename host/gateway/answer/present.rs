@@ -1,10 +1,10 @@
 //! Who words an answer (DESIGN §5): the route's `answers` for the status of a problem, the policy's
 //! `explain` and `present` where it exports them, else the problem document and the answer as kept.
 
-use super::body::AnswerBody;
-use super::problem::{Code, Problem};
-use super::respond;
-use super::worker::Worker;
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::answer::respond;
+use crate::gateway::worker::Worker;
 use crate::policy::{
     Changes, Complaint, Failure, Generation, OwnedOperation, Payload, Receipt, Reply, Wording,
 };
@@ -112,7 +112,7 @@ fn decoded(answer: &Answer, body_kept: usize) -> Payload {
     if answer.body.is_empty() {
         return Payload::Absent;
     }
-    let fields = super::fields::restored(&answer.fields, 0);
+    let fields = crate::gateway::request::fields::restored(&answer.fields, 0);
     match coding::removed(&fields, &answer.body, body_kept) {
         Ok(body) => Payload::Whole(body),
         Err(Fault::Oversize) => Payload::Oversize,

@@ -1,6 +1,6 @@
 //! The gateway's own answers: RFC 9457 problem documents, worded in one place.
 
-use super::body::AnswerBody;
+use crate::gateway::answer::body::AnswerBody;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -196,7 +196,10 @@ impl Problem {
         fields.insert(HeaderName::from_static("x-should-retry"), should_retry.clone());
         fields.insert(HeaderName::from_static("stripe-should-retry"), should_retry);
         if let Some(operation) = self.operation {
-            fields.insert(super::respond::OPERATION, super::respond::operation_value(operation));
+            fields.insert(
+                crate::gateway::answer::respond::OPERATION,
+                crate::gateway::answer::respond::operation_value(operation),
+            );
         }
         for (name, value) in &self.fields {
             fields.append(name, value.clone());

@@ -1,8 +1,8 @@
 //! Sending a request upstream, as far as the head of its answer. What the lack of one means is for
 //! the guarded and the unguarded way to say.
 
-use super::route::Route;
-use super::worker::Worker;
+use crate::gateway::request::route::Route;
+use crate::gateway::worker::Worker;
 use crate::upstream::{RequestBody, ResponseBody, SendError};
 use http::{Request, Response};
 

@@ -5,7 +5,7 @@
 //! lock and no allocation stand on a request's way, and nothing of a key or a principal can be read
 //! from it.
 
-use super::route::Route;
+use crate::gateway::request::route::Route;
 use crate::policy::Part;
 use crate::policy::parts::{self, Values};
 use oncegate_core::{Fingerprint, PrincipalId};

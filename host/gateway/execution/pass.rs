@@ -1,14 +1,14 @@
 //! Requests that nothing guards: they stream both ways.
 
-use super::Peer;
-use super::body::AnswerBody;
-use super::exchange::{self, NoHead};
-use super::fields;
-use super::head::Head;
-use super::problem::{Code, Problem};
-use super::route::Route;
-use super::rpc;
-use super::worker::Worker;
+use crate::gateway::Peer;
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::execution::exchange::{self, NoHead};
+use crate::gateway::execution::rpc;
+use crate::gateway::request::fields;
+use crate::gateway::request::head::Head;
+use crate::gateway::request::route::Route;
+use crate::gateway::worker::Worker;
 use crate::upstream::{RequestBody, ResponseBody};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};

@@ -3,12 +3,14 @@
 //! (DESIGN §9). It runs beside the requests of one worker; the ledger's turns see to it that nobody
 //! else asks about the same operation at the same time.
 
-use super::capture::{Piece, next_piece};
-use super::route::Route;
-use super::shared::Reservation;
-use super::worker::Worker;
-use super::{exchange, fields, respond};
 use crate::config;
+use crate::gateway::answer::respond;
+use crate::gateway::execution::capture::{Piece, next_piece};
+use crate::gateway::execution::exchange;
+use crate::gateway::request::fields;
+use crate::gateway::request::route::Route;
+use crate::gateway::shared::Reservation;
+use crate::gateway::worker::Worker;
 use crate::ledger::Turn;
 use crate::policy::{
     Broken, Failure, Finding, FoundReply, Generation, Outbound, Payload, PayloadWant, Receipt, Reply, view,

@@ -1,13 +1,13 @@
 //! One request as counters and the access log see it.
 
-use super::Peer;
-use super::body::AnswerBody;
-use super::intake;
-use super::present::Asker;
-use super::problem::Problem;
-use super::route::Route;
-use super::shared::Shared;
 use crate::config::AccessLog;
+use crate::gateway::Peer;
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::present::Asker;
+use crate::gateway::answer::problem::Problem;
+use crate::gateway::request::body;
+use crate::gateway::request::route::Route;
+use crate::gateway::shared::Shared;
 use crate::observe::metrics::RequestResult;
 use http::{Request, Response};
 use oncegate_core::{OperationId, Refusal};
@@ -42,7 +42,7 @@ impl Visit {
             result: RequestResult::Failed,
             operation: None,
             asker: None,
-            ends_connection: intake::ends_connection(request),
+            ends_connection: body::ends_connection(request),
             begun: Instant::now(),
             route: None,
             method: request.method().clone(),

@@ -1,8 +1,8 @@
 //! When an execution is given up: nobody wants its answer any more, where the route says that this
 //! ends it, or the gateway shuts down and its grace is over.
 
-use super::execute::Execution;
 use crate::config::ClientGone;
+use crate::gateway::execution::execute::Execution;
 use crate::ledger::Permit;
 use oncegate_core::Doubt;
 use std::cell::Cell;

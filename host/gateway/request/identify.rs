@@ -1,11 +1,12 @@
 //! From a request to an operation: the policy's verdict, the key, the fingerprint.
 
-use super::callers::{Callers, Sighting};
-use super::head::Head;
-use super::problem::{Code, Problem};
-use super::route::Route;
-use super::{principal, switched_off};
 use crate::config::PrincipalChanged;
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::request::drift::{Callers, Sighting};
+use crate::gateway::request::head::Head;
+use crate::gateway::request::principal;
+use crate::gateway::request::route::Route;
+use crate::gateway::switched_off;
 use crate::ledger::{self, Ledger};
 use crate::policy::document::Document;
 use crate::policy::parts::{self, Values};
@@ -89,7 +90,7 @@ impl<'a> Facts<'a> {
         let plan = generation.plan();
         for field in &plan.request_fields {
             if let RequestField::Header(name) = field
-                && super::fields::names_in_connection(self.fields, name.as_str())
+                && crate::gateway::request::fields::names_in_connection(self.fields, name.as_str())
             {
                 return Err(switched_off(name.as_str()));
             }

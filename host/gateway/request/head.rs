@@ -1,7 +1,7 @@
 //! What a request's head says of itself, normalised once.
 
-use super::problem::{Code, Problem};
 use crate::config::host_of;
+use crate::gateway::answer::problem::{Code, Problem};
 use crate::policy::view;
 use http::{Method, Request, StatusCode, Version, header};
 use oncegate_core::OperationId;

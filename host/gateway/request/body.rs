@@ -1,8 +1,8 @@
 //! The body of a guarded request: read whole, within bounds, before anything is claimed.
 
-use super::problem::{Code, Problem};
-use super::shared::{Reservation, Shared};
-use super::worker::Worker;
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::shared::{Reservation, Shared};
+use crate::gateway::worker::Worker;
 use crate::upstream::RequestBody;
 use bytes::{Bytes, BytesMut};
 use http::Request;

@@ -1,8 +1,8 @@
 //! What an upstream's answer means: the operator's word first, then the policy's, then the answer's
 //! own status or the table (DESIGN §4).
 
-use super::capture::Capture;
-use super::execute::Execution;
+use crate::gateway::execution::capture::Capture;
+use crate::gateway::execution::execute::Execution;
 use crate::ledger::Permit;
 use crate::policy;
 use http::header;

@@ -4,11 +4,11 @@
 //! Here a connection notes when it was last of use, and one task for each worker looks at all of
 //! them once a second.
 
-use super::body::AnswerBody;
-use super::problem::{Code, Problem};
-use super::shared::Counted;
-use super::worker::Worker;
-use super::{Peer, handle};
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::shared::Counted;
+use crate::gateway::worker::Worker;
+use crate::gateway::{Peer, handle};
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode};

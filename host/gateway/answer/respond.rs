@@ -1,8 +1,8 @@
 //! Answers from records.
 
-use super::body::AnswerBody;
-use super::fields;
-use super::problem::{Code, Problem};
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::request::fields;
 use crate::store::StoreError;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};

@@ -6,19 +6,22 @@
 //! that takes its time the data passes as it comes, and what waits is the last piece
 //! (length-delimited) or the end mark and the trailers (chunked).
 
-use super::body::{AnswerBody, Feed, captured};
-use super::callers::Sighting;
-use super::capture::{Capture, Piece, next_piece, piece_at_once};
-use super::exchange::{self, NoHead};
-use super::head::Head;
-use super::judge::Taken;
-use super::no_answer::{self, NoAnswer};
-use super::pass;
-use super::problem::Problem;
-use super::route::Route;
-use super::shared::{Counted, Reservation};
-use super::worker::Worker;
-use super::{Peer, fields, respond, rpc};
+use crate::gateway::Peer;
+use crate::gateway::answer::body::{AnswerBody, Feed, captured};
+use crate::gateway::answer::problem::Problem;
+use crate::gateway::answer::respond;
+use crate::gateway::execution::capture::{Capture, Piece, next_piece, piece_at_once};
+use crate::gateway::execution::exchange::{self, NoHead};
+use crate::gateway::execution::judge::Taken;
+use crate::gateway::execution::no_answer::{self, NoAnswer};
+use crate::gateway::execution::pass;
+use crate::gateway::execution::rpc;
+use crate::gateway::request::drift::Sighting;
+use crate::gateway::request::fields;
+use crate::gateway::request::head::Head;
+use crate::gateway::request::route::Route;
+use crate::gateway::shared::{Counted, Reservation};
+use crate::gateway::worker::Worker;
 use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use crate::policy::Generation;
 use crate::store::AnyStore;

@@ -1,7 +1,7 @@
 //! What a client is told of an execution that has no answer for it.
 
-use super::execute::Execution;
-use super::problem::{Code, Problem};
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::execution::execute::Execution;
 use crate::ledger::Unsettled;
 use oncegate_core::{Disposition, Doubt, Outcome};
 
