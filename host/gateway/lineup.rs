@@ -5,7 +5,7 @@ use crate::config::PrincipalChanged;
 use crate::gateway::Question;
 use crate::gateway::answer::present::Asker;
 use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::request::identify::{self, Facts, Standpoint};
+use crate::gateway::request::identify::{self, Facts, KeyScope};
 use crate::gateway::request::route::Route;
 use crate::gateway::worker::Worker;
 use crate::keyspaces::OlderGeneration;
@@ -62,7 +62,7 @@ pub async fn weigh(
     readings: &[Reading],
     facts: &Facts<'_>,
     body: &Bytes,
-    at: &Standpoint<'_>,
+    scope: &KeyScope<'_>,
 ) -> Result<Decided, StoreError> {
     let otherwise = match verdict {
         Verdict::Guard(guard) => return Ok(Decided::Guarded(generation, guard, None)),
@@ -70,9 +70,9 @@ pub async fn weigh(
         Verdict::Refuse(refusal) => Decided::Refused(refusal),
     };
     for Reading { older, guard } in readings.iter().rev() {
-        let (id, _) = identify::key(facts, &older.generation, guard, body, at);
+        let (id, _) = identify::key(facts, &older.generation, guard, body, scope);
         let place = (older.number, route.list_version());
-        if let Some(pin) = at.ledger.stays_guarded(older.generation.name(), place, id).await? {
+        if let Some(pin) = scope.ledger.stays_guarded(older.generation.name(), place, id).await? {
             return Ok(Decided::Guarded(older.generation.clone(), guard.clone(), Some(pin)));
         }
     }
@@ -86,9 +86,9 @@ pub fn request(
     (generation, guard): (&Generation, &Guard),
     readings: &[Reading],
     body: &Bytes,
-    at: &Standpoint<'_>,
+    scope: &KeyScope<'_>,
 ) -> ledger::Request {
-    let mut request = identify::request(facts, route, generation, guard, body, at);
+    let mut request = identify::request(facts, route, generation, guard, body, scope);
     request.derived =
         Derived { space: route.number_of(generation), term: route.term(), ..Derived::default() };
     let refuses = route.config.principal_changed == PrincipalChanged::Refuse;
@@ -98,7 +98,7 @@ pub fn request(
     let mut common = Vec::new();
     let mut share = |key: &Key, generation: &Generation, guard: &Guard| {
         if refuses {
-            let id = identify::common_id(facts, generation, guard, &key.fingerprint, body, at);
+            let id = identify::common_id(facts, generation, guard, &key.fingerprint, body, scope);
             common.push(Key { id, ..key.clone() });
         }
     };
@@ -108,7 +108,7 @@ pub fn request(
         if keys.iter().any(|key| key.space == older.number) {
             continue;
         }
-        let (id, fingerprint) = identify::key(facts, &older.generation, guard, body, at);
+        let (id, fingerprint) = identify::key(facts, &older.generation, guard, body, scope);
         let (key_schema, key_epoch) =
             (older.generation.plan().key_schema.clone(), older.generation.key_epoch());
         keys.push(Key { space: older.number, id, fingerprint, key_schema, key_epoch });

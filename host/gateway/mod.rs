@@ -35,7 +35,7 @@ use lineup::{Decided, Judged};
 use oncegate_core::{Record, State};
 use request::body::{Intake, Unread};
 use request::head::Head;
-use request::identify::{Facts, Standpoint};
+use request::identify::{Facts, KeyScope};
 use request::route::Route;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -118,7 +118,7 @@ async fn answer(
     let asked = Question { worker, route: &route, facts: &facts, has_body, body };
     let (verdict, asker) = judge(&asked, &generation).await?;
     let readings = lineup::read(&asked).await?;
-    let at = Standpoint {
+    let scope = KeyScope {
         secret: &worker.shared.secret,
         deployment: &program.config.ledger.deployment,
         ledger: &worker.shared.ledger,
@@ -126,7 +126,7 @@ async fn answer(
     };
     let whole =
         if readings.is_empty() { bytes::Bytes::new() } else { take_in(worker, &mut intake, visit).await? };
-    let decided = lineup::weigh(verdict, (&route, generation), &readings, &facts, &whole, &at).await;
+    let decided = lineup::weigh(verdict, (&route, generation), &readings, &facts, &whole, &scope).await;
     let decided = decided.map_err(|error| {
         tracing::error!(%error, "the ledger is unavailable");
         Problem::new(
@@ -153,7 +153,7 @@ async fn answer(
     visit.asker = asker;
     let body = take_in(worker, &mut intake, visit).await?;
     generation.recent().offer(visit.begun(), || request::identify::sample(&facts, &route, &body));
-    let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &at);
+    let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &scope);
     operation.derived.pin = pin.map(Arc::new);
     let sighting = request::identify::sighting(
         &facts,

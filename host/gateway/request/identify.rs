@@ -152,7 +152,7 @@ impl Values for Complete<'_> {
 
 /// Where the ledger stands, for a claim.
 #[derive(Debug)]
-pub struct Standpoint<'a> {
+pub struct KeyScope<'a> {
     /// The ledger's secret.
     pub secret: &'a Secret,
     /// The deployment's name.
@@ -169,12 +169,12 @@ pub fn key(
     generation: &Generation,
     guard: &Guard,
     body: &Bytes,
-    at: &Standpoint<'_>,
+    scope: &KeyScope<'_>,
 ) -> (OperationId, Fingerprint) {
-    let mut framer = Framer::operation(at.secret, at.deployment, &facts.principal, &space(generation));
+    let mut framer = Framer::operation(scope.secret, scope.deployment, &facts.principal, &space(generation));
     let request = Complete { facts, body };
     parts::frame(&guard.key, &request, &mut framer);
-    (framer.into_operation(), parts::fingerprint(&guard.fingerprint, &request, at.secret))
+    (framer.into_operation(), parts::fingerprint(&guard.fingerprint, &request, scope.secret))
 }
 
 /// The key that the operation has in common with the same one of any other principal.
@@ -184,9 +184,9 @@ pub fn common_id(
     guard: &Guard,
     fingerprint: &Fingerprint,
     body: &Bytes,
-    at: &Standpoint<'_>,
+    scope: &KeyScope<'_>,
 ) -> OperationId {
-    let mut framer = Framer::common(at.secret, at.deployment, &space(generation), fingerprint);
+    let mut framer = Framer::common(scope.secret, scope.deployment, &space(generation), fingerprint);
     parts::frame(&guard.key, &Complete { facts, body }, &mut framer);
     framer.into_operation()
 }
@@ -224,18 +224,18 @@ pub fn request(
     generation: &Generation,
     guard: &Guard,
     body: &Bytes,
-    at: &Standpoint<'_>,
+    scope: &KeyScope<'_>,
 ) -> ledger::Request {
     let plan = generation.plan();
-    let (id, fingerprint) = key(facts, generation, guard, body, at);
+    let (id, fingerprint) = key(facts, generation, guard, body, scope);
     let times = times(&route.config.times, guard);
-    let clock = at.ledger.clock().latest();
+    let clock = scope.ledger.clock().latest();
     let first_sent = Timestamp::from_secs(guard.first_sent.unwrap_or(0).into());
     ledger::Request {
         id,
         claim: Claim {
             fingerprint,
-            execution: at.execution,
+            execution: scope.execution,
             times,
             origin: Origin {
                 route: route.config.name.clone(),
@@ -251,7 +251,12 @@ pub fn request(
             },
             memo: guard.memo.clone(),
             clock,
-            remembered_since: at.ledger.remembered_since(&route.config.name, times.memory, first_sent, clock),
+            remembered_since: scope.ledger.remembered_since(
+                &route.config.name,
+                times.memory,
+                first_sent,
+                clock,
+            ),
         },
         rules: Rules {
             while_running: guard.while_running.unwrap_or(route.config.while_running),
