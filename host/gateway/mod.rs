@@ -15,7 +15,7 @@ mod worker;
 
 pub use answer::respond;
 pub use execution::deciders::Deciders;
-pub use request::drift::Callers;
+pub use request::drift::DriftDetector;
 pub use shared::{Buffers, Program, Shared};
 pub use worker::{BindError, Listeners, Retirement, Workers};
 
@@ -155,13 +155,13 @@ async fn answer(
     generation.recent().offer(visit.begun(), || request::identify::sample(&facts, &route, &body));
     let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &scope);
     operation.derived.pin = pin.map(Arc::new);
-    let sighting = request::identify::sighting(
+    let observation = request::identify::observation(
         &facts,
         &route,
         (&generation, &guard),
         &operation.claim.fingerprint,
         &body,
-        &worker.shared.callers,
+        &worker.shared.drift,
     );
     let principal = facts.principal;
     drop(facts);
@@ -172,7 +172,7 @@ async fn answer(
         route,
         generation,
         principal,
-        sighting,
+        observation,
         forward: guard.forward,
         labels: guard.labels,
         peer,

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::gateway::execution::deciders::Deciders;
-use crate::gateway::request::drift::Callers;
+use crate::gateway::request::drift::DriftDetector;
 use crate::gateway::request::route::{Route, Router};
 use crate::keyspaces::SpaceTable;
 use crate::ledger::Ledger;
@@ -69,7 +69,7 @@ pub struct Shared {
     /// Counters.
     pub metrics: Metrics,
     /// Who had what executed lately.
-    pub callers: Callers,
+    pub drift: DriftDetector,
     /// Who decided what may have to be asked about.
     pub deciders: Deciders,
     /// Told when a generation fails its trial.
@@ -104,7 +104,7 @@ impl Shared {
             secret,
             engine,
             metrics,
-            callers: Callers::default(),
+            drift: DriftDetector::default(),
             deciders: Deciders::default(),
             condemned: Notify::new(),
             connections: AtomicUsize::new(0),

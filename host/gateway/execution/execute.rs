@@ -16,7 +16,7 @@ use crate::gateway::execution::judge::Taken;
 use crate::gateway::execution::no_answer::{self, NoAnswer};
 use crate::gateway::execution::pass;
 use crate::gateway::execution::rpc;
-use crate::gateway::request::drift::Sighting;
+use crate::gateway::request::drift::PrincipalObservation;
 use crate::gateway::request::fields;
 use crate::gateway::request::head::Head;
 use crate::gateway::request::route::Route;
@@ -54,7 +54,7 @@ pub struct Execution {
     /// Who asked.
     pub principal: PrincipalId,
     /// What is remembered of it and of who asked, once it is executed.
-    pub sighting: Option<Sighting>,
+    pub observation: Option<PrincipalObservation>,
     /// Fields that the policy sets on the upstream request.
     pub forward: Vec<(HeaderName, HeaderValue)>,
     /// The policy's labels, for the decision log.
@@ -137,8 +137,8 @@ impl Exchange<AnyStore> for Answering {
         // What is sent once more goes under the same id again, by which the upstream may know it.
         execution.id.set(permit.id());
         tracing::debug!(operation = %execution.id.get(), labels = ?execution.labels, "executing");
-        if let Some(sighting) = execution.sighting {
-            execution.worker.shared.callers.note(sighting, &execution.route);
+        if let Some(observation) = execution.observation {
+            execution.worker.shared.drift.note(observation, &execution.route);
         }
         let (asks, deciders) = (execution.generation.exports().resolution, &execution.worker.shared.deciders);
         if asks {

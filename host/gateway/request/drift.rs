@@ -24,7 +24,7 @@ const TELL_EVERY: Duration = Duration::from_secs(600);
 
 /// The memory of one gateway.
 #[derive(Debug, Default)]
-pub struct Callers {
+pub struct DriftDetector {
     /// Made when something is first executed that counts.
     places: OnceLock<Box<[AtomicU64]>>,
     hash: RandomState,
@@ -33,7 +33,7 @@ pub struct Callers {
 
 /// An operation and who asks for it, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct PrincipalObservation {
     place: usize,
     mark: u64,
 }
@@ -45,16 +45,16 @@ struct Told {
     count: u64,
 }
 
-impl Callers {
+impl DriftDetector {
     /// What is remembered of an operation; none where its key is made of the body, because the same body
     /// from two callers means nothing, and hashing it once more would cost something.
-    pub(super) fn sighting(
+    pub(super) fn observation(
         &self,
         policy: &str,
         (key, fingerprint): (&[Part], &Fingerprint),
         values: &impl Values,
         principal: &PrincipalId,
-    ) -> Option<Sighting> {
+    ) -> Option<PrincipalObservation> {
         let mut hasher = self.hash.build_hasher();
         // A part of a hash is as good as the whole, for this.
         let [a, b, c, d, e, f, g, h, ..] = fingerprint.hash;
@@ -66,12 +66,12 @@ impl Callers {
         let hash = hasher.finish();
         let [a, b, c, ..] = principal.0;
         let principal = u64::from(u32::from_le_bytes([a, b, c, 0])) & PRINCIPAL;
-        Some(Sighting { place: hash as usize % PLACES, mark: (hash & !PRINCIPAL) | principal })
+        Some(PrincipalObservation { place: hash as usize % PLACES, mark: (hash & !PRINCIPAL) | principal })
     }
 
     /// It is executed.
-    pub fn note(&self, sighting: Sighting, route: &Route) {
-        if !self.is_changed(sighting) {
+    pub fn note(&self, observation: PrincipalObservation, route: &Route) {
+        if !self.is_changed(observation) {
             return;
         }
         route.metrics.principal_changed();
@@ -87,14 +87,14 @@ impl Callers {
     }
 
     /// Whether another principal had it executed last.
-    fn is_changed(&self, sighting: Sighting) -> bool {
+    fn is_changed(&self, observation: PrincipalObservation) -> bool {
         let places = self.places.get_or_init(|| (0..PLACES).map(|_| AtomicU64::new(0)).collect());
-        let place = &places[sighting.place];
+        let place = &places[observation.place];
         let before = place.load(Ordering::Relaxed);
-        if before != sighting.mark {
-            place.store(sighting.mark, Ordering::Relaxed);
+        if before != observation.mark {
+            place.store(observation.mark, Ordering::Relaxed);
         }
-        before != sighting.mark && before != 0 && (before ^ sighting.mark) & !PRINCIPAL == 0
+        before != observation.mark && before != 0 && (before ^ observation.mark) & !PRINCIPAL == 0
     }
 
     /// Whether the log is to be told now, and of how many.
@@ -133,17 +133,22 @@ mod tests {
         }
     }
 
-    fn sighting(callers: &Callers, key: &[Part], content: u8, principal: u8) -> Option<Sighting> {
+    fn observation(
+        drift: &DriftDetector,
+        key: &[Part],
+        content: u8,
+        principal: u8,
+    ) -> Option<PrincipalObservation> {
         let fingerprint = Fingerprint { recipe: Recipe::Request, hash: [content; 32] };
-        callers.sighting("p", (key, &fingerprint), &Bare, &PrincipalId([principal; 32]))
+        drift.observation("p", (key, &fingerprint), &Bare, &PrincipalId([principal; 32]))
     }
 
     #[test]
     fn a_change_is_of_the_principal_alone_and_counts_each_time() {
-        let callers = Callers::default();
+        let drift = DriftDetector::default();
         let key = |text: &str| [Part::Text(text.into())];
         let changed = |key: &[Part], content, principal| {
-            callers.is_changed(sighting(&callers, key, content, principal).unwrap())
+            drift.is_changed(observation(&drift, key, content, principal).unwrap())
         };
         assert!(!changed(&key("k"), 1, 1), "the first");
         assert!(!changed(&key("k"), 1, 1), "the same once more");
@@ -157,23 +162,23 @@ mod tests {
 
     #[test]
     fn keys_that_are_made_of_the_body_are_left_out() {
-        let callers = Callers::default();
+        let drift = DriftDetector::default();
         for part in [Part::Of(Attribute::Body), Part::Document(Shape::default())] {
-            assert_eq!(sighting(&callers, &[Part::Text("k".into()), part], 1, 1), None);
+            assert_eq!(observation(&drift, &[Part::Text("k".into()), part], 1, 1), None);
         }
     }
 
     #[test]
     fn the_log_is_told_at_once_and_then_at_its_pace() {
-        let callers = Callers::default();
+        let drift = DriftDetector::default();
         let (route, other) = (Arc::from("r"), Arc::from("s"));
         let begun = Instant::now();
-        assert_eq!(callers.tell(&route, begun), Some(1));
+        assert_eq!(drift.tell(&route, begun), Some(1));
         for _ in 0..3 {
-            assert_eq!(callers.tell(&route, begun), None);
+            assert_eq!(drift.tell(&route, begun), None);
         }
-        assert_eq!(callers.tell(&other, begun), Some(1));
-        assert_eq!(callers.tell(&route, begun + TELL_EVERY), Some(4));
-        assert_eq!(callers.tell(&route, begun + TELL_EVERY), None);
+        assert_eq!(drift.tell(&other, begun), Some(1));
+        assert_eq!(drift.tell(&route, begun + TELL_EVERY), Some(4));
+        assert_eq!(drift.tell(&route, begun + TELL_EVERY), None);
     }
 }

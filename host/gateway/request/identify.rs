@@ -2,7 +2,7 @@
 
 use crate::config::PrincipalChanged;
 use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::request::drift::{Callers, Sighting};
+use crate::gateway::request::drift::{DriftDetector, PrincipalObservation};
 use crate::gateway::request::head::Head;
 use crate::gateway::request::principal;
 use crate::gateway::request::route::Route;
@@ -192,18 +192,18 @@ pub fn common_id(
 }
 
 /// What is remembered of who asks for it, where its route counts a changed principal.
-pub fn sighting(
+pub fn observation(
     facts: &Facts<'_>,
     route: &Route,
     (generation, guard): (&Generation, &Guard),
     fingerprint: &Fingerprint,
     body: &Bytes,
-    callers: &Callers,
-) -> Option<Sighting> {
+    drift: &DriftDetector,
+) -> Option<PrincipalObservation> {
     match route.config.principal_changed {
         PrincipalChanged::Count => {
             let request = Complete { facts, body };
-            callers.sighting(generation.name(), (&guard.key, fingerprint), &request, &facts.principal)
+            drift.observation(generation.name(), (&guard.key, fingerprint), &request, &facts.principal)
         }
         PrincipalChanged::Refuse => None,
     }
