@@ -3,7 +3,7 @@
 use crate::config::AccessLog;
 use crate::gateway::Peer;
 use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::present::Asker;
+use crate::gateway::answer::present::Presenter;
 use crate::gateway::answer::problem::Problem;
 use crate::gateway::request::body;
 use crate::gateway::request::route::Route;
@@ -23,7 +23,7 @@ pub struct Visit {
     /// The operation, where it is one.
     pub operation: Option<OperationId>,
     /// Who is answered in a protocol of its own, where the policy speaks one.
-    pub asker: Option<Asker>,
+    pub presenter: Option<Presenter>,
     /// The connection must end with a refusal: the body is unread, and may be long.
     pub ends_connection: bool,
     begun: Instant,
@@ -41,7 +41,7 @@ impl Visit {
         Self {
             result: RequestResult::Failed,
             operation: None,
-            asker: None,
+            presenter: None,
             ends_connection: body::ends_connection(request),
             begun: Instant::now(),
             route: None,

@@ -3,7 +3,7 @@
 
 use crate::config::PrincipalChanged;
 use crate::gateway::Question;
-use crate::gateway::answer::present::Asker;
+use crate::gateway::answer::present::Presenter;
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::request::identify::{self, Facts, KeyScope};
 use crate::gateway::request::route::Route;
@@ -162,4 +162,4 @@ impl crate::gateway::Undecided {
 }
 
 /// A verdict and, where its policy speaks the caller's protocol, who asked.
-pub type Judged = (Verdict, Option<Asker>);
+pub type Judged = (Verdict, Option<Presenter>);

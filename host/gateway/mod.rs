@@ -25,7 +25,7 @@ use crate::observe::metrics::RequestResult;
 use crate::policy::{Failure, Generation, OwnedOperation, Receipt, Verdict};
 use access::Visit;
 use answer::body::AnswerBody;
-use answer::present::Asker;
+use answer::present::Presenter;
 use answer::problem::{Code, Problem};
 use execution::execute::{Execution, Report};
 use http::header::{CONNECTION, HeaderValue};
@@ -60,7 +60,7 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> R
         Err(problem) => {
             visit.problem(&problem);
             let problem = visit.answered(problem);
-            let mut response = answer::present::problem(&worker, visit.asker.as_ref(), problem).await;
+            let mut response = answer::present::problem(&worker, visit.presenter.as_ref(), problem).await;
             if visit.ends_connection {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -116,7 +116,7 @@ async fn answer(
     };
     let (has_body, body) = (intake.has_body(), early.as_ref());
     let asked = Question { worker, route: &route, facts: &facts, has_body, body };
-    let (verdict, asker) = judge(&asked, &generation).await?;
+    let (verdict, presenter) = judge(&asked, &generation).await?;
     let readings = lineup::read(&asked).await?;
     let scope = KeyScope {
         secret: &worker.shared.secret,
@@ -141,7 +141,7 @@ async fn answer(
             return Err(Problem::refused(&refusal));
         }
         Decided::Bypassed(reason) => {
-            visit.asker = asker;
+            visit.presenter = presenter;
             visit.bypassed(reason);
             drop(facts);
             let request = intake.into_request(parts);
@@ -150,7 +150,7 @@ async fn answer(
     };
 
     // The key and the fingerprint; from here on it is an operation.
-    visit.asker = asker;
+    visit.presenter = presenter;
     let body = take_in(worker, &mut intake, visit).await?;
     generation.recent().offer(visit.begun(), || request::identify::sample(&facts, &route, &body));
     let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &scope);
@@ -264,12 +264,12 @@ async fn decide(asked: &Question<'_>, generation: &Arc<Generation>) -> Result<Ju
     let begun = std::time::Instant::now();
     let verdict = worker.policies.decide(generation, &operation).await;
     route.metrics.decided(begun.elapsed());
-    let asker = generation.exports().presentation.then(|| Asker {
+    let presenter = generation.exports().presentation.then(|| Presenter {
         generation: generation.clone(),
         principal: facts.principal,
         operation: OwnedOperation::of(&operation),
     });
-    verdict.map(|verdict| (verdict, asker)).map_err(Undecided::Policy)
+    verdict.map(|verdict| (verdict, presenter)).map_err(Undecided::Policy)
 }
 
 /// Executes the operation, answers from its record, waits, or turns the request away.
@@ -290,7 +290,8 @@ async fn guard_operation(
     };
     let body_kept = execution.route.config.body_kept;
     // Of an execution that was not applied no record is left: this request would have left the same.
-    let receipt = visit.asker.as_ref().map(|_| Receipt::of_claim(id, &operation.claim, ledger.clock().now()));
+    let receipt =
+        visit.presenter.as_ref().map(|_| Receipt::of_claim(id, &operation.claim, ledger.clock().now()));
     match ledger.pursue(operation, execute).await {
         Pursued::Executed(report) => {
             visit.operation = Some(execution.id.get());
@@ -302,10 +303,10 @@ async fn guard_operation(
             let id = id_of(&record);
             visit.operation = Some(id);
             let response = answer::respond::replay(id, &record);
-            match (&visit.asker, &record.state) {
-                (Some(asker), State::Completed { answer, .. }) => {
+            match (&visit.presenter, &record.state) {
+                (Some(presenter), State::Completed { answer, .. }) => {
                     let receipt = Receipt::of(id, &record);
-                    asker.present(&execution.worker, receipt, answer, body_kept, response).await
+                    presenter.present(&execution.worker, receipt, answer, body_kept, response).await
                 }
                 _ => Ok(response),
             }
@@ -316,9 +317,9 @@ async fn guard_operation(
                 return Err(problem.of(id));
             }
             let response = answer::respond::shared(id, &answer);
-            match (&visit.asker, receipt) {
-                (Some(asker), Some(receipt)) => {
-                    asker.present(&execution.worker, receipt, &answer, body_kept, response).await
+            match (&visit.presenter, receipt) {
+                (Some(presenter), Some(receipt)) => {
+                    presenter.present(&execution.worker, receipt, &answer, body_kept, response).await
                 }
                 _ => Ok(response),
             }

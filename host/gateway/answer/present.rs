@@ -31,7 +31,7 @@ const OF_THE_BODY: [HeaderName; 10] = [
 /// A caller whose protocol the policy speaks: the generation that decided the request, and what it
 /// saw of it.
 #[derive(Debug)]
-pub struct Asker {
+pub struct Presenter {
     /// The generation that decided.
     pub generation: Arc<Generation>,
     /// Who asks.
@@ -40,7 +40,7 @@ pub struct Asker {
     pub operation: OwnedOperation,
 }
 
-impl Asker {
+impl Presenter {
     /// Another execution's answer as this caller's protocol has it. `answer` is what is kept, and
     /// `response` what would be sent of it. A policy that fails shows nothing: the record stays.
     pub async fn present(
@@ -152,9 +152,13 @@ fn without_digests(mut trailers: HeaderMap) -> HeaderMap {
 
 /// A problem's answer: with the status that the route gives it, in the policy's words where it has
 /// some. The code stands on it whoever words it.
-pub async fn problem(worker: &Worker, asker: Option<&Asker>, problem: Problem) -> Response<AnswerBody> {
-    let Some(asker) = asker else { return problem.into_response() };
-    let Some(wording) = asker.explain(worker, &problem).await else { return problem.into_response() };
+pub async fn problem(
+    worker: &Worker,
+    presenter: Option<&Presenter>,
+    problem: Problem,
+) -> Response<AnswerBody> {
+    let Some(presenter) = presenter else { return problem.into_response() };
+    let Some(wording) = presenter.explain(worker, &problem).await else { return problem.into_response() };
     let mut response = problem.into_response();
     *response.status_mut() = respond::status(wording.status);
     let fields = response.headers_mut();
