@@ -17,7 +17,7 @@ use std::time::Instant;
 
 /// What is known of a request while it is answered.
 #[derive(Debug)]
-pub struct Visit {
+pub struct AccessRecord {
     /// What came of it so far.
     pub result: RequestResult,
     /// The operation, where it is one.
@@ -35,7 +35,7 @@ pub struct Visit {
     reason: Option<String>,
 }
 
-impl Visit {
+impl AccessRecord {
     /// A request came in.
     pub fn begin<B: http_body::Body>(request: &Request<B>, peer: Peer) -> Self {
         Self {

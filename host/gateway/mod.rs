@@ -23,7 +23,7 @@ use crate::config::OnError;
 use crate::ledger::Pursued;
 use crate::observe::metrics::RequestResult;
 use crate::policy::{Failure, Generation, OwnedOperation, Receipt, Verdict};
-use access::Visit;
+use access::AccessRecord;
 use answer::body::AnswerBody;
 use answer::present::Presenter;
 use answer::problem::{Code, Problem};
@@ -53,15 +53,15 @@ pub struct Peer {
 
 /// Answers one request, whatever happens, and tells what it did.
 async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
-    let mut visit = Visit::begin(&request, peer);
+    let mut access = AccessRecord::begin(&request, peer);
     let old = request.version() == Version::HTTP_10;
-    let mut response = match answer(&worker, peer, request, &mut visit).await {
+    let mut response = match answer(&worker, peer, request, &mut access).await {
         Ok(response) => response,
         Err(problem) => {
-            visit.problem(&problem);
-            let problem = visit.answered(problem);
-            let mut response = answer::present::problem(&worker, visit.presenter.as_ref(), problem).await;
-            if visit.ends_connection {
+            access.problem(&problem);
+            let problem = access.answered(problem);
+            let mut response = answer::present::problem(&worker, access.presenter.as_ref(), problem).await;
+            if access.ends_connection {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response
@@ -71,7 +71,7 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> R
         // They would take the place of the length, which is all that tells its client the end.
         response.body_mut().remove_trailers();
     }
-    visit.end(&worker.shared, &response);
+    access.end(&worker.shared, &response);
     response
 }
 
@@ -80,7 +80,7 @@ async fn answer(
     worker: &Rc<Worker>,
     peer: Peer,
     request: Request<Incoming>,
-    visit: &mut Visit,
+    access: &mut AccessRecord,
 ) -> Result<Response<AnswerBody>, Problem> {
     let program = worker.program();
     let head = match Head::read(&request, program.config.server.limits.header_bytes) {
@@ -95,12 +95,12 @@ async fn answer(
             Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method.");
         return Err(refused(request, problem));
     };
-    visit.take(&route);
+    access.take(&route);
     if route.is_unavailable_for(&head.method) {
-        return policy_unavailable(worker, &route, peer, &head, request, visit).await;
+        return policy_unavailable(worker, &route, peer, &head, request, access).await;
     }
     let Some(generation) = route.judge(&head.method).cloned() else {
-        visit.result = RequestResult::Passed;
+        access.result = RequestResult::Passed;
         return execution::pass::stream(worker, &route, peer, &head, request).await;
     };
 
@@ -111,7 +111,7 @@ async fn answer(
     let facts =
         Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
     let early = match route.wants_body(&head.method) {
-        true => Some(take_in(worker, &mut intake, visit).await?),
+        true => Some(take_in(worker, &mut intake, access).await?),
         false => None,
     };
     let (has_body, body) = (intake.has_body(), early.as_ref());
@@ -125,7 +125,7 @@ async fn answer(
         execution: worker.shared.ledger.execution_id(),
     };
     let whole =
-        if readings.is_empty() { bytes::Bytes::new() } else { take_in(worker, &mut intake, visit).await? };
+        if readings.is_empty() { bytes::Bytes::new() } else { take_in(worker, &mut intake, access).await? };
     let decided = lineup::weigh(verdict, (&route, generation), &readings, &facts, &whole, &scope).await;
     let decided = decided.map_err(|error| {
         tracing::error!(%error, "the ledger is unavailable");
@@ -137,12 +137,12 @@ async fn answer(
     let (generation, guard, pin) = match decided {
         Decided::Guarded(generation, guard, pin) => (generation, guard, pin),
         Decided::Refused(refusal) => {
-            visit.result = RequestResult::Refused;
+            access.result = RequestResult::Refused;
             return Err(Problem::refused(&refusal));
         }
         Decided::Bypassed(reason) => {
-            visit.presenter = presenter;
-            visit.bypassed(reason);
+            access.presenter = presenter;
+            access.bypassed(reason);
             drop(facts);
             let request = intake.into_request(parts);
             return execution::pass::send(worker, &route, peer, &head, request).await;
@@ -150,9 +150,9 @@ async fn answer(
     };
 
     // The key and the fingerprint; from here on it is an operation.
-    visit.presenter = presenter;
-    let body = take_in(worker, &mut intake, visit).await?;
-    generation.recent().offer(visit.begun(), || request::identify::sample(&facts, &route, &body));
+    access.presenter = presenter;
+    let body = take_in(worker, &mut intake, access).await?;
+    generation.recent().offer(access.begun(), || request::identify::sample(&facts, &route, &body));
     let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &scope);
     operation.derived.pin = pin.map(Arc::new);
     let observation = request::identify::observation(
@@ -165,7 +165,7 @@ async fn answer(
     );
     let principal = facts.principal;
     drop(facts);
-    visit.operation = Some(operation.id);
+    access.operation = Some(operation.id);
     let execution = Rc::new(Execution {
         id: std::cell::Cell::new(operation.id),
         worker: worker.clone(),
@@ -181,13 +181,17 @@ async fn answer(
         body,
         _reserved: intake.into_reservation(),
     });
-    guard_operation(execution, operation, visit).await
+    guard_operation(execution, operation, access).await
 }
 
 /// The body of a guarded request, whole: the connection has nothing unread on it then.
-async fn take_in(worker: &Worker, intake: &mut Intake, visit: &mut Visit) -> Result<bytes::Bytes, Problem> {
+async fn take_in(
+    worker: &Worker,
+    intake: &mut Intake,
+    access: &mut AccessRecord,
+) -> Result<bytes::Bytes, Problem> {
     let body = intake.read(worker).await?;
-    visit.ends_connection = false;
+    access.ends_connection = false;
     Ok(body)
 }
 
@@ -205,16 +209,16 @@ async fn policy_unavailable(
     peer: Peer,
     head: &Head,
     request: Request<Incoming>,
-    visit: &mut Visit,
+    access: &mut AccessRecord,
 ) -> Result<Response<AnswerBody>, Problem> {
     match route.config.on_error {
         OnError::Bypass => {
             let reason = "its policy is not loaded whole and the route says `on_error = \"bypass\"`";
-            visit.bypassed(reason.into());
+            access.bypassed(reason.into());
             execution::pass::stream(worker, route, peer, head, request).await
         }
         OnError::Refuse => {
-            visit.result = RequestResult::Failed;
+            access.result = RequestResult::Failed;
             let problem = Problem::new(
                 Code::PolicyFailed,
                 "What made this route's idempotency keys before can't be loaded now, so nobody can tell whether this \
@@ -276,7 +280,7 @@ async fn decide(asked: &Question<'_>, generation: &Arc<Generation>) -> Result<Ju
 async fn guard_operation(
     execution: Rc<Execution>,
     operation: crate::ledger::Request,
-    visit: &mut Visit,
+    access: &mut AccessRecord,
 ) -> Result<Response<AnswerBody>, Problem> {
     let id = operation.id;
     // Under several keys it may be kept under another than the highest.
@@ -291,19 +295,19 @@ async fn guard_operation(
     let body_kept = execution.route.config.body_kept;
     // Of an execution that was not applied no record is left: this request would have left the same.
     let receipt =
-        visit.presenter.as_ref().map(|_| Receipt::of_claim(id, &operation.claim, ledger.clock().now()));
+        access.presenter.as_ref().map(|_| Receipt::of_claim(id, &operation.claim, ledger.clock().now()));
     match ledger.pursue(operation, execute).await {
         Pursued::Executed(report) => {
-            visit.operation = Some(execution.id.get());
-            visit.result = if report.is_ok() { RequestResult::Executed } else { RequestResult::Failed };
+            access.operation = Some(execution.id.get());
+            access.result = if report.is_ok() { RequestResult::Executed } else { RequestResult::Failed };
             report
         }
         Pursued::Replay { record, waited } => {
-            visit.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
+            access.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
             let id = id_of(&record);
-            visit.operation = Some(id);
+            access.operation = Some(id);
             let response = answer::respond::replay(id, &record);
-            match (&visit.presenter, &record.state) {
+            match (&access.presenter, &record.state) {
                 (Some(presenter), State::Completed { answer, .. }) => {
                     let receipt = Receipt::of(id, &record);
                     presenter.present(&execution.worker, receipt, answer, body_kept, response).await
@@ -312,12 +316,12 @@ async fn guard_operation(
             }
         }
         Pursued::Shared(answer) => {
-            visit.result = RequestResult::Waited;
+            access.result = RequestResult::Waited;
             if let Some(problem) = Problem::from_shared(&answer) {
                 return Err(problem.of(id));
             }
             let response = answer::respond::shared(id, &answer);
-            match (&visit.presenter, receipt) {
+            match (&access.presenter, receipt) {
                 (Some(presenter), Some(receipt)) => {
                     presenter.present(&execution.worker, receipt, &answer, body_kept, response).await
                 }
@@ -325,12 +329,12 @@ async fn guard_operation(
             }
         }
         Pursued::Refuse(refusal, record) => {
-            visit.refused(refusal);
+            access.refused(refusal);
             let id = record.as_deref().map_or(id, id_of);
-            visit.operation = Some(id);
+            access.operation = Some(id);
             Err(answer::respond::refusal(id, refusal, record.as_deref()))
         }
-        Pursued::Unavailable(error) => unavailable(&execution, &error, visit).await,
+        Pursued::Unavailable(error) => unavailable(&execution, &error, access).await,
     }
 }
 
@@ -338,16 +342,16 @@ async fn guard_operation(
 async fn unavailable(
     execution: &Rc<Execution>,
     error: &crate::store::StoreError,
-    visit: &mut Visit,
+    access: &mut AccessRecord,
 ) -> Result<Response<AnswerBody>, Problem> {
     tracing::error!(operation = %execution.id.get(), %error, "the ledger is unavailable");
     match execution.route.config.on_error {
         OnError::Bypass => {
-            visit.bypassed("the ledger is unavailable and the route says `on_error = \"bypass\"`".into());
+            access.bypassed("the ledger is unavailable and the route says `on_error = \"bypass\"`".into());
             execution.send_unguarded().await
         }
         OnError::Refuse => {
-            visit.result = RequestResult::Failed;
+            access.result = RequestResult::Failed;
             Err(answer::respond::ledger_unavailable(execution.id.get(), error))
         }
     }
