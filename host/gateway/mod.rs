@@ -33,7 +33,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use lineup::{Decided, Judged};
 use oncegate_core::{Record, State};
-use request::body::{Intake, Unread};
+use request::body::{DrainOnDrop, InboundBody};
 use request::head::Head;
 use request::identify::{Facts, KeyScope};
 use request::route::Route;
@@ -107,14 +107,14 @@ async fn answer(
     // The policy's verdict. One that doesn't want the body decides before it is read.
     let (parts, incoming) = request.into_parts();
     let body_bytes = program.config.server.limits.body_bytes;
-    let mut intake = Intake::new(incoming, &worker.shared);
+    let mut inbound = InboundBody::new(incoming, &worker.shared);
     let facts =
         Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
     let early = match route.wants_body(&head.method) {
-        true => Some(take_in(worker, &mut intake, access).await?),
+        true => Some(take_in(worker, &mut inbound, access).await?),
         false => None,
     };
-    let (has_body, body) = (intake.has_body(), early.as_ref());
+    let (has_body, body) = (inbound.has_body(), early.as_ref());
     let asked = Question { worker, route: &route, facts: &facts, has_body, body };
     let (verdict, presenter) = judge(&asked, &generation).await?;
     let readings = lineup::read(&asked).await?;
@@ -125,7 +125,7 @@ async fn answer(
         execution: worker.shared.ledger.execution_id(),
     };
     let whole =
-        if readings.is_empty() { bytes::Bytes::new() } else { take_in(worker, &mut intake, access).await? };
+        if readings.is_empty() { bytes::Bytes::new() } else { take_in(worker, &mut inbound, access).await? };
     let decided = lineup::weigh(verdict, (&route, generation), &readings, &facts, &whole, &scope).await;
     let decided = decided.map_err(|error| {
         tracing::error!(%error, "the ledger is unavailable");
@@ -144,14 +144,14 @@ async fn answer(
             access.presenter = presenter;
             access.bypassed(reason);
             drop(facts);
-            let request = intake.into_request(parts);
+            let request = inbound.into_request(parts);
             return execution::pass::send(worker, &route, peer, &head, request).await;
         }
     };
 
     // The key and the fingerprint; from here on it is an operation.
     access.presenter = presenter;
-    let body = take_in(worker, &mut intake, access).await?;
+    let body = take_in(worker, &mut inbound, access).await?;
     generation.recent().offer(access.begun(), || request::identify::sample(&facts, &route, &body));
     let mut operation = lineup::request(&facts, &route, (&generation, &guard), &readings, &body, &scope);
     operation.derived.pin = pin.map(Arc::new);
@@ -179,7 +179,7 @@ async fn answer(
         head,
         fields: parts.headers,
         body,
-        _reserved: intake.into_reservation(),
+        _reserved: inbound.into_reservation(),
     });
     guard_operation(execution, operation, access).await
 }
@@ -187,17 +187,17 @@ async fn answer(
 /// The body of a guarded request, whole: the connection has nothing unread on it then.
 async fn take_in(
     worker: &Worker,
-    intake: &mut Intake,
+    inbound: &mut InboundBody,
     access: &mut AccessRecord,
 ) -> Result<bytes::Bytes, Problem> {
-    let body = intake.read(worker).await?;
+    let body = inbound.read(worker).await?;
     access.ends_connection = false;
     Ok(body)
 }
 
 /// A problem of a request whose body nobody has read.
 fn refused(request: Request<Incoming>, problem: Problem) -> Problem {
-    drop(Unread::new(request.into_body()));
+    drop(DrainOnDrop::new(request.into_body()));
     problem
 }
 

@@ -20,7 +20,7 @@ const LEFT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A body that may be read or passed on.
 #[derive(Debug)]
-pub struct Intake {
+pub struct InboundBody {
     state: State,
     has_body: bool,
     reserved: Reservation,
@@ -28,16 +28,16 @@ pub struct Intake {
 
 #[derive(Debug)]
 enum State {
-    Unread(Unread),
+    Unread(DrainOnDrop),
     Read(Bytes),
 }
 
 /// A body that is read to its end by somebody, within bounds. A client that is still writing would get a
 /// reset instead of its answer, and one that sends its body after its head would lose its connection.
 #[derive(Debug)]
-pub struct Unread(Option<Incoming>);
+pub struct DrainOnDrop(Option<Incoming>);
 
-impl Unread {
+impl DrainOnDrop {
     /// Nobody has read it yet.
     pub fn new(incoming: Incoming) -> Self {
         Self(Some(incoming))
@@ -48,7 +48,7 @@ impl Unread {
     }
 }
 
-impl Drop for Unread {
+impl Drop for DrainOnDrop {
     fn drop(&mut self) {
         if let Some(incoming) = self.0.take().filter(|incoming| !incoming.is_end_stream()) {
             tokio::task::spawn_local(timeout(LEFT_TIME_MAX, drain(incoming)));
@@ -75,11 +75,15 @@ pub fn ends_connection<B: Body>(request: &Request<B>) -> bool {
             || length.is_none_or(|length| length > LEFT_BYTES_MAX))
 }
 
-impl Intake {
+impl InboundBody {
     /// A body that nobody has read.
     pub fn new(incoming: Incoming, shared: &Arc<Shared>) -> Self {
         let has_body = !incoming.is_end_stream();
-        Self { state: State::Unread(Unread::new(incoming)), has_body, reserved: Reservation::none(shared) }
+        Self {
+            state: State::Unread(DrainOnDrop::new(incoming)),
+            has_body,
+            reserved: Reservation::none(shared),
+        }
     }
 
     /// There is a body. No body and an empty one are the same.
