@@ -2,7 +2,7 @@
 //! own. What they share is in [`Shared`].
 
 use crate::config;
-use crate::gateway::edge::connection::{self, Watch};
+use crate::gateway::edge::connection::{self, IdleTimer};
 use crate::gateway::execution::abandon::Curfew;
 use crate::gateway::execution::probe;
 use crate::gateway::shared::Counted;
@@ -230,11 +230,11 @@ fn run(
             shared,
             pools: RefCell::default(),
         });
-        let watch = Rc::new(Watch::default());
+        let idle = Rc::new(IdleTimer::default());
         for socket in sockets {
-            tokio::task::spawn_local(listen(worker.clone(), socket, watch.clone()));
+            tokio::task::spawn_local(listen(worker.clone(), socket, idle.clone()));
         }
-        tokio::task::spawn_local(watch.clone().run(worker.clone()));
+        tokio::task::spawn_local(idle.clone().run(worker.clone()));
         if asks {
             tokio::task::spawn_local(probe::run(worker.clone()));
         }
@@ -256,7 +256,7 @@ fn run(
     drop(runtime);
 }
 
-async fn listen(worker: Rc<Worker>, socket: TcpListener, watch: Rc<Watch>) {
+async fn listen(worker: Rc<Worker>, socket: TcpListener, idle: Rc<IdleTimer>) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -274,7 +274,7 @@ async fn listen(worker: Rc<Worker>, socket: TcpListener, watch: Rc<Watch>) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => admit(&worker, stream, address, &watch, &mut full),
+            Ok((stream, address)) => admit(&worker, stream, address, &idle, &mut full),
             Err(error) => {
                 // Out of descriptors, most often: a pause lets connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -291,13 +291,13 @@ async fn listen(worker: Rc<Worker>, socket: TcpListener, watch: Rc<Watch>) {
             && let Ok(stream) = TcpStream::from_std(stream)
         {
             worker.shared.queued.fetch_add(1, Ordering::Relaxed);
-            admit(&worker, stream, address, &watch, &mut full);
+            admit(&worker, stream, address, &idle, &mut full);
         }
     }
 }
 
 /// Serves a connection, where there is room for it.
-fn admit(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr, watch: &Rc<Watch>, full: &mut bool) {
+fn admit(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr, idle: &Rc<IdleTimer>, full: &mut bool) {
     let server = &worker.program().config.server;
     if worker.shared.connections.load(Ordering::Relaxed) >= server.limits.connections {
         if !std::mem::replace(full, true) {
@@ -313,5 +313,5 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr, watch: &Rc
     let address = address.ip().to_canonical();
     let trusted = server.trusted_proxies.iter().any(|network| network.contains(&address));
     let peer = Peer { address, trusted };
-    tokio::task::spawn_local(connection::serve(worker.clone(), stream, peer, watch.clone()));
+    tokio::task::spawn_local(connection::serve(worker.clone(), stream, peer, idle.clone()));
 }

@@ -38,19 +38,19 @@ const FIRST_WORD: Duration = Duration::from_millis(100);
 const HEAD_BYTES_MIN: usize = 8192;
 
 /// Serves a connection until either side ends it.
-pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<Watch>) {
+pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, idle: Rc<IdleTimer>) {
     let _counted = Counted::new(&worker.shared, |shared| &shared.connections);
     let limit = worker.program().config.server.limits.header_bytes.max(HEAD_BYTES_MIN);
-    let pulse = Arc::new(Pulse::new());
-    watch.add(&pulse);
+    let activity = Arc::new(Activity::new());
+    idle.add(&activity);
     let ending = Rc::new(worker.shared.draining.subscribe());
     let came_late = *ending.borrow();
     let service = service_fn({
-        let (worker, pulse) = (worker.clone(), pulse.clone());
+        let (worker, activity) = (worker.clone(), activity.clone());
         move |request: Request<Incoming>| {
-            let busy = Busy::new(&pulse);
+            let busy = Busy::new(&activity);
             let worker = worker.clone();
-            let ambiguous = pulse.ambiguous.swap(false, Ordering::Relaxed);
+            let ambiguous = activity.ambiguous.swap(false, Ordering::Relaxed);
             let ending = ending.clone();
             // Else hyper moves it, and each connection has room for it, used or not: nine kilobytes.
             Box::pin(async move {
@@ -63,11 +63,11 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
                 if is_ending && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response.map(|body| Watched { body, _busy: busy }))
+                Ok::<_, Infallible>(response.map(|body| BusyBody { body, _busy: busy }))
             })
         }
     });
-    let io = TokioIo::new(Pulsing { stream, pulse: pulse.clone() });
+    let io = TokioIo::new(TrackedIo { stream, activity: activity.clone() });
     // Without `pipeline_flush`, which would take the bound off what is written: an answer to a slow
     // client would be in memory whole.
     let connection = http1::Builder::new().max_buf_size(limit).serve_connection(io, service).with_upgrades();
@@ -84,9 +84,9 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
                 }
                 return;
             }
-            () = pulse.close.notified() => return,
+            () = activity.close.notified() => return,
             _ = draining.wait_for(|draining| *draining), if !is_draining => is_draining = true,
-            () = pulse.first_word(), if is_draining && !told => {
+            () = activity.first_word(), if is_draining && !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -97,7 +97,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, watch: Rc<
 /// When a connection was last of use. Only its worker touches it; the atomics are there because
 /// hyper hands a stream that can be upgraded across threads.
 #[derive(Debug)]
-struct Pulse {
+struct Activity {
     opened: Instant,
     requests: AtomicU32,
     /// Milliseconds after `opened`: when it became idle, or the head began.
@@ -110,7 +110,7 @@ struct Pulse {
     close: Notify,
 }
 
-impl Pulse {
+impl Activity {
     fn new() -> Self {
         Self {
             opened: Instant::now(),
@@ -152,13 +152,13 @@ impl Pulse {
 
 /// A request that is being answered.
 #[derive(Debug)]
-struct Busy(Arc<Pulse>);
+struct Busy(Arc<Activity>);
 
 impl Busy {
-    fn new(pulse: &Arc<Pulse>) -> Self {
-        pulse.requests.fetch_add(1, Ordering::Relaxed);
-        pulse.head_begun.store(false, Ordering::Relaxed);
-        Self(pulse.clone())
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.head_begun.store(false, Ordering::Relaxed);
+        Self(activity.clone())
     }
 }
 
@@ -171,11 +171,11 @@ impl Drop for Busy {
 
 /// A worker's connections.
 #[derive(Debug, Default)]
-pub struct Watch(RefCell<Vec<Weak<Pulse>>>);
+pub struct IdleTimer(RefCell<Vec<Weak<Activity>>>);
 
-impl Watch {
-    fn add(&self, pulse: &Arc<Pulse>) {
-        self.0.borrow_mut().push(Arc::downgrade(pulse));
+impl IdleTimer {
+    fn add(&self, activity: &Arc<Activity>) {
+        self.0.borrow_mut().push(Arc::downgrade(activity));
     }
 
     /// Closes connections that are idle for too long, or whose head takes too long.
@@ -185,10 +185,10 @@ impl Watch {
             ticks.tick().await;
             let program = worker.program();
             let limits = &program.config.server.limits;
-            self.0.borrow_mut().retain(|pulse| {
-                let Some(pulse) = pulse.upgrade() else { return false };
-                if pulse.is_overdue(limits.header_timeout, limits.idle_timeout) {
-                    pulse.close.notify_one();
+            self.0.borrow_mut().retain(|activity| {
+                let Some(activity) = activity.upgrade() else { return false };
+                if activity.is_overdue(limits.header_timeout, limits.idle_timeout) {
+                    activity.close.notify_one();
                 }
                 true
             });
@@ -197,12 +197,12 @@ impl Watch {
 }
 
 /// A stream that tells when a head begins.
-struct Pulsing {
+struct TrackedIo {
     stream: TcpStream,
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
 }
 
-impl AsyncRead for Pulsing {
+impl AsyncRead for TrackedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -210,22 +210,22 @@ impl AsyncRead for Pulsing {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let pulse = &self.pulse;
+        let activity = &self.activity;
         let came = &buf.filled()[before..];
-        if !came.is_empty() && pulse.requests.load(Ordering::Relaxed) == 0 {
-            if !pulse.head_begun.swap(true, Ordering::Relaxed) {
-                pulse.is_heard.store(true, Ordering::Relaxed);
-                pulse.mark();
+        if !came.is_empty() && activity.requests.load(Ordering::Relaxed) == 0 {
+            if !activity.head_begun.swap(true, Ordering::Relaxed) {
+                activity.is_heard.store(true, Ordering::Relaxed);
+                activity.mark();
             }
             if is_ambiguous(came) {
-                pulse.ambiguous.store(true, Ordering::Relaxed);
+                activity.ambiguous.store(true, Ordering::Relaxed);
             }
         }
         read
     }
 }
 
-impl AsyncWrite for Pulsing {
+impl AsyncWrite for TrackedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -275,12 +275,12 @@ fn ambiguous_framing() -> Problem {
 }
 
 /// A body whose connection is busy until it is gone.
-struct Watched {
+struct BusyBody {
     body: AnswerBody,
     _busy: Busy,
 }
 
-impl Body for Watched {
+impl Body for BusyBody {
     type Data = Bytes;
     type Error = <AnswerBody as Body>::Error;
 
