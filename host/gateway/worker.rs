@@ -3,7 +3,7 @@
 
 use crate::config;
 use crate::gateway::edge::connection::{self, IdleTimer};
-use crate::gateway::execution::abandon::Curfew;
+use crate::gateway::execution::abandon::ShutdownSignal;
 use crate::gateway::execution::probe;
 use crate::gateway::shared::Counted;
 use crate::gateway::{Peer, Program, Shared};
@@ -33,8 +33,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Policy instances.
     pub policies: policy::Pool,
-    /// Rung when executions have to end.
-    pub curfew: Curfew,
+    /// Sent when executions have to end.
+    pub shutdown: ShutdownSignal,
     pools: RefCell<HashMap<Arc<str>, Rc<Pool>>>,
 }
 
@@ -226,7 +226,7 @@ fn run(
     runtime.block_on(async move {
         let worker = Rc::new(Worker {
             policies: policy::Pool::new(&shared.engine),
-            curfew: Curfew::default(),
+            shutdown: ShutdownSignal::default(),
             shared,
             pools: RefCell::default(),
         });
@@ -242,7 +242,7 @@ fn run(
             tokio::select! {
                 _ = stop.changed() => match *stop.borrow_and_update() {
                     Phase::Serving => {}
-                    Phase::Ending => worker.curfew.ring(),
+                    Phase::Ending => worker.shutdown.send(),
                     Phase::Stopped => return,
                 },
                 keep = retired.recv() => match keep {

@@ -10,22 +10,22 @@ use tokio::sync::Notify;
 
 /// A worker's word to its executions that they have to end now.
 #[derive(Debug, Default)]
-pub struct Curfew {
-    rung: Cell<bool>,
-    bell: Notify,
+pub struct ShutdownSignal {
+    is_sent: Cell<bool>,
+    told: Notify,
 }
 
-impl Curfew {
+impl ShutdownSignal {
     /// Now.
-    pub fn ring(&self) {
-        self.rung.set(true);
-        self.bell.notify_waiters();
+    pub fn send(&self) {
+        self.is_sent.set(true);
+        self.told.notify_waiters();
     }
 
-    async fn rung(&self) {
+    async fn sent(&self) {
         // One thread: nothing rings between the look and the wait.
-        if !self.rung.get() {
-            self.bell.notified().await;
+        if !self.is_sent.get() {
+            self.told.notified().await;
         }
     }
 }
@@ -34,10 +34,10 @@ impl Execution {
     /// Comes back when it is to be given up, with the reason.
     pub(super) async fn abandoned(&self, permit: &Permit) -> Doubt {
         match self.route.config.client_gone {
-            ClientGone::Finish => self.worker.curfew.rung().await,
+            ClientGone::Finish => self.worker.shutdown.sent().await,
             ClientGone::Close => tokio::select! {
                 biased;
-                () = self.worker.curfew.rung() => {}
+                () = self.worker.shutdown.sent() => {}
                 () = permit.deserted() => return Doubt::Deserted,
             },
         }
