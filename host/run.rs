@@ -6,7 +6,7 @@ use crate::activation::{
 };
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
-use crate::gateway::{BindError, Listeners, Program, Shared, Workers};
+use crate::gateway::{ActiveConfig, BindError, Listeners, Shared, Workers};
 use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceResolver, SpaceTable};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::observe::metrics::Metrics;
@@ -170,7 +170,7 @@ impl Gateway {
     /// present request, executions settle or become unknown, the store is flushed.
     pub async fn stop(self) {
         let shared = &self.shared;
-        let grace = shared.program.load().config.server.shutdown_grace;
+        let grace = shared.active.load().config.server.shutdown_grace;
         let deadline = Instant::now() + grace;
         let (executions, connections) = self.under_way();
         tracing::info!(executions, connections, ?grace, "draining: not ready any more");
@@ -258,8 +258,8 @@ pub(crate) async fn assemble(
     for generation in generations.values() {
         metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
     }
-    let program = Program::new(config, generations, table, &metrics);
-    Ok(Shared::new(program, ledger, secret, engine, metrics))
+    let active = ActiveConfig::new(config, generations, table, &metrics);
+    Ok(Shared::new(active, ledger, secret, engine, metrics))
 }
 
 /// A start with another policy than the ledger last saw is a reload, too: it must make the keys that were

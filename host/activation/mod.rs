@@ -1,5 +1,5 @@
 //! Reloading: configuration and policies, all or nothing, while requests flow. A request keeps the
-//! program that it began with; a fault leaves the active one alone and is told.
+//! configuration that it began with; a fault leaves the active one alone and is told.
 
 mod history;
 mod policies;
@@ -15,7 +15,7 @@ pub use promise::{PromiseBroken, check_start};
 pub use tend::log_unavailable;
 
 use crate::config::{self, Config, Faults, Source};
-use crate::gateway::{Program, Retirement, Shared};
+use crate::gateway::{ActiveConfig, Retirement, Shared};
 use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceGuard};
 use crate::ledger::{Clock, IdentityError, Ledger};
 use crate::policy::{Generation, Generations, LoadError, Step};
@@ -25,7 +25,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// Why a reload is refused. The active program stays as it is.
+/// Why a reload is refused. The active configuration stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The configuration has faults.
@@ -125,7 +125,7 @@ pub struct Reloader {
     archive: Archive,
     /// Who decides by which key space, requests in flight included.
     guards: Mutex<Vec<Weak<SpaceGuard>>>,
-    /// Another program is active.
+    /// Another configuration is active.
     changed: tokio::sync::Notify,
     one_at_a_time: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<(Option<String>, String)>>,
@@ -135,10 +135,10 @@ pub struct Reloader {
 impl Reloader {
     /// For a running gateway whose configuration was read from `source`.
     pub fn new(source: Source, shared: Arc<Shared>, retirement: Retirement) -> Self {
-        let program = shared.program.load_full();
+        let active = shared.active.load_full();
         let reloader = Self {
             source,
-            archive: Archive::of(&program.config),
+            archive: Archive::of(&active.config),
             guards: Mutex::default(),
             changed: tokio::sync::Notify::new(),
             shared,
@@ -147,7 +147,7 @@ impl Reloader {
             last_error: Mutex::default(),
             history: Mutex::default(),
         };
-        reloader.note(&program);
+        reloader.note(&active);
         reloader
     }
 
@@ -184,7 +184,7 @@ impl Reloader {
     /// [`Self::reload`].
     pub async fn reload_policy(&self, name: &str, accept_duplicates: bool) -> Result<Report, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
-        let active = self.shared.program.load_full();
+        let active = self.shared.active.load_full();
         let Some(present) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
         let wanted = self
             .history()
@@ -203,7 +203,7 @@ impl Reloader {
         let source = self.source.clone();
         let config =
             tokio::task::spawn_blocking(move || config::load(&source)).await?.map_err(ReloadError::Config)?;
-        let fixed = config::unchangeable(&self.shared.program.load().config, &config);
+        let fixed = config::unchangeable(&self.shared.active.load().config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::Unchangeable(fixed));
         }
@@ -220,7 +220,7 @@ impl Reloader {
         held: BTreeSet<Arc<str>>,
         accept_duplicates: bool,
     ) -> Result<Report, ReloadError> {
-        let active = self.shared.program.load_full();
+        let active = self.shared.active.load_full();
         let (engine, before) = (self.shared.engine.clone(), active.clone());
         let only = only.map(str::to_owned);
         let (config, generations) = tokio::task::spawn_blocking(move || {
@@ -240,11 +240,11 @@ impl Reloader {
         })
         .await??;
         let report = self.commit(config, generations, accept_duplicates).await?;
-        for replaced in changed(&active, &self.shared.program.load()) {
-            let program = self.shared.program.load();
+        for replaced in changed(&active, &self.shared.active.load()) {
+            let active = self.shared.active.load();
             let (Some(generation), Some(config)) = (
-                program.generations.get(replaced.generation.name()),
-                program.config.policies.get(replaced.generation.name()),
+                active.generations.get(replaced.generation.name()),
+                active.config.policies.get(replaced.generation.name()),
             ) else {
                 continue;
             };
@@ -265,7 +265,7 @@ impl Reloader {
         generations: Generations,
         accept_duplicates: bool,
     ) -> Result<Report, ReloadError> {
-        let (ledger, active) = (&self.shared.ledger, self.shared.program.load_full());
+        let (ledger, active) = (&self.shared.ledger, self.shared.active.load_full());
         let promises = self.promises(&active, &generations).await?;
         let change = ledger.examine(&identity(&config, &generations), accept_duplicates).await?;
         let resolved = self.resolve(&config, &generations, &active, accept_duplicates).await?;
@@ -292,13 +292,17 @@ impl Reloader {
         if let Some(term) = taken.term {
             table.begin(term);
         }
-        self.put(Program::new(config, generations, table, &self.shared.metrics));
+        self.put(ActiveConfig::new(config, generations, table, &self.shared.metrics));
         drop(taken);
         Ok(report)
     }
 
     /// Checks the promises of what is new. One that is broken is kept in the ledger: no gateway takes it.
-    async fn promises(&self, active: &Arc<Program>, next: &Generations) -> Result<Promises, ReloadError> {
+    async fn promises(
+        &self,
+        active: &Arc<ActiveConfig>,
+        next: &Generations,
+    ) -> Result<Promises, ReloadError> {
         let ledger = &self.shared.ledger;
         let spaces = ledger.read_spaces().await.map_err(ResolveError::from)?;
         for (name, generation) in next.iter().filter(|(_, new)| !is_active(active, new)) {
@@ -402,18 +406,18 @@ pub fn given_up_words(what: &str) -> String {
     format!("accepted: these operations may run again: {what}")
 }
 
-fn is_active(program: &Program, generation: &Generation) -> bool {
-    let active = program.generations.get(generation.name());
-    active.is_some_and(|active| active.number() == generation.number())
+fn is_active(active: &ActiveConfig, generation: &Generation) -> bool {
+    let deciding = active.generations.get(generation.name());
+    deciding.is_some_and(|deciding| deciding.number() == generation.number())
 }
 
-fn no_such(active: &Program, name: &str) -> ReloadError {
+fn no_such(active: &ActiveConfig, name: &str) -> ReloadError {
     let names: Vec<&str> = active.config.policies.keys().map(|name| &**name).collect();
     ReloadError::NoSuchPolicy(name.to_owned(), names.join(", "))
 }
 
 /// What was active and is not any more, of policies that are still there.
-fn changed(before: &Program, after: &Program) -> Vec<Revision> {
+fn changed(before: &ActiveConfig, after: &ActiveConfig) -> Vec<Revision> {
     let gone = |(name, old): (&Arc<str>, &Arc<Generation>)| {
         let new = after.generations.get(name)?;
         let config = before.config.policies.get(name)?.clone();
@@ -422,7 +426,7 @@ fn changed(before: &Program, after: &Program) -> Vec<Revision> {
     before.generations.iter().filter_map(gone).collect()
 }
 
-fn policy_report(generation: &Generation, before: &Program, promises: &Promises) -> PolicyReport {
+fn policy_report(generation: &Generation, before: &ActiveConfig, promises: &Promises) -> PolicyReport {
     let old = before.generations.get(generation.name()).map(|old| old.number());
     let changed = old != Some(generation.number());
     let promise = promises.get(generation.name()).into_iter().flat_map(|kept| kept.steps.clone());

@@ -1,7 +1,7 @@
 //! From a configuration to the generations of its policies, and what the ledger is told of them.
 
 use crate::config::{self, ComponentSource, Config};
-use crate::gateway::Program;
+use crate::gateway::ActiveConfig;
 use crate::ledger::{Identity, NORMALISATION, RouteEntry, RouteKeys, RouteMemory, RouteTable, Space};
 use crate::policy::{self, Engine, Generation, Generations, LoadError, RequestField};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub fn load_policies(
     engine: &Arc<Engine>,
     config: &Config,
-    active: Option<&Program>,
+    active: Option<&ActiveConfig>,
     held: &BTreeSet<Arc<str>>,
 ) -> Result<Generations, LoadError> {
     let mut generations = Generations::new();

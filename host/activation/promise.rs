@@ -1,7 +1,7 @@
 //! Whether the generations of a reload keep the promise of their key-schemas.
 
 use super::ReloadError;
-use crate::gateway::Program;
+use crate::gateway::ActiveConfig;
 use crate::policy::{Comparison, Generation, Generations, Step, Steps, compare};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl PromiseBroken {
 ///
 /// It is held against what makes the keys of its space now: the active generation, or an older one. Where
 /// that is none there is no promise: that is the ledger's to take or refuse.
-pub(super) fn check(active: &Program, next: &Generations) -> Result<Promises, ReloadError> {
+pub(super) fn check(active: &ActiveConfig, next: &Generations) -> Result<Promises, ReloadError> {
     let mut promises = Promises::new();
     for (name, new) in next {
         if active.generations.get(name).is_some_and(|old| old.number() == new.number()) {

@@ -20,7 +20,7 @@ impl Reloader {
     /// settings.
     pub async fn roll_back(&self, name: &str) -> Result<Report, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
-        let active = self.shared.program.load_full();
+        let active = self.shared.active.load_full();
         let Some(policy) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
         let before = self.history().before(name).cloned();
         let outcome = match before {
@@ -35,7 +35,7 @@ impl Reloader {
         loop {
             self.shared.condemned.notified().await;
             let _one = self.one_at_a_time.lock().await;
-            let active = self.shared.program.load_full();
+            let active = self.shared.active.load_full();
             for generation in active.generations.values().filter(|generation| generation.is_condemned()) {
                 let name = generation.name();
                 let before = self.history().before(name).cloned();
@@ -63,7 +63,7 @@ impl Reloader {
 
     /// Makes `before` active in place of its policy's present generation, which is suspended.
     async fn bring_back(&self, before: Revision) -> Result<Report, ReloadError> {
-        let active = self.shared.program.load_full();
+        let active = self.shared.active.load_full();
         let name = before.config.name.clone();
         let mut routes = active.config.routes.iter().filter(|route| route.policy.as_ref() == Some(&name));
         routes.try_for_each(|route| before.generation.fits(route))?;
@@ -99,7 +99,7 @@ impl Reloader {
         };
         let read = || asked.into_iter().map(|policy| (component_digest(&policy), policy)).collect::<Vec<_>>();
         let found = tokio::task::spawn_blocking(read).await?;
-        let active = self.shared.program.load();
+        let active = self.shared.active.load();
         let history = self.history();
         for (digest, policy) in found {
             let Some(present) = active.config.policies.get(&policy.name) else { continue };

@@ -2,7 +2,7 @@
 
 use super::Reloader;
 use crate::config::Config;
-use crate::gateway::Program;
+use crate::gateway::ActiveConfig;
 use crate::keyspaces::{self, ResolveError, Resolved, SpaceResolver, SpaceTable};
 use crate::ledger::Numbers;
 use crate::policy::Generations;
@@ -25,7 +25,7 @@ impl Reloader {
         &self,
         config: &Config,
         generations: &Generations,
-        active: &Program,
+        active: &ActiveConfig,
         accept_duplicates: bool,
     ) -> Result<Resolved, ResolveError> {
         let resolver = SpaceResolver {
@@ -37,27 +37,27 @@ impl Reloader {
         resolver.resolve(config, generations, Some(active), &self.deciding()).await
     }
 
-    /// Makes a program active.
-    pub(super) fn put(&self, program: Program) {
-        let older = program.spaces.open.values().flat_map(|spaces| &spaces.older);
+    /// Makes a configuration active.
+    pub(super) fn put(&self, active: ActiveConfig) {
+        let older = active.spaces.open.values().flat_map(|spaces| &spaces.older);
         let older = older.map(|older| older.generation.number());
-        let active = program.generations.values().map(|generation| generation.number());
-        let keep: Vec<u64> = active.chain(older).collect();
-        self.note(&program);
-        log_unavailable(&self.shared.program.load().spaces, &program.spaces);
-        self.shared.program.store(Arc::new(program));
+        let deciding = active.generations.values().map(|generation| generation.number());
+        let keep: Vec<u64> = deciding.chain(older).collect();
+        self.note(&active);
+        log_unavailable(&self.shared.active.load().spaces, &active.spaces);
+        self.shared.active.store(Arc::new(active));
         self.retirement.retire_all_but(&keep);
         self.changed.notify_one();
     }
 
     /// Takes note of who decides from now on.
-    pub(super) fn note(&self, program: &Program) {
+    pub(super) fn note(&self, active: &ActiveConfig) {
         let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         guards.retain(|guard| guard.strong_count() > 0);
-        guards.extend(program.spaces.open.values().map(|spaces| Arc::downgrade(&spaces.guard)));
+        guards.extend(active.spaces.open.values().map(|spaces| Arc::downgrade(&spaces.guard)));
     }
 
-    /// By which key spaces the active program and requests in flight decide.
+    /// By which key spaces the active configuration and requests in flight decide.
     fn deciding(&self) -> Numbers {
         let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         let mut deciding = Numbers::new();
@@ -75,7 +75,7 @@ impl Reloader {
             let spaces = self.shared.ledger.spaces();
             let open = spaces.policies.values().any(|list| list.spaces.len() > 1);
             let idle = self.shared.ledger.list_lease().await.map_or(TEND_IDLE, |lease| lease / 3);
-            let unavailable = !self.shared.program.load().spaces.unavailable.is_empty();
+            let unavailable = !self.shared.active.load().spaces.unavailable.is_empty();
             if !unavailable {
                 patience = TRY_AGAIN;
             }
@@ -97,11 +97,11 @@ impl Reloader {
     async fn tend_once(&self, again: bool) -> Result<(), ResolveError> {
         let ledger = &self.shared.ledger;
         let stands = ledger.tend_spaces(&self.deciding()).await?;
-        let active = self.shared.program.load_full();
+        let active = self.shared.active.load_full();
         if again || !stands || !keyspaces::is_up_to_date(&active, ledger) {
             let (config, generations) = (active.config.clone(), active.generations.clone());
             let Resolved { spaces: table, .. } = self.resolve(&config, &generations, &active, false).await?;
-            let next = Program::new(config, generations, table, &self.shared.metrics);
+            let next = ActiveConfig::new(config, generations, table, &self.shared.metrics);
             if next.spaces.unavailable != active.spaces.unavailable
                 || !keyspaces::is_up_to_date(&active, ledger)
             {
@@ -114,7 +114,7 @@ impl Reloader {
 
     /// What makes the keys of generations that are active or may be rolled back to, by digest.
     fn may_come_back(&self) -> BTreeSet<Arc<str>> {
-        let active = self.shared.program.load_full();
+        let active = self.shared.active.load_full();
         let before = active.generations.keys().filter_map(|name| self.before(name)).collect::<Vec<_>>();
         let makers = active.generations.values().chain(&before).map(|one| keyspaces::maker(one));
         makers.flat_map(|maker| [maker.component, maker.settings]).collect()

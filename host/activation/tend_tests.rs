@@ -97,10 +97,10 @@ impl Gateway {
 
     /// Why its policy refuses what it would guard, if it does.
     fn refuses_because(&self) -> Option<String> {
-        let program = self.shared().program.load();
+        let active = self.shared().active.load();
         let unavailable =
-            program.spaces.unavailable.get("keys").map(|unavailable| unavailable.why.to_string());
-        for route in program.router.iter() {
+            active.spaces.unavailable.get("keys").map(|unavailable| unavailable.why.to_string());
+        for route in active.routes.iter() {
             let expected = &*route.config.name == "charges" && unavailable.is_some();
             assert_eq!(
                 (route.is_unavailable, route.spaces.is_none()),
@@ -109,13 +109,13 @@ impl Gateway {
                 route.config.name
             );
         }
-        assert!(!program.spaces.unavailable.contains_key("others"));
+        assert!(!active.spaces.unavailable.contains_key("others"));
         unavailable
     }
 
     fn spaces(&self, policy: &str) -> Option<(Arc<Generation>, ActiveSpaces)> {
-        let program = self.shared().program.load();
-        Some((program.generations[policy].clone(), program.spaces.open.get(policy)?.clone()))
+        let active = self.shared().active.load();
+        Some((active.generations[policy].clone(), active.spaces.open.get(policy)?.clone()))
     }
 
     fn on_list(&self) -> Vec<u32> {

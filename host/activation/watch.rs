@@ -57,7 +57,7 @@ impl Reloader {
     }
 
     fn folders(&self) -> BTreeSet<PathBuf> {
-        let files = self.shared.program.load().config.watched_files();
+        let files = self.shared.active.load().config.watched_files();
         let parent = |file: PathBuf| match file.parent() {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
             _ => PathBuf::from("."),
@@ -66,7 +66,7 @@ impl Reloader {
     }
 
     async fn digests(&self) -> BTreeMap<PathBuf, Option<String>> {
-        let files = self.shared.program.load().config.watched_files();
+        let files = self.shared.active.load().config.watched_files();
         let read = || files.into_iter().map(|file| (file.clone(), file_digest(&file))).collect();
         tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }

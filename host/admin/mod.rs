@@ -150,8 +150,8 @@ impl Admin {
 
     /// Only under a name of this listener, and beyond loopback only with the token.
     fn admit(&self, headers: &HeaderMap) -> Result<(), Answer> {
-        let program = self.shared.program.load();
-        let server = &program.config.server;
+        let active = self.shared.active.load();
+        let server = &active.config.server;
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if !self.is_own_name(host, &server.admin_hosts) {
             return Err(problem(
@@ -202,9 +202,9 @@ impl Admin {
 
     fn status(&self) -> Value {
         let snapshot = self.shared.snapshot();
-        let program = self.shared.program.load();
+        let active = self.shared.active.load();
         let size = crate::store::Store::size(self.shared.ledger.store());
-        let (store, folder) = match &program.config.ledger.store {
+        let (store, folder) = match &active.config.ledger.store {
             StoreKind::Memory => ("memory", None),
             StoreKind::Embedded(folder) => ("embedded", Some(folder.display().to_string())),
         };
@@ -216,8 +216,8 @@ impl Admin {
             "ledger": {
                 "store": store,
                 "path": folder,
-                "durability": format!("{:?}", program.config.ledger.durability).to_lowercase(),
-                "deployment": &*program.config.ledger.deployment,
+                "durability": format!("{:?}", active.config.ledger.durability).to_lowercase(),
+                "deployment": &*active.config.ledger.deployment,
                 "time": self.shared.ledger.clock().now().to_string(),
                 "wall_clock_ahead_seconds": self.shared.ledger.clock().wall_ahead(),
                 "records": size.records,
@@ -228,10 +228,10 @@ impl Admin {
             },
             "connections": snapshot.connections,
             "buffers_bytes": snapshot.buffers,
-            "configuration": program.config.file.as_ref().map(|file| file.display().to_string()),
+            "configuration": active.config.file.as_ref().map(|file| file.display().to_string()),
             "last_reload_error": self.reloader.last_error(),
-            "warnings": program.config.warnings,
-            "routes": program.router.iter().map(|route| json!({
+            "warnings": active.config.warnings,
+            "routes": active.routes.iter().map(|route| json!({
                 "name": &*route.config.name,
                 "host": route.config.host,
                 "path": if route.config.path.is_empty() { "/" } else { &route.config.path },
@@ -239,23 +239,23 @@ impl Admin {
                 "upstream": &*route.config.upstream,
                 "policy": route.config.policy.as_deref(),
             })).collect::<Vec<_>>(),
-            "key_spaces": program.generations.keys().map(|policy| {
+            "key_spaces": active.generations.keys().map(|policy| {
                 (policy.to_string(), self.key_spaces(policy))
             }).collect::<serde_json::Map<_, _>>(),
         })
     }
 
     fn policies(&self) -> Value {
-        let program = self.shared.program.load();
+        let active = self.shared.active.load();
         json!({
-            "policies": program.generations.values().map(|generation| {
+            "policies": active.generations.values().map(|generation| {
                 let mut entry = json!(generation.describe());
                 entry["error"] = self.reloader.policy_error(generation.name()).into();
                 entry["last_load"] = json!(self.reloader.last_attempt(generation.name()));
                 let before = self.reloader.before(generation.name());
                 entry["rollback_to"] = json!(before.map(|before| before.number()));
                 entry["key_spaces"] = self.key_spaces(generation.name());
-                let unavailable = program.spaces.unavailable.get(generation.name());
+                let unavailable = active.spaces.unavailable.get(generation.name());
                 entry["refused_makers"] = self.refused_makers(generation.name());
                 entry["refuses_because"] = json!(unavailable.map(|unavailable| &*unavailable.why));
                 entry
@@ -267,8 +267,8 @@ impl Admin {
     /// The key spaces by which a policy's keys are derived, with what holds each open and how to end that.
     fn key_spaces(&self, policy: &str) -> Value {
         let ledger = &self.shared.ledger;
-        let program = self.shared.program.load();
-        let deciding = program.spaces.open.get(policy).map(|active| active.guard.number);
+        let active = self.shared.active.load();
+        let deciding = active.spaces.open.get(policy).map(|active| active.guard.number);
         let spaces = ledger.spaces();
         let listed = spaces.list(policy).map_or(&[][..], |list| &list.spaces);
         let held = |number| {
@@ -306,9 +306,9 @@ impl Admin {
     }
 
     fn upstreams(&self) -> Value {
-        let program = self.shared.program.load();
-        let upstreams = program.config.upstreams.values().map(|upstream| {
-            let counters = program.upstreams.get(&upstream.name);
+        let active = self.shared.active.load();
+        let upstreams = active.config.upstreams.values().map(|upstream| {
+            let counters = active.upstreams.get(&upstream.name);
             json!({
                 "name": &*upstream.name,
                 "address": format!("{}:{}", upstream.host, upstream.port),

@@ -3,7 +3,7 @@
 
 use super::{Answer as Reply, json_reply, problem};
 use crate::config::parse_duration;
-use crate::gateway::{Program, Shared, respond};
+use crate::gateway::{ActiveConfig, Shared, respond};
 use crate::ledger::Intervention;
 use crate::store::{Store, StoreError, Version, Versioned};
 use base64::Engine as _;
@@ -106,7 +106,7 @@ pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap
         Err(faults) => return bad_request(&faults),
     };
     let strip = match shared.ledger.load(id).await {
-        Ok(Some(found)) => strip_of(&shared.program.load(), &found),
+        Ok(Some(found)) => strip_of(&shared.active.load(), &found),
         Ok(None) => Vec::new(),
         Err(error) => return unavailable(&error),
     };
@@ -484,8 +484,8 @@ fn check_reason(reason: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn strip_of(program: &Program, found: &Versioned) -> Vec<String> {
-    let route = program.router.of(&found.record.origin);
+fn strip_of(active: &ActiveConfig, found: &Versioned) -> Vec<String> {
+    let route = active.routes.of(&found.record.origin);
     route.map(|route| route.config.strip.clone()).unwrap_or_default()
 }
 

@@ -111,7 +111,7 @@ impl AccessRecord {
         if let Some(route) = &self.route {
             route.metrics.request(self.result, took);
         }
-        let log = shared.program.load().config.server.access_log;
+        let log = shared.active.load().config.server.access_log;
         if log == AccessLog::Off {
             return;
         }

@@ -16,7 +16,7 @@ mod worker;
 pub use answer::respond;
 pub use execution::deciders::Deciders;
 pub use request::drift::DriftDetector;
-pub use shared::{Buffers, Program, Shared};
+pub use shared::{ActiveConfig, Buffers, Shared};
 pub use worker::{BindError, Listeners, Retirement, Workers};
 
 use crate::config::OnError;
@@ -82,15 +82,15 @@ async fn answer(
     request: Request<Incoming>,
     access: &mut AccessRecord,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let program = worker.program();
-    let head = match Head::read(&request, program.config.server.limits.header_bytes) {
+    let active = worker.active();
+    let head = match Head::read(&request, active.config.server.limits.header_bytes) {
         Ok(head) => head,
         Err(problem) => return Err(refused(request, problem)),
     };
     if let Some(id) = head.lookup() {
         return lookup(worker, peer, id, &head, &request).await;
     }
-    let Some(route) = program.router.find(head.host(), &head.path, &head.method).cloned() else {
+    let Some(route) = active.routes.find(head.host(), &head.path, &head.method).cloned() else {
         let problem =
             Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method.");
         return Err(refused(request, problem));
@@ -106,7 +106,7 @@ async fn answer(
 
     // The policy's verdict. One that doesn't want the body decides before it is read.
     let (parts, incoming) = request.into_parts();
-    let body_bytes = program.config.server.limits.body_bytes;
+    let body_bytes = active.config.server.limits.body_bytes;
     let mut inbound = InboundBody::new(incoming, &worker.shared);
     let facts =
         Facts::establish(&head, &parts.headers, &route, &worker.shared.secret, peer.trusted, body_bytes)?;
@@ -120,7 +120,7 @@ async fn answer(
     let readings = lineup::read(&asked).await?;
     let scope = KeyScope {
         secret: &worker.shared.secret,
-        deployment: &program.config.ledger.deployment,
+        deployment: &active.config.ledger.deployment,
         ledger: &worker.shared.ledger,
         execution: worker.shared.ledger.execution_id(),
     };
@@ -380,8 +380,8 @@ async fn lookup(
     })?;
     let now = ledger.clock().now();
     let record = found.map(|versioned| versioned.record).ok_or_else(none)?;
-    let program = worker.program();
-    let route = program.router.of(&record.origin).ok_or_else(none)?;
+    let active = worker.active();
+    let route = active.routes.of(&record.origin).ok_or_else(none)?;
     let asker = request::principal::establish(
         &route.config.principal,
         &worker.shared.secret,

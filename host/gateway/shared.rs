@@ -1,9 +1,9 @@
-//! What workers share: the active program behind one pointer, the ledger, bounds and counters.
+//! What workers share: the active configuration behind one pointer, the ledger, bounds and counters.
 
 use crate::config::Config;
 use crate::gateway::execution::deciders::Deciders;
 use crate::gateway::request::drift::DriftDetector;
-use crate::gateway::request::route::{Route, Router};
+use crate::gateway::request::route::{Route, RoutingTable};
 use crate::keyspaces::SpaceTable;
 use crate::ledger::Ledger;
 use crate::observe::metrics::{Metrics, Snapshot, UpstreamMetrics};
@@ -18,11 +18,11 @@ use tokio::sync::{Notify, watch};
 
 /// A configuration with its policies loaded. Immutable; a reload makes another.
 #[derive(Debug)]
-pub struct Program {
+pub struct ActiveConfig {
     /// The configuration.
     pub config: Config,
     /// Routes with their policies.
-    pub router: Router,
+    pub routes: RoutingTable,
     /// The active generations, by policy name.
     pub generations: Generations,
     /// The key spaces by which they derive keys.
@@ -31,7 +31,7 @@ pub struct Program {
     pub upstreams: BTreeMap<Arc<str>, UpstreamMetrics>,
 }
 
-impl Program {
+impl ActiveConfig {
     /// Joins a configuration with the generations of its policies and the key spaces by which they
     /// derive keys.
     pub fn new(config: Config, generations: Generations, spaces: SpaceTable, metrics: &Metrics) -> Self {
@@ -49,17 +49,17 @@ impl Program {
                 metrics: metrics.route(&route.name, route.policy.as_deref()),
             }))
         });
-        let router = Router::new(routes.collect());
+        let routes = RoutingTable::new(routes.collect());
         let upstreams = config.upstreams.keys().map(|name| (name.clone(), metrics.upstream(name))).collect();
-        Self { config, router, generations, spaces, upstreams }
+        Self { config, routes, generations, spaces, upstreams }
     }
 }
 
 /// What workers share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The active program.
-    pub program: ArcSwap<Program>,
+    /// The active configuration.
+    pub active: ArcSwap<ActiveConfig>,
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// Its secret.
@@ -91,15 +91,15 @@ pub struct Shared {
 impl Shared {
     /// For a gateway whose workers don't run yet.
     pub fn new(
-        program: Program,
+        active: ActiveConfig,
         ledger: Arc<Ledger>,
         secret: Secret,
         engine: Arc<crate::policy::Engine>,
         metrics: Metrics,
     ) -> Self {
         Self {
-            buffers: Buffers::new(program.config.server.limits.buffers),
-            program: ArcSwap::from_pointee(program),
+            buffers: Buffers::new(active.config.server.limits.buffers),
+            active: ArcSwap::from_pointee(active),
             ledger,
             secret,
             engine,
@@ -150,8 +150,8 @@ impl Shared {
         let trouble = self.ledger.store().trouble();
         let trouble = trouble.or(overdue.then_some("the store does not take settlements"));
         // As long as one of them guards, the others' requests are better refused by name.
-        let program = self.program.load();
-        let mut guarding = program.router.iter().filter(|route| route.config.policy.is_some()).peekable();
+        let active = self.active.load();
+        let mut guarding = active.routes.iter().filter(|route| route.config.policy.is_some()).peekable();
         let unavailable = guarding.peek().is_some() && guarding.all(|route| route.is_unavailable);
         trouble.or(unavailable.then_some("no policy can guard anything: `oncegate reload` says why"))
     }

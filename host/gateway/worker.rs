@@ -6,7 +6,7 @@ use crate::gateway::edge::connection::{self, IdleTimer};
 use crate::gateway::execution::abandon::ShutdownSignal;
 use crate::gateway::execution::probe;
 use crate::gateway::shared::Counted;
-use crate::gateway::{Peer, Program, Shared};
+use crate::gateway::{ActiveConfig, Peer, Shared};
 use crate::policy::{self, Generation};
 use crate::upstream::Pool;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -39,9 +39,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The active program.
-    pub fn program(&self) -> Arc<Program> {
-        self.shared.program.load_full()
+    /// The active configuration.
+    pub fn active(&self) -> Arc<ActiveConfig> {
+        self.shared.active.load_full()
     }
 
     /// A call of a policy's hook, counted. `decide` is counted by its route.
@@ -298,7 +298,7 @@ async fn listen(worker: Rc<Worker>, socket: TcpListener, idle: Rc<IdleTimer>) {
 
 /// Serves a connection, where there is room for it.
 fn admit(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr, idle: &Rc<IdleTimer>, full: &mut bool) {
-    let server = &worker.program().config.server;
+    let server = &worker.active().config.server;
     if worker.shared.connections.load(Ordering::Relaxed) >= server.limits.connections {
         if !std::mem::replace(full, true) {
             tracing::warn!(

@@ -16,7 +16,7 @@ pub struct OlderGeneration {
     pub generation: Arc<Generation>,
 }
 
-/// Who decides by a key space, for as long as somebody does: the routes of a program hold it, and
+/// Who decides by a key space, for as long as somebody does: the routes of a configuration hold it, and
 /// requests hold their route.
 #[derive(Debug)]
 pub struct SpaceGuard {
@@ -26,7 +26,7 @@ pub struct SpaceGuard {
     pub number: SpaceNumber,
 }
 
-/// The key spaces of one policy, as a program derives keys by them.
+/// The key spaces of one policy, as a configuration derives keys by them.
 #[derive(Clone, Debug)]
 pub struct ActiveSpaces {
     /// The space by which the active generation decides.
@@ -39,7 +39,7 @@ pub struct ActiveSpaces {
     pub version: u64,
 }
 
-/// The key spaces of all policies, as a program derives keys by them.
+/// The key spaces of all policies, as a configuration derives keys by them.
 #[derive(Clone, Debug, Default)]
 pub struct SpaceTable {
     /// By policy name.

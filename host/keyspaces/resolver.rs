@@ -4,7 +4,7 @@
 use super::active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
 use super::archive::{Archive, maker};
 use crate::config::Config;
-use crate::gateway::Program;
+use crate::gateway::ActiveConfig;
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{Engine, Generation, Generations, LoadError};
 use oncegate_core::keyspace_list::{Closed, Listed, Maker};
@@ -77,7 +77,7 @@ impl SpaceResolver<'_> {
         &self,
         config: &Config,
         generations: &Generations,
-        active: Option<&Program>,
+        active: Option<&ActiveConfig>,
         in_flight: &Numbers,
     ) -> Result<Resolved, ResolveError> {
         let makers: BTreeMap<Arc<str>, Maker> =
@@ -183,7 +183,7 @@ impl SpaceResolver<'_> {
         config: &Config,
         policy: &Arc<str>,
         space: &Listed,
-        active: Option<&Program>,
+        active: Option<&ActiveConfig>,
     ) -> Result<Reading, ResolveError> {
         let number = space.number;
         if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
@@ -250,7 +250,7 @@ impl SpaceResolver<'_> {
 }
 
 /// Whether the policy stays as it is.
-fn is_active(active: Option<&Program>, generations: &Generations, policy: &str) -> bool {
+fn is_active(active: Option<&ActiveConfig>, generations: &Generations, policy: &str) -> bool {
     let number = |all: &Generations| all.get(policy).map(|generation| generation.number());
     active.is_some_and(|active| number(&active.generations) == number(generations))
 }
@@ -260,21 +260,21 @@ fn is_of(space: &Listed, maker: &Maker) -> bool {
 }
 
 /// What is active already and makes the keys of this space.
-fn find(active: &Program, policy: &Arc<str>, space: &Listed) -> Option<Arc<Generation>> {
+fn find(active: &ActiveConfig, policy: &Arc<str>, space: &Listed) -> Option<Arc<Generation>> {
     let older = active.spaces.open.get(policy).into_iter().flat_map(|spaces| &spaces.older);
     let all = active.generations.get(policy).into_iter().chain(older.map(|older| &older.generation));
     all.into_iter().find(|generation| is_of(space, &maker(generation))).cloned()
 }
 
-/// Whether a program derives keys by the lists as they are, as far as it derives any, and may send what
+/// Whether a configuration derives keys by the lists as they are, as far as it derives any, and may send what
 /// it derives.
-pub fn is_up_to_date(program: &Program, ledger: &Ledger) -> bool {
+pub fn is_up_to_date(active: &ActiveConfig, ledger: &Ledger) -> bool {
     let (lists, term) = (ledger.spaces(), ledger.list_term());
     let is_listed = |policy: &str, number| lists.list(policy).is_some_and(|list| list.find(number).is_some());
-    let mut unavailable = program.spaces.unavailable.iter();
+    let mut unavailable = active.spaces.unavailable.iter();
     // Why a policy guards nothing is over when its space has left.
     unavailable.all(|(policy, unavailable)| unavailable.number.is_none_or(|number| is_listed(policy, number)))
-        && program.spaces.open.iter().all(|(policy, spaces)| {
+        && active.spaces.open.iter().all(|(policy, spaces)| {
             spaces.term == term && lists.list(policy).is_some_and(|list| list.version == spaces.version)
         })
 }

@@ -40,7 +40,7 @@ const HEAD_BYTES_MIN: usize = 8192;
 /// Serves a connection until either side ends it.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: Peer, idle: Rc<IdleTimer>) {
     let _counted = Counted::new(&worker.shared, |shared| &shared.connections);
-    let limit = worker.program().config.server.limits.header_bytes.max(HEAD_BYTES_MIN);
+    let limit = worker.active().config.server.limits.header_bytes.max(HEAD_BYTES_MIN);
     let activity = Arc::new(Activity::new());
     idle.add(&activity);
     let ending = Rc::new(worker.shared.draining.subscribe());
@@ -183,8 +183,8 @@ impl IdleTimer {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;
-            let program = worker.program();
-            let limits = &program.config.server.limits;
+            let active = worker.active();
+            let limits = &active.config.server.limits;
             self.0.borrow_mut().retain(|activity| {
                 let Some(activity) = activity.upgrade() else { return false };
                 if activity.is_overdue(limits.header_timeout, limits.idle_timeout) {

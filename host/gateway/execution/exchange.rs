@@ -32,9 +32,9 @@ pub async fn send(
     fresh: bool,
     may_send: impl Fn() -> bool,
 ) -> Result<Response<ResponseBody>, NoHead> {
-    let program = worker.program();
+    let active = worker.active();
     let upstream = &*route.upstream.name;
-    let metrics = program.upstreams.get(upstream);
+    let metrics = active.upstreams.get(upstream);
     let may_switch = request.headers().contains_key(http::header::UPGRADE);
     let pool = worker.pool(&route.upstream);
     let limit = route.config.response_timeout.unwrap_or(route.upstream.response_timeout);

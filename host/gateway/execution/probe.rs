@@ -120,17 +120,17 @@ async fn take(worker: &Worker, turn: &Turn) {
 /// when that is gone or has no questions, the newest one of its policy and key space, which is the
 /// active one or an older one.
 fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> {
-    let (program, origin) = (worker.program(), &turn.record.origin);
+    let (active, origin) = (worker.active(), &turn.record.origin);
     let asks = |generation: &Arc<Generation>| generation.exports().resolution;
     let is_of_space = |generation: &&Arc<Generation>| {
         generation.plan().key_schema == origin.key_schema && generation.key_epoch() == origin.key_epoch
     };
-    let older = program.spaces.open.get(&origin.policy).into_iter().flat_map(|spaces| &spaces.older);
+    let older = active.spaces.open.get(&origin.policy).into_iter().flat_map(|spaces| &spaces.older);
     let older = older.map(|older| &older.generation);
-    let newest = || program.generations.get(&origin.policy).into_iter().chain(older).find(is_of_space);
+    let newest = || active.generations.get(&origin.policy).into_iter().chain(older).find(is_of_space);
     let decided = worker.shared.deciders.of(turn.record.execution).filter(asks);
     let generation = decided.or_else(|| newest().cloned().filter(asks));
-    let means = program.router.of(origin).cloned().zip(generation);
+    let means = active.routes.of(origin).cloned().zip(generation);
     if means.is_none() {
         tracing::debug!(operation = %turn.id, route = %origin.route, policy = %origin.policy, "can't ask about an unknown outcome: its route is gone, or nothing that makes keys of its policy and key space has a `resolution`");
     }

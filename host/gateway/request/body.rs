@@ -130,8 +130,8 @@ async fn read_whole(
     incoming: &mut Incoming,
     reserved: &mut Reservation,
 ) -> Result<Bytes, Problem> {
-    let program = worker.program();
-    let limits = &program.config.server.limits;
+    let active = worker.active();
+    let limits = &active.config.server.limits;
     let length = incoming.size_hint().exact();
     if length.is_some_and(|length| length > limits.body_bytes as u64) {
         return Err(too_large(limits.body_bytes));

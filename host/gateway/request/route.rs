@@ -82,9 +82,9 @@ impl Route {
 
 /// All routes, the most specific one first.
 #[derive(Debug)]
-pub struct Router(Vec<Arc<Route>>);
+pub struct RoutingTable(Vec<Arc<Route>>);
 
-impl Router {
+impl RoutingTable {
     /// Puts the routes in order.
     pub fn new(mut routes: Vec<Arc<Route>>) -> Self {
         routes.sort_by_key(|route| route.config.reach().rank());
