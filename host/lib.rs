@@ -4,7 +4,6 @@
 pub mod activation;
 pub mod admin;
 pub mod cli;
-pub mod config;
 pub mod gateway;
 pub mod keyspaces;
 pub mod ledger;
@@ -13,3 +12,5 @@ pub mod policy;
 pub mod run;
 pub mod store;
 pub mod upstream;
+
+pub use oncegate_config as config;

@@ -3,6 +3,7 @@
 use super::reading::units::{is_token, nearest};
 use super::reading::{Item, Section};
 use super::server::Server;
+use std::fmt;
 
 /// `[principal]`, or a route's own.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,34 @@ pub enum Anonymous {
     Share,
     /// They are turned away.
     Refuse,
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for PrincipalSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authorization => f.write_str("authorization"),
+            Self::ApiKey => f.write_str("api-key"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for PrincipalFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Alternatives(alternatives) = self else { return f.write_str("all") };
+        for (i, sources) in alternatives.iter().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            f.write_str(&names.join("+"))?;
+        }
+        Ok(())
+    }
 }
 
 const SOURCE_HELP: &str = "\"all\", or sources like \"authorization\", \"api-key\", \"header:NAME\", \"query:NAME\", \"cookie:NAME\", joined with `+`";

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 fn gallery(folder: &str) -> Vec<PathBuf> {
-    // Relative, as tests run in the package's folder: reports name no path of this machine.
+    in_repository();
     let folder = Path::new("tests/config").join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
@@ -21,7 +21,14 @@ fn gallery(folder: &str) -> Vec<PathBuf> {
     files
 }
 
+/// Reports name files as they were named, so tests name them from the folder of the repository: then no
+/// report has a path of this machine in it.
+fn in_repository() {
+    std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+}
+
 fn of_file(file: &Path) -> Source {
+    in_repository();
     Source { file: Some(file.to_owned()), ..Source::default() }
 }
 

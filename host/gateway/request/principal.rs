@@ -226,34 +226,6 @@ pub fn without_credentials<'a>(rules: &Principal, query: &'a str) -> Cow<'a, str
     Cow::Owned(query.split('&').filter(|pair| !is_hidden(pair)).collect::<Vec<_>>().join("&"))
 }
 
-/// As it is written in the configuration.
-impl std::fmt::Display for PrincipalSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Authorization => f.write_str("authorization"),
-            Self::ApiKey => f.write_str("api-key"),
-            Self::Header(name) => write!(f, "header:{name}"),
-            Self::Query(name) => write!(f, "query:{name}"),
-            Self::Cookie(name) => write!(f, "cookie:{name}"),
-        }
-    }
-}
-
-/// As it is written in the configuration.
-impl std::fmt::Display for PrincipalFrom {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self::Alternatives(alternatives) = self else { return f.write_str("all") };
-        for (i, sources) in alternatives.iter().enumerate() {
-            if i > 0 {
-                f.write_str(", ")?;
-            }
-            let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
-            f.write_str(&names.join("+"))?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
