@@ -395,7 +395,7 @@ const RELOAD: Occasion = Occasion { word: "reload", result: "ok" };
 /// Has the ledger keep that this generation breaks its promise.
 pub async fn record_refusal(ledger: &Ledger, broken: &PromiseBroken, generation: &Generation) {
     let Some(why) = &broken.to_record else { return };
-    let kept = ledger.refuse_maker(&broken.policy, &keyspaces::maker(generation), why).await;
+    let kept = ledger.refuse_deriver(&broken.policy, &keyspaces::deriver(generation), why).await;
     if let Err(error) = kept {
         tracing::warn!(policy = %broken.policy, %error, "that it is refused can't be kept in the ledger");
     }

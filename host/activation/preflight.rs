@@ -5,12 +5,12 @@
 
 use super::{PromiseBroken, check_start, identity};
 use crate::config::{Config, StoreKind};
-use crate::keyspaces::{self, Archive, ResolveError, SpaceResolver, maker};
+use crate::keyspaces::{self, Archive, ResolveError, SpaceResolver, deriver};
 use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
 use crate::policy::{Engine, Generations};
 use crate::store::{AnyStore, Embedded, OpenError};
 use oncegate_core::SpaceNumber;
-use oncegate_core::keyspace_list::{Listed, Maker};
+use oncegate_core::keyspaces::list::{self, Deriver};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -24,12 +24,12 @@ pub enum Preflight {
     /// It can't be looked at now, for this reason.
     Unseen(String),
     /// The key spaces that there would be, by policy, lowest number first.
-    Seen(BTreeMap<Arc<str>, Vec<Space>>),
+    Seen(BTreeMap<Arc<str>, Vec<PreflightSpace>>),
 }
 
 /// A key space that a policy would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Space {
+pub struct PreflightSpace {
     /// Its number.
     pub number: SpaceNumber,
     /// Its key schema.
@@ -122,22 +122,22 @@ async fn read(
     check_start(&resolver.before(config, generations).await?, generations)?;
     let mut seen = BTreeMap::new();
     for (policy, generation) in generations {
-        let own = maker(generation);
+        let own = deriver(generation);
         let mut list = spaces.list(policy).cloned().unwrap_or_default();
         let known = list.numbers();
         let number = list.enter(&own).map_err(|closed| SpacesError::Closed(policy.clone(), closed))?;
         let mut all = Vec::new();
-        for Listed { number: one, maker, .. } in &list.spaces {
+        for list::Space { number: one, deriver, .. } in &list.spaces {
             let role = match (*one == number, known.contains(one)) {
                 (true, true) => Role::Decides,
                 (true, false) => Role::Opens,
-                (false, _) => match resolver.load(config, policy, maker).await? {
+                (false, _) => match resolver.load(config, policy, deriver).await? {
                     Ok(_) => Role::Reads,
                     Err(why) => Role::Missing(why),
                 },
             };
-            let Maker { key_schema, key_epoch, .. } = maker.clone();
-            all.push(Space { number: *one, key_schema, key_epoch, role });
+            let Deriver { key_schema, key_epoch, .. } = deriver.clone();
+            all.push(PreflightSpace { number: *one, key_schema, key_epoch, role });
         }
         seen.insert(policy.clone(), all);
     }

@@ -116,8 +116,8 @@ impl Reloader {
     fn may_come_back(&self) -> BTreeSet<Arc<str>> {
         let active = self.shared.active.load_full();
         let before = active.generations.keys().filter_map(|name| self.before(name)).collect::<Vec<_>>();
-        let makers = active.generations.values().chain(&before).map(|one| keyspaces::maker(one));
-        makers.flat_map(|maker| [maker.component, maker.settings]).collect()
+        let derivers = active.generations.values().chain(&before).map(|one| keyspaces::deriver(one));
+        derivers.flat_map(|deriver| [deriver.component, deriver.settings]).collect()
     }
 }
 

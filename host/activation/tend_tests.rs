@@ -12,7 +12,7 @@ use crate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
 use crate::policy::{Engine, Generation};
 use crate::store::conformance::{executing, id};
 use crate::store::{AnyStore, Memory};
-use oncegate_core::keyspace_list::Hold;
+use oncegate_core::keyspaces::list::Blocker;
 use oncegate_core::{Claim, Fingerprint, Key, Origin, Outcome, Refusal, SpaceNumber, Times, Timestamp};
 use std::cell::Cell;
 
@@ -290,7 +290,7 @@ fn what_was_under_way_is_claimed_by_the_old_keys_and_the_other_finds_it() {
         one.tends(true).await;
         other.tends(false).await;
         let own = one.ledger().gateway();
-        assert_eq!(other.ledger().holds_open("keys", SpaceNumber(0)), [Hold::Decides(own)]);
+        assert_eq!(other.ledger().blockers("keys", SpaceNumber(0)), [Blocker::Decides(own)]);
         let permit = one.goes("keys", &under_way).await.unwrap();
         assert_eq!(other.asks("keys").await.unwrap_err(), "in flight");
         permit.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
@@ -298,7 +298,7 @@ fn what_was_under_way_is_claimed_by_the_old_keys_and_the_other_finds_it() {
         drop(under_way);
         one.tends(false).await;
         other.tends(false).await;
-        assert!(matches!(other.ledger().holds_open("keys", SpaceNumber(0))[..], [Hold::Records(_)]));
+        assert!(matches!(other.ledger().blockers("keys", SpaceNumber(0))[..], [Blocker::Records(_)]));
         assert_eq!(other.on_list(), [0, 1]);
     });
 }

@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use oncegate_core::keyspace_list::Hold;
+use oncegate_core::keyspaces::list::Blocker;
 use oncegate_core::{OperationId, View};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -256,7 +256,7 @@ impl Admin {
                 entry["rollback_to"] = json!(before.map(|before| before.number()));
                 entry["key_spaces"] = self.key_spaces(generation.name());
                 let unavailable = active.spaces.unavailable.get(generation.name());
-                entry["refused_makers"] = self.refused_makers(generation.name());
+                entry["refused_makers"] = self.refused_derivers(generation.name());
                 entry["refuses_because"] = json!(unavailable.map(|unavailable| &*unavailable.why));
                 entry
             }).collect::<Vec<_>>(),
@@ -272,16 +272,16 @@ impl Admin {
         let spaces = ledger.spaces();
         let listed = spaces.list(policy).map_or(&[][..], |list| &list.spaces);
         let held = |number| {
-            let holds = ledger.holds_open(policy, number);
-            holds.iter().map(|hold| hold_open(hold, &ledger.gateway())).collect::<Vec<_>>()
+            let blockers = ledger.blockers(policy, number);
+            blockers.iter().map(|blocker| blocked_by(blocker, &ledger.gateway())).collect::<Vec<_>>()
         };
-        let one = |space: &oncegate_core::keyspace_list::Listed| {
+        let one = |space: &oncegate_core::keyspaces::list::Space| {
             json!({
                 "number": space.number.0,
-                "key_schema": &*space.maker.key_schema,
-                "key_epoch": space.maker.key_epoch,
-                "component_sha256": &*space.maker.component,
-                "settings_sha256": &*space.maker.settings,
+                "key_schema": &*space.deriver.key_schema,
+                "key_epoch": space.deriver.key_epoch,
+                "component_sha256": &*space.deriver.component,
+                "settings_sha256": &*space.deriver.settings,
                 "decides": Some(space.number) == deciding,
                 "held_open_by": held(space.number),
             })
@@ -290,15 +290,15 @@ impl Admin {
     }
 
     /// Components under settings that were seen to break the promise of their key-schema, and are kept out.
-    fn refused_makers(&self, policy: &str) -> Value {
+    fn refused_derivers(&self, policy: &str) -> Value {
         let spaces = self.shared.ledger.spaces();
         let refused = spaces.list(policy).map_or(&[][..], |list| &list.refused);
-        let one = |refused: &oncegate_core::keyspace_list::Refused| {
+        let one = |refused: &oncegate_core::keyspaces::list::Refused| {
             json!({
-                "key_schema": &*refused.maker.key_schema,
-                "key_epoch": refused.maker.key_epoch,
-                "component_sha256": &*refused.maker.component,
-                "settings_sha256": &*refused.maker.settings,
+                "key_schema": &*refused.deriver.key_schema,
+                "key_epoch": refused.deriver.key_epoch,
+                "component_sha256": &*refused.deriver.component,
+                "settings_sha256": &*refused.deriver.settings,
                 "why": &*refused.why,
             })
         };
@@ -376,20 +376,20 @@ fn no_id() -> Answer {
 }
 
 /// What holds a key space open, and what ends that.
-fn hold_open(hold: &Hold, own: &oncegate_core::GatewayId) -> Value {
+fn blocked_by(blocker: &Blocker, own: &oncegate_core::GatewayId) -> Value {
     let whose =
         |gateway| if gateway == own { "this gateway".to_owned() } else { format!("gateway {gateway}") };
-    let (by, ends) = match hold {
-        Hold::Only => ("it is the only one".to_owned(), "when another one becomes active"),
-        Hold::Decides(gateway) => (
+    let (by, ends) = match blocker {
+        Blocker::Only => ("it is the only one".to_owned(), "when another one becomes active"),
+        Blocker::Decides(gateway) => (
             format!("{}, or a request in flight in it, decides by it", whose(gateway)),
             "reload that gateway with another key space, and wait for its requests; or stop it",
         ),
-        Hold::Behind(gateway) => (
+        Blocker::Behind(gateway) => (
             format!("{} does not derive keys in all the others yet", whose(gateway)),
             "it does so by itself; or stop it",
         ),
-        Hold::Records(since) => (
+        Blocker::Records(since) => (
             format!("records claimed until {since} may be left"),
             "wait until they are forgotten (retention and tombstone); resolve unknown ones with `oncegate ops \
              resolve`, or forget finished ones with `oncegate ops forget`",

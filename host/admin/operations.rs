@@ -10,7 +10,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use oncegate_core::{Answer, First, OperationId, Outcome, Timestamp, Unchanged, View};
+use oncegate_core::{Answer, AnswerSummary, OperationId, Outcome, Timestamp, Unchanged, View};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ pub(super) fn document(id: OperationId, found: &Versioned, now: Timestamp) -> Va
     document["principal"] = origin.principal.to_string().into();
     document["first_sent"] = origin.first_sent.map(|at| Timestamp::from_secs(at.into()).to_string()).into();
     document["execution"] = record.execution.to_string().into();
-    document["resent"] = record.doubted.into();
+    document["resent"] = record.resent.into();
     document["memo"] = record.memo.as_deref().into();
     if let Some(probing) = record.probing.filter(|_| record.view(now) == View::Unknown) {
         // Never before it is unknown; at once is a time long ago.
@@ -113,7 +113,9 @@ pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap
     let Resolution { version, reason, verdict } = wanted;
     let (outcome, left_out) = match verdict {
         Verdict::NotApplied => (Outcome::NotApplied, Vec::new()),
-        Verdict::Consumed(status) => (Outcome::Consumed(First { status, ..First::default() }), Vec::new()),
+        Verdict::Consumed(status) => {
+            (Outcome::Consumed(AnswerSummary { status, ..AnswerSummary::default() }), Vec::new())
+        }
         Verdict::Completed(reply) => {
             let (answer, left_out) = kept(&reply, &strip);
             (Outcome::Completed(Arc::new(answer)), left_out)

@@ -1,7 +1,7 @@
 //! `oncegate check`
 
 use super::{Output, USAGE, flags, say};
-use crate::activation::preflight::{self, Preflight, Refused, Role, Space};
+use crate::activation::preflight::{self, Preflight, PreflightSpace, Refused, Role};
 use crate::config::{
     self, ComponentSource, Config, Durability, Fault, Faults, Place, RouteConfig, StoreKind,
 };
@@ -114,7 +114,7 @@ impl Spaces {
                 vec![format!("can't be looked at: {why}. {admin}")]
             }
             Preflight::Seen(policies) => {
-                let line = |policy: &Arc<str>, space: &Space| {
+                let line = |policy: &Arc<str>, space: &PreflightSpace| {
                     let name = format!(
                         "{policy}: key space {} {}",
                         space.number,
@@ -129,7 +129,7 @@ impl Spaces {
                         }
                     }
                 };
-                let lines = |(policy, spaces): (&Arc<str>, &Vec<Space>)| {
+                let lines = |(policy, spaces): (&Arc<str>, &Vec<PreflightSpace>)| {
                     spaces.iter().map(|space| line(policy, space)).collect::<Vec<_>>()
                 };
                 policies.iter().flat_map(lines).collect()
@@ -142,7 +142,7 @@ impl Spaces {
             Preflight::New => json!({ "state": "new" }),
             Preflight::Unseen(why) => json!({ "state": "unseen", "detail": why }),
             Preflight::Seen(policies) => {
-                let one = |space: &Space| {
+                let one = |space: &PreflightSpace| {
                     let (role, detail) = match &space.role {
                         Role::Decides => ("decides", None),
                         Role::Opens => ("opens", None),

@@ -3,7 +3,7 @@
 
 use crate::policy::Generation;
 use oncegate_core::SpaceNumber;
-use oncegate_core::keyspace_list::Closed;
+use oncegate_core::keyspaces::list::Closed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::policy::{self, Generation};
 use oncegate_core::KeySpaces;
-use oncegate_core::keyspace_list::Maker;
+use oncegate_core::keyspaces::list::Deriver;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
@@ -49,20 +49,20 @@ impl Archive {
     }
 
     /// The policy that makes the keys of a space, with the limits of its present configuration.
-    pub(super) fn policy(&self, maker: &Maker, like: &config::Policy) -> Result<config::Policy, String> {
+    pub(super) fn policy(&self, deriver: &Deriver, like: &config::Policy) -> Result<config::Policy, String> {
         let folder = self.0.as_ref().ok_or("a ledger in memory keeps none")?;
-        let component = folder.join(format!("{}.wasm", maker.component));
-        let settings = folder.join(format!("{}.json", maker.settings));
+        let component = folder.join(format!("{}.wasm", deriver.component));
+        let settings = folder.join(format!("{}.json", deriver.settings));
         let text = fs::read_to_string(&settings).map_err(|e| format!("{}: {e}", settings.display()))?;
-        if digest_of(&text) != *maker.settings {
+        if digest_of(&text) != *deriver.settings {
             return Err(format!("{} was changed", settings.display()));
         }
         let settings = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", settings.display()))?;
         Ok(config::Policy {
             component: ComponentSource::File(component),
-            sha256: parse_digest(&maker.component),
+            sha256: parse_digest(&deriver.component),
             settings,
-            key_epoch: maker.key_epoch,
+            key_epoch: deriver.key_epoch,
             ..like.clone()
         })
     }
@@ -75,11 +75,11 @@ impl Archive {
     /// Removes what neither a list names any more nor is among `needed`, by digest.
     pub fn tidy(&self, spaces: &KeySpaces, needed: &BTreeSet<Arc<str>>) {
         let Some(entries) = self.0.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else { return };
-        let makers = || spaces.policies.values().flat_map(|list| &list.spaces).map(|space| &space.maker);
+        let derivers = || spaces.policies.values().flat_map(|list| &list.spaces).map(|space| &space.deriver);
         for path in entries.flatten().map(|entry| entry.path()) {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             let named = needed.contains(stem)
-                || makers().any(|maker| *maker.component == *stem || *maker.settings == *stem);
+                || derivers().any(|deriver| *deriver.component == *stem || *deriver.settings == *stem);
             if !named && let Err(error) = fs::remove_file(&path) {
                 tracing::debug!(file = %path.display(), %error, "a policy that is no longer needed stays");
             }
@@ -88,8 +88,8 @@ impl Archive {
 }
 
 /// What makes this generation's keys.
-pub fn maker(generation: &Generation) -> Maker {
-    Maker {
+pub fn deriver(generation: &Generation) -> Deriver {
+    Deriver {
         key_schema: generation.plan().key_schema.clone(),
         key_epoch: generation.key_epoch(),
         component: generation.digest().into(),

@@ -5,5 +5,5 @@ mod archive;
 mod resolver;
 
 pub use active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
-pub use archive::{Archive, maker};
+pub use archive::{Archive, deriver};
 pub use resolver::{ResolveError, Resolved, SpaceResolver, is_up_to_date, refusal};

@@ -2,12 +2,12 @@
 //! list.
 
 use super::active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
-use super::archive::{Archive, maker};
+use super::archive::{Archive, deriver};
 use crate::config::Config;
 use crate::gateway::ActiveConfig;
 use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
 use crate::policy::{Engine, Generation, Generations, LoadError};
-use oncegate_core::keyspace_list::{Closed, Listed, Maker};
+use oncegate_core::keyspaces::list::{Closed, Deriver, Space};
 use oncegate_core::{KeySpaces, SpaceNumber};
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +33,7 @@ pub enum ResolveError {
 
 /// Why the ledger doesn't take this generation, if it was seen to make other keys than its key space has.
 pub fn refusal(spaces: &KeySpaces, policy: &str, generation: &Generation) -> Option<Arc<str>> {
-    match spaces.list(policy)?.refusal(&maker(generation))? {
+    match spaces.list(policy)?.refusal(&deriver(generation))? {
         Closed::Refused(why) => Some(why),
         Closed::Full => None,
     }
@@ -48,7 +48,7 @@ pub struct SpaceResolver<'a> {
     pub engine: &'a Arc<Engine>,
     /// Where they are kept.
     pub archive: &'a Archive,
-    /// Records in a space whose maker can't be loaded may be given up.
+    /// Records in a space whose deriver can't be loaded may be given up.
     pub accept_duplicates: bool,
 }
 
@@ -80,18 +80,18 @@ impl SpaceResolver<'_> {
         active: Option<&ActiveConfig>,
         in_flight: &Numbers,
     ) -> Result<Resolved, ResolveError> {
-        let makers: BTreeMap<Arc<str>, Maker> =
-            generations.iter().map(|(name, generation)| (name.clone(), maker(generation))).collect();
+        let derivers: BTreeMap<Arc<str>, Deriver> =
+            generations.iter().map(|(name, generation)| (name.clone(), deriver(generation))).collect();
         self.keep(config, generations).await?;
         let mut loaded: BTreeMap<Arc<str>, Vec<OlderGeneration>> = BTreeMap::new();
         let (mut given_up, mut closed) = (Vec::new(), BTreeMap::new());
         for _ in 0..TRIES {
             let spaces = self.ledger.read_spaces().await?;
             let (mut unavailable, mut moved) = (closed.clone(), false);
-            for (policy, maker) in makers.iter().filter(|(policy, _)| !closed.contains_key(*policy)) {
+            for (policy, deriver) in derivers.iter().filter(|(policy, _)| !closed.contains_key(*policy)) {
                 let older = loaded.entry(policy.clone()).or_default();
                 for space in spaces.list(policy).map_or(&[][..], |list| &list.spaces) {
-                    if is_of(space, maker) || older.iter().any(|one| one.number == space.number) {
+                    if is_of(space, deriver) || older.iter().any(|one| one.number == space.number) {
                         continue;
                     }
                     match self.older_generation(config, policy, space, active).await? {
@@ -107,13 +107,13 @@ impl SpaceResolver<'_> {
             if moved {
                 continue;
             }
-            let mut makers = makers.clone();
-            makers.retain(|policy, _| !unavailable.contains_key(policy));
-            let readable = |policy: &Arc<str>, space: &Listed| {
-                let own = makers.get(policy).is_some_and(|maker| is_of(space, maker));
+            let mut derivers = derivers.clone();
+            derivers.retain(|policy, _| !unavailable.contains_key(policy));
+            let readable = |policy: &Arc<str>, space: &Space| {
+                let own = derivers.get(policy).is_some_and(|deriver| is_of(space, deriver));
                 own || loaded.get(policy).is_some_and(|all| all.iter().any(|r| r.number == space.number))
             };
-            let entered = match self.ledger.enter_spaces(&makers, in_flight, readable).await {
+            let entered = match self.ledger.enter_spaces(&derivers, in_flight, readable).await {
                 Err(SpacesError::Moved) => continue,
                 Err(SpacesError::Closed(policy, why)) if is_active(active, generations, &policy) => {
                     closed.insert(policy.clone(), Unavailable::closed(&policy, &why));
@@ -149,11 +149,11 @@ impl SpaceResolver<'_> {
         let spaces = self.ledger.read_spaces().await?;
         let mut before = Generations::new();
         for (policy, generation) in generations {
-            let new = maker(generation);
+            let new = deriver(generation);
             let Some(list) = spaces.list(policy) else { continue };
             let listed = list.find_by(&new.key_schema, new.key_epoch);
-            let Some(space) = listed.filter(|space| space.maker != new) else { continue };
-            match self.load(config, policy, &space.maker).await? {
+            let Some(space) = listed.filter(|space| space.deriver != new) else { continue };
+            match self.load(config, policy, &space.deriver).await? {
                 Ok(old) => _ = before.insert(policy.clone(), old),
                 Err(why) => tracing::warn!(
                     %policy,
@@ -182,18 +182,18 @@ impl SpaceResolver<'_> {
         &self,
         config: &Config,
         policy: &Arc<str>,
-        space: &Listed,
+        space: &Space,
         active: Option<&ActiveConfig>,
     ) -> Result<Reading, ResolveError> {
         let number = space.number;
         if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
             return Ok(Reading::Loaded(OlderGeneration { number, generation }));
         }
-        let why = match self.load(config, policy, &space.maker).await? {
+        let why = match self.load(config, policy, &space.deriver).await? {
             Ok(generation) => return Ok(Reading::Loaded(OlderGeneration { number, generation })),
             Err(why) => why,
         };
-        let Maker { key_schema, key_epoch, .. } = &space.maker;
+        let Deriver { key_schema, key_epoch, .. } = &space.deriver;
         let name = format!(
             "policy `{policy}`: its key space {number} (key-schema {key_schema:?}, key_epoch {key_epoch})"
         );
@@ -226,21 +226,21 @@ impl SpaceResolver<'_> {
         Ok(Reading::Missing(Unavailable { number: Some(number), why: why.into() }))
     }
 
-    /// What derives keys in the space of this maker, from where that is kept; or why it can't be loaded.
+    /// What derives keys in the space of this deriver, from where that is kept; or why it can't be loaded.
     pub async fn load(
         &self,
         config: &Config,
         policy: &Arc<str>,
-        maker: &Maker,
+        deriver: &Deriver,
     ) -> Result<Result<Arc<Generation>, String>, ResolveError> {
         let Some(like) = config.policies.get(policy).cloned() else {
             return Ok(Err("the policy is not in the configuration".into()));
         };
-        let (archive, engine, maker) = (self.archive.clone(), self.engine.clone(), maker.clone());
+        let (archive, engine, deriver) = (self.archive.clone(), self.engine.clone(), deriver.clone());
         let load = move || {
-            let policy = archive.policy(&maker, &like)?;
+            let policy = archive.policy(&deriver, &like)?;
             let generation = engine.load(&policy).map_err(|error: LoadError| error.to_string())?;
-            match generation.plan().key_schema == maker.key_schema {
+            match generation.plan().key_schema == deriver.key_schema {
                 true => Ok(generation),
                 false => Err(format!("it now has the key-schema {:?}", generation.plan().key_schema)),
             }
@@ -255,15 +255,15 @@ fn is_active(active: Option<&ActiveConfig>, generations: &Generations, policy: &
     active.is_some_and(|active| number(&active.generations) == number(generations))
 }
 
-fn is_of(space: &Listed, maker: &Maker) -> bool {
-    space.maker.key_schema == maker.key_schema && space.maker.key_epoch == maker.key_epoch
+fn is_of(space: &Space, deriver: &Deriver) -> bool {
+    space.deriver.key_schema == deriver.key_schema && space.deriver.key_epoch == deriver.key_epoch
 }
 
 /// What is active already and makes the keys of this space.
-fn find(active: &ActiveConfig, policy: &Arc<str>, space: &Listed) -> Option<Arc<Generation>> {
+fn find(active: &ActiveConfig, policy: &Arc<str>, space: &Space) -> Option<Arc<Generation>> {
     let older = active.spaces.open.get(policy).into_iter().flat_map(|spaces| &spaces.older);
     let all = active.generations.get(policy).into_iter().chain(older.map(|older| &older.generation));
-    all.into_iter().find(|generation| is_of(space, &maker(generation))).cloned()
+    all.into_iter().find(|generation| is_of(space, &deriver(generation))).cloned()
 }
 
 /// Whether a configuration derives keys by the lists as they are, as far as it derives any, and may send what

@@ -142,8 +142,8 @@ fn is_settled(
         (outcome, Some(standing)) if standing.execution == execution => match (outcome, &standing.state) {
             (Outcome::Completed(answer), State::Completed { answer: kept, .. }) => answer == kept,
             // Its retention may be over by now.
-            (Outcome::Completed(answer), State::Consumed { first, .. }) => answer.first() == *first,
-            (Outcome::Consumed(first), State::Consumed { first: kept, .. }) => first == kept,
+            (Outcome::Completed(answer), State::Consumed { summary, .. }) => answer.summary() == *summary,
+            (Outcome::Consumed(summary), State::Consumed { summary: kept, .. }) => summary == kept,
             (Outcome::Unknown(_), State::Unknown { .. }) => true,
             _ => false,
         },

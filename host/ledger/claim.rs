@@ -7,8 +7,8 @@ use super::spaces::list_lapsed;
 use super::{Begun, Ledger, Overdue, Request, SpacePin};
 use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
-    Answer, Ask, Doubt, End, Keyed, OperationId, Outcome, Record, Refusal, Reply, Settlement, Timestamp,
-    Told, View, Walk,
+    Answer, Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal, Reply,
+    Settlement, Timestamp, UnknownReason, View,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,24 +52,30 @@ impl<S: Store> Ledger<S> {
         if keys.is_empty() {
             return Begun::Refuse(reused, standing);
         }
-        let by = Keyed { keys, common, claim: &request.claim, rules: &request.rules };
-        let end = End::Told { told: Told::Refuse(reused), id: request.id, record: None };
-        let mut walk: Walk<Version> = Walk::telling(by, end);
+        let by = ClaimKeys { keys, common, claim: &request.claim, rules: &request.rules };
+        let end = ClaimResult::NotWon { instead: NotWon::Refuse(reused), id: request.id, record: None };
+        let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::looking(by, end);
         loop {
             let asked = self.clock.now();
-            match walk.ask(by, asked) {
+            match multi_claim.ask(by, asked) {
                 Ask::Load(id) => match self.store.load(id).await {
                     Ok(found) => {
                         let found = found.map(|found| (found.version, found.record));
-                        walk.heard(by, Reply::Loaded(found), asked);
+                        multi_claim.heard(by, Reply::Loaded(found), asked);
                     }
                     Err(error) => return Begun::Unavailable(error),
                 },
-                Ask::Nothing(End::Told { told: Told::Replay, record: Some((_, record)), .. }) => {
+                Ask::Nothing(ClaimResult::NotWon {
+                    instead: NotWon::Replay,
+                    record: Some((_, record)),
+                    ..
+                }) => {
                     return Begun::Replay { record, waited: false };
                 }
-                Ask::Nothing(End::Told {
-                    told: Told::Refuse(refusal), record: Some((_, record)), ..
+                Ask::Nothing(ClaimResult::NotWon {
+                    instead: NotWon::Refuse(refusal),
+                    record: Some((_, record)),
+                    ..
                 }) => {
                     return Begun::Refuse(refusal, Some(record));
                 }
@@ -98,31 +104,31 @@ impl<S: Store> Claimant<S> {
             keys => keys,
         };
         let common = &request.derived.common[..];
-        let by = Keyed { keys, common, claim: &request.claim, rules: &request.rules };
+        let by = ClaimKeys { keys, common, claim: &request.claim, rules: &request.rules };
         if !ledger.list_holds(request.derived.term) {
             return self.failed(list_lapsed(), &[]).await;
         }
-        let mut walk: Walk<Version> = Walk::of(by);
+        let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::of(by);
         let mut asked = ledger.clock.now();
         for _ in 0..SWAPS_MAX * (keys.len() + common.len()) {
             let now = ledger.clock.now();
-            let reply = match walk.ask(by, now) {
-                Ask::Nothing(End::Won { id, version, record }) => {
+            let reply = match multi_claim.ask(by, now) {
+                Ask::Nothing(ClaimResult::Won { id, version, record }) => {
                     let several = keys.len() + common.len() > 1;
-                    let pointers_until = several.then(|| walk.holds_until());
-                    return self.won(id, version, record, pointers_until, walk.common());
+                    let pointers_until = several.then(|| multi_claim.holds_until());
+                    return self.won(id, version, record, pointers_until, multi_claim.common());
                 }
-                Ask::Nothing(End::Told { told, id, record }) => {
+                Ask::Nothing(ClaimResult::NotWon { instead, id, record }) => {
                     let standing = record.map(|(version, record)| Versioned { version, record });
                     // Nothing of it will stand under its own keys.
-                    if matches!(told, Told::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused)) {
-                        ledger.release(walk.common(), request.claim.execution).await;
+                    if matches!(instead, NotWon::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused)) {
+                        ledger.release(multi_claim.common(), request.claim.execution).await;
                     }
-                    return self.told(told, id, standing, asked);
+                    return self.not_won(instead, id, standing, asked);
                 }
                 Ask::Load(id) => match ledger.store.load(id).await {
                     Ok(found) => Reply::Loaded(found.map(|found| (found.version, found.record))),
-                    Err(error) => return self.failed(error, walk.common()).await,
+                    Err(error) => return self.failed(error, multi_claim.common()).await,
                 },
                 Ask::Swap { id, expected, next } => {
                     match ledger.swap(id, expected, Some(next.clone()), now).await {
@@ -130,14 +136,14 @@ impl<S: Store> Claimant<S> {
                         Ok(Swap::Conflict(standing)) => {
                             Reply::Conflict(standing.map(|standing| (standing.version, standing.record)))
                         }
-                        Err(error) => return self.failed(error, walk.common()).await,
+                        Err(error) => return self.failed(error, multi_claim.common()).await,
                     }
                 }
             };
             asked = now;
-            walk.heard(by, reply, asked);
+            multi_claim.heard(by, reply, asked);
         }
-        self.failed(changes_too_fast(), walk.common()).await
+        self.failed(changes_too_fast(), multi_claim.common()).await
     }
 
     /// The store failed. What can be read still answers. `common`: what was claimed without principal.
@@ -205,25 +211,31 @@ impl<S: Store> Claimant<S> {
     }
 
     /// Something stood there when the store was asked. Others who waited judge it themselves.
-    fn told(&self, told: Told, id: OperationId, standing: Option<Versioned>, asked: Timestamp) -> Claimed<S> {
+    fn not_won(
+        &self,
+        instead: NotWon,
+        id: OperationId,
+        standing: Option<Versioned>,
+        asked: Timestamp,
+    ) -> Claimed<S> {
         if let Some(standing) = &standing {
             self.ledger.keep_at_hand(id, standing);
         }
         let record = standing.map(|standing| standing.record);
-        let claimed = match (told, &record) {
+        let claimed = match (instead, &record) {
             // The store was asked before it expired, and answered when it had been swept: what is
             // left of an expired answer looks like one that was never kept.
-            (Told::Refuse(Refusal::Consumed), Some(swept))
+            (NotWon::Refuse(Refusal::Consumed), Some(swept))
                 if swept.view(self.ledger.clock.now()) == View::Expired =>
             {
                 Claimed::Stands(Begun::Refuse(Refusal::Expired, record.clone()))
             }
-            (Told::Replay, Some(record)) => {
+            (NotWon::Replay, Some(record)) => {
                 Claimed::Stands(Begun::Replay { record: record.clone(), waited: false })
             }
-            (Told::Refuse(refusal), _) => Claimed::Stands(Begun::Refuse(refusal, record.clone())),
+            (NotWon::Refuse(refusal), _) => Claimed::Stands(Begun::Refuse(refusal, record.clone())),
             // Another gateway on the same store executes it, or is about to.
-            (Told::Wait | Told::Replay, _) => return self.give_up(Claimed::Elsewhere),
+            (NotWon::Wait | NotWon::Replay, _) => return self.give_up(Claimed::Elsewhere),
         };
         let ending = match record {
             Some(record) if id == self.request.id => Ending::Found(record, asked),
@@ -351,7 +363,7 @@ impl<S: Store> Permit<S> {
 impl<S: Store> Drop for Permit<S> {
     fn drop(&mut self) {
         if !self.settled {
-            self.postpone(Outcome::Unknown(Doubt::Abandoned).into(), self.flight.known(), None);
+            self.postpone(Outcome::Unknown(UnknownReason::Abandoned).into(), self.flight.known(), None);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::store::Memory;
 use crate::store::conformance::{completed, executing, id};
 use crate::store::faulty::{Fault, Faulty};
-use oncegate_core::{Doubt, Outcome, PrincipalId};
+use oncegate_core::{Outcome, PrincipalId, UnknownReason};
 use std::time::Duration;
 
 type Bench = Arc<Ledger<Faulty<Memory>>>;
@@ -72,8 +72,8 @@ fn assert_refused(claimed: &Claimed<Faulty<Memory>>) {
 fn another_is_refused_whatever_came_of_it_and_only_its_own_is_replayed() {
     for outcome in [
         Outcome::Completed(Arc::default()),
-        Outcome::Consumed(oncegate_core::First::default()),
-        Outcome::Unknown(Doubt::Broken),
+        Outcome::Consumed(oncegate_core::AnswerSummary::default()),
+        Outcome::Unknown(UnknownReason::Broken),
     ] {
         run(async {
             let ledger = bench();

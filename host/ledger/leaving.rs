@@ -3,7 +3,7 @@
 
 use super::{Ledger, SpacesError};
 use crate::store::{Store, StoreError, Swap, Versioned};
-use oncegate_core::keyspace_list::{Listed, SpaceList};
+use oncegate_core::keyspaces::list::{Space, SpaceList};
 use oncegate_core::{GatewayId, OperationId, SpaceNumber, State, Timestamp, View};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,20 +73,20 @@ impl<S: Store> Ledger<S> {
         Ok(())
     }
 
-    async fn leave(&self, policy: &Arc<str>, space: &Listed) -> Result<bool, SpacesError> {
+    async fn leave(&self, policy: &Arc<str>, space: &Space) -> Result<bool, SpacesError> {
         let Some(since) = space.closing_since else { return Ok(false) };
         if !self.is_empty_before(policy, space, since).await? {
             return Ok(false);
         }
         let (left, _) = self
-            .change_spaces(false, |spaces, now| Ok(spaces.leave(policy, space.number, since, now)))
+            .change_spaces(false, |spaces, now| Ok(spaces.remove_space(policy, space.number, since, now)))
             .await?;
         if left {
             tracing::info!(
                 %policy,
                 space = space.number.0,
-                key_schema = %space.maker.key_schema,
-                key_epoch = space.maker.key_epoch,
+                key_schema = %space.deriver.key_schema,
+                key_epoch = space.deriver.key_epoch,
                 "a key space has left: no record needs it any more"
             );
         }
@@ -94,7 +94,7 @@ impl<S: Store> Ledger<S> {
     }
 
     /// The spaces that nothing but records holds open.
-    fn closing(&self) -> Vec<(Arc<str>, Listed)> {
+    fn closing(&self) -> Vec<(Arc<str>, Space)> {
         let spaces = self.spaces();
         let closing = |(policy, list): (&Arc<str>, &SpaceList)| {
             let closing = list.spaces.iter().filter(|space| space.closing_since.is_some());
@@ -107,7 +107,7 @@ impl<S: Store> Ledger<S> {
     async fn is_empty_before(
         &self,
         policy: &Arc<str>,
-        space: &Listed,
+        space: &Space,
         since: Timestamp,
     ) -> Result<bool, StoreError> {
         let place = (policy.clone(), space.number);
@@ -141,7 +141,7 @@ impl<S: Store> Ledger<S> {
     async fn holds_space(
         &self,
         policy: &Arc<str>,
-        space: &Listed,
+        space: &Space,
         since: Timestamp,
         id: OperationId,
         versioned: Versioned,
@@ -149,8 +149,8 @@ impl<S: Store> Ledger<S> {
         let record = &versioned.record;
         let origin = &record.origin;
         let of_space = origin.policy == *policy
-            && origin.key_schema == space.maker.key_schema
-            && origin.key_epoch == space.maker.key_epoch;
+            && origin.key_schema == space.deriver.key_schema
+            && origin.key_epoch == space.deriver.key_epoch;
         if !of_space || record.first_attempt > since {
             return Ok(false);
         }

@@ -113,7 +113,7 @@ mod tests {
     use crate::ledger::Clock;
     use crate::store::conformance::{completed, executing, id, on_a_runtime, put, record};
     use crate::store::{AnyStore, Memory};
-    use oncegate_core::{Doubt, State, Timestamp};
+    use oncegate_core::{State, Timestamp, UnknownReason};
 
     /// With a cache, though the store is memory: what is cached must go, too.
     fn ledger() -> Arc<Ledger> {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn unknown(ledger: &Ledger) -> Arc<Record> {
-        record(State::Unknown { since: ledger.clock().now(), doubt: Doubt::Broken })
+        record(State::Unknown { since: ledger.clock().now(), reason: UnknownReason::Broken })
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl<S: Store> Ledger<S> {
         }
         let (gateway, place) = (self.gateway(), (space, version));
         let noted =
-            self.change_spaces(false, |spaces, now| Ok(spaces.keep_space(gateway, policy, place, now))).await;
+            self.change_spaces(false, |spaces, now| Ok(spaces.pin(gateway, policy, place, now))).await;
         match noted {
             Ok((true, term)) => {
                 pin.note(term, version);

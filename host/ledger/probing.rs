@@ -3,7 +3,7 @@
 
 use super::{Advance, Ledger};
 use crate::store::{Store, StoreError, Version, Versioned};
-use oncegate_core::{Doubt, Event, OperationId, Outcome, PROBE_TURN, Probe, Record, Timestamp};
+use oncegate_core::{Event, OperationId, Outcome, PROBE_TURN, Probe, Record, Timestamp, UnknownReason};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -52,7 +52,7 @@ impl<S: Store> Ledger<S> {
     pub async fn probed(&self, turn: &Turn, mut probe: Probe) -> Result<Advance, StoreError> {
         let execution = turn.record.execution;
         if matches!(probe.outcome, Outcome::NotApplied) && self.lives_here(turn.id, execution) {
-            probe.outcome = Outcome::Unknown(Doubt::Lapsed);
+            probe.outcome = Outcome::Unknown(UnknownReason::Lapsed);
         }
         let event = Event::Probed(execution, &probe);
         let shown = Versioned { version: turn.version, record: turn.record.clone() };
@@ -84,7 +84,7 @@ mod tests {
     }
 
     async fn put_unknown(ledger: &Ledger) {
-        let state = State::Unknown { since: ledger.clock().now(), doubt: Doubt::Broken };
+        let state = State::Unknown { since: ledger.clock().now(), reason: UnknownReason::Broken };
         let record = Record { probing: Some(Probing::begun()), ..(*record(state)).clone() };
         put(ledger.store(), id(1), None, Some(Arc::new(record))).await;
     }
@@ -104,7 +104,7 @@ mod tests {
             let turn = turns.try_recv().unwrap();
             ledger.sweep(10).await.unwrap();
             assert!(turns.try_recv().is_err(), "somebody asks already");
-            let nothing = found(&ledger, Outcome::Unknown(Doubt::Broken), Duration::ZERO);
+            let nothing = found(&ledger, Outcome::Unknown(UnknownReason::Broken), Duration::ZERO);
             let Ok(Some(standing)) = ledger.probed(&turn, nothing).await.unwrap() else { panic!() };
             assert_eq!(standing.record.probing.unwrap().tries, 1);
             ledger.sweep(10).await.unwrap();

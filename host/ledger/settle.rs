@@ -25,7 +25,7 @@ impl<S: Store> Ledger<S> {
             // That it happened is worth more than its answer, and takes no room.
             Err(StoreError::Full(why)) if let Outcome::Completed(answer) = &settlement.outcome => {
                 tracing::warn!(operation = %id, %why, "there is no room for an answer: the operation is consumed");
-                let outcome = Outcome::Consumed(answer.first());
+                let outcome = Outcome::Consumed(answer.summary());
                 let consumed = Settlement { outcome, ..settlement.clone() };
                 self.advance(id, known, &Event::Settle(execution, &consumed)).await
             }

@@ -1,7 +1,7 @@
 //! The list of key spaces that the ledger holds for each policy (DESIGN §6, "Changing the keys"): this
 //! gateway's place on it, and its lease.
 //!
-//! What the document says is decided in [`oncegate_core::keyspace_list`]; here it is read, swapped and
+//! What the document says is decided in [`oncegate_core::keyspaces::list`]; here it is read, swapped and
 //! kept at hand. On a store that one process has for itself the lease never ends, because nobody else
 //! could act on its end; then nothing is written but when something changes.
 
@@ -10,7 +10,7 @@ use super::pins::SpacePins;
 use super::{IdentityError, Ledger};
 use crate::store::{Store, StoreError, Swap, Version};
 use arc_swap::ArcSwap;
-use oncegate_core::keyspace_list::{Closed, Hold, Listed, Maker};
+use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver, Space};
 use oncegate_core::{GatewayId, KeySpaces, SpaceNumber, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) struct Spaces {
     /// What requests in flight keep on the lists.
     pub(super) pins: Arc<SpacePins>,
     /// What this gateway decides by.
-    makers: std::sync::Mutex<BTreeMap<Arc<str>, Maker>>,
+    derivers: std::sync::Mutex<BTreeMap<Arc<str>, Deriver>>,
 }
 
 /// A place on the list.
@@ -85,7 +85,7 @@ impl Spaces {
             changing: tokio::sync::Mutex::new(None),
             looks: Looks::default(),
             pins: Arc::default(),
-            makers: std::sync::Mutex::default(),
+            derivers: std::sync::Mutex::default(),
         }
     }
 }
@@ -105,7 +105,7 @@ impl<S: Store> Ledger<S> {
         *self.spaces.changing.lock().await = lease;
         self.change_spaces(true, |spaces, _| {
             if lease.is_none() {
-                spaces.gateways.clear();
+                spaces.members.clear();
             }
             Ok(())
         })
@@ -146,7 +146,7 @@ impl<S: Store> Ledger<S> {
         if self.turnstile.is_closed() {
             return false;
         }
-        let lease = oncegate_core::keyspace_list::ListLease {
+        let lease = oncegate_core::keyspaces::list::ListLease {
             term: self.list_term(),
             until: Timestamp::from_millis(self.spaces.until.load(Ordering::Acquire)),
         };
@@ -164,23 +164,23 @@ impl<S: Store> Ledger<S> {
 
     /// Puts the space of each policy on its list and this gateway beside it: it decides by these, and by
     /// what requests in flight decide by, and it derives keys in all. `readable`: the spaces whose
-    /// makers are loaded here, the new ones included.
+    /// derivers are loaded here, the new ones included.
     pub async fn enter_spaces(
         &self,
-        makers: &BTreeMap<Arc<str>, Maker>,
+        derivers: &BTreeMap<Arc<str>, Deriver>,
         in_flight: &Numbers,
-        readable: impl Fn(&Arc<str>, &Listed) -> bool,
+        readable: impl Fn(&Arc<str>, &Space) -> bool,
     ) -> Result<Entered, SpacesError> {
         let gateway = self.gateway();
-        let active = self.active_makers().clone();
+        let active = self.active_derivers().clone();
         let ((numbers, versions), term) = self
             .change_spaces(true, |spaces, _| {
                 let (mut numbers, mut versions) = (BTreeMap::new(), BTreeMap::new());
-                for (policy, maker) in makers {
+                for (policy, deriver) in derivers {
                     let list = spaces.policies.entry(policy.clone()).or_default();
-                    let entered = match active.get(policy) == Some(maker) {
-                        true => list.stay(maker),
-                        false => list.enter(maker),
+                    let entered = match active.get(policy) == Some(deriver) {
+                        true => list.stay(deriver),
+                        false => list.enter(deriver),
                     };
                     let number = entered.map_err(|closed| SpacesError::Closed(policy.clone(), closed))?;
                     if !list.spaces.iter().all(|space| readable(policy, space)) {
@@ -189,29 +189,34 @@ impl<S: Store> Ledger<S> {
                     let mut decides = in_flight.get(policy).cloned().unwrap_or_default();
                     decides.insert(number);
                     versions.insert(policy.clone(), list.version);
-                    spaces.stand(gateway, policy, decides);
+                    spaces.set_membership(gateway, policy, decides);
                     numbers.insert(policy.clone(), number);
                 }
-                let mine = spaces.gateways.iter_mut().find(|live| live.id == gateway);
+                let mine = spaces.members.iter_mut().find(|live| live.id == gateway);
                 if let Some(mine) = mine {
-                    mine.stands
-                        .retain(|policy, _| makers.contains_key(policy) || in_flight.contains_key(policy));
-                    for (policy, stand) in &mut mine.stands {
-                        stand.keeps = self.spaces.pins.of(policy);
+                    mine.memberships
+                        .retain(|policy, _| derivers.contains_key(policy) || in_flight.contains_key(policy));
+                    for (policy, membership) in &mut mine.memberships {
+                        membership.pins = self.spaces.pins.of(policy);
                     }
                 }
                 Ok((numbers, versions))
             })
             .await?;
-        self.active_makers().clone_from(makers);
+        self.active_derivers().clone_from(derivers);
         Ok(Entered { numbers, term, versions })
     }
 
-    /// Keeps that `maker` must not become active for this policy: it was seen to make other keys under
+    /// Keeps that `deriver` must not become active for this policy: it was seen to make other keys under
     /// the same key schema and epoch. It holds for all gateways.
-    pub async fn refuse_maker(&self, policy: &Arc<str>, maker: &Maker, why: &str) -> Result<(), SpacesError> {
+    pub async fn refuse_deriver(
+        &self,
+        policy: &Arc<str>,
+        deriver: &Deriver,
+        why: &str,
+    ) -> Result<(), SpacesError> {
         self.change_spaces(false, |spaces, _| {
-            spaces.policies.entry(policy.clone()).or_default().refuse(maker, why);
+            spaces.policies.entry(policy.clone()).or_default().refuse(deriver, why);
             Ok(())
         })
         .await?;
@@ -225,15 +230,16 @@ impl<S: Store> Ledger<S> {
         let gateway = self.gateway();
         let (stands, _) = self
             .change_spaces(false, |spaces, now| {
-                let live = |live: &&mut oncegate_core::keyspace_list::Live| {
+                let live = |live: &&mut oncegate_core::keyspaces::list::Member| {
                     live.id == gateway && now < live.lease_until
                 };
-                let Some(mine) = spaces.gateways.iter_mut().find(live) else { return Ok(false) };
-                for (policy, stand) in &mut mine.stands {
-                    stand.decides = decides.get(policy).cloned().unwrap_or_default();
-                    stand.keeps = self.spaces.pins.of(policy);
+                let Some(mine) = spaces.members.iter_mut().find(live) else { return Ok(false) };
+                for (policy, membership) in &mut mine.memberships {
+                    membership.decides = decides.get(policy).cloned().unwrap_or_default();
+                    membership.pins = self.spaces.pins.of(policy);
                 }
-                mine.stands.retain(|_, stand| !stand.decides.is_empty() || !stand.keeps.is_empty());
+                mine.memberships
+                    .retain(|_, membership| !membership.decides.is_empty() || !membership.pins.is_empty());
                 Ok(true)
             })
             .await?;
@@ -249,7 +255,9 @@ impl<S: Store> Ledger<S> {
     /// Whether another gateway or a request in flight decides by this space, as this gateway knows it.
     pub fn decides_somebody_by(&self, policy: &str, number: SpaceNumber) -> bool {
         let spaces = self.spaces.document.load();
-        spaces.standing(policy, self.clock.now()).any(|(_, stand)| stand.decides.contains(&number))
+        spaces
+            .memberships(policy, self.clock.now())
+            .any(|(_, membership)| membership.decides.contains(&number))
     }
 
     /// The other gateways that live on this ledger.
@@ -260,13 +268,13 @@ impl<S: Store> Ledger<S> {
         }
         let (_, spaces) = self.load_spaces().await?;
         let (now, own) = (self.clock.now(), self.gateway());
-        let others = spaces.gateways.iter().filter(|live| live.id != own && now < live.lease_until);
+        let others = spaces.members.iter().filter(|live| live.id != own && now < live.lease_until);
         Ok(others.map(|live| live.id).collect())
     }
 
     /// What holds a space open, as this gateway knows it.
-    pub fn holds_open(&self, policy: &str, number: SpaceNumber) -> Vec<Hold> {
-        self.spaces().holds(policy, number, self.clock.now())
+    pub fn blockers(&self, policy: &str, number: SpaceNumber) -> Vec<Blocker> {
+        self.spaces().blockers(policy, number, self.clock.now())
     }
 
     pub(super) async fn load_spaces(&self) -> Result<(Option<Version>, KeySpaces), IdentityError> {
@@ -274,7 +282,7 @@ impl<S: Store> Ledger<S> {
             None => (None, KeySpaces::default()),
             Some((version, bytes)) => {
                 let damaged = |_| IdentityError::Damaged(SPACES);
-                (Some(version), KeySpaces::decode(&bytes).map_err(damaged)?)
+                (Some(version), oncegate_core::keyspaces::codec::decode(&bytes).map_err(damaged)?)
             }
         })
     }
@@ -292,26 +300,27 @@ impl<S: Store> Ledger<S> {
         loop {
             let (expected, before) = self.load_spaces().await?;
             let now = self.clock.now();
-            let was_live = before.gateways.iter().any(|live| live.id == gateway && now < live.lease_until);
+            let was_member =
+                before.members.iter().any(|member| member.id == gateway && now < member.lease_until);
             let mut next = before.clone();
             let stands_on = self.spaces.until.load(Ordering::Acquire);
             let until = lease.map_or(Timestamp::MAX, |lease| now.plus(lease));
-            if was_live || enters {
-                next.keep(gateway, until);
+            if was_member || enters {
+                next.renew(gateway, until);
             }
             let result = change(&mut next, now)?;
             next.review(now);
             if next != before {
-                let bytes = next.encode().into();
+                let bytes = oncegate_core::keyspaces::codec::encode(&next).into();
                 if let Swap::Conflict(_) = self.store.swap_meta(SPACES, expected, bytes).await? {
                     continue;
                 }
             }
             // Late: somebody may have taken it for dead before this swap, and let a space leave.
-            if !was_live || self.clock.now() >= Timestamp::from_millis(stands_on) {
+            if !was_member || self.clock.now() >= Timestamp::from_millis(stands_on) {
                 self.spaces.term.fetch_add(1, Ordering::AcqRel);
             }
-            if was_live || enters {
+            if was_member || enters {
                 self.spaces.until.store(until.as_millis(), Ordering::Release);
             } else {
                 self.spaces.until.store(0, Ordering::Release);
@@ -321,7 +330,7 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    fn active_makers(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Maker>> {
-        self.spaces.makers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn active_derivers(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Deriver>> {
+        self.spaces.derivers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -9,8 +9,8 @@ use super::*;
 use crate::store::Memory;
 use crate::store::conformance::{executing, id};
 use crate::store::faulty::{Fault, Faulty};
-use oncegate_core::keyspace_list::{Closed, Hold, Maker};
-use oncegate_core::{Doubt, Fingerprint, Outcome, SpaceNumber, Times};
+use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver};
+use oncegate_core::{Fingerprint, Outcome, SpaceNumber, Times, UnknownReason};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -44,8 +44,8 @@ struct Gateway {
     term: u64,
 }
 
-fn maker(epoch: u32) -> Maker {
-    Maker {
+fn deriver(epoch: u32) -> Deriver {
+    Deriver {
         key_schema: "s/1".into(),
         key_epoch: epoch.into(),
         component: "c".into(),
@@ -66,8 +66,8 @@ impl Gateway {
 
     /// Reads the list and derives by it, whoever decided by what before being gone.
     async fn enter(&mut self, epoch: u32) -> Result<(), SpacesError> {
-        let makers = BTreeMap::from([(Arc::from(POLICY), maker(epoch))]);
-        let entered = self.ledger.enter_spaces(&makers, &Numbers::new(), |_, _| true).await?;
+        let derivers = BTreeMap::from([(Arc::from(POLICY), deriver(epoch))]);
+        let entered = self.ledger.enter_spaces(&derivers, &Numbers::new(), |_, _| true).await?;
         self.term = entered.term;
         self.decides = entered.numbers[POLICY].0;
         self.derives = self.on_list();
@@ -187,7 +187,7 @@ fn the_older_list_finds_what_the_newer_one_executes() {
         let permit = new.asks().await.unwrap();
         assert!(permit.holds());
         assert_eq!(old.asks().await.unwrap_err(), "in flight");
-        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         // Long after the pointer's lease, too.
         passes(LEASE * 2);
         old.enter(0).await.unwrap();
@@ -220,7 +220,9 @@ fn what_was_claimed_before_a_break_of_the_lease_on_the_list_is_not_sent() {
 /// another by then.
 #[test]
 fn whose_lease_on_the_list_is_over_tells_nothing_but_answers() {
-    for (outcome, expected) in [(completed(), "answer"), (Outcome::Unknown(Doubt::Broken), "unavailable")] {
+    for (outcome, expected) in
+        [(completed(), "answer"), (Outcome::Unknown(UnknownReason::Broken), "unavailable")]
+    {
         run(async {
             let (old, _new) = apart().await;
             let permit = old.asks().await.unwrap();
@@ -235,7 +237,9 @@ fn whose_lease_on_the_list_is_over_tells_nothing_but_answers() {
 /// The same of who waits for a claim that was made before the break.
 #[test]
 fn who_waits_beyond_the_lease_on_the_list_is_told_nothing_but_answers() {
-    for (outcome, expected) in [(completed(), "answer"), (Outcome::Unknown(Doubt::Broken), "in flight")] {
+    for (outcome, expected) in
+        [(completed(), "answer"), (Outcome::Unknown(UnknownReason::Broken), "in flight")]
+    {
         run(async {
             let (old, _new) = apart().await;
             let permit = old.asks().await.unwrap();
@@ -262,8 +266,12 @@ fn a_lease_that_came_back_unnoticed_is_a_new_term() {
         // Somebody entered for it: a swap whose answer was lost.
         let (gateway, again) = (old.ledger.gateway(), NOW.get() + LIST * 2);
         let (version, mut spaces) = old.ledger.load_spaces().await.unwrap();
-        spaces.keep(gateway, Timestamp::default().plus(again));
-        old.ledger.store().swap_meta("key-spaces", version, spaces.encode().into()).await.unwrap();
+        spaces.renew(gateway, Timestamp::default().plus(again));
+        old.ledger
+            .store()
+            .swap_meta("key-spaces", version, oncegate_core::keyspaces::codec::encode(&spaces).into())
+            .await
+            .unwrap();
         let _ = old.tend().await;
         assert_ne!(old.ledger.list_term(), before);
         assert_eq!(old.asks().await.unwrap_err(), "unavailable");
@@ -279,8 +287,8 @@ fn a_space_stays_while_a_gateway_that_lives_is_behind() {
         let (old, mut new) = apart().await;
         // The first doesn't know of the second's space and decides by its own.
         assert!(new.tend().await);
-        let holds = new.ledger.holds_open(POLICY, SpaceNumber(0));
-        assert_eq!(holds, [Hold::Decides(old.ledger.gateway())]);
+        let blockers = new.ledger.blockers(POLICY, SpaceNumber(0));
+        assert_eq!(blockers, [Blocker::Decides(old.ledger.gateway())]);
         passes(LIST - Duration::from_secs(1));
         assert!(new.tend().await);
         assert_eq!(new.on_list(), [0, 1]);
@@ -299,7 +307,7 @@ fn a_space_stays_while_a_gateway_that_lives_is_behind() {
 /// Answers, tombstones and unknown outcomes hold a space open, whoever claimed them.
 #[test]
 fn a_space_stays_while_a_record_of_it_is_left() {
-    for outcome in [completed(), Outcome::Unknown(Doubt::Broken)] {
+    for outcome in [completed(), Outcome::Unknown(UnknownReason::Broken)] {
         run(async {
             let (mut old, mut new) = apart().await;
             let permit = old.asks().await.unwrap();
@@ -419,7 +427,7 @@ fn what_one_gateway_refuses_no_other_takes_but_where_it_is_active_it_goes_on() {
         let store = shared();
         let (mut one, two) = (Gateway::start(&store, 1).await, Gateway::start(&store, 1).await);
         let by = |component: &str| {
-            BTreeMap::from([(Arc::from(POLICY), Maker { component: component.into(), ..maker(1) })])
+            BTreeMap::from([(Arc::from(POLICY), Deriver { component: component.into(), ..deriver(1) })])
         };
         let enter = async |gateway: &Gateway, component: &str| {
             gateway.ledger.enter_spaces(&by(component), &Numbers::new(), |_, _| true).await
@@ -429,7 +437,7 @@ fn what_one_gateway_refuses_no_other_takes_but_where_it_is_active_it_goes_on() {
         one.enter(1).await.unwrap();
         for component in ["bad", "other", "c"] {
             let refused = &by(component)[POLICY];
-            one.ledger.refuse_maker(&POLICY.into(), refused, "POST /x gets another key").await.unwrap();
+            one.ledger.refuse_deriver(&POLICY.into(), refused, "POST /x gets another key").await.unwrap();
         }
         let third = Gateway::start(&store, 1).await;
         for (gateway, component) in [(&two, "bad"), (&third, "bad"), (&third, "other")] {

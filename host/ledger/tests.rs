@@ -5,7 +5,7 @@
 use super::*;
 use crate::store::Memory;
 use crate::store::conformance::{executing, id};
-use oncegate_core::{Doubt, Fingerprint, Outcome, Timestamp};
+use oncegate_core::{Fingerprint, Outcome, Timestamp, UnknownReason};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -80,7 +80,7 @@ fn who_waited_for_an_answer_gets_it_and_another_request_is_refused() {
 
 #[test]
 fn who_waited_for_what_ended_unknown_does_not_send_it_again() {
-    let begun = run(after(Outcome::Unknown(Doubt::Broken), 1, 1));
+    let begun = run(after(Outcome::Unknown(UnknownReason::Broken), 1, 1));
     assert!(matches!(begun, Begun::Refuse(Refusal::Unknown, _)), "{begun:?}");
 }
 

@@ -9,7 +9,7 @@ use crate::config::Durability;
 use crate::store::conformance::{completed, executing, id, put, record};
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Embedded, Memory};
-use oncegate_core::{Doubt, First, Outcome, Timestamp, View};
+use oncegate_core::{AnswerSummary, Outcome, Timestamp, UnknownReason, View};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -99,9 +99,9 @@ fn outcomes() -> [(Outcome, View); 4] {
     let Outcome::Completed(answer) = completed_outcome() else { unreachable!("as it is made") };
     [
         (Outcome::Completed(answer), View::Completed),
-        (Outcome::Consumed(First { status: Some(202), ..First::default() }), View::Consumed),
+        (Outcome::Consumed(AnswerSummary { status: Some(202), ..AnswerSummary::default() }), View::Consumed),
         (Outcome::NotApplied, View::Absent),
-        (Outcome::Unknown(Doubt::Broken), View::Unknown),
+        (Outcome::Unknown(UnknownReason::Broken), View::Unknown),
     ]
 }
 
@@ -217,14 +217,14 @@ async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Fau
     bed.store().next(faults);
     assert_eq!(bed.ledger.recover(&[id(1)]).await.unwrap(), 1, "{faults:?}");
     let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
-    let crashed = matches!(standing.record.state, State::Unknown { doubt: Doubt::Crashed, .. });
+    let crashed = matches!(standing.record.state, State::Unknown { reason: UnknownReason::Crashed, .. });
     assert!(crashed, "{faults:?} {standing:?}");
 }
 
 async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     // By hand nothing is tried again: what is not written is told, and shown again.
     let faults = &faults[..1];
-    let unknown = record(State::Unknown { since: bed.ledger.clock().now(), doubt: Doubt::Broken });
+    let unknown = record(State::Unknown { since: bed.ledger.clock().now(), reason: UnknownReason::Broken });
     let shown = put(&*bed.store().inner, id(1), None, Some(unknown)).await;
     bed.store().next(faults);
     let did = bed.ledger.resolve(id(1), shown, &completed_outcome()).await.unwrap();
@@ -344,8 +344,8 @@ async fn without_room_an_answer_is_consumed<S: Store>(bed: Bed<S>) {
     bed.store().next(&[Fault::Full]);
     permit.settle(completed_outcome(), None).await.unwrap();
     let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
-    let State::Consumed { first, .. } = &standing.record.state else { panic!("{standing:?}") };
-    assert_eq!(first.status, Some(201));
+    let State::Consumed { summary, .. } = &standing.record.state else { panic!("{standing:?}") };
+    assert_eq!(summary.status, Some(201));
 }
 
 async fn the_late_settler_of_another_execution_changes_nothing_and_is_evidence<S: Store>(bed: Bed<S>) {
@@ -375,7 +375,7 @@ async fn who_was_paused_past_its_lease_sends_nothing_and_settles<S: Store>(bed: 
         bed.until("its lease lapses", async || !permit.holds()).await;
         bed.ledger.sweep(10).await.unwrap();
         let standing = bed.store().inner.load(id(n)).await.unwrap().unwrap();
-        let lapsed = matches!(standing.record.state, State::Unknown { doubt: Doubt::Lapsed, .. });
+        let lapsed = matches!(standing.record.state, State::Unknown { reason: UnknownReason::Lapsed, .. });
         assert!(lapsed, "{standing:?}");
         permit.settle(outcome, None).await.unwrap();
         assert_eq!((bed.view(n).await, bed.ledger.evidence(id(n))), (expected, vec![]));

@@ -6,8 +6,8 @@
 use super::{Kind, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{
-    Answer, Doubt, ExecutionId, Fingerprint, First, OperationId, Origin, PrincipalId, Recipe, Record, State,
-    Times, Timestamp,
+    Answer, AnswerSummary, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Record, State,
+    Times, Timestamp, UnknownReason,
 };
 use std::collections::HashSet;
 use std::sync::{Arc, Barrier};
@@ -47,7 +47,7 @@ pub(crate) fn record(state: State) -> Arc<Record> {
         execution: ExecutionId([5; 16]),
         attempts: 1,
         first_attempt: Timestamp::from_secs(1_000),
-        doubted: false,
+        resent: false,
         times: Times {
             lease: Duration::from_secs(60),
             retention: Duration::from_secs(600),
@@ -136,9 +136,11 @@ async fn absent_loads_none<S: Store>(store: &S) {
 
 async fn what_was_put_is_loaded<S: Store>(store: &S) {
     let (small, large) = (id(1), id(2));
-    let consumed =
-        record(State::Consumed { at: NOW, first: First { status: Some(200), ..First::default() } });
-    let unknown = record(State::Unknown { since: NOW, doubt: Doubt::Broken });
+    let consumed = record(State::Consumed {
+        at: NOW,
+        summary: AnswerSummary { status: Some(200), ..AnswerSummary::default() },
+    });
+    let unknown = record(State::Unknown { since: NOW, reason: UnknownReason::Broken });
     let mut version = None;
     for next in [executing(3_000), unknown, consumed, completed(2_000, 100)] {
         let new = put(store, small, version, Some(next.clone())).await;

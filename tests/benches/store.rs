@@ -124,7 +124,7 @@ fn record(state: State) -> Arc<Record> {
         execution: ExecutionId([5; 16]),
         attempts: 1,
         first_attempt: NOW,
-        doubted: false,
+        resent: false,
         times: Times {
             lease: Duration::from_secs(60),
             retention: Duration::from_secs(86_400),

@@ -80,7 +80,7 @@ fn targets() -> Vec<Target> {
         paths.sort();
         paths.iter().map(|path| std::fs::read(path).expect("it can be read")).collect::<Vec<_>>()
     };
-    let records = files("host/core/src/golden", ".hex").iter().map(|text| unhex(text)).collect();
+    let records = files("host/core/src/codec/golden", ".hex").iter().map(|text| unhex(text)).collect();
     let mut configurations = files("tests/config/good", ".toml");
     configurations.extend(files("tests/config/bad", ".toml"));
     let resolutions = RESOLUTIONS.iter().map(|text| text.as_bytes().to_vec()).collect();

@@ -4,35 +4,39 @@
 //! runtime: time, versions and random ids are arguments. So a test can drive it through every
 //! state and event, and a simulation through every crash.
 //!
-//! - [`id`]: what names an operation, an execution, a principal, and how key parts are framed.
+//! - [`ids`]: what names an operation, an execution, a principal, and how key parts are framed.
 //! - [`time`]: ledger time as data.
+//! - [`answer`]: an answer, as it is recorded and replayed.
 //! - [`record`]: what the ledger keeps of an operation, and how it looks at a given time.
 //! - [`outcome`]: what an attempt's end means, and the join over attempts.
 //! - [`decide()`]: (rules, record, event, now) → what to do.
 //! - [`codec`]: records as bytes, with a format version in front.
 //! - [`problem`]: the codes of the gateway's own answers.
-//! - [`keyspace_list`]: the key spaces of each policy and the gateways that derive keys by them.
-//! - [`keyspace_claim`]: one claim under several keys at once, and what it meets there.
+//! - [`keyspaces::list`]: the key spaces of each policy and the gateways that derive keys by them.
+//! - [`keyspaces::claim`]: one claim under several keys at once, and what it meets there.
 
+pub mod answer;
 pub mod codec;
 pub mod decide;
-pub mod id;
-pub mod keyspace_claim;
-mod keyspace_codec;
-pub mod keyspace_list;
+pub mod ids;
+pub mod keyspaces;
+#[cfg(test)]
+mod model;
 pub mod outcome;
 pub mod problem;
 pub mod record;
 pub mod time;
 
+pub use answer::{Answer, AnswerSummary};
 pub use decide::{
     Claim, Decision, Event, PROBE_TURN, Probe, Refusal, Rules, Unchanged, WhenUnknown, WhileRunning, decide,
 };
-pub use id::{
-    ExecutionId, Fingerprint, Framer, KeySpace, OperationId, PartKind, PrincipalId, Recipe, Secret,
+pub use ids::{
+    ExecutionId, Fingerprint, Framer, GatewayId, KeySpace, OperationId, PartKind, PrincipalId, Recipe,
+    Secret, SpaceNumber,
 };
-pub use keyspace_claim::{Ask, End, Key, Keyed, Reply, Told, Walk};
-pub use keyspace_list::{GatewayId, KeySpaces, SpaceNumber};
-pub use outcome::{Disposition, Doubt, Outcome, Settlement};
-pub use record::{Answer, First, Origin, Pointer, Probing, Record, State, Times, View};
+pub use keyspaces::claim::{Ask, ClaimKeys, ClaimResult, Key, MultiKeyClaim, NotWon, Reply};
+pub use keyspaces::list::KeySpaces;
+pub use outcome::{Disposition, Outcome, Settlement, UnknownReason};
+pub use record::{Origin, Pointer, Probing, Record, State, Times, View};
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 //! What an attempt's end means, and the join over the attempts of one execution.
 
-use crate::record::{Answer, First};
+use crate::answer::{Answer, AnswerSummary};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Disposition {
 /// Why an outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Doubt {
+pub enum UnknownReason {
     /// The upstream did not answer in time.
     TimedOut = 1,
     /// The connection ended after the request may have been sent.
@@ -91,7 +91,7 @@ pub enum Doubt {
     Deserted = 8,
 }
 
-impl Doubt {
+impl UnknownReason {
     const ALL: [Self; 8] = [
         Self::TimedOut,
         Self::Broken,
@@ -103,9 +103,9 @@ impl Doubt {
         Self::Deserted,
     ];
 
-    /// The doubt with this number, if there is one.
+    /// The reason with this number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|doubt| *doubt as u8 == number)
+        Self::ALL.into_iter().find(|reason| *reason as u8 == number)
     }
 
     /// The word for it in look-ups and logs.
@@ -129,11 +129,11 @@ pub enum Outcome {
     /// Final, with the answer to replay.
     Completed(Arc<Answer>),
     /// Final, without a body to replay.
-    Consumed(First),
+    Consumed(AnswerSummary),
     /// Proven not to have happened.
     NotApplied,
     /// Nobody can tell.
-    Unknown(Doubt),
+    Unknown(UnknownReason),
 }
 
 impl Outcome {

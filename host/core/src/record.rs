@@ -1,10 +1,9 @@
 //! What the ledger keeps of an operation, and how it looks at a given time.
 
-use crate::id::{ExecutionId, Fingerprint, OperationId, PrincipalId};
-use crate::keyspace_list::SpaceNumber;
-use crate::outcome::Doubt;
+use crate::answer::{Answer, AnswerSummary};
+use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, SpaceNumber};
+use crate::outcome::UnknownReason;
 use crate::time::Timestamp;
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ pub struct Record {
     pub first_attempt: Timestamp,
     /// An earlier execution ended unknown and was sent again: from then on a *not applied* speaks
     /// of the later one only and frees nothing.
-    pub doubted: bool,
+    pub resent: bool,
     /// The times in force when it was claimed. A changed configuration changes none of them.
     pub times: Times,
     /// Where the operation came from.
@@ -116,14 +115,14 @@ pub enum State {
         /// When it completed.
         at: Timestamp,
         /// What is known of the answer.
-        first: First,
+        summary: AnswerSummary,
     },
     /// Nobody knows whether it happened.
     Unknown {
         /// Since when that is so.
         since: Timestamp,
         /// Why.
-        doubt: Doubt,
+        reason: UnknownReason,
     },
     /// The operation is kept under a key of a higher key space; this is its key in a lower one.
     Pointer(Pointer),
@@ -146,57 +145,6 @@ pub struct Pointer {
     pub lease_until: Timestamp,
     /// When a sweep next looks whether there is still something at the target.
     pub look_at: Timestamp,
-}
-
-/// A kept answer. Names are lower-case; order and multiplicity are the upstream's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// End-to-end fields, without those that DESIGN §5 leaves out.
-    pub fields: Vec<(Bytes, Bytes)>,
-    /// The body as it came, content codings included.
-    pub body: Bytes,
-    /// Trailers.
-    pub trailers: Vec<(Bytes, Bytes)>,
-}
-
-impl Answer {
-    /// The first value of a field, where it is text.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.fields.iter().find(|(n, _)| n == name.as_bytes())?;
-        std::str::from_utf8(value).ok()
-    }
-
-    /// How much memory it holds, roughly.
-    pub fn weight(&self) -> usize {
-        let fields = self.fields.iter().chain(&self.trailers);
-        self.body.len() + fields.map(|(n, v)| n.len() + v.len() + 64).sum::<usize>()
-    }
-
-    /// What remains of it when the body goes.
-    pub fn first(&self) -> First {
-        let text = |name| self.field(name).map(Arc::from);
-        First {
-            status: Some(self.status),
-            location: text("location"),
-            content_location: text("content-location"),
-            etag: text("etag"),
-        }
-    }
-}
-
-/// What is known of an answer that isn't kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct First {
-    /// Its status; none where nobody saw it.
-    pub status: Option<u16>,
-    /// Its `Location`.
-    pub location: Option<Arc<str>>,
-    /// Its `Content-Location`.
-    pub content_location: Option<Arc<str>>,
-    /// Its `ETag`.
-    pub etag: Option<Arc<str>>,
 }
 
 /// How a record looks at a given time.

@@ -177,7 +177,7 @@ pub async fn problem(
 impl Problem {
     /// As `explain` sees it.
     fn complaint(&self) -> Complaint {
-        let first = self.first();
+        let summary = self.summary();
         Complaint {
             status: self.status().as_u16(),
             code: self.code().to_owned(),
@@ -186,8 +186,8 @@ impl Problem {
             outcome: self.outcome(),
             retryable: self.is_retryable(),
             retry_after_seconds: self.retry_after_seconds(),
-            first_status: first.and_then(|first| first.status),
-            first_location: first.and_then(|first| first.location.as_deref()).map(str::to_owned),
+            first_status: summary.and_then(|summary| summary.status),
+            first_location: summary.and_then(|summary| summary.location.as_deref()).map(str::to_owned),
         }
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 pub use oncegate_core::problem::Code;
-use oncegate_core::{Answer, Disposition, First, OperationId};
+use oncegate_core::{Answer, AnswerSummary, Disposition, OperationId};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub struct Problem {
     retry_after: Option<Duration>,
     operation: Option<OperationId>,
     outcome: Option<Disposition>,
-    first: Option<First>,
+    summary: Option<AnswerSummary>,
     fields: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -43,7 +43,7 @@ impl Problem {
             retry_after: retryable.then_some(Duration::from_secs(1)),
             operation: None,
             outcome: None,
-            first: None,
+            summary: None,
             fields: Vec::new(),
         }
     }
@@ -75,7 +75,7 @@ impl Problem {
             retry_after: None,
             operation: None,
             outcome: None,
-            first: None,
+            summary: None,
             fields: refusal.fields.clone(),
         }
     }
@@ -104,8 +104,8 @@ impl Problem {
 
     /// What is known of the answer that isn't kept.
     #[must_use]
-    pub fn with_first(mut self, first: First) -> Self {
-        self.first = Some(first);
+    pub fn with_summary(mut self, summary: AnswerSummary) -> Self {
+        self.summary = Some(summary);
         self
     }
 
@@ -135,8 +135,8 @@ impl Problem {
     }
 
     /// What is known of an answer that isn't kept.
-    pub fn first(&self) -> Option<&First> {
-        self.first.as_ref()
+    pub fn summary(&self) -> Option<&AnswerSummary> {
+        self.summary.as_ref()
     }
 
     /// Whether asking again with the same key is useful.
@@ -173,8 +173,8 @@ impl Problem {
         if let Some(outcome) = self.outcome {
             put("outcome", outcome.word().into());
         }
-        if let Some(first) = &self.first {
-            put("first", first_document(first));
+        if let Some(summary) = &self.summary {
+            put("first", summary_document(summary));
         }
         // Stripe's and OpenAI's SDKs look for this member, and take a 4xx without it for a success.
         put("error", json!({"type": "idempotency_error", "code": self.code, "message": self.detail}));
@@ -257,22 +257,22 @@ impl Problem {
                 .map(Duration::from_secs),
             operation: None,
             outcome: outcomes.into_iter().find(|one| Some(one.word()) == outcome.as_deref()),
-            first: None,
+            summary: None,
             fields: Vec::new(),
         })
     }
 }
 
-fn first_document(first: &First) -> Value {
+fn summary_document(summary: &AnswerSummary) -> Value {
     let mut document = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             document.insert(name.into(), value);
         }
     };
-    put("status", first.status.map(Value::from));
-    put("location", first.location.as_deref().map(Value::from));
-    put("content_location", first.content_location.as_deref().map(Value::from));
-    put("etag", first.etag.as_deref().map(Value::from));
+    put("status", summary.status.map(Value::from));
+    put("location", summary.location.as_deref().map(Value::from));
+    put("content_location", summary.content_location.as_deref().map(Value::from));
+    put("etag", summary.etag.as_deref().map(Value::from));
     Value::Object(document)
 }

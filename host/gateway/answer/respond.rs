@@ -88,7 +88,7 @@ pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Pr
             )
             .with_outcome(Disposition::Consumed);
             match record.map(|record| &record.state) {
-                Some(State::Consumed { first, .. }) => problem.with_first(first.clone()),
+                Some(State::Consumed { summary, .. }) => problem.with_summary(summary.clone()),
                 _ => problem,
             }
         }
@@ -191,15 +191,15 @@ pub fn description(id: OperationId, record: &Record, now: Timestamp) -> serde_js
             put("completed", at.to_string().into());
             put("status", answer.status.into());
         }
-        State::Consumed { at, first } => {
+        State::Consumed { at, summary } => {
             put("outcome", "consumed".into());
             put("completed", at.to_string().into());
-            put("status", first.status.into());
+            put("status", summary.status.into());
         }
-        State::Unknown { since, doubt } => {
+        State::Unknown { since, reason } => {
             put("outcome", "unknown".into());
             put("unknown_since", since.to_string().into());
-            put("reason", doubt.word().into());
+            put("reason", reason.word().into());
         }
         State::Pointer(pointer) => put("kept_under", pointer.target.to_string().into()),
     }

@@ -4,7 +4,7 @@
 use crate::config::ClientGone;
 use crate::gateway::execution::execute::Execution;
 use crate::ledger::Permit;
-use oncegate_core::Doubt;
+use oncegate_core::UnknownReason;
 use std::cell::Cell;
 use tokio::sync::Notify;
 
@@ -32,15 +32,15 @@ impl ShutdownSignal {
 
 impl Execution {
     /// Comes back when it is to be given up, with the reason.
-    pub(super) async fn abandoned(&self, permit: &Permit) -> Doubt {
+    pub(super) async fn abandoned(&self, permit: &Permit) -> UnknownReason {
         match self.route.config.client_gone {
             ClientGone::Finish => self.worker.shutdown.sent().await,
             ClientGone::Close => tokio::select! {
                 biased;
                 () = self.worker.shutdown.sent() => {}
-                () = permit.deserted() => return Doubt::Deserted,
+                () = permit.deserted() => return UnknownReason::Deserted,
             },
         }
-        Doubt::Abandoned
+        UnknownReason::Abandoned
     }
 }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http_body::{Body, Frame};
-use oncegate_core::{Answer, Disposition, Doubt, First};
+use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ pub enum Piece {
     /// It arrived to its end.
     End,
     /// It did not.
-    Cut(Doubt),
+    Cut(UnknownReason),
 }
 
 fn piece(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Piece {
     match frame {
         None => Piece::End,
-        Some(Err(_)) => Piece::Cut(Doubt::Broken),
+        Some(Err(_)) => Piece::Cut(UnknownReason::Broken),
         Some(Ok(frame)) => match frame.into_data() {
             Ok(data) => Piece::Data(data),
             Err(frame) => frame.into_trailers().map_or(Piece::Data(Bytes::new()), Piece::Trailers),
@@ -45,7 +45,7 @@ pub async fn next_piece(body: &mut ResponseBody, idle: Duration) -> Piece {
     let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
     match tokio::time::timeout(idle, frame).await {
         Ok(frame) => piece(frame),
-        Err(_) => Piece::Cut(Doubt::TimedOut),
+        Err(_) => Piece::Cut(UnknownReason::TimedOut),
     }
 }
 
@@ -189,10 +189,10 @@ impl Capture {
     }
 
     /// What is known of it where no body is kept.
-    pub fn first(&self, head: &Parts) -> First {
+    pub fn summary(&self, head: &Parts) -> AnswerSummary {
         let text =
             |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).map(Arc::from);
-        First {
+        AnswerSummary {
             status: Some(head.status.as_u16()),
             location: text(header::LOCATION),
             content_location: text(header::CONTENT_LOCATION),

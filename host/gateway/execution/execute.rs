@@ -30,7 +30,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Request, Response, Version};
-use oncegate_core::{Disposition, Doubt, OperationId, Outcome, PrincipalId};
+use oncegate_core::{Disposition, OperationId, Outcome, PrincipalId, UnknownReason};
 use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -189,7 +189,7 @@ impl Execution {
     async fn send(
         &self,
         permit: &Permit,
-        abandoned: Pin<&mut impl Future<Output = Doubt>>,
+        abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
     ) -> Result<Response<ResponseBody>, NoAnswer> {
         let request = self.upstream_request(permit.record().attempts);
         let asked = Cell::new(false);
@@ -202,7 +202,7 @@ impl Execution {
         let sent = tokio::select! {
             biased;
             sent = sent => sent,
-            doubt = abandoned => return Err(no_answer::given_up(doubt, asked.get())),
+            reason = abandoned => return Err(no_answer::given_up(reason, asked.get())),
         };
         sent.map_err(|no_head| match no_head {
             NoHead::Unreachable => no_answer::unreachable(),
@@ -211,7 +211,7 @@ impl Execution {
                 problem: no_answer::broken(
                     "The connection to the service ended after the request may have been sent, and no answer came.",
                 ),
-                outcome: Outcome::Unknown(Doubt::Broken),
+                outcome: Outcome::Unknown(UnknownReason::Broken),
             },
             NoHead::TimedOut => no_answer::timed_out(),
         })
@@ -261,7 +261,7 @@ impl Execution {
         permit: &Permit,
         response: Response<ResponseBody>,
         client: oneshot::Sender<Report>,
-        mut abandoned: Pin<&mut impl Future<Output = Doubt>>,
+        mut abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
     ) -> Exchanged<Held> {
         let (mut head, mut body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
@@ -292,8 +292,8 @@ impl Execution {
             Some(cut) => cut,
             None => self.stream(&mut body, &mut capture, &feed, abandoned).await,
         };
-        if let Some(doubt) = cut {
-            tracing::warn!(operation = %self.id.get(), upstream = %self.route.upstream.name, reason = doubt.word(), "an answer was cut short");
+        if let Some(reason) = cut {
+            tracing::warn!(operation = %self.id.get(), upstream = %self.route.upstream.name, reason = reason.word(), "an answer was cut short");
         }
         let taken = Taken { head, capture, cut };
         let (settlement, shared) = self.settlement(permit, &taken).await;
@@ -301,13 +301,17 @@ impl Execution {
     }
 
     /// Takes in what is there without waiting. None: more is to come; some: it ended, cut short or not.
-    async fn take_at_once(&self, body: &mut ResponseBody, capture: &mut Capture) -> Option<Option<Doubt>> {
+    async fn take_at_once(
+        &self,
+        body: &mut ResponseBody,
+        capture: &mut Capture,
+    ) -> Option<Option<UnknownReason>> {
         loop {
             match piece_at_once(body).await? {
                 Piece::Data(data) => capture.take(data),
                 Piece::Trailers(trailers) => capture.trailers = Some(trailers),
                 Piece::End => return Some(None),
-                Piece::Cut(doubt) => return Some(Some(doubt)),
+                Piece::Cut(reason) => return Some(Some(reason)),
             }
             // What isn't kept must not pile up: it streams.
             if capture.is_over() {
@@ -321,8 +325,8 @@ impl Execution {
         &self,
         body: &mut ResponseBody,
         capture: &mut Capture,
-        mut abandoned: Pin<&mut impl Future<Output = Doubt>>,
-    ) -> Option<Doubt> {
+        mut abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
+    ) -> Option<UnknownReason> {
         loop {
             match self.next_piece(body, abandoned.as_mut()).await {
                 Piece::Data(data) => {
@@ -331,7 +335,7 @@ impl Execution {
                 }
                 Piece::Trailers(trailers) => capture.trailers = Some(trailers),
                 Piece::End => return None,
-                Piece::Cut(doubt) => return Some(doubt),
+                Piece::Cut(reason) => return Some(reason),
             }
         }
     }
@@ -350,12 +354,12 @@ impl Execution {
     async fn next_piece(
         &self,
         body: &mut ResponseBody,
-        abandoned: Pin<&mut impl Future<Output = Doubt>>,
+        abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
     ) -> Piece {
         tokio::select! {
             biased;
             piece = next_piece(body, self.route.upstream.body_idle_timeout) => piece,
-            doubt = abandoned => Piece::Cut(doubt),
+            reason = abandoned => Piece::Cut(reason),
         }
     }
 
@@ -365,8 +369,8 @@ impl Execution {
         body: &mut ResponseBody,
         capture: &mut Capture,
         feed: &Feed,
-        mut abandoned: Pin<&mut impl Future<Output = Doubt>>,
-    ) -> Option<Doubt> {
+        mut abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
+    ) -> Option<UnknownReason> {
         let idle = self.route.upstream.body_idle_timeout;
         loop {
             match self.next_piece(body, abandoned.as_mut()).await {
@@ -384,7 +388,7 @@ impl Execution {
                     let drained = tokio::select! {
                         biased;
                         drained = drained => drained,
-                        doubt = abandoned.as_mut() => return Some(doubt),
+                        reason = abandoned.as_mut() => return Some(reason),
                     };
                     if drained.is_err() {
                         tracing::warn!(operation = %self.id.get(), ?idle, "a client took nothing of its answer for so long, and is cut off");
@@ -392,7 +396,7 @@ impl Execution {
                     }
                 }
                 Piece::Trailers(trailers) => capture.trailers = Some(trailers),
-                Piece::Cut(doubt) => return Some(doubt),
+                Piece::Cut(reason) => return Some(reason),
                 Piece::End => return None,
             }
         }

@@ -7,7 +7,7 @@ use crate::ledger::Permit;
 use crate::policy;
 use http::header;
 use http::response::Parts;
-use oncegate_core::{Answer, Disposition, Doubt, Outcome, Settlement};
+use oncegate_core::{Answer, Disposition, Outcome, Settlement, UnknownReason};
 use std::sync::Arc;
 
 /// An answer, taken in as far as it came.
@@ -18,7 +18,7 @@ pub struct Taken {
     /// Its body.
     pub capture: Capture,
     /// It broke off.
-    pub cut: Option<Doubt>,
+    pub cut: Option<UnknownReason>,
 }
 
 impl Execution {
@@ -35,9 +35,9 @@ impl Execution {
             Disposition::Completed if capture.is_kept() => {
                 Outcome::Completed(Arc::new(capture.answer(head, &self.route.config.strip)))
             }
-            Disposition::Completed | Disposition::Consumed => Outcome::Consumed(capture.first(head)),
+            Disposition::Completed | Disposition::Consumed => Outcome::Consumed(capture.summary(head)),
             Disposition::NotApplied => Outcome::NotApplied,
-            Disposition::Unknown => Outcome::Unknown(cut.unwrap_or(Doubt::Ambiguous)),
+            Disposition::Unknown => Outcome::Unknown(cut.unwrap_or(UnknownReason::Ambiguous)),
         };
         let shared = (disposition == Disposition::NotApplied && !capture.is_over())
             .then(|| Arc::new(capture.shared(head, &self.route.config.strip)));
@@ -58,7 +58,7 @@ impl Execution {
         permit: &Permit,
         head: &Parts,
         capture: &Capture,
-        cut: Option<Doubt>,
+        cut: Option<UnknownReason>,
     ) -> policy::Settlement {
         let only = |disposition| policy::Settlement { disposition, memo: None, retention: None };
         let status = head.status.as_u16();
@@ -96,7 +96,7 @@ impl Execution {
         permit: &Permit,
         head: &Parts,
         capture: &Capture,
-        cut: Option<Doubt>,
+        cut: Option<UnknownReason>,
     ) -> Result<Option<policy::Settlement>, policy::Failure> {
         let receipt = policy::Receipt::of(self.id.get(), permit.record());
         let reply = capture.reply(head, self.generation.plan(), cut.is_none());

@@ -3,7 +3,7 @@
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::execution::execute::Execution;
 use crate::ledger::Unsettled;
-use oncegate_core::{Disposition, Doubt, Outcome};
+use oncegate_core::{Disposition, Outcome, UnknownReason};
 
 /// Why there is none, and what that says of the operation.
 #[derive(Debug)]
@@ -53,21 +53,21 @@ pub(super) fn timed_out() -> NoAnswer {
             "The service did not answer in time. Nobody knows whether the operation took effect. It is held and will \
              not be run again under this key.",
         ),
-        outcome: Outcome::Unknown(Doubt::TimedOut),
+        outcome: Outcome::Unknown(UnknownReason::TimedOut),
     }
 }
 
 /// It was given up. `asked`: whether something may be sent, so that it may have been.
-pub(super) fn given_up(doubt: Doubt, asked: bool) -> NoAnswer {
-    let (code, detail) = match (doubt, asked) {
-        (Doubt::Deserted, false) => {
+pub(super) fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
+    let (code, detail) = match (reason, asked) {
+        (UnknownReason::Deserted, false) => {
             (Code::UpstreamUnreachable, "No client was left to wait for the answer, and nothing was sent.")
         }
         (_, false) => (
             Code::Draining,
             "The gateway shut down before the request was sent to the service. Asking again with the same key is safe.",
         ),
-        (Doubt::Deserted, true) => (
+        (UnknownReason::Deserted, true) => (
             Code::UpstreamBroken,
             "No client was left to wait for the answer, so the connection to the service was closed. Nobody knows \
              whether the operation took effect. It is held and will not be run again under this key.",
@@ -78,7 +78,7 @@ pub(super) fn given_up(doubt: Doubt, asked: bool) -> NoAnswer {
              held and will not be run again under this key.",
         ),
     };
-    let outcome = if asked { Outcome::Unknown(doubt) } else { Outcome::NotApplied };
+    let outcome = if asked { Outcome::Unknown(reason) } else { Outcome::NotApplied };
     NoAnswer { problem: Problem::new(code, detail), outcome }
 }
 
@@ -124,7 +124,7 @@ impl Execution {
         let detail = format!("The service's answer can't be passed on whole to a client of HTTP/1.0. {told}");
         let problem = Problem::new(code, detail).of(self.id.get()).with_outcome(outcome.disposition());
         match outcome {
-            Outcome::Consumed(first) => problem.with_first(first.clone()),
+            Outcome::Consumed(summary) => problem.with_summary(summary.clone()),
             _ => problem,
         }
     }

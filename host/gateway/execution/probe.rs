@@ -20,7 +20,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, Uri, Version};
-use oncegate_core::{Answer, Doubt, First, Outcome, Probe, Timestamp};
+use oncegate_core::{Answer, AnswerSummary, Outcome, Probe, Timestamp, UnknownReason};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,8 +138,8 @@ fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> 
 }
 
 fn nothing(asked: Timestamp, word: &'static str) -> Found {
-    // Of an outcome that stays unknown the record keeps its own doubt.
-    Found { outcome: Outcome::Unknown(Doubt::Ambiguous), asked, word, last: false }
+    // Of an outcome that stays unknown the record keeps its own reason.
+    Found { outcome: Outcome::Unknown(UnknownReason::Ambiguous), asked, word, last: false }
 }
 
 /// Asks until the policy has read enough.
@@ -168,7 +168,7 @@ async fn ask(
         let said = worker.timed(generation, "reading", said).await?;
         let (outcome, word) = match said {
             Finding::Happened(reply) => (happened(*reply, &route.config), "happened"),
-            Finding::Consumed => (Outcome::Consumed(First::default()), "consumed"),
+            Finding::Consumed => (Outcome::Consumed(AnswerSummary::default()), "consumed"),
             Finding::DidNotHappen => (Outcome::NotApplied, "did_not_happen"),
             Finding::StillUnknown => return Ok(nothing(asked, "still_unknown")),
             Finding::Ask(next) => {
@@ -273,7 +273,7 @@ fn happened(mut found: FoundReply, route: &config::RouteConfig) -> Outcome {
         body: Bytes::copy_from_slice(&found.body),
     };
     if answer.body.len() > route.body_kept {
-        return Outcome::Consumed(answer.first());
+        return Outcome::Consumed(answer.summary());
     }
     Outcome::Completed(Arc::new(answer))
 }

@@ -10,7 +10,7 @@ fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
         let (old, new) = apart().await;
         let permit = old.asks().await.unwrap();
         assert!(permit.holds());
-        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         let request = || Request { rules, wait: Duration::from_secs(60), ..new.request() };
         let Begun::Claim(claimant) = new.ledger.begin(request()).await else { panic!("nothing is at hand") };
@@ -39,7 +39,7 @@ fn what_is_unknown_under_a_key_that_is_not_derived_is_not_sent_again() {
         let (mut old, new) = apart().await;
         let permit = new.asks().await.unwrap();
         assert!(permit.holds());
-        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         old.derives = vec![0];
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         assert_eq!(old.goes(Request { rules, ..old.request() }).await.unwrap_err(), "unknown");
@@ -55,7 +55,7 @@ fn what_is_sent_again_under_an_older_key_is_found_by_who_derives_the_newer_one_a
     run(async {
         let (old, mut new) = apart().await;
         let permit = old.asks().await.unwrap();
-        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
         assert_eq!((permit.id(), permit.holds()), (id(0), true));
@@ -72,10 +72,10 @@ fn pointers_in_a_circle_are_swept() {
     run(async {
         let (old, new) = apart().await;
         let permit = old.asks().await.unwrap();
-        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
-        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         let standing = new.ledger.load(id(0)).await.unwrap().unwrap();
         new.ledger.resolve(id(0), standing.version, &Outcome::NotApplied).await.unwrap();
         let down = new.ledger.load(id(1)).await.unwrap().unwrap();
@@ -123,7 +123,7 @@ fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
         let request = Request { rules, wait: Duration::from_secs(60), ..gateway.request() };
         let mut waiting = Box::pin(gateway.goes(request));
         assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
-        permit.settle(Outcome::Unknown(Doubt::Broken), None).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         assert_eq!(waiting.await.unwrap_err(), "unknown");
         let request = Request { rules, ..gateway.request() };
         assert_eq!(gateway.goes(request).await.unwrap().id(), id(0), "who comes later does");

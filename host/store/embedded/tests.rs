@@ -7,7 +7,7 @@ use super::*;
 use crate::store::conformance::{
     self, NOW, assert_holds, completed, executing, id, on_a_runtime, put, record,
 };
-use oncegate_core::{Doubt, State};
+use oncegate_core::{State, UnknownReason};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -51,7 +51,7 @@ fn everything_is_there_when_it_is_opened_again() {
                 versions.push(put(&store, id(n), None, Some(executing(3_000 + n))).await);
             }
             versions[0] = put(&store, id(0), Some(versions[0]), Some(completed(2_000, 1 << 20))).await;
-            let unknown = record(State::Unknown { since: NOW, doubt: Doubt::Broken });
+            let unknown = record(State::Unknown { since: NOW, reason: UnknownReason::Broken });
             versions[1] = put(&store, id(1), Some(versions[1]), Some(unknown)).await;
             put(&store, id(2), Some(versions[2]), None).await;
             let Swap::Done(secret) = store.swap_meta("secret", None, "word".into()).await.unwrap() else {

@@ -12,7 +12,9 @@ use oncegate::ledger::{
     self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, SpacePin, Unsettled,
 };
 use oncegate::store::StoreError;
-use oncegate_core::{Answer, Disposition, Doubt, First, Outcome, Probe, Record, SpaceNumber, State};
+use oncegate_core::{
+    Answer, AnswerSummary, Disposition, Outcome, Probe, Record, SpaceNumber, State, UnknownReason,
+};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -289,7 +291,7 @@ async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream
         sleep(world.up_to(Duration::from_millis(3))).await;
         let operation = operation_of(&world, turn.id, &turn.record);
         let outcome = match upstream.looked_up(operation, turn.record.first_attempt) {
-            _ if world.happens(world.faults.ambiguous) => Outcome::Unknown(Doubt::Ambiguous),
+            _ if world.happens(world.faults.ambiguous) => Outcome::Unknown(UnknownReason::Ambiguous),
             Some((content, token)) => {
                 world.note(Event::Found { operation });
                 Outcome::Completed(answer(content, token))
@@ -330,7 +332,7 @@ struct End {
 }
 
 /// How an attempt ended.
-type Attempt = (Disposition, Result<Answered, Doubt>);
+type Attempt = (Disposition, Result<Answered, UnknownReason>);
 
 impl Exchange<SimStore> for Wire {
     type End = End;
@@ -352,8 +354,8 @@ impl Exchange<SimStore> for Wire {
         let outcome = match (means, result) {
             (Disposition::NotApplied, _) => Outcome::NotApplied,
             (Disposition::Completed | Disposition::Consumed, Ok(answered)) => self.completed(&answered),
-            (_, Err(doubt)) => Outcome::Unknown(doubt),
-            (_, Ok(_)) => Outcome::Unknown(Doubt::Ambiguous),
+            (_, Err(reason)) => Outcome::Unknown(reason),
+            (_, Ok(_)) => Outcome::Unknown(UnknownReason::Ambiguous),
         };
         self.process.step("about to settle").await;
         let shared = (means == Disposition::NotApplied).then(Arc::default);
@@ -377,7 +379,7 @@ impl Wire {
     /// that it stands for.
     async fn attempts(&self, permit: &Permit<SimStore>) -> Attempt {
         let setting = &self.world.setting;
-        let mut joined = (Disposition::NotApplied, Err(Doubt::Broken));
+        let mut joined = (Disposition::NotApplied, Err(UnknownReason::Broken));
         for attempt in 0..setting.attempts {
             let (means, result) = self.attempt(permit, attempt).await;
             let both = if attempt == 0 { means } else { joined.0.join(means) };
@@ -402,7 +404,7 @@ impl Wire {
         sleep(Duration::from_millis(1)).await;
         if self.world.happens(self.world.faults.unreachable) || !permit.holds() {
             self.world.say(|| format!("request {request} sends nothing"));
-            return (Disposition::NotApplied, Err(Doubt::Broken));
+            return (Disposition::NotApplied, Err(UnknownReason::Broken));
         }
         // Between the last check and the first byte a process can still be held up.
         self.process.step("about to send").await;
@@ -422,7 +424,7 @@ impl Wire {
         let (request, token) = (self.asked.request, answered.token);
         self.world.note(Event::Got { request, token, large });
         match large {
-            true => Outcome::Consumed(First { status: Some(201), ..First::default() }),
+            true => Outcome::Consumed(AnswerSummary { status: Some(201), ..AnswerSummary::default() }),
             false => Outcome::Completed(answer(answered.content, token)),
         }
     }

@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::world::World;
 use oncegate::ledger::{Numbers, SpacesError};
 use oncegate_core::SpaceNumber;
-use oncegate_core::keyspace_list::{Closed, Listed, Maker};
+use oncegate_core::keyspaces::list::{Closed, Deriver, Space};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
@@ -149,18 +149,18 @@ impl Place {
 
     /// Enters by the list as it is, and derives by it from then on.
     async fn resolve(&self, way: u32, in_flight: &Numbers) -> Result<(), SpacesError> {
-        let own = maker(way);
+        let own = deriver(way);
         for _ in 0..TRIES {
             let read = self.ledger.read_spaces().await?;
             let listed = read.list(POLICY).map_or(&[][..], |list| &list.spaces);
             let missing = self.world.setting.changes.as_ref().map_or(0, |changes| changes.missing);
-            let is_loaded = |space: &&Listed| space.maker == own || !self.world.happens(missing);
+            let is_loaded = |space: &&Space| space.deriver == own || !self.world.happens(missing);
             let loaded: BTreeSet<_> = listed.iter().filter(is_loaded).map(|space| space.number).collect();
             // Nothing is claimed where keys can't be derived in all spaces.
             let shut = loaded.len() < listed.len();
-            let makers = (!shut).then(|| (Arc::from(POLICY), own.clone())).into_iter().collect();
-            let entered = self.ledger.enter_spaces(&makers, in_flight, |_, space| {
-                loaded.contains(&space.number) || space.maker == own
+            let derivers = (!shut).then(|| (Arc::from(POLICY), own.clone())).into_iter().collect();
+            let entered = self.ledger.enter_spaces(&derivers, in_flight, |_, space| {
+                loaded.contains(&space.number) || space.deriver == own
             });
             let entered = match entered.await {
                 Err(SpacesError::Moved) => continue,
@@ -175,9 +175,9 @@ impl Place {
             let spaces = self.ledger.spaces();
             let listed = spaces.list(POLICY).expect("it was just put there");
             let guard = Rc::new(SpaceGuard(entered.numbers[POLICY]));
-            let is_read = |space: &&Listed| space.number == guard.0 || loaded.contains(&space.number);
+            let is_read = |space: &&Space| space.number == guard.0 || loaded.contains(&space.number);
             let spaces = listed.spaces.iter().filter(is_read);
-            let spaces: Vec<_> = spaces.map(|space| (space.number, self.way_of(&space.maker))).collect();
+            let spaces: Vec<_> = spaces.map(|space| (space.number, self.way_of(&space.deriver))).collect();
             self.world
                 .say(|| format!("{} decides by {}, derives {spaces:?}", self.ledger.gateway(), guard.0));
             let mut guards = self.guards.borrow_mut();
@@ -205,11 +205,11 @@ impl Place {
     pub fn way_back(world: &World, ledger: &SimLedger) -> Option<u32> {
         let spaces = ledger.spaces();
         let last = spaces.list(POLICY)?.spaces.last()?;
-        Some(way_of(world, &last.maker))
+        Some(way_of(world, &last.deriver))
     }
 
-    fn way_of(&self, maker: &Maker) -> u32 {
-        way_of(&self.world, maker)
+    fn way_of(&self, deriver: &Deriver) -> u32 {
+        way_of(&self.world, deriver)
     }
 }
 
@@ -218,9 +218,9 @@ pub fn is_full(error: &SpacesError) -> bool {
     matches!(error, SpacesError::Closed(_, Closed::Full))
 }
 
-fn maker(way: u32) -> Maker {
+fn deriver(way: u32) -> Deriver {
     let text = Arc::<str>::from;
-    Maker {
+    Deriver {
         key_schema: key_schema(way).into(),
         key_epoch: 0,
         component: text("component"),
@@ -228,6 +228,6 @@ fn maker(way: u32) -> Maker {
     }
 }
 
-fn way_of(world: &World, maker: &Maker) -> u32 {
-    ways(world).find(|way| *maker.key_schema == key_schema(*way)).expect("there are no others")
+fn way_of(world: &World, deriver: &Deriver) -> u32 {
+    ways(world).find(|way| *deriver.key_schema == key_schema(*way)).expect("there are no others")
 }

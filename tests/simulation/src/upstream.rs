@@ -1,7 +1,7 @@
 //! The upstream: it acts at once, late or never, and what it answers need not tell.
 
 use crate::world::{Event, RequestId, World, locked};
-use oncegate_core::{Disposition, Doubt, OperationId, Timestamp};
+use oncegate_core::{Disposition, OperationId, Timestamp, UnknownReason};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Upstream {
     }
 
     /// Sends a request. An answer, or why there is none; silence ends with the caller's patience.
-    pub async fn call(self: &Arc<Self>, call: Call) -> Result<Answered, Doubt> {
+    pub async fn call(self: &Arc<Self>, call: Call) -> Result<Answered, UnknownReason> {
         let (answer, answered) = oneshot::channel();
         let upstream = self.clone();
         tokio::spawn(async move {
@@ -70,12 +70,12 @@ impl Upstream {
         let patience = self.world.setting.response_timeout;
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(said)) => said,
-            Ok(Err(_)) => Err(Doubt::Broken),
-            Err(_) => Err(Doubt::TimedOut),
+            Ok(Err(_)) => Err(UnknownReason::Broken),
+            Err(_) => Err(UnknownReason::TimedOut),
         }
     }
 
-    async fn handle(self: &Arc<Self>, call: Call) -> Result<Answered, Doubt> {
+    async fn handle(self: &Arc<Self>, call: Call) -> Result<Answered, UnknownReason> {
         let (world, faults) = (&self.world, &self.world.faults);
         // The request is on its way, whatever becomes of who sent it.
         sleep(self.way()).await;
@@ -96,9 +96,9 @@ impl Upstream {
         let said = if world.happens(faults.ambiguous) {
             Ok(Answered { status: [502, 503, 504][world.pick(0..3)], ..answered })
         } else if world.happens(faults.broken) {
-            Err(Doubt::Broken)
+            Err(UnknownReason::Broken)
         } else if world.happens(faults.silent) {
-            Err(Doubt::TimedOut)
+            Err(UnknownReason::TimedOut)
         } else {
             Ok(answered)
         };
@@ -109,7 +109,7 @@ impl Upstream {
             self.act(call, token, if late { world.up_to(faults.commit_max) } else { Duration::ZERO });
         }
         match said {
-            Err(Doubt::TimedOut) => sleep(world.setting.response_timeout * 2).await,
+            Err(UnknownReason::TimedOut) => sleep(world.setting.response_timeout * 2).await,
             _ => sleep(self.way()).await,
         }
         said

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use oncegate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
 use oncegate::store::{Memory, Size, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
-    Claim, Doubt, Fingerprint, OperationId, Origin, Outcome, PrincipalId, Recipe, Record, Rules, State,
-    Times, Timestamp, View, WhenUnknown, WhileRunning,
+    Claim, Fingerprint, OperationId, Origin, Outcome, PrincipalId, Recipe, Record, Rules, State, Times,
+    Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
 };
 use std::cell::Cell;
 use std::sync::Arc;
@@ -274,8 +274,8 @@ fn what_is_given_up_is_renewed_until_the_store_takes_that_it_is_unknown() {
         bed.gets_into(Trouble::None);
         sleep(LEASE).await;
         let standing = bed.ledger.load(id(1)).await.unwrap().unwrap();
-        let State::Unknown { doubt, .. } = standing.record.state else { panic!("{standing:?}") };
-        assert_eq!((doubt, bed.ledger.settlements_overdue()), (Doubt::Abandoned, 0));
+        let State::Unknown { reason, .. } = standing.record.state else { panic!("{standing:?}") };
+        assert_eq!((reason, bed.ledger.settlements_overdue()), (UnknownReason::Abandoned, 0));
     });
 }
 

@@ -2,7 +2,7 @@
 //!
 //! While a policy's keys change, an operation has a key in each key space on the ledger's list. It
 //! is claimed under all of them, lowest number first, and executes only with all: the highest holds
-//! state and answer, the others are pointers to it. [`Walk`] is that claim, as a machine that asks
+//! state and answer, the others are pointers to it. [`MultiKeyClaim`] is that claim, as a machine that asks
 //! for one load or one swap at a time and is told what came of it. With one key and nothing but
 //! states in the way it asks for one swap and is done.
 //!
@@ -14,19 +14,18 @@
 //! before all others, as pointers too. Nothing but these is shared by two principals: they turn a claim
 //! away, or hold it up, and never let one execute that would not without them.
 //!
-//! Each rule here was found with the exhaustive model `keyspaces.py`; `keyspace_model.rs` steps this
+//! Each rule here was found with the exhaustive model `model/keyspaces.py`; `model/keyspaces.rs` steps this
 //! code through the model's scenes, and through its known-bad variants to see that they are caught.
 
 use crate::decide::{Claim, Decision, Event, Refusal, Rules, WhenUnknown, WhileRunning, decide};
-use crate::id::{Fingerprint, OperationId};
-use crate::keyspace_list::SpaceNumber;
+use crate::ids::{Fingerprint, OperationId, SpaceNumber};
 use crate::record::{Origin, Pointer, Record, State, View};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
 /// At most four spaces are on a list: a longer chain of pointers spans lists that are long gone, and is
 /// taken to live.
-const HOPS_MAX: usize = 16;
+const LINKS_MAX: usize = 16;
 
 /// An operation's key in one key space.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +44,7 @@ pub struct Key {
 
 /// A claim with all its keys.
 #[derive(Clone, Copy, Debug)]
-pub struct Keyed<'a> {
+pub struct ClaimKeys<'a> {
     /// The keys in the spaces that this gateway derives, lowest number first; never empty.
     pub keys: &'a [Key],
     /// The same ones without the principal, where a changed one is refused; empty where not.
@@ -56,7 +55,7 @@ pub struct Keyed<'a> {
     pub rules: &'a Rules,
 }
 
-/// What a [`Walk`] wants next.
+/// What a [`MultiKeyClaim`] wants next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask<V> {
     /// Load this record.
@@ -71,10 +70,10 @@ pub enum Ask<V> {
         next: Arc<Record>,
     },
     /// Nothing: this is how it ended.
-    Nothing(End<V>),
+    Nothing(ClaimResult<V>),
 }
 
-/// What came of what a [`Walk`] asked for.
+/// What came of what a [`MultiKeyClaim`] asked for.
 #[derive(Clone, Debug)]
 pub enum Reply<V> {
     /// To a load.
@@ -89,8 +88,8 @@ pub enum Reply<V> {
 
 /// How a claim ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum End<V> {
-    /// All keys are claimed: it may execute, as long as [`Walk::holds_until`] is ahead.
+pub enum ClaimResult<V> {
+    /// All keys are claimed: it may execute, as long as [`MultiKeyClaim::holds_until`] is ahead.
     Won {
         /// Where the state is kept.
         id: OperationId,
@@ -100,9 +99,9 @@ pub enum End<V> {
         record: Arc<Record>,
     },
     /// Something else stands there.
-    Told {
+    NotWon {
         /// What the request is told.
-        told: Told,
+        instead: NotWon,
         /// Where the record is, or would be.
         id: OperationId,
         /// The record that stands in the way, where one was found.
@@ -112,7 +111,7 @@ pub enum End<V> {
 
 /// What a request is told by a record that stands in its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Told {
+pub enum NotWon {
     /// Answer from it.
     Replay,
     /// It is being executed: wait.
@@ -121,9 +120,9 @@ pub enum Told {
     Refuse(Refusal),
 }
 
-impl Told {
+impl NotWon {
     /// Whether it is what an execution gave; anything else is told only when no key leads to that.
-    const fn is_final(self) -> bool {
+    pub(crate) const fn is_final(self) -> bool {
         matches!(self, Self::Replay | Self::Refuse(Refusal::Consumed | Refusal::Expired))
     }
 
@@ -135,28 +134,28 @@ impl Told {
 
 /// A claim on its way. `V` is the store's version of a write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Walk<V> {
+pub struct MultiKeyClaim<V> {
     /// The key that is being claimed.
-    step: usize,
-    phase: Phase<V>,
-    holds_until: Timestamp,
+    pub(crate) step: usize,
+    pub(crate) phase: Phase<V>,
+    pub(crate) holds_until: Timestamp,
     /// What it wrote under keys without principal, and nobody but this claim relies on.
-    common: Vec<(OperationId, V)>,
+    pub(crate) common: Vec<(OperationId, V)>,
     /// What is sent again, when all other keys are claimed.
-    again: Option<Again<V>>,
+    pub(crate) again: Option<Again<V>>,
 }
 
 /// A record that ended unknown and is sent again, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Again<V> {
+pub(crate) struct Again<V> {
     /// Under which of the keys.
-    key: usize,
+    pub(crate) key: usize,
     version: V,
     record: Arc<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Phase<V> {
+pub(crate) enum Phase<V> {
     /// Before anything is claimed: is there a record under the own key numbered so? Asked where there are
     /// keys without principal: what the caller itself has begun is its own, whoever came since. And where
     /// several keys are to point to what is sent again.
@@ -166,11 +165,11 @@ enum Phase<V> {
     /// Read the present key again: a swap's answer was lost, or a chain of pointers changed.
     Reread,
     /// Follow a pointer that was found at the present key.
-    Follow(Trail<V>),
-    /// Nothing is at the trail's end. See that no pointer on it but the first, which a swap will
+    Follow(PointerChain<V>),
+    /// Nothing is at the chain's end. See that no pointer on it but the first, which a swap will
     /// compare, was written over meanwhile.
     Check {
-        trail: Trail<V>,
+        chain: PointerChain<V>,
         next: usize,
         live: bool,
     },
@@ -179,18 +178,18 @@ enum Phase<V> {
     Look {
         otherwise: Box<Self>,
         key: usize,
-        via: Option<Trail<V>>,
+        via: Option<PointerChain<V>>,
     },
     /// Execute once more what ended unknown, where it is kept: all other keys are claimed.
     Resend,
     /// The answer of that swap was lost: read it again.
     Resent,
-    Ended(Box<End<V>>),
+    Ended(Box<ClaimResult<V>>),
 }
 
 /// What a write replaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Over<V> {
+pub(crate) struct Over<V> {
     version: V,
     /// A pointer's lease: the one that replaces it ends no earlier, for its claimant relies on it.
     lease_until: Timestamp,
@@ -198,8 +197,8 @@ struct Over<V> {
 
 /// Pointers followed from one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Trail<V> {
-    hops: Vec<Hop<V>>,
+pub(crate) struct PointerChain<V> {
+    links: Vec<Link<V>>,
     target: OperationId,
     /// It came back to where it had been: nothing but pointers are there.
     returns: bool,
@@ -211,27 +210,27 @@ struct Trail<V> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Hop<V> {
+struct Link<V> {
     id: OperationId,
     version: V,
     target: OperationId,
     lease_until: Timestamp,
 }
 
-impl<V: Clone + Eq> Walk<V> {
+impl<V: Clone + Eq> MultiKeyClaim<V> {
     /// A claim with these keys that has done nothing yet.
-    pub const fn of(by: Keyed<'_>) -> Self {
+    pub const fn of(by: ClaimKeys<'_>) -> Self {
         Self { step: 0, phase: Self::first(by), holds_until: Timestamp::MAX, common: Vec::new(), again: None }
     }
 
     /// One that claims nothing: it tells this, unless one of the keys leads to an answer.
-    pub fn telling(by: Keyed<'_>, end: End<V>) -> Self {
-        let mut walk = Self::of(by);
-        walk.tell(by, end);
-        walk
+    pub fn looking(by: ClaimKeys<'_>, end: ClaimResult<V>) -> Self {
+        let mut multi_claim = Self::of(by);
+        multi_claim.end_with(by, end);
+        multi_claim
     }
 
-    const fn first(by: Keyed<'_>) -> Phase<V> {
+    const fn first(by: ClaimKeys<'_>) -> Phase<V> {
         let resends = matches!(by.rules.when_unknown, WhenUnknown::Resend) && by.keys.len() > 1;
         if resends || !by.common.is_empty() { Phase::Own(0) } else { Phase::Write(None) }
     }
@@ -248,7 +247,7 @@ impl<V: Clone + Eq> Walk<V> {
     }
 
     /// What it wants next. `now` goes along with the reply to [`heard`](Self::heard).
-    pub fn ask(&mut self, by: Keyed<'_>, now: Timestamp) -> Ask<V> {
+    pub fn ask(&mut self, by: ClaimKeys<'_>, now: Timestamp) -> Ask<V> {
         if let Phase::Write(over) = &self.phase {
             let over = over.clone();
             match self.next_record(by, over.as_ref(), now) {
@@ -258,7 +257,7 @@ impl<V: Clone + Eq> Walk<V> {
                 }
                 Err(refusal) => {
                     let id = self.end(by).id;
-                    let end = End::Told { told: Told::Refuse(refusal), id, record: None };
+                    let end = ClaimResult::NotWon { instead: NotWon::Refuse(refusal), id, record: None };
                     self.phase = Phase::look(Phase::Ended(Box::new(end)));
                 }
             }
@@ -272,7 +271,7 @@ impl<V: Clone + Eq> Walk<V> {
                 // It expired meanwhile.
                 decision => {
                     let record = Some((version.clone(), record.clone()));
-                    self.tell(by, End::Told { told: told(decision), id, record });
+                    self.end_with(by, ClaimResult::NotWon { instead: instead_of(decision), id, record });
                 }
             }
         }
@@ -281,9 +280,9 @@ impl<V: Clone + Eq> Walk<V> {
             Phase::Own(key) => Ask::Load(by.keys[*key].id),
             Phase::Reread => Ask::Load(self.present(by).id),
             Phase::Resent => Ask::Load(self.end(by).id),
-            Phase::Follow(trail) => Ask::Load(trail.target),
-            Phase::Check { trail, next, .. } => Ask::Load(trail.hops[*next].id),
-            Phase::Look { via: Some(trail), .. } => Ask::Load(trail.target),
+            Phase::Follow(chain) => Ask::Load(chain.target),
+            Phase::Check { chain, next, .. } => Ask::Load(chain.links[*next].id),
+            Phase::Look { via: Some(chain), .. } => Ask::Load(chain.target),
             Phase::Look { key, .. } => Ask::Load(by.keys[*key].id),
             Phase::Ended(end) => Ask::Nothing((**end).clone()),
         }
@@ -291,7 +290,7 @@ impl<V: Clone + Eq> Walk<V> {
 
     /// Takes in what came of what it asked for. `asked`: the time that was given to
     /// [`ask`](Self::ask), which is before the store looked.
-    pub fn heard(&mut self, by: Keyed<'_>, reply: Reply<V>, asked: Timestamp) {
+    pub fn heard(&mut self, by: ClaimKeys<'_>, reply: Reply<V>, asked: Timestamp) {
         // The place is taken only for this call: every branch puts the next phase there.
         match (std::mem::replace(&mut self.phase, Phase::Reread), reply) {
             (Phase::Own(key), Reply::Loaded(found)) => self.own(by, key, found, asked),
@@ -323,9 +322,9 @@ impl<V: Clone + Eq> Walk<V> {
                 self.found(by, version, record, asked);
             }
             (Phase::Reread, _) => self.phase = Phase::Write(None),
-            (Phase::Follow(trail), Reply::Loaded(found)) => self.follow(by, trail, found, asked),
-            (Phase::Check { trail, next, live }, Reply::Loaded(found)) => {
-                self.check(by, trail, next, live, found, asked);
+            (Phase::Follow(chain), Reply::Loaded(found)) => self.follow(by, chain, found, asked),
+            (Phase::Check { chain, next, live }, Reply::Loaded(found)) => {
+                self.check(by, chain, next, live, found, asked);
             }
             (Phase::Look { otherwise, key, via }, Reply::Loaded(found)) => {
                 self.look(by, otherwise, (key, via), found, asked);
@@ -336,7 +335,7 @@ impl<V: Clone + Eq> Walk<V> {
 
     /// The key that is being claimed: those without principal first and lowest number first, so that
     /// two claims with two keys in common don't each hold one of them.
-    fn present<'a>(&self, by: Keyed<'a>) -> &'a Key {
+    fn present<'a>(&self, by: ClaimKeys<'a>) -> &'a Key {
         match self.step.checked_sub(by.common.len()) {
             None => &by.common[self.step],
             Some(step) if bend::is(bend::HighestFirst) => &by.keys[by.keys.len() - 1 - step],
@@ -346,12 +345,12 @@ impl<V: Clone + Eq> Walk<V> {
     }
 
     /// The key to which the others point: the highest, or where what is sent again is kept.
-    fn end<'a>(&self, by: Keyed<'a>) -> &'a Key {
+    fn end<'a>(&self, by: ClaimKeys<'a>) -> &'a Key {
         &by.keys[self.again.as_ref().map_or(by.keys.len() - 1, |again| again.key)]
     }
 
     /// Claims the other keys for what ended unknown under the key numbered `key`, and then sends it again.
-    fn send_again(&mut self, by: Keyed<'_>, key: usize, (version, record): (V, Arc<Record>)) {
+    fn send_again(&mut self, by: ClaimKeys<'_>, key: usize, (version, record): (V, Arc<Record>)) {
         self.again = Some(Again { key, version, record });
         // Those without principal lead there already.
         self.step = by.common.len();
@@ -360,12 +359,12 @@ impl<V: Clone + Eq> Walk<V> {
         self.phase = if alone { Phase::Resend } else { Phase::Write(None) };
     }
 
-    fn begin_anew(&mut self, by: Keyed<'_>) {
+    fn begin_anew(&mut self, by: ClaimKeys<'_>) {
         *self = Self { common: std::mem::take(&mut self.common), ..Self::of(by) };
     }
 
     /// What stands under an own key, before anything is claimed.
-    fn own(&mut self, by: Keyed<'_>, key: usize, found: Option<(V, Arc<Record>)>, now: Timestamp) {
+    fn own(&mut self, by: ClaimKeys<'_>, key: usize, found: Option<(V, Arc<Record>)>, now: Timestamp) {
         let here = &by.keys[key];
         let is_state = |record: &Record| !matches!(record.view(now), View::Absent | View::Pointer);
         if let Some(standing) = found.filter(|(_, record)| is_state(record)) {
@@ -376,7 +375,12 @@ impl<V: Clone + Eq> Walk<V> {
 
     /// The record for the present key; or, where it is the first and the operation is too old or
     /// ahead of its time, that.
-    fn next_record(&self, by: Keyed<'_>, over: Option<&Over<V>>, now: Timestamp) -> Result<Record, Refusal> {
+    fn next_record(
+        &self,
+        by: ClaimKeys<'_>,
+        over: Option<&Over<V>>,
+        now: Timestamp,
+    ) -> Result<Record, Refusal> {
         // What is sent again has a record, and so is never too late.
         let ageless;
         let claim = match &self.again {
@@ -425,7 +429,7 @@ impl<V: Clone + Eq> Walk<V> {
     }
 
     /// The present key is ours.
-    fn wrote(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, asked: Timestamp) {
+    fn wrote(&mut self, by: ClaimKeys<'_>, version: V, record: Arc<Record>, asked: Timestamp) {
         let own = asked.plus(by.claim.times.lease);
         self.holds_until = self.holds_until.min(lease_of(&record, asked).min(own));
         self.step += 1;
@@ -433,18 +437,18 @@ impl<V: Clone + Eq> Walk<V> {
         self.phase = match self.step < by.common.len() + by.keys.len() - again {
             true => Phase::Write(None),
             false if again > 0 => Phase::Resend,
-            false => Phase::Ended(Box::new(End::Won { id: self.end(by).id, version, record })),
+            false => Phase::Ended(Box::new(ClaimResult::Won { id: self.end(by).id, version, record })),
         };
     }
 
     /// What was unknown is claimed once more, where it is kept.
-    fn resent(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>) {
+    fn resent(&mut self, by: ClaimKeys<'_>, version: V, record: Arc<Record>) {
         self.holds_until = self.holds_until.min(lease_of(&record, Timestamp::default()));
-        self.phase = Phase::Ended(Box::new(End::Won { id: self.end(by).id, version, record }));
+        self.phase = Phase::Ended(Box::new(ClaimResult::Won { id: self.end(by).id, version, record }));
     }
 
     /// What stands at the present key: perhaps what it wrote itself, in a swap whose answer was lost.
-    fn found(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, asked: Timestamp) {
+    fn found(&mut self, by: ClaimKeys<'_>, version: V, record: Arc<Record>, asked: Timestamp) {
         // A pointer that it wrote before it knew where it ends may have been written over another's, who
         // relies on it: then it is as good as another's.
         let elsewhere = matches!(&record.state, State::Pointer(pointer) if pointer.target != self.end(by).id);
@@ -455,7 +459,7 @@ impl<V: Clone + Eq> Walk<V> {
     }
 
     /// What stands there is somebody else's.
-    fn meet(&mut self, by: Keyed<'_>, version: V, record: Arc<Record>, now: Timestamp) {
+    fn meet(&mut self, by: ClaimKeys<'_>, version: V, record: Arc<Record>, now: Timestamp) {
         let key = self.present(by);
         if record.view(now) == View::Absent {
             self.phase = Phase::Write(Some(Over { version, lease_until: Timestamp::default() }));
@@ -486,14 +490,14 @@ impl<V: Clone + Eq> Walk<V> {
         } else if (foreign && bend::is(bend::FollowKnown)) || (!lives && bend::is(bend::LapsedAlone)) {
             self.phase = Phase::Write(Some(Over { version, lease_until: pointer.lease_until }));
         } else {
-            self.phase = Phase::Follow(Trail::from(by, key, version, &record, pointer));
+            self.phase = Phase::Follow(PointerChain::from(by, key, version, &record, pointer));
         }
     }
 
     /// A state stands there: the operation is a duplicate of what it tells.
     fn duplicate(
         &mut self,
-        by: Keyed<'_>,
+        by: ClaimKeys<'_>,
         id: OperationId,
         standing: (V, Arc<Record>),
         fingerprint: Fingerprint,
@@ -506,14 +510,14 @@ impl<V: Clone + Eq> Walk<V> {
                 return self.send_again(by, key, standing);
             }
         }
-        let told = told(decision);
-        self.tell(by, End::Told { told, id, record: Some(standing) });
+        let instead = instead_of(decision);
+        self.end_with(by, ClaimResult::NotWon { instead, id, record: Some(standing) });
     }
 
     /// Tells it; what no execution gave only after a look at all keys.
-    fn tell(&mut self, by: Keyed<'_>, end: End<V>) {
-        let is_final = matches!(&end, End::Told { told, record: Some((_, record)), .. }
-            if told.is_final() && is_answer(record));
+    fn end_with(&mut self, by: ClaimKeys<'_>, end: ClaimResult<V>) {
+        let is_final = matches!(&end, ClaimResult::NotWon { instead, record: Some((_, record)), .. }
+            if instead.is_final() && is_answer(record));
         // With one key there is nothing but what was just read.
         let end = Phase::Ended(Box::new(end));
         self.phase = match is_final || by.keys.len() == 1 || bend::is(bend::FirstMet) {
@@ -524,45 +528,45 @@ impl<V: Clone + Eq> Walk<V> {
 
     fn follow(
         &mut self,
-        by: Keyed<'_>,
-        mut trail: Trail<V>,
+        by: ClaimKeys<'_>,
+        mut chain: PointerChain<V>,
         found: Option<(V, Arc<Record>)>,
         asked: Timestamp,
     ) {
-        let found = found.filter(|(_, record)| record.view(asked) != View::Absent && !trail.is_past(record));
+        let found = found.filter(|(_, record)| record.view(asked) != View::Absent && !chain.is_past(record));
         // Judged by a time before the target was read: a pointer that lapsed only afterwards may have
         // had its claimant arrive there in between.
-        let live = trail.lives(self.end(by), asked);
+        let live = chain.lives(self.end(by), asked);
         match found {
             Some((version, record)) => match &record.state {
-                State::Pointer(_) if trail.hops.len() >= HOPS_MAX => self.nothing(by, trail, true),
+                State::Pointer(_) if chain.links.len() >= LINKS_MAX => self.nothing(by, chain, true),
                 State::Pointer(pointer) => {
-                    trail.push(by, version, &record, pointer);
-                    let live = trail.lives(self.end(by), asked);
-                    self.phase = match trail.returns {
-                        true => Phase::Check { trail, next: 1, live },
-                        false => Phase::Follow(trail),
+                    chain.push(by, version, &record, pointer);
+                    let live = chain.lives(self.end(by), asked);
+                    self.phase = match chain.returns {
+                        true => Phase::Check { chain, next: 1, live },
+                        false => Phase::Follow(chain),
                     };
                 }
-                _ => match trail.fingerprint_of(by, &record) {
+                _ => match chain.fingerprint_of(by, &record) {
                     Some(fingerprint) => {
-                        self.duplicate(by, trail.target, (version, record), fingerprint, asked);
+                        self.duplicate(by, chain.target, (version, record), fingerprint, asked);
                     }
-                    None => self.refuse(by, &trail, Some((version, record))),
+                    None => self.refuse(by, &chain, Some((version, record))),
                 },
             },
             None if live && bend::is(bend::TargetBefore) => {
-                self.phase = Phase::Check { trail, next: 0, live };
+                self.phase = Phase::Check { chain, next: 0, live };
             }
-            None if trail.hops.len() > 1 => self.phase = Phase::Check { trail, next: 1, live },
-            None => self.nothing(by, trail, live),
+            None if chain.links.len() > 1 => self.phase = Phase::Check { chain, next: 1, live },
+            None => self.nothing(by, chain, live),
         }
     }
 
     fn check(
         &mut self,
-        by: Keyed<'_>,
-        trail: Trail<V>,
+        by: ClaimKeys<'_>,
+        chain: PointerChain<V>,
         next: usize,
         live: bool,
         found: Option<(V, Arc<Record>)>,
@@ -570,56 +574,57 @@ impl<V: Clone + Eq> Walk<V> {
     ) {
         if let Some((_, record)) = found.as_ref().filter(|_| bend::is(bend::TargetBefore)) {
             let lives = matches!(&record.state, State::Pointer(pointer) if asked < pointer.lease_until);
-            self.nothing(by, trail, lives);
+            self.nothing(by, chain, lives);
             return;
         }
-        if found.is_none_or(|(version, _)| version != trail.hops[next].version) {
+        if found.is_none_or(|(version, _)| version != chain.links[next].version) {
             // Something moved on the way: begin again at the present key.
             self.phase = Phase::Reread;
             return;
         }
-        match next + 1 < trail.hops.len() {
-            true => self.phase = Phase::Check { trail, next: next + 1, live },
-            false => self.nothing(by, trail, live),
+        match next + 1 < chain.links.len() {
+            true => self.phase = Phase::Check { chain, next: next + 1, live },
+            false => self.nothing(by, chain, live),
         }
     }
 
-    /// Nothing is at the end of the trail.
-    fn nothing(&mut self, by: Keyed<'_>, trail: Trail<V>, live: bool) {
+    /// Nothing is at the end of the chain.
+    fn nothing(&mut self, by: ClaimKeys<'_>, chain: PointerChain<V>, live: bool) {
         if !live {
-            let hop = &trail.hops[0];
-            let over = Over { version: hop.version.clone(), lease_until: hop.lease_until };
+            let link = &chain.links[0];
+            let over = Over { version: link.version.clone(), lease_until: link.lease_until };
             self.phase = Phase::Write(Some(over));
             return;
         }
-        if trail.other.is_some() {
-            return self.refuse(by, &trail, None);
+        if chain.other.is_some() {
+            return self.refuse(by, &chain, None);
         }
-        let told = match by.rules.while_running {
-            WhileRunning::Wait => Told::Wait,
-            WhileRunning::Reject => Told::Refuse(Refusal::InFlight),
+        let instead = match by.rules.while_running {
+            WhileRunning::Wait => NotWon::Wait,
+            WhileRunning::Reject => NotWon::Refuse(Refusal::InFlight),
         };
-        self.tell(by, End::Told { told, id: trail.target, record: None });
+        self.end_with(by, ClaimResult::NotWon { instead, id: chain.target, record: None });
     }
 
-    /// The trail leads to another operation. Another principal's is not shown.
-    fn refuse(&mut self, by: Keyed<'_>, trail: &Trail<V>, standing: Option<(V, Arc<Record>)>) {
-        let told = |refusal, id, record| End::Told { told: Told::Refuse(refusal), id, record };
-        let end = match trail.other {
+    /// The chain leads to another operation. Another principal's is not shown.
+    fn refuse(&mut self, by: ClaimKeys<'_>, chain: &PointerChain<V>, standing: Option<(V, Arc<Record>)>) {
+        let refused =
+            |refusal, id, record| ClaimResult::NotWon { instead: NotWon::Refuse(refusal), id, record };
+        let end = match chain.other {
             Some(Refusal::PrincipalChanged) => {
-                told(Refusal::PrincipalChanged, by.keys[by.keys.len() - 1].id, None)
+                refused(Refusal::PrincipalChanged, by.keys[by.keys.len() - 1].id, None)
             }
-            _ => told(Refusal::KeyReused, trail.target, standing),
+            _ => refused(Refusal::KeyReused, chain.target, standing),
         };
-        self.tell(by, end);
+        self.end_with(by, end);
     }
 
     /// One key after the other: does it lead to an answer?
     fn look(
         &mut self,
-        by: Keyed<'_>,
+        by: ClaimKeys<'_>,
         mut otherwise: Box<Phase<V>>,
-        (key, via): (usize, Option<Trail<V>>),
+        (key, via): (usize, Option<PointerChain<V>>),
         found: Option<(V, Arc<Record>)>,
         now: Timestamp,
     ) {
@@ -627,30 +632,34 @@ impl<V: Clone + Eq> Walk<V> {
         if let Some((version, record)) = found {
             let here = &by.keys[key];
             if let State::Pointer(pointer) = &record.state {
-                let trail = match via {
-                    None => Some(Trail::from(by, here, version, &record, pointer)),
-                    Some(mut trail) if trail.hops.len() < HOPS_MAX => {
-                        trail.push(by, version, &record, pointer);
-                        Some(trail)
+                let chain = match via {
+                    None => Some(PointerChain::from(by, here, version, &record, pointer)),
+                    Some(mut chain) if chain.links.len() < LINKS_MAX => {
+                        chain.push(by, version, &record, pointer);
+                        Some(chain)
                     }
                     Some(_) => None,
                 };
-                if let Some(trail) = trail.filter(|trail| !trail.returns) {
-                    self.phase = Phase::Look { otherwise, key, via: Some(trail) };
+                if let Some(chain) = chain.filter(|chain| !chain.returns) {
+                    self.phase = Phase::Look { otherwise, key, via: Some(chain) };
                     return;
                 }
             } else {
                 let (id, fingerprint) = match &via {
                     None => (here.id, Some(here.fingerprint)),
-                    Some(trail) => (trail.target, trail.fingerprint_of(by, &record)),
+                    Some(chain) => (chain.target, chain.fingerprint_of(by, &record)),
                 };
-                let told = fingerprint.map(|fingerprint| told(judge(by, &record, fingerprint, now)));
-                let without_record = otherwise.is_told_without_record();
+                let instead = fingerprint.map(|fingerprint| instead_of(judge(by, &record, fingerprint, now)));
+                let without_record = otherwise.is_without_record();
                 let end = || {
-                    let told = told.unwrap_or(Told::Refuse(Refusal::KeyReused));
-                    Phase::Ended(Box::new(End::Told { told, id, record: Some((version, record.clone())) }))
+                    let instead = instead.unwrap_or(NotWon::Refuse(Refusal::KeyReused));
+                    Phase::Ended(Box::new(ClaimResult::NotWon {
+                        instead,
+                        id,
+                        record: Some((version, record.clone())),
+                    }))
                 };
-                if told.is_some_and(Told::is_final) && is_answer(&record) {
+                if instead.is_some_and(NotWon::is_final) && is_answer(&record) {
                     self.phase = end();
                     return;
                 }
@@ -672,22 +681,22 @@ impl<V> Phase<V> {
         Self::Look { otherwise: Box::new(otherwise), key: 0, via: None }
     }
 
-    fn is_told_without_record(&self) -> bool {
+    fn is_without_record(&self) -> bool {
         let Self::Ended(end) = self else { return false };
-        matches!(&**end, End::Told { told, .. } if told.is_without_record())
+        matches!(&**end, ClaimResult::NotWon { instead, .. } if instead.is_without_record())
     }
 }
 
-impl<V> Trail<V> {
-    fn from(by: Keyed<'_>, key: &Key, version: V, record: &Record, pointer: &Pointer) -> Self {
+impl<V> PointerChain<V> {
+    fn from(by: ClaimKeys<'_>, key: &Key, version: V, record: &Record, pointer: &Pointer) -> Self {
         let (target, fingerprint) = (key.id, key.fingerprint);
-        let mut trail = Self { hops: Vec::new(), target, returns: false, fingerprint, other: None };
-        trail.push(by, version, record, pointer);
-        trail
+        let mut chain = Self { links: Vec::new(), target, returns: false, fingerprint, other: None };
+        chain.push(by, version, record, pointer);
+        chain
     }
 
     /// The pointer that was found at the target so far.
-    fn push(&mut self, by: Keyed<'_>, version: V, record: &Record, pointer: &Pointer) {
+    fn push(&mut self, by: ClaimKeys<'_>, version: V, record: &Record, pointer: &Pointer) {
         let in_space = by.keys.iter().find(|key| key.space == pointer.target_space);
         if record.origin.principal != by.claim.origin.principal {
             self.other = Some(Refusal::PrincipalChanged);
@@ -697,17 +706,17 @@ impl<V> Trail<V> {
             self.other = self.other.or(Some(Refusal::KeyReused));
         }
         let Pointer { target, lease_until, .. } = *pointer;
-        self.hops.push(Hop { id: self.target, version, target, lease_until });
+        self.links.push(Link { id: self.target, version, target, lease_until });
         self.target = pointer.target;
-        self.returns = self.hops.iter().any(|hop| hop.id == pointer.target);
+        self.returns = self.links.iter().any(|link| link.id == pointer.target);
         self.fingerprint = pointer.target_fingerprint;
     }
 
     /// Whether one of its claimants may still be on its way. Who is on the way to `end`, to where this claim
     /// goes, too, is met there by a swap; only the pointer that is to be written over must not live.
     fn lives(&self, end: &Key, now: Timestamp) -> bool {
-        let mut lives = self.hops.iter().enumerate().filter(|(_, hop)| now < hop.lease_until);
-        lives.any(|(n, hop)| n == 0 || hop.target != end.id)
+        let mut lives = self.links.iter().enumerate().filter(|(_, link)| now < link.lease_until);
+        lives.any(|(n, link)| n == 0 || link.target != end.id)
     }
 
     /// Whether the state at its end is another operation than the one of another principal that the
@@ -719,7 +728,7 @@ impl<V> Trail<V> {
     }
 
     /// By which fingerprint the state at its end is the operation; none: it is another's.
-    fn fingerprint_of(&self, by: Keyed<'_>, record: &Record) -> Option<Fingerprint> {
+    fn fingerprint_of(&self, by: ClaimKeys<'_>, record: &Record) -> Option<Fingerprint> {
         let own = by.keys.iter().find(|key| key.id == self.target).map(|key| key.fingerprint);
         let here = own.unwrap_or(self.fingerprint);
         (self.other.is_none() && record.fingerprint == self.fingerprint && here == record.fingerprint)
@@ -737,7 +746,7 @@ fn lease_of(record: &Record, otherwise: Timestamp) -> Timestamp {
 }
 
 /// What a state tells a claim whose fingerprint there would be `fingerprint`.
-fn judge(by: Keyed<'_>, record: &Record, fingerprint: Fingerprint, now: Timestamp) -> Decision {
+fn judge(by: ClaimKeys<'_>, record: &Record, fingerprint: Fingerprint, now: Timestamp) -> Decision {
     match fingerprint == by.claim.fingerprint {
         true => decide(by.rules, Some(record), Event::Claim(by.claim), now),
         false => {
@@ -747,13 +756,13 @@ fn judge(by: Keyed<'_>, record: &Record, fingerprint: Fingerprint, now: Timestam
     }
 }
 
-fn told(decision: Decision) -> Told {
+fn instead_of(decision: Decision) -> NotWon {
     match decision {
-        Decision::Replay => Told::Replay,
-        Decision::Wait => Told::Wait,
-        Decision::Refuse(refusal) => Told::Refuse(refusal),
+        Decision::Replay => NotWon::Replay,
+        Decision::Wait => NotWon::Wait,
+        Decision::Refuse(refusal) => NotWon::Refuse(refusal),
         // What would be sent again is unknown, to one that only looks.
-        Decision::Execute(_) => Told::Refuse(Refusal::Unknown),
+        Decision::Execute(_) => NotWon::Refuse(Refusal::Unknown),
         Decision::Follow | Decision::Put(_) | Decision::Remove | Decision::Keep(_) => {
             unreachable!("these don't answer a claim on a state; the table of decide() shows it")
         }
@@ -764,7 +773,7 @@ fn told(decision: Decision) -> Told {
 fn is_answer(record: &Record) -> bool {
     match &record.state {
         State::Completed { .. } => true,
-        State::Consumed { first, .. } => first.status.is_some(),
+        State::Consumed { summary, .. } => summary.status.is_some(),
         State::Executing { .. } | State::Unknown { .. } | State::Pointer(_) => false,
     }
 }
@@ -813,13 +822,4 @@ pub(crate) mod bend {
 }
 
 #[cfg(test)]
-#[path = "keyspace_claim_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "keyspace_model.rs"]
-mod model;
-
-#[cfg(test)]
-#[path = "principal_model.rs"]
-mod principal_model;

@@ -1,24 +1,26 @@
-//! The scenes of the exhaustive model `keyspaces.py` ("Changing the keys", DESIGN §6), with this code
+//! The scenes of the exhaustive model `model/keyspaces.py` ("Changing the keys", DESIGN §6), with this code
 //! in the place of the model's claimant, list and permit: breadth first over every order of steps and
 //! faults, up to the scenes' bounds. And the model's known-bad variants, to see that each is caught.
 //! And the same with what the model leaves out, sending again what is unknown.
 //!
 //! Gateways, stores, upstreams, probes and faults are the model's; each transition there says which
-//! sentence it stands for. A claim is a real [`Walk`], whose loads between two swaps are one step, as
+//! sentence it stands for. A claim is a real [`MultiKeyClaim`], whose loads between two swaps are one step, as
 //! in the model. Time stands still; a lease lapses by decree.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-use super::bend;
-use super::*;
-use crate::id::{ExecutionId, PrincipalId, Recipe};
-use crate::keyspace_list::{GatewayId, KeySpaces, ListLease, Listed, Live, Maker, SpaceList, Stand};
-use crate::outcome::Doubt;
-use crate::record::{Answer, First, Times};
-use crate::{Rules, WhenUnknown, WhileRunning};
+use crate::answer::{Answer, AnswerSummary};
+use crate::decide::{Claim, Refusal, Rules, WhenUnknown, WhileRunning};
+use crate::ids::{ExecutionId, Fingerprint, GatewayId, OperationId, PrincipalId, Recipe, SpaceNumber};
+use crate::keyspaces::claim::{Ask, ClaimKeys, ClaimResult, Key, MultiKeyClaim, NotWon, Phase, Reply, bend};
+use crate::keyspaces::list::{Deriver, KeySpaces, ListLease, Member, Membership, Space, SpaceList};
+use crate::outcome::UnknownReason;
+use crate::record::{Origin, Pointer, Record, State, Times};
+use crate::time::Timestamp;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -86,7 +88,7 @@ enum Truth {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
-    Claim(Walk<V>),
+    Claim(MultiKeyClaim<V>),
     Ready { holds_until: Timestamp },
     Wait,
     Free(usize),
@@ -301,18 +303,22 @@ impl Model {
             Rec::State { what: What::Executing, .. } => {
                 State::Executing { lease_until: NOW.plus(TIMES.lease) }
             }
-            Rec::State { what: What::Unknown, .. } => State::Unknown { since: NOW, doubt: Doubt::Lapsed },
+            Rec::State { what: What::Unknown, .. } => {
+                State::Unknown { since: NOW, reason: UnknownReason::Lapsed }
+            }
             Rec::State { what: What::Done, .. } if truth == Truth::Happened => {
                 State::Completed { at: NOW, answer: Arc::new(Answer::default()) }
             }
-            Rec::State { what: What::Done, .. } => State::Consumed { at: NOW, first: First::default() },
+            Rec::State { what: What::Done, .. } => {
+                State::Consumed { at: NOW, summary: AnswerSummary::default() }
+            }
         };
         Arc::new(Record {
             fingerprint: fingerprint(op),
             execution: execution(rec.e()),
             attempts: 1,
             first_attempt: NOW,
-            doubted: false,
+            resent: false,
             times: TIMES,
             origin: origin(),
             memo: None,
@@ -335,16 +341,16 @@ impl Model {
     }
 
     /// A claim under these that has done nothing yet.
-    fn begun(&self, claims: &[u8]) -> Walk<V> {
+    fn begun(&self, claims: &[u8]) -> MultiKeyClaim<V> {
         let phase = if self.ways.resends && claims.len() > 1 { Phase::Own(0) } else { Phase::Write(None) };
-        Walk { step: 0, phase, holds_until: Timestamp::MAX, common: Vec::new(), again: None }
+        MultiKeyClaim { step: 0, phase, holds_until: Timestamp::MAX, common: Vec::new(), again: None }
     }
 
-    /// Runs one step of a walk on these records: up to its next swap, or one swap. `lost`: the
+    /// Runs one step of a multi_claim on these records: up to its next swap, or one swap. `lost`: the
     /// swap's answer is. Says what was written.
-    fn walk(
+    fn steps(
         &self,
-        walk: &mut Walk<V>,
+        multi_claim: &mut MultiKeyClaim<V>,
         (op, e, claims, bend): (u8, u8, &[u8], u8),
         records: &mut [Option<Rec>],
         history: &[(u8, Truth)],
@@ -369,7 +375,7 @@ impl Model {
         };
         let when_unknown = if self.ways.resends { WhenUnknown::Resend } else { WhenUnknown::Hold };
         let rules = Rules { while_running: WhileRunning::Wait, when_unknown };
-        let by = Keyed { keys: &keys, common: &[], claim: &claim, rules: &rules };
+        let by = ClaimKeys { keys: &keys, common: &[], claim: &claim, rules: &rules };
         let load = |records: &[Option<Rec>], id: OperationId| {
             records[usize::from(id.0[0] - 1)].map(|rec| (version(rec), self.record(history, rec)))
         };
@@ -377,7 +383,7 @@ impl Model {
         let mut wrote = None;
         let mut first = true;
         loop {
-            match walk.ask(by, NOW) {
+            match multi_claim.ask(by, NOW) {
                 Ask::Swap { .. } if !first => break,
                 Ask::Swap { id, expected, next } => {
                     let here = usize::from(id.0[0] - 1);
@@ -392,16 +398,16 @@ impl Model {
                         }
                         false => Reply::Conflict(load(records, id)),
                     };
-                    walk.heard(by, reply, NOW);
+                    multi_claim.heard(by, reply, NOW);
                     // What it met is followed in a step of its own; told at once.
-                    if !matches!(walk.phase, Phase::Look { .. } | Phase::Ended(_)) {
+                    if !matches!(multi_claim.phase, Phase::Look { .. } | Phase::Ended(_)) {
                         break;
                     }
                 }
                 Ask::Load(id) => {
-                    walk.heard(by, Reply::Loaded(load(records, id)), NOW);
+                    multi_claim.heard(by, Reply::Loaded(load(records, id)), NOW);
                     if self.ways.one_load
-                        || matches!(walk.phase, Phase::Check { .. }) && bend == bend::TargetBefore
+                        || matches!(multi_claim.phase, Phase::Check { .. }) && bend == bend::TargetBefore
                     {
                         break;
                     }
@@ -433,12 +439,18 @@ impl Model {
             let e = history.len() as u8;
             history[usize::from(e) - 1].0 = op;
             let mut records: Vec<_> = world.records.iter().map(lapsed).collect();
-            let mut walk = self.begun(&world.listed);
-            while !matches!(walk.phase, Phase::Ended(_)) {
-                self.walk(&mut walk, (op, e, &world.listed, self.ways.bend), &mut records, &history, false);
+            let mut multi_claim = self.begun(&world.listed);
+            while !matches!(multi_claim.phase, Phase::Ended(_)) {
+                self.steps(
+                    &mut multi_claim,
+                    (op, e, &world.listed, self.ways.bend),
+                    &mut records,
+                    &history,
+                    false,
+                );
             }
-            if let Phase::Ended(end) = walk.phase {
-                held |= matches!(*end, End::Told { told: Told::Wait, .. });
+            if let Phase::Ended(end) = multi_claim.phase {
+                held |= matches!(*end, ClaimResult::NotWon { instead: NotWon::Wait, .. });
             }
         }
         self.stuck.insert(at, held);
@@ -506,28 +518,30 @@ impl Model {
     /// The ledger's own document of this world.
     fn list(&self, world: &World) -> KeySpaces {
         let number = |space: &u8| SpaceNumber((*space).into());
-        let maker = |space: &u8| Maker {
+        let deriver = |space: &u8| Deriver {
             key_schema: origin().key_schema,
             key_epoch: (*space).into(),
             component: origin().key_schema,
             settings: origin().key_schema,
         };
-        let listed = |space: &u8| Listed { number: number(space), maker: maker(space), closing_since: None };
-        let live = |(i, gateway): (usize, &Gateway)| {
+        let on_list =
+            |space: &u8| Space { number: number(space), deriver: deriver(space), closing_since: None };
+        let member = |(i, gateway): (usize, &Gateway)| {
             let decides = gateway.request.iter().map(|q| q.decides).chain([gateway.space]);
             let decides = decides.map(|space| SpaceNumber(space.into())).collect();
             let derives = gateway.derives.iter().map(number).collect();
             let lease_until = if gateway.live { Timestamp::MAX } else { Timestamp::default() };
-            let stands = [(POLICY.into(), Stand { derives, decides, ..Stand::default() })].into();
-            Live { id: GatewayId([i as u8; 16]), lease_until, stands }
+            let memberships =
+                [(POLICY.into(), Membership { derives, decides, ..Membership::default() })].into();
+            Member { id: GatewayId([i as u8; 16]), lease_until, memberships }
         };
         KeySpaces {
             policies: [(
                 POLICY.into(),
-                SpaceList { spaces: world.listed.iter().map(listed).collect(), ..SpaceList::default() },
+                SpaceList { spaces: world.listed.iter().map(on_list).collect(), ..SpaceList::default() },
             )]
             .into(),
-            gateways: world.gateways.iter().enumerate().map(live).collect(),
+            members: world.gateways.iter().enumerate().map(member).collect(),
         }
     }
 
@@ -633,10 +647,10 @@ impl Model {
             out.push((format!("{who} dies"), None, after));
         }
         match &request.stage {
-            Stage::Claim(walk) => {
-                out.push(self.claims(world, i, walk, false));
-                if world.left.lost > 0 && matches!(walk.phase, Phase::Write(_) | Phase::Resend) {
-                    let mut step = self.claims(world, i, walk, true);
+            Stage::Claim(multi_claim) => {
+                out.push(self.claims(world, i, multi_claim, false));
+                if world.left.lost > 0 && matches!(multi_claim.phase, Phase::Write(_) | Phase::Resend) {
+                    let mut step = self.claims(world, i, multi_claim, true);
                     step.2.left.lost -= 1;
                     out.push(step);
                 }
@@ -679,14 +693,14 @@ impl Model {
     }
 
     /// One step of the claim.
-    fn claims(&self, world: &World, i: usize, walk: &Walk<V>, lost: bool) -> Step {
+    fn claims(&self, world: &World, i: usize, multi_claim: &MultiKeyClaim<V>, lost: bool) -> Step {
         let mut after = world.clone();
-        let mut walk = walk.clone();
+        let mut multi_claim = multi_claim.clone();
         let request = world.gateways[i].request.as_ref().unwrap();
         let claims = &request.claims;
         let bend = if world.gateways[i].odd { bend::HighestFirst } else { self.ways.bend };
         let who = (request.op, request.e, &claims[..], bend);
-        let wrote = self.walk(&mut walk, who, &mut after.records, &world.history, lost);
+        let wrote = self.steps(&mut multi_claim, who, &mut after.records, &world.history, lost);
         if let Some(key) = wrote
             && let Some(Rec::State { e, .. }) = world.records[usize::from(key)]
             && e != request.e
@@ -699,33 +713,35 @@ impl Model {
                 request.e,
                 if lost { ", the answer is lost" } else { "" }
             ),
-            None => format!("request {} at key {}", request.e, claims[walk.step.min(claims.len() - 1)]),
+            None => {
+                format!("request {} at key {}", request.e, claims[multi_claim.step.min(claims.len() - 1)])
+            }
         };
         let mine = after.gateways[i].request.as_mut().unwrap();
-        match &walk.phase {
+        match &multi_claim.phase {
             Phase::Ended(end) => match &**end {
-                End::Won { .. } => {
-                    mine.stage = Stage::Ready { holds_until: walk.holds_until() };
+                ClaimResult::Won { .. } => {
+                    mine.stage = Stage::Ready { holds_until: multi_claim.holds_until() };
                     (label, None, after)
                 }
-                End::Told { told, record, .. } => {
+                ClaimResult::NotWon { instead, record, .. } => {
                     let first = record.as_ref().map_or(0, |(_, record)| record.execution.0[0]);
-                    self.told(after, i, label, *told, first)
+                    self.not_won(after, i, label, *instead, first)
                 }
             },
             _ => {
-                mine.stage = Stage::Claim(walk);
+                mine.stage = Stage::Claim(multi_claim);
                 (label, None, after)
             }
         }
     }
 
-    fn told(&self, mut after: World, i: usize, label: String, told: Told, first: u8) -> Step {
+    fn not_won(&self, mut after: World, i: usize, label: String, instead: NotWon, first: u8) -> Step {
         let request = after.gateways[i].request.take().unwrap();
         let op = usize::from(request.op);
-        let in_flight = matches!(told, Told::Wait | Told::Refuse(Refusal::InFlight));
+        let in_flight = matches!(instead, NotWon::Wait | NotWon::Refuse(Refusal::InFlight));
         let mut bad = None;
-        if told.is_final() {
+        if instead.is_final() {
             if ![0, first].contains(&after.acked[op]) {
                 bad = Some("two answers");
             }
@@ -744,7 +760,7 @@ impl Model {
                 }
             }
         }
-        (format!("{label}: told {told:?} by {first}"), bad, after)
+        (format!("{label}: told {instead:?} by {first}"), bad, after)
     }
 
     fn end_key(&self, request: &Ask1) -> usize {
@@ -813,8 +829,8 @@ impl Model {
         let mut after = world.clone();
         if mine {
             // What was sent again is in doubt whatever becomes of this time.
-            let doubted = world.covers[usize::from(request.e) - 1] != 0;
-            after.records[key] = doubted.then_some(Rec::State { e: request.e, what: What::Unknown });
+            let resent = world.covers[usize::from(request.e) - 1] != 0;
+            after.records[key] = resent.then_some(Rec::State { e: request.e, what: What::Unknown });
         }
         match step + 1 == order.len() || (last && !mine) {
             true => after.gateways[i].request = None,
@@ -889,7 +905,7 @@ impl Model {
         for gateway in &mut after.gateways {
             let Some(request) = &mut gateway.request else { continue };
             if matches!(rec, Rec::State { e, .. } if e == request.e) {
-                if let Stage::Claim(Walk { holds_until, .. }) | Stage::Ready { holds_until } =
+                if let Stage::Claim(MultiKeyClaim { holds_until, .. }) | Stage::Ready { holds_until } =
                     &mut request.stage
                 {
                     *holds_until = Timestamp::default();
@@ -902,15 +918,15 @@ impl Model {
             // Time has gone past this lease; past those that others wrote there before, too, unless a
             // later one was shorter.
             let (written, holds_until) = match &mut request.stage {
-                Stage::Claim(walk) => {
-                    let reread = usize::from(matches!(walk.phase, Phase::Reread));
+                Stage::Claim(multi_claim) => {
+                    let reread = usize::from(matches!(multi_claim.phase, Phase::Reread));
                     // The key of what is sent again comes last.
-                    let place = match &walk.again {
+                    let place = match &multi_claim.again {
                         Some(again) if place == again.key => claims,
                         Some(again) if place > again.key => place - 1,
                         _ => place,
                     };
-                    (place < walk.step + reread, &mut walk.holds_until)
+                    (place < multi_claim.step + reread, &mut multi_claim.holds_until)
                 }
                 Stage::Ready { holds_until } => (true, holds_until),
                 Stage::Wait | Stage::Free(_) => continue,

@@ -1,17 +1,20 @@
 //! Two principals with the same content under the same key, where a changed principal is refused (DESIGN
 //! §7): every order of the steps of a few requests, with pauses past leases, crashes at any point and lost
-//! answers of the store, up to the scenes' bounds. The claim is the real [`Walk`]; a gateway's order
+//! answers of the store, up to the scenes' bounds. The claim is the real [`MultiKeyClaim`]; a gateway's order
 //! around it is that of `ledger/execute.rs`.
 //!
 //! Known-bad ways of that order are there to see that each is caught.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-use super::*;
-use crate::id::{ExecutionId, PrincipalId, Recipe};
-use crate::record::{Answer, Times};
-use crate::{Rules, WhenUnknown, WhileRunning};
+use crate::answer::Answer;
+use crate::decide::{Claim, Refusal, Rules, WhenUnknown, WhileRunning};
+use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe, SpaceNumber};
+use crate::keyspaces::claim::{Ask, ClaimKeys, ClaimResult, Key, MultiKeyClaim, NotWon, Reply, bend};
+use crate::record::{Origin, Record, State, Times};
+use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -44,7 +47,7 @@ const RIGHT: Ways = Ways { asks_all_leases: true, guards_release: true, bend: 0 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Stage {
     Waiting,
-    Claim(Walk<u64>),
+    Claim(MultiKeyClaim<u64>),
     Ready { holds_until: Timestamp, lease_until: Timestamp, common: Vec<(OperationId, u64)> },
     Sent(Vec<(OperationId, u64)>),
     Release(Vec<(OperationId, u64)>),
@@ -124,32 +127,39 @@ impl Model<'_> {
     }
 
     /// One exchange of the claim with the store.
-    fn claims(&self, world: &mut World, i: usize, mut walk: Walk<u64>, lost: bool) -> Result<(), String> {
+    fn claims(
+        &self,
+        world: &mut World,
+        i: usize,
+        mut multi_claim: MultiKeyClaim<u64>,
+        lost: bool,
+    ) -> Result<(), String> {
         let (principal, spaces) = self.scene.requests[i];
         let (own, common, claim) = (keys(principal, spaces), keys(0, spaces), claim(i, principal));
-        let by = Keyed { keys: &own, common: &common, claim: &claim, rules: &RULES };
+        let by = ClaimKeys { keys: &own, common: &common, claim: &claim, rules: &RULES };
         let now = world.now;
         bend::BENT.set(self.ways.bend);
-        let asked = walk.ask(by, now);
+        let asked = multi_claim.ask(by, now);
         bend::BENT.set(0);
         let reply = match asked {
-            Ask::Nothing(End::Won { record, .. }) => {
+            Ask::Nothing(ClaimResult::Won { record, .. }) => {
                 let State::Executing { lease_until } = record.state else { unreachable!() };
-                let common = walk.common().to_vec();
-                world.stages[i] = Stage::Ready { holds_until: walk.holds_until(), lease_until, common };
+                let common = multi_claim.common().to_vec();
+                world.stages[i] =
+                    Stage::Ready { holds_until: multi_claim.holds_until(), lease_until, common };
                 return Ok(());
             }
-            Ask::Nothing(End::Told { told, record, .. }) => {
+            Ask::Nothing(ClaimResult::NotWon { instead, record, .. }) => {
                 world.stages[i] = Stage::Over;
                 let foreign = record.is_some_and(|(_, record)| record.origin.principal.0[0] != principal);
-                return match told {
+                return match instead {
                     _ if foreign => Err("another principal's record was handed out".into()),
-                    told if world.after_answer.contains(&i) && told != Told::Replay => {
-                        Err(format!("{told:?} was told after an answer of its own"))
+                    instead if world.after_answer.contains(&i) && instead != NotWon::Replay => {
+                        Err(format!("{instead:?} was told after an answer of its own"))
                     }
                     // Its pointers go with it.
-                    Told::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused) => {
-                        world.stages[i] = Stage::Release(walk.common().to_vec());
+                    NotWon::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused) => {
+                        world.stages[i] = Stage::Release(multi_claim.common().to_vec());
                         Ok(())
                     }
                     _ => Ok(()),
@@ -169,9 +179,9 @@ impl Model<'_> {
             }
         };
         bend::BENT.set(self.ways.bend);
-        walk.heard(by, reply, now);
+        multi_claim.heard(by, reply, now);
         bend::BENT.set(0);
-        world.stages[i] = Stage::Claim(walk);
+        world.stages[i] = Stage::Claim(multi_claim);
         Ok(())
     }
 
@@ -226,19 +236,19 @@ impl Model<'_> {
                     let (principal, spaces) = self.scene.requests[i];
                     let (own, common, claim) =
                         (keys(principal, spaces), keys(0, spaces), claim(i, principal));
-                    let by = Keyed { keys: &own, common: &common, claim: &claim, rules: &RULES };
-                    world.stages[i] = Stage::Claim(Walk::of(by));
+                    let by = ClaimKeys { keys: &own, common: &common, claim: &claim, rules: &RULES };
+                    world.stages[i] = Stage::Claim(MultiKeyClaim::of(by));
                     if world.answered.contains(&principal) {
                         world.after_answer.push(i);
                     }
                     Ok(())
                 }),
-                Stage::Claim(walk) => {
-                    add(format!("{i} claims"), &|world| self.claims(world, i, walk.clone(), false));
+                Stage::Claim(multi_claim) => {
+                    add(format!("{i} claims"), &|world| self.claims(world, i, multi_claim.clone(), false));
                     if world.lost > 0 {
                         add(format!("{i} claims, and the store doesn't say"), &|world| {
                             world.lost -= 1;
-                            self.claims(world, i, walk.clone(), true)
+                            self.claims(world, i, multi_claim.clone(), true)
                         });
                     }
                 }
@@ -303,12 +313,14 @@ impl Model<'_> {
             let mut alone = World { now: world.now.plus(LEASE * 2), ..world.clone() };
             alone.stages.push(Stage::Waiting);
             let (own, common, claim) = (keys(principal, &[0]), keys(0, &[0]), claim(99, principal));
-            let by = Keyed { keys: &own, common: &common, claim: &claim, rules: &RULES };
-            let mut walk = Walk::of(by);
+            let by = ClaimKeys { keys: &own, common: &common, claim: &claim, rules: &RULES };
+            let mut multi_claim = MultiKeyClaim::of(by);
             loop {
-                let reply = match walk.ask(by, alone.now) {
-                    Ask::Nothing(End::Won { .. }) => break,
-                    Ask::Nothing(End::Told { told, .. }) => return Some(format!("{principal}: {told:?}")),
+                let reply = match multi_claim.ask(by, alone.now) {
+                    Ask::Nothing(ClaimResult::Won { .. }) => break,
+                    Ask::Nothing(ClaimResult::NotWon { instead, .. }) => {
+                        return Some(format!("{principal}: {instead:?}"));
+                    }
                     Ask::Load(id) => Reply::Loaded(alone.records.get(&id).cloned()),
                     Ask::Swap { id, expected, next } => {
                         let standing = alone.records.get(&id).cloned();
@@ -322,7 +334,7 @@ impl Model<'_> {
                         }
                     }
                 };
-                walk.heard(by, reply, alone.now);
+                multi_claim.heard(by, reply, alone.now);
             }
         }
         None

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use super::*;
-use crate::id::{ExecutionId, PrincipalId, Recipe};
-use crate::outcome::Doubt;
-use crate::record::{Answer, First, Times};
+use crate::answer::{Answer, AnswerSummary};
+use crate::ids::{ExecutionId, PrincipalId, Recipe};
+use crate::outcome::UnknownReason;
+use crate::record::Times;
 use crate::{Rules, WhenUnknown, WhileRunning};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -96,7 +97,12 @@ impl Shelf {
     }
 
     /// Claims to the end; `unclear`: the answers of these writes are lost, counted from 1.
-    fn claim(&mut self, keys: &[Spot], rules: Rules, unclear: &[u64]) -> (Walk<u64>, End<u64>) {
+    fn claim(
+        &mut self,
+        keys: &[Spot],
+        rules: Rules,
+        unclear: &[u64],
+    ) -> (MultiKeyClaim<u64>, ClaimResult<u64>) {
         let last = keys.last().unwrap();
         self.claim_as(claim(1, last.2), keys, rules, unclear)
     }
@@ -107,12 +113,18 @@ impl Shelf {
         keys: &[Spot],
         rules: Rules,
         unclear: &[u64],
-    ) -> (Walk<u64>, End<u64>) {
+    ) -> (MultiKeyClaim<u64>, ClaimResult<u64>) {
         self.claim_with(claim, (keys, &[]), rules, unclear)
     }
 
     /// Of this principal, under a key and under one that all principals have in common.
-    fn claim_of(&mut self, principal: u8, key: u8, common: u8, content: u8) -> (Walk<u64>, End<u64>) {
+    fn claim_of(
+        &mut self,
+        principal: u8,
+        key: u8,
+        common: u8,
+        content: u8,
+    ) -> (MultiKeyClaim<u64>, ClaimResult<u64>) {
         let mut claim = claim(self.writes as u8 + 100, content);
         claim.origin.principal = PrincipalId([principal; 32]);
         self.claim_with(claim, (&[(0, key, content)], &[(0, common, content)]), RULES, &[])
@@ -124,14 +136,14 @@ impl Shelf {
         (keys, common): (&[Spot], &[Spot]),
         rules: Rules,
         unclear: &[u64],
-    ) -> (Walk<u64>, End<u64>) {
+    ) -> (MultiKeyClaim<u64>, ClaimResult<u64>) {
         let keys: Vec<Key> = keys.iter().map(|one| key(*one)).collect();
         let common: Vec<Key> = common.iter().map(|one| key(*one)).collect();
-        let by = Keyed { keys: &keys, common: &common, claim: &claim, rules: &rules };
-        let (mut walk, mut swaps) = (Walk::of(by), 0);
+        let by = ClaimKeys { keys: &keys, common: &common, claim: &claim, rules: &rules };
+        let (mut multi_claim, mut swaps) = (MultiKeyClaim::of(by), 0);
         for _ in 0..100 {
-            let reply = match walk.ask(by, NOW) {
-                Ask::Nothing(end) => return (walk, end),
+            let reply = match multi_claim.ask(by, NOW) {
+                Ask::Nothing(end) => return (multi_claim, end),
                 Ask::Load(id) => {
                     self.loads += 1;
                     Reply::Loaded(self.records.get(&id).cloned())
@@ -152,9 +164,9 @@ impl Shelf {
                     }
                 }
             };
-            walk.heard(by, reply, NOW);
+            multi_claim.heard(by, reply, NOW);
         }
-        panic!("the claim doesn't end: {walk:?}");
+        panic!("the claim doesn't end: {multi_claim:?}");
     }
 
     fn state(&self, of: u8) -> View {
@@ -167,31 +179,31 @@ fn completed() -> State {
 }
 
 fn unknown() -> State {
-    State::Unknown { since: NOW, doubt: Doubt::TimedOut }
+    State::Unknown { since: NOW, reason: UnknownReason::TimedOut }
 }
 
-fn told(end: &End<u64>) -> Option<Told> {
+fn instead_of(end: &ClaimResult<u64>) -> Option<NotWon> {
     match end {
-        End::Told { told, .. } => Some(*told),
-        End::Won { .. } => None,
+        ClaimResult::NotWon { instead, .. } => Some(*instead),
+        ClaimResult::Won { .. } => None,
     }
 }
 
 #[test]
 fn one_key_costs_one_swap() {
     let mut shelf = Shelf::default();
-    let (walk, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
-    assert!(matches!(end, End::Won { id: at, .. } if at == id(1)));
-    assert_eq!((shelf.writes, shelf.loads, walk.holds_until()), (1, 0, NOW.plus(LEASE)));
+    let (multi_claim, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
+    assert!(matches!(end, ClaimResult::Won { id: at, .. } if at == id(1)));
+    assert_eq!((shelf.writes, shelf.loads, multi_claim.holds_until()), (1, 0, NOW.plus(LEASE)));
     let (_, end) = shelf.claim_as(claim(2, 7), &[(0, 1, 7)], RULES, &[]);
-    assert_eq!((told(&end), shelf.writes, shelf.loads), (Some(Told::Wait), 1, 0));
+    assert_eq!((instead_of(&end), shelf.writes, shelf.loads), (Some(NotWon::Wait), 1, 0));
 }
 
 #[test]
 fn the_highest_holds_the_state_and_the_others_point_to_it() {
     let mut shelf = Shelf::default();
     let (_, end) = shelf.claim(&[(0, 1, 7), (2, 2, 8), (3, 3, 9)], RULES, &[2]);
-    assert!(matches!(end, End::Won { id: at, .. } if at == id(3)));
+    assert!(matches!(end, ClaimResult::Won { id: at, .. } if at == id(3)));
     assert_eq!([1, 2, 3].map(|of| shelf.state(of)), [View::Pointer, View::Pointer, View::Executing]);
     let (_, record) = &shelf.records[&id(1)];
     assert_eq!((&*record.origin.key_schema, record.fingerprint), ("s/0", print(7)));
@@ -202,30 +214,30 @@ fn the_highest_holds_the_state_and_the_others_point_to_it() {
 #[test]
 fn a_gateway_that_derives_none_but_the_lowest_follows_a_chain() {
     for (state, expected) in [
-        (completed(), Told::Replay),
-        (unknown(), Told::Refuse(Refusal::Unknown)),
-        (State::Consumed { at: NOW, first: First::default() }, Told::Refuse(Refusal::Consumed)),
+        (completed(), NotWon::Replay),
+        (unknown(), NotWon::Refuse(Refusal::Unknown)),
+        (State::Consumed { at: NOW, summary: AnswerSummary::default() }, NotWon::Refuse(Refusal::Consumed)),
     ] {
         let mut shelf = Shelf::default();
         shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
         shelf.put_pointer(2, (2, 3, 9), 8, Timestamp::default());
         shelf.put(3, state, 9, 99);
         let (_, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
-        assert_eq!(told(&end), Some(expected));
-        assert!(matches!(end, End::Told { id: at, .. } if at == id(3)));
+        assert_eq!(instead_of(&end), Some(expected));
+        assert!(matches!(end, ClaimResult::NotWon { id: at, .. } if at == id(3)));
         let (_, end) = shelf.claim(&[(0, 1, 77)], RULES, &[]);
-        assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)), "another fingerprint");
+        assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::KeyReused)), "another fingerprint");
     }
 }
 
 #[test]
 fn a_chain_of_lapsed_pointers_to_nothing_is_absent_and_a_live_one_is_not() {
-    for (second, expected) in [(Timestamp::default(), None), (NOW.plus(LEASE), Some(Told::Wait))] {
+    for (second, expected) in [(Timestamp::default(), None), (NOW.plus(LEASE), Some(NotWon::Wait))] {
         let mut shelf = Shelf::default();
         shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
         shelf.put_pointer(2, (2, 3, 9), 8, second);
         let (_, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
-        assert_eq!(told(&end), expected);
+        assert_eq!(instead_of(&end), expected);
     }
 }
 
@@ -235,7 +247,7 @@ fn what_stands_at_the_target_under_another_fingerprint_is_another_operation() {
     shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
     shelf.put(2, completed(), 80, 99);
     let (_, end) = shelf.claim(&[(0, 1, 7)], RULES, &[]);
-    assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+    assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::KeyReused)));
 }
 
 #[test]
@@ -243,29 +255,30 @@ fn a_space_that_splits_a_live_key_refuses_the_second() {
     let mut shelf = Shelf::default();
     shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
     let (_, end) = shelf.claim_as(claim(2, 8), &[(0, 1, 7), (1, 3, 8)], RULES, &[]);
-    assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+    assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::KeyReused)));
     assert_eq!(shelf.state(3), View::Absent);
 }
 
 #[test]
 fn what_is_no_answer_is_told_only_when_no_key_leads_to_one() {
     // What was unknown and expired has had no answer either, nor what an operator took to have happened.
-    let expired = State::Unknown { since: Timestamp::default(), doubt: Doubt::TimedOut };
-    for other in [unknown(), expired, State::Consumed { at: NOW, first: First::default() }] {
+    let expired = State::Unknown { since: Timestamp::default(), reason: UnknownReason::TimedOut };
+    for other in [unknown(), expired, State::Consumed { at: NOW, summary: AnswerSummary::default() }] {
         let mut shelf = Shelf::default();
         shelf.put(1, other, 7, 98);
         shelf.put(2, completed(), 8, 99);
         let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
-        assert_eq!(told(&end), Some(Told::Replay));
+        assert_eq!(instead_of(&end), Some(NotWon::Replay));
     }
     // Neither another's answer, nor an operator's word.
-    for (state, fingerprint) in [(completed(), 80), (State::Consumed { at: NOW, first: First::default() }, 8)]
+    for (state, fingerprint) in
+        [(completed(), 80), (State::Consumed { at: NOW, summary: AnswerSummary::default() }, 8)]
     {
         let mut shelf = Shelf::default();
         shelf.put(1, unknown(), 7, 98);
         shelf.put(2, state, fingerprint, 99);
         let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
-        assert_eq!(told(&end), Some(Told::Refuse(Refusal::Unknown)));
+        assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::Unknown)));
     }
 }
 
@@ -276,13 +289,13 @@ fn what_is_unknown_is_sent_again_where_it_is_kept() {
         let mut shelf = Shelf::default();
         shelf.put(1, unknown(), 7, 99);
         let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], resend, unclear);
-        let End::Won { id: at, record, .. } = end else { panic!("{end:?}") };
-        assert_eq!((at, record.doubted, record.attempts), (id(1), true, 2));
+        let ClaimResult::Won { id: at, record, .. } = end else { panic!("{end:?}") };
+        assert_eq!((at, record.resent, record.attempts), (id(1), true, 2));
         assert_eq!([1, 2].map(|of| shelf.state(of)), [View::Executing, View::Pointer]);
         // One that derives none but the higher key comes to it, too, and doesn't send it on its own.
         shelf.put(1, unknown(), 7, 99);
         let (_, end) = shelf.claim_as(claim(2, 8), &[(1, 2, 8)], resend, &[]);
-        assert_eq!(told(&end), Some(Told::Refuse(Refusal::Unknown)));
+        assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::Unknown)));
     }
 }
 
@@ -291,12 +304,12 @@ fn what_is_unknown_is_sent_again_where_it_is_kept() {
 fn what_is_unknown_is_not_sent_again_where_another_key_is_claimed() {
     let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
     let executing = State::Executing { lease_until: LATER };
-    for (state, expected) in [(executing, Told::Wait), (unknown(), Told::Refuse(Refusal::Unknown))] {
+    for (state, expected) in [(executing, NotWon::Wait), (unknown(), NotWon::Refuse(Refusal::Unknown))] {
         let mut shelf = Shelf::default();
         shelf.put(1, unknown(), 7, 98);
         shelf.put(2, state, 8, 99);
         let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], resend, &[]);
-        assert_eq!((told(&end), shelf.writes), (Some(expected), 2));
+        assert_eq!((instead_of(&end), shelf.writes), (Some(expected), 2));
     }
 }
 
@@ -312,13 +325,17 @@ fn pointers_in_a_circle_are_absent() {
             shelf.put_pointer(1, (1, 2, 8), 7, up);
             shelf.put_pointer(2, (0, 1, 7), 8, down);
             let (_, end) = shelf.claim(claims, RULES, &[]);
-            let End::Won { id: at, .. } = end else { panic!("{claims:?}: {end:?}") };
+            let ClaimResult::Won { id: at, .. } = end else { panic!("{claims:?}: {end:?}") };
             assert_eq!(at, id(claims[claims.len() - 1].1));
         }
         let mut shelf = Shelf::default();
         shelf.put_pointer(1, (1, 2, 8), 7, LATER);
         shelf.put_pointer(2, (0, 1, 7), 8, LATER);
-        assert_eq!(told(&shelf.claim(claims, RULES, &[]).1), Some(Told::Wait), "one may still be sent");
+        assert_eq!(
+            instead_of(&shelf.claim(claims, RULES, &[]).1),
+            Some(NotWon::Wait),
+            "one may still be sent"
+        );
     }
 }
 
@@ -331,13 +348,13 @@ fn anothers_pointer_on_the_way_does_not_hide_the_answer() {
         let mut shelf = Shelf::default();
         shelf.put(2, completed(), 8, 99);
         let (_, end) = shelf.claim(&keys(10)[..2], RULES, &[]);
-        assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+        assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::KeyReused)));
         assert_eq!(shelf.state(1), View::Pointer);
         let claim = claim(1, keys(0)[highest].2);
         let origin = Origin { first_sent, ..claim.origin.clone() };
         let claim = Claim { remembered_since: NOW, origin, ..claim };
         let (_, end) = shelf.claim_as(claim, &keys(0)[..=highest], RULES, &[]);
-        assert_eq!(told(&end), Some(Told::Replay), "{highest} {first_sent:?}");
+        assert_eq!(instead_of(&end), Some(NotWon::Replay), "{highest} {first_sent:?}");
     }
 }
 
@@ -350,7 +367,7 @@ fn what_is_unknown_is_not_sent_again_where_another_key_leads_to_the_answer() {
     shelf.put(1, unknown(), 7, 98);
     shelf.put(2, completed(), 8, 99);
     let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], resend, &[]);
-    assert_eq!((told(&end), shelf.writes), (Some(Told::Replay), 2));
+    assert_eq!((instead_of(&end), shelf.writes), (Some(NotWon::Replay), 2));
 }
 
 #[test]
@@ -363,15 +380,15 @@ fn too_late_is_told_only_where_no_key_has_a_record() {
     let keys = [(0, 1, 7), (1, 2, 8)];
     let mut shelf = Shelf::default();
     let (_, end) = shelf.claim_as(late(8), &keys, RULES, &[]);
-    assert_eq!((told(&end), shelf.writes), (Some(Told::Refuse(Refusal::TooLate)), 0));
+    assert_eq!((instead_of(&end), shelf.writes), (Some(NotWon::Refuse(Refusal::TooLate)), 0));
     shelf.put(2, completed(), 8, 99);
     let (_, end) = shelf.claim_as(late(8), &keys, RULES, &[]);
-    assert_eq!(told(&end), Some(Told::Replay));
+    assert_eq!(instead_of(&end), Some(NotWon::Replay));
     let (_, end) = shelf.claim_as(late(8), &keys[1..], RULES, &[]);
-    assert_eq!(told(&end), Some(Told::Replay), "with one key, too");
+    assert_eq!(instead_of(&end), Some(NotWon::Replay), "with one key, too");
 }
 
-const CHANGED: Option<Told> = Some(Told::Refuse(Refusal::PrincipalChanged));
+const CHANGED: Option<NotWon> = Some(NotWon::Refuse(Refusal::PrincipalChanged));
 
 #[test]
 fn a_changed_principal_is_refused_in_every_state_and_shown_nothing() {
@@ -379,20 +396,20 @@ fn a_changed_principal_is_refused_in_every_state_and_shown_nothing() {
         None,
         Some(completed()),
         Some(unknown()),
-        Some(State::Consumed { at: NOW, first: First::default() }),
-        Some(State::Unknown { since: Timestamp::default(), doubt: Doubt::TimedOut }),
+        Some(State::Consumed { at: NOW, summary: AnswerSummary::default() }),
+        Some(State::Unknown { since: Timestamp::default(), reason: UnknownReason::TimedOut }),
     ] {
         let mut shelf = Shelf::default();
-        let (walk, end) = shelf.claim_of(1, 11, 10, 7);
-        assert!(matches!(end, End::Won { id: at, .. } if at == id(11)), "{end:?}");
-        assert_eq!((walk.common().len(), walk.holds_until()), (1, NOW.plus(LEASE)));
+        let (multi_claim, end) = shelf.claim_of(1, 11, 10, 7);
+        assert!(matches!(end, ClaimResult::Won { id: at, .. } if at == id(11)), "{end:?}");
+        assert_eq!((multi_claim.common().len(), multi_claim.holds_until()), (1, NOW.plus(LEASE)));
         if let Some(state) = state {
             let (version, record) = shelf.records[&id(11)].clone();
             shelf.records.insert(id(11), (version, Arc::new(Record { state, ..(*record).clone() })));
         }
         let writes = shelf.writes;
         let (_, end) = shelf.claim_of(2, 12, 10, 7);
-        assert_eq!(end, End::Told { told: CHANGED.unwrap(), id: id(12), record: None });
+        assert_eq!(end, ClaimResult::NotWon { instead: CHANGED.unwrap(), id: id(12), record: None });
         assert_eq!(shelf.writes, writes, "nothing is left behind");
     }
 }
@@ -403,23 +420,23 @@ fn other_content_under_the_same_key_has_another_key_in_common() {
     let mut shelf = Shelf::default();
     shelf.claim_of(1, 11, 10, 7);
     let (_, end) = shelf.claim_of(2, 12, 20, 8);
-    assert!(matches!(end, End::Won { .. }), "{end:?}");
+    assert!(matches!(end, ClaimResult::Won { .. }), "{end:?}");
     // Its own reuse is found before anything is claimed.
     let writes = shelf.writes;
     let (_, end) = shelf.claim_of(1, 11, 20, 8);
-    assert_eq!(told(&end), Some(Told::Refuse(Refusal::KeyReused)));
+    assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::KeyReused)));
     assert_eq!(shelf.writes, writes);
 }
 
 #[test]
 fn what_a_caller_began_itself_is_its_own_whoever_came_since() {
-    for (state, expected) in [(completed(), Told::Replay), (unknown(), Told::Refuse(Refusal::Unknown))] {
+    for (state, expected) in [(completed(), NotWon::Replay), (unknown(), NotWon::Refuse(Refusal::Unknown))] {
         let mut shelf = Shelf::default();
         // From before a changed principal was refused.
         shelf.put(12, state, 7, 99);
         shelf.claim_of(1, 11, 10, 7);
         let (_, end) = shelf.claim_of(2, 12, 10, 7);
-        assert_eq!(told(&end), Some(expected));
+        assert_eq!(instead_of(&end), Some(expected));
     }
 }
 
@@ -429,13 +446,13 @@ fn a_claim_that_died_before_its_operation_holds_another_up_for_its_lease_only() 
         let mut shelf = Shelf::default();
         shelf.put_pointer(10, (0, 11, 7), 7, lease_until);
         let (_, end) = shelf.claim_of(2, 12, 10, 7);
-        assert_eq!(told(&end), expected);
+        assert_eq!(instead_of(&end), expected);
         // The caller itself goes on at once.
         let mut shelf = Shelf::default();
         shelf.put_pointer(10, (0, 11, 7), 7, lease_until);
-        let (walk, end) = shelf.claim_of(0, 11, 10, 7);
-        assert!(matches!(end, End::Won { .. }), "{end:?}");
-        assert_eq!(walk.common().is_empty(), NOW < lease_until, "the other may rely on it");
+        let (multi_claim, end) = shelf.claim_of(0, 11, 10, 7);
+        assert!(matches!(end, ClaimResult::Won { .. }), "{end:?}");
+        assert_eq!(multi_claim.common().is_empty(), NOW < lease_until, "the other may rely on it");
     }
 }
 
@@ -446,7 +463,7 @@ fn what_another_principal_has_under_other_content_is_not_in_the_way() {
     shelf.put_pointer(10, (0, 11, 7), 7, Timestamp::default());
     shelf.put(11, completed(), 8, 99);
     let (_, end) = shelf.claim_of(2, 12, 10, 7);
-    assert!(matches!(end, End::Won { .. }), "{end:?}");
+    assert!(matches!(end, ClaimResult::Won { .. }), "{end:?}");
 }
 
 #[test]
@@ -454,8 +471,8 @@ fn a_pointer_written_over_a_live_one_ends_no_earlier() {
     let mut shelf = Shelf::default();
     let long = NOW.plus(LEASE * 5);
     shelf.put_pointer(1, (1, 2, 8), 7, long);
-    let (walk, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
-    assert!(matches!(end, End::Won { .. }));
+    let (multi_claim, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
+    assert!(matches!(end, ClaimResult::Won { .. }));
     let State::Pointer(pointer) = &shelf.records[&id(1)].1.state else { unreachable!() };
-    assert_eq!((pointer.lease_until, walk.holds_until()), (long, NOW.plus(LEASE)));
+    assert_eq!((pointer.lease_until, multi_claim.holds_until()), (long, NOW.plus(LEASE)));
 }

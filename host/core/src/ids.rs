@@ -167,6 +167,27 @@ pub struct KeySpace<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PrincipalId(pub [u8; 32]);
 
+/// The number of a key space of one policy, counted from when each was first active. A space that leaves the
+/// list and comes back has the same number, and no number is given twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpaceNumber(pub u32);
+
+impl fmt::Display for SpaceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A gateway of this ledger, for as long as its process lives. Random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GatewayId(pub [u8; 16]);
+
+impl fmt::Display for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// One intended effect. 256 bits; written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub [u8; 32]);

@@ -10,10 +10,10 @@
 //!   refuses such a record by its number instead of reading it wrongly.
 //! - The data folder has a format of its own (`store/embedded/folder.rs`), for the layout of the tables.
 
-use crate::id::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe};
-use crate::keyspace_list::SpaceNumber;
-use crate::outcome::Doubt;
-use crate::record::{Answer, First, Origin, Pointer, Probing, Record, State, Times};
+use crate::answer::{Answer, AnswerSummary};
+use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe, SpaceNumber};
+use crate::outcome::UnknownReason;
+use crate::record::{Origin, Pointer, Probing, Record, State, Times};
 use crate::time::{Timestamp, millis};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ struct Stored<'a> {
     execution: &'a [u8],
     attempts: u32,
     first_attempt: u64,
-    doubted: bool,
+    resent: bool,
     /// Milliseconds: lease, retention, tombstone, unknown retention, memory.
     times: [u64; 5],
     #[serde(borrow)]
@@ -95,10 +95,10 @@ struct Stored<'a> {
     state: u8,
     /// Lease end (a pointer's too), completion, or since when it is unknown.
     at: u64,
-    /// The number of a doubt; 0 where there is none.
-    doubt: u8,
+    /// The number of a reason; 0 where there is none.
+    reason: u8,
     answer: Option<StoredAnswer<'a>>,
-    first: Option<StoredFirst<'a>>,
+    summary: Option<StoredSummary<'a>>,
     /// Tries, and when the next is due. Left out where there is none, as versions before it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     probing: Option<(u32, Option<u64>)>,
@@ -146,7 +146,7 @@ struct StoredAnswer<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredFirst<'a> {
+struct StoredSummary<'a> {
     status: Option<u16>,
     location: Option<&'a str>,
     content_location: Option<&'a str>,
@@ -155,16 +155,16 @@ struct StoredFirst<'a> {
 
 impl<'a> From<&'a Record> for Stored<'a> {
     fn from(record: &'a Record) -> Self {
-        let (state, at, doubt) = match &record.state {
+        let (state, at, reason) = match &record.state {
             State::Executing { lease_until } => (0, *lease_until, 0),
             State::Completed { at, .. } => (1, *at, 0),
             State::Consumed { at, .. } => (2, *at, 0),
-            State::Unknown { since, doubt } => (3, *since, *doubt as u8),
+            State::Unknown { since, reason } => (3, *since, *reason as u8),
             State::Pointer(pointer) => (4, pointer.lease_until, 0),
         };
-        let (answer, first) = match &record.state {
+        let (answer, summary) = match &record.state {
             State::Completed { answer, .. } => (Some(StoredAnswer::from(&**answer)), None),
-            State::Consumed { first, .. } => (None, Some(StoredFirst::from(first))),
+            State::Consumed { summary, .. } => (None, Some(StoredSummary::from(summary))),
             State::Executing { .. } | State::Unknown { .. } | State::Pointer(_) => (None, None),
         };
         let pointer = match &record.state {
@@ -179,16 +179,16 @@ impl<'a> From<&'a Record> for Stored<'a> {
             execution: &record.execution.0,
             attempts: record.attempts,
             first_attempt: record.first_attempt.as_millis(),
-            doubted: record.doubted,
+            resent: record.resent,
             times: [times.lease, times.retention, times.tombstone, times.unknown_retention, times.memory]
                 .map(millis),
             origin: StoredOrigin::from(&record.origin),
             memo: record.memo.as_deref(),
             state,
             at: at.as_millis(),
-            doubt,
+            reason,
             answer,
-            first,
+            summary,
             // Fields that are left out must be the last ones.
             probing: match (record.probing, &pointer) {
                 (None, Some(_)) => Some((0, None)),
@@ -241,13 +241,13 @@ impl<'a> From<&'a Answer> for StoredAnswer<'a> {
     }
 }
 
-impl<'a> From<&'a First> for StoredFirst<'a> {
-    fn from(first: &'a First) -> Self {
+impl<'a> From<&'a AnswerSummary> for StoredSummary<'a> {
+    fn from(summary: &'a AnswerSummary) -> Self {
         Self {
-            status: first.status,
-            location: first.location.as_deref(),
-            content_location: first.content_location.as_deref(),
-            etag: first.etag.as_deref(),
+            status: summary.status,
+            location: summary.location.as_deref(),
+            content_location: summary.content_location.as_deref(),
+            etag: summary.etag.as_deref(),
         }
     }
 }
@@ -259,7 +259,7 @@ fn borrow_fields(fields: &[(Bytes, Bytes)]) -> StoredFields<'_> {
 impl Stored<'_> {
     fn into_record(self, bytes: &Bytes) -> Result<Record, Corrupt> {
         let at = Timestamp::from_millis(self.at);
-        let state = match (self.state, self.answer, self.first) {
+        let state = match (self.state, self.answer, self.summary) {
             (4, None, None) => {
                 let pointer = self.pointer.ok_or(Corrupt::Value("pointer"))?;
                 State::Pointer(pointer.into_pointer(at)?)
@@ -267,10 +267,10 @@ impl Stored<'_> {
             _ if self.pointer.is_some() => return Err(Corrupt::Value("pointer")),
             (0, None, None) => State::Executing { lease_until: at },
             (1, Some(answer), None) => State::Completed { at, answer: Arc::new(answer.into_answer(bytes)) },
-            (2, None, Some(first)) => State::Consumed { at, first: first.into_first() },
+            (2, None, Some(summary)) => State::Consumed { at, summary: summary.into_summary() },
             (3, None, None) => State::Unknown {
                 since: at,
-                doubt: Doubt::from_number(self.doubt).ok_or(Corrupt::Value("doubt"))?,
+                reason: UnknownReason::from_number(self.reason).ok_or(Corrupt::Value("reason"))?,
             },
             _ => return Err(Corrupt::Value("state")),
         };
@@ -283,7 +283,7 @@ impl Stored<'_> {
             execution: ExecutionId(fixed(self.execution, "execution id")?),
             attempts: self.attempts,
             first_attempt: Timestamp::from_millis(self.first_attempt),
-            doubted: self.doubted,
+            resent: self.resent,
             times: Times { lease, retention, tombstone, unknown_retention, memory },
             origin: self.origin.into_origin()?,
             memo: self.memo.map(Arc::from),
@@ -342,9 +342,9 @@ impl StoredAnswer<'_> {
     }
 }
 
-impl StoredFirst<'_> {
-    fn into_first(self) -> First {
-        First {
+impl StoredSummary<'_> {
+    fn into_summary(self) -> AnswerSummary {
+        AnswerSummary {
             status: self.status,
             location: self.location.map(Arc::from),
             content_location: self.content_location.map(Arc::from),
@@ -358,5 +358,4 @@ fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], Co
 }
 
 #[cfg(test)]
-#[path = "codec_tests.rs"]
 mod tests;

@@ -1,14 +1,20 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use super::*;
+use crate::keyspaces::codec;
 use proptest::prelude::*;
 use std::time::Duration;
 
 const POLICY: &str = "payments";
 const LEASE: Duration = Duration::from_secs(30);
 
-fn maker(epoch: u64) -> Maker {
-    Maker { key_schema: "s/1".into(), key_epoch: epoch, component: "c0ffee".into(), settings: "5e77".into() }
+fn deriver(epoch: u64) -> Deriver {
+    Deriver {
+        key_schema: "s/1".into(),
+        key_epoch: epoch,
+        component: "c0ffee".into(),
+        settings: "5e77".into(),
+    }
 }
 
 fn gateway(number: u8) -> GatewayId {
@@ -19,9 +25,9 @@ fn gateway(number: u8) -> GatewayId {
 fn with(epochs: &[u64], one: u8, now: Timestamp) -> (KeySpaces, Vec<SpaceNumber>) {
     let mut spaces = KeySpaces::default();
     let list = spaces.policies.entry(POLICY.into()).or_default();
-    let numbers: Vec<_> = epochs.iter().map(|epoch| list.enter(&maker(*epoch)).unwrap()).collect();
-    spaces.keep(gateway(one), now.plus(LEASE));
-    spaces.stand(gateway(one), &POLICY.into(), numbers.last().copied().into_iter().collect());
+    let numbers: Vec<_> = epochs.iter().map(|epoch| list.enter(&deriver(*epoch)).unwrap()).collect();
+    spaces.renew(gateway(one), now.plus(LEASE));
+    spaces.set_membership(gateway(one), &POLICY.into(), numbers.last().copied().into_iter().collect());
     spaces.review(now);
     (spaces, numbers)
 }
@@ -30,9 +36,9 @@ fn with(epochs: &[u64], one: u8, now: Timestamp) -> (KeySpaces, Vec<SpaceNumber>
 fn a_fifth_space_waits_and_going_back_to_one_that_is_there_never_does() {
     let (mut spaces, numbers) = with(&[0, 1, 2, 3], 1, Timestamp::default());
     let list = spaces.policies.get_mut(POLICY).unwrap();
-    assert_eq!(list.enter(&maker(4)), Err(Closed::Full));
+    assert_eq!(list.enter(&deriver(4)), Err(Closed::Full));
     for (epoch, number) in numbers.iter().enumerate() {
-        assert_eq!(list.enter(&maker(epoch as u64)), Ok(*number));
+        assert_eq!(list.enter(&deriver(epoch as u64)), Ok(*number));
     }
     assert_eq!(list.version, 4);
 }
@@ -43,29 +49,29 @@ fn a_space_stays_while_a_request_is_guarded_by_it() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
     let version = spaces.list(POLICY).unwrap().version;
-    assert!(!spaces.keep_space(gateway(1), POLICY, (numbers[0], version - 1), now), "of another list");
-    assert!(!spaces.keep_space(gateway(2), POLICY, (numbers[0], version), now), "nobody knows it");
-    assert!(!spaces.keep_space(gateway(1), POLICY, (SpaceNumber(7), version), now), "it isn't there");
-    assert!(!spaces.keep_space(gateway(1), POLICY, (numbers[0], version), now.plus(LEASE)), "too late");
-    assert!(spaces.keep_space(gateway(1), POLICY, (numbers[0], version), now));
-    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Decides(gateway(1))]);
-    assert_eq!(KeySpaces::decode(&spaces.encode()).unwrap(), spaces);
+    assert!(!spaces.pin(gateway(1), POLICY, (numbers[0], version - 1), now), "of another list");
+    assert!(!spaces.pin(gateway(2), POLICY, (numbers[0], version), now), "nobody knows it");
+    assert!(!spaces.pin(gateway(1), POLICY, (SpaceNumber(7), version), now), "it isn't there");
+    assert!(!spaces.pin(gateway(1), POLICY, (numbers[0], version), now.plus(LEASE)), "too late");
+    assert!(spaces.pin(gateway(1), POLICY, (numbers[0], version), now));
+    assert_eq!(spaces.blockers(POLICY, numbers[0], now), [Blocker::Decides(gateway(1))]);
+    assert_eq!(codec::decode(&codec::encode(&spaces)).unwrap(), spaces);
     spaces.review(now);
-    assert!(!spaces.leave(POLICY, numbers[0], now, now));
-    spaces.stand(gateway(1), &POLICY.into(), [numbers[1]].into());
+    assert!(!spaces.remove_space(POLICY, numbers[0], now, now));
+    spaces.set_membership(gateway(1), &POLICY.into(), [numbers[1]].into());
     spaces.review(now);
-    assert!(spaces.leave(POLICY, numbers[0], now, now));
+    assert!(spaces.remove_space(POLICY, numbers[0], now, now));
 }
 
 #[test]
 fn a_space_that_left_comes_back_under_its_number() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
-    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Records(now)]);
-    assert!(spaces.leave(POLICY, numbers[0], now, now));
+    assert_eq!(spaces.blockers(POLICY, numbers[0], now), [Blocker::Records(now)]);
+    assert!(spaces.remove_space(POLICY, numbers[0], now, now));
     let list = spaces.policies.get_mut(POLICY).unwrap();
-    assert_eq!(list.enter(&maker(7)).unwrap(), SpaceNumber(2), "numbers are never given twice");
-    assert_eq!(list.enter(&maker(0)).unwrap(), numbers[0]);
+    assert_eq!(list.enter(&deriver(7)).unwrap(), SpaceNumber(2), "numbers are never given twice");
+    assert_eq!(list.enter(&deriver(0)).unwrap(), numbers[0]);
     let order: Vec<_> = list.spaces.iter().map(|space| space.number.0).collect();
     assert_eq!(order, [0, 1, 2], "lowest first");
 }
@@ -74,35 +80,35 @@ fn a_space_that_left_comes_back_under_its_number() {
 fn a_space_stays_while_a_gateway_decides_by_it_or_lags_behind() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0], 1, now);
-    spaces.keep(gateway(2), now.plus(LEASE));
-    spaces.stand(gateway(2), &POLICY.into(), [numbers[0]].into());
-    let new = spaces.policies.get_mut(POLICY).unwrap().enter(&maker(1)).unwrap();
+    spaces.renew(gateway(2), now.plus(LEASE));
+    spaces.set_membership(gateway(2), &POLICY.into(), [numbers[0]].into());
+    let new = spaces.policies.get_mut(POLICY).unwrap().enter(&deriver(1)).unwrap();
     // The first goes over; the second has not read the list yet, and decides by the old space.
-    spaces.stand(gateway(1), &POLICY.into(), [new].into());
+    spaces.set_membership(gateway(1), &POLICY.into(), [new].into());
     spaces.review(now);
-    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Decides(gateway(2))]);
+    assert_eq!(spaces.blockers(POLICY, numbers[0], now), [Blocker::Decides(gateway(2))]);
     // A request in flight still decides by the old space.
-    spaces.stand(gateway(2), &POLICY.into(), [new, numbers[0]].into());
-    assert!(!spaces.leave(POLICY, numbers[0], now, now));
-    spaces.stand(gateway(2), &POLICY.into(), [new].into());
+    spaces.set_membership(gateway(2), &POLICY.into(), [new, numbers[0]].into());
+    assert!(!spaces.remove_space(POLICY, numbers[0], now, now));
+    spaces.set_membership(gateway(2), &POLICY.into(), [new].into());
     spaces.review(now);
-    assert!(spaces.leave(POLICY, numbers[0], now, now));
+    assert!(spaces.remove_space(POLICY, numbers[0], now, now));
 
     // One that doesn't derive the others yet holds a space open, too, until its lease is over.
     let (mut spaces, numbers) = with(&[0, 1, 2], 1, now);
-    let behind = Stand {
+    let behind = Membership {
         version: 2,
         derives: [numbers[0], numbers[1]].into(),
         decides: [numbers[1]].into(),
-        ..Stand::default()
+        ..Membership::default()
     };
-    let stands = [(Arc::from(POLICY), behind)].into();
-    spaces.gateways.push(Live { id: gateway(2), lease_until: now.plus(LEASE), stands });
+    let memberships = [(Arc::from(POLICY), behind)].into();
+    spaces.members.push(Member { id: gateway(2), lease_until: now.plus(LEASE), memberships });
     spaces.review(now);
-    assert_eq!(spaces.holds(POLICY, numbers[0], now), [Hold::Behind(gateway(2))]);
+    assert_eq!(spaces.blockers(POLICY, numbers[0], now), [Blocker::Behind(gateway(2))]);
     let later = now.plus(LEASE);
-    spaces.keep(gateway(1), later.plus(LEASE));
-    assert_eq!(spaces.holds(POLICY, numbers[0], later), [Hold::Records(later)]);
+    spaces.renew(gateway(1), later.plus(LEASE));
+    assert_eq!(spaces.blockers(POLICY, numbers[0], later), [Blocker::Records(later)]);
 }
 
 #[test]
@@ -111,42 +117,42 @@ fn only_records_claimed_before_nobody_decided_by_it_hold_a_space_open() {
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
     let later = now.plus(Duration::from_secs(5));
     spaces.review(later);
-    assert_eq!(spaces.holds(POLICY, numbers[0], later), [Hold::Records(now)], "since it began");
+    assert_eq!(spaces.blockers(POLICY, numbers[0], later), [Blocker::Records(now)], "since it began");
     // Somebody goes back to it meanwhile: what was found out before doesn't count.
-    spaces.stand(gateway(1), &POLICY.into(), [numbers[0]].into());
+    spaces.set_membership(gateway(1), &POLICY.into(), [numbers[0]].into());
     spaces.review(later);
-    spaces.stand(gateway(1), &POLICY.into(), [numbers[1]].into());
+    spaces.set_membership(gateway(1), &POLICY.into(), [numbers[1]].into());
     spaces.review(later);
-    assert!(!spaces.leave(POLICY, numbers[0], now, later));
-    assert!(spaces.leave(POLICY, numbers[0], later, later));
-    assert_eq!(spaces.holds(POLICY, numbers[1], later), [Hold::Only]);
+    assert!(!spaces.remove_space(POLICY, numbers[0], now, later));
+    assert!(spaces.remove_space(POLICY, numbers[0], later, later));
+    assert_eq!(spaces.blockers(POLICY, numbers[1], later), [Blocker::Only]);
     assert!(
-        !spaces.leave(POLICY, numbers[1], later, later),
+        !spaces.remove_space(POLICY, numbers[1], later, later),
         "the last one stays while somebody decides by it"
     );
-    spaces.end(gateway(1));
+    spaces.remove_member(gateway(1));
     spaces.review(later);
-    assert_eq!(spaces.holds(POLICY, numbers[1], later), [Hold::Records(later)]);
-    assert!(spaces.leave(POLICY, numbers[1], later, later));
-    assert_eq!(spaces.policies[POLICY].clone().enter(&maker(1)), Ok(numbers[1]), "and comes back");
+    assert_eq!(spaces.blockers(POLICY, numbers[1], later), [Blocker::Records(later)]);
+    assert!(spaces.remove_space(POLICY, numbers[1], later, later));
+    assert_eq!(spaces.policies[POLICY].clone().enter(&deriver(1)), Ok(numbers[1]), "and comes back");
 }
 
 #[test]
 fn a_refusal_holds_for_this_component_under_these_settings() {
     let mut list = SpaceList::default();
-    list.enter(&maker(0)).unwrap();
-    let other = Maker { component: "bad".into(), ..maker(0) };
+    list.enter(&deriver(0)).unwrap();
+    let other = Deriver { component: "bad".into(), ..deriver(0) };
     list.refuse(&other, "POST /v1/charges got another key");
     assert_eq!(list.enter(&other), Err(Closed::Refused("POST /v1/charges got another key".into())));
-    assert!(list.enter(&maker(0)).is_ok());
-    assert!(list.enter(&Maker { key_epoch: 1, ..other.clone() }).is_ok(), "an epoch says that keys change");
+    assert!(list.enter(&deriver(0)).is_ok());
+    assert!(list.enter(&Deriver { key_epoch: 1, ..other.clone() }).is_ok(), "an epoch says that keys change");
     assert_eq!(list.stay(&other), Ok(SpaceNumber(0)), "one that is active goes on");
-    list.enter(&maker(0)).unwrap();
-    list.refuse(&maker(0), "it is active");
-    assert!(list.enter(&maker(0)).is_ok(), "what is active is never refused");
+    list.enter(&deriver(0)).unwrap();
+    list.refuse(&deriver(0), "it is active");
+    assert!(list.enter(&deriver(0)).is_ok(), "what is active is never refused");
     assert!(list.enter(&other).is_err(), "what was refused stays so");
     for n in 0..2 * REFUSALS_MAX {
-        list.refuse(&Maker { component: n.to_string().into(), ..maker(0) }, "no");
+        list.refuse(&Deriver { component: n.to_string().into(), ..deriver(0) }, "no");
     }
     assert_eq!(list.refused.len(), REFUSALS_MAX);
 }
@@ -155,11 +161,11 @@ fn a_refusal_holds_for_this_component_under_these_settings() {
 fn a_refusal_holds_for_as_long_as_the_keys_that_it_is_about_may_be_needed() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
-    let other = Maker { component: "bad".into(), ..maker(0) };
+    let other = Deriver { component: "bad".into(), ..deriver(0) };
     let list = spaces.policies.get_mut(POLICY).unwrap();
     list.refuse(&other, "no");
     assert!(list.enter(&other).is_err());
-    assert!(spaces.leave(POLICY, numbers[0], now, now));
+    assert!(spaces.remove_space(POLICY, numbers[0], now, now));
     let list = spaces.policies.get_mut(POLICY).unwrap();
     assert_eq!(list.enter(&other), Ok(numbers[0]), "no record has a key of the space any more");
 }
@@ -184,7 +190,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 proptest! {
     /// Whatever gateways do: numbers keep their meaning, a list has at most four spaces in order, each
-    /// live gateway decides by one that is on it, and any two live ones derive a space in common by
+    /// member gateway decides by one that is on it, and any two member ones derive a space in common by
     /// which one of them decides.
     #[test]
     fn live_gateways_always_have_a_space_in_common(acts in prop::collection::vec(act(), 1..60)) {
@@ -195,40 +201,40 @@ proptest! {
             match act {
                 Act::Enter { gateway: one, epoch } => {
                     let list = spaces.policies.entry(POLICY.into()).or_default();
-                    if let Ok(number) = list.enter(&maker(epoch)) {
+                    if let Ok(number) = list.enter(&deriver(epoch)) {
                         prop_assert_eq!(*meaning.entry(number).or_insert(epoch), epoch);
-                        spaces.keep(gateway(one), now.plus(LEASE));
-                        spaces.stand(gateway(one), &POLICY.into(), [number].into());
+                        spaces.renew(gateway(one), now.plus(LEASE));
+                        spaces.set_membership(gateway(one), &POLICY.into(), [number].into());
                     }
                 }
                 Act::Read { gateway: one } => {
-                    let mine = spaces.gateways.iter().find(|live| live.id == gateway(one));
-                    let Some(stand) = mine.and_then(|live| live.stands.get(POLICY)).cloned() else { continue };
+                    let mine = spaces.members.iter().find(|member| member.id == gateway(one));
+                    let Some(membership) = mine.and_then(|member| member.memberships.get(POLICY)).cloned() else { continue };
                     // One that was found dead meanwhile begins anew, with `enter`.
-                    spaces.keep(gateway(one), now.plus(LEASE));
-                    spaces.stand(gateway(one), &POLICY.into(), stand.decides);
+                    spaces.renew(gateway(one), now.plus(LEASE));
+                    spaces.set_membership(gateway(one), &POLICY.into(), membership.decides);
                 }
                 Act::Leave => {
                     let Some(list) = spaces.list(POLICY) else { continue };
                     for space in list.spaces.clone() {
                         if let Some(since) = space.closing_since {
-                            spaces.leave(POLICY, space.number, since, now);
+                            spaces.remove_space(POLICY, space.number, since, now);
                         }
                     }
                 }
                 Act::Pass { secs } => now = now.plus(Duration::from_secs(secs)),
             }
             spaces.review(now);
-            prop_assert_eq!(KeySpaces::decode(&spaces.encode()).unwrap(), spaces.clone());
+            prop_assert_eq!(codec::decode(&codec::encode(&spaces)).unwrap(), spaces.clone());
             let Some(list) = spaces.list(POLICY) else { continue };
             prop_assert!(list.spaces.len() <= SPACES_MAX);
             prop_assert!(list.spaces.is_sorted_by(|a, b| a.number < b.number));
-            let stands: Vec<_> = spaces.gateways.iter().filter_map(|live| live.stands.get(POLICY)).collect();
-            for stand in &stands {
-                prop_assert!(!stand.decides.is_empty() && stand.decides.is_subset(&list.numbers()));
-                for other in &stands {
-                    let common = stand.decides.is_subset(&other.derives) || other.decides.is_subset(&stand.derives);
-                    prop_assert!(common, "{stand:?} {other:?}");
+            let memberships: Vec<_> = spaces.members.iter().filter_map(|member| member.memberships.get(POLICY)).collect();
+            for membership in &memberships {
+                prop_assert!(!membership.decides.is_empty() && membership.decides.is_subset(&list.numbers()));
+                for other in &memberships {
+                    let common = membership.decides.is_subset(&other.derives) || other.decides.is_subset(&membership.derives);
+                    prop_assert!(common, "{membership:?} {other:?}");
                 }
             }
         }
@@ -239,11 +245,11 @@ proptest! {
 #[test]
 fn the_document_reads_and_writes_as_it_always_did() {
     let (mut spaces, _) = with(&[0, 1], 1, Timestamp::from_secs(100));
-    spaces.policies.get_mut(POLICY).unwrap().refuse(&maker(9), "no");
-    let hex: String = spaces.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-    let golden = include_str!("golden/1-keyspaces.hex").replace('\n', "");
+    spaces.policies.get_mut(POLICY).unwrap().refuse(&deriver(9), "no");
+    let hex: String = codec::encode(&spaces).iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = include_str!("../../codec/golden/1-keyspaces.hex").replace('\n', "");
     assert_eq!(hex, golden);
-    let later = [&[0x93, 2][..], &spaces.encode()[2..]].concat();
-    let error = KeySpaces::decode(&later).unwrap_err();
+    let later = [&[0x93, 2][..], &codec::encode(&spaces)[2..]].concat();
+    let error = codec::decode(&later).unwrap_err();
     assert!(matches!(error, crate::codec::Corrupt::Format(2)), "{error}");
 }

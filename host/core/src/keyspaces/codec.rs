@@ -2,9 +2,8 @@
 //! records are. A new field goes to the end and has a default.
 
 use crate::codec::Corrupt;
-use crate::keyspace_list::{
-    GatewayId, KeySpaces, Known, Listed, Live, Maker, Refused, SpaceList, SpaceNumber, Stand,
-};
+use crate::ids::{GatewayId, SpaceNumber};
+use crate::keyspaces::list::{Deriver, KeySpaces, Known, Member, Membership, Refused, Space, SpaceList};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,108 +16,116 @@ const FORMAT: u8 = 1;
 struct Stored {
     format: u8,
     policies: Vec<(String, StoredList)>,
-    gateways: Vec<StoredLive>,
+    gateways: Vec<StoredMember>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredList {
     version: u64,
     /// With since when each is closing, in milliseconds.
-    spaces: Vec<(u32, StoredMaker, Option<u64>)>,
+    spaces: Vec<(u32, StoredDeriver, Option<u64>)>,
     known: Vec<(u32, String, u64)>,
-    refused: Vec<(StoredMaker, String)>,
+    refused: Vec<(StoredDeriver, String)>,
 }
 
 /// Key schema, key epoch, component, settings.
 #[derive(Serialize, Deserialize)]
-struct StoredMaker(String, u64, String, String);
+struct StoredDeriver(String, u64, String, String);
 
 #[derive(Serialize, Deserialize)]
-struct StoredLive {
+struct StoredMember {
     #[serde(with = "serde_bytes")]
     id: Vec<u8>,
     lease_until: u64,
     /// By policy: version, derives, decides.
-    stands: Vec<(String, u64, Vec<u32>, Vec<u32>)>,
-    /// By policy: keeps. Left out where there is none, as versions before it did.
+    memberships: Vec<(String, u64, Vec<u32>, Vec<u32>)>,
+    /// By policy: pins. Left out where there is none, as versions before it did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    keeps: Vec<(String, Vec<u32>)>,
+    pins: Vec<(String, Vec<u32>)>,
 }
 
+/// The document as bytes.
 pub fn encode(spaces: &KeySpaces) -> Vec<u8> {
     let numbers = |set: &std::collections::BTreeSet<SpaceNumber>| set.iter().map(|n| n.0).collect();
     let list = |list: &SpaceList| StoredList {
         version: list.version,
         spaces: (list.spaces.iter())
             .map(|one| {
-                (one.number.0, StoredMaker::from(&one.maker), one.closing_since.map(Timestamp::as_millis))
+                (one.number.0, StoredDeriver::from(&one.deriver), one.closing_since.map(Timestamp::as_millis))
             })
             .collect(),
         known: list.known.iter().map(|k| (k.number.0, k.key_schema.to_string(), k.key_epoch)).collect(),
         refused: (list.refused.iter())
-            .map(|one| (StoredMaker::from(&one.maker), one.why.to_string()))
+            .map(|one| (StoredDeriver::from(&one.deriver), one.why.to_string()))
             .collect(),
     };
-    let live = |live: &Live| StoredLive {
-        id: live.id.0.to_vec(),
-        lease_until: live.lease_until.as_millis(),
-        stands: (live.stands.iter())
-            .map(|(policy, stand)| {
-                (policy.to_string(), stand.version, numbers(&stand.derives), numbers(&stand.decides))
+    let member = |member: &Member| StoredMember {
+        id: member.id.0.to_vec(),
+        lease_until: member.lease_until.as_millis(),
+        memberships: (member.memberships.iter())
+            .map(|(policy, membership)| {
+                (
+                    policy.to_string(),
+                    membership.version,
+                    numbers(&membership.derives),
+                    numbers(&membership.decides),
+                )
             })
             .collect(),
-        keeps: (live.stands.iter())
-            .filter(|(_, stand)| !stand.keeps.is_empty())
-            .map(|(policy, stand)| (policy.to_string(), numbers(&stand.keeps)))
+        pins: (member.memberships.iter())
+            .filter(|(_, membership)| !membership.pins.is_empty())
+            .map(|(policy, membership)| (policy.to_string(), numbers(&membership.pins)))
             .collect(),
     };
     let stored = Stored {
         format: FORMAT,
         policies: spaces.policies.iter().map(|(name, one)| (name.to_string(), list(one))).collect(),
-        gateways: spaces.gateways.iter().map(live).collect(),
+        gateways: spaces.members.iter().map(member).collect(),
     };
     rmp_serde::to_vec(&stored)
         .expect("a Vec takes every write, and every type here is one that MessagePack has")
 }
 
+/// The document that `bytes` hold.
 pub fn decode(bytes: &[u8]) -> Result<KeySpaces, Corrupt> {
     if let Some(later) = crate::codec::format(bytes).filter(|format| *format > FORMAT) {
         return Err(Corrupt::Format(later));
     }
     let stored: Stored = rmp_serde::from_slice(bytes)?;
     let numbers = |all: Vec<u32>| all.into_iter().map(SpaceNumber).collect();
-    let live = |live: StoredLive| -> Result<Live, Corrupt> {
-        let stand = |(policy, version, derives, decides): (String, u64, Vec<u32>, Vec<u32>)| {
+    let member = |member: StoredMember| -> Result<Member, Corrupt> {
+        let membership = |(policy, version, derives, decides): (String, u64, Vec<u32>, Vec<u32>)| {
             let (derives, decides) = (numbers(derives), numbers(decides));
-            (policy.into(), Stand { version, derives, decides, ..Stand::default() })
+            (policy.into(), Membership { version, derives, decides, ..Membership::default() })
         };
-        let mut stands: BTreeMap<Arc<str>, Stand> = live.stands.into_iter().map(stand).collect();
-        for (policy, keeps) in live.keeps {
-            if let Some(stand) = stands.get_mut(&*policy) {
-                stand.keeps = numbers(keeps);
+        let mut memberships: BTreeMap<Arc<str>, Membership> =
+            member.memberships.into_iter().map(membership).collect();
+        for (policy, pins) in member.pins {
+            if let Some(membership) = memberships.get_mut(&*policy) {
+                membership.pins = numbers(pins);
             }
         }
-        Ok(Live {
-            id: GatewayId(live.id.try_into().map_err(|_| Corrupt::Value("gateway id"))?),
-            lease_until: Timestamp::from_millis(live.lease_until),
-            stands,
+        Ok(Member {
+            id: GatewayId(member.id.try_into().map_err(|_| Corrupt::Value("gateway id"))?),
+            lease_until: Timestamp::from_millis(member.lease_until),
+            memberships,
         })
     };
     Ok(KeySpaces {
         policies: stored.policies.into_iter().map(|(name, list)| (name.into(), list.into())).collect(),
-        gateways: stored.gateways.into_iter().map(live).collect::<Result<_, _>>()?,
+        members: stored.gateways.into_iter().map(member).collect::<Result<_, _>>()?,
     })
 }
 
-impl From<&Maker> for StoredMaker {
-    fn from(maker: &Maker) -> Self {
+impl From<&Deriver> for StoredDeriver {
+    fn from(deriver: &Deriver) -> Self {
         let text = |text: &std::sync::Arc<str>| text.to_string();
-        Self(text(&maker.key_schema), maker.key_epoch, text(&maker.component), text(&maker.settings))
+        Self(text(&deriver.key_schema), deriver.key_epoch, text(&deriver.component), text(&deriver.settings))
     }
 }
 
-impl From<StoredMaker> for Maker {
-    fn from(StoredMaker(key_schema, key_epoch, component, settings): StoredMaker) -> Self {
+impl From<StoredDeriver> for Deriver {
+    fn from(StoredDeriver(key_schema, key_epoch, component, settings): StoredDeriver) -> Self {
         Self {
             key_schema: key_schema.into(),
             key_epoch,
@@ -133,9 +140,9 @@ impl From<StoredList> for SpaceList {
         Self {
             version: list.version,
             spaces: (list.spaces.into_iter())
-                .map(|(number, maker, closing_since)| Listed {
+                .map(|(number, deriver, closing_since)| Space {
                     number: SpaceNumber(number),
-                    maker: maker.into(),
+                    deriver: deriver.into(),
                     closing_since: closing_since.map(Timestamp::from_millis),
                 })
                 .collect(),
@@ -147,7 +154,7 @@ impl From<StoredList> for SpaceList {
                 })
                 .collect(),
             refused: (list.refused.into_iter())
-                .map(|(maker, why)| Refused { maker: maker.into(), why: why.into() })
+                .map(|(deriver, why)| Refused { deriver: deriver.into(), why: why.into() })
                 .collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! Every (state × event) cell of [`decide`] as a table to read, `decide_table.txt`; and what must hold
+//! Every (state × event) cell of [`decide`] as a table to read, `table.txt`; and what must hold
 //! over any sequence of events.
 //!
 //! After a change that is meant, `UPDATE_TABLE=1 cargo test -p oncegate-core` writes the table anew.
@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::id::{PrincipalId, Recipe};
-use crate::record::{Answer, First};
+use crate::answer::{Answer, AnswerSummary};
+use crate::ids::{PrincipalId, Recipe};
 use proptest::prelude::*;
 use std::fmt::Write;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn record(state: State) -> Record {
         execution: OWN,
         attempts: 1,
         first_attempt: ago(10_000),
-        doubted: false,
+        resent: false,
         times: TIMES,
         origin: origin(None),
         memo: None,
@@ -98,9 +98,9 @@ fn answer(status: u16) -> Arc<Answer> {
 fn outcomes() -> [(&'static str, Outcome); 4] {
     [
         ("completed", Outcome::Completed(answer(201))),
-        ("consumed", Outcome::Consumed(First { status: Some(202), ..First::default() })),
+        ("consumed", Outcome::Consumed(AnswerSummary { status: Some(202), ..AnswerSummary::default() })),
         ("not applied", Outcome::NotApplied),
-        ("unknown", Outcome::Unknown(Doubt::TimedOut)),
+        ("unknown", Outcome::Unknown(UnknownReason::TimedOut)),
     ]
 }
 
@@ -115,9 +115,9 @@ mod table {
     fn states() -> Vec<(&'static str, Option<Record>)> {
         let lease = |lease_until| record(State::Executing { lease_until });
         let completed = |at| record(State::Completed { at, answer: answer(200) });
-        let consumed = |at| record(State::Consumed { at, first: First::default() });
-        let unknown = |since| record(State::Unknown { since, doubt: Doubt::Broken });
-        let again = |record: Record| Record { attempts: 2, doubted: true, ..record };
+        let consumed = |at| record(State::Consumed { at, summary: AnswerSummary::default() });
+        let unknown = |since| record(State::Unknown { since, reason: UnknownReason::Broken });
+        let again = |record: Record| Record { attempts: 2, resent: true, ..record };
         vec![
             ("none", None),
             ("executing", Some(lease(NOW.plus(secs(20))))),
@@ -146,7 +146,7 @@ mod table {
 
     #[test]
     fn is_as_committed() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/decide_table.txt");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/decide/table.txt");
         let table = render();
         if std::env::var_os("UPDATE_TABLE").is_some() {
             std::fs::write(path, &table).unwrap();
@@ -242,11 +242,11 @@ mod table {
                 State::Completed { at, answer } => {
                     format!("completed {}, answer {}", when(*at), answer.status)
                 }
-                State::Consumed { at, first } => {
-                    let status = first.status.map_or("not known".into(), |status| status.to_string());
+                State::Consumed { at, summary } => {
+                    let status = summary.status.map_or("not known".into(), |status| status.to_string());
                     format!("consumed {}, answer was {status}", when(*at))
                 }
-                State::Unknown { since, doubt } => format!("unknown {}, {}", when(*since), doubt.word()),
+                State::Unknown { since, reason } => format!("unknown {}, {}", when(*since), reason.word()),
                 State::Pointer(pointer) => format!("pointer, lease {}", when(pointer.lease_until)),
             };
             let asking = match record.probing {
@@ -259,13 +259,13 @@ mod table {
                     format!(", asked {tries} times, next {}", when(next))
                 }
             };
-            let doubted = if record.doubted { ", sent before" } else { "" };
+            let resent = if record.resent { ", sent before" } else { "" };
             let memo = record.memo.as_ref().map(|memo| format!(", noted {memo:?}")).unwrap_or_default();
             let kept = match record.times.retention == TIMES.retention {
                 true => String::new(),
                 false => format!(", retention {} s", record.times.retention.as_secs()),
             };
-            format!("{state}; {execution}, attempt {}{doubted}{memo}{kept}{asking}", record.attempts)
+            format!("{state}; {execution}, attempt {}{resent}{memo}{kept}{asking}", record.attempts)
         };
         match decision {
             Decision::Execute(record) => format!("EXECUTE  {}", put(record)),
@@ -498,7 +498,7 @@ impl World {
                 let free = before == View::Absent && (self.executions.is_empty() || self.reopened);
                 prop_assert!(resent || free, "a second execution from {before:?}");
                 prop_assert!(!self.executions.contains(&record.execution), "execution ids are new");
-                prop_assert_eq!(record.doubted, resent, "what was sent again stays in doubt");
+                prop_assert_eq!(record.resent, resent, "what was sent again stays in doubt");
                 prop_assert_eq!(record.view(self.now), View::Executing);
                 if let (true, Some(old)) = (resent, &self.record) {
                     prop_assert_eq!(record.fingerprint, old.fingerprint);
@@ -553,7 +553,7 @@ impl World {
             Decision::Put(next) => {
                 let Some(old) = &self.record else { return Err(TestCaseError::fail("put from nothing")) };
                 prop_assert_eq!(next.execution, old.execution);
-                prop_assert_eq!(next.doubted, old.doubted);
+                prop_assert_eq!(next.resent, old.resent);
                 prop_assert_eq!(next.attempts, old.attempts);
                 if let What::Settle(_, settlement) = what {
                     let memo = settlement.memo.as_ref().or(old.memo.as_ref());
@@ -571,11 +571,11 @@ impl World {
                 );
             }
             Decision::Remove => {
-                let doubted = self.record.as_ref().is_some_and(|record| record.doubted);
+                let resent = self.record.as_ref().is_some_and(|record| record.resent);
                 let proven = match what {
                     // Of a later execution it says nothing about the first.
                     What::Settle(_, settlement) if settlement.outcome == Outcome::NotApplied => {
-                        matches!(before, View::Executing | View::Unknown) && !doubted
+                        matches!(before, View::Executing | View::Unknown) && !resent
                     }
                     What::Resolve(_, Outcome::NotApplied) => before == View::Unknown,
                     // Only of a question that was sent when nothing could take effect any more.
@@ -665,7 +665,7 @@ fn a_settlement_shortens_the_replay_and_replaces_the_note() {
     assert_eq!(first_sent.view(NOW.plus(secs(61))), View::Expired);
     assert_eq!(first_sent.forgotten_at(), NOW.plus(TIMES.memory).plus(CLOCK_TOLERANCE));
     // An unknown outcome keeps the note for whoever resolves it, and the shorter retention for then.
-    let unknown = settle(TIMES, &noting(Outcome::Unknown(Doubt::Ambiguous)));
+    let unknown = settle(TIMES, &noting(Outcome::Unknown(UnknownReason::Ambiguous)));
     assert_eq!((unknown.memo.as_deref(), unknown.times.retention), (Some("noted"), secs(60)));
 }
 

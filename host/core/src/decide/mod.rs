@@ -4,8 +4,8 @@
 //! expecting the version of the record that it was shown; who loses the swap asks again with the
 //! record that won.
 
-use crate::id::{ExecutionId, Fingerprint};
-use crate::outcome::{Doubt, Outcome, Settlement};
+use crate::ids::{ExecutionId, Fingerprint};
+use crate::outcome::{Outcome, Settlement, UnknownReason};
 use crate::record::{CLOCK_TOLERANCE, Origin, Probing, Record, State, Times, View};
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -115,8 +115,8 @@ pub enum Refusal {
     TooLate,
     /// It claims to have been sent more than the tolerated difference of clocks ahead of now.
     Ahead,
-    /// Another principal has begun the same under the same key, and the route refuses that. Told by
-    /// [`Walk`](crate::Walk) only: no record of the caller's own says it.
+    /// Another principal has begun the same under the same key, and the route refuses that. Said by
+    /// [`MultiKeyClaim`](crate::MultiKeyClaim) only: no record of the caller's own says it.
     PrincipalChanged,
 }
 
@@ -168,7 +168,7 @@ pub enum Decision {
     Wait,
     /// To a claim: turn it away.
     Refuse(Refusal),
-    /// To a claim: the operation is kept elsewhere. [`Walk`](crate::Walk) follows.
+    /// To a claim: the operation is kept elsewhere. [`MultiKeyClaim`](crate::MultiKeyClaim) follows.
     Follow,
     /// To any other event: put this record.
     Put(Record),
@@ -214,7 +214,7 @@ fn decide_claim(rules: &Rules, live: Option<&Record>, claim: &Claim, now: Timest
         View::Unknown if rules.when_unknown == WhenUnknown::Resend => Decision::Execute(Record {
             execution: claim.execution,
             attempts: record.attempts.saturating_add(1),
-            doubted: true,
+            resent: true,
             state: State::Executing { lease_until: now.plus(record.times.lease) },
             probing: record.probing.map(|_| Probing::begun()),
             ..record.clone()
@@ -240,7 +240,7 @@ fn decide_fresh_claim(rules: &Rules, claim: &Claim, now: Timestamp) -> Decision 
         execution: claim.execution,
         attempts: 1,
         first_attempt: now,
-        doubted: false,
+        resent: false,
         times: claim.times,
         origin: claim.origin.clone(),
         memo: claim.memo.clone(),
@@ -280,7 +280,7 @@ fn decide_settlement(
     match record.view(now) {
         View::Executing => settled(&noted, &settlement.outcome, now),
         View::Unknown => match (&settlement.outcome, &record.state) {
-            // Doubt about what is in doubt already adds what the policy noted of it.
+            // An unknown outcome of what is unknown already adds what the policy noted of it.
             (Outcome::Unknown(_), State::Unknown { .. }) if noted != *record => Decision::Put(noted),
             (Outcome::Unknown(_), State::Unknown { .. }) => Decision::Keep(Unchanged::Unresolved),
             _ => settled(&noted, &settlement.outcome, now),
@@ -309,15 +309,15 @@ fn settled(record: &Record, outcome: &Outcome, now: Timestamp) -> Decision {
         Outcome::Completed(answer) => {
             Decision::Put(finished(record, State::Completed { at: now, answer: answer.clone() }))
         }
-        Outcome::Consumed(first) => {
-            Decision::Put(finished(record, State::Consumed { at: now, first: first.clone() }))
+        Outcome::Consumed(summary) => {
+            Decision::Put(finished(record, State::Consumed { at: now, summary: summary.clone() }))
         }
-        Outcome::NotApplied if record.doubted => {
-            Decision::Put(with_state(record, State::Unknown { since: now, doubt: Doubt::Ambiguous }))
+        Outcome::NotApplied if record.resent => {
+            Decision::Put(with_state(record, State::Unknown { since: now, reason: UnknownReason::Ambiguous }))
         }
         Outcome::NotApplied => Decision::Remove,
-        Outcome::Unknown(doubt) => {
-            Decision::Put(with_state(record, State::Unknown { since: now, doubt: *doubt }))
+        Outcome::Unknown(reason) => {
+            Decision::Put(with_state(record, State::Unknown { since: now, reason: *reason }))
         }
     }
 }
@@ -326,12 +326,12 @@ fn decide_restart(live: Option<&Record>, now: Timestamp) -> Decision {
     let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
     match record.view(now) {
         View::Executing => {
-            Decision::Put(with_state(record, State::Unknown { since: now, doubt: Doubt::Crashed }))
+            Decision::Put(with_state(record, State::Unknown { since: now, reason: UnknownReason::Crashed }))
         }
         View::Unknown => match record.state {
             State::Executing { lease_until } => Decision::Put(with_state(
                 record,
-                State::Unknown { since: lease_until, doubt: Doubt::Crashed },
+                State::Unknown { since: lease_until, reason: UnknownReason::Crashed },
             )),
             State::Unknown { .. } | State::Completed { .. } | State::Consumed { .. } | State::Pointer(_) => {
                 Decision::Keep(Unchanged::Unresolved)
@@ -412,11 +412,12 @@ fn decide_sweep(record: Option<&Record>, now: Timestamp) -> Decision {
     match (record.view(now), &record.state) {
         (View::Absent, _) => Decision::Remove,
         (View::Expired, State::Completed { at, answer }) => {
-            Decision::Put(with_state(record, State::Consumed { at: *at, first: answer.first() }))
+            Decision::Put(with_state(record, State::Consumed { at: *at, summary: answer.summary() }))
         }
-        (View::Unknown | View::Expired, State::Executing { lease_until }) => {
-            Decision::Put(with_state(record, State::Unknown { since: *lease_until, doubt: Doubt::Lapsed }))
-        }
+        (View::Unknown | View::Expired, State::Executing { lease_until }) => Decision::Put(with_state(
+            record,
+            State::Unknown { since: *lease_until, reason: UnknownReason::Lapsed },
+        )),
         // Whose swap wins has the turn to ask.
         (View::Unknown, State::Unknown { .. }) if record.due_at() <= now => {
             let tries = record.probing.unwrap_or_default().tries;
@@ -440,5 +441,4 @@ fn with_state(record: &Record, state: State) -> Record {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
 mod tests;

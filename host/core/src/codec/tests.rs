@@ -13,7 +13,7 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
         execution: ExecutionId([0x22; 16]),
         attempts: 1,
         first_attempt: Timestamp::from_millis(1_800_000_000_123),
-        doubted: false,
+        resent: false,
         times: Times {
             lease: Duration::from_secs(60),
             retention: Duration::from_secs(86_400),
@@ -59,15 +59,19 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
         fingerprint: Fingerprint { recipe: Recipe::Parts, hash: [0x55; 32] },
         state: State::Consumed {
             at,
-            first: First { status: Some(202), location: Some("/jobs/1".into()), ..First::default() },
+            summary: AnswerSummary {
+                status: Some(202),
+                location: Some("/jobs/1".into()),
+                ..AnswerSummary::default()
+            },
         },
         ..plain.clone()
     };
     let unknown = Record {
         fingerprint: Fingerprint { recipe: Recipe::KeyOnly, hash: [0x66; 32] },
         attempts: 300,
-        doubted: true,
-        state: State::Unknown { since: at, doubt: Doubt::Crashed },
+        resent: true,
+        state: State::Unknown { since: at, reason: UnknownReason::Crashed },
         ..plain.clone()
     };
     let probed = Record {
@@ -86,7 +90,7 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
     };
     let again = Record {
         attempts: 2,
-        doubted: true,
+        resent: true,
         memo: Some("".into()),
         origin: Origin { first_sent: Some(0), ..plain.origin.clone() },
         probing: Some(Probing { tries: 0, next: Some(Timestamp::default()) }),
@@ -101,7 +105,7 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
         memo: completed.memo.clone(),
         state: State::Consumed {
             at,
-            first: First {
+            summary: AnswerSummary {
                 status: Some(201),
                 location: Some("/v1/charges/1".into()),
                 content_location: Some("/v1/charges/1;v=1".into()),
@@ -110,9 +114,10 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
         },
         ..consumed.clone()
     };
-    let unseen = Record { state: State::Consumed { at, first: First::default() }, ..consumed.clone() };
+    let unseen =
+        Record { state: State::Consumed { at, summary: AnswerSummary::default() }, ..consumed.clone() };
     let given_up = Record {
-        state: State::Unknown { since: Timestamp::MAX, doubt: Doubt::Unrecorded },
+        state: State::Unknown { since: Timestamp::MAX, reason: UnknownReason::Unrecorded },
         memo: completed.memo.clone(),
         probing: Some(Probing { tries: u32::MAX, next: None }),
         ..unknown.clone()
@@ -218,15 +223,20 @@ fn state() -> impl Strategy<Value = State> {
     let answer = (any::<u16>(), fields(), body, fields())
         .prop_map(|(status, fields, body, trailers)| Arc::new(Answer { status, fields, body, trailers }));
     let option = || prop::option::of(text());
-    let first = (prop::option::of(any::<u16>()), option(), option(), option()).prop_map(
-        |(status, location, content_location, etag)| First { status, location, content_location, etag },
+    let summary = (prop::option::of(any::<u16>()), option(), option(), option()).prop_map(
+        |(status, location, content_location, etag)| AnswerSummary {
+            status,
+            location,
+            content_location,
+            etag,
+        },
     );
-    let doubt = (1_u8..=8).prop_map(|number| Doubt::from_number(number).unwrap());
+    let reason = (1_u8..=8).prop_map(|number| UnknownReason::from_number(number).unwrap());
     prop_oneof![
         at().prop_map(|lease_until| State::Executing { lease_until }),
         (at(), answer).prop_map(|(at, answer)| State::Completed { at, answer }),
-        (at(), first).prop_map(|(at, first)| State::Consumed { at, first }),
-        (at(), doubt).prop_map(|(since, doubt)| State::Unknown { since, doubt }),
+        (at(), summary).prop_map(|(at, summary)| State::Consumed { at, summary }),
+        (at(), reason).prop_map(|(since, reason)| State::Unknown { since, reason }),
     ]
 }
 
@@ -266,7 +276,7 @@ fn record() -> impl Strategy<Value = Record> {
     (recipe, numbers, origin, prop::option::of(text()), state(), probing).prop_map(
         |(
             recipe,
-            (hash, execution, attempts, first_attempt, doubted, times),
+            (hash, execution, attempts, first_attempt, resent, times),
             origin,
             memo,
             state,
@@ -278,7 +288,7 @@ fn record() -> impl Strategy<Value = Record> {
                 execution: ExecutionId(execution),
                 attempts,
                 first_attempt: Timestamp::from_millis(first_attempt),
-                doubted,
+                resent,
                 times: Times { lease, retention, tombstone, unknown_retention, memory },
                 origin,
                 memo,

@@ -1,0 +1,55 @@
+//! An answer as the ledger has it, and what remains of it without its body.
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A kept answer. Names are lower-case; order and multiplicity are the upstream's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// End-to-end fields, without those that DESIGN §5 leaves out.
+    pub fields: Vec<(Bytes, Bytes)>,
+    /// The body as it came, content codings included.
+    pub body: Bytes,
+    /// Trailers.
+    pub trailers: Vec<(Bytes, Bytes)>,
+}
+
+impl Answer {
+    /// The first value of a field, where it is text.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.fields.iter().find(|(n, _)| n == name.as_bytes())?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// How much memory it holds, roughly.
+    pub fn weight(&self) -> usize {
+        let fields = self.fields.iter().chain(&self.trailers);
+        self.body.len() + fields.map(|(n, v)| n.len() + v.len() + 64).sum::<usize>()
+    }
+
+    /// What remains of it when the body goes.
+    pub fn summary(&self) -> AnswerSummary {
+        let text = |name| self.field(name).map(Arc::from);
+        AnswerSummary {
+            status: Some(self.status),
+            location: text("location"),
+            content_location: text("content-location"),
+            etag: text("etag"),
+        }
+    }
+}
+
+/// What is known of an answer that isn't kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AnswerSummary {
+    /// Its status; none where nobody saw it.
+    pub status: Option<u16>,
+    /// Its `Location`.
+    pub location: Option<Arc<str>>,
+    /// Its `Content-Location`.
+    pub content_location: Option<Arc<str>>,
+    /// Its `ETag`.
+    pub etag: Option<Arc<str>>,
+}
