@@ -1,51 +1,16 @@
 //! Black-box tests: the real binary as a process, real sockets, an upstream that keeps its own
-//! account. The rooms are claims about what people see (DESIGN §4, §5, §8, §10); `support` is what
-//! they stand on; `accept_a` and the like measure what the issues ask for `tests/run accept A|B|C`.
+//! account. Each folder holds claims about what people see; `support` is what they stand on;
+//! `accept` measures whole capabilities for `tests/run accept NAME`.
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(dead_code, reason = "support offers whole families of which a room takes what it needs")]
+#![allow(dead_code, reason = "support offers whole families of which a test takes what it needs")]
 
-mod accept_a;
-mod accept_b;
-mod accept_c;
+mod accept;
 mod answers;
-mod bad_guests;
-mod bad_input;
-mod bad_policies;
-mod clients;
-mod commands;
-mod crash;
-mod dedup;
-mod framing;
+mod edge;
+mod faults;
 mod guests;
-mod hostile;
-mod inflight;
-mod isolation;
-mod judging;
-mod keychanges;
-mod keyreaders;
-mod languages;
-mod ledger_time;
-mod lostkeys;
-mod operations;
-mod outcomes;
-mod outlook;
-mod pages;
-mod pauses;
-mod points;
-mod policy_kit;
-mod power_loss;
-mod presentation;
-mod principal_changed;
-mod principals;
-mod probes;
-mod promise;
-mod reload;
-mod rollback;
-mod selftest;
-mod settlements;
-mod shelf;
-mod shutdown;
-mod store_failure;
-mod store_trouble;
+mod house;
+mod keys;
+mod operating;
+mod policies;
 mod support;
-mod time;

@@ -1,4 +1,4 @@
-//! The fault layer under the real binary (`tests/faults`, in C): built with the C compiler that Rust
+//! The fault layer under the real binary (`tests/faults/layer`, in C): built with the C compiler that Rust
 //! links with, loaded by `LD_PRELOAD`, told what to do through a file that both have open.
 
 use super::gateway::Setup;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// A place in the gateway's doings. The same numbers as in `tests/faults/faults.h`.
+/// A place in the gateway's doings. The same numbers as in `tests/faults/layer/faults.h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Point {
     /// Before a connection to the upstream.
@@ -37,7 +37,7 @@ pub(crate) enum Point {
     Touching,
 }
 
-/// Numbers in the control file. The same as in `tests/faults/faults.h`.
+/// Numbers in the control file. The same as in `tests/faults/layer/faults.h`.
 #[derive(Clone, Copy)]
 enum Slot {
     KillPoint,
@@ -160,7 +160,7 @@ impl Faults {
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/layer");
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}.so", std::process::id()));
         let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
         compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&built);

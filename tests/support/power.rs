@@ -1,5 +1,5 @@
 //! The power cut: of the data folder as the system showed it to the gateway, what a disk would hold.
-//! `tests/faults/journal.c` wrote down every change; the rules of what is durable stand there too.
+//! `tests/faults/layer/journal.c` wrote down every change; the rules of what is durable stand there too.
 //!
 //! Of what was not synced, each file keeps by the dice nothing, everything, the first changes up to
 //! one that is torn at a sector's border, or sectors here and there. Each folder has its names as

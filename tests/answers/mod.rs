@@ -1,0 +1,9 @@
+//! Which answer the caller of an operation gets, first and again.
+
+pub mod clients;
+pub mod dedup;
+pub mod fidelity;
+pub mod inflight;
+pub mod judging;
+pub mod outcomes;
+pub mod presentation;

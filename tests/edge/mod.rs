@@ -1,0 +1,3 @@
+//! Requests and answers on the wire.
+
+pub mod framing;

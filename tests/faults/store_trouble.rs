@@ -1,0 +1,168 @@
+//! A ledger that is full or whose disk fails (DESIGN §2, §4, §5): new operations are refused, what is
+//! known is replayed, nothing runs twice, and it goes on by itself once the cause is gone.
+
+use crate::support::*;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use std::thread::scope;
+
+/// From now on the gateway's files can't grow, as on a full disk; or they can again.
+fn disk_is_full(gateway: &Gateway, full: bool) {
+    let limit = Rlimit { current: full.then_some(1), maximum: None };
+    let pid = i32::try_from(gateway.pid()).ok().and_then(Pid::from_raw);
+    prlimit(pid, Resource::Fsize, limit).expect("it is our child");
+}
+
+#[track_caller]
+fn await_ready(gateway: &Gateway, ready: bool) {
+    let status = if ready { 200 } else { 503 };
+    eventually("readiness", || (gateway.admin("GET", "/readyz").status == status).then_some(()));
+}
+
+/// The end of the answer did not come: where its head was not sent yet, a problem came instead.
+#[track_caller]
+fn assert_withheld(reply: &Reply) {
+    if reply.status == 201 {
+        assert!(!reply.whole, "{reply:?}");
+        return;
+    }
+    let problem = reply.assert_problem(503, "ledger-unavailable");
+    assert_eq!((&problem["retryable"], &problem["outcome"]), (&true.into(), &"unknown".into()));
+}
+
+#[test]
+fn a_failing_disk_stops_what_is_new_and_nothing_else_and_needs_no_restart() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| {
+        let script = Script::numbered(call);
+        if call.key() == "under way" { script.after(&held) } else { script }
+    });
+    let gateway = Setup::new(&upstream.url()).ledger("wait = \"0.1s\"\nlease = \"0.3s\"").start();
+    let known = gateway.send(&Request::keyed("/charges", "known"));
+    known.assert_executed(201);
+    scope(|scope| {
+        let under_way = scope.spawn(|| gateway.send(&Request::keyed("/charges", "under way")));
+        upstream.await_count(2);
+        disk_is_full(&gateway, true);
+
+        // Nothing of a new operation is sent.
+        let refused = gateway.send(&Request::keyed("/charges", "new"));
+        let problem = refused.assert_problem(503, "ledger-unavailable");
+        assert_eq!(problem["retryable"], true, "{problem}");
+        await_ready(&gateway, false);
+        gateway.send(&Request::keyed("/charges", "known")).assert_replay_of(&known);
+
+        // What was under way ran, and nobody is told its end before it is recorded.
+        gate.open();
+        assert_withheld(&under_way.join().expect("it asserts nothing"));
+        gateway.send(&Request::keyed("/charges", "under way")).assert_problem(409, "in-flight");
+        assert_eq!(upstream.count(), 2);
+    });
+
+    disk_is_full(&gateway, false);
+    await_ready(&gateway, true);
+    let told = eventually("its outcome is recorded", || {
+        Some(gateway.send(&Request::keyed("/charges", "under way"))).filter(|reply| reply.status == 201)
+    });
+    assert_eq!(told.replayed(), Some("true"), "{told:?}");
+    gateway.send(&Request::keyed("/charges", "known")).assert_replay_of(&known);
+    // The one that was refused was never sent, and its key is free.
+    let first = gateway.send(&Request::keyed("/charges", "new"));
+    first.assert_executed(201);
+    let counts = upstream.count_by_key();
+    assert!(counts.len() == 3 && counts.values().all(|count| *count == 1), "{counts:?}");
+
+    // And all of it is there for the next process.
+    let setup = gateway.kill();
+    let gateway = setup.start();
+    for (key, first) in [("known", &known), ("under way", &told), ("new", &first)] {
+        let replay = gateway.send(&Request::keyed("/charges", key));
+        assert_eq!(
+            (replay.status, &replay.body, replay.replayed()),
+            (201, &first.body, Some("true")),
+            "{key}"
+        );
+    }
+    assert_eq!(upstream.count(), 3);
+}
+
+/// Killed while its disk fails: what nobody could record is unknown, never free.
+#[test]
+fn an_outcome_that_could_never_be_recorded_is_unknown_after_a_restart() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| Script::numbered(call).after(&held));
+    let gateway = Setup::new(&upstream.url()).start();
+    scope(|scope| {
+        let client = scope.spawn(|| gateway.send(&Request::keyed("/charges", "k")));
+        upstream.await_count(1);
+        disk_is_full(&gateway, true);
+        gate.open();
+        assert_withheld(&client.join().expect("it asserts nothing"));
+    });
+    let gateway = gateway.kill().start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_problem(409, "outcome-unknown");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_route_that_bypasses_a_failed_ledger_says_so_and_counts() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).route("on_error = \"bypass\"").start();
+    let known = gateway.send(&Request::keyed("/charges", "known"));
+    known.assert_executed(201);
+    disk_is_full(&gateway, true);
+    let bypassed = gateway.send(&Request::keyed("/charges", "new"));
+    assert_eq!((bypassed.status, bypassed.replayed()), (201, None), "{bypassed:?}");
+    // Even then nothing that is known runs again.
+    gateway.send(&Request::keyed("/charges", "known")).assert_replay_of(&known);
+    assert_eq!(upstream.count(), 2);
+    let metrics = gateway.admin("GET", "/metrics").text();
+    let series = "oncegate_requests_total{route=\"all\",result=\"bypassed\"} 1";
+    assert!(metrics.contains(series), "{series} is not in:\n{metrics}");
+}
+
+#[test]
+fn a_full_memory_store_refuses_what_is_new_replays_what_is_known_and_has_room_again_later() {
+    let upstream = Upstream::start(|call| Script::answer(201, format!("{:060000}", call.key().len())));
+    let gateway = Setup::new(&upstream.url())
+        .memory()
+        .ledger("memory = \"1MiB\"\nretention = \"2s\"\ntombstone = \"0.1s\"")
+        .start();
+    let mut answered = Vec::new();
+    let full = (0..200).find_map(|n| {
+        let request = Request::keyed("/charges", &format!("k{n}"));
+        let reply = gateway.send(&request);
+        if reply.status == 201 {
+            answered.push((request, reply));
+            return None;
+        }
+        Some((request, reply))
+    });
+    let (request, refused) = full.expect("1 MiB holds fewer than 200 answers of 60 kB");
+    let problem = refused.assert_problem(503, "ledger-unavailable");
+    assert_eq!(problem["retryable"], true, "{problem}");
+    let count = upstream.count();
+    assert_eq!(count, answered.len(), "what is refused is not sent");
+    let (last, reply) = answered.last().expect("one at least");
+    gateway.send(last).assert_replay_of(reply);
+    let executed = eventually("there is room again", || {
+        Some(gateway.send(&request)).filter(|reply| reply.status == 201)
+    });
+    executed.assert_executed(201);
+    assert_eq!(upstream.count(), count + 1);
+}
+
+/// `on_error` speaks of the ledger and of policies that are not loaded, not of one that fails.
+#[test]
+fn a_policy_that_loops_is_not_bypassed() {
+    let upstream = Upstream::numbering();
+    let setup =
+        Setup::new(&upstream.url()).route("on_error = \"bypass\"").policy("limits = { time = \"20ms\" }");
+    let gateway = setup
+        .clone()
+        .component(crate::policies::bad_components::put(&setup, "loops.wasm", &crate::guests::loops()))
+        .start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_problem(503, "policy-failed");
+    assert_eq!(upstream.count(), 0);
+}

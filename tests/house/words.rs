@@ -1,0 +1,141 @@
+//! The glossary of `host/README.md`: each word is there, is used, and no word of before comes back. A type
+//! name is defined once.
+
+use super::tree::{File, tracked};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Type names that the glossary has replaced.
+const REPLACED: [&str; 44] = [
+    "Walk",
+    "Trail",
+    "Hop",
+    "Told",
+    "Keyed",
+    "Maker",
+    "Listed",
+    "Stand",
+    "Lineup",
+    "Lineups",
+    "Tenure",
+    "Keeps",
+    "Kept",
+    "Shut",
+    "Wiring",
+    "Doubt",
+    "Evidence",
+    "Memories",
+    "RouteMemory",
+    "Outlook",
+    "Turnstile",
+    "Deciders",
+    "Facts",
+    "Standpoint",
+    "Sighting",
+    "Asker",
+    "Visit",
+    "Intake",
+    "Unread",
+    "Captured",
+    "Taken",
+    "Answering",
+    "Curfew",
+    "Pulse",
+    "Pulsing",
+    "Beat",
+    "Shelf",
+    "Shelves",
+    "Pace",
+    "Allowance",
+    "Patience",
+    "Complaint",
+    "First",
+    "Program",
+];
+
+/// Names with two definitions whose meanings are one: the second is private to a file, or an associated twin.
+const TWINS: [&str; 0] = [];
+
+/// The types that a file defines.
+fn types(file: &File) -> Vec<String> {
+    let code = file.code();
+    let mut found = Vec::new();
+    for line in code.lines() {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '(' && c != ')');
+        if line.starts_with(' ')
+            || !words.by_ref().any(|word| ["struct", "enum", "trait", "type", "union"].contains(&word))
+        {
+            continue;
+        }
+        if let Some(name) = words.next().filter(|name| name.starts_with(char::is_uppercase)) {
+            found.push(name.split('(').next().unwrap_or_default().to_owned());
+        }
+    }
+    found
+}
+
+/// The words of the glossary, from the rows `| word | meaning |`.
+fn glossary(readme: &str) -> Vec<String> {
+    let (_, section) = readme.split_once("## Words").expect("the glossary");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with("| **"));
+    rows.filter_map(|row| Some(row.split("**").nth(1)?.to_owned())).collect()
+}
+
+fn faults(files: &[File]) -> Vec<String> {
+    let mut places: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.is_product()) {
+        for name in types(file) {
+            places.entry(name).or_default().insert(&file.path);
+        }
+    }
+    let mut faults = Vec::new();
+    for (name, files) in &places {
+        if REPLACED.contains(&name.as_str()) {
+            faults.push(format!("{name} has another word now (host/README.md, Words): {files:?}"));
+        }
+        if files.len() > 1 && !TWINS.contains(&name.as_str()) {
+            faults.push(format!("{name} is defined {} times: {files:?}", files.len()));
+        }
+    }
+    faults
+}
+
+/// Words of the glossary that no product code and no page of the contract uses.
+fn unused(words: &[String], files: &[File]) -> Vec<String> {
+    let used = |word: &&String| {
+        let (word, joined) = (word.to_lowercase(), word.to_lowercase().replace([' ', '-'], "_"));
+        let in_text = |file: &&File| {
+            let text = file.text.to_lowercase();
+            text.contains(&word) || text.contains(&joined) || text.contains(&joined.replace('_', ""))
+        };
+        !files.iter().filter(|file| file.is_product()).any(|file| in_text(&file))
+    };
+    words.iter().filter(used).cloned().collect()
+}
+
+#[test]
+fn type_names_are_defined_once() {
+    let faults = faults(&tracked());
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_glossary_has_the_words_in_use() {
+    let files = tracked();
+    let readme = files.iter().find(|file| file.path == "host/README.md").expect("host/README.md");
+    let words = glossary(&readme.text);
+    assert!((25..=45).contains(&words.len()), "about 30 words, not {}", words.len());
+    let unused = unused(&words, &files);
+    assert!(unused.is_empty(), "no code uses these words of the glossary: {unused:?}");
+}
+
+#[test]
+fn planted_words_are_seen() {
+    let files = [
+        File::planted("host/a.rs", "pub struct Lineup;\nstruct Twice {\n"),
+        File::planted("host/b.rs", "pub(crate) enum Twice {\n"),
+    ];
+    let found = faults(&files);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(unused(&["zebra crossing".into()], &files), ["zebra crossing"]);
+}

@@ -1,0 +1,8 @@
+//! What operators do and see: commands, configuration, the admin interface, shutdown.
+
+pub mod bad_input;
+pub mod commands;
+pub mod operations;
+pub mod preflight;
+pub mod probes;
+pub mod shutdown;

@@ -1,0 +1,186 @@
+//! Going back to the generation before, asked for and by itself, and what a load's steps tell.
+
+use crate::guests::{self, Guest};
+use crate::policies::bad_components::put;
+use crate::support::gateway::{replace, run};
+use crate::support::*;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Keys are what `Idempotency-Key` says.
+fn good() -> Vec<u8> {
+    Guest::default().component()
+}
+
+/// As [`good`], but it traps on keys that begin with an `f` (behind the quote): nothing that was seen before a reload.
+fn failing() -> Vec<u8> {
+    guests::deciding(&format!(
+        "local.get $fields i32.load offset=8 i32.load8_u offset=1 i32.const 102 i32.eq if unreachable end {}",
+        guests::KEY_OF_FIRST_FIELD
+    ))
+}
+
+fn listed(gateway: &Gateway) -> Value {
+    let list = gateway.admin("GET", "/v1/policies").json();
+    let entries = list["policies"].as_array().expect("a list").clone();
+    entries.into_iter().find(|entry| entry["name"] == "keys").expect("it is listed")
+}
+
+fn generation(gateway: &Gateway) -> u64 {
+    listed(gateway)["generation"].as_u64().expect("a number")
+}
+
+fn started(upstream: &Upstream, line: &str) -> (Gateway, PathBuf) {
+    let setup = Setup::new(&upstream.url()).policy(line);
+    let file = put(&setup, "policy.wasm", &good());
+    (setup.component(&file).start(), file)
+}
+
+fn reload(gateway: &Gateway) {
+    let reply = gateway.admin("POST", "/v1/policies/keys/reload");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+/// So many requests that fail, from so many principals in turn.
+fn fail(gateway: &Gateway, requests: usize, principals: usize) {
+    for n in 0..requests {
+        let who = format!("Bearer caller-{}", n % principals);
+        let request = Request::keyed("/charges", &format!("f{n}")).field("Authorization", who);
+        gateway.send(&request).assert_problem(503, "policy-failed");
+    }
+}
+
+#[test]
+fn a_rollback_brings_the_generation_before_back_and_again_the_one_after() {
+    let upstream = Upstream::numbering();
+    let (gateway, file) = started(&upstream, "trial = \"0s\"");
+    let first = gateway.send(&Request::keyed("/charges", "k"));
+    let (good, refused) = (generation(&gateway), gateway.admin("POST", "/v1/policies/keys/rollback"));
+    assert_eq!(refused.status, 409, "there is nothing to go back to: {}", refused.text());
+    replace(&file, &failing());
+    reload(&gateway);
+    assert_eq!(listed(&gateway)["rollback_to"], good);
+    gateway.send(&Request::keyed("/charges", "f")).assert_problem(503, "policy-failed");
+
+    let admin = gateway.admin.unwrap().to_string();
+    let ended = run(&["reload", "--policy", "keys", "--rollback", "--admin", &admin], gateway.setup.folder());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("was rolled back"), "{ended:?}");
+    assert_eq!(generation(&gateway), good);
+    assert_eq!(listed(&gateway)["last_load"]["occasion"], "rollback");
+    gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
+
+    // Whatever else is reloaded leaves it out; who asks for it by name gets it.
+    let reply = gateway.admin("POST", "/v1/reload");
+    assert!(reply.text().contains("was rolled back"), "{}", reply.text());
+    assert_eq!(generation(&gateway), good);
+    reload(&gateway);
+    gateway.send(&Request::keyed("/charges", "f")).assert_problem(503, "policy-failed");
+    assert_eq!(gateway.admin("POST", "/v1/policies/keys/rollback").status, 200);
+    assert_eq!(gateway.admin("POST", "/v1/policies/keys/rollback").status, 200);
+    gateway.send(&Request::keyed("/charges", "f")).assert_problem(503, "policy-failed");
+    assert_eq!(gateway.admin("POST", "/v1/policies/other/rollback").status, 404);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn settings_go_back_with_their_generation() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    let setup = gateway.setup.clone();
+    setup.clone().policy("settings = { required = true }").write();
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    gateway.send(&Request::post("/charges")).assert_problem(400, "key-missing");
+    assert_eq!(gateway.admin("POST", "/v1/policies/keys/rollback").status, 200);
+    assert_eq!(gateway.send(&Request::post("/charges")).status, 201);
+    // The file says what it said: nothing of it is taken, until it says something else.
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    assert_eq!(gateway.send(&Request::post("/charges")).status, 201);
+    setup.policy("settings = { required = true, max = 99 }").write();
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    gateway.send(&Request::post("/charges")).assert_problem(400, "key-missing");
+}
+
+#[test]
+fn a_new_generation_that_fails_for_several_callers_is_rolled_back_by_itself() {
+    let upstream = Upstream::numbering();
+    let (gateway, file) = started(&upstream, "");
+    let first = gateway.send(&Request::keyed("/charges", "k"));
+    let good = generation(&gateway);
+    replace(&file, &failing());
+    reload(&gateway);
+    fail(&gateway, 10, 3);
+    eventually("the old generation is back", || (generation(&gateway) == good).then_some(()));
+    let entry = listed(&gateway);
+    assert_eq!(entry["last_load"]["occasion"], "automatic rollback", "{entry}");
+    assert!(gateway.admin("GET", "/metrics").text().contains("result=\"rolled_back\""));
+    gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
+    // Nor does a reload of everything bring the failing one again.
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    assert_eq!(generation(&gateway), good);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn one_callers_failures_and_those_without_a_trial_roll_nothing_back() {
+    let upstream = Upstream::numbering();
+    for (line, principals) in [("", 2), ("trial = \"0s\"", 3)] {
+        let (gateway, file) = started(&upstream, line);
+        replace(&file, &failing());
+        reload(&gateway);
+        let failing = generation(&gateway);
+        fail(&gateway, 30, principals);
+        // What would roll it back runs where this is answered, and before it.
+        assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+        assert_eq!(generation(&gateway), failing, "{line:?}");
+    }
+}
+
+#[test]
+fn the_list_shows_each_step_of_a_load_and_where_one_failed() {
+    let upstream = Upstream::numbering();
+    let (gateway, file) = started(&upstream, "");
+    let steps = |entry: &Value| -> Vec<String> {
+        let steps = entry.as_array().unwrap_or_else(|| panic!("{entry}"));
+        steps.iter().map(|step| format!("{} {}", step["step"].as_str().unwrap(), step["ok"])).collect()
+    };
+    let names = ["read", "digest", "inspect", "compile", "link", "configure", "self-test"];
+    let passed: Vec<String> = names.iter().map(|name| format!("{name} true")).collect();
+    assert!(steps(&listed(&gateway)["steps"]).starts_with(&passed[..4]), "{}", listed(&gateway));
+    let refuses = Guest { refuses_settings: Some("not these".into()), ..Guest::default() };
+    for (component, failed) in [(good()[..100].to_vec(), "inspect"), (refuses.component(), "configure")] {
+        replace(&file, &component);
+        assert_eq!(gateway.admin("POST", "/v1/policies/keys/reload").status, 422);
+        let last = listed(&gateway)["last_load"].clone();
+        assert_eq!(steps(&last["steps"]).last(), Some(&format!("{failed} false")), "{last}");
+        assert!(last["error"].as_str().is_some_and(|error| error.contains("policy.wasm")), "{last}");
+        let admin = gateway.admin.unwrap().to_string();
+        let ended = run(&["reload", "--policy", "keys", "--admin", &admin], gateway.setup.folder());
+        ended
+            .assert_refused(1, &["policy.wasm", "came through read, digest", &format!("failed at {failed}")]);
+    }
+}
+
+#[test]
+fn a_second_start_takes_the_compiled_policy_from_the_data_folder() {
+    let upstream = Upstream::numbering();
+    let (gateway, _file) = started(&upstream, "");
+    let how = |gateway: &Gateway| -> String {
+        let entry = listed(gateway);
+        let steps = entry["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["step"] == "compile").unwrap()["note"].as_str().unwrap().into()
+    };
+    assert_eq!(how(&gateway), "compiled");
+    let (setup, _) = gateway.terminate();
+    let gateway = setup.start();
+    assert_eq!(how(&gateway), "from the data folder");
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    // Damaged, it is compiled again and replaced.
+    let (setup, _) = gateway.terminate();
+    let folder = setup.data().join("oncegate.code");
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&file, b"damaged").unwrap();
+    let gateway = setup.start();
+    assert_eq!(how(&gateway), "compiled");
+    gateway.send(&Request::keyed("/charges", "l")).assert_executed(201);
+}

@@ -1,0 +1,190 @@
+//! The policies that come with the gateway, in service: what each promises to its callers, with the
+//! client libraries that people use where there is one.
+
+use crate::policies::bad_components::put;
+use crate::support::external::{output, script, skip};
+use crate::support::*;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::scope;
+
+fn builtin(upstream: &Upstream, name: &str) -> Setup {
+    Setup::new(&upstream.url()).component(format!("builtin:{name}"))
+}
+
+/// A component of `plugins/`, as it is committed.
+fn plugin(upstream: &Upstream, name: &str) -> Setup {
+    let file = format!("{}/plugins/{name}/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
+    let setup = Setup::new(&upstream.url());
+    let file = put(&setup, "policy.wasm", &std::fs::read(file).expect("it is committed beside its source"));
+    setup.component(file)
+}
+
+fn delivery(id: &str) -> Request {
+    Request::post("/hooks").field("Webhook-Id", id).body("{\"event\":1}")
+}
+
+#[test]
+fn a_delivery_that_the_service_turns_away_frees_its_id() {
+    // Forged, failed, moved: none of them is the delivery. The fifth is.
+    let statuses = [401, 500, 503, 302, 200];
+    let upstream =
+        Upstream::start(move |call| Script::answer(statuses[call.number.min(4)], call.number.to_string()));
+    let gateway = builtin(&upstream, "webhook").start();
+    for status in statuses {
+        gateway.send(&delivery("msg_1")).assert_executed(status);
+    }
+    let again = gateway.send(&delivery("msg_1").body("{ \"event\": 1 }"));
+    assert_eq!((again.status, again.replayed(), again.text().as_str()), (200, Some("true"), "4"));
+    assert_eq!(upstream.count(), 5);
+}
+
+#[test]
+fn a_sender_is_told_to_come_back_for_what_is_open_and_not_for_what_is_done() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.field("webhook-id") {
+        Some("held") => Script::answer(200, "done").after(&held),
+        Some("lost") => Script::reset(),
+        _ => Script::answer(204, "").field("Oncegate-Keep", "none"),
+    });
+    let gateway = builtin(&upstream, "webhook").route("while_running = \"reject\"").start();
+    scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&delivery("held")));
+        upstream.await_count(1);
+        let meanwhile = gateway.send(&delivery("held"));
+        assert_eq!((meanwhile.status, meanwhile.field("oncegate-problem")), (503, Some("in-flight")));
+        assert!(meanwhile.field("retry-after").is_some());
+        gate.open();
+        first.join().unwrap().assert_executed(200);
+    });
+    gateway.send(&delivery("lost"));
+    let unknown = gateway.send(&delivery("lost"));
+    assert_eq!((unknown.status, unknown.field("oncegate-problem")), (503, Some("outcome-unknown")));
+    gateway.send(&delivery("kept")).assert_executed(204);
+    let consumed = gateway.send(&delivery("kept"));
+    assert_eq!((consumed.status, consumed.field("oncegate-problem")), (200, Some("consumed")));
+    assert_eq!(upstream.count(), 3);
+}
+
+/// The sender's own libraries: Standard Webhooks signs each attempt anew, CloudEvents go as headers
+/// and as a document.
+#[test]
+fn standard_webhooks_and_cloud_events_are_delivered_once() {
+    let test = "shelf::standard_webhooks_and_cloud_events_are_delivered_once";
+    let Some(python) = crate::support::external::find("python3") else { return skip(test, "no python3") };
+    let upstream = Upstream::numbering();
+    let gateway = builtin(&upstream, "webhook").start();
+    let url = format!("{}/hooks", gateway.url());
+    let told: Value =
+        serde_json::from_str(&output(Command::new(python).arg(script("webhook_senders.py")).arg(url)))
+            .unwrap();
+    assert_eq!(told["standard"], serde_json::json!(["false", "true", "true"]), "{told}");
+    // In headers first, then as a document: one event.
+    assert_eq!(told["cloudevents"], serde_json::json!(["false", "true"]), "{told}");
+    assert_eq!(upstream.count(), 2);
+    let signatures: Vec<String> = upstream
+        .calls()
+        .iter()
+        .filter_map(|call| call.field("webhook-signature").map(str::to_owned))
+        .collect();
+    assert_eq!(signatures.len(), 1, "what the sender signed went up as it came");
+}
+
+#[test]
+fn equal_orders_in_a_window_are_one_unless_they_are_meant_again() {
+    let upstream = Upstream::numbering();
+    let settings = "settings = { drop = [\"/at\"], again = \"X-Again\", window = 3600 }";
+    let gateway = builtin(&upstream, "content").policy(settings).start();
+    let order = |at: u32, sku: &str| {
+        let body = format!("{{\"at\":{at},\"sku\":\"{sku}\"}}");
+        Request::post("/orders").field("Content-Type", "application/json").body(body)
+    };
+    let first = gateway.send(&order(10, "a"));
+    first.assert_executed(201);
+    gateway.send(&order(11, "a")).assert_replay_of(&first);
+    gateway.send(&order(11, "b")).assert_executed(201);
+    let second = gateway.send(&order(12, "a").field("X-Again", "2"));
+    second.assert_executed(201);
+    gateway.send(&order(13, "a").field("X-Again", "2")).assert_replay_of(&second);
+    assert_eq!(upstream.count(), 3);
+}
+
+#[test]
+fn a_window_ends_and_the_order_runs_anew() {
+    let upstream = Upstream::numbering();
+    let setup = builtin(&upstream, "content").policy("settings = { window = 1 }");
+    let gateway = setup.start();
+    let order = || Request::post("/orders").body("one");
+    gateway.send(&order()).assert_executed(201);
+    eventually("the window to end", || (gateway.send(&order()).replayed() == Some("false")).then_some(()));
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn a_json_rpc_client_gets_its_answer_under_the_id_that_it_sent() {
+    let test = "shelf::a_json_rpc_client_gets_its_answer_under_the_id_that_it_sent";
+    let Some(node) = crate::support::external::find("node") else { return skip(test, "no node") };
+    let Some(modules) = std::env::var_os("ONCEGATE_TEST_NODE_MODULES").map(PathBuf::from) else {
+        return skip(test, "json-rpc-2.0 is not here; tests/run gets it where it can");
+    };
+    let upstream = Upstream::start(|call| {
+        let asked: Value = serde_json::from_slice(&call.body).unwrap();
+        let answer =
+            serde_json::json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"charge": call.number}});
+        Script::answer(200, answer.to_string())
+            .field("Content-Type", "application/json")
+            .field("ETag", "\"1\"")
+    });
+    let gateway = plugin(&upstream, "json-rpc").start();
+    let url = format!("{}/rpc", gateway.url());
+    let mut command = Command::new(node);
+    command.env("NODE_PATH", modules).arg(script("json_rpc_client.cjs")).arg(url);
+    let told: Value = serde_json::from_str(&output(&mut command)).unwrap();
+    // Two calls with ids of their own and one key; then the key with other parameters.
+    assert_eq!(told["results"], serde_json::json!([{"charge": 0}, {"charge": 0}]), "{told}");
+    assert_eq!(told["fault"]["code"], -32000, "{told}");
+    assert_eq!(told["fault"]["data"]["code"], "key-reused", "{told}");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_json_rpc_replay_is_fitted_and_a_batch_is_refused() {
+    let upstream = Upstream::start(|call| {
+        Script::answer(200, format!("{{\"jsonrpc\":\"2.0\",\"result\":{},\"id\":1}}", call.number))
+            .field("ETag", "\"1\"")
+    });
+    let gateway = plugin(&upstream, "json-rpc").policy("settings = { required = true }").start();
+    let call = |id: &str, amount: u32| {
+        let body = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"charge\",\"params\":{{\"idempotency_key\":\"k\",\"amount\":{amount}}},\"id\":{id}}}"
+        );
+        Request::post("/rpc").field("Content-Type", "application/json").body(body)
+    };
+    gateway.send(&call("1", 5)).assert_executed(200);
+    let again = gateway.send(&call("\"second \\\"try\\\"\"", 5));
+    assert_eq!((again.replayed(), again.field("etag")), (Some("true"), None));
+    assert_eq!(again.json(), serde_json::json!({"jsonrpc": "2.0", "result": 0, "id": "second \"try\""}));
+    let other = gateway.send(&call("3", 6));
+    assert_eq!((other.status, &other.json()["id"]), (200, &3.into()));
+    assert_eq!(other.json()["error"]["data"]["code"], "key-reused");
+    let batch =
+        Request::post("/rpc").field("Content-Type", "application/json").body("[{\"jsonrpc\":\"2.0\"}]");
+    gateway.send(&batch).assert_problem(400, "batch");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_step_that_is_taken_again_gets_the_first_answer_whatever_it_says() {
+    let upstream = Upstream::numbering();
+    let gateway = plugin(&upstream, "agent-step").start();
+    let step = |step: &str, body: &str| {
+        Request::post("/mails").field("X-Run-Id", "r1").field("X-Step-Id", step).body(body)
+    };
+    let first = gateway.send(&step("1", "Dear Ms. Smith"));
+    first.assert_executed(201);
+    gateway.send(&step("1", "Dear Mrs. Smith")).assert_replay_of(&first);
+    gateway.send(&step("2", "Dear Ms. Smith")).assert_executed(201);
+    assert_eq!(upstream.count(), 2);
+}
