@@ -119,10 +119,7 @@ impl<'a> Modules<'a> {
                 if let Some(room) = other.strip_prefix("oncegate_") {
                     parts.next();
                     base = vec![room];
-                } else if !self
-                    .files
-                    .contains_key(&format!("{module}::{other}").trim_start_matches(':').to_owned())
-                {
+                } else if !self.files.contains_key(format!("{module}::{other}").trim_start_matches(':')) {
                     return None;
                 }
             }
