@@ -12,6 +12,7 @@ use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
 use crate::observe::metrics::Metrics;
 use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};
 use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreError};
+use crate::upstream::Upstreams;
 use oncegate_core::Secret;
 use oncegate_core::Timestamp;
 use std::collections::BTreeSet;
@@ -208,6 +209,8 @@ impl Gateway {
 
     /// `shutdown_grace` is over: executions are ended, and their clients told.
     async fn give_up(&self) {
+        // An execution that began now would be given up at once, with its outcome in doubt.
+        self.shared.active.load().upstreams.values().for_each(|upstream| upstream.close());
         let (executions, connections) = self.under_way();
         if executions > 0 {
             tracing::warn!(executions, "`shutdown_grace` is over: what still executes becomes unknown");
@@ -258,7 +261,7 @@ pub(crate) async fn assemble(
     for generation in generations.values() {
         metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
     }
-    let active = ActiveConfig::new(config, generations, table, &metrics);
+    let active = ActiveConfig::new(config, generations, table, &Upstreams::new(), &metrics);
     Ok(Shared::new(active, ledger, secret, engine, metrics))
 }
 

@@ -292,7 +292,7 @@ impl Reloader {
         if let Some(term) = taken.term {
             table.begin(term);
         }
-        self.put(ActiveConfig::new(config, generations, table, &self.shared.metrics));
+        self.put(ActiveConfig::new(config, generations, table, &active.upstreams, &self.shared.metrics));
         drop(taken);
         Ok(report)
     }

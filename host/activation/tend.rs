@@ -101,7 +101,7 @@ impl Reloader {
         if again || !stands || !keyspaces::is_up_to_date(&active, ledger) {
             let (config, generations) = (active.config.clone(), active.generations.clone());
             let Resolved { spaces: table, .. } = self.resolve(&config, &generations, &active, false).await?;
-            let next = ActiveConfig::new(config, generations, table, &self.shared.metrics);
+            let next = ActiveConfig::new(config, generations, table, &active.upstreams, &self.shared.metrics);
             if next.spaces.unavailable != active.spaces.unavailable
                 || !keyspaces::is_up_to_date(&active, ledger)
             {

@@ -307,16 +307,18 @@ impl Admin {
 
     fn upstreams(&self) -> Value {
         let active = self.shared.active.load();
-        let upstreams = active.config.upstreams.values().map(|upstream| {
-            let counters = active.upstreams.get(&upstream.name);
+        let upstreams = active.upstreams.values().map(|upstream| {
+            let (counters, slots) = (&upstream.metrics, upstream.slots());
             json!({
-                "name": &*upstream.name,
-                "address": format!("{}:{}", upstream.host, upstream.port),
-                "dedupes": upstream.dedupes,
-                "answered": counters.map(|counters| counters.answered.get()),
-                "unreachable": counters.map(|counters| counters.unreachable.get()),
-                "broken": counters.map(|counters| counters.broken.get()),
-                "timed_out": counters.map(|counters| counters.timed_out.get()),
+                "name": &**upstream.name(),
+                "address": upstream.address(),
+                "dedupes": upstream.config.dedupes,
+                "executions": slots.executions(),
+                "waiters": slots.waiters(),
+                "answered": counters.answered.get(),
+                "unreachable": counters.unreachable.get(),
+                "broken": counters.broken.get(),
+                "timed_out": counters.timed_out.get(),
             })
         });
         json!({ "upstreams": upstreams.collect::<Vec<_>>() })

@@ -2,10 +2,10 @@
 
 use super::{Output, USAGE, say};
 use crate::config::io_words;
+use crate::upstream::send_once;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -171,11 +171,7 @@ async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusC
             "is it the admin listener of a gateway?",
         )
     };
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // Ends with the runtime, which ends with this exchange.
-    tokio::spawn(connection);
-    let answer = sender.send_request(request).await.map_err(broken)?;
+    let answer = send_once(stream, request).await.map_err(broken)?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
         Failure::new(

@@ -3,11 +3,11 @@
 use super::{sample_upstream, say};
 use crate::config::{Flags, Source};
 use crate::run::{self, Gateway, ServeError};
+use crate::upstream::send_once;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -163,9 +163,6 @@ impl Said {
 
 async fn charge(gateway: SocketAddr, query: &str, key: &str, body: &'static str) -> Result<Said, DemoError> {
     let stream = TcpStream::connect(gateway).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with its sender.
-    tokio::spawn(connection);
     let mut request = Request::new(Full::new(Bytes::from_static(body.as_bytes())));
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = format!("/charges{query}").parse().unwrap_or_default();
@@ -176,7 +173,7 @@ async fn charge(gateway: SocketAddr, query: &str, key: &str, body: &'static str)
         }
     }
     fields.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    let answer = sender.send_request(request).await?;
+    let answer = send_once(stream, request).await?;
     let (status, fields) = (answer.status(), answer.headers().clone());
     let body = answer.into_body().collect().await?.to_bytes();
     Ok(Said { status, fields, body })

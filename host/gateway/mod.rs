@@ -14,7 +14,7 @@ mod shared;
 mod worker;
 
 pub use answer::respond;
-pub use execution::deciders::Deciders;
+pub use execution::generations::ExecutionGenerations;
 pub use request::drift::DriftDetector;
 pub use shared::{ActiveConfig, Buffers, Shared};
 pub use worker::{BindError, Listeners, Retirement, Workers};
@@ -27,12 +27,16 @@ use access::AccessRecord;
 use answer::body::AnswerBody;
 use answer::present::Presenter;
 use answer::problem::{Code, Problem};
-use execution::execute::{Execution, Report};
+use execution::execute::detached;
+use execution::no_answer::not_admitted;
+use execution::report::Report;
+use execution::task::Execution;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use lineup::{Decided, Judged};
 use oncegate_core::{Record, State};
+use crate::upstream::Admission;
 use request::body::{DrainOnDrop, InboundBody};
 use request::head::Head;
 use request::identify::{Facts, KeyScope};
@@ -287,10 +291,16 @@ async fn guard_operation(
     let keys = operation.derived.keys.clone();
     let id_of = |record: &Record| lineup::id_of(&keys, record).unwrap_or(id);
     let ledger = &execution.worker.shared.ledger;
-    let execute = async |claimant| match execution::execute::detached(execution.clone(), claimant).await {
-        Report::Answered(response) => Ok(Ok(response)),
-        Report::Failed(problem) => Ok(Err(problem)),
-        Report::Claimed(claimed) => Err(claimed),
+    let execute = async |claimant| {
+        let slot = match execution.route.upstream.admit(Admission::Execution) {
+            Ok(slot) => slot,
+            Err(refusal) => return Ok(Err(not_admitted(refusal).of(id))),
+        };
+        match detached(execution.clone(), claimant, slot).await {
+            Report::Answered(response) => Ok(Ok(response)),
+            Report::Failed(problem) => Ok(Err(problem)),
+            Report::Claimed(claimed) => Err(claimed),
+        }
     };
     let body_kept = execution.route.config.body_kept;
     // Of an execution that was not applied no record is left: this request would have left the same.

@@ -1,17 +1,17 @@
 //! What workers share: the active configuration behind one pointer, the ledger, bounds and counters.
 
 use crate::config::Config;
-use crate::gateway::execution::deciders::Deciders;
+use crate::gateway::execution::generations::ExecutionGenerations;
 use crate::gateway::request::drift::DriftDetector;
 use crate::gateway::request::route::{Route, RoutingTable};
 use crate::keyspaces::SpaceTable;
 use crate::ledger::Ledger;
-use crate::observe::metrics::{Metrics, Snapshot, UpstreamMetrics};
+use crate::observe::metrics::{Metrics, Snapshot};
 use crate::policy::{Failure, Generation, Generations};
 use crate::store::{Kind, Store};
+use crate::upstream::{Upstreams, upstreams};
 use arc_swap::ArcSwap;
 use oncegate_core::{PrincipalId, Secret};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, watch};
@@ -27,16 +27,23 @@ pub struct ActiveConfig {
     pub generations: Generations,
     /// The key spaces by which they derive keys.
     pub spaces: SpaceTable,
-    /// Upstreams' counters, by name.
-    pub upstreams: BTreeMap<Arc<str>, UpstreamMetrics>,
+    /// Upstreams, by name.
+    pub upstreams: Upstreams,
 }
 
 impl ActiveConfig {
     /// Joins a configuration with the generations of its policies and the key spaces by which they
-    /// derive keys.
-    pub fn new(config: Config, generations: Generations, spaces: SpaceTable, metrics: &Metrics) -> Self {
+    /// derive keys. `before`: the upstreams of the configuration that was active before.
+    pub fn new(
+        config: Config,
+        generations: Generations,
+        spaces: SpaceTable,
+        before: &Upstreams,
+        metrics: &Metrics,
+    ) -> Self {
+        let upstreams = upstreams(&config.upstreams, before, metrics);
         let routes = config.routes.iter().filter_map(|route| {
-            let upstream = config.upstreams.get(&route.upstream)?.clone();
+            let upstream = upstreams.get(&route.upstream)?.clone();
             Some(Arc::new(Route {
                 config: route.clone(),
                 upstream,
@@ -50,7 +57,6 @@ impl ActiveConfig {
             }))
         });
         let routes = RoutingTable::new(routes.collect());
-        let upstreams = config.upstreams.keys().map(|name| (name.clone(), metrics.upstream(name))).collect();
         Self { config, routes, generations, spaces, upstreams }
     }
 }
@@ -70,8 +76,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Who had what executed lately.
     pub drift: DriftDetector,
-    /// Who decided what may have to be asked about.
-    pub deciders: Deciders,
+    /// Which generations decided what may have to be asked about.
+    pub decided_by: ExecutionGenerations,
     /// Told when a generation fails its trial.
     pub condemned: Notify,
     /// Bytes of bodies held at this time.
@@ -105,7 +111,7 @@ impl Shared {
             engine,
             metrics,
             drift: DriftDetector::default(),
-            deciders: Deciders::default(),
+            decided_by: ExecutionGenerations::default(),
             condemned: Notify::new(),
             connections: AtomicUsize::new(0),
             draining: watch::Sender::new(false),

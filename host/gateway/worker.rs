@@ -1,17 +1,14 @@
 //! Workers: a thread each, with a runtime, listeners, upstream pools and policy instances of its
 //! own. What they share is in [`Shared`].
 
-use crate::config;
 use crate::gateway::edge::connection::{self, IdleTimer};
 use crate::gateway::execution::abandon::ShutdownSignal;
 use crate::gateway::execution::probe;
 use crate::gateway::shared::Counted;
 use crate::gateway::{ActiveConfig, Peer, Shared};
 use crate::policy::{self, Generation};
-use crate::upstream::Pool;
+use crate::upstream::Pools;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -35,7 +32,8 @@ pub struct Worker {
     pub policies: policy::Pool,
     /// Sent when executions have to end.
     pub shutdown: ShutdownSignal,
-    pools: RefCell<HashMap<Arc<str>, Rc<Pool>>>,
+    /// Connections to upstreams.
+    pub pools: Pools,
 }
 
 impl Worker {
@@ -55,19 +53,6 @@ impl Worker {
         let said = call.await;
         self.shared.metrics.policy_called(generation.name(), hook, begun.elapsed());
         said
-    }
-
-    /// The connections to an upstream. A reload that changes an upstream brings another pool.
-    pub fn pool(&self, upstream: &Arc<config::UpstreamConfig>) -> Rc<Pool> {
-        let mut pools = self.pools.borrow_mut();
-        match pools.get(&upstream.name) {
-            Some(pool) if pool.upstream() == upstream => pool.clone(),
-            _ => {
-                let pool = Pool::new(upstream.clone());
-                pools.insert(upstream.name.clone(), pool.clone());
-                pool
-            }
-        }
     }
 }
 
@@ -228,7 +213,7 @@ fn run(
             policies: policy::Pool::new(&shared.engine),
             shutdown: ShutdownSignal::default(),
             shared,
-            pools: RefCell::default(),
+            pools: Pools::default(),
         });
         let idle = Rc::new(IdleTimer::default());
         for socket in sockets {

@@ -308,8 +308,8 @@ impl<S: Store> Permit<S> {
     }
 
     /// Comes back when none of the operation's clients is left, waiting ones included.
-    pub async fn deserted(&self) {
-        self.flight.deserted().await;
+    pub async fn clients_gone(&self) {
+        self.flight.clients_gone().await;
     }
 
     /// Settles it; comes back when the outcome is durable. Where it isn't, nobody may be told it:

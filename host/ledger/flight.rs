@@ -24,7 +24,7 @@ pub struct Flight {
     kept_at: OnceLock<OperationId>,
     /// Clients that want the answer: its own, and those who wait.
     clients: AtomicUsize,
-    deserted: Notify,
+    clients_gone: Notify,
     /// Its outcome is on its way to the store, and may be there already.
     settles: AtomicBool,
     /// Its lease is being renewed.
@@ -45,7 +45,7 @@ impl Interest {
 impl Drop for Interest {
     fn drop(&mut self) {
         if self.0.clients.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.deserted.notify_waiters();
+            self.0.clients_gone.notify_waiters();
         }
     }
 }
@@ -88,17 +88,17 @@ impl Flight {
             fingerprint,
             kept_at: OnceLock::new(),
             clients: AtomicUsize::new(0),
-            deserted: Notify::new(),
+            clients_gone: Notify::new(),
             settles: AtomicBool::new(false),
             renews: AtomicBool::new(false),
         }
     }
 
     /// Comes back when none of its clients is left.
-    pub(super) async fn deserted(&self) {
+    pub(super) async fn clients_gone(&self) {
         loop {
             // First, so that nobody leaves unnoticed between the look and the wait.
-            let left = self.deserted.notified();
+            let left = self.clients_gone.notified();
             if self.clients.load(Ordering::Acquire) == 0 {
                 return;
             }

@@ -133,34 +133,34 @@ fn what_was_read_is_judged_by_when_it_was_asked_for_only_while_it_was_executing(
 }
 
 #[test]
-fn an_execution_is_deserted_when_its_client_and_all_who_wait_have_left() {
+fn clients_are_gone_when_none_waits_any_more() {
     run(async {
         let ledger = ledger();
         let Begun::Claim(claimant) = ledger.begin(request(&ledger, 1)).await else { panic!("a free key") };
         let client = claimant.interest();
         let Claimed::Won(permit) = claimant.claim().await else { panic!("a claim that nobody contests") };
-        let mut deserted = Box::pin(permit.deserted());
+        let mut clients_gone = Box::pin(permit.clients_gone());
         let mut waiting = [1, 1].map(|content| Box::pin(ledger.begin(request(&ledger, content))));
         for one in &mut waiting {
             assert!(poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await);
         }
-        let mut is_deserted = async || poll_fn(|cx| Poll::Ready(deserted.as_mut().poll(cx).is_ready())).await;
-        assert!(!is_deserted().await);
+        let mut no_client_is_left = async || poll_fn(|cx| Poll::Ready(clients_gone.as_mut().poll(cx).is_ready())).await;
+        assert!(!no_client_is_left().await);
         drop(client);
-        assert!(!is_deserted().await, "two are waiting");
+        assert!(!no_client_is_left().await, "two are waiting");
         let [one, other] = waiting;
         drop(one);
-        assert!(!is_deserted().await, "one is waiting");
+        assert!(!no_client_is_left().await, "one is waiting");
         drop(other);
-        assert!(is_deserted().await);
+        assert!(no_client_is_left().await);
         // One who was turned away left nothing behind.
         let mut other = Box::pin(ledger.begin(request(&ledger, 2)));
         assert!(matches!(other.as_mut().await, Begun::Refuse(Refusal::KeyReused, _)));
-        assert!(is_deserted_now(&permit).await);
+        assert!(no_clients_are_left(&permit).await);
     });
 }
 
-async fn is_deserted_now(permit: &Permit) -> bool {
-    let mut deserted = pin!(permit.deserted());
-    poll_fn(|cx| Poll::Ready(deserted.as_mut().poll(cx).is_ready())).await
+async fn no_clients_are_left(permit: &Permit) -> bool {
+    let mut clients_gone = pin!(permit.clients_gone());
+    poll_fn(|cx| Poll::Ready(clients_gone.as_mut().poll(cx).is_ready())).await
 }

@@ -1,18 +1,17 @@
-//! Bodies to and from upstreams.
+//! Bodies of requests to upstreams.
 
-use super::Connection;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 /// The body of a request.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// Read whole before.
+    /// All of it: it was read before.
     Whole(Bytes),
-    /// Passed on as it comes.
+    /// Passed on as it arrives.
     Streamed(Incoming),
 }
 
@@ -50,54 +49,5 @@ impl Body for RequestBody {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Streamed(incoming) => incoming.size_hint(),
         }
-    }
-}
-
-/// The body of an answer. At its end the connection goes back to its pool; dropped before that,
-/// the connection is closed.
-#[derive(Debug)]
-pub struct ResponseBody {
-    incoming: Incoming,
-    connection: Option<Connection>,
-}
-
-impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, connection: Connection) -> Self {
-        let mut body = Self { incoming, connection: Some(connection) };
-        if body.incoming.is_end_stream() {
-            body.finish();
-        }
-        body
-    }
-
-    fn finish(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.put_back();
-        }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
-        if frame.is_none() || (matches!(frame, Some(Ok(_))) && this.incoming.is_end_stream()) {
-            this.finish();
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }

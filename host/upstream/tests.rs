@@ -1,18 +1,26 @@
-//! What is known of a request whose connection ends, on real sockets.
+//! Upstreams over reloads; what is known of a request whose connection ends, on real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use super::*;
+use super::body::RequestBody;
+use super::h1::SendError;
+use super::pool::{Pool, Pools};
+use super::runtime::{Upstream, Upstreams, upstreams};
+use crate::config;
+use crate::observe::metrics::Metrics;
+use http::Request;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 
-fn pool(listener: &TcpListener) -> Rc<Pool> {
-    let address = listener.local_addr().unwrap();
-    Pool::new(Arc::new(config::UpstreamConfig {
+fn configured(host: String, port: u16) -> Arc<config::UpstreamConfig> {
+    Arc::new(config::UpstreamConfig {
         name: "origin".into(),
-        host: address.ip().to_string(),
-        port: address.port(),
+        host,
+        port,
         connect_timeout: Duration::from_secs(60),
         response_timeout: Duration::from_secs(60),
         body_idle_timeout: Duration::from_secs(60),
@@ -28,7 +36,13 @@ fn pool(listener: &TcpListener) -> Rc<Pool> {
             headers_file: None,
             methods: Vec::new(),
         },
-    }))
+    })
+}
+
+fn pool(listener: &TcpListener) -> Rc<Pool> {
+    let address = listener.local_addr().unwrap();
+    let config = configured(address.ip().to_string(), address.port());
+    Pools::default().of(&Upstream::new(config, &Metrics::default()))
 }
 
 fn request() -> Request<RequestBody> {
@@ -56,7 +70,7 @@ fn a_request_is_handed_back_unsent_by_a_connection_that_has_ended() {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             }
             drop(stream);
-            while !connection.sender.is_closed() {
+            while !connection.is_closed() {
                 tokio::task::yield_now().await;
             }
             match connection.send(request(), Duration::from_secs(60)).await {
@@ -88,4 +102,23 @@ fn a_request_that_was_begun_is_never_handed_back() {
             peer.join().unwrap();
         });
     }
+}
+
+/// What is under way is counted on, and connections stay open, where a reload changes nothing.
+#[test]
+fn only_a_changed_upstream_is_made_anew() {
+    let metrics = Metrics::default();
+    let load = |port, before: &Upstreams| {
+        let config = configured("127.0.0.1".into(), port);
+        upstreams(&[(config.name.clone(), config)].into(), before, &metrics)
+    };
+    let first = load(9, &Upstreams::new());
+    let same = load(9, &first);
+    let changed = load(10, &same);
+    assert!(Arc::ptr_eq(&first["origin"], &same["origin"]));
+    assert!(!Arc::ptr_eq(&first["origin"], &changed["origin"]));
+    let pools = Pools::default();
+    let pool = pools.of(&first["origin"]);
+    assert!(Rc::ptr_eq(&pool, &pools.of(&same["origin"])));
+    assert!(!Rc::ptr_eq(&pool, &pools.of(&changed["origin"])));
 }

@@ -148,6 +148,31 @@ fn a_client_that_leaves_during_its_upload_cancels_it() {
     assert_eq!(upstream.calls().iter().map(|call| call.body.as_slice()).collect::<Vec<_>>(), [b"whole"]);
 }
 
+#[test]
+fn an_upstream_counts_executions_and_who_waits_for_them() {
+    let (upstream, gate) = held();
+    let gateway = Setup::new(&upstream.url()).start();
+    let under_way = || {
+        let upstreams = gateway.admin("GET", "/v1/upstreams").json();
+        let upstream = &upstreams["upstreams"][0];
+        (upstream["executions"].as_u64().unwrap(), upstream["waiters"].as_u64().unwrap())
+    };
+    scope(|scope| {
+        let asking: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| gateway.send(&Request::keyed("/charges", "k")))).collect();
+        eventually("two wait", || (under_way() == (1, 2)).then_some(()));
+        let reload = gateway.admin("POST", "/v1/reload");
+        assert_eq!((reload.status, under_way()), (200, (1, 2)), "{reload:?}");
+        gate.open();
+        asking.into_iter().for_each(|one| assert_eq!(one.join().unwrap().status, 201));
+        eventually("all is over", || (under_way() == (0, 0)).then_some(()));
+        // An answer that is kept is replayed without a slot; so is what nothing guards.
+        gateway.send(&Request::keyed("/charges", "k"));
+        assert_eq!(under_way(), (0, 0));
+    });
+    assert_eq!(upstream.count(), 1);
+}
+
 /// The upstream holds each answer where the target says, and tells when the gateway left.
 fn leavable(gone: &Gate) -> Upstream {
     let gone = gone.clone();

@@ -88,7 +88,7 @@ pub enum UnknownReason {
     /// The answer could not be made durable.
     Unrecorded = 7,
     /// No client was left, and the route gives up what nobody waits for.
-    Deserted = 8,
+    ClientsGone = 8,
 }
 
 impl UnknownReason {
@@ -100,7 +100,7 @@ impl UnknownReason {
         Self::Lapsed,
         Self::Abandoned,
         Self::Unrecorded,
-        Self::Deserted,
+        Self::ClientsGone,
     ];
 
     /// The reason with this number, if there is one.
@@ -118,7 +118,7 @@ impl UnknownReason {
             Self::Lapsed => "lease-lapsed",
             Self::Abandoned => "abandoned",
             Self::Unrecorded => "unrecorded",
-            Self::Deserted => "clients-gone",
+            Self::ClientsGone => "clients-gone",
         }
     }
 }

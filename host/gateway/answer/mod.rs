@@ -2,6 +2,8 @@
 //! body that carries any of them.
 
 pub mod body;
+pub mod first;
 pub mod present;
 pub mod problem;
 pub mod respond;
+pub mod stream;

@@ -138,7 +138,7 @@ fn changed(mut response: Response<AnswerBody>, changes: Changes) -> Response<Ans
     if let Some(body) = changes.body {
         let trailers = match std::mem::replace(response.body_mut(), AnswerBody::Whole(None, None)) {
             AnswerBody::Whole(_, trailers) => trailers.map(without_digests),
-            AnswerBody::Captured(_) | AnswerBody::Passed(_) => None,
+            AnswerBody::Streamed(_) | AnswerBody::Passed(_) => None,
         };
         *response.body_mut() = AnswerBody::Whole((!body.is_empty()).then_some(body), trailers);
     }

@@ -1,74 +1,31 @@
-//! What an execution takes in of its answer.
+//! What an execution takes in of its answer: the part that is kept, and the part that still waits to go
+//! to the client (`design/answers.md`).
 
 use crate::gateway::execution::rpc::OwnStatus;
 use crate::gateway::request::fields;
 use crate::gateway::shared::{Reservation, Shared};
 use crate::policy::{Payload, PayloadWant, Plan, Reply, view};
-use crate::upstream::ResponseBody;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
-use http_body::{Body, Frame};
-use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
-use std::future::poll_fn;
-use std::pin::Pin;
+use oncegate_core::{Answer, Disposition, UnknownReason, AnswerSummary};
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
-/// A piece of an answer's body.
+/// An answer, taken in as far as it came.
 #[derive(Debug)]
-pub enum Piece {
-    /// Data.
-    Data(Bytes),
-    /// Trailers.
-    Trailers(HeaderMap),
-    /// It arrived to its end.
-    End,
-    /// It did not.
-    Cut(UnknownReason),
-}
-
-fn piece(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Piece {
-    match frame {
-        None => Piece::End,
-        Some(Err(_)) => Piece::Cut(UnknownReason::Broken),
-        Some(Ok(frame)) => match frame.into_data() {
-            Ok(data) => Piece::Data(data),
-            Err(frame) => frame.into_trailers().map_or(Piece::Data(Bytes::new()), Piece::Trailers),
-        },
-    }
-}
-
-/// The next piece, if it comes within `idle`.
-pub async fn next_piece(body: &mut ResponseBody, idle: Duration) -> Piece {
-    let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-    match tokio::time::timeout(idle, frame).await {
-        Ok(frame) => piece(frame),
-        Err(_) => Piece::Cut(UnknownReason::TimedOut),
-    }
-}
-
-/// The next piece, if it is here already. The connection's task hands on what it has read only
-/// when asked, so it is given one turn.
-pub async fn piece_at_once(body: &mut ResponseBody) -> Option<Piece> {
-    let mut asked = false;
-    poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
-        Poll::Ready(frame) => Poll::Ready(Some(piece(frame))),
-        Poll::Pending if asked => Poll::Ready(None),
-        Poll::Pending => {
-            asked = true;
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await
+pub struct CapturedAnswer {
+    /// The answer's head, without hop-by-hop fields.
+    pub head: Parts,
+    /// The answer's body.
+    pub capture: Capture,
+    /// Why the body broke off, if it did.
+    pub cut: Option<UnknownReason>,
 }
 
 /// An answer's body as far as it is here.
 #[derive(Debug)]
 pub struct Capture {
-    /// What has not gone to the client yet.
+    /// Data that has not gone to the client yet.
     pub unsent: Vec<Bytes>,
     /// Trailers, where there are some.
     pub trailers: Option<HeaderMap>,
@@ -81,13 +38,13 @@ pub struct Capture {
     keep_none: bool,
     own_status: Option<OwnStatus>,
     reserved: Reservation,
-    /// More than what may be held had to be held back.
+    /// More had to wait than may be held, and is lost.
     spilled: bool,
 }
 
 impl Capture {
-    /// Nothing yet. `asked`: the request's fields. `head`: without its hop-by-hop fields. `limit`:
-    /// larger answers are not kept.
+    /// A capture with nothing in it. `asked`: the request's fields. `head`: without hop-by-hop fields.
+    /// `limit`: larger answers are not kept.
     pub fn new(asked: &HeaderMap, head: &Parts, limit: usize, shared: &Arc<Shared>) -> Self {
         let length =
             head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -107,7 +64,7 @@ impl Capture {
         }
     }
 
-    /// Takes a piece in.
+    /// Takes a piece of data in.
     pub fn take(&mut self, data: Bytes) {
         self.size += data.len();
         if let Some(own) = &mut self.own_status {
@@ -125,7 +82,7 @@ impl Capture {
         self.unsent.push(data);
     }
 
-    /// What may go to the client before the record is durable: all but the last piece of a body
+    /// Data that may go to the client before the record is durable: all but the last piece of a body
     /// whose length is known.
     pub fn sendable(&mut self) -> Vec<Bytes> {
         let is_last = self.length.is_some_and(|length| self.size as u64 >= length);
@@ -135,7 +92,8 @@ impl Capture {
         sendable
     }
 
-    /// What came last waits with what is unsent: it takes of the budget, or all of it is given up.
+    /// The piece that came last has to wait with the unsent ones: it takes of the budget. Where the budget
+    /// has no room, all of them are given up.
     pub fn hold_unsent(&mut self) {
         let held = if self.over { self.size } else { 0 };
         let more = held.saturating_sub(self.reserved.bytes());
@@ -145,22 +103,22 @@ impl Capture {
         }
     }
 
-    /// It could not be held whole.
+    /// The answer could not be held whole.
     pub fn is_spilled(&self) -> bool {
         self.spilled
     }
 
-    /// It is larger than what is kept.
+    /// The answer is larger than what is kept.
     pub fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Its body is kept.
+    /// The body is kept.
     pub fn is_kept(&self) -> bool {
         !self.over && !self.keep_none
     }
 
-    /// What the whole answer says of itself, where its protocol has a status of its own.
+    /// What the whole answer means by its own status, where its protocol has one.
     pub fn own_status(&self, head: &Parts) -> Option<Disposition> {
         let body = || (!self.over).then(|| self.body());
         self.own_status.as_ref()?.judge(head, self.trailers.as_ref(), body)
@@ -188,7 +146,7 @@ impl Capture {
         Answer { status, fields, body: self.body(), trailers: trailers.unwrap_or_default() }
     }
 
-    /// What is known of it where no body is kept.
+    /// A summary of the answer, for a record that keeps no body.
     pub fn summary(&self, head: &Parts) -> AnswerSummary {
         let text =
             |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).map(Arc::from);

@@ -1,35 +1,36 @@
-//! What an upstream's answer means: the operator's word first, then the policy's, then the answer's
-//! own status or the table (DESIGN §4).
+//! What an upstream's answer means: the operator's rules first, then the policy's, then the policy's
+//! `settle`, then the answer's own status or the table (`design/life.md`).
 
-use crate::gateway::execution::capture::Capture;
-use crate::gateway::execution::execute::Execution;
-use crate::ledger::Permit;
-use crate::policy;
+use crate::gateway::execution::capture::CapturedAnswer;
+use crate::gateway::request::route::Route;
+use crate::gateway::worker::Worker;
+use crate::policy::{self, Generation};
 use http::header;
-use http::response::Parts;
-use oncegate_core::{Answer, Disposition, Outcome, Settlement, UnknownReason};
+use oncegate_core::{Answer, Disposition, UnknownReason, OperationId, Outcome, PrincipalId, Record, Settlement};
 use std::sync::Arc;
 
-/// An answer, taken in as far as it came.
-#[derive(Debug)]
-pub struct Taken {
-    /// Its head, without hop-by-hop fields.
-    pub head: Parts,
-    /// Its body.
-    pub capture: Capture,
-    /// It broke off.
-    pub cut: Option<UnknownReason>,
+/// By what an answer is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'a> {
+    /// Where the policy's `settle` runs.
+    pub worker: &'a Worker,
+    /// The route, with the operator's rules.
+    pub route: &'a Route,
+    /// The generation that decided the request, with its policy's rules.
+    pub generation: &'a Arc<Generation>,
+    /// Who asked.
+    pub principal: &'a PrincipalId,
+    /// The operation.
+    pub operation: OperationId,
+    /// The record under which it executes.
+    pub record: &'a Record,
 }
 
-impl Execution {
-    /// Judges the answer: what it settles, and what those who waited get should it be *not applied*.
-    pub(super) async fn settlement(
-        &self,
-        permit: &Permit,
-        taken: &Taken,
-    ) -> (Settlement, Option<Arc<Answer>>) {
-        let Taken { head, capture, cut } = taken;
-        let judged = self.judge(permit, head, capture, *cut).await;
+impl Judge<'_> {
+    /// Judges an answer: what it settles, and what those who waited get if it is *not applied*.
+    pub async fn settle(&self, answer: &CapturedAnswer) -> (Settlement, Option<Arc<Answer>>) {
+        let CapturedAnswer { head, capture, cut } = answer;
+        let judged = self.judge(answer).await;
         let disposition = judged.disposition;
         let outcome = match disposition {
             Disposition::Completed if capture.is_kept() => {
@@ -51,16 +52,10 @@ impl Execution {
         (settlement, shared)
     }
 
-    /// What the answer means: the operator's word first, then the policy's, then the table. Rules
-    /// judge whole answers only, and none that has a status of its own.
-    async fn judge(
-        &self,
-        permit: &Permit,
-        head: &Parts,
-        capture: &Capture,
-        cut: Option<UnknownReason>,
-    ) -> policy::Settlement {
+    /// What the answer means. Rules judge whole answers only, and none that has a status of its own.
+    async fn judge(&self, answer: &CapturedAnswer) -> policy::Settlement {
         let only = |disposition| policy::Settlement { disposition, memo: None, retention: None };
+        let CapturedAnswer { head, capture, cut } = answer;
         let status = head.status.as_u16();
         let own_status = if cut.is_none() { capture.own_status(head) } else { None };
         if cut.is_none() && own_status.is_none() {
@@ -70,12 +65,12 @@ impl Execution {
             }
         }
         if self.generation.exports().outcome {
-            match self.ask_policy(permit, head, capture, cut).await {
+            match self.ask_policy(answer).await {
                 Ok(Some(settlement)) => return settlement,
                 Ok(None) => {}
                 Err(failure) => {
-                    tracing::error!(policy = %self.generation.name(), operation = %self.id.get(), kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
-                    self.worker.shared.policy_failed(&self.generation, &self.principal, &failure);
+                    tracing::error!(policy = %self.generation.name(), operation = %self.operation, kind = failure.kind(), %failure, "`settle` failed: the outcome is unknown");
+                    self.worker.shared.policy_failed(self.generation, self.principal, &failure);
                     return only(Disposition::Unknown);
                 }
             }
@@ -86,21 +81,18 @@ impl Execution {
             (None, None) => Disposition::of_status(
                 status,
                 head.headers.contains_key(header::RETRY_AFTER),
-                self.route.upstream.dedupes,
+                self.route.upstream.config.dedupes,
             ),
         })
     }
 
     async fn ask_policy(
         &self,
-        permit: &Permit,
-        head: &Parts,
-        capture: &Capture,
-        cut: Option<UnknownReason>,
+        answer: &CapturedAnswer,
     ) -> Result<Option<policy::Settlement>, policy::Failure> {
-        let receipt = policy::Receipt::of(self.id.get(), permit.record());
-        let reply = capture.reply(head, self.generation.plan(), cut.is_none());
-        let said = self.worker.policies.settle(&self.generation, &self.principal, receipt, reply);
-        self.worker.timed(&self.generation, "settle", said).await
+        let receipt = policy::Receipt::of(self.operation, self.record);
+        let reply = answer.capture.reply(&answer.head, self.generation.plan(), answer.cut.is_none());
+        let call = self.worker.policies.settle(self.generation, self.principal, receipt, reply);
+        self.worker.timed(self.generation, "settle", call).await
     }
 }

@@ -1,12 +1,15 @@
 //! What is sent upstream: guarded executions, unguarded requests and probes.
 
 pub mod abandon;
-pub mod capture;
-pub mod deciders;
-pub mod exchange;
+mod capture;
 pub mod execute;
-pub mod judge;
+pub mod generations;
+mod judge;
 pub mod no_answer;
+mod outgoing;
 pub mod pass;
 pub mod probe;
+pub mod report;
 pub mod rpc;
+mod stream;
+pub mod task;

@@ -1,42 +1,56 @@
 //! What a client is told of an execution that has no answer for it.
 
 use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::execution::execute::Execution;
 use crate::ledger::Unsettled;
-use oncegate_core::{Disposition, Outcome, UnknownReason};
+use crate::upstream::{NoHead, Refusal};
+use oncegate_core::{Disposition, UnknownReason, OperationId, Outcome};
 
-/// Why there is none, and what that says of the operation.
+/// The gateway shuts down, and nothing was sent.
+const SHUT_DOWN_UNSENT: &str =
+    "The gateway shut down before the request was sent to the service. Asking again with the same key is safe.";
+
+/// Why there is no answer, and what that says of the operation.
 #[derive(Debug)]
-pub(super) struct NoAnswer {
-    pub(super) problem: Problem,
-    pub(super) outcome: Outcome,
+pub struct NoAnswer {
+    /// What the client is told.
+    pub problem: Problem,
+    /// What goes on the record.
+    pub outcome: Outcome,
 }
 
-/// No connection came about.
-pub(super) fn unreachable() -> NoAnswer {
-    NoAnswer {
-        problem: Problem::new(
+/// No head of an answer came.
+pub fn no_head(why: NoHead) -> NoAnswer {
+    let (code, detail, outcome) = match why {
+        NoHead::Unreachable => (
             Code::UpstreamUnreachable,
             "The service could not be reached, and nothing was sent to it. Asking again with the same key is safe.",
+            Outcome::NotApplied,
         ),
-        outcome: Outcome::NotApplied,
-    }
-}
-
-/// The claim no longer held when it was to be sent.
-pub(super) fn lapsed() -> NoAnswer {
-    NoAnswer {
-        problem: Problem::new(
+        // The claim no longer held.
+        NoHead::Forbidden => (
             Code::Overloaded,
             "The gateway was held up until its claim on this operation lapsed, and sent nothing. Asking again with \
              the same key is safe.",
+            Outcome::NotApplied,
         ),
-        outcome: Outcome::NotApplied,
-    }
+        NoHead::Broken => {
+            let problem = broken(
+                "The connection to the service ended after the request may have been sent, and no answer came.",
+            );
+            return NoAnswer { problem, outcome: Outcome::Unknown(UnknownReason::Broken) };
+        }
+        NoHead::TimedOut => (
+            Code::UpstreamTimeout,
+            "The service did not answer in time. Nobody knows whether the operation took effect. It is held and will \
+             not be run again under this key.",
+            Outcome::Unknown(UnknownReason::TimedOut),
+        ),
+    };
+    NoAnswer { problem: Problem::new(code, detail), outcome }
 }
 
-/// It was cut off after something may have been sent; `detail` says how.
-pub(super) fn broken(detail: &'static str) -> Problem {
+/// The execution was cut off after something may have been sent; `detail` says how.
+pub fn broken(detail: &'static str) -> Problem {
     Problem::new(
         Code::UpstreamBroken,
         format!(
@@ -45,29 +59,21 @@ pub(super) fn broken(detail: &'static str) -> Problem {
     )
 }
 
-/// It took too long.
-pub(super) fn timed_out() -> NoAnswer {
-    NoAnswer {
-        problem: Problem::new(
-            Code::UpstreamTimeout,
-            "The service did not answer in time. Nobody knows whether the operation took effect. It is held and will \
-             not be run again under this key.",
-        ),
-        outcome: Outcome::Unknown(UnknownReason::TimedOut),
+/// The upstream admits no execution: nothing was claimed.
+pub fn not_admitted(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Closed => Problem::new(Code::Draining, SHUT_DOWN_UNSENT),
     }
 }
 
-/// It was given up. `asked`: whether something may be sent, so that it may have been.
-pub(super) fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
+/// The execution was given up. `asked`: it asked whether it may send, so something may have been sent.
+pub fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
     let (code, detail) = match (reason, asked) {
-        (UnknownReason::Deserted, false) => {
+        (UnknownReason::ClientsGone, false) => {
             (Code::UpstreamUnreachable, "No client was left to wait for the answer, and nothing was sent.")
         }
-        (_, false) => (
-            Code::Draining,
-            "The gateway shut down before the request was sent to the service. Asking again with the same key is safe.",
-        ),
-        (UnknownReason::Deserted, true) => (
+        (_, false) => (Code::Draining, SHUT_DOWN_UNSENT),
+        (UnknownReason::ClientsGone, true) => (
             Code::UpstreamBroken,
             "No client was left to wait for the answer, so the connection to the service was closed. Nobody knows \
              whether the operation took effect. It is held and will not be run again under this key.",
@@ -82,50 +88,48 @@ pub(super) fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
     NoAnswer { problem: Problem::new(code, detail), outcome }
 }
 
-impl Execution {
-    /// The outcome isn't on the record, so the client can't be told it.
-    pub(super) fn unsettled(&self, why: &Unsettled) -> Problem {
-        let problem = match why {
-            Unsettled::Store(error) => {
-                tracing::error!(operation = %self.id.get(), %error, "an outcome could not be made durable; it is kept and tried again");
-                Problem::new(
-                    Code::LedgerUnavailable,
-                    "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with \
-                     the same key: it will not run twice.",
-                )
-            }
-            Unsettled::Overtaken => Problem::new(
-                Code::InFlight,
-                "This execution was held up until its claim lapsed, and the operation has gone on without it. Ask \
-                 again with the same key for what came of it.",
-            ),
-        };
-        problem.of(self.id.get()).with_outcome(Disposition::Unknown)
-    }
-
-    /// An answer that can't be shown to an HTTP/1.0 client: it has no length that could tell a part
-    /// from the whole, or is larger than what may be held.
-    pub(super) fn unshowable(&self, outcome: &Outcome) -> Problem {
-        let (code, told) = match outcome {
-            Outcome::Completed(_) => {
-                (Code::UpstreamBroken, "What came of it is kept: ask again with the same key to get it.")
-            }
-            Outcome::Consumed(_) => {
-                (Code::Consumed, "The operation took effect. Asking again with this key runs nothing.")
-            }
-            Outcome::NotApplied => {
-                (Code::Overloaded, "Nothing happened; asking again with the same key is safe.")
-            }
-            Outcome::Unknown(_) => (
-                Code::UpstreamBroken,
-                "Nobody knows whether the operation took effect. It is held and will not be run again under this key.",
-            ),
-        };
-        let detail = format!("The service's answer can't be passed on whole to a client of HTTP/1.0. {told}");
-        let problem = Problem::new(code, detail).of(self.id.get()).with_outcome(outcome.disposition());
-        match outcome {
-            Outcome::Consumed(summary) => problem.with_summary(summary.clone()),
-            _ => problem,
+/// The outcome is not on the record, so the client can't be told it.
+pub fn unsettled(operation: OperationId, why: &Unsettled) -> Problem {
+    let problem = match why {
+        Unsettled::Store(error) => {
+            tracing::error!(%operation, %error, "an outcome could not be made durable; it is kept and tried again");
+            Problem::new(
+                Code::LedgerUnavailable,
+                "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with \
+                 the same key: it will not run twice.",
+            )
         }
+        Unsettled::Overtaken => Problem::new(
+            Code::InFlight,
+            "This execution was held up until its claim lapsed, and the operation has gone on without it. Ask \
+             again with the same key for what came of it.",
+        ),
+    };
+    problem.of(operation).with_outcome(Disposition::Unknown)
+}
+
+/// The answer can't be shown to an HTTP/1.0 client: it has no length that could tell a part from the
+/// whole, or it is larger than what may be held.
+pub fn unshowable(operation: OperationId, outcome: &Outcome) -> Problem {
+    let (code, told) = match outcome {
+        Outcome::Completed(_) => {
+            (Code::UpstreamBroken, "What came of it is kept: ask again with the same key to get it.")
+        }
+        Outcome::Consumed(_) => {
+            (Code::Consumed, "The operation took effect. Asking again with this key runs nothing.")
+        }
+        Outcome::NotApplied => {
+            (Code::Overloaded, "Nothing happened; asking again with the same key is safe.")
+        }
+        Outcome::Unknown(_) => (
+            Code::UpstreamBroken,
+            "Nobody knows whether the operation took effect. It is held and will not be run again under this key.",
+        ),
+    };
+    let detail = format!("The service's answer can't be passed on whole to a client of HTTP/1.0. {told}");
+    let problem = Problem::new(code, detail).of(operation).with_outcome(outcome.disposition());
+    match outcome {
+        Outcome::Consumed(summary) => problem.with_summary(summary.clone()),
+        _ => problem,
     }
 }

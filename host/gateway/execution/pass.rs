@@ -3,15 +3,15 @@
 use crate::gateway::Peer;
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::execution::exchange::{self, NoHead};
+use crate::gateway::execution::outgoing::{self, prepare_fields};
 use crate::gateway::execution::rpc;
 use crate::gateway::request::fields;
 use crate::gateway::request::head::Head;
 use crate::gateway::request::route::Route;
 use crate::gateway::worker::Worker;
-use crate::upstream::{RequestBody, ResponseBody};
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use crate::upstream::{NoHead, RequestBody, ResponseBody};
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -33,7 +33,7 @@ pub async fn stream(
     prepare_fields(&mut fields, head, peer);
     fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     fields.insert(header::UPGRADE, protocol);
-    let request = self::request(head, fields, RequestBody::Streamed(request.into_body()));
+    let request = outgoing::request(head, fields, RequestBody::Streamed(request.into_body()));
     let mut response = exchange(worker, route, request).await?;
     let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| (hyper::upgrade::on(&mut response), response.headers().get(header::UPGRADE).cloned()));
@@ -59,37 +59,7 @@ pub async fn send(
     let (parts, body) = request.into_parts();
     let mut fields = parts.headers;
     prepare_fields(&mut fields, head, peer);
-    Ok(answer(exchange(worker, route, self::request(head, fields, body)).await?))
-}
-
-/// The client's fields as they go upstream.
-pub fn prepare_fields(fields: &mut HeaderMap, head: &Head, peer: Peer) {
-    fields::remove_hop_by_hop(fields);
-    fields::remove_ours(fields);
-    // The gateway has answered it, or will, by reading the body.
-    fields.remove(header::EXPECT);
-    // A target's own authority stands for `Host` (RFC 9112 §3.2.2), which may name another.
-    let is_named = |host: &HeaderValue| {
-        let host = host.as_bytes();
-        host.strip_suffix(b":80").unwrap_or(host).eq_ignore_ascii_case(head.authority.as_bytes())
-    };
-    if !fields.get(header::HOST).is_some_and(is_named)
-        && let Ok(host) = HeaderValue::from_str(&head.authority)
-    {
-        fields.insert(header::HOST, host);
-    }
-    fields::add_forwarding(fields, peer.address, peer.trusted, &head.authority);
-}
-
-/// A request with these fields to the client's target.
-pub fn request(head: &Head, fields: HeaderMap, body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.version_mut() = Version::HTTP_11;
-    // It came in as a target, so it is one.
-    *request.uri_mut() = head.target().parse().unwrap_or_default();
-    *request.headers_mut() = fields;
-    request
+    Ok(answer(exchange(worker, route, outgoing::request(head, fields, body)).await?))
 }
 
 async fn exchange(
@@ -98,7 +68,8 @@ async fn exchange(
     request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Problem> {
     let fresh = !request.method().is_idempotent();
-    let sent = exchange::send(worker, route, request, fresh, || true).await;
+    let pool = worker.pools.of(&route.upstream);
+    let sent = pool.exchange(request, route.response_timeout(), fresh, || true).await;
     sent.map_err(|no_head| match no_head {
         NoHead::Unreachable | NoHead::Forbidden => Problem::new(
             Code::UpstreamUnreachable,

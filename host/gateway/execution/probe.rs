@@ -1,12 +1,10 @@
-//! Asks upstreams what became of operations whose outcome nobody knows: the policy's `resolution`
-//! writes the question and reads the answer, the host does the talking, bounded in number and time
-//! (DESIGN §9). It runs beside the requests of one worker; the ledger's turns see to it that nobody
-//! else asks about the same operation at the same time.
+//! Probes: the gateway asks an upstream what became of an operation whose outcome is unknown
+//! (`design/upstreams.md`). The policy's `resolution` writes the question and reads the answer; the host
+//! sends it, within bounds of number and time. Probes run beside the requests of one worker. A turn of
+//! the ledger makes sure that nobody else asks about the same operation at the same time.
 
 use crate::config;
 use crate::gateway::answer::respond;
-use crate::gateway::execution::capture::{Piece, next_piece};
-use crate::gateway::execution::exchange;
 use crate::gateway::request::fields;
 use crate::gateway::request::route::Route;
 use crate::gateway::shared::Reservation;
@@ -15,7 +13,7 @@ use crate::ledger::Turn;
 use crate::policy::{
     Broken, Failure, Finding, FoundReply, Generation, Outbound, Payload, PayloadWant, Receipt, Reply, view,
 };
-use crate::upstream::{RequestBody, ResponseBody};
+use crate::upstream::{Piece, RequestBody, ResponseBody};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
@@ -26,33 +24,33 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Operations that are asked about at one time.
+/// Operations that are probed at one time.
 const AT_ONCE: usize = 16;
-/// Turns that may wait for that. More are due again when theirs has passed.
+/// Turns that may wait for that. A turn for which there is no room passes, and the operation is due again.
 const WAITING_MAX: usize = 256;
 /// Questions in a row.
 const QUESTIONS_MAX: usize = 8;
-/// Of a turn, so much is left for writing down what was found.
-const TO_WRITE_DOWN: Duration = Duration::from_secs(10);
+/// So much of a turn is left for recording what was found.
+const TO_RECORD: Duration = Duration::from_secs(10);
 
-/// What asking came to.
+/// What a probe came to.
 struct Found {
     outcome: Outcome,
     /// When the question that found it was sent.
     asked: Timestamp,
-    /// The word for it in metrics and the log.
-    word: &'static str,
-    /// There is nothing to ask, now or later.
-    last: bool,
+    /// The finding's name in metrics and the log.
+    name: &'static str,
+    /// There is no question, now or later.
+    is_last: bool,
 }
 
-/// Asks for as long as it is polled.
+/// Probes for as long as it is polled.
 pub async fn run(worker: Rc<Worker>) {
     let mut turns = worker.shared.ledger.turns(WAITING_MAX);
     let room = Arc::new(Semaphore::new(AT_ONCE));
     while let Ok(place) = room.clone().acquire_owned().await {
         let Some(turn) = turns.recv().await else { return };
-        // What is left to ask is asked after the next start.
+        // Operations that are still unknown are probed after the next start.
         if worker.shared.is_draining() {
             return;
         }
@@ -64,13 +62,13 @@ pub async fn run(worker: Rc<Worker>) {
     }
 }
 
-/// Takes a turn: asks, and puts what was found on the record.
+/// Takes a turn: probes, and puts what was found on the record.
 async fn take(worker: &Worker, turn: &Turn) {
     let (ledger, metrics) = (&worker.shared.ledger, &worker.shared.metrics);
     let origin = &turn.record.origin;
-    let time = turn.left(ledger.clock().now()).saturating_sub(TO_WRITE_DOWN);
+    let time = turn.left(ledger.clock().now()).saturating_sub(TO_RECORD);
     let Some((route, generation)) = means(worker, turn).filter(|_| !time.is_zero()) else {
-        // The turn passes, and the try doesn't count.
+        // The turn passes, and the try does not count.
         metrics.probed(&origin.route, "unable");
         return;
     };
@@ -84,17 +82,17 @@ async fn take(worker: &Worker, turn: &Turn) {
         }
         Err(_) => nothing(asked, "unanswered"),
     };
-    metrics.probed(&origin.route, found.word);
-    let rules = &route.upstream.probe;
+    metrics.probed(&origin.route, found.name);
+    let rules = &route.upstream.config.probe;
     let tries = turn.record.probing.unwrap_or_default().tries;
-    let more = !found.last && tries.saturating_add(1) < rules.attempts;
+    let more = !found.is_last && tries.saturating_add(1) < rules.attempts;
     let probe = Probe {
         outcome: found.outcome,
         asked: found.asked,
-        settle_after: route.upstream.settle_after,
+        settle_after: route.upstream.config.settle_after,
         again: more.then(|| ledger.clock().now().plus(pause(rules, tries))),
     };
-    let finding = found.word;
+    let finding = found.name;
     match ledger.probed(turn, probe).await {
         Ok(Ok(None)) => {
             tracing::info!(operation = %turn.id, finding, "the upstream says that it did not happen: the key is free");
@@ -128,7 +126,7 @@ fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> 
     let older = active.spaces.open.get(&origin.policy).into_iter().flat_map(|spaces| &spaces.older);
     let older = older.map(|older| &older.generation);
     let newest = || active.generations.get(&origin.policy).into_iter().chain(older).find(is_of_space);
-    let decided = worker.shared.deciders.of(turn.record.execution).filter(asks);
+    let decided = worker.shared.decided_by.of(turn.record.execution).filter(asks);
     let generation = decided.or_else(|| newest().cloned().filter(asks));
     let means = active.routes.of(origin).cloned().zip(generation);
     if means.is_none() {
@@ -137,9 +135,10 @@ fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> 
     means
 }
 
-fn nothing(asked: Timestamp, word: &'static str) -> Found {
-    // Of an outcome that stays unknown the record keeps its own reason.
-    Found { outcome: Outcome::Unknown(UnknownReason::Ambiguous), asked, word, last: false }
+/// The outcome stays unknown.
+fn nothing(asked: Timestamp, name: &'static str) -> Found {
+    // The record keeps its own reason.
+    Found { outcome: Outcome::Unknown(UnknownReason::Ambiguous), asked, name, is_last: false }
 }
 
 /// Asks until the policy has read enough.
@@ -155,18 +154,18 @@ async fn ask(
     let first = worker.policies.question(generation, principal, receipt.clone());
     let first = worker.timed(generation, "question", first).await?;
     let Some(mut question) = first else {
-        return Ok(Found { last: true, ..nothing(clock.now(), "no_question") });
+        return Ok(Found { is_last: true, ..nothing(clock.now(), "no_question") });
     };
     let mut asked = clock.now();
     for _ in 0..QUESTIONS_MAX {
-        check_method(&question.method, &route.upstream.probe)?;
+        check_method(&question.method, &route.upstream.config.probe)?;
         asked = clock.now();
         let Some(reply) = send(worker, route, turn, &question).await else {
             return Ok(nothing(asked, "unanswered"));
         };
-        let said = worker.policies.reading(generation, principal, receipt.clone(), question, reply);
-        let said = worker.timed(generation, "reading", said).await?;
-        let (outcome, word) = match said {
+        let call = worker.policies.reading(generation, principal, receipt.clone(), question, reply);
+        let reading = worker.timed(generation, "reading", call).await?;
+        let (outcome, name) = match reading {
             Finding::Happened(reply) => (happened(*reply, &route.config), "happened"),
             Finding::Consumed => (Outcome::Consumed(AnswerSummary::default()), "consumed"),
             Finding::DidNotHappen => (Outcome::NotApplied, "did_not_happen"),
@@ -176,7 +175,7 @@ async fn ask(
                 continue;
             }
         };
-        return Ok(Found { outcome, asked, word, last: false });
+        return Ok(Found { outcome, asked, name, is_last: false });
     }
     tracing::warn!(operation = %turn.id, "a policy's `resolution` asks more than {QUESTIONS_MAX} questions in a row");
     Ok(nothing(asked, "still_unknown"))
@@ -196,7 +195,8 @@ async fn send(worker: &Worker, route: &Route, turn: &Turn, question: &Outbound) 
     let request = request(route, &turn.record.origin.authority, question);
     // To ask twice does no harm where it is a read; what may not be one gets a fresh connection.
     let fresh = !question.method.is_idempotent();
-    let response = exchange::send(worker, route, request, fresh, || true).await.ok()?;
+    let pool = worker.pools.of(&route.upstream);
+    let response = pool.exchange(request, route.response_timeout(), fresh, || true).await.ok()?;
     reply(worker, route, response).await
 }
 
@@ -209,10 +209,10 @@ fn request(route: &Route, authority: &str, question: &Outbound) -> Request<Reque
     for (name, value) in &question.fields {
         fields.append(name, value.clone());
     }
-    let own = &route.upstream.probe.headers;
+    let own = &route.upstream.config.probe.headers;
     own.iter().for_each(|(name, _)| _ = fields.remove(name));
     own.iter().for_each(|(name, value)| _ = fields.append(name, value.clone()));
-    let upstream = format!("{}:{}", route.upstream.host, route.upstream.port);
+    let upstream = route.upstream.address();
     let host = if authority.is_empty() { &upstream } else { authority };
     if let Ok(host) = HeaderValue::from_str(host) {
         fields.insert(header::HOST, host);
@@ -228,7 +228,7 @@ async fn reply(worker: &Worker, route: &Route, response: Response<ResponseBody>)
     let mut reserved = Reservation::none(&worker.shared);
     let (mut whole, mut trailers, mut oversize) = (BytesMut::new(), HeaderMap::new(), false);
     loop {
-        match next_piece(&mut body, route.upstream.body_idle_timeout).await {
+        match body.next_piece(route.upstream.config.body_idle_timeout).await {
             Piece::Data(data) if whole.len() + data.len() > limit || !reserved.grow(data.len()) => {
                 oversize = true;
                 break;

@@ -4,9 +4,11 @@ use crate::config::{self, host_of};
 use crate::keyspaces::{ActiveSpaces, OlderGeneration};
 use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
+use crate::upstream::Upstream;
 use http::Method;
 use oncegate_core::{Origin, SpaceNumber};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A route with everything that serving it needs.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub struct Route {
     /// Its configuration.
     pub config: Arc<config::RouteConfig>,
     /// Its upstream.
-    pub upstream: Arc<config::UpstreamConfig>,
+    pub upstream: Arc<Upstream>,
     /// The active generation of its policy; none: plain proxying.
     pub generation: Option<Arc<Generation>>,
     /// The key spaces of that policy; none: it has none yet.
@@ -26,6 +28,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// How long to wait for the head of an answer.
+    pub fn response_timeout(&self) -> Duration {
+        self.config.response_timeout.unwrap_or(self.upstream.config.response_timeout)
+    }
+
     /// The active generation, where it or an older one judges this method here.
     pub fn judge(&self, method: &Method) -> Option<&Arc<Generation>> {
         let generation = self.generation.as_ref()?;

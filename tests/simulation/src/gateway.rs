@@ -12,6 +12,7 @@ use oncegate::ledger::{
     self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, SpacePin, Unsettled,
 };
 use oncegate::store::StoreError;
+use oncegate::upstream::{Attempted, Retry, attempts};
 use oncegate_core::{
     Answer, AnswerSummary, Disposition, Outcome, Probe, Record, SpaceNumber, State, UnknownReason,
 };
@@ -345,7 +346,9 @@ impl Exchange<SimStore> for Wire {
         let request = self.asked.request;
         self.world.note(Event::Executes { request });
         self.process.step("it has the claim").await;
-        let (means, result) = self.attempts(permit).await;
+        let retry = Retry { attempts: self.world.setting.attempts, repeats: self.world.setting.repeats() };
+        let attempt = async |attempt| self.attempt(permit, attempt).await;
+        let Attempted { joined: means, last: result } = attempts(retry, || permit.holds(), attempt).await;
         let reply = match result {
             Ok(Answered { content, token, .. }) => Reply::First { content, token, means },
             Err(_) => Reply::NoAnswer(means),
@@ -375,30 +378,6 @@ impl Exchange<SimStore> for Wire {
 }
 
 impl Wire {
-    /// Tries until the upstream did something, or may have: the join of all attempts, and the answer
-    /// that it stands for.
-    async fn attempts(&self, permit: &Permit<SimStore>) -> Attempt {
-        let setting = &self.world.setting;
-        let mut joined = (Disposition::NotApplied, Err(UnknownReason::Broken));
-        for attempt in 0..setting.attempts {
-            let (means, result) = self.attempt(permit, attempt).await;
-            let both = if attempt == 0 { means } else { joined.0.join(means) };
-            if attempt == 0 || both == means {
-                joined = (both, result);
-            }
-            joined.0 = both;
-            let again = match both {
-                Disposition::NotApplied => true,
-                Disposition::Unknown => setting.repeats(),
-                Disposition::Consumed | Disposition::Completed => false,
-            };
-            if !again || !permit.holds() {
-                break;
-            }
-        }
-        joined
-    }
-
     async fn attempt(&self, permit: &Permit<SimStore>, attempt: u32) -> Attempt {
         let Asked { request, operation, content } = self.asked;
         sleep(Duration::from_millis(1)).await;

@@ -1,5 +1,5 @@
-//! Which generations decided operations that may have to be asked about: their questions are theirs to
-//! write, as long as they are there (DESIGN §6, "The policy of an operation").
+//! Which generation decided which execution. Should the outcome stay unknown, that generation's
+//! `resolution` writes the questions about it, as long as the generation is there (`design/policies.md`).
 
 use crate::policy::Generation;
 use oncegate_core::ExecutionId;
@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// So many executions are remembered; of older ones the newest generation of their key space is asked.
 const EXECUTIONS_MAX: usize = 16_384;
 
-/// Generations by the executions that they decided, as far as this process remembers them. It keeps none
-/// of them alive.
+/// Generations by the executions that they decided, as far as this process remembers them. None is kept
+/// alive by it.
 #[derive(Debug, Default)]
-pub struct Deciders(Mutex<Known>);
+pub struct ExecutionGenerations(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -21,8 +21,8 @@ struct Known {
     order: VecDeque<ExecutionId>,
 }
 
-impl Deciders {
-    /// Remembers who decided an execution.
+impl ExecutionGenerations {
+    /// Remembers which generation decided an execution.
     pub fn note(&self, execution: ExecutionId, generation: &Arc<Generation>) {
         let mut known = self.known();
         if known.order.len() >= EXECUTIONS_MAX {
@@ -38,12 +38,12 @@ impl Deciders {
         known.order.push_back(execution);
     }
 
-    /// What came of it is known.
+    /// The outcome of the execution is known.
     pub fn forget(&self, execution: ExecutionId) {
         self.known().generations.remove(&execution);
     }
 
-    /// Who decided it, if that is still there.
+    /// The generation that decided the execution, if it is still there.
     pub fn of(&self, execution: ExecutionId) -> Option<Arc<Generation>> {
         self.known().generations.get(&execution).and_then(Weak::upgrade)
     }

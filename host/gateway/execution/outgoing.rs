@@ -1,0 +1,38 @@
+//! Requests as they go upstream.
+
+use crate::gateway::Peer;
+use crate::gateway::request::fields;
+use crate::gateway::request::head::Head;
+use crate::upstream::RequestBody;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Version};
+
+/// The client's fields as they go upstream.
+pub fn prepare_fields(fields: &mut HeaderMap, head: &Head, peer: Peer) {
+    fields::remove_hop_by_hop(fields);
+    fields::remove_ours(fields);
+    // The gateway has answered it, or will, by reading the body.
+    fields.remove(header::EXPECT);
+    // A target's own authority stands for `Host` (RFC 9112 §3.2.2), which may name another.
+    let is_named = |host: &HeaderValue| {
+        let host = host.as_bytes();
+        host.strip_suffix(b":80").unwrap_or(host).eq_ignore_ascii_case(head.authority.as_bytes())
+    };
+    if !fields.get(header::HOST).is_some_and(is_named)
+        && let Ok(host) = HeaderValue::from_str(&head.authority)
+    {
+        fields.insert(header::HOST, host);
+    }
+    fields::add_forwarding(fields, peer.address, peer.trusted, &head.authority);
+}
+
+/// A request with these fields to the client's target.
+pub fn request(head: &Head, fields: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.version_mut() = Version::HTTP_11;
+    // It came in as a target, so it is one.
+    *request.uri_mut() = head.target().parse().unwrap_or_default();
+    *request.headers_mut() = fields;
+    request
+}

@@ -1,0 +1,187 @@
+//! Takes an answer in and passes it on to the client, all but its end.
+//!
+//! **Durable before the end** (`design/answers.md`). An answer that is there at once goes out in one
+//! piece when it is settled. Of one that takes its time the data passes as it comes; what waits is the
+//! last piece (length-delimited), or the end mark and the trailers (chunked).
+
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::first::first;
+use crate::gateway::answer::stream::{Feed, stream};
+use crate::gateway::execution::capture::{Capture, CapturedAnswer};
+use crate::gateway::execution::report::{Client, Report};
+use crate::gateway::execution::task::Execution;
+use crate::gateway::request::fields;
+use crate::upstream::{Piece, ResponseBody};
+use http::{Response, Version};
+use oncegate_core::UnknownReason;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Of an answer that is not kept, so much may be on its way to a slow client.
+const UNDERWAY_MAX: usize = 256 * 1024;
+
+/// How much of an answer was taken in.
+enum Extent {
+    /// All of it.
+    Whole,
+    /// It broke off.
+    Cut(UnknownReason),
+    /// What was there.
+    MoreToCome,
+}
+
+/// What the client has of an answer that was taken in.
+#[derive(Debug)]
+pub enum Shown {
+    /// Nothing yet: all of it waits.
+    Nothing,
+    /// All but the end, which goes out by this feed.
+    AllButTheEnd(Feed),
+    /// Nothing ever: it can't be shown to a client of HTTP/1.0.
+    Never,
+}
+
+/// An answer's body on its way from the upstream. `abandoned` says when to give it up.
+struct Source<'a, A> {
+    body: ResponseBody,
+    idle: Duration,
+    abandoned: Pin<&'a mut A>,
+}
+
+/// Takes an answer in. One that takes its time passes to the client as it comes, but for its end.
+pub async fn take_in(
+    execution: &Execution,
+    response: Response<ResponseBody>,
+    client: &Client,
+    abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
+) -> (CapturedAnswer, Shown) {
+    let (mut head, body) = response.into_parts();
+    fields::remove_hop_by_hop(&mut head.headers);
+    let (operation, upstream) = (execution.id.get(), &execution.route.upstream);
+    let old = execution.head.version == Version::HTTP_10;
+    let (body_kept, shared) = (execution.route.config.body_kept, &execution.worker.shared);
+    let mut capture = Capture::new(&execution.fields, &head, body_kept, shared);
+    let mut source = Source { body, idle: upstream.config.body_idle_timeout, abandoned };
+    let extent = match old {
+        true => source.take_all(&mut capture).await,
+        false => source.take_what_is_there(&mut capture).await,
+    };
+    let settled_first = match extent {
+        Extent::Whole | Extent::Cut(_) if capture.is_spilled() => Some(Shown::Never),
+        Extent::Whole => Some(Shown::Nothing),
+        // To an HTTP/1.0 client the end of the connection would be the end of the answer.
+        Extent::Cut(_) if old && capture.length.is_none() => Some(Shown::Never),
+        Extent::Cut(_) | Extent::MoreToCome => None,
+    };
+    if let Some(shown) = settled_first {
+        return (CapturedAnswer { head, capture, cut: extent.cut() }, shown);
+    }
+    let (feed, body) = stream(capture.length);
+    feed_sendable(&mut capture, &feed);
+    client.tell(Report::Answered(first(operation, &head, AnswerBody::Streamed(body))));
+    let cut = match extent {
+        Extent::MoreToCome => source.pass_on(&mut capture, &feed, execution).await,
+        extent => extent.cut(),
+    };
+    if let Some(reason) = cut {
+        tracing::warn!(%operation, upstream = %upstream.name(), reason = reason.word(), "an answer was cut short");
+    }
+    (CapturedAnswer { head, capture, cut }, Shown::AllButTheEnd(feed))
+}
+
+impl Extent {
+    fn cut(&self) -> Option<UnknownReason> {
+        match self {
+            Self::Cut(reason) => Some(*reason),
+            Self::Whole | Self::MoreToCome => None,
+        }
+    }
+}
+
+impl<A: Future<Output = UnknownReason>> Source<'_, A> {
+    /// The next piece of the answer, which is cut short where it is given up.
+    async fn next_piece(&mut self) -> Piece {
+        tokio::select! {
+            biased;
+            piece = self.body.next_piece(self.idle) => piece,
+            reason = self.abandoned.as_mut() => Piece::Cut(reason),
+        }
+    }
+
+    /// Takes in what is there without waiting.
+    async fn take_what_is_there(&mut self, capture: &mut Capture) -> Extent {
+        loop {
+            match self.body.piece_at_once().await {
+                None => return Extent::MoreToCome,
+                Some(Piece::Data(data)) => capture.take(data),
+                Some(Piece::Trailers(trailers)) => capture.trailers = Some(trailers),
+                Some(Piece::End) => return Extent::Whole,
+                Some(Piece::Cut(reason)) => return Extent::Cut(reason),
+            }
+            // What is not kept must not pile up: it streams.
+            if capture.is_over() {
+                return Extent::MoreToCome;
+            }
+        }
+    }
+
+    /// Takes in all of it.
+    async fn take_all(&mut self, capture: &mut Capture) -> Extent {
+        loop {
+            match self.next_piece().await {
+                Piece::Data(data) => {
+                    capture.take(data);
+                    capture.hold_unsent();
+                }
+                Piece::Trailers(trailers) => capture.trailers = Some(trailers),
+                Piece::End => return Extent::Whole,
+                Piece::Cut(reason) => return Extent::Cut(reason),
+            }
+        }
+    }
+
+    /// Passes the rest of the answer on as it comes, but for its end. Why it was cut short, if it was.
+    async fn pass_on(&mut self, capture: &mut Capture, feed: &Feed, execution: &Execution) -> Option<UnknownReason> {
+        loop {
+            match self.next_piece().await {
+                Piece::Data(data) => {
+                    capture.take(data);
+                    feed_sendable(capture, feed);
+                    if capture.is_over()
+                        && let Some(reason) = self.wait_for_client(feed, execution).await
+                    {
+                        return Some(reason);
+                    }
+                }
+                Piece::Trailers(trailers) => capture.trailers = Some(trailers),
+                Piece::Cut(reason) => return Some(reason),
+                Piece::End => return None,
+            }
+        }
+    }
+
+    /// Waits for a client that is slow to take an answer that is not kept. A client that takes nothing for
+    /// so long is as good as gone, and the execution goes on without it. Why the answer was given up
+    /// meanwhile, if it was.
+    async fn wait_for_client(&mut self, feed: &Feed, execution: &Execution) -> Option<UnknownReason> {
+        let idle = self.idle;
+        let drained = tokio::time::timeout(idle, feed.drained_below(UNDERWAY_MAX));
+        let drained = tokio::select! {
+            biased;
+            drained = drained => drained,
+            reason = self.abandoned.as_mut() => return Some(reason),
+        };
+        if drained.is_err() {
+            tracing::warn!(operation = %execution.id.get(), ?idle, "a client took nothing of its answer for so long, and is cut off");
+            feed.cut();
+        }
+        None
+    }
+}
+
+/// Feeds the client what may go to it before the record is durable.
+fn feed_sendable(capture: &mut Capture, feed: &Feed) {
+    for data in capture.sendable() {
+        feed.data(data);
+    }
+}

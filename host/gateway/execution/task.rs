@@ -1,0 +1,82 @@
+//! What an execution needs on a task of its own, when its client may be gone.
+
+use crate::gateway::Peer;
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::problem::Problem;
+use crate::gateway::answer::respond;
+use crate::gateway::execution::{outgoing, pass};
+use crate::gateway::request::drift::PrincipalObservation;
+use crate::gateway::request::head::Head;
+use crate::gateway::request::route::Route;
+use crate::gateway::shared::Reservation;
+use crate::gateway::worker::Worker;
+use crate::policy::Generation;
+use crate::upstream::RequestBody;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response};
+use oncegate_core::{OperationId, PrincipalId};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What an execution needs, once it is detached from its client.
+#[derive(Debug)]
+pub struct Execution {
+    /// The operation, by the highest of its keys; from the claim on by the key of its record.
+    pub id: Cell<OperationId>,
+    /// The worker that executes it.
+    pub worker: Rc<Worker>,
+    /// Its route.
+    pub route: Arc<Route>,
+    /// The generation that decided it.
+    pub generation: Arc<Generation>,
+    /// Who asked.
+    pub principal: PrincipalId,
+    /// What is remembered of it and of who asked, once it is executed.
+    pub observation: Option<PrincipalObservation>,
+    /// Fields that the policy sets on the upstream request.
+    pub forward: Vec<(HeaderName, HeaderValue)>,
+    /// The policy's labels, for the decision log.
+    pub labels: Vec<(String, String)>,
+    /// The client's end of its connection.
+    pub peer: Peer,
+    /// The request's head.
+    pub head: Head,
+    /// The request's fields.
+    pub fields: HeaderMap,
+    /// The request's body.
+    pub body: Bytes,
+    /// What the body holds of the budget.
+    pub _reserved: Reservation,
+}
+
+impl Execution {
+    /// The request as it goes upstream. `attempt`: how often the operation was claimed.
+    pub(super) fn upstream_request(&self, attempt: u32) -> Request<RequestBody> {
+        let mut fields = self.fields.clone();
+        let is_framed =
+            fields.contains_key(header::CONTENT_LENGTH) || fields.contains_key(header::TRANSFER_ENCODING);
+        outgoing::prepare_fields(&mut fields, &self.head, self.peer);
+        if is_framed {
+            // Of an empty body, too: some services want the length of every POST (411).
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        }
+        fields.insert(respond::OPERATION, respond::operation_value(self.id.get()));
+        fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
+        for (name, value) in &self.forward {
+            fields.insert(name, value.clone());
+        }
+        if let Some(name) = &self.route.upstream.config.operation_header {
+            fields.insert(name, respond::operation_value(self.id.get()));
+        }
+        outgoing::request(&self.head, fields, RequestBody::Whole(self.body.clone()))
+    }
+
+    /// Sends the request without a guard.
+    pub async fn send_unguarded(&self) -> Result<Response<AnswerBody>, Problem> {
+        let mut request = Request::new(RequestBody::Whole(self.body.clone()));
+        *request.headers_mut() = self.fields.clone();
+        pass::send(&self.worker, &self.route, self.peer, &self.head, request).await
+    }
+}

@@ -1,0 +1,80 @@
+//! Sending a request to an upstream, as far as the head of its answer. What the lack of a head means
+//! is for the caller to say: the guarded and the unguarded way differ.
+
+use super::body::RequestBody;
+use super::h1::SendError;
+use super::pool::{Pool, ResponseBody};
+use http::{Request, Response, StatusCode, header};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A request handed back unsent is tried on this many connections before the upstream counts as
+/// unreachable.
+const CONNECTIONS_TRIED_MAX: usize = 3;
+
+/// Why there is no head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoHead {
+    /// Nothing was sent: there is no connection.
+    Unreachable,
+    /// Nothing was sent: `may_send` said no.
+    Forbidden,
+    /// The request may have been sent, and the connection ended.
+    Broken,
+    /// The request may have been sent, and no head came in time.
+    TimedOut,
+}
+
+impl Pool {
+    /// Sends a request and waits for the head of its answer, at most `limit`. `fresh`: the request must
+    /// not be sent twice. `may_send` is asked on each connection, right before the first byte.
+    pub async fn exchange(
+        self: &Rc<Self>,
+        mut request: Request<RequestBody>,
+        limit: Duration,
+        fresh: bool,
+        may_send: impl Fn() -> bool,
+    ) -> Result<Response<ResponseBody>, NoHead> {
+        let (upstream, metrics) = (&**self.upstream().name(), &self.upstream().metrics);
+        let may_switch = request.headers().contains_key(header::UPGRADE);
+        for _ in 0..CONNECTIONS_TRIED_MAX {
+            let connection = match self.connection(fresh).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    tracing::warn!(upstream, %error, "upstream unreachable");
+                    break;
+                }
+            };
+            if !may_send() {
+                return Err(NoHead::Forbidden);
+            }
+            match connection.send(request, limit).await {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS && !may_switch => {
+                    tracing::warn!(
+                        upstream,
+                        "upstream answered 101 to a request that asked for no other protocol"
+                    );
+                    metrics.broken.inc();
+                    return Err(NoHead::Broken);
+                }
+                Ok(response) => {
+                    metrics.answered.inc();
+                    return Ok(response);
+                }
+                Err(SendError::Unsent(unsent)) => request = *unsent,
+                Err(SendError::Broken(error)) => {
+                    tracing::warn!(upstream, %error, "upstream broke off");
+                    metrics.broken.inc();
+                    return Err(NoHead::Broken);
+                }
+                Err(SendError::TimedOut) => {
+                    tracing::warn!(upstream, ?limit, "upstream timed out");
+                    metrics.timed_out.inc();
+                    return Err(NoHead::TimedOut);
+                }
+            }
+        }
+        metrics.unreachable.inc();
+        Err(NoHead::Unreachable)
+    }
+}

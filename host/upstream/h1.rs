@@ -1,0 +1,119 @@
+//! A client connection of HTTP/1.1, by hyper.
+
+use super::body::RequestBody;
+use crate::config;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A connection to an upstream.
+#[derive(Debug)]
+pub(super) struct H1(SendRequest<RequestBody>);
+
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The connection took longer than `connect_timeout`.
+    #[error("no connection to {address} within {limit:?}")]
+    TimedOut {
+        /// Host and port.
+        address: String,
+        /// The `connect_timeout`.
+        limit: Duration,
+    },
+    /// Name resolution or the connection itself failed.
+    #[error("no connection to {address}: {cause}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The connection broke before it could be used.
+    #[error("the connection to {address} broke at once: {cause}")]
+    Handshake {
+        /// Host and port.
+        address: String,
+        /// What hyper said.
+        cause: hyper::Error,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum SendError {
+    /// The request was handed back: not a byte of it was sent.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection ended. The request may have been sent.
+    Broken(hyper::Error),
+    /// No head of an answer came within the time. The request may have been sent.
+    TimedOut,
+}
+
+impl H1 {
+    /// Opens a connection. It is driven by a task of its own, which ends with it.
+    pub(super) async fn connect(upstream: &config::UpstreamConfig) -> Result<Self, ConnectError> {
+        let address = || format!("{}:{}", upstream.host, upstream.port);
+        let limit = upstream.connect_timeout;
+        let host = upstream.host.trim_start_matches('[').trim_end_matches(']');
+        let stream = match timeout(limit, TcpStream::connect((host, upstream.port))).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(cause)) => return Err(ConnectError::Refused { address: address(), cause }),
+            Err(_) => return Err(ConnectError::TimedOut { address: address(), limit }),
+        };
+        // Requests go out in one piece; waiting for more of it would only delay them.
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(false)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "an upstream connection ended");
+            }
+        });
+        Ok(Self(sender))
+    }
+
+    /// Whether the other side has ended it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Whether it takes a request now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    /// Sends a request and waits for the head of its answer, at most `limit`.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, SendError> {
+        match timeout(limit, self.0.try_send_request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(mut error)) => Err(match error.take_message() {
+                Some(request) => SendError::Unsent(Box::new(request)),
+                None => SendError::Broken(error.into_error()),
+            }),
+            Err(_) => Err(SendError::TimedOut),
+        }
+    }
+}
+
+/// Sends one request on a connection that is for it alone. For the gateway's own commands.
+pub async fn send_once(
+    stream: TcpStream,
+    request: Request<http_body_util::Full<bytes::Bytes>>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // The task ends when the answer is read or dropped, or with the runtime.
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
