@@ -144,7 +144,8 @@ fn clients_are_gone_when_none_waits_any_more() {
         for one in &mut waiting {
             assert!(poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await);
         }
-        let mut no_client_is_left = async || poll_fn(|cx| Poll::Ready(clients_gone.as_mut().poll(cx).is_ready())).await;
+        let mut no_client_is_left =
+            async || poll_fn(|cx| Poll::Ready(clients_gone.as_mut().poll(cx).is_ready())).await;
         assert!(!no_client_is_left().await);
         drop(client);
         assert!(!no_client_is_left().await, "two are waiting");

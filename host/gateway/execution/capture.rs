@@ -8,7 +8,7 @@ use crate::policy::{Payload, PayloadWant, Plan, Reply, view};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
-use oncegate_core::{Answer, Disposition, UnknownReason, AnswerSummary};
+use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
 use std::sync::Arc;
 
 /// An answer, taken in as far as it came.

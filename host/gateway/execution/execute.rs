@@ -18,7 +18,7 @@ use crate::store::AnyStore;
 use crate::upstream::{Attempted, ResponseBody, Retry, Slot, attempts};
 use bytes::Bytes;
 use http::Response;
-use oncegate_core::{Disposition, UnknownReason, OperationId};
+use oncegate_core::{Disposition, OperationId, UnknownReason};
 use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;

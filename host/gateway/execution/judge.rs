@@ -6,7 +6,9 @@ use crate::gateway::request::route::Route;
 use crate::gateway::worker::Worker;
 use crate::policy::{self, Generation};
 use http::header;
-use oncegate_core::{Answer, Disposition, UnknownReason, OperationId, Outcome, PrincipalId, Record, Settlement};
+use oncegate_core::{
+    Answer, Disposition, OperationId, Outcome, PrincipalId, Record, Settlement, UnknownReason,
+};
 use std::sync::Arc;
 
 /// By what an answer is judged.

@@ -3,11 +3,10 @@
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::ledger::Unsettled;
 use crate::upstream::{NoHead, Refusal};
-use oncegate_core::{Disposition, UnknownReason, OperationId, Outcome};
+use oncegate_core::{Disposition, OperationId, Outcome, UnknownReason};
 
 /// The gateway shuts down, and nothing was sent.
-const SHUT_DOWN_UNSENT: &str =
-    "The gateway shut down before the request was sent to the service. Asking again with the same key is safe.";
+const SHUT_DOWN_UNSENT: &str = "The gateway shut down before the request was sent to the service. Asking again with the same key is safe.";
 
 /// Why there is no answer, and what that says of the operation.
 #[derive(Debug)]

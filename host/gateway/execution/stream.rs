@@ -141,7 +141,12 @@ impl<A: Future<Output = UnknownReason>> Source<'_, A> {
     }
 
     /// Passes the rest of the answer on as it comes, but for its end. Why it was cut short, if it was.
-    async fn pass_on(&mut self, capture: &mut Capture, feed: &Feed, execution: &Execution) -> Option<UnknownReason> {
+    async fn pass_on(
+        &mut self,
+        capture: &mut Capture,
+        feed: &Feed,
+        execution: &Execution,
+    ) -> Option<UnknownReason> {
         loop {
             match self.next_piece().await {
                 Piece::Data(data) => {

@@ -280,7 +280,8 @@ fn times(route: &Times, guard: &Guard) -> Times {
 /// upstream is declared to deduplicate, or to take repeats.
 fn when_unknown(route: &Route, guard: &Guard, method: &http::Method) -> WhenUnknown {
     let wanted = guard.when_unknown.unwrap_or(route.config.when_unknown);
-    let harmless = method.is_idempotent() || route.upstream.config.dedupes || route.upstream.config.accept_repeats;
+    let harmless =
+        method.is_idempotent() || route.upstream.config.dedupes || route.upstream.config.accept_repeats;
     match wanted {
         WhenUnknown::Resend if !harmless => WhenUnknown::Hold,
         wanted => wanted,
