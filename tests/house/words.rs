@@ -52,8 +52,8 @@ const REPLACED: [&str; 44] = [
     "Program",
 ];
 
-/// Names with two definitions whose meanings are one: the second is private to a file, or an associated twin.
-const TWINS: [&str; 0] = [];
+/// Names with several definitions of one meaning: the flags and the sub-verbs of each verb of the command line.
+const TWINS: [&str; 2] = ["Args", "Verb"];
 
 /// The types that a file defines.
 fn types(file: &File) -> Vec<String> {
