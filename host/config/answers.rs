@@ -1,10 +1,17 @@
 //! `routes.answers`: other statuses for the gateway's own answers.
 
-use super::reading::Section;
 use super::reading::tree::Entry;
 use super::reading::units::nearest;
+use super::reading::{Section, TableKey, Unset};
 use oncegate_core::problem::{AGREED, Code};
 use std::collections::BTreeMap;
+
+pub(super) const ANSWERS: TableKey = TableKey::new(
+    "answers",
+    Unset::Value("{}"),
+    (),
+    "Other statuses for the gateway's own answers, by problem code: `{ in-flight = 503, expired = 204 }`. Some senders stop at a 4xx.",
+);
 
 /// The statuses by code.
 pub(super) fn read(section: Section<'_>) -> BTreeMap<String, u16> {

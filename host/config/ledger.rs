@@ -2,13 +2,11 @@
 
 use super::reading::fault::io_words;
 use super::reading::units::{is_name, parse_hex};
-use super::reading::{Item, NAME_HELP, Section};
+use super::reading::{Item, Key, NAME_HELP, Section, Unset};
+use super::remembering::{self, Bounds, Remembering};
 use super::server::{SIZE_MAX, Server};
-use oncegate_core::Times;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `[ledger]`, but for the times, which routes carry.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,93 +42,92 @@ pub enum Durability {
 }
 
 const MIB: usize = 1 << 20;
-const DAY: Duration = Duration::from_secs(86_400);
-/// What the design promises of each ledger time: from a tenth of a second up.
-const SHORTEST: Duration = Duration::from_millis(100);
-/// Ten years: beyond it somebody meant something else.
-const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
-const LEASE: RangeInclusive<Duration> = SHORTEST..=DAY;
-const KEEPING: RangeInclusive<Duration> = SHORTEST..=LONGEST;
-const TOMBSTONE: RangeInclusive<Duration> = Duration::ZERO..=LONGEST;
-/// A client that waits longer has given up, and so have the proxies before it.
-const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+const STORE: Key<StoreName> = Key::new(
+    "store",
+    Unset::Value("\"embedded\""),
+    store,
+    "`\"embedded\"`: durable, in a folder of this machine. `\"memory\"`: forgotten when the process ends.",
+)
+.fixed();
+const PATH: Key<PathBuf> = Key::new(
+    "path",
+    Unset::Value("\"oncegate-data\""),
+    |item| item.path("the path of a folder"),
+    "The folder of the embedded store, with compiled policies in it (`oncegate.code`); one process at a time. With less than 16 MiB free on its disk, or after a failed write, new operations are refused until that is over; no restart is needed.",
+)
+.fixed();
+const SECRET_FILE: Key<[u8; 32]> = Key::new(
+    "secret_file",
+    Unset::Nothing(""),
+    secret,
+    "64 hexadecimal digits or 32 bytes, with which operation ids are made; without it the store makes one and keeps it. Another one is refused while records live (`--accept-duplicates`).",
+)
+.fixed();
+const DEPLOYMENT: Key<String> = Key::new(
+    "deployment",
+    Unset::Value("\"default\""),
+    |item| item.parsed(NAME_HELP, |text| is_name(text).then(|| text.to_owned())),
+    "Part of every key: deployments on one store don't meet. Another one is refused while records live (`--accept-duplicates`).",
+)
+.fixed();
+const DURABILITY: Key<Durability> = Key::new(
+    "durability",
+    Unset::Value("\"sync\""),
+    |item| item.choice(&[("sync", Durability::Sync), ("async", Durability::Async)]),
+    "`\"async\"`: answers don't wait for the disk, and the last ones before a power loss may run again.",
+);
+const MEMORY: Key<usize> = Key::new(
+    "memory",
+    Unset::Value("\"256MiB\""),
+    |item| item.size(&(MIB..=SIZE_MAX)),
+    "The cache in memory; with the memory store everything: when it is full new operations are refused, and answers of those under way may take a quarter more before they are consumed.",
+);
 
-/// The ledger, and what routes inherit from it.
-pub(super) struct Read {
-    pub(super) ledger: LedgerConfig,
-    pub(super) defaults: Defaults,
-}
-
-/// What a route may say otherwise.
-#[derive(Clone, Copy)]
-pub(super) struct Defaults {
-    pub(super) times: Times,
-    pub(super) wait: Duration,
-    pub(super) body_kept: usize,
-}
-
-/// The section's meaning.
-pub(super) fn read(mut section: Section<'_>, server: &Server) -> Read {
+/// The section's meaning, and what routes inherit from it.
+pub(super) fn read(mut section: Section<'_>, server: &Server) -> (LedgerConfig, Remembering) {
     section.later(&["url", "url_file"]);
-    let built_in = Defaults {
-        times: Times {
-            lease: Duration::from_secs(60),
-            retention: DAY,
-            tombstone: DAY,
-            unknown_retention: 30 * DAY,
-            memory: 2 * DAY,
-        },
-        wait: Duration::from_secs(10),
-        body_kept: MIB,
-    };
+    let (store, path) = (section.get(&STORE), section.get(&PATH));
     let ledger = LedgerConfig {
-        store: store(&mut section),
-        deployment: section
-            .item("deployment")
-            .and_then(|item| deployment(&item))
-            .unwrap_or("default".into())
-            .into(),
-        durability: section.choice(
-            "durability",
-            &[("sync", Durability::Sync), ("async", Durability::Async)],
-            Durability::Sync,
-        ),
-        memory: section.size("memory", &(MIB..=SIZE_MAX), 256 * MIB),
-        secret: section.item("secret_file").and_then(|item| secret(&item)),
+        store: match store {
+            StoreName::Memory => StoreKind::Memory,
+            StoreName::Embedded => StoreKind::Embedded(path),
+        },
+        secret: section.find(&SECRET_FILE),
+        deployment: section.get(&DEPLOYMENT).into(),
+        durability: section.get(&DURABILITY),
+        memory: section.get(&MEMORY),
     };
-    let defaults = kept(&mut section, built_in, &Bounds { ledger: &ledger, server });
+    let defaults = remembering::read(&mut section, &bounds(&ledger, server));
     warn(&section, &ledger);
     section.close();
-    Read { ledger, defaults }
+    (ledger, defaults)
 }
 
-fn store(section: &mut Section<'_>) -> StoreKind {
-    let path = section.item("path").and_then(|item| item.path("the path of a folder"));
-    let path = path.unwrap_or_else(|| section.reading.folder().join("oncegate-data"));
-    let embedded = StoreKind::Embedded(path);
-    let Some(item) = section.item("store") else { return embedded };
+/// What an answer that is kept may have at most.
+pub(super) fn bounds(ledger: &LedgerConfig, server: &Server) -> Bounds {
+    Bounds { buffers: server.limits.buffers, memory: ledger.memory }
+}
+
+/// `ledger.store`.
+#[derive(Clone, Copy)]
+enum StoreName {
+    Memory,
+    Embedded,
+}
+
+fn store(item: &Item<'_>) -> Option<StoreName> {
     let help = "\"embedded\" (a folder of this machine) or \"memory\" (forgotten when the process ends)";
-    let Some(text) = item.text(help) else { return embedded };
+    let text = item.text(help)?;
     match text.split_once("://").map_or(text.as_str(), |(scheme, _)| scheme) {
-        "memory" if text == "memory" => return StoreKind::Memory,
-        "embedded" if text == "embedded" => {}
         name @ ("redis" | "rediss" | "postgres" | "postgresql") => {
             // Only the scheme is shown: the rest of such a URL is a password.
             let problem = format!("`ledger.store` is {name:?}, which is not in this version yet");
             item.reading.fault_unshown(&item.node.origin, &item.path, &problem, help);
+            None
         }
-        _ => {
-            if item.choice(&[("memory", ()), ("embedded", ())]).is_some() {
-                item.refuse(help);
-            }
-        }
+        _ => item.choice(&[("memory", StoreName::Memory), ("embedded", StoreName::Embedded)]),
     }
-    embedded
-}
-
-fn deployment(item: &Item<'_>) -> Option<String> {
-    item.parsed(NAME_HELP, |text| is_name(text).then(|| text.to_owned()))
 }
 
 fn secret(item: &Item<'_>) -> Option<[u8; 32]> {
@@ -149,55 +146,6 @@ fn secret(item: &Item<'_>) -> Option<[u8; 32]> {
         refuse(format!("it holds {} bytes that are no secret", bytes.len()));
     }
     secret
-}
-
-/// What bounds the answers that are kept.
-pub(super) struct Bounds<'a> {
-    pub(super) ledger: &'a LedgerConfig,
-    pub(super) server: &'a Server,
-}
-
-/// The keys that `[ledger]` and a route both have; what isn't said is as in `outer`.
-pub(super) fn kept(section: &mut Section<'_>, outer: Defaults, bounds: &Bounds<'_>) -> Defaults {
-    let retention = section.duration("retention", &KEEPING, outer.times.retention);
-    let tombstone = match section.item("tombstone") {
-        None => outer.times.tombstone,
-        Some(item) => match item.duration(&TOMBSTONE) {
-            Some(span) if !span.is_zero() && span < SHORTEST => {
-                item.refuse("from 0.1s up, or \"0s\" for none");
-                outer.times.tombstone
-            }
-            span => span.unwrap_or(outer.times.tombstone),
-        },
-    };
-    let times = Times {
-        lease: section.duration("lease", &LEASE, outer.times.lease),
-        retention,
-        tombstone,
-        unknown_retention: section.duration("unknown_retention", &KEEPING, outer.times.unknown_retention),
-        memory: retention + tombstone,
-    };
-    let wait = section.duration("wait", &WAIT, outer.wait);
-    let body_kept =
-        section.item("body_kept").and_then(|item| body_kept(&item, bounds)).unwrap_or(outer.body_kept);
-    Defaults { times, wait, body_kept }
-}
-
-fn body_kept(item: &Item<'_>, bounds: &Bounds<'_>) -> Option<usize> {
-    let bytes = item.size(&(0..=SIZE_MAX))?;
-    for (key, bound, means) in [
-        ("server.limits.buffers", bounds.server.limits.buffers, "what all bodies together may hold"),
-        ("ledger.memory", bounds.ledger.memory, "what the ledger may hold in memory"),
-    ] {
-        if bytes > bound {
-            item.fault(
-                format!("`{}` is larger than `{key}`, {means}", item.path),
-                format!("raise `{key}` or lower `{}`", item.path),
-            );
-            return None;
-        }
-    }
-    Some(bytes)
 }
 
 fn warn(section: &Section<'_>, ledger: &LedgerConfig) {

@@ -16,6 +16,8 @@ mod principal;
 mod probe;
 mod reach;
 mod reading;
+mod reference;
+mod remembering;
 mod routes;
 mod server;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use reading::fault::{Fault, Faults, Place, io_words};
 pub use reading::places::{Segment, SettingFault, SettingPlaces, dotted};
 pub use reading::source::{Flags, Source};
 pub use reading::units::{nearest, parse_duration};
+pub use reference::reference;
 pub use routes::{ClientGone, OnError, PrincipalChanged, RouteConfig};
 pub use server::{AccessLog, Limits, Server};
 pub use upstreams::UpstreamConfig;

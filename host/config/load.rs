@@ -7,8 +7,10 @@ use super::reading::fault::Faults;
 use super::reading::file::read_file;
 use super::reading::overlay::lay_over;
 use super::reading::places::SettingPlaces;
+use super::reading::row::KeyRow;
 use super::reading::source::Source;
-use super::reading::{Origin, Reading, Section, Table};
+use super::reading::tree::Node;
+use super::reading::{Origin, Reading, Section, Table, TableKey, Value};
 use super::routes::{self, RouteConfig};
 use super::server::{self, Server};
 use super::upstreams::{self, UpstreamConfig};
@@ -49,32 +51,48 @@ pub fn load(source: &Source) -> Result<Config, Faults> {
     Ok(config)
 }
 
-/// The keys that the parser accepts, as `upstreams.NAME.urls`.
-#[cfg(test)]
-pub(super) fn accepted_keys(source: &Source) -> std::collections::BTreeSet<String> {
-    let (reading, tree) = read_file(source.file.as_deref().expect("a file")).expect("it can be read");
+/// Every key that the parser asks for, as the reference describes it.
+pub(super) fn key_rows() -> Vec<KeyRow> {
+    // A table of each kind, so that each is asked for its keys. That some keys are missing is no matter here.
+    let mut routes = Table::default();
+    let empty = || Node { origin: Origin::Unsaid, value: Value::Table(Table::default()) };
+    routes.put(&["outcomes"], &Origin::Unsaid, Value::List(vec![empty()]));
+    let route = Node { origin: Origin::Unsaid, value: Value::Table(routes) };
+    let mut tree = Table::default();
+    tree.put(&["upstreams", "a"], &Origin::Unsaid, empty().value);
+    tree.put(&["policies", "a"], &Origin::Unsaid, empty().value);
+    tree.put(&["routes"], &Origin::Unsaid, Value::List(vec![route]));
+    let reading = Reading::default();
     interpret(&reading, tree);
-    reading.known.take()
+    reading.rows.take().into_iter().filter(|row| !row.meaning.is_empty()).collect()
 }
+
+const SERVER: TableKey = TableKey::table("server");
+const PRINCIPAL: TableKey = TableKey::table("principal");
+const LEDGER: TableKey = TableKey::table("ledger");
+const UPSTREAMS: TableKey = TableKey::table("upstreams");
+const POLICIES: TableKey = TableKey::table("policies");
+const ROUTES: TableKey = TableKey::table("routes");
 
 /// What the tree means. Where a fault is noted in the reading, something stands in for the value:
 /// such a configuration is for finding the other faults, and nobody else sees it.
 fn interpret(reading: &Reading, tree: Table) -> Config {
     let mut root = Section::root(reading, tree);
     root.later(&["listeners"]);
-    let server = server::read(root.section("server"));
-    let principal = principal::read(root.section("principal"), None, &server);
-    let ledger = ledger::read(root.section("ledger"), &server);
-    let upstreams = upstreams::read(root.named("upstreams"));
-    let policies = policies::read(root.named("policies"));
+    let server = server::read(root.section(&SERVER));
+    let principal = principal::read(root.section(&PRINCIPAL), &server);
+    let (ledger, remembering) = ledger::read(root.section(&LEDGER), &server);
+    let upstreams = upstreams::read(root.named(&UPSTREAMS));
+    let policies = policies::read(root.named(&POLICIES));
     let scope = routes::Scope {
         server: &server,
         principal: &principal,
-        ledger: &ledger,
+        remembering,
+        bounds: ledger::bounds(&ledger, &server),
         upstreams: &upstreams,
         policies: &policies,
     };
-    let routes = routes::read(reading, root.item("routes"), &scope);
+    let routes = routes::read(reading, root.item(&ROUTES), &scope);
     // A mistyped [[route]] has been told already.
     if root.said("routes").is_none() && root.said("route").is_none() {
         let problem = "there is nothing to serve: no [[routes]]";
@@ -85,7 +103,7 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
     Config {
         file: reading.file.as_ref().map(|(file, _)| file.clone()),
         server,
-        ledger: ledger.ledger,
+        ledger,
         upstreams,
         policies,
         routes,

@@ -1,6 +1,6 @@
 //! `routes.outcomes`: the operator's word on what an upstream's statuses mean.
 
-use super::reading::{Item, Reading, Section, Value};
+use super::reading::{Item, Key, Reading, Section, Unset, Value};
 use oncegate_core::Disposition;
 
 /// What a range of statuses means: a route's `outcomes`, a plan's.
@@ -17,8 +17,21 @@ pub struct StatusRule {
 const STATUS_HELP: &str =
     "a status like 503, a range like \"500-599\", or a class like \"5xx\"; from 200 to 599";
 
+const STATUS: Key<(u16, u16)> = Key::new(
+    "status",
+    Unset::Fault(STATUS_HELP),
+    status,
+    "Of a rule on the upstream's answers: `503`, `\"500-599\"` or `\"5xx\"`. The first rule that fits counts.",
+);
+const MEANS: Key<Disposition> = Key::new(
+    "means",
+    Unset::Fault("completed, consumed, not-applied or unknown"),
+    means,
+    "`\"completed\"`, `\"consumed\"`, `\"not-applied\"` (the key is free again; not of a 2xx) or `\"unknown\"`.",
+);
+
 /// The rules, in their order.
-pub(super) fn read(items: Vec<Item<'_>>) -> Vec<StatusRule> {
+pub(crate) fn read(items: Vec<Item<'_>>) -> Vec<StatusRule> {
     let mut rules: Vec<StatusRule> = Vec::new();
     for item in items {
         let refused = item.clone();
@@ -43,13 +56,8 @@ fn rule(item: Item<'_>) -> Option<StatusRule> {
         return None;
     }
     let mut section = Section::of(item)?;
-    let status = section.needed("status", STATUS_HELP).and_then(|item| status(&item));
-    let words =
-        [Disposition::Completed, Disposition::Consumed, Disposition::NotApplied, Disposition::Unknown];
-    let words = words.map(|disposition| (disposition.word(), disposition));
-    let means = section
-        .needed("means", "completed, consumed, not-applied or unknown")
-        .and_then(|item| item.choice(&words));
+    let status = section.find(&STATUS);
+    let means = section.find(&MEANS);
     section.close();
     let (lowest, highest) = status?;
     let rule = StatusRule { lowest, highest, means: means? };
@@ -61,6 +69,11 @@ fn rule(item: Item<'_>) -> Option<StatusRule> {
         return None;
     }
     Some(rule)
+}
+
+fn means(item: &Item<'_>) -> Option<Disposition> {
+    let all = [Disposition::Completed, Disposition::Consumed, Disposition::NotApplied, Disposition::Unknown];
+    item.choice(&all.map(|disposition| (disposition.word(), disposition)))
 }
 
 fn status(item: &Item<'_>) -> Option<(u16, u16)> {
@@ -95,7 +108,7 @@ fn range(rule: &StatusRule) -> String {
 }
 
 /// Rules that free the key after an answer which may follow an effect.
-pub(super) fn warn(reading: &Reading, path: &str, rules: &[StatusRule]) {
+pub(crate) fn warn(reading: &Reading, path: &str, rules: &[StatusRule]) {
     for rule in rules.iter().filter(|rule| rule.means == Disposition::NotApplied) {
         let doubted = |status: u16| Disposition::of_status(status, false, false) != Disposition::NotApplied;
         if (rule.lowest..=rule.highest).any(doubted) {

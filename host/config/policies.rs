@@ -2,7 +2,7 @@
 
 use super::reading::tree::Node;
 use super::reading::units::{nearest, parse_hex};
-use super::reading::{Item, Origin, Section, Table, Value};
+use super::reading::{Item, Key, Origin, Section, Table, TableKey, Unset, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -55,11 +55,53 @@ const BUILT_IN: &[&str] = &["idempotency-key", "webhook", "content"];
 /// Those that will be.
 const BUILT_IN_LATER: &[&str] = &["mcp"];
 
-const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
+const TIME_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 /// How long a new generation may be taken back by itself; none: never.
-const TRIAL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+const TRIAL_BOUNDS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 /// The smallest that a component of any language starts in, to what 32 bits can address.
-const MEMORY: RangeInclusive<usize> = (1 << 20)..=(4 << 30);
+const MEMORY_BOUNDS: RangeInclusive<usize> = (1 << 20)..=(4 << 30);
+
+const COMPONENT: Key<ComponentSource> = Key::new(
+    "component",
+    Unset::Fault("name a component: component = \"builtin:idempotency-key\", or the path of a .wasm file"),
+    component,
+    "`\"builtin:idempotency-key\"`, or the path of a `.wasm` component.",
+);
+const SHA256: Key<[u8; 32]> = Key::new(
+    "sha256",
+    Unset::Nothing(""),
+    |item| item.parsed("64 hexadecimal digits, as sha256sum prints them", parse_hex),
+    "The component's digest; another file is not loaded.",
+);
+const SETTINGS: Key<serde_json::Map<String, serde_json::Value>> = Key::new(
+    "settings",
+    Unset::Nothing("`{}`"),
+    settings,
+    "What the component's `configure` gets, as JSON; held against the schema that it carries. No secrets: it is kept with the ledger.",
+);
+const KEY_EPOCH: Key<u64> = Key::new(
+    "key_epoch",
+    Unset::Value("0"),
+    |item| item.whole(&(0..=i64::MAX as u64), "a whole number from 0; raise it to say that keys change"),
+    "Raise it to say that keys change.",
+);
+const TRIAL: Key<Duration> = Key::new(
+    "trial",
+    Unset::Value("\"10m\""),
+    |item| item.duration(&TRIAL_BOUNDS),
+    "How long a new generation that fails ten times, for three principals or more, is rolled back by itself; `\"0s\"`: never.",
+);
+const INSTANCES: Key<Instances> = Key::new(
+    "instances",
+    Unset::Value("\"reuse\""),
+    |item| item.choice(&[("reuse", Instances::Reuse), ("fresh", Instances::Fresh)]),
+    "`\"fresh\"`: a new instance for each call.",
+);
+const LIMITS: TableKey = TableKey::table("limits");
+const TIME: Key<Duration> =
+    Key::new("time", Unset::Value("\"50ms\""), |item| item.duration(&TIME_BOUNDS), "Of one call.");
+const MEMORY: Key<usize> =
+    Key::new("memory", Unset::Value("\"64MiB\""), |item| item.size(&MEMORY_BOUNDS), "Of one instance.");
 
 /// The sections' meaning.
 pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<Policy>> {
@@ -71,19 +113,13 @@ pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, A
 }
 
 fn policy(name: String, mut section: Section<'_>) -> Policy {
-    let help = "name a component: component = \"builtin:idempotency-key\", or the path of a .wasm file";
-    let component = section.needed("component", help).and_then(|item| component(&item));
-    let sha256 = |item: Item<'_>| item.parsed("64 hexadecimal digits, as sha256sum prints them", parse_hex);
-    let epoch = |item: Item<'_>| {
-        item.whole(&(0..=i64::MAX as u64), "a whole number from 0; raise it to say that keys change")
-    };
-    let sha256 = section.item("sha256").and_then(sha256);
-    let settings = section.item("settings").and_then(|item| settings(&item)).unwrap_or_default();
-    let key_epoch = section.item("key_epoch").and_then(epoch).unwrap_or(0);
-    let words = [("reuse", Instances::Reuse), ("fresh", Instances::Fresh)];
-    let instances = section.choice("instances", &words, Instances::Reuse);
-    let trial = section.duration("trial", &TRIAL, Duration::from_secs(600));
-    let mut limits = section.section("limits");
+    let component = section.find(&COMPONENT);
+    let sha256 = section.find(&SHA256);
+    let settings = section.find(&SETTINGS).unwrap_or_default();
+    let key_epoch = section.get(&KEY_EPOCH);
+    let trial = section.get(&TRIAL);
+    let instances = section.get(&INSTANCES);
+    let mut limits = section.section(&LIMITS);
     let policy = Policy {
         name: name.into(),
         component: component.unwrap_or(ComponentSource::Builtin(String::new())),
@@ -92,8 +128,8 @@ fn policy(name: String, mut section: Section<'_>) -> Policy {
         key_epoch,
         instances,
         trial,
-        time: limits.duration("time", &TIME, Duration::from_millis(50)),
-        memory: limits.size("memory", &MEMORY, 64 << 20),
+        time: limits.get(&TIME),
+        memory: limits.get(&MEMORY),
     };
     limits.close();
     section.close();

@@ -1,7 +1,7 @@
 //! `[principal]`, and a route's own: who asks.
 
 use super::reading::units::{is_token, nearest};
-use super::reading::{Item, Section};
+use super::reading::{Item, Key, KeyWithin, Section, Unset};
 use super::server::Server;
 use std::fmt;
 
@@ -75,22 +75,43 @@ impl fmt::Display for PrincipalFrom {
     }
 }
 
+/// Keys that a later version will know.
+const LATER: [&str; 3] = ["jwks_file", "audience", "reauthorize"];
+
 const SOURCE_HELP: &str = "\"all\", or sources like \"authorization\", \"api-key\", \"header:NAME\", \"query:NAME\", \"cookie:NAME\", joined with `+`";
 
-/// The section's meaning; what it doesn't say is as in `outer`.
-pub(super) fn read(mut section: Section<'_>, outer: Option<&Principal>, server: &Server) -> Principal {
-    section.later(&["jwks_file", "audience", "reauthorize"]);
-    let from = section.item("from").and_then(|item| from(item, server));
-    let words = [("share", Anonymous::Share), ("refuse", Anonymous::Refuse)];
-    let anonymous = section.item("anonymous").and_then(|item| item.choice(&words));
+const FROM: KeyWithin<Server, PrincipalFrom> = KeyWithin::new(
+    "from",
+    Unset::Value("\"all\""),
+    from,
+    "`\"all\"`: authorization and api-key, as many as are present, together. Or alternatives, of which the first that is wholly present wins: `authorization`, `api-key` (`X-API-Key`), `header:NAME` (from trusted proxies only), `query:NAME`, `cookie:NAME`, several joined with `+`.",
+);
+const ANONYMOUS: Key<Anonymous> = Key::new(
+    "anonymous",
+    Unset::Nothing(""),
+    |item| item.choice(&[("share", Anonymous::Share), ("refuse", Anonymous::Refuse)]),
+    "What a request of nobody means: `\"share\"` (all such callers are one) or `\"refuse\"`. Set it where a listener is not on loopback; unset, such a request with a `Cookie` is refused.",
+);
+
+/// The meaning of `[principal]`.
+pub(super) fn read(mut section: Section<'_>, server: &Server) -> Principal {
+    section.later(&LATER);
+    let principal =
+        Principal { from: section.get_within(&FROM, server), anonymous: section.find(&ANONYMOUS) };
     section.close();
-    Principal {
-        from: from.or_else(|| outer.map(|outer| outer.from.clone())).unwrap_or(PrincipalFrom::All),
-        anonymous: anonymous.or_else(|| outer.and_then(|outer| outer.anonymous)),
-    }
+    principal
 }
 
-fn from(item: Item<'_>, server: &Server) -> Option<PrincipalFrom> {
+/// The meaning of a route's own; what it doesn't say is as in `[principal]`.
+pub(super) fn read_of_route(mut section: Section<'_>, outer: &Principal, server: &Server) -> Principal {
+    section.later(&LATER);
+    let from = section.find_within(&FROM.inherited("principal"), server);
+    let anonymous = section.find(&ANONYMOUS.inherited("principal"));
+    section.close();
+    Principal { from: from.unwrap_or_else(|| outer.from.clone()), anonymous: anonymous.or(outer.anonymous) }
+}
+
+fn from(item: &Item<'_>, server: &Server) -> Option<PrincipalFrom> {
     let items = item.clone().list();
     if items.is_empty() {
         item.refuse(format!("at least one: {SOURCE_HELP}"));

@@ -3,7 +3,7 @@
 use super::fields::is_framing;
 use super::reading::fault::io_words;
 use super::reading::units::is_token;
-use super::reading::{Item, Section};
+use super::reading::{Item, Key, Section, Unset};
 use http::{HeaderName, HeaderValue};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -28,18 +28,44 @@ pub struct ProbeConfig {
 
 /// Bounds of the pauses between two tries.
 const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
-const ATTEMPTS_HELP: &str = "a whole number from 1 to 1000";
 const FILE_BYTES_MAX: usize = 64 << 10;
+
+const ATTEMPTS: Key<u32> = Key::new(
+    "attempts",
+    Unset::Value("12"),
+    |item| item.whole(&(1..=1000), "a whole number from 1 to 1000").and_then(|n| u32::try_from(n).ok()),
+    "Tries for each unknown outcome; then it waits for the operator.",
+);
+const BASE: Key<Duration> = Key::new(
+    "base",
+    Unset::Value("\"1s\""),
+    |item| item.duration(&PAUSE),
+    "The first pause between tries; each further one is twice as long, cut at random.",
+);
+const MAX: Key<Duration> =
+    Key::new("max", Unset::Value("\"10m\""), |item| item.duration(&PAUSE), "The longest pause.");
+const HEADERS_FILE: Key<ProbeHeaders> = Key::new(
+    "headers_file",
+    Unset::Nothing(""),
+    headers,
+    "Fields of every question, `Name: value` a line: the credentials.",
+);
+const METHODS: Key<Vec<String>> = Key::new(
+    "methods",
+    Unset::Value("[]"),
+    |item| item.each(method),
+    "Methods of questions beside GET and HEAD, where the upstream's reads are POSTs.",
+);
 
 /// The section's meaning.
 pub(super) fn read(mut section: Section<'_>) -> ProbeConfig {
-    let attempts = section.item("attempts").and_then(|item| item.whole(&(1..=1000), ATTEMPTS_HELP));
-    let base = section.duration("base", &PAUSE, Duration::from_secs(1));
-    let file = section.item("headers_file");
-    let headers = file.as_ref().and_then(headers).unwrap_or_default();
-    let (headers_file, headers) = headers;
-    let methods: Vec<String> =
-        section.item("methods").map(Item::list).unwrap_or_default().iter().filter_map(method).collect();
+    let attempts = section.get(&ATTEMPTS);
+    let base = section.get(&BASE);
+    // Longer first pauses than the default longest one are fine where nobody says a longest one.
+    let max = section.find(&MAX).unwrap_or_else(|| base.max(section.default(&MAX)));
+    let (headers_file, headers) = section.find(&HEADERS_FILE).unzip();
+    let headers = headers.unwrap_or_default();
+    let methods = section.get(&METHODS);
     let unsafe_methods: Vec<&str> =
         methods.iter().map(String::as_str).filter(|method| !matches!(*method, "GET" | "HEAD")).collect();
     if !unsafe_methods.is_empty() {
@@ -49,7 +75,6 @@ pub(super) fn read(mut section: Section<'_>) -> ProbeConfig {
             unsafe_methods.join(" or ")
         ));
     }
-    let max = section.duration("max", &PAUSE, base.max(Duration::from_secs(600)));
     if max < base {
         let origin = section.said("max").unwrap_or(&section.origin).clone();
         section.reading.fault(
@@ -59,7 +84,6 @@ pub(super) fn read(mut section: Section<'_>) -> ProbeConfig {
             "raise `max` or lower `base`",
         );
     }
-    let attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(12);
     section.close();
     ProbeConfig { attempts, base, max, headers, headers_file, methods }
 }
@@ -75,10 +99,11 @@ fn method(item: &Item<'_>) -> Option<String> {
     )
 }
 
-type Headers = (Option<PathBuf>, Vec<(HeaderName, HeaderValue)>);
+/// The file, and the fields in it.
+type ProbeHeaders = (PathBuf, Vec<(HeaderName, HeaderValue)>);
 
 /// A field a line, `Name: value`. What is in it may be a credential, so no fault shows it.
-fn headers(item: &Item<'_>) -> Option<Headers> {
+fn headers(item: &Item<'_>) -> Option<ProbeHeaders> {
     let path = item.path("the path of a file with a field a line, like `Authorization: Bearer …`")?;
     let refuse = |words: String| {
         let problem = format!("`{}`: {}: {words}", item.path, path.display());
@@ -103,7 +128,7 @@ fn headers(item: &Item<'_>) -> Option<Headers> {
             Err(why) => refuse(format!("line {}: {why}", number + 1)),
         }
     }
-    Some((Some(path), fields))
+    Some((path, fields))
 }
 
 fn field(line: &str) -> Result<(HeaderName, HeaderValue), String> {

@@ -1,9 +1,9 @@
 //! `[server]`: listeners, limits, shutdown.
 
 use super::reading::fault::io_words;
-use super::reading::{Item, Section};
+use super::reading::{Item, Key, Section, TableKey, Unset};
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,42 +59,100 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
-const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 const MIB: usize = 1 << 20;
 /// More than any machine has memory for: a size above it is a slip of the finger.
 pub(super) const SIZE_MAX: usize = 1 << 42;
 
+const LISTEN: Key<Vec<SocketAddr>> =
+    Key::new("listen", Unset::Value("[\"127.0.0.1:8080\"]"), listeners, "Where requests come in.").fixed();
+const ADMIN: Key<AdminListener> = Key::new(
+    "admin",
+    Unset::Value("\"127.0.0.1:8081\""),
+    admin_listener,
+    "The admin listener, or `\"off\"`.",
+)
+.fixed();
+const ADMIN_HOSTS: Key<Vec<String>> = Key::new(
+    "admin_hosts",
+    Unset::Value("[]"),
+    |item| item.each(host),
+    "Values of `Host` that the admin listener answers to, beside its own address and loopback names.",
+);
+const ADMIN_TOKEN_FILE: Key<Arc<str>> = Key::new(
+    "admin_token_file",
+    Unset::Nothing(""),
+    token,
+    "A file with the bearer token that the admin listener asks for. Needed where it is not on loopback.",
+);
+const WORKERS: Key<usize> =
+    Key::new("workers", Unset::Value("0"), workers, "Worker threads; 0 is one per core.").fixed();
+const SHUTDOWN_GRACE: Key<Duration> = Key::new(
+    "shutdown_grace",
+    Unset::Value("\"30s\""),
+    |item| item.duration(&(Duration::ZERO..=DAY)),
+    "How long a shutdown waits for executions; then they are unknown.",
+);
+const TRUSTED_PROXIES: Key<Vec<IpNet>> = Key::new(
+    "trusted_proxies",
+    Unset::Value("[]"),
+    |item| item.each(network),
+    "Addresses and networks whose `header:` principals and `X-Forwarded-*` are believed.",
+);
+const ACCESS_LOG: Key<AccessLog> = Key::new(
+    "access_log",
+    Unset::Value("\"off\""),
+    |item| item.choice(&[("off", AccessLog::Off), ("text", AccessLog::Text), ("json", AccessLog::Json)]),
+    "`\"text\"` or `\"json\"`: a line a request, with operation id and result.",
+);
+const LIMITS: TableKey = TableKey::table("limits");
+const CONNECTIONS: Key<usize> =
+    Key::new("connections", Unset::Value("10000"), connections, "Open client connections.");
+const BUFFERS: Key<usize> = Key::new(
+    "buffers",
+    Unset::Value("\"512MiB\""),
+    |item| item.size(&(MIB..=SIZE_MAX)),
+    "What all bodies together may hold; above it 503 `overloaded`.",
+);
+const HEADER_BYTES: Key<usize> = Key::new(
+    "header_bytes",
+    Unset::Value("\"64KiB\""),
+    |item| item.size(&(1024..=MIB)),
+    "A request's head, which may have 100 fields; above it 431.",
+);
+const HEADER_TIMEOUT: Key<Duration> = Key::new(
+    "header_timeout",
+    Unset::Value("\"10s\""),
+    |item| item.duration(&(Duration::from_millis(100)..=DAY)),
+    "For a head to arrive.",
+);
+const IDLE_TIMEOUT: Key<Duration> = Key::new(
+    "idle_timeout",
+    Unset::Value("\"75s\""),
+    |item| item.duration(&(Duration::from_millis(100)..=DAY)),
+    "For a connection without a request.",
+);
+const BODY_BYTES: Key<usize> = Key::new(
+    "body_bytes",
+    Unset::Value("\"10MiB\""),
+    |item| item.size(&(1..=SIZE_MAX)),
+    "The body of a guarded request; above it 413.",
+);
+
 /// The section's meaning.
 pub(super) fn read(mut section: Section<'_>) -> Server {
-    let listen = listeners(&mut section);
-    let (admin, admin_token) = admin(&mut section, &listen);
+    let listen = section.get(&LISTEN);
+    let admin = admin(&mut section, &listen);
     let server = Server {
         listen,
         admin,
-        admin_hosts: section
-            .item("admin_hosts")
-            .map(|item| item.list())
-            .unwrap_or_default()
-            .iter()
-            .filter_map(host)
-            .collect(),
-        admin_token,
-        workers: workers(&mut section),
-        shutdown_grace: section.duration("shutdown_grace", &(Duration::ZERO..=DAY), 30 * SECOND),
-        trusted_proxies: section
-            .item("trusted_proxies")
-            .map(|item| item.list())
-            .unwrap_or_default()
-            .iter()
-            .filter_map(network)
-            .collect(),
-        limits: limits(section.section("limits")),
-        access_log: section.choice(
-            "access_log",
-            &[("off", AccessLog::Off), ("text", AccessLog::Text), ("json", AccessLog::Json)],
-            AccessLog::Off,
-        ),
+        admin_hosts: section.get(&ADMIN_HOSTS),
+        admin_token: section.find(&ADMIN_TOKEN_FILE),
+        workers: section.get(&WORKERS),
+        shutdown_grace: section.get(&SHUTDOWN_GRACE),
+        trusted_proxies: section.get(&TRUSTED_PROXIES),
+        limits: limits(section.section(&LIMITS)),
+        access_log: section.get(&ACCESS_LOG),
     };
     section.close();
     server
@@ -103,10 +161,7 @@ pub(super) fn read(mut section: Section<'_>) -> Server {
 const ADDRESS_HELP: &str =
     "an IP address with a port, like \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::1]:8080\"";
 
-fn listeners(section: &mut Section<'_>) -> Vec<SocketAddr> {
-    let Some(item) = section.item("listen") else {
-        return vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))];
-    };
+fn listeners(item: &Item<'_>) -> Option<Vec<SocketAddr>> {
     let items = item.clone().list();
     if items.is_empty() {
         item.refuse(format!("at least one address: {ADDRESS_HELP}"));
@@ -119,7 +174,7 @@ fn listeners(section: &mut Section<'_>) -> Vec<SocketAddr> {
         }
         addresses.push(address);
     }
-    addresses
+    Some(addresses)
 }
 
 fn address(item: &Item<'_>) -> Option<SocketAddr> {
@@ -138,17 +193,25 @@ fn address(item: &Item<'_>) -> Option<SocketAddr> {
     None
 }
 
-fn admin(section: &mut Section<'_>, listen: &[SocketAddr]) -> (Option<SocketAddr>, Option<Arc<str>>) {
-    let token_item = section.item("admin_token_file");
-    let token = token_item.as_ref().and_then(token);
-    let Some(item) = section.item("admin") else {
-        return (Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))), token);
-    };
+/// `server.admin`.
+#[derive(Clone, Copy)]
+enum AdminListener {
+    Off,
+    At(SocketAddr),
+}
+
+/// An address that is at fault stands for none, so that nothing else is said about it.
+fn admin_listener(item: &Item<'_>) -> Option<AdminListener> {
     if item.text("an address with a port, or \"off\"").is_none_or(|text| text == "off") {
-        return (None, token);
+        return Some(AdminListener::Off);
     }
-    let Some(address) = address(&item) else { return (None, token) };
-    if !is_loopback(&address) && token_item.is_none() {
+    Some(address(item).map_or(AdminListener::Off, AdminListener::At))
+}
+
+fn admin(section: &mut Section<'_>, listen: &[SocketAddr]) -> Option<SocketAddr> {
+    let AdminListener::At(address) = section.get(&ADMIN) else { return None };
+    let Some(item) = section.item(&ADMIN) else { return Some(address) };
+    if !is_loopback(&address) && section.said(ADMIN_TOKEN_FILE.name).is_none() {
         item.fault(
             format!("`server.admin` is {address}, which other machines can reach, and there is no token"),
             "set `server.admin_token_file`, or listen on 127.0.0.1",
@@ -160,7 +223,7 @@ fn admin(section: &mut Section<'_>, listen: &[SocketAddr]) -> (Option<SocketAddr
             "give it a port of its own",
         );
     }
-    (Some(address), token)
+    Some(address)
 }
 
 fn token(item: &Item<'_>) -> Option<Arc<str>> {
@@ -184,13 +247,16 @@ pub(super) fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn workers(section: &mut Section<'_>) -> usize {
-    let help = "a whole number from 0 to 1024; 0 is one worker per core";
-    let said = section.item("workers").and_then(|item| item.whole(&(0..=1024), help)).unwrap_or(0);
-    match usize::try_from(said) {
+fn workers(item: &Item<'_>) -> Option<usize> {
+    let said = item.whole(&(0..=1024), "a whole number from 0 to 1024; 0 is one worker per core")?;
+    Some(match usize::try_from(said) {
         Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
         Ok(workers) => workers,
-    }
+    })
+}
+
+fn connections(item: &Item<'_>) -> Option<usize> {
+    item.whole(&(1..=10_000_000), "a whole number from 1").and_then(|n| usize::try_from(n).ok())
 }
 
 fn host(item: &Item<'_>) -> Option<String> {
@@ -221,17 +287,13 @@ fn network(item: &Item<'_>) -> Option<IpNet> {
 }
 
 fn limits(mut section: Section<'_>) -> Limits {
-    let connections = section
-        .item("connections")
-        .and_then(|item| item.whole(&(1..=10_000_000), "a whole number from 1"))
-        .and_then(|n| usize::try_from(n).ok());
     let limits = Limits {
-        connections: connections.unwrap_or(10_000),
-        buffers: section.size("buffers", &(MIB..=SIZE_MAX), 512 * MIB),
-        header_bytes: section.size("header_bytes", &(1024..=MIB), 64 << 10),
-        header_timeout: section.duration("header_timeout", &(Duration::from_millis(100)..=DAY), 10 * SECOND),
-        idle_timeout: section.duration("idle_timeout", &(Duration::from_millis(100)..=DAY), 75 * SECOND),
-        body_bytes: section.size("body_bytes", &(1..=SIZE_MAX), 10 * MIB),
+        connections: section.get(&CONNECTIONS),
+        buffers: section.get(&BUFFERS),
+        header_bytes: section.get(&HEADER_BYTES),
+        header_timeout: section.get(&HEADER_TIMEOUT),
+        idle_timeout: section.get(&IDLE_TIMEOUT),
+        body_bytes: section.get(&BODY_BYTES),
     };
     if limits.body_bytes > limits.buffers {
         let (key, origin) = match section.said("body_bytes") {

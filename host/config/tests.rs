@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use super::load::accepted_keys;
+use super::load::key_rows;
+use super::reading::row::Bearing;
+use super::reference::left_out;
 use super::*;
 use oncegate_core::{Disposition, WhenUnknown};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,20 +65,12 @@ fn bad_files_are_refused_with_every_fault_and_what_would_do() {
 }
 
 #[test]
-fn the_reference_names_every_key_that_the_parser_accepts_and_no_other() {
-    let reference = include_str!("reference.md");
-    let accepted = accepted_keys(&of_file(Path::new("tests/config/good/everything.toml")));
-    let rows = reference.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let described: std::collections::BTreeSet<String> = rows.map(|(key, _)| key.to_owned()).collect();
-    // Tables are described by the keys in them.
-    let leaf = |key: &&String| !accepted.iter().any(|other| other.starts_with(&format!("{key}.")));
-    let leaves: std::collections::BTreeSet<String> = accepted.iter().filter(leaf).cloned().collect();
-    assert_eq!(
-        leaves.difference(&described).collect::<Vec<_>>(),
-        Vec::<&String>::new(),
-        "not in reference.md"
-    );
-    assert_eq!(described.difference(&leaves).collect::<Vec<_>>(), Vec::<&String>::new(), "not accepted");
+fn the_reference_is_made_of_the_keys() {
+    in_repository();
+    let page = Path::new("host/config/reference.md");
+    let made = reference(&std::fs::read_to_string(page).unwrap());
+    expect_text(page, &made);
+    assert_eq!(left_out(&made), Vec::<String>::new());
 }
 
 fn of_upstream(url: &str) -> Source {
@@ -279,7 +274,12 @@ fn a_reload_names_what_it_can_not_change() {
     let keys = ["server.listen", "server.admin", "server.workers", "ledger.path", "ledger.deployment"];
     assert_eq!(unchangeable(&old, &new), keys);
     other.flags.store = Some("memory".into());
-    assert!(unchangeable(&old, &load(&other).unwrap()).contains(&"ledger.store".to_owned()));
+    other.env.push(("ONCEGATE_LEDGER__SECRET_FILE".into(), "tests/config/good/files/secret".into()));
+    let mut named = unchangeable(&old, &load(&other).unwrap());
+    named.extend(keys.map(str::to_owned));
+    let named: BTreeSet<String> = named.into_iter().collect();
+    let fixed = key_rows().into_iter().filter(|row| row.bearing == Bearing::Fixed).map(|row| row.key);
+    assert_eq!(named, fixed.collect());
 }
 
 #[test]

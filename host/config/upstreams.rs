@@ -3,7 +3,7 @@
 use super::fields::is_reserved;
 use super::probe::{self, ProbeConfig};
 use super::reading::units::is_host;
-use super::reading::{Item, Section};
+use super::reading::{Item, Key, Section, TableKey, Unset};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -38,10 +38,60 @@ pub struct UpstreamConfig {
 }
 
 /// Bounds of every timeout towards an upstream.
-pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 
 /// Bounds of `settle_after`.
 const SETTLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
+
+const URLS: Key<(String, u16)> = Key::new(
+    "urls",
+    Unset::Fault("say where it listens: urls = [\"http://127.0.0.1:9000\"]"),
+    only_url,
+    "Where it listens: one `http://` URL of host and port.",
+);
+const CONNECT_TIMEOUT: Key<Duration> = Key::new(
+    "connect_timeout",
+    Unset::Value("\"2s\""),
+    |item| item.duration(&TIMEOUT),
+    "To an open connection; after it nothing was sent and the key is free.",
+);
+pub(super) const RESPONSE_TIMEOUT: Key<Duration> = Key::new(
+    "response_timeout",
+    Unset::Value("\"60s\""),
+    |item| item.duration(&TIMEOUT),
+    "To the head of the answer; after it the outcome is unknown.",
+);
+const BODY_IDLE_TIMEOUT: Key<Duration> = Key::new(
+    "body_idle_timeout",
+    Unset::Value("\"60s\""),
+    |item| item.duration(&TIMEOUT),
+    "Between two pieces of a body.",
+);
+const DEDUPES: Key<bool> = Key::new(
+    "dedupes",
+    Unset::Value("false"),
+    |item| item.truth(),
+    "The upstream itself honours the forwarded key: `when_unknown = \"resend\"` is allowed, and its 409 is unknown.",
+);
+const ACCEPT_REPEATS: Key<bool> = Key::new(
+    "accept_repeats",
+    Unset::Value("false"),
+    |item| item.truth(),
+    "`resend` is allowed though nobody deduplicates: an operation may run again.",
+);
+const OPERATION_HEADER: Key<HeaderName> = Key::new(
+    "operation_header",
+    Unset::Nothing(""),
+    operation_header,
+    "Send the operation id as this header too, in place of any other of that name: `\"Idempotency-Key\"` for an upstream that wants one of its own.",
+);
+const SETTLE_AFTER: Key<Duration> = Key::new(
+    "settle_after",
+    Unset::Nothing(""),
+    |item| item.duration(&SETTLE),
+    "No execution takes effect later than this after its end. Without it a probe's *did not happen* is never believed.",
+);
+const PROBE: TableKey = TableKey::table("probe");
 
 /// The sections' meaning.
 pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<UpstreamConfig>> {
@@ -54,21 +104,19 @@ pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, A
 
 fn upstream(name: String, mut section: Section<'_>) -> UpstreamConfig {
     section.later(&["http2", "tls", "retry", "breaker", "bulkhead", "health"]);
-    let url =
-        section.needed("urls", "say where it listens: urls = [\"http://127.0.0.1:9000\"]").and_then(only_url);
-    let (host, port) = url.unwrap_or_default();
+    let (host, port) = section.find(&URLS).unwrap_or_default();
     let upstream = UpstreamConfig {
         name: name.into(),
         host,
         port,
-        connect_timeout: section.duration("connect_timeout", &TIMEOUT, Duration::from_secs(2)),
-        response_timeout: section.duration("response_timeout", &TIMEOUT, Duration::from_secs(60)),
-        body_idle_timeout: section.duration("body_idle_timeout", &TIMEOUT, Duration::from_secs(60)),
-        dedupes: section.truth("dedupes", false),
-        accept_repeats: section.truth("accept_repeats", false),
-        operation_header: section.item("operation_header").and_then(|item| operation_header(&item)),
-        settle_after: section.item("settle_after").and_then(|item| item.duration(&SETTLE)),
-        probe: probe::read(section.section("probe")),
+        connect_timeout: section.get(&CONNECT_TIMEOUT),
+        response_timeout: section.get(&RESPONSE_TIMEOUT),
+        body_idle_timeout: section.get(&BODY_IDLE_TIMEOUT),
+        dedupes: section.get(&DEDUPES),
+        accept_repeats: section.get(&ACCEPT_REPEATS),
+        operation_header: section.find(&OPERATION_HEADER),
+        settle_after: section.find(&SETTLE_AFTER),
+        probe: probe::read(section.section(&PROBE)),
     };
     if upstream.accept_repeats {
         section.reading.warn(format!(
@@ -87,7 +135,7 @@ fn operation_header(item: &Item<'_>) -> Option<HeaderName> {
     })
 }
 
-fn only_url(item: Item<'_>) -> Option<(String, u16)> {
+fn only_url(item: &Item<'_>) -> Option<(String, u16)> {
     let items = item.clone().list();
     match items.as_slice() {
         [] => item.refuse("one URL: urls = [\"http://127.0.0.1:9000\"]"),

@@ -69,6 +69,11 @@ impl<'r> Item<'r> {
         pieces.map(node).enumerate().map(one).collect()
     }
 
+    /// What `parse` makes of each element of a list, a single value standing for a list of one.
+    pub(crate) fn each<T>(&self, parse: impl Fn(&Item<'_>) -> Option<T>) -> Option<Vec<T>> {
+        Some(self.clone().list().iter().filter_map(parse).collect())
+    }
+
     /// A whole number within bounds.
     pub(crate) fn whole(&self, bounds: &RangeInclusive<u64>, help: &str) -> Option<u64> {
         let number = if let Value::Whole(number, _) = &self.node.value {

@@ -7,15 +7,20 @@
 pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod item;
+pub(crate) mod key;
 pub(crate) mod overlay;
 pub(crate) mod places;
 pub(crate) mod report;
+pub(crate) mod row;
 pub(crate) mod section;
 pub(crate) mod source;
 pub(crate) mod tree;
 pub(crate) mod units;
+pub(crate) mod unknown;
 
 pub(crate) use item::{Item, NAME_HELP};
+pub(crate) use key::{Key, KeyWithin, TableKey};
 pub(crate) use report::Reading;
+pub(crate) use row::Unset;
 pub(crate) use section::Section;
 pub(crate) use tree::{Origin, Table, Value};

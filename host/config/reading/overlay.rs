@@ -1,8 +1,9 @@
 //! What the environment and the command line say, laid over what the file says.
 
-use super::report::{Reading, variable};
+use super::report::Reading;
 use super::source::{Flags, Source};
 use super::tree::{Node, Origin, Table, Value, of_value};
+use super::unknown::variable;
 
 /// Variables that are the program's, not the configuration's.
 const NOT_CONFIGURATION: &[&str] = &["ONCEGATE_CONFIG", "ONCEGATE_LOG", "ONCEGATE_LOG_FORMAT"];

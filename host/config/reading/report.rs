@@ -2,8 +2,9 @@
 //! how a place in the file is told.
 
 use super::fault::{Fault, Faults, Place};
+use super::row::KeyRow;
 use super::tree::{Origin, holds_credential};
-use super::units::nearest;
+use super::unknown::{dotted, help_for_unknown};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -37,7 +38,9 @@ pub(crate) struct Reading {
     /// Where each setting of a policy was said, by its dotted key.
     pub(crate) settings: RefCell<BTreeMap<String, Place>>,
     /// Every key that was asked for, as `upstreams.NAME.urls`.
-    pub(crate) known: RefCell<BTreeSet<String>>,
+    known: RefCell<BTreeSet<String>>,
+    /// The same with what the reference says of each, in the order of asking.
+    pub(crate) rows: RefCell<Vec<KeyRow>>,
     /// Keys that nobody asked for: where, and the section's path and pattern.
     pub(crate) unknown: RefCell<Vec<(Origin, String, String, String)>>,
 }
@@ -107,6 +110,13 @@ impl Reading {
         self.warnings.borrow_mut().push(warning.into());
     }
 
+    /// Notes that a key was asked for.
+    pub(crate) fn asked(&self, row: KeyRow) {
+        if self.known.borrow_mut().insert(row.key.clone()) {
+            self.rows.borrow_mut().push(row);
+        }
+    }
+
     /// Notes where a setting was said, so that its component can find fault with it.
     pub(crate) fn setting(&self, path: &str, origin: &Origin) {
         let mut settings = self.settings.borrow_mut();
@@ -158,50 +168,6 @@ impl Reading {
             self.fault(origin, &dotted(path, name), problem, help);
         }
     }
-}
-
-/// What a reader of an unknown key would like to hear.
-fn help_for_unknown(
-    origin: &Origin,
-    path: &str,
-    name: &str,
-    siblings: &[&str],
-    known: &BTreeSet<String>,
-) -> String {
-    let env = matches!(origin, Origin::Env(_));
-    let spell = |key: &str| if env { variable(key) } else { key.to_owned() };
-    if let Some(meant) = nearest(name, siblings.iter().copied()) {
-        let meant = if env { variable(&dotted(path, meant)) } else { meant.to_owned() };
-        return format!("did you mean `{meant}`?");
-    }
-    if env && path.is_empty() {
-        // ONCEGATE_SERVER_LISTEN, with one line too few.
-        let flat = |key: &&String| key.replace('.', "_") == name;
-        if let Some(key) = known.iter().find(flat) {
-            return format!("did you mean `{}`, with two underscores between the levels?", variable(key));
-        }
-    }
-    let elsewhere = known.iter().find(|key| key.rsplit('.').next() == Some(name) && !key.contains("NAME"));
-    if let Some((section, _)) = elsewhere.and_then(|key| key.rsplit_once('.')) {
-        let whole = format!("{section}.{name}");
-        return if env {
-            format!("did you mean `{}`?", variable(&whole))
-        } else {
-            format!("it belongs in [{section}]")
-        };
-    }
-    let all: Vec<String> =
-        siblings.iter().map(|key| spell(&dotted(if env { path } else { "" }, key))).collect();
-    format!("there are: {}", all.join(", "))
-}
-
-/// The variable that overrides a key.
-pub(crate) fn variable(key: &str) -> String {
-    format!("ONCEGATE_{}", key.to_uppercase().replace('.', "__").replace('-', "_"))
-}
-
-pub(crate) fn dotted(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// The line and column of a span.

@@ -1,14 +1,15 @@
-//! Reading a tree section by section: what a key asks for, what it accepts, which keys there are.
+//! Reading a tree section by section, key by key.
 //!
-//! A reader asks for each key by name; what nobody asked for is unknown when the section closes.
-//! A fault is noted and the default taken, so that one reading finds them all.
+//! A table's reader asks for each of its keys; a key that nobody asked for is unknown when the section closes.
+//! A fault is noted and the default taken, so that one reading finds every fault.
 
 use super::item::{Item, NAME_HELP};
-use super::report::{Reading, dotted};
-use super::tree::{Entry, Origin, Table, Value};
+use super::key::{ConfigKey, Key, KeyWithin, TableKey};
+use super::report::Reading;
+use super::row::{Bearing, Unset};
+use super::tree::{Entry, Node, Origin, Table, Value, of_value};
 use super::units::is_name;
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use super::unknown::dotted;
 
 /// A table being read.
 pub(crate) struct Section<'r> {
@@ -20,7 +21,8 @@ pub(crate) struct Section<'r> {
     /// Where it begins.
     pub(crate) origin: Origin,
     table: Table,
-    asked: Vec<&'static str>,
+    /// The keys that were asked for.
+    asked: Vec<(&'static str, Bearing)>,
 }
 
 impl<'r> Section<'r> {
@@ -40,41 +42,75 @@ impl<'r> Section<'r> {
         Some(Self { reading: item.reading, path, pattern, origin, table, asked: Vec::new() })
     }
 
-    /// The value of a key, if it is there.
-    pub(crate) fn item(&mut self, name: &'static str) -> Option<Item<'r>> {
-        self.asked.push(name);
-        self.reading.known.borrow_mut().insert(dotted(&self.pattern, name));
-        let node = self.table.node(name)?.clone();
-        let pattern = dotted(&self.pattern, name);
-        Some(Item { reading: self.reading, path: dotted(&self.path, name), pattern, node })
+    /// The value of a key, if the file sets it.
+    pub(crate) fn item<P>(&mut self, key: &ConfigKey<P>) -> Option<Item<'r>> {
+        self.asked.push((key.name, key.bearing));
+        let pattern = dotted(&self.pattern, key.name);
+        self.reading.asked(key.row(pattern.clone()));
+        let node = self.table.node(key.name)?.clone();
+        Some(Item { reading: self.reading, path: dotted(&self.path, key.name), pattern, node })
     }
 
-    /// A key that must be there.
-    pub(crate) fn needed(&mut self, name: &'static str, help: &str) -> Option<Item<'r>> {
-        let item = self.item(name);
-        if item.is_none() {
-            let problem = format!("`{}` is missing", dotted(&self.path, name));
-            self.reading.fault(&self.origin, &dotted(&self.path, name), problem, help);
+    /// What the file sets the key to, or its default.
+    pub(crate) fn get<T>(&mut self, key: &Key<T>) -> T {
+        self.find(key).unwrap_or_else(|| self.default(key))
+    }
+
+    /// The key's default.
+    pub(crate) fn default<T>(&self, key: &Key<T>) -> T {
+        (key.parse)(&self.unset(key)).expect("a key takes its own default")
+    }
+
+    /// What the file sets the key to, or its default. The value is held against `context`.
+    pub(crate) fn get_within<C: ?Sized, T>(&mut self, key: &KeyWithin<C, T>, context: &C) -> T {
+        self.find_within(key, context)
+            .unwrap_or_else(|| (key.parse)(&self.unset(key), context).expect("a key takes its own default"))
+    }
+
+    /// What the file sets the key to; that it doesn't is a fault where the key must be set.
+    pub(crate) fn find<T>(&mut self, key: &Key<T>) -> Option<T> {
+        self.needed(key).and_then(|item| (key.parse)(&item))
+    }
+
+    /// What the file sets the key to. The value is held against `context`.
+    pub(crate) fn find_within<C: ?Sized, T>(&mut self, key: &KeyWithin<C, T>, context: &C) -> Option<T> {
+        self.needed(key).and_then(|item| (key.parse)(&item, context))
+    }
+
+    fn needed<P>(&mut self, key: &ConfigKey<P>) -> Option<Item<'r>> {
+        let item = self.item(key);
+        if let (None, Unset::Fault(help)) = (&item, key.unset) {
+            let path = dotted(&self.path, key.name);
+            self.reading.fault(&self.origin, &path, format!("`{path}` is missing"), help);
         }
         item
     }
 
+    /// The key's default as a value to be read.
+    fn unset<P>(&self, key: &ConfigKey<P>) -> Item<'r> {
+        let Unset::Value(text) = key.unset else { unreachable!("`{}` has a default", key.name) };
+        let value = of_value(text, &Origin::Unsaid).unwrap_or_else(|| Value::Loose(text.to_owned()));
+        let (path, pattern) = (dotted(&self.path, key.name), dotted(&self.pattern, key.name));
+        Item { reading: self.reading, path, pattern, node: Node { origin: Origin::Unsaid, value } }
+    }
+
     /// A table within this one; an empty one where there is none.
-    pub(crate) fn section(&mut self, name: &'static str) -> Section<'r> {
+    pub(crate) fn section(&mut self, key: &TableKey) -> Section<'r> {
         let empty = Section {
             reading: self.reading,
-            path: dotted(&self.path, name),
-            pattern: dotted(&self.pattern, name),
+            path: dotted(&self.path, key.name),
+            pattern: dotted(&self.pattern, key.name),
             origin: self.origin.clone(),
             table: Table::default(),
             asked: Vec::new(),
         };
-        self.item(name).and_then(Section::of).unwrap_or(empty)
+        self.item(key).and_then(Section::of).unwrap_or(empty)
     }
 
     /// The tables of a table of tables, each with its name.
-    pub(crate) fn named(&mut self, name: &'static str) -> Vec<(String, Section<'r>)> {
-        let Some(outer) = self.item(name).and_then(Section::of) else { return Vec::new() };
+    pub(crate) fn named(&mut self, key: &TableKey) -> Vec<(String, Section<'r>)> {
+        let name = key.name;
+        let Some(outer) = self.item(key).and_then(Section::of) else { return Vec::new() };
         let pattern = format!("{name}.NAME");
         let read = |entry: &Entry| {
             let path = dotted(name, &entry.name);
@@ -92,7 +128,7 @@ impl<'r> Section<'r> {
     /// Keys that the design has and this version has not.
     pub(crate) fn later(&mut self, names: &[&'static str]) {
         for name in names {
-            self.asked.push(name);
+            self.asked.push((name, Bearing::Plain));
             if let Some(entry) = self.table.0.iter().find(|entry| entry.name == *name) {
                 self.reading.not_yet(&entry.origin, &dotted(&self.path, name), "");
             }
@@ -107,7 +143,7 @@ impl<'r> Section<'r> {
     /// Notes what nobody asked for.
     pub(crate) fn close(self) {
         for entry in &self.table.0 {
-            if !self.asked.contains(&entry.name.as_str()) {
+            if !self.asked.iter().any(|(name, _)| *name == entry.name) {
                 let key = (entry.origin.clone(), self.path.clone(), self.pattern.clone(), entry.name.clone());
                 self.reading.unknown.borrow_mut().push(key);
             }
@@ -124,33 +160,9 @@ impl<'r> Section<'r> {
         self.table.0.iter().map(|entry| (entry.clone(), item(entry))).collect()
     }
 
-    /// A duration within bounds.
-    pub(crate) fn duration(
-        &mut self,
-        name: &'static str,
-        bounds: &RangeInclusive<Duration>,
-        default: Duration,
-    ) -> Duration {
-        self.item(name).and_then(|item| item.duration(bounds)).unwrap_or(default)
-    }
-
-    /// A size within bounds.
-    pub(crate) fn size(
-        &mut self,
-        name: &'static str,
-        bounds: &RangeInclusive<usize>,
-        default: usize,
-    ) -> usize {
-        self.item(name).and_then(|item| item.size(bounds)).unwrap_or(default)
-    }
-
-    /// True or false.
-    pub(crate) fn truth(&mut self, name: &'static str, default: bool) -> bool {
-        self.item(name).and_then(|item| item.truth()).unwrap_or(default)
-    }
-
-    /// One of a few words.
-    pub(crate) fn choice<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)], default: T) -> T {
-        self.item(name).and_then(|item| item.choice(words)).unwrap_or(default)
+    /// The keys asked for that bear on the promises of a guarded route, as far as the file sets them.
+    pub(crate) fn guarding(&self) -> impl Iterator<Item = (&'static str, &Origin)> {
+        let guarding = self.asked.iter().filter(|(_, bearing)| *bearing == Bearing::Guarding);
+        guarding.filter_map(|(name, _)| Some((*name, self.said(name)?)))
     }
 }

@@ -1,0 +1,131 @@
+//! The keys by which `[ledger]` says how long and how much is remembered, and a route says otherwise.
+
+use super::reading::{Item, Key, KeyWithin, Section, Unset};
+use super::server::SIZE_MAX;
+use oncegate_core::Times;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// What the design promises of each ledger time: from a tenth of a second up.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Ten years: beyond it somebody meant something else.
+const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+const RETENTION_BOUNDS: RangeInclusive<Duration> = SHORTEST..=LONGEST;
+/// A client that waits longer has given up, and so have the proxies before it.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// How long and how much is remembered of an operation.
+#[derive(Clone, Copy)]
+pub(super) struct Remembering {
+    pub(super) times: Times,
+    pub(super) wait: Duration,
+    pub(super) body_kept: usize,
+}
+
+/// What an answer that is kept must fit into.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// `server.limits.buffers`
+    pub(super) buffers: usize,
+    /// `ledger.memory`
+    pub(super) memory: usize,
+}
+
+const LEASE: Key<Duration> = Key::new(
+    "lease",
+    Unset::Value("\"60s\""),
+    |item| item.duration(&(SHORTEST..=DAY)),
+    "How long a claim stands without renewal.",
+)
+.guarding();
+const RETENTION: Key<Duration> = Key::new(
+    "retention",
+    Unset::Value("\"24h\""),
+    |item| item.duration(&RETENTION_BOUNDS),
+    "How long an answer is replayed, from completion.",
+)
+.guarding();
+const TOMBSTONE: Key<Duration> = Key::new(
+    "tombstone",
+    Unset::Value("\"24h\""),
+    tombstone,
+    "How long after that a duplicate is told 410 `expired`; `\"0s\"`: not at all.",
+)
+.guarding();
+const UNKNOWN_RETENTION: Key<Duration> = Key::new(
+    "unknown_retention",
+    Unset::Value("\"30d\""),
+    |item| item.duration(&RETENTION_BOUNDS),
+    "How long an unknown outcome is held.",
+)
+.guarding();
+const WAIT: Key<Duration> = Key::new(
+    "wait",
+    Unset::Value("\"10s\""),
+    |item| item.duration(&(Duration::ZERO..=LONGEST_WAIT)),
+    "How long a duplicate waits for a running execution before 409 `in-flight`.",
+)
+.guarding();
+const BODY_KEPT: KeyWithin<Bounds, usize> = KeyWithin::new(
+    "body_kept",
+    Unset::Value("\"1MiB\""),
+    body_kept,
+    "Larger answers are not kept: duplicates are told 409 `consumed`.",
+)
+.guarding();
+
+/// What `[ledger]` says.
+pub(super) fn read(section: &mut Section<'_>, bounds: &Bounds) -> Remembering {
+    let lease = section.get(&LEASE);
+    let retention = section.get(&RETENTION);
+    let tombstone = section.get(&TOMBSTONE);
+    let unknown_retention = section.get(&UNKNOWN_RETENTION);
+    Remembering {
+        times: Times { lease, retention, tombstone, unknown_retention, memory: retention + tombstone },
+        wait: section.get(&WAIT),
+        body_kept: section.get_within(&BODY_KEPT, bounds),
+    }
+}
+
+/// What a route says; what it doesn't say is as in `[ledger]`.
+pub(super) fn read_of_route(section: &mut Section<'_>, outer: Remembering, bounds: &Bounds) -> Remembering {
+    let mut inherit = |key: Key<Duration>, outer| section.find(&key.inherited("ledger")).unwrap_or(outer);
+    let lease = inherit(LEASE, outer.times.lease);
+    let retention = inherit(RETENTION, outer.times.retention);
+    let tombstone = inherit(TOMBSTONE, outer.times.tombstone);
+    let unknown_retention = inherit(UNKNOWN_RETENTION, outer.times.unknown_retention);
+    let wait = inherit(WAIT, outer.wait);
+    let body_kept = section.find_within(&BODY_KEPT.inherited("ledger"), bounds);
+    Remembering {
+        times: Times { lease, retention, tombstone, unknown_retention, memory: retention + tombstone },
+        wait,
+        body_kept: body_kept.unwrap_or(outer.body_kept),
+    }
+}
+
+fn tombstone(item: &Item<'_>) -> Option<Duration> {
+    let span = item.duration(&(Duration::ZERO..=LONGEST))?;
+    if !span.is_zero() && span < SHORTEST {
+        item.refuse("from 0.1s up, or \"0s\" for none");
+        return None;
+    }
+    Some(span)
+}
+
+fn body_kept(item: &Item<'_>, bounds: &Bounds) -> Option<usize> {
+    let bytes = item.size(&(0..=SIZE_MAX))?;
+    for (key, bound, means) in [
+        ("server.limits.buffers", bounds.buffers, "what all bodies together may hold"),
+        ("ledger.memory", bounds.memory, "what the ledger may hold in memory"),
+    ] {
+        if bytes > bound {
+            item.fault(
+                format!("`{}` is larger than `{key}`, {means}", item.path),
+                format!("raise `{key}` or lower `{}`", item.path),
+            );
+            return None;
+        }
+    }
+    Some(bytes)
+}

@@ -1,0 +1,149 @@
+//! What keys of a route, and several routes, may say together.
+
+use super::keys::WHEN_UNKNOWN;
+use super::types::{OnError, PrincipalChanged, RouteConfig};
+use crate::policies::Policy;
+use crate::reading::{Item, Origin, Reading, Section};
+use crate::server::{Server, is_loopback};
+use crate::upstreams::UpstreamConfig;
+use oncegate_core::WhenUnknown;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Stands in for a path that is at fault. No path is like it.
+pub(super) const NO_PATH: &str = "?";
+
+/// A key that bears on the promises of a guarded route lets somebody believe that the route is guarded.
+pub(super) fn refuse_guarding(section: &Section<'_>) {
+    for (name, origin) in section.guarding() {
+        let path = format!("{}.{name}", section.path);
+        let problem = format!("`{path}` means nothing on a route without a policy, which guards nothing");
+        section.reading.fault(origin, &path, problem, "add `policy = \"NAME\"`, or remove it");
+    }
+}
+
+/// HEAD, OPTIONS and TRACE are never guarded.
+pub(super) fn check_methods(section: &Section<'_>, methods: &[String]) {
+    let safe = |method: &&String| matches!(method.as_str(), "HEAD" | "OPTIONS" | "TRACE");
+    let never: Vec<&str> = methods.iter().filter(safe).map(String::as_str).collect();
+    if never.is_empty() {
+        return;
+    }
+    let words = never.join(" and ");
+    if never.len() == methods.len() {
+        let origin = section.said("methods").unwrap_or(&section.origin).clone();
+        section.reading.fault(
+            &origin,
+            &format!("{}.methods", section.path),
+            format!("`{}.methods` has nothing but {words}, which are never guarded", section.path),
+            "add the methods that act, like \"POST\", or remove `policy`",
+        );
+    } else {
+        section.reading.warn(format!(
+            "route `{}`: {words} requests are proxied and never guarded",
+            section.path.trim_start_matches("routes.")
+        ));
+    }
+}
+
+/// What an unknown outcome means here must go with what the upstream does.
+pub(super) fn check_when_unknown(
+    section: &mut Section<'_>,
+    when_unknown: WhenUnknown,
+    upstream: Option<&Arc<UpstreamConfig>>,
+    methods: &[String],
+) {
+    let (Some(item), Some(upstream)) = (section.item(&WHEN_UNKNOWN), upstream) else { return };
+    match when_unknown {
+        WhenUnknown::Probe if upstream.settle_after.is_none() => item.reading.warn(format!(
+            "`{}` is \"probe\" and `upstreams.{}.settle_after` is not set: that an operation did not happen is then never believed, and no key is freed; set it to the time after which no execution takes effect any more",
+            item.path, upstream.name
+        )),
+        WhenUnknown::Resend => check_repeats(&item, upstream, methods),
+        WhenUnknown::Hold | WhenUnknown::Probe => {}
+    }
+}
+
+fn check_repeats(item: &Item<'_>, upstream: &UpstreamConfig, methods: &[String]) {
+    let idempotent = !methods.is_empty() && methods.iter().all(|m| matches!(m.as_str(), "PUT" | "DELETE"));
+    if idempotent || upstream.dedupes || upstream.accept_repeats {
+        return;
+    }
+    item.fault(
+        format!("`{}` is \"resend\", and nothing says that running an operation twice does no harm", item.path),
+        format!(
+            "set `upstreams.{0}.dedupes = true` if the upstream honours the key itself, or `upstreams.{0}.accept_repeats = true` to accept repeats, or limit the route to methods = [\"PUT\", \"DELETE\"]",
+            upstream.name
+        ),
+    );
+}
+
+/// Two routes with one name, or that one request would match alike.
+pub(super) fn compare(
+    reading: &Reading,
+    origin: &Origin,
+    route: &RouteConfig,
+    before: &[(Origin, RouteConfig)],
+) {
+    let same_name = |(_, other): &&(Origin, RouteConfig)| !route.name.is_empty() && other.name == route.name;
+    if before.iter().any(|other| same_name(&other)) {
+        let problem = format!("there are two routes named `{}`", route.name);
+        reading.fault(origin, &format!("routes.{}", route.name), problem, "give each a name of its own");
+    }
+    let alike = |other: &RouteConfig| {
+        let both_all = route.methods.is_empty() && other.methods.is_empty();
+        let shared = route.methods.iter().any(|method| other.methods.contains(method));
+        // A route whose path is at fault has none, and takes nothing yet.
+        let same_path = other.path == route.path && route.path != NO_PATH;
+        other.host == route.host && same_path && (both_all || shared)
+    };
+    if let Some((_, other)) = before.iter().find(|(_, other)| alike(other)) {
+        reading.fault(
+            origin,
+            &format!("routes.{}", route.name),
+            format!(
+                "`{}` and `{}` take the same requests: same host, path and method",
+                other.name, route.name
+            ),
+            "make one of them more specific by host, path or methods, or remove it",
+        );
+    }
+}
+
+/// What routes make worth saying.
+pub(super) fn warn(
+    reading: &Reading,
+    routes: &[Arc<RouteConfig>],
+    server: &Server,
+    upstreams: &BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    policies: &BTreeMap<Arc<str>, Arc<Policy>>,
+) {
+    for route in routes.iter().filter(|route| route.policy.is_some()) {
+        if route.on_error == OnError::Bypass {
+            reading.warn(format!(
+                "route `{}` has `on_error = \"bypass\"`: while the ledger is down or its policy is not loaded, requests run unguarded, each time they come",
+                route.name
+            ));
+        }
+        if route.principal_changed == PrincipalChanged::Refuse {
+            reading.warn(format!(
+                "route `{}` has `principal_changed = \"refuse\"`: who sends a request again that another caller sent under the same key learns that it was sent, and who sends it first keeps the other out; it is for routes whose callers are one party",
+                route.name
+            ));
+        }
+        let open = server.listen.iter().find(|address| !is_loopback(address));
+        if let Some(address) = open.filter(|_| route.principal.anonymous.is_none()) {
+            reading.warn(format!(
+                "route `{}` can be reached on {address} and `principal.anonymous` is not set: requests of nobody in particular share their keys, and one with a Cookie is refused; set it to \"share\" or \"refuse\"",
+                route.name
+            ));
+        }
+    }
+    for name in upstreams.keys().filter(|name| routes.iter().all(|route| route.upstream != **name)) {
+        reading.warn(format!("no route uses the upstream `{name}`"));
+    }
+    for name in policies.keys().filter(|name| routes.iter().all(|route| route.policy.as_ref() != Some(name)))
+    {
+        reading.warn(format!("no route uses the policy `{name}`"));
+    }
+}

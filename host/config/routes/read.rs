@@ -1,0 +1,110 @@
+//! Reading the routes.
+
+use super::checks::{NO_PATH, check_methods, check_when_unknown, compare, refuse_guarding, warn};
+use super::keys::{
+    CLIENT_GONE, HOST, METHODS, NAME, ON_ERROR, OUTCOMES, PATH, POLICY, PRINCIPAL, PRINCIPAL_CHANGED,
+    RESPONSE_TIMEOUT, STRIP, UPSTREAM, WHEN_UNKNOWN, WHILE_RUNNING,
+};
+use super::types::RouteConfig;
+use crate::answers::{self, ANSWERS};
+use crate::outcomes;
+use crate::policies::Policy;
+use crate::principal::{self, Principal};
+use crate::reading::{Item, Origin, Reading, Section};
+use crate::remembering::{self, Bounds, Remembering};
+use crate::server::Server;
+use crate::upstreams::UpstreamConfig;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What routes refer to and inherit from.
+pub(crate) struct Scope<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) principal: &'a Principal,
+    pub(crate) remembering: Remembering,
+    pub(crate) bounds: Bounds,
+    pub(crate) upstreams: &'a BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
+    pub(crate) policies: &'a BTreeMap<Arc<str>, Arc<Policy>>,
+}
+
+/// The sections' meaning.
+pub(crate) fn read(reading: &Reading, item: Option<Item<'_>>, scope: &Scope<'_>) -> Vec<Arc<RouteConfig>> {
+    let Some(item) = item else { return Vec::new() };
+    let items = item.clone().list();
+    if items.is_empty() {
+        item.refuse("at least one [[routes]]");
+    }
+    let mut routes: Vec<(Origin, RouteConfig)> = Vec::new();
+    for item in items {
+        let origin = item.node.origin.clone();
+        let Some(section) = Section::of(item) else { continue };
+        let route = route(section, scope);
+        compare(reading, &origin, &route, &routes);
+        routes.push((origin, route));
+    }
+    let routes: Vec<_> = routes.into_iter().map(|(_, route)| Arc::new(route)).collect();
+    warn(reading, &routes, scope.server, scope.upstreams, scope.policies);
+    routes
+}
+
+fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
+    let name = section.find(&NAME);
+    if let Some(name) = &name {
+        // Faults below then say whose they are, whatever its number in the file.
+        section.path = format!("routes.{name}");
+    }
+    section.later(&["reauthorize"]);
+    let host = section.find(&HOST);
+    let path = section.find(&PATH);
+    let methods = section.find(&METHODS).unwrap_or_default();
+    let upstream = section.find_within(&UPSTREAM, &names(scope.upstreams));
+    let policy = section.find_within(&POLICY, &names(scope.policies));
+    let while_running = section.get(&WHILE_RUNNING);
+    let when_unknown = section.get(&WHEN_UNKNOWN);
+    let on_error = section.get(&ON_ERROR);
+    let outcomes = section.item(&OUTCOMES).map(|item| outcomes::read(item.list())).unwrap_or_default();
+    let remembering = remembering::read_of_route(&mut section, scope.remembering, &scope.bounds);
+    let route = RouteConfig {
+        name: name.unwrap_or_default().into(),
+        host,
+        path: path.unwrap_or_else(|| NO_PATH.to_owned()),
+        methods,
+        upstream: upstream.unwrap_or_default(),
+        policy,
+        while_running,
+        when_unknown,
+        on_error,
+        outcomes,
+        client_gone: section.get(&CLIENT_GONE),
+        principal_changed: section.get(&PRINCIPAL_CHANGED),
+        answers: answers::read(section.section(&ANSWERS)),
+        strip: section.get(&STRIP),
+        response_timeout: section.find(&RESPONSE_TIMEOUT),
+        times: remembering.times,
+        wait: remembering.wait,
+        body_kept: remembering.body_kept,
+        principal: Arc::new(principal::read_of_route(
+            section.section(&PRINCIPAL),
+            scope.principal,
+            scope.server,
+        )),
+    };
+    check(&mut section, &route, scope);
+    section.close();
+    route
+}
+
+/// What the route's keys may say together.
+fn check(section: &mut Section<'_>, route: &RouteConfig, scope: &Scope<'_>) {
+    if section.said(POLICY.name).is_some() {
+        check_methods(section, &route.methods);
+    } else {
+        refuse_guarding(section);
+    }
+    check_when_unknown(section, route.when_unknown, scope.upstreams.get(&route.upstream), &route.methods);
+    outcomes::warn(section.reading, &section.path, &route.outcomes);
+}
+
+fn names<T>(tables: &BTreeMap<Arc<str>, T>) -> Vec<Arc<str>> {
+    tables.keys().cloned().collect()
+}

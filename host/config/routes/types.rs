@@ -1,0 +1,86 @@
+//! What a route means.
+
+use crate::outcomes::StatusRule;
+use crate::principal::Principal;
+use crate::reach::Reach;
+use oncegate_core::{Times, WhenUnknown, WhileRunning};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `[[routes]]`, with everything that it inherits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Host name in lower case without port; none: any.
+    pub host: Option<String>,
+    /// Path prefix on segment borders, without a slash at the end; `/` itself is "".
+    pub path: String,
+    /// Methods; empty: all.
+    pub methods: Vec<String>,
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The policy's name; none: plain proxying.
+    pub policy: Option<Arc<str>>,
+    /// For a running execution.
+    pub while_running: WhileRunning,
+    /// For an unknown outcome.
+    pub when_unknown: WhenUnknown,
+    /// Ledger down or policy failing to load.
+    pub on_error: OnError,
+    /// The operator's word on answers, tried in order before everything else.
+    pub outcomes: Vec<StatusRule>,
+    /// Other statuses for the gateway's own answers, by problem code.
+    pub answers: BTreeMap<String, u16>,
+    /// How long things stand.
+    pub times: Times,
+    /// How long a duplicate waits.
+    pub wait: Duration,
+    /// Larger answers are consumed.
+    pub body_kept: usize,
+    /// Fields of answers that are not kept, lower-case.
+    pub strip: Vec<String>,
+    /// In place of the upstream's.
+    pub response_timeout: Option<Duration>,
+    /// Who asks.
+    pub principal: Arc<Principal>,
+    /// What happens to an execution whose clients are all gone.
+    pub client_gone: ClientGone,
+    /// What the same under another principal means.
+    pub principal_changed: PrincipalChanged,
+}
+
+impl RouteConfig {
+    /// Which requests it takes.
+    pub fn reach(&self) -> Reach<'_> {
+        Reach { host: self.host.as_deref(), path: &self.path, methods: &self.methods }
+    }
+}
+
+/// `routes.on_error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// 503.
+    Refuse,
+    /// Send it unguarded.
+    Bypass,
+}
+
+/// `routes.principal_changed`: the same key and content under another principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalChanged {
+    /// Each principal's operation is its own; that it happened is counted and told.
+    Count,
+    /// The second principal is refused.
+    Refuse,
+}
+
+/// `routes.client_gone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientGone {
+    /// The execution goes on.
+    Finish,
+    /// The upstream's connection is closed when the last client is gone.
+    Close,
+}
