@@ -5,8 +5,8 @@
 #[path = "../../tests/guests/mod.rs"]
 pub(super) mod guests;
 
-use super::limits::Allowance;
-use super::shelf::Shelf;
+use crate::policy::engine::limits::Allowance;
+use crate::policy::run::shelf::Shelf;
 use super::*;
 use crate::config::{self, ComponentSource, Instances};
 use guests::Guest;

@@ -1,7 +1,7 @@
 //! `oncegate policy bench`
 
 use super::{Done, Output, Request, Settings, Trouble, say, words};
-use crate::policy::workbench::{Spread, Timing, measure};
+use crate::policy::author::{Spread, Timing, measure};
 use serde_json::{Value, json};
 
 /// Time a policy: to load it, and to call it on a used and on a fresh instance

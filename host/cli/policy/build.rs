@@ -4,7 +4,7 @@ use super::interfaces::{World, sources};
 use super::project::{Language, Project};
 use super::{Done, Output, Trouble, read, say, words};
 use crate::config::{ComponentSource, io_words};
-use crate::policy::workbench::anatomy;
+use crate::policy::author::anatomy;
 use serde_json::json;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

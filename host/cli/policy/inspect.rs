@@ -2,7 +2,7 @@
 
 use super::{Done, Output, Subject, Trouble, say, words};
 use crate::config::Policy;
-use crate::policy::workbench::{Anatomy, anatomy};
+use crate::policy::author::{Anatomy, anatomy};
 use crate::policy::{Engine, LoadError, Plan};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use super::{Done, Output, Request, Subject, Trouble, read, say, words};
 use crate::policy::sample_answer::SampleAnswer;
-use crate::policy::workbench::{Answer, Heard, Shown, Spoken};
+use crate::policy::author::{Answer, Heard, Shown, Spoken};
 use crate::policy::{Engine, Part, Verdict};
 use oncegate_core::problem::Code;
 use serde_json::{Value, json};

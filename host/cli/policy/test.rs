@@ -2,7 +2,7 @@
 
 use super::{Done, Output, Subject, Trouble, read, say};
 use crate::policy::Engine;
-use crate::policy::workbench::{Check, Report};
+use crate::policy::author::{Check, Report};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;

@@ -1,0 +1,419 @@
+//! Whether a policy keeps its promises: one check for each of them.
+
+use super::variants::{self, Guise};
+use super::{Desk, Said, Subject, Workbench};
+use crate::policy::load::pipeline;
+use crate::policy::load::sample::Sample;
+use crate::policy::load::vectors;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Of one kind as many faults are written down; more would say nothing new.
+const FAULTS_MAX: usize = 20;
+/// A trap can bring a long trace along.
+const FAULT_BYTES_MAX: usize = 600;
+/// Values of one setting that are tried.
+const VALUES_MAX: usize = 12;
+
+/// What came of all checks.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// In the order in which they were made.
+    pub checks: Vec<Check>,
+}
+
+/// What came of one check.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// What was looked at, in words.
+    pub scope: String,
+    /// Broken promises.
+    pub faults: Vec<String>,
+    /// What may be meant so.
+    pub warnings: Vec<String>,
+    /// What was found out.
+    pub facts: Vec<String>,
+}
+
+impl Report {
+    /// Whether every promise is kept.
+    pub fn is_fine(&self) -> bool {
+        self.checks.iter().all(|check| check.faults.is_empty())
+    }
+}
+
+impl Check {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    pub(super) fn fault(&mut self, text: impl Into<String>) {
+        note(&mut self.faults, text.into());
+    }
+
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
+        note(&mut self.warnings, text.into());
+    }
+}
+
+fn note(list: &mut Vec<String>, mut text: String) {
+    if text.len() > FAULT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
+        text.push('…');
+    }
+    if list.len() < FAULTS_MAX && !list.contains(&text) {
+        list.push(text);
+    }
+}
+
+impl Workbench {
+    /// Makes all checks. `seed` orders the shuffled ones.
+    pub fn report(&self, seed: u64) -> Report {
+        // Where vectors can't be read there is nothing to try the rest with.
+        let (Some(_), Ok(subjects)) = (&self.vectors, self.subjects()) else {
+            return Report { checks: vec![self.check_vectors()] };
+        };
+        let groups = self.groups(&subjects);
+        let (calls, decides) = Self::check_calls(&groups);
+        let mut checks: Vec<Check> = calls.into_iter().collect();
+        // A policy that never answers breaks no other promise, and keeps none.
+        if decides {
+            checks.push(self.check_vectors());
+            checks.push(self.check_purity(&groups, seed));
+            checks.push(self.check_guises(&subjects));
+            checks.push(self.check_alterations(&subjects));
+            checks.push(self.check_settings(&subjects));
+        }
+        Report { checks }
+    }
+
+    /// The test vectors, each on a fresh and on a used instance.
+    fn check_vectors(&self) -> Check {
+        let mut check = Check::new("vectors");
+        let Some(vectors) = &self.vectors else {
+            check.warn(
+                "the component carries no test vectors: put a vectors.json beside the source and build it with \
+                 `oncegate policy build`; a tool may have stripped them (`wasm-tools strip` does)",
+            );
+            return check;
+        };
+        check.scope = format!("{} cases, each on a fresh and a used instance", vectors.cases.len());
+        if vectors.cases.is_empty() {
+            check.warn("there is not one case: nothing is tested");
+        }
+        for (hook, count) in super::counts(self.compiled.inspected.exports, vectors) {
+            match count {
+                0 => check.warn(format!("no case is about `{hook}`, which the component exports")),
+                count => check.facts.push(format!("{hook}: {count}")),
+            }
+        }
+        let mut run = vectors::Run::new(&self.program, self.compiled.inspected.exports, self.allowance);
+        for case in &vectors.cases {
+            if let Err(fault) = run.case(case) {
+                check.fault(fault.to_string());
+            }
+        }
+        // Groups of cases that failed would say the same again.
+        if check.faults.is_empty()
+            && let Err(fault) = run.check_groups(vectors)
+        {
+            check.fault(fault.to_string());
+        }
+        check
+    }
+
+    /// What must not change the key.
+    fn check_guises(&self, subjects: &[Subject<'_>]) -> Check {
+        let mut check = Check::new("same operation");
+        let (mut desk, mut tried) = (Desk::new(self), BTreeMap::<&str, usize>::new());
+        for subject in subjects {
+            let Ok(plain) = desk.ask(&subject.settings, &subject.sample) else { continue };
+            for guise in variants::guises(&subject.sample) {
+                *tried.entry(guise.what).or_default() += 1;
+                match desk.ask(&subject.settings, &guise.sample) {
+                    Ok(said) => compare_guise(&mut check, subject, &guise, &plain, &said),
+                    Err(failure) => check.fault(failure.to_string()),
+                }
+            }
+        }
+        let tried: Vec<String> = tried.iter().map(|(what, times)| format!("{what} ({times})")).collect();
+        check.scope = format!("none of these changes a key: {}", tried.join(", "));
+        check
+    }
+
+    /// What changes the key and the fingerprint, and that something does.
+    fn check_alterations(&self, subjects: &[Subject<'_>]) -> Check {
+        let mut check = Check::new("another operation");
+        let (mut desk, mut found) = (Desk::new(self), BTreeMap::<String, Effects>::new());
+        let mut guarded = 0_usize;
+        for subject in subjects {
+            let Ok(plain @ Said::Guard { .. }) = desk.ask(&subject.settings, &subject.sample) else {
+                continue;
+            };
+            guarded += 1;
+            let other = Sample { principal: Some("oncegate-somebody-else".into()), ..subject.sample.clone() };
+            if desk.ask(&subject.settings, &other).is_ok_and(|said| said == plain) {
+                check.fault(format!("`{}`: another principal has the same key", subject.name));
+            }
+            let Ok(plan) = desk.plan(&subject.settings) else { continue };
+            let mut moved = false;
+            for (what, altered) in variants::alterations(&plan, &subject.sample) {
+                let Ok(said) = desk.ask(&subject.settings, &altered) else { continue };
+                let effects = found.entry(what).or_default();
+                moved |= effects.count(&plain, &said);
+            }
+            if !moved {
+                check.fault(format!(
+                    "`{}`: nothing in the request changes its key: all requests would be one operation",
+                    subject.name
+                ));
+            }
+        }
+        if found.get("the body").is_some_and(|effects| effects.nothing > 0) {
+            check.warn(
+                "another body under the same key is not noticed: its sender gets the answer to the first one; a \
+                 fingerprint of `request` or `document` refuses it",
+            );
+        }
+        check.scope = format!("{guarded} guarded requests, one thing changed at a time");
+        check.facts = found.iter().map(|(what, effects)| format!("{what}: {}", effects.words())).collect();
+        check
+    }
+
+    /// Whether a setting changes what is guarded, or as what, while the key-schema stays the same.
+    fn check_settings(&self, subjects: &[Subject<'_>]) -> Check {
+        let mut check = Check::new("settings");
+        let bases: Vec<Map<String, Value>> =
+            distinct(subjects.iter().map(|subject| subject.settings.clone()));
+        let values = self.values(&bases);
+        check.scope = format!(
+            "{} settings, each changed alone, under {} others: with an equal key-schema, no key changes",
+            values.len(),
+            bases.len()
+        );
+        if values.is_empty() {
+            check
+                .facts
+                .push("the component has no settings (no settings.schema.json, none in the vectors)".into());
+            return check;
+        }
+        let mut desk = Desk::new(self);
+        let requests = distinct_requests(subjects);
+        for (name, values) in &values {
+            let mut tried = Vec::new();
+            for base in &bases {
+                for changed in changes(base, name, values) {
+                    tried.extend(compare_settings(&mut check, &mut desk, &requests, name, base, &changed));
+                }
+            }
+            let word = match &tried[..] {
+                [] => {
+                    "not tried, no two values are known: the vectors may have one, or its schema `examples`"
+                }
+                tried if tried.contains(&true) => "the key-schema names it",
+                _ => "it changes no key",
+            };
+            check.facts.push(format!("{name}: {word}"));
+        }
+        check
+    }
+
+    /// Values to try, for each setting: those in the vectors, and those that the schema tells.
+    fn values(&self, bases: &[Map<String, Value>]) -> BTreeMap<String, Vec<Value>> {
+        let mut values = BTreeMap::<String, Vec<Value>>::new();
+        for (name, value) in bases.iter().flatten() {
+            add(values.entry(name.clone()).or_default(), value.clone());
+        }
+        let schema = self.compiled.inspected.settings_schema.as_deref();
+        let schema: Value = schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let known = values.entry(name.clone()).or_default();
+            candidates(property).into_iter().for_each(|value| add(known, value));
+        }
+        values
+    }
+}
+
+fn add(values: &mut Vec<Value>, value: Value) {
+    if values.len() < VALUES_MAX && !values.contains(&value) {
+        values.push(value);
+    }
+}
+
+/// Values that a property's schema tells.
+fn candidates(property: &Value) -> Vec<Value> {
+    let mut values: Vec<Value> =
+        property["default"].as_null().map_or(vec![property["default"].clone()], |()| vec![]);
+    values.extend(property["enum"].as_array().into_iter().flatten().cloned());
+    values.extend(property["examples"].as_array().into_iter().flatten().cloned());
+    match property["type"].as_str() {
+        Some("boolean") => values.extend([Value::from(false), Value::from(true)]),
+        Some("integer" | "number") => {
+            for bound in ["minimum", "maximum"] {
+                values.extend(property[bound].as_i64().map(Value::from));
+            }
+        }
+        _ => {}
+    }
+    values
+}
+
+/// `base` with another value of `name`, or without it.
+fn changes(base: &Map<String, Value>, name: &str, values: &[Value]) -> Vec<Map<String, Value>> {
+    let mut changed = Vec::new();
+    for value in values.iter().filter(|value| base.get(name) != Some(value)) {
+        let mut with = base.clone();
+        with.insert(name.into(), value.clone());
+        changed.push(with);
+    }
+    let mut without = base.clone();
+    if without.remove(name).is_some() {
+        changed.push(without);
+    }
+    changed
+}
+
+/// Whether the key-schemas differ; none where one of the two is refused.
+fn compare_settings(
+    check: &mut Check,
+    desk: &mut Desk<'_>,
+    requests: &[&Subject<'_>],
+    name: &str,
+    base: &Map<String, Value>,
+    changed: &Map<String, Value>,
+) -> Option<bool> {
+    // Settings that the policy refuses are never in force.
+    let (Ok(before), Ok(after)) = (desk.plan(base), desk.plan(changed)) else { return None };
+    if before.key_schema != after.key_schema {
+        return Some(true);
+    }
+    for subject in requests {
+        let (Ok(old), Ok(new)) = (desk.ask(base, &subject.sample), desk.ask(changed, &subject.sample)) else {
+            continue;
+        };
+        let told = format!(
+            "`{name}` changed from {} to {} leaves the key-schema at `{}`, but `{}` was {} and is {}",
+            shown(base.get(name)),
+            shown(changed.get(name)),
+            before.key_schema,
+            subject.name,
+            old.word(),
+            new.word(),
+        );
+        match (&old, &new) {
+            (Said::Guard { key, .. }, Said::Guard { key: other, .. }) if key != other => check.fault(told),
+            (Said::Guard { fingerprint, .. }, Said::Guard { fingerprint: other, .. })
+                if fingerprint != other =>
+            {
+                check.fault(format!("{told}, with another fingerprint"));
+            }
+            (Said::Guard { .. }, Said::Bypass | Said::Unasked | Said::Failed(_)) => check.fault(told),
+            // Refusing what was guarded runs nothing twice; what wasn't guarded proves nothing.
+            (
+                Said::Guard { .. }
+                | Said::Bypass
+                | Said::Unasked
+                | Said::Unshown
+                | Said::Refuse(_)
+                | Said::Failed(_),
+                _,
+            ) => {}
+        }
+    }
+    Some(false)
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or("nothing".into(), ToString::to_string)
+}
+
+fn compare_guise(check: &mut Check, subject: &Subject<'_>, guise: &Guise, plain: &Said, said: &Said) {
+    let which = if guise.which.is_empty() { String::new() } else { format!(" `{}`", guise.which) };
+    let same = match (plain, said) {
+        (
+            Said::Guard { key, fingerprint },
+            Said::Guard { key: other_key, fingerprint: other_fingerprint },
+        ) => {
+            if key == other_key && guise.rewrites_body && fingerprint != other_fingerprint {
+                check.warn(format!(
+                    "{} changes the fingerprint: a client that writes its body anew gets 422 key-reused; a \
+                     fingerprint of `document` reads it by its meaning",
+                    guise.what
+                ));
+            }
+            key == other_key && (guise.rewrites_body || fingerprint == other_fingerprint)
+        }
+        (plain, said) => plain == said,
+    };
+    if !same {
+        check.fault(format!(
+            "{}{which} makes of `{}` {}, and it was {}",
+            guise.what,
+            subject.name,
+            said.word(),
+            plain.word()
+        ));
+    }
+}
+
+/// What changes of one thing did, over all requests.
+#[derive(Default)]
+struct Effects {
+    key: usize,
+    fingerprint: usize,
+    nothing: usize,
+    unguarded: usize,
+}
+
+impl Effects {
+    /// True where the key, or whether there is one, changed.
+    fn count(&mut self, plain: &Said, said: &Said) -> bool {
+        let (
+            Said::Guard { key, fingerprint },
+            Said::Guard { key: other_key, fingerprint: other_fingerprint },
+        ) = (plain, said)
+        else {
+            self.unguarded += 1;
+            return true;
+        };
+        if key != other_key {
+            self.key += 1;
+            return true;
+        }
+        if fingerprint == other_fingerprint {
+            self.nothing += 1;
+        } else {
+            self.fingerprint += 1;
+        }
+        false
+    }
+
+    fn words(&self) -> String {
+        let counts = [
+            (self.key, "another key"),
+            (self.fingerprint, "the same key, another fingerprint"),
+            (self.nothing, "no difference"),
+            (self.unguarded, "not guarded any more"),
+        ];
+        let there: Vec<String> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, words)| format!("{words} ({n})")).collect();
+        there.join("; ")
+    }
+}
+
+fn distinct(settings: impl Iterator<Item = Map<String, Value>>) -> Vec<Map<String, Value>> {
+    let mut seen = BTreeSet::new();
+    let mut all = vec![Map::new()];
+    seen.insert(pipeline::settings_text(&all[0]));
+    all.extend(settings.filter(|one| seen.insert(pipeline::settings_text(one))));
+    all
+}
+
+/// A request that several vectors have under different settings counts once.
+fn distinct_requests<'w>(subjects: &'w [Subject<'w>]) -> Vec<&'w Subject<'w>> {
+    let mut seen = BTreeSet::new();
+    subjects.iter().filter(|subject| seen.insert(format!("{:?}", subject.sample))).collect()
+}

@@ -1,0 +1,179 @@
+//! What the hooks beside `decide` say to an answer or a problem that an author shows them.
+
+use super::{Answer, Workbench};
+use crate::policy::interface::hooks::{Call, Hook, Word};
+use crate::policy::load::pipeline::{LoadFault, self};
+use crate::policy::load::sample::Sample;
+use crate::policy::load::sample_answer::SampleAnswer;
+use crate::policy::load::vectors;
+use crate::policy::interface::{Complaint, Finding, OwnedOperation, Receipt, Verdict};
+use crate::policy::interface::failure::Failure;
+use std::time::{Duration, Instant};
+
+/// What hooks are shown, beside the request.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The upstream's answer to the request: for `settle` and `present`.
+    pub answer: Option<SampleAnswer>,
+    /// Its answers to the policy's questions, in their order: for `reading`.
+    pub found: Vec<SampleAnswer>,
+    /// The code of one of the gateway's own answers: for `explain`.
+    pub problem: Option<String>,
+    /// In place of the guard's memo.
+    pub memo: Option<String>,
+}
+
+/// What came of a hook.
+#[derive(Debug)]
+pub struct Heard {
+    /// The hook.
+    pub hook: Hook,
+    /// What it said.
+    pub said: Spoken,
+    /// Lines that it logged.
+    pub log: Vec<String>,
+    /// How long it took, on an instance that was just made.
+    pub time: Duration,
+}
+
+/// What a hook said, if it was asked.
+#[derive(Debug)]
+pub enum Spoken {
+    /// It wasn't, for this reason.
+    NotAsked(String),
+    /// It was, on a fresh instance.
+    Said(Result<Word, Failure>),
+}
+
+impl Workbench {
+    /// Asks the hooks that are shown something, and `question` wherever it is exported. `answer` is what
+    /// `decide` said to the same request.
+    pub fn hear(&self, sample: &Sample, answer: &Answer, shown: &Shown) -> Result<Vec<Heard>, LoadFault> {
+        let mut hearing = Hearing { workbench: self, sample, decided: answer, heard: Vec::new() };
+        let receipt = hearing.receipt(shown);
+        if let Some(answer) = &shown.answer {
+            hearing.settle(receipt.as_ref(), answer)?;
+            hearing.present(receipt.as_ref(), answer)?;
+        }
+        hearing.resolve(receipt.as_ref(), &shown.found)?;
+        if let Some(code) = &shown.problem {
+            hearing.explain(code)?;
+        }
+        Ok(hearing.heard)
+    }
+}
+
+struct Hearing<'w> {
+    workbench: &'w Workbench,
+    sample: &'w Sample,
+    decided: &'w Answer,
+    heard: Vec<Heard>,
+}
+
+const UNGUARDED: &str = "the request is not guarded";
+
+impl Hearing<'_> {
+    fn receipt(&self, shown: &Shown) -> Option<Receipt> {
+        let Some(Ok(Verdict::Guard(guard))) = &self.decided.verdict else { return None };
+        let mut receipt = vectors::receipt(self.sample, &self.decided.plan, guard);
+        if let Some(memo) = &shown.memo {
+            receipt.memo = Some(memo.as_str().into());
+        }
+        Some(receipt)
+    }
+
+    fn operation(&self) -> Option<OwnedOperation> {
+        self.sample.view(&self.decided.plan).ok().map(|operation| OwnedOperation::of(&operation))
+    }
+
+    fn settle(&mut self, receipt: Option<&Receipt>, answer: &SampleAnswer) -> Result<(), LoadFault> {
+        let plan = &self.decided.plan;
+        let call = match (receipt, vectors::ruled(plan, answer)) {
+            (None, _) => Err(UNGUARDED.into()),
+            (_, Some(rule)) => Err(format!(
+                "the plan's rule for {}-{} says already: {}",
+                rule.lowest,
+                rule.highest,
+                rule.means.word()
+            )),
+            (Some(receipt), None) => Ok(Call::Settle(receipt.clone(), answer.declared(plan))),
+        };
+        self.ask(Hook::Settle, call).map(drop)
+    }
+
+    fn present(&mut self, receipt: Option<&Receipt>, answer: &SampleAnswer) -> Result<(), LoadFault> {
+        let call = match (receipt, self.operation()) {
+            (Some(_), _) if !answer.complete => {
+                Err("of an answer that was cut off there is no replay".into())
+            }
+            (Some(receipt), Some(operation)) => Ok(Call::Present(receipt.clone(), operation, answer.whole())),
+            _ => Err(UNGUARDED.into()),
+        };
+        self.ask(Hook::Present, call).map(drop)
+    }
+
+    /// The questions, and what is read of the answers that are given.
+    fn resolve(&mut self, receipt: Option<&Receipt>, found: &[SampleAnswer]) -> Result<(), LoadFault> {
+        if found.is_empty() && !Hook::Question.is_in(self.workbench.compiled.inspected.exports) {
+            return Ok(());
+        }
+        let question = receipt.map(|receipt| Call::Question(receipt.clone())).ok_or(UNGUARDED.into());
+        let mut asked = match self.ask(Hook::Question, question)? {
+            Some(Word::Question(asked)) => asked,
+            _ => None,
+        };
+        for answer in found {
+            let call = match (receipt, asked.take()) {
+                (Some(receipt), Some(asked)) => Ok(Call::Reading(receipt.clone(), asked, answer.whole())),
+                _ => Err("nothing was asked".into()),
+            };
+            if let Some(Word::Reading(Finding::Ask(next))) = self.ask(Hook::Reading, call)? {
+                asked = Some(next);
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&mut self, code: &str) -> Result<(), LoadFault> {
+        let operation = match &self.decided.verdict {
+            Some(Ok(Verdict::Guard(guard))) => Some(self.sample.operation(&self.decided.plan, &guard.key)),
+            _ => None,
+        };
+        let call = match (&self.decided.verdict, self.operation(), Complaint::of_code(code, operation)) {
+            (Some(Ok(Verdict::Refuse(_))), ..) => Err("a policy's own refusal is worded by itself".into()),
+            (Some(Ok(_)), Some(operation), Some(complaint)) => Ok(Call::Explain(operation, complaint)),
+            (.., None) => Err(format!("{code} is no problem of the gateway's")),
+            _ => Err("the policy has not decided about the request".into()),
+        };
+        self.ask(Hook::Explain, call).map(drop)
+    }
+
+    /// Asks on a fresh instance, where there is something to ask.
+    fn ask(&mut self, hook: Hook, call: Result<Call, String>) -> Result<Option<Word>, LoadFault> {
+        let workbench = self.workbench;
+        let exported = hook.is_in(workbench.compiled.inspected.exports);
+        let call = match call {
+            _ if !exported => {
+                Err(format!("the component doesn't export `oncegate:policy/{}`", hook.interface()))
+            }
+            call => call,
+        };
+        let call = match call {
+            Ok(call) => call,
+            Err(why) => {
+                let (said, time) = (Spoken::NotAsked(why), Duration::ZERO);
+                self.heard.push(Heard { hook, said, log: Vec::new(), time });
+                return Ok(None);
+            }
+        };
+        let program = workbench.program_with(workbench.settings.as_ref());
+        let (mut instance, _) = program.instance(workbench.allowance).map_err(pipeline::fault_of_start)?;
+        instance.listen();
+        let begun = Instant::now();
+        let said = call.ask(&mut instance, workbench.allowance.call);
+        let time = begun.elapsed();
+        let word = said.as_ref().ok().cloned();
+        self.heard.push(Heard { hook, said: Spoken::Said(said), log: instance.heard(), time });
+        Ok(word)
+    }
+}

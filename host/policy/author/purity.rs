@@ -1,0 +1,248 @@
+//! Whether a policy answers at all, and always the same: each call on an instance of its own, and all
+//! of them on used ones in shuffled orders.
+
+use super::checks::Check;
+use super::{Subject, Workbench};
+use crate::policy::interface::hooks::{Call, Word};
+use crate::policy::run::instance::Instance;
+use crate::policy::load::pipeline;
+use crate::policy::load::sample::{Asked, Sample};
+use crate::policy::load::vectors::Question;
+use crate::policy::interface::{Plan, Verdict};
+use crate::policy::interface::failure::Failure;
+use std::collections::{BTreeMap, HashMap};
+
+/// Shuffled passes.
+const PASSES: u64 = 3;
+
+/// The calls under one set of settings.
+pub(super) struct Group<'w> {
+    settings: String,
+    calls: Vec<Asking<'w>>,
+    /// Why there are no calls, or what is wrong with `configure`.
+    fault: Option<String>,
+}
+
+/// One call, with what came of it on an instance of its own.
+struct Asking<'w> {
+    name: &'w str,
+    ask: Ask<'w>,
+    alone: Said,
+}
+
+enum Ask<'w> {
+    Decide(&'w Sample),
+    Hook(Box<Call>),
+}
+
+#[derive(Debug, PartialEq)]
+enum Said {
+    /// None: the gateway wouldn't ask.
+    Verdict(Option<Result<Verdict, Failure>>),
+    Word(Result<Word, Failure>),
+}
+
+impl Ask<'_> {
+    fn hook(&self) -> &'static str {
+        match self {
+            Self::Decide(_) => "decide",
+            Self::Hook(call) => call.hook().name(),
+        }
+    }
+
+    fn of(&self, instance: &mut Instance, plan: &Plan, workbench: &Workbench) -> Said {
+        match self {
+            Self::Decide(sample) => Said::Verdict(match sample.ask(instance, plan, workbench.allowance) {
+                Asked::NotOfInterest | Asked::NotUtf8(_) => None,
+                Asked::Said(said) => Some(said),
+            }),
+            Self::Hook(call) => Said::Word(call.ask(instance, workbench.allowance.call)),
+        }
+    }
+}
+
+impl Said {
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Verdict(said) => said.as_ref()?.as_ref().err(),
+            Self::Word(said) => said.as_ref().err(),
+        }
+    }
+
+    fn brief(&self) -> String {
+        let mut text = match self {
+            Self::Verdict(None) => return "not asked".into(),
+            Self::Verdict(Some(Err(failure))) | Self::Word(Err(failure)) => return failure.to_string(),
+            Self::Verdict(Some(Ok(Verdict::Guard(guard)))) => format!("guarded under {:?}", guard.key),
+            Self::Verdict(Some(Ok(verdict))) => format!("{verdict:?}"),
+            Self::Word(Ok(word)) => word.json().to_string(),
+        };
+        if text.len() > 300 {
+            text.truncate(text.floor_char_boundary(300));
+            text.push('…');
+        }
+        text
+    }
+}
+
+impl Workbench {
+    /// Makes each call of the test vectors once, on an instance of its own.
+    pub(super) fn groups<'w>(&self, subjects: &'w [Subject<'w>]) -> Vec<Group<'w>> {
+        let by_settings = by_settings(subjects).into_iter();
+        by_settings
+            .map(|(settings, subjects)| {
+                let mut group = Group { settings, calls: Vec::new(), fault: None };
+                if let Err(failure) = self.ask_alone(&subjects, &mut group) {
+                    group.fault = Some(format!("the settings {}: {failure}", group.settings));
+                }
+                group
+            })
+            .collect()
+    }
+
+    fn ask_alone<'w>(&self, subjects: &[&'w Subject<'w>], group: &mut Group<'w>) -> Result<(), Failure> {
+        let program = self.program.with_settings(&group.settings);
+        let exports = self.compiled.inspected.exports;
+        let mut plan: Option<Plan> = None;
+        for subject in subjects {
+            let name = subject.name.as_str();
+            let (mut instance, found) = program.instance(self.allowance)?;
+            if plan.as_ref().is_some_and(|plan| *plan != found) {
+                group.fault = Some(format!(
+                    "`configure` returns another plan the second time with the settings {}",
+                    group.settings
+                ));
+            }
+            let ask = Ask::Decide(&subject.sample);
+            let alone = ask.of(&mut instance, &found, self);
+            let decided = if let Said::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
+            // A case that can't be asked is told of with the vectors.
+            let question = subject.case.question(&program, exports, self.allowance, (&found, decided));
+            group.calls.push(Asking { name, ask, alone });
+            if let Ok(Some(Question::Call(call))) = question
+                && call.hook().is_in(exports)
+            {
+                let (mut instance, plan) = program.instance(self.allowance)?;
+                let ask = Ask::Hook(Box::new(call));
+                let alone = ask.of(&mut instance, &plan, self);
+                group.calls.push(Asking { name, ask, alone });
+            }
+            plan = Some(found);
+        }
+        Ok(())
+    }
+
+    /// Hooks of which every call fails, and whether `decide` answers at all: nothing else can be tried
+    /// with a policy that never does.
+    pub(super) fn check_calls(groups: &[Group<'_>]) -> (Option<Check>, bool) {
+        let mut counts = BTreeMap::<&str, (usize, usize)>::new();
+        let mut first = HashMap::<&str, &Failure>::new();
+        for Asking { ask, alone, .. } in groups.iter().flat_map(|group| &group.calls) {
+            if *alone == Said::Verdict(None) {
+                continue;
+            }
+            let (all, failed) = counts.entry(ask.hook()).or_default();
+            *all += 1;
+            if let Some(failure) = alone.failure() {
+                *failed += 1;
+                first.entry(ask.hook()).or_insert(failure);
+            }
+        }
+        let mut check = Check::new("calls");
+        for (hook, (all, failed)) in &counts {
+            if let (true, Some(failure)) = (all == failed, first.get(hook)) {
+                check.fault(format!("every call of `{hook}` fails, {failed} of {all}: {failure}"));
+            }
+        }
+        let decides = counts.get("decide").is_none_or(|(all, failed)| all != failed);
+        if !decides {
+            check.facts.push("nothing else can be tried with a policy that never answers".into());
+        }
+        let calls: usize = counts.values().map(|(all, _)| all).sum();
+        check.scope = format!("{calls} calls, each on an instance of its own");
+        ((!check.faults.is_empty()).then_some(check), decides)
+    }
+
+    /// The same answers on one instance in any order as on instances of their own.
+    pub(super) fn check_purity(&self, groups: &[Group<'_>], seed: u64) -> Check {
+        let mut check = Check::new("purity");
+        check.scope = format!(
+            "{} calls under {} settings, each on an instance of its own and in {PASSES} shuffled orders on used \
+             ones (--seed {seed})",
+            groups.iter().map(|group| group.calls.len()).sum::<usize>(),
+            groups.len(),
+        );
+        let mut dice = Dice(seed);
+        for group in groups {
+            if let Some(fault) = &group.fault {
+                check.fault(fault);
+            }
+            if let Err(failure) = self.shuffle(group, &mut dice, &mut check) {
+                check.fault(format!("the settings {}: {failure}", group.settings));
+            }
+        }
+        check
+    }
+
+    fn shuffle(&self, group: &Group<'_>, dice: &mut Dice, check: &mut Check) -> Result<(), Failure> {
+        let program = self.program.with_settings(&group.settings);
+        let mut order: Vec<usize> = (0..group.calls.len()).collect();
+        for _ in 0..PASSES {
+            dice.shuffle(&mut order);
+            let (mut instance, plan) = program.instance(self.allowance)?;
+            let mut before = "the first one";
+            for &at in &order {
+                let Asking { name, ask, alone } = &group.calls[at];
+                let said = ask.of(&mut instance, &plan, self);
+                if said != *alone {
+                    check.fault(format!(
+                        "`{name}` (`{}`), asked after `{before}` on a used instance: {}; on a fresh one: {}",
+                        ask.hook(),
+                        said.brief(),
+                        alone.brief(),
+                    ));
+                }
+                if said.failure().is_some() {
+                    instance = program.instance(self.allowance)?.0;
+                }
+                before = name;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn by_settings<'w>(subjects: &'w [Subject<'w>]) -> Vec<(String, Vec<&'w Subject<'w>>)> {
+    let mut groups: Vec<(String, Vec<&Subject<'_>>)> = Vec::new();
+    let mut places = HashMap::new();
+    for subject in subjects {
+        let text = pipeline::settings_text(&subject.settings);
+        let at = *places.entry(text.clone()).or_insert_with(|| {
+            groups.push((text, Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push(subject);
+    }
+    groups
+}
+
+/// SplitMix64: the same seed, the same orders.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn shuffle(&mut self, order: &mut [usize]) {
+        for at in (1..order.len()).rev() {
+            // The remainder is below `at + 1`, so it fits.
+            let other = usize::try_from(self.roll() % (at as u64 + 1)).unwrap_or_default();
+            order.swap(at, other);
+        }
+    }
+}

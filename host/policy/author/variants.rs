@@ -1,0 +1,181 @@
+//! What a retry may look like, and what another operation may.
+//!
+//! A retry is often written anew: by another library, through another proxy, with the fields in
+//! another order. None of that makes it another operation.
+
+use super::json::Json;
+use crate::policy::interface::Plan;
+use crate::policy::load::sample::Sample;
+use crate::policy::interface::{PayloadWant, RequestField};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Fields that differ between an operation and its retry, with two values that each may have.
+const NOISE: [(&str, [&str; 2]); 9] = [
+    ("user-agent", ["client/1.0", "client/2.0 (retry)"]),
+    ("accept", ["*/*", "application/json"]),
+    ("accept-encoding", ["gzip", "br, zstd"]),
+    ("date", ["Tue, 15 Nov 1994 08:12:31 GMT", "Tue, 15 Nov 1994 08:12:39 GMT"]),
+    ("via", ["1.1 a", "1.1 b, 1.1 c"]),
+    ("x-forwarded-for", ["192.0.2.1", "198.51.100.7"]),
+    (
+        "traceparent",
+        [
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+        ],
+    ),
+    ("x-stainless-retry-count", ["0", "1"]),
+    ("x-oncegate-unrelated", ["1", "2"]),
+];
+
+/// The same operation in another guise.
+pub(super) struct Guise {
+    /// What is different, such as "the order of the header fields".
+    pub(super) what: &'static str,
+    /// Which one of them, such as a field's name.
+    pub(super) which: String,
+    pub(super) sample: Sample,
+    /// The bytes of the body are others, so that a fingerprint may be.
+    pub(super) rewrites_body: bool,
+}
+
+/// What must not change the key.
+pub(super) fn guises(sample: &Sample) -> Vec<Guise> {
+    let guise = |what, sample| Guise { what, which: String::new(), sample, rewrites_body: false };
+    let mut guises = vec![
+        guise("the order of the header fields", turned(sample)),
+        guise("the case of the header names", shouted(sample)),
+    ];
+    for (name, values) in NOISE {
+        for value in values {
+            let mut other = sample.clone();
+            other.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            guises.push(Guise { which: name.into(), ..guise("an unrelated header field", other) });
+        }
+    }
+    if let Some(document) = json(sample) {
+        let spaced = sample.with_body(document.write(" \n").into_bytes());
+        guises.push(Guise { rewrites_body: true, ..guise("the spaces in a JSON body", spaced) });
+        let mut turned = document;
+        if turned.turn_members() {
+            let turned = sample.with_body(turned.write("").into_bytes());
+            guises.push(Guise {
+                rewrites_body: true,
+                ..guise("the order of the members of a JSON body", turned)
+            });
+        }
+    }
+    guises
+}
+
+/// Names in the opposite order; the values of one name keep theirs, which means something.
+fn turned(sample: &Sample) -> Sample {
+    let mut names: Vec<_> = sample.headers.keys().collect();
+    names.reverse();
+    let mut headers = HeaderMap::new();
+    for name in names {
+        for value in sample.headers.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    Sample { headers, ..sample.clone() }
+}
+
+/// The request read again from a text whose header names are in capitals.
+fn shouted(sample: &Sample) -> Sample {
+    let query = sample.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut text = format!("{} {}{query} HTTP/1.1\r\n", sample.method, sample.path).into_bytes();
+    for (name, value) in &sample.headers {
+        text.extend_from_slice(name.as_str().to_ascii_uppercase().as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    text.extend_from_slice(b"\r\n");
+    text.extend_from_slice(&sample.body);
+    match Sample::parse(&text) {
+        Ok(again) => Sample {
+            route: sample.route.clone(),
+            principal: sample.principal.clone(),
+            authority: sample.authority.clone(),
+            ..again
+        },
+        // What was read once can be read again, but for more fields than the reader takes.
+        Err(_) => sample.clone(),
+    }
+}
+
+/// What may make it another operation: each thing that the policy can see, changed.
+pub(super) fn alterations(plan: &Plan, sample: &Sample) -> Vec<(String, Sample)> {
+    let mut altered = vec![
+        ("the path".to_owned(), Sample { path: format!("{}/other", sample.path), ..sample.clone() }),
+        ("the authority".to_owned(), Sample { authority: Some("other.example".into()), ..sample.clone() }),
+        ("the query".to_owned(), Sample { query: Some("other=1".into()), ..sample.clone() }),
+        ("the body".to_owned(), another_body(sample)),
+    ];
+    for field in &plan.request_fields {
+        match field {
+            RequestField::Header(name) => altered.extend(another_field(sample, name)),
+            RequestField::Route => {
+                altered.push((":route".into(), Sample { route: "other".into(), ..sample.clone() }));
+            }
+            RequestField::Query => altered.extend(another_query(sample)),
+            RequestField::Authority | RequestField::Path | RequestField::Principal => {}
+        }
+    }
+    if let PayloadWant::Pointers(pointers) = &plan.request_payload {
+        altered.extend(pointers.iter().filter_map(|pointer| another_value(sample, pointer)));
+    }
+    altered
+}
+
+fn another_body(sample: &Sample) -> Sample {
+    match json(sample) {
+        Some(Json::Object(mut members)) => {
+            members.push(("oncegate-other".into(), Json::Scalar("1".into())));
+            sample.with_body(Json::Object(members).write("").into_bytes())
+        }
+        Some(_) => sample.with_body("[1,2,3]"),
+        None => sample.with_body([&sample.body[..], b"x"].concat()),
+    }
+}
+
+fn another_field(sample: &Sample, name: &HeaderName) -> Option<(String, Sample)> {
+    let mut other = sample.clone();
+    let first = other.headers.get_mut(name)?;
+    let text = another_text(std::str::from_utf8(first.as_bytes()).ok()?)?;
+    *first = HeaderValue::from_bytes(text.as_bytes()).ok()?;
+    Some((format!("the field {name}"), other))
+}
+
+/// The values in the query, each changed.
+fn another_query(sample: &Sample) -> Option<(String, Sample)> {
+    let query = another_text(sample.query.as_deref()?)?;
+    Some(("a value in the query".into(), Sample { query: Some(query), ..sample.clone() }))
+}
+
+fn another_value(sample: &Sample, pointer: &str) -> Option<(String, Sample)> {
+    let mut document = json(sample)?;
+    let Json::Scalar(text) = document.at(pointer)? else { return None };
+    *text = another_text(text)?;
+    Some((format!("{pointer} of the body"), sample.with_body(document.write("").into_bytes())))
+}
+
+/// The text with its last letter or digit changed, so that what quotes or frames it stays.
+fn another_text(text: &str) -> Option<String> {
+    let at = text.rfind(|c: char| c.is_ascii_alphanumeric())?;
+    let next = match text.as_bytes().get(at)? {
+        b'9' => '8',
+        b'z' => 'y',
+        b'Z' => 'Y',
+        byte => char::from(byte + 1),
+    };
+    Some(format!("{}{next}{}", &text[..at], &text[at + 1..]))
+}
+
+fn json(sample: &Sample) -> Option<Json> {
+    let says_so = sample.content_type().is_none_or(|text| {
+        text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().ends_with("json")
+    });
+    if says_so { Json::parse(&sample.body) } else { None }
+}

@@ -1,0 +1,12 @@
+//! A compiled component, as the engine keeps it and generations share it.
+
+use crate::policy::load::inspect::Inspected;
+use wasmtime::component::Component;
+
+/// A component that was compiled, with what its file said.
+pub(crate) struct Compiled {
+    pub(crate) digest: [u8; 32],
+    pub(crate) component: Component,
+    pub(crate) inspected: Inspected,
+    pub(crate) size: usize,
+}

@@ -1,0 +1,10 @@
+//! What all policies and workers of a process share.
+
+pub(crate) mod code_cache;
+pub(crate) mod compiled;
+pub(crate) mod digest;
+pub(crate) mod join;
+pub(crate) mod limits;
+pub(crate) mod shared;
+pub(crate) mod threads;
+pub(crate) mod ticker;

@@ -1,0 +1,94 @@
+//! Threads for calls that take longer than a worker can spare.
+
+use crate::policy::interface::failure::Failure;
+use crate::policy::run::generation::Generation;
+use crate::policy::run::shelf::{Shelf, Shelves};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crate::policy::engine::join::join;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+type Job = Box<dyn FnOnce(&mut Shelves) + Send>;
+
+/// The threads for slow calls. They end when this is dropped, after the calls that they have.
+pub(crate) struct Threads {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    pub(crate) fn start(count: usize) -> io::Result<Self> {
+        // Each policy has fewer permits than there are threads, and each job holds one: the queue
+        // is short because permits are few.
+        let (jobs, queue) = crossbeam_channel::unbounded();
+        let mut this = Self { jobs: Some(jobs), threads: Vec::with_capacity(count) };
+        for number in 0..count {
+            let queue = queue.clone();
+            let name = format!("policy-{number}");
+            this.threads.push(Builder::new().name(name).spawn(move || serve(&queue))?);
+        }
+        Ok(this)
+    }
+
+    /// Calls a hook of `generation` on a policy thread.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        generation: &Arc<Generation>,
+        hook: impl FnOnce(&mut Shelf, &Generation) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = generation.pace.turn().await?;
+        let (answer, answered) = oneshot::channel();
+        let held = Arc::clone(generation);
+        let job: Job = Box::new(move |shelves| {
+            let start = Instant::now();
+            let said = hook(shelves.of(&held), &held);
+            if let Err(Failure::Instantiate(_)) = said {
+                // Perhaps idle instances of older generations fill the engine's pool.
+                shelves.make_room(&held);
+            }
+            held.pace.took(start.elapsed());
+            drop(permit);
+            // Nobody waits any more: the client left.
+            let _ = answer.send(said);
+        });
+        let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        if !matches!(sent, Some(Ok(()))) {
+            return Err(Failure::Lost);
+        }
+        answered.await.unwrap_or(Err(Failure::Lost))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        for thread in self.threads.drain(..) {
+            join(thread);
+        }
+    }
+}
+
+fn serve(queue: &Receiver<Job>) {
+    /// After this, instances cost more memory than they save time.
+    const IDLE: Duration = Duration::from_secs(1);
+    /// Where cores are few, workers come first: a slow policy is to be slow for its own requests.
+    const NICENESS: i32 = 10;
+    // Of this thread alone, on Linux. Where it can't be had the threads compete as equals.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+    let mut shelves = Shelves::default();
+    loop {
+        match queue.recv_timeout(IDLE) {
+            Ok(job) => {
+                if catch_unwind(AssertUnwindSafe(|| job(&mut shelves))).is_err() {
+                    shelves.clear();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => shelves.clear(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The interface of policies: its types, the versions of it that components speak, the rules that
+//! results must keep, the imports that a component may have, and how a call fails.
+
+pub(crate) mod failure;
+pub(crate) mod hooks;
+pub(crate) mod imports;
+pub(crate) mod rules;
+mod types;
+pub(crate) mod v0_1;
+pub(crate) mod wasi;
+
+pub use types::{
+    Changes, Complaint, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
+    Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording,
+};

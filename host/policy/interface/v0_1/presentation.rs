@@ -1,0 +1,107 @@
+//! `presentation` of version 0.1: speaking the caller's protocol.
+
+use super::{
+    Duration, Failure, ReplyLists, State, Store, answer, broken, field, hooks, pairs, receipt_of, rules,
+    selection, wit,
+};
+use crate::policy::interface::failure::Broken;
+use crate::policy::interface::{Changes, Complaint, Operation, Receipt, Reply, Wording};
+use http::HeaderName;
+use oncegate_core::Disposition;
+
+/// Names that a policy may remove at once.
+const REMOVED_MAX: usize = 16;
+
+/// Calls `present`.
+pub(super) fn present(
+    guest: &hooks::presentation::Guest,
+    store: &mut Store<State>,
+    receipt: &Receipt,
+    operation: &Operation<'_>,
+    reply: &Reply,
+    time: Duration,
+) -> Result<Option<Changes>, Failure> {
+    let fields: Vec<_> = operation.fields.iter().map(field).collect();
+    let selected = selection(&operation.payload);
+    let asked = super::operation(operation, &fields, &selected);
+    let lists = ReplyLists::of(reply);
+    let said = guest.call_present(store, receipt_of(receipt), asked, lists.told(reply));
+    let said = answer(said, time)?;
+    Ok(said.map(|said| changes(said, reply.status)).transpose()?)
+}
+
+/// Calls `explain`.
+pub(super) fn explain(
+    guest: &hooks::presentation::Guest,
+    store: &mut Store<State>,
+    operation: &Operation<'_>,
+    complaint: &Complaint,
+    time: Duration,
+) -> Result<Option<Wording>, Failure> {
+    let fields: Vec<_> = operation.fields.iter().map(field).collect();
+    let selected = selection(&operation.payload);
+    let asked = super::operation(operation, &fields, &selected);
+    let problem = hooks::presentation::Problem {
+        status: complaint.status,
+        code: &complaint.code,
+        detail: &complaint.detail,
+        operation_id: complaint.operation_id.as_deref(),
+        outcome: complaint.outcome.map(disposition),
+        retryable: complaint.retryable,
+        retry_after_seconds: complaint.retry_after_seconds,
+        first_status: complaint.first_status,
+        first_location: complaint.first_location.as_deref(),
+    };
+    let said = answer(guest.call_explain(store, asked, problem), time)?;
+    Ok(said.map(wording).transpose()?)
+}
+
+const fn disposition(disposition: Disposition) -> wit::Disposition {
+    match disposition {
+        Disposition::Completed => wit::Disposition::Completed,
+        Disposition::Consumed => wit::Disposition::Consumed,
+        Disposition::NotApplied => wit::Disposition::NotApplied,
+        Disposition::Unknown => wit::Disposition::Unknown,
+    }
+}
+
+/// Whether an answer with this status never has a body (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+const fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
+/// Fields that no answer gets from a policy, beside those of `guard.forward`.
+fn is_the_hosts(name: &str) -> bool {
+    matches!(name, "set-cookie" | "idempotent-replayed")
+}
+
+pub(super) fn changes(said: hooks::presentation::Changes, status: u16) -> Result<Changes, Broken> {
+    rules::at_most("changes.remove", said.remove.len(), REMOVED_MAX)?;
+    if said.body.as_ref().is_some_and(|body| !body.is_empty()) && is_bodiless(status) {
+        return broken("changes.body", format!("an answer with the status {status} has no body"));
+    }
+    Ok(Changes {
+        set: rules::fields("changes.set", pairs(said.set), is_the_hosts)?,
+        remove: said.remove.iter().map(|name| removed(name)).collect::<Result<_, _>>()?,
+        body: said.body.map(Into::into),
+    })
+}
+
+fn removed(name: &str) -> Result<HeaderName, Broken> {
+    rules::field_name("changes.remove", name, is_the_hosts)
+}
+
+pub(super) fn wording(said: hooks::presentation::Wording) -> Result<Wording, Broken> {
+    if !matches!(said.status, 200..=299 | 400..=599) {
+        return broken("wording.status", format!("{}: 200 to 599 is allowed, but not 3xx", said.status));
+    }
+    if !said.body.is_empty() && is_bodiless(said.status) {
+        return broken("wording.body", format!("an answer with the status {} has no body", said.status));
+    }
+    let more = |name: &str| is_the_hosts(name) || name == "content-encoding";
+    Ok(Wording {
+        status: said.status,
+        fields: rules::fields("wording.fields", pairs(said.fields), more)?,
+        body: said.body.into(),
+    })
+}

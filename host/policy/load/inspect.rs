@@ -1,0 +1,226 @@
+//! What a file is, before it is compiled: a component of this interface, with imports that a
+//! policy may have.
+
+use crate::policy::interface::v0_1::Exports;
+use crate::policy::engine::limits::VECTORS_BYTES_MAX;
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
+
+/// What a component's file says.
+pub(crate) struct Inspected {
+    pub(crate) exports: Exports,
+    /// All that it exports, what is never called as well.
+    pub(crate) export_names: Vec<String>,
+    /// All that it imports: its permissions, and types.
+    pub(crate) import_names: Vec<String>,
+    /// The section `oncegate:vectors`.
+    pub(crate) vectors: Option<Vec<u8>>,
+    /// The section `oncegate:settings`.
+    pub(crate) settings_schema: Option<String>,
+}
+
+/// Why a file is not a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
+pub enum Unfit {
+    #[error("is empty")]
+    Empty,
+    #[error(
+        "is not WebAssembly: it doesn't begin with `\\0asm` (text has to be made into a component first: \
+         `wasm-tools component new`)"
+    )]
+    NotWasm,
+    #[error("is a core module, not a component: run `wasm-tools component new`")]
+    CoreModule,
+    #[error("is cut short at {0} bytes: copy or build it again")]
+    Truncated(usize),
+    #[error("is damaged at byte {offset}: {message}")]
+    Damaged { offset: usize, message: String },
+    #[error(
+        "imports `{0}`: of WASI this gateway offers version 0.2 only, with nothing in it; build the policy \
+         without it (componentize-py and componentize-qjs: `--stub-wasi`; Rust: the target \
+         `wasm32-unknown-unknown`)"
+    )]
+    Wasi(String),
+    #[error("imports `{0}`, which no policy may: `oncegate:policy/log` and `digest` are all there is")]
+    Import(String),
+    #[error("imports `{0}`: this gateway offers version 0.1 of it; rebuild the policy with `wit/v0.1`")]
+    ImportVersion(String),
+    #[error("doesn't export `oncegate:policy/policy`: build it for the world `key-policy` of `wit/v0.1`")]
+    NoPolicy,
+    #[error("exports `{0}`: this gateway calls version 0.1 of it; rebuild the policy with `wit/v0.1`")]
+    ExportVersion(String),
+    #[error("exports `{0}`, which this gateway doesn't know: a newer gateway may")]
+    Export(String),
+    #[error("exports `{0}`, which is not an interface")]
+    NotAnInterface(String),
+    #[error("has the custom section `{0}` twice")]
+    SectionTwice(&'static str),
+    #[error("has test vectors of {0} bytes, at most {VECTORS_BYTES_MAX} are allowed")]
+    VectorsTooLarge(usize),
+    #[error("has a custom section `oncegate:settings` that is not JSON: {0}")]
+    SettingsSchema(String),
+}
+
+/// Reads `bytes` as far as the component's own level needs: what is inside of it the compiler checks.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, Unfit> {
+    check_preamble(bytes)?;
+    let mut found = Found::default();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(|error| damaged(&error, bytes.len()))?;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "only what nests is special here")]
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            _ if depth > 0 => {}
+            payload => found.read(payload).map_err(|fault| fault.at(bytes.len()))?,
+        }
+    }
+    found.finish()
+}
+
+fn check_preamble(bytes: &[u8]) -> Result<(), Unfit> {
+    const MAGIC: &[u8] = b"\0asm";
+    match bytes {
+        [] => Err(Unfit::Empty),
+        _ if !bytes.starts_with(&MAGIC[..bytes.len().min(4)]) => Err(Unfit::NotWasm),
+        _ if bytes.len() < 8 => Err(Unfit::Truncated(bytes.len())),
+        _ if Parser::is_core_wasm(bytes) => Err(Unfit::CoreModule),
+        _ => Ok(()),
+    }
+}
+
+fn damaged(error: &wasmparser::BinaryReaderError, length: usize) -> Unfit {
+    // The reader says so where a section or its content ends before its time.
+    if error.message().contains("unexpected end") {
+        return Unfit::Truncated(length);
+    }
+    Unfit::Damaged { offset: error.offset(), message: error.message().into() }
+}
+
+/// A fault of a section: unfit, or unreadable.
+enum Fault {
+    Unfit(Unfit),
+    Reader(wasmparser::BinaryReaderError),
+}
+
+impl Fault {
+    fn at(self, length: usize) -> Unfit {
+        match self {
+            Self::Unfit(unfit) => unfit,
+            Self::Reader(error) => damaged(&error, length),
+        }
+    }
+}
+
+impl From<Unfit> for Fault {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
+}
+
+impl From<wasmparser::BinaryReaderError> for Fault {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self::Reader(error)
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    policy: bool,
+    exports: Exports,
+    export_names: Vec<String>,
+    import_names: Vec<String>,
+    vectors: Option<Vec<u8>>,
+    settings_schema: Option<String>,
+}
+
+impl Found {
+    fn read(&mut self, payload: Payload<'_>) -> Result<(), Fault> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "other sections are the compiler's to read")]
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } => Err(Unfit::CoreModule.into()),
+            Payload::ComponentImportSection(section) => section.into_iter().try_for_each(|import| {
+                let name = import?.name.name;
+                self.import_names.push(name.into());
+                Ok(check_import(name)?)
+            }),
+            Payload::ComponentExportSection(section) => section.into_iter().try_for_each(|export| {
+                let export = export?;
+                Ok(self.export(export.name.name, export.kind)?)
+            }),
+            Payload::CustomSection(section) => Ok(self.custom(section.name(), section.data())?),
+            _ => Ok(()),
+        }
+    }
+
+    fn export(&mut self, name: &str, kind: ComponentExternalKind) -> Result<(), Unfit> {
+        self.export_names.push(name.into());
+        // Some language runtimes export more than they were asked for. It is never called.
+        let Some(ours) = name.strip_prefix("oncegate:policy/") else { return Ok(()) };
+        let (interface, version) = ours.split_once('@').unwrap_or((ours, ""));
+        let there = match interface {
+            "policy" => &mut self.policy,
+            "outcome" => &mut self.exports.outcome,
+            "resolution" => &mut self.exports.resolution,
+            "presentation" => &mut self.exports.presentation,
+            _ => return Err(Unfit::Export(name.into())),
+        };
+        if !is_version_0_1(version) {
+            return Err(Unfit::ExportVersion(name.into()));
+        }
+        if kind != ComponentExternalKind::Instance {
+            return Err(Unfit::NotAnInterface(name.into()));
+        }
+        *there = true;
+        Ok(())
+    }
+
+    fn custom(&mut self, name: &str, data: &[u8]) -> Result<(), Unfit> {
+        match name {
+            "oncegate:vectors" if self.vectors.is_some() => Err(Unfit::SectionTwice("oncegate:vectors")),
+            "oncegate:vectors" if data.len() > VECTORS_BYTES_MAX => Err(Unfit::VectorsTooLarge(data.len())),
+            "oncegate:vectors" => {
+                self.vectors = Some(data.to_vec());
+                Ok(())
+            }
+            "oncegate:settings" if self.settings_schema.is_some() => {
+                Err(Unfit::SectionTwice("oncegate:settings"))
+            }
+            "oncegate:settings" => {
+                let parsed = serde_json::from_slice::<serde_json::Value>(data);
+                let schema = parsed.map_err(|error| Unfit::SettingsSchema(error.to_string()))?;
+                self.settings_schema = Some(schema.to_string());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<Inspected, Unfit> {
+        if !self.policy {
+            return Err(Unfit::NoPolicy);
+        }
+        let Self { exports, export_names, import_names, vectors, settings_schema, .. } = self;
+        Ok(Inspected { exports, export_names, import_names, vectors, settings_schema })
+    }
+}
+
+fn check_import(name: &str) -> Result<(), Unfit> {
+    if crate::policy::interface::wasi::is_offered(name) {
+        return Ok(());
+    }
+    if name.starts_with("wasi:") {
+        return Err(Unfit::Wasi(name.into()));
+    }
+    let Some(ours) = name.strip_prefix("oncegate:policy/") else { return Err(Unfit::Import(name.into())) };
+    let (interface, version) = ours.split_once('@').unwrap_or((ours, ""));
+    if !matches!(interface, "types" | "log" | "digest") {
+        return Err(Unfit::Import(name.into()));
+    }
+    if is_version_0_1(version) { Ok(()) } else { Err(Unfit::ImportVersion(name.into())) }
+}
+
+fn is_version_0_1(version: &str) -> bool {
+    version.strip_prefix("0.1.").is_some_and(|patch| patch.parse::<u32>().is_ok())
+}

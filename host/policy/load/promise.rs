@@ -1,0 +1,152 @@
+//! The promise of equal key-schemas: operations keep their keys. It is checked at each reload, on
+//! the operations of the vectors and on those seen lately, under the operator's own settings.
+//!
+//! Directional: what the old generation guarded the new one must guard with equal key and
+//! fingerprint. Refusing it instead runs nothing, and is a warning. What the old one bypassed,
+//! refused or failed on proves nothing.
+
+use crate::policy::interface::failure::Failure;
+use crate::policy::run::generation::Generation;
+use crate::policy::run::instance::Instance;
+use crate::policy::engine::limits::Allowance;
+use crate::policy::load::sample::{Asked, Sample};
+use crate::policy::load::vectors;
+use crate::policy::interface::{Guard, Plan, Verdict};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// A comparison takes no longer; what wasn't compared by then isn't.
+const TIME_MAX: Duration = Duration::from_secs(10);
+/// So many changes are told in words.
+const TOLD_MAX: usize = 3;
+
+/// What a comparison showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Operations that the old generation guarded.
+    pub compared: usize,
+    /// Those of them that the new one refuses.
+    pub refused: usize,
+    /// Those of them whose keys or fingerprints are others, or that are no longer guarded.
+    pub broken: usize,
+    /// Those of these that are so on every machine and at any time: not that a call came to its time limit.
+    pub certain: usize,
+    /// The first of the broken, in words. No key is in them.
+    pub words: Vec<String>,
+}
+
+/// Compares what `new` makes of operations with what `old` made of them. Blocks; for loads only.
+pub fn compare(old: &Generation, new: &Generation) -> Comparison {
+    let begun = Instant::now();
+    let (mut before, mut after) = (Side::new(old), Side::new(new));
+    let mut found = Comparison::default();
+    for (whence, sample) in samples(old, new) {
+        if begun.elapsed() > TIME_MAX {
+            break;
+        }
+        let Ok(Verdict::Guard(was)) = before.ask(&sample) else { continue };
+        found.compared += 1;
+        let said = after.ask(&sample);
+        let certain = !matches!(said, Err(Silence::ByChance));
+        let change = match said {
+            Ok(Verdict::Guard(is)) => difference(&sample, (old.plan(), &was), (new.plan(), &is)),
+            Ok(Verdict::Refuse(_)) => {
+                found.refused += 1;
+                None
+            }
+            Ok(Verdict::Bypass(_)) => Some("is no longer guarded".into()),
+            Err(_) => Some("can no longer be judged: the policy fails on it, or wants no part of it".into()),
+        };
+        if let Some(change) = change {
+            found.broken += 1;
+            found.certain += usize::from(certain);
+            if found.words.len() < TOLD_MAX {
+                found.words.push(format!("{} {} ({whence}) {change}", sample.method, sample.path));
+            }
+        }
+    }
+    found
+}
+
+/// All that can be compared: those of both components' vectors, and those seen lately.
+fn samples(old: &Generation, new: &Generation) -> Vec<(String, Sample)> {
+    let mut cases = BTreeSet::new();
+    let mut all = Vec::new();
+    for section in [old.vectors(), new.vectors()].into_iter().flatten() {
+        // They have been read once, when their component was loaded.
+        for case in vectors::read(section).into_iter().flat_map(|vectors| vectors.cases) {
+            if let Ok(sample) = case.sample()
+                && cases.insert((case.name.clone(), format!("{sample:?}")))
+            {
+                all.push((format!("the vector `{}`", case.name), sample));
+            }
+        }
+    }
+    all.extend(new.recent().samples().into_iter().map(|sample| ("seen lately".to_owned(), sample)));
+    all
+}
+
+/// In what a guard differs, as far as it may be told.
+fn difference(
+    sample: &Sample,
+    (old_plan, was): (&Plan, &Guard),
+    (new_plan, is): (&Plan, &Guard),
+) -> Option<String> {
+    if sample.operation(old_plan, &was.key) != sample.operation(new_plan, &is.key) {
+        let (before, after) = (was.key.len(), is.key.len());
+        let other = was.key.iter().zip(&is.key).position(|(was, is)| was != is);
+        return Some(match other {
+            Some(index) if before == after => {
+                format!("gets another key: part {} of {after} is another", index + 1)
+            }
+            _ => format!("gets another key: of {after} parts, before of {before}"),
+        });
+    }
+    (sample.fingerprint(&was.fingerprint) != sample.fingerprint(&is.fingerprint))
+        .then(|| "gets another fingerprint, so that its retries would be refused".into())
+}
+
+/// Why there is no verdict.
+enum Silence {
+    /// The policy isn't asked, or fails, on every machine.
+    ForSure,
+    /// It came to a limit that another time it may not come to.
+    ByChance,
+}
+
+impl Silence {
+    fn of(failure: Failure) -> Self {
+        if failure.is_its_own() { Self::ForSure } else { Self::ByChance }
+    }
+}
+
+/// One generation with an instance, made anew when a call breaks it.
+struct Side<'g> {
+    generation: &'g Generation,
+    allowance: Allowance,
+    instance: Option<Instance>,
+}
+
+impl<'g> Side<'g> {
+    fn new(generation: &'g Generation) -> Self {
+        Self { generation, allowance: Allowance::loading(generation.time), instance: None }
+    }
+
+    fn ask(&mut self, sample: &Sample) -> Result<Verdict, Silence> {
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => self.generation.instance(self.allowance).map_err(Silence::of)?,
+        };
+        match sample.ask(&mut instance, self.generation.plan(), self.allowance) {
+            Asked::Said(Ok(verdict)) => {
+                self.instance = Some(instance);
+                Ok(verdict)
+            }
+            Asked::Said(Err(failure)) => Err(Silence::of(failure)),
+            Asked::NotOfInterest | Asked::NotUtf8(_) => {
+                self.instance = Some(instance);
+                Err(Silence::ForSure)
+            }
+        }
+    }
+}

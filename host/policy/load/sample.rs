@@ -1,0 +1,236 @@
+//! A request as text, as test vectors have it and an author tries it: seen as the gateway sees one,
+//! without a gateway.
+
+use crate::policy::view::document::Document;
+use crate::policy::interface::failure::Failure;
+use crate::policy::run::instance::Instance;
+use crate::policy::engine::limits::Allowance;
+use crate::policy::view::parts::{Values, self};
+use crate::policy::view::seen::{NotUtf8, Seen, self};
+use crate::policy::interface::{FingerprintRule, Operation, Plan, Verdict};
+use crate::policy::interface::v0_1::{Attribute, Part};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId, PartKind, Secret};
+use std::cell::OnceCell;
+
+/// Bytes of a body that a policy is shown.
+const BODY_BYTES_MAX: usize = 10 << 20;
+
+/// A request with what the host knows of it.
+pub struct Sample {
+    /// Its method.
+    pub method: String,
+    /// In lower case, without the default port.
+    pub authority: Option<String>,
+    /// Percent-encoded, without the query.
+    pub path: String,
+    /// Without the question mark.
+    pub query: Option<String>,
+    /// Its fields.
+    pub headers: HeaderMap,
+    /// Its body, empty where there is none.
+    pub body: Bytes,
+    /// The route's name.
+    pub route: String,
+    /// Who asks; nobody is known where there is none.
+    pub principal: Option<String>,
+    pub(crate) document: OnceCell<Option<Document>>,
+}
+
+/// Without the document, which is read again: a copy is there to be changed.
+impl Clone for Sample {
+    fn clone(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            authority: self.authority.clone(),
+            path: self.path.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            route: self.route.clone(),
+            principal: self.principal.clone(),
+            document: OnceCell::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { method, authority, path, query, headers, body, route, principal, document: _ } = self;
+        let all = (method, authority, path, query, headers, body, route, principal);
+        f.debug_tuple("Sample").field(&all).finish()
+    }
+}
+
+/// What came of asking a policy.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// The plan doesn't name the method: the host wouldn't ask.
+    NotOfInterest,
+    /// The host would answer 400 without asking.
+    NotUtf8(NotUtf8),
+    /// The policy was asked.
+    Said(Result<Verdict, Failure>),
+}
+
+impl Sample {
+    /// Reads HTTP/1.1 text, whose body is all that follows the empty line. The route is "vectors",
+    /// the principal nobody. An error is for the author to read.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        const HEADERS_MAX: usize = 128;
+        let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut head = httparse::Request::new(&mut slots);
+        let parsed = head.parse(text).map_err(|error| error.to_string())?;
+        let httparse::Status::Complete(length) = parsed else {
+            return Err("the head has no end: an empty line is missing".into());
+        };
+        let target: http::Uri =
+            head.path.unwrap_or_default().parse().map_err(|error| format!("target: {error}"))?;
+        let headers = fields(head.headers)?;
+        let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        Ok(Self {
+            method: head.method.unwrap_or_default().into(),
+            authority: target.authority().map(|a| a.as_str()).or(host).map(seen::normal_authority),
+            path: target.path().into(),
+            query: target.query().map(Into::into),
+            headers,
+            body: Bytes::copy_from_slice(&text[length..]),
+            route: "vectors".into(),
+            principal: None,
+            document: OnceCell::new(),
+        })
+    }
+
+    /// Of a request as the gateway has read it. The route is "vectors", the principal nobody.
+    pub fn of(
+        method: &str,
+        authority: Option<&str>,
+        path: &str,
+        query: Option<&str>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Self {
+        Self {
+            method: method.into(),
+            authority: authority.map(Into::into),
+            path: path.into(),
+            query: query.map(Into::into),
+            headers,
+            body,
+            route: "vectors".into(),
+            principal: None,
+            document: OnceCell::new(),
+        }
+    }
+
+    /// The same request, by this principal on this route.
+    #[must_use]
+    pub fn by(self, principal: Option<String>, route: String) -> Self {
+        Self { principal, route, ..self }
+    }
+
+    /// The same request with another body.
+    pub(crate) fn with_body(&self, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..self.clone() }
+    }
+
+    /// Whether the plan names the method, as far as a request alone can tell.
+    fn is_of_interest(&self, plan: &Plan) -> bool {
+        let safe = matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
+        if plan.methods.is_empty() { !safe } else { plan.methods.contains(&self.method) }
+    }
+
+    /// What a policy with this plan sees.
+    pub(crate) fn view<'a>(&'a self, plan: &'a Plan) -> Result<Operation<'a>, NotUtf8> {
+        let seen = Seen {
+            authority: self.authority.as_deref(),
+            path: &self.path,
+            query: self.query.as_deref(),
+            route: &self.route,
+            principal: self.principal.as_deref(),
+            headers: &self.headers,
+        };
+        let fields = seen::fields(plan, &seen)?;
+        let body = Some(&self.body);
+        let payload = seen::payload(&plan.request_payload, &self.headers, body, BODY_BYTES_MAX);
+        Ok(Operation { method: &self.method, fields, payload })
+    }
+
+    /// Asks an instance, as the gateway would.
+    pub(crate) fn ask(&self, instance: &mut Instance, plan: &Plan, allowance: Allowance) -> Asked {
+        if !self.is_of_interest(plan) {
+            return Asked::NotOfInterest;
+        }
+        match self.view(plan) {
+            Ok(operation) => Asked::Said(instance.decide(&operation, allowance.call)),
+            Err(why) => Asked::NotUtf8(why),
+        }
+    }
+
+    /// The id that the host would give the operation, on a ledger whose secret is zeros.
+    pub(crate) fn operation(&self, plan: &Plan, key: &[Part]) -> OperationId {
+        let secret = no_secret();
+        let mut principal = Framer::principal(&secret);
+        if let Some(name) = &self.principal {
+            principal.part(PartKind::SourceValue, name.as_bytes());
+        }
+        let space = KeySpace { policy: "", key_schema: &plan.key_schema, key_epoch: 0 };
+        let mut framer = Framer::operation(&secret, "", &principal.into_principal(), &space);
+        parts::frame(key, self, &mut framer);
+        framer.into_operation()
+    }
+
+    /// The fingerprint that the host would make, on a ledger whose secret is zeros.
+    pub(crate) fn fingerprint(&self, rule: &FingerprintRule) -> Fingerprint {
+        parts::fingerprint(rule, self, &no_secret())
+    }
+
+    /// The value that a part of a key stands for, as text for people.
+    pub(crate) fn value_of(&self, part: &Part) -> Option<String> {
+        match part {
+            Part::Text(_) | Part::Bytes(_) | Part::Missing => None,
+            Part::Of(attribute) => Some(String::from_utf8_lossy(self.attribute(*attribute)).into_owned()),
+            Part::Document(shape) => Some(match self.document() {
+                Some(document) => String::from_utf8_lossy(&document.canonical(shape)).into_owned(),
+                None => String::from_utf8_lossy(&self.body).into_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// The fields of a head that was read.
+pub(crate) fn fields(read: &[httparse::Header<'_>]) -> Result<HeaderMap, String> {
+    let mut fields = HeaderMap::new();
+    for field in read {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|error| error.to_string())?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|error| error.to_string())?;
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
+fn no_secret() -> Secret {
+    Secret::new([0; 32])
+}
+
+impl Values for Sample {
+    fn attribute(&self, attribute: Attribute) -> &[u8] {
+        match attribute {
+            Attribute::Method => self.method.as_bytes(),
+            Attribute::Authority => self.authority.as_deref().unwrap_or_default().as_bytes(),
+            Attribute::Path => self.path.as_bytes(),
+            Attribute::Query => self.query.as_deref().unwrap_or_default().as_bytes(),
+            Attribute::Body => &self.body,
+        }
+    }
+
+    fn document(&self) -> Option<&Document> {
+        let read = || seen::document(&self.headers, &self.body, BODY_BYTES_MAX).ok();
+        self.document.get_or_init(read).as_ref()
+    }
+}

@@ -1,0 +1,324 @@
+//! One activation of a policy.
+
+use crate::policy::interface::Plan;
+use crate::policy::interface::v0_1::Exports;
+use crate::policy::engine::compiled::Compiled;
+use crate::policy::interface::failure::Failure;
+use crate::policy::run::instance::{Instance, Program};
+use crate::policy::engine::limits::Allowance;
+use crate::policy::load::recent::Recent;
+use crate::policy::load::steps::Step;
+use crate::policy::run::trial::Trial;
+use crate::config::Instances;
+use oncegate_core::{PrincipalId, Timestamp};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// A compiled component with its settings, plan and limits. Requests hold it to their end.
+pub struct Generation {
+    pub(crate) program: Program,
+    pub(crate) plan: Plan,
+    pub(crate) facts: Facts,
+    /// The limit of a call on a policy thread.
+    pub(crate) time: Duration,
+    pub(crate) pace: Pace,
+    fresh: AtomicBool,
+    trial: OnceLock<Trial>,
+}
+
+/// Policies that are loaded, by name.
+pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
+
+/// What is known of a generation since it was loaded.
+pub(crate) struct Facts {
+    pub(crate) number: u64,
+    pub(crate) digest: String,
+    pub(crate) key_epoch: u64,
+    pub(crate) component: String,
+    pub(crate) size: usize,
+    pub(crate) exports: Exports,
+    pub(crate) settings: serde_json::Map<String, serde_json::Value>,
+    pub(crate) settings_schema: Option<String>,
+    pub(crate) vectors: usize,
+    pub(crate) loaded_at: Timestamp,
+    pub(crate) load_time: Duration,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) recent: Arc<Recent>,
+}
+
+impl Generation {
+    pub(crate) fn new(
+        program: Program,
+        plan: Plan,
+        facts: Facts,
+        time: Duration,
+        instances: Instances,
+        slow_calls: usize,
+    ) -> Self {
+        let fresh = AtomicBool::new(instances == Instances::Fresh);
+        Self { program, plan, facts, time, pace: Pace::new(slow_calls), fresh, trial: OnceLock::new() }
+    }
+
+    /// The policy's name in the configuration.
+    pub fn name(&self) -> &Arc<str> {
+        &self.program.policy
+    }
+
+    /// Counts all generations of this process; never used twice.
+    pub fn number(&self) -> u64 {
+        self.facts.number
+    }
+
+    /// The component's SHA-256, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.facts.digest
+    }
+
+    /// The operator's number in the key space.
+    pub fn key_epoch(&self) -> u64 {
+        self.facts.key_epoch
+    }
+
+    /// What the policy needs and promises.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Which optional interfaces it exports.
+    pub fn exports(&self) -> Exports {
+        self.facts.exports
+    }
+
+    /// The settings that it was configured with.
+    pub fn settings(&self) -> &serde_json::Map<String, serde_json::Value> {
+        &self.facts.settings
+    }
+
+    /// The JSON Schema of its settings that the component carries, as text.
+    pub fn settings_schema(&self) -> Option<&str> {
+        self.facts.settings_schema.as_deref()
+    }
+
+    /// Bytes of the component.
+    pub fn size(&self) -> usize {
+        self.facts.size
+    }
+
+    /// How long it took to load.
+    pub fn load_time(&self) -> Duration {
+        self.facts.load_time
+    }
+
+    /// Whether its keys and those of `other` are of one key space.
+    pub fn shares_keys_with(&self, other: &Self) -> bool {
+        let space = |of: &Self| (Arc::clone(of.name()), Arc::clone(&of.plan.key_schema), of.key_epoch());
+        space(self) == space(other)
+    }
+
+    /// Its trial begins: it has just taken another's place. A second one it doesn't get.
+    pub fn begin_trial(&self, length: Duration) {
+        let _ = self.trial.set(Trial::new(length, Instant::now()));
+    }
+
+    /// A hook failed for this principal. True once: so often and so widely within its trial that
+    /// the generation before should come back.
+    pub fn failed(&self, failure: &Failure, principal: &PrincipalId) -> bool {
+        self.trial.get().is_some_and(|trial| trial.failed(failure, principal, Instant::now()))
+    }
+
+    /// Whether its trial has ended badly.
+    pub fn is_condemned(&self) -> bool {
+        self.trial.get().is_some_and(Trial::has_ended_badly)
+    }
+
+    /// The test vectors that its component carries.
+    pub(crate) fn vectors(&self) -> Option<&[u8]> {
+        self.facts.compiled.inspected.vectors.as_deref()
+    }
+
+    /// Operations that its policy guarded lately, in this generation and those before.
+    pub fn recent(&self) -> &Recent {
+        &self.facts.recent
+    }
+
+    /// The steps of its load.
+    pub fn steps(&self) -> &[Step] {
+        &self.facts.steps
+    }
+
+    /// What a list of policies shows.
+    pub fn describe(&self) -> Description {
+        let Facts { number, digest, key_epoch, component, size, exports, settings, .. } = &self.facts;
+        let optional = [
+            ("outcome", exports.outcome),
+            ("resolution", exports.resolution),
+            ("presentation", exports.presentation),
+        ];
+        Description {
+            name: self.name().to_string(),
+            generation: *number,
+            component: component.clone(),
+            sha256: digest.clone(),
+            size: *size,
+            key_schema: self.plan.key_schema.to_string(),
+            key_epoch: *key_epoch,
+            exports: optional.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect(),
+            settings: settings.clone(),
+            instances: if self.is_fresh() { "fresh" } else { "reuse" },
+            slow: self.pace.is_slow(),
+            vectors: self.facts.vectors,
+            loaded_at: self.facts.loaded_at.to_string(),
+            steps: self.facts.steps.clone(),
+            load_ms: u64::try_from(self.load_time().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether each call gets an instance of its own.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh.load(Ordering::Relaxed)
+    }
+
+    /// The policy was seen not to be pure: from now on each call gets an instance of its own.
+    pub(crate) fn distrust(&self) {
+        if !self.fresh.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                target: "oncegate::policy",
+                policy = %self.name(),
+                generation = self.number(),
+                "the policy is not pure: a used and a fresh instance decided differently about the same \
+                 operation. From now on each call gets a fresh instance; repair the policy, for its \
+                 duplicates may have been missed"
+            );
+        }
+    }
+
+    pub(crate) fn instance(&self, allowance: Allowance) -> Result<Instance, Failure> {
+        self.program.instance_of(&self.plan, allowance)
+    }
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Generation({} #{}, {})", self.name(), self.number(), self.digest())
+    }
+}
+
+/// A generation as the admin interface lists it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the answer")]
+pub struct Description {
+    pub name: String,
+    pub generation: u64,
+    pub component: String,
+    pub sha256: String,
+    pub size: usize,
+    pub key_schema: String,
+    pub key_epoch: u64,
+    pub exports: Vec<&'static str>,
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    pub instances: &'static str,
+    pub slow: bool,
+    pub vectors: usize,
+    pub loaded_at: String,
+    pub load_ms: u64,
+    pub steps: Vec<Step>,
+}
+
+/// Whether a policy answers in the time that a worker can spare, and the queue of those that don't.
+pub(crate) struct Pace {
+    slow: AtomicBool,
+    quick_in_a_row: AtomicU32,
+    waiting: AtomicUsize,
+    permits: Arc<Semaphore>,
+}
+
+impl Pace {
+    /// Quick calls in a row after which a policy returns to the workers. So many that one which loops on
+    /// a hundredth of its inputs hardly ever does.
+    const QUICK_ENOUGH: u32 = 512;
+    /// Calls that may wait for a policy thread: more than come at once where clients retry together.
+    const WAITING_MAX: usize = 256;
+
+    fn new(permits: usize) -> Self {
+        Self {
+            slow: AtomicBool::new(false),
+            quick_in_a_row: AtomicU32::new(0),
+            waiting: AtomicUsize::new(0),
+            permits: Arc::new(Semaphore::new(permits)),
+        }
+    }
+
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
+    }
+
+    /// A call took longer than a worker can spare.
+    pub(crate) fn slowed(&self) {
+        self.quick_in_a_row.store(0, Ordering::Relaxed);
+        self.slow.store(true, Ordering::Relaxed);
+    }
+
+    /// A call on a policy thread took so long.
+    pub(crate) fn took(&self, time: Duration) {
+        if time >= crate::policy::engine::limits::QUICK_TIME_MAX {
+            self.quick_in_a_row.store(0, Ordering::Relaxed);
+        } else if self.quick_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= Self::QUICK_ENOUGH {
+            self.slow.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for a share of the policy threads. One policy never takes all of them.
+    pub(crate) async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
+        let waiting = Waiting::try_new(&self.waiting)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        drop(waiting);
+        permit.map_err(|_| Failure::Lost)
+    }
+}
+
+/// One more that waits, for as long as this lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn try_new(waiting: &'a AtomicUsize) -> Result<Self, Failure> {
+        let this = Self(waiting);
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        if before >= Pace::WAITING_MAX { Err(Failure::Busy(before)) } else { Ok(this) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn no_more_wait_for_a_policy_thread_than_may() {
+        let pace = Pace::new(1);
+        let held = pace.turn().await.expect("the first takes its turn");
+        let mut waiting: Vec<_> = (0..Pace::WAITING_MAX).map(|_| Box::pin(pace.turn())).collect();
+        for turn in &mut waiting {
+            assert!(poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending())).await);
+        }
+        assert_eq!(pace.turn().await.err(), Some(Failure::Busy(Pace::WAITING_MAX)));
+        // One that leaves makes room for another.
+        drop(waiting.pop());
+        let mut late = pin!(pace.turn());
+        assert!(poll_fn(|context| Poll::Ready(late.as_mut().poll(context).is_pending())).await);
+        drop(held);
+        assert!(waiting.remove(0).await.is_ok());
+    }
+}

@@ -1,0 +1,194 @@
+//! One instance of a component, and what instances are made from.
+
+use crate::policy::interface::v0_1::{Hooks, Indices};
+use crate::policy::interface::failure::{Broken, Failure, one_line};
+use crate::policy::engine::limits::{Allowance, INSTANCE_CALLS_MAX, State};
+use crate::policy::engine::ticker::{Pulse, Runner};
+use crate::policy::interface::{Changes, Complaint, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::Store;
+use wasmtime::component::{self, InstancePre};
+
+/// A linked component with the settings and limits of its instances.
+#[derive(Clone)]
+pub(crate) struct Program {
+    pub(crate) policy: Arc<str>,
+    pub(crate) component: InstancePre<State>,
+    pub(crate) indices: Arc<Indices>,
+    /// The settings as JSON text.
+    pub(crate) settings: Arc<str>,
+    /// Bytes of memory that an instance may have.
+    pub(crate) memory: usize,
+    /// What the ticker goes by.
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+impl Program {
+    /// The same component with other settings.
+    pub(crate) fn with_settings(&self, settings: &str) -> Self {
+        Self { settings: settings.into(), ..self.clone() }
+    }
+
+    /// Makes an instance and configures it.
+    pub(crate) fn instance(&self, allowance: Allowance) -> Result<(Instance, Plan), Failure> {
+        let mut runner = self.pulse.runner();
+        let (mut store, made) = self.start(allowance, &mut runner)?;
+        let hooks = self.indices.hooks(&mut store, &made);
+        let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
+        let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX, runner };
+        let plan = instance
+            .call(allowance.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
+        // A guest that has used half of what it had room for when it started is made anew before
+        // it reaches the limit in the middle of a call.
+        let memory = instance.store.data().memory();
+        instance.memory_mark = memory + self.memory.saturating_sub(memory) / 2;
+        Ok((instance, plan))
+    }
+
+    /// Starts the component in a store of its own, within bounds.
+    fn start(
+        &self,
+        allowance: Allowance,
+        runner: &mut Runner,
+    ) -> Result<(Store<State>, component::Instance), Failure> {
+        let state = State::new(Arc::clone(&self.policy), self.memory);
+        let mut store = Store::new(self.component.engine(), state);
+        store.limiter(|state| state);
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overdue()));
+        let _beat = runner.begin();
+        let first = store.data_mut().grant(ticks(allowance.setup));
+        store.set_epoch_deadline(first);
+        let made = self.component.instantiate(&mut store);
+        let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
+        Ok((store, made))
+    }
+
+    /// Makes an instance whose plan must be `plan`: `configure` is pure.
+    pub(crate) fn instance_of(&self, plan: &Plan, allowance: Allowance) -> Result<Instance, Failure> {
+        let (instance, found) = self.instance(allowance)?;
+        if found != *plan {
+            let what = "`configure` returned another plan than at load: it must be pure";
+            return Err(Broken { place: "plan", what: what.into() }.into());
+        }
+        Ok(instance)
+    }
+}
+
+/// A configured instance. Whatever call fails, the instance is not to be used again.
+pub(crate) struct Instance {
+    store: Store<State>,
+    hooks: Hooks,
+    calls: u32,
+    memory_mark: usize,
+    runner: Runner,
+}
+
+impl Instance {
+    /// Calls `decide`.
+    pub(crate) fn decide(&mut self, operation: &Operation<'_>, time: Duration) -> Result<Verdict, Failure> {
+        self.call(time, |hooks, store, time| hooks.decide(store, operation, time))
+    }
+
+    /// Calls `settle`.
+    pub(crate) fn settle(
+        &mut self,
+        receipt: &Receipt,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Option<Settlement>, Failure> {
+        self.call(time, |hooks, store, time| hooks.settle(store, receipt, reply, time))
+    }
+
+    /// Calls `question`.
+    pub(crate) fn question(
+        &mut self,
+        receipt: &Receipt,
+        time: Duration,
+    ) -> Result<Option<Outbound>, Failure> {
+        self.call(time, |hooks, store, time| hooks.question(store, receipt, time))
+    }
+
+    /// Calls `reading`.
+    pub(crate) fn reading(
+        &mut self,
+        receipt: &Receipt,
+        asked: &Outbound,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Finding, Failure> {
+        self.call(time, |hooks, store, time| hooks.reading(store, receipt, asked, reply, time))
+    }
+
+    /// Calls `present`.
+    pub(crate) fn present(
+        &mut self,
+        receipt: &Receipt,
+        operation: &Operation<'_>,
+        reply: &Reply,
+        time: Duration,
+    ) -> Result<Option<Changes>, Failure> {
+        self.call(time, |hooks, store, time| hooks.present(store, receipt, operation, reply, time))
+    }
+
+    /// Calls `explain`.
+    pub(crate) fn explain(
+        &mut self,
+        operation: &Operation<'_>,
+        complaint: &Complaint,
+        time: Duration,
+    ) -> Result<Option<Wording>, Failure> {
+        self.call(time, |hooks, store, time| hooks.explain(store, operation, complaint, time))
+    }
+
+    /// From now on lines of the log are kept for [`Self::heard`] instead of being logged.
+    pub(crate) fn listen(&mut self) {
+        self.store.data_mut().listen();
+    }
+
+    /// The lines that were kept.
+    pub(crate) fn heard(&mut self) -> Vec<String> {
+        self.store.data_mut().heard()
+    }
+
+    /// Bytes of linear memory that it has.
+    pub(crate) fn memory(&self) -> usize {
+        self.store.data().memory()
+    }
+
+    /// Whether its last call took longer than a worker likes to wait.
+    pub(crate) fn lingered(&self) -> bool {
+        self.store.data().lingered()
+    }
+
+    /// Whether it has served long enough or grown enough to be replaced.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.calls >= INSTANCE_CALLS_MAX || self.store.data().memory() > self.memory_mark
+    }
+
+    fn call<T>(
+        &mut self,
+        time: Duration,
+        hook: impl FnOnce(&Hooks, &mut Store<State>, Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.calls += 1;
+        let _beat = self.runner.begin();
+        let first = self.store.data_mut().grant(ticks(time));
+        self.store.set_epoch_deadline(first);
+        let handed = self.store.data_mut().enter();
+        self.store.set_hostcall_fuel(handed);
+        let said = hook(&self.hooks, &mut self.store, time);
+        self.store.data_mut().leave();
+        said
+    }
+}
+
+/// A deadline in ticks of the epoch, which comes every millisecond: the current one is partly over.
+fn ticks(time: Duration) -> u64 {
+    // Without the 128 bits of `as_millis`: this is on the way of every request.
+    time.as_secs()
+        .saturating_mul(1000)
+        .saturating_add(u64::from(time.subsec_millis()))
+        .saturating_add(1)
+        .min(u64::MAX >> 1)
+}

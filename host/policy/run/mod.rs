@@ -1,0 +1,7 @@
+//! Generations of policies, and calls of their hooks on instances.
+
+pub(crate) mod generation;
+pub(crate) mod instance;
+pub(crate) mod pool;
+pub(crate) mod shelf;
+pub(crate) mod trial;

@@ -1,0 +1,183 @@
+//! A worker's instances, and the calls of hooks on them.
+
+use crate::policy::engine::shared::Engine;
+use crate::policy::interface::failure::Failure;
+use crate::policy::run::generation::Generation;
+use crate::policy::run::instance::Instance;
+use crate::policy::engine::limits::{Allowance, INLINE_TIME_MAX};
+use crate::policy::run::shelf::{Shelf, Shelves};
+use crate::policy::interface::{Changes, Complaint, Finding, Operation, Outbound, OwnedOperation, Receipt, Reply, Settlement, Verdict, Wording};
+use oncegate_core::PrincipalId;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The policy instances of one worker thread.
+///
+/// A call runs on the worker itself, on an instance that is used again, for as long as a worker
+/// can spare; one that takes longer is repeated on a policy thread with the policy's own limit.
+/// Hooks are pure, so repeating them is safe. Nothing is borrowed across an await.
+pub struct Pool {
+    engine: Arc<Engine>,
+    shelves: RefCell<Shelves>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pool(..)")
+    }
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(engine: &Arc<Engine>) -> Self {
+        Self { engine: Arc::clone(engine), shelves: RefCell::default() }
+    }
+
+    /// Asks the policy about an operation.
+    pub async fn decide(
+        &self,
+        generation: &Arc<Generation>,
+        operation: &Operation<'_>,
+    ) -> Result<Verdict, Failure> {
+        let inline = |shelf: &mut Shelf, allowance: Allowance| shelf.decide(generation, operation, allowance);
+        if let Some(said) = self.inline(generation, inline) {
+            return said;
+        }
+        let operation = OwnedOperation::of(operation);
+        let slow = move |shelf: &mut Shelf, generation: &Generation| {
+            shelf.decide(generation, &operation.borrowed(), Allowance::off_worker(generation.time))
+        };
+        Box::pin(self.engine.threads().call(generation, slow)).await
+    }
+
+    /// Asks the policy what an answer means; none where it doesn't say.
+    pub async fn settle(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: Receipt,
+        reply: Reply,
+    ) -> Result<Option<Settlement>, Failure> {
+        if !generation.exports().outcome {
+            return Ok(None);
+        }
+        self.confide(generation, principal, (receipt, reply), |instance, (receipt, reply), time| {
+            instance.settle(receipt, reply, time)
+        })
+        .await
+    }
+
+    /// Asks the policy what to ask the upstream about a lost attempt; none: nothing can be asked.
+    pub async fn question(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: Receipt,
+    ) -> Result<Option<Outbound>, Failure> {
+        self.confide(generation, principal, receipt, |instance, receipt, time| {
+            instance.question(receipt, time)
+        })
+        .await
+    }
+
+    /// Asks the policy what the answer to its question says.
+    pub async fn reading(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: Receipt,
+        asked: Outbound,
+        reply: Reply,
+    ) -> Result<Finding, Failure> {
+        let told = (receipt, asked, reply);
+        self.confide(generation, principal, told, |instance, (receipt, asked, reply), time| {
+            instance.reading(receipt, asked, reply, time)
+        })
+        .await
+    }
+
+    /// Asks the policy how a kept answer is told to this caller; none: as kept.
+    pub async fn present(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        receipt: Receipt,
+        operation: OwnedOperation,
+        reply: Reply,
+    ) -> Result<Option<Changes>, Failure> {
+        let told = (receipt, operation, reply);
+        self.confide(generation, principal, told, |instance, (receipt, operation, reply), time| {
+            instance.present(receipt, &operation.borrowed(), reply, time)
+        })
+        .await
+    }
+
+    /// Asks the policy for the words of a problem; none: the gateway's own.
+    pub async fn explain(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        operation: OwnedOperation,
+        complaint: Complaint,
+    ) -> Result<Option<Wording>, Failure> {
+        self.confide(
+            generation,
+            principal,
+            (operation, complaint),
+            |instance, (operation, complaint), time| instance.explain(&operation.borrowed(), complaint, time),
+        )
+        .await
+    }
+
+    /// Drops the instances of all generations but these.
+    pub fn retire(&self, keep: &[u64]) {
+        self.shelves.borrow_mut().retire(keep);
+    }
+
+    /// Calls a hook that sees answers, with what it is told.
+    async fn confide<A: Send + 'static, T: Send + 'static>(
+        &self,
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        told: A,
+        hook: fn(&mut Instance, &A, Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let inline = |shelf: &mut Shelf, allowance: Allowance| {
+            shelf.confide(generation, principal, allowance, |instance, time| hook(instance, &told, time))
+        };
+        if let Some(said) = self.inline(generation, inline) {
+            return said;
+        }
+        let principal = *principal;
+        let slow = move |shelf: &mut Shelf, generation: &Generation| {
+            let allowance = Allowance::off_worker(generation.time);
+            shelf.confide(generation, &principal, allowance, |instance, time| hook(instance, &told, time))
+        };
+        Box::pin(self.engine.threads().call(generation, slow)).await
+    }
+
+    /// Calls a hook on this thread. None: it has to go to a policy thread.
+    fn inline<T>(
+        &self,
+        generation: &Arc<Generation>,
+        hook: impl Fn(&mut Shelf, Allowance) -> Result<T, Failure>,
+    ) -> Option<Result<T, Failure>> {
+        if generation.pace.is_slow() {
+            return None;
+        }
+        let allowance = Allowance::inline(generation.time);
+        let mut shelves = self.shelves.borrow_mut();
+        let mut said = hook(shelves.of(generation), allowance);
+        if matches!(said, Err(Failure::Instantiate(_))) {
+            // Perhaps idle instances of older generations fill the engine's pool.
+            shelves.make_room(generation);
+            said = hook(shelves.of(generation), allowance);
+        }
+        if matches!(said, Err(Failure::Deadline(_))) && generation.time > INLINE_TIME_MAX {
+            generation.pace.slowed();
+            return None;
+        }
+        Some(said)
+    }
+}

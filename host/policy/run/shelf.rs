@@ -1,0 +1,162 @@
+//! The instances that one thread keeps for use again.
+
+use crate::policy::interface::failure::Failure;
+use crate::policy::run::generation::Generation;
+use crate::policy::run::instance::Instance;
+use crate::policy::engine::limits::Allowance;
+use crate::policy::interface::{Operation, Verdict};
+use oncegate_core::PrincipalId;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// One in so many decisions is repeated on a fresh instance.
+const SECOND_OPINION_EVERY: u64 = 1000;
+/// Principals whose instances for hooks that see answers are kept.
+const CONFIDANTS_MAX: usize = 4;
+
+/// The shelves of one thread, one for each generation.
+#[derive(Default)]
+pub(crate) struct Shelves(Vec<Shelf>);
+
+impl Shelves {
+    /// The shelf of `generation`.
+    pub(crate) fn of(&mut self, generation: &Arc<Generation>) -> &mut Shelf {
+        let number = generation.number();
+        let index = match self.0.iter().position(|shelf| shelf.number == number) {
+            Some(index) => index,
+            None => {
+                // A good moment to part with generations that no request holds any more.
+                self.0.retain(|shelf| shelf.generation.strong_count() > 0);
+                self.0.push(Shelf::new(generation));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[index]
+    }
+
+    /// Drops the instances of all generations but these.
+    pub(crate) fn retire(&mut self, keep: &[u64]) {
+        self.0.retain(|shelf| keep.contains(&shelf.number));
+    }
+
+    /// Drops all instances.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Drops the idle instances of other generations, whose places in the pool are needed.
+    pub(crate) fn make_room(&mut self, generation: &Generation) {
+        self.retire(&[generation.number()]);
+    }
+}
+
+/// The instances of one generation on one thread.
+pub(crate) struct Shelf {
+    number: u64,
+    generation: Weak<Generation>,
+    decider: Option<Instance>,
+    confidants: Vec<(PrincipalId, Instance)>,
+    decisions: u64,
+}
+
+impl Shelf {
+    pub(crate) fn new(generation: &Arc<Generation>) -> Self {
+        Self {
+            number: generation.number(),
+            generation: Arc::downgrade(generation),
+            decider: None,
+            confidants: Vec::new(),
+            decisions: 0,
+        }
+    }
+
+    /// Calls `decide`. An instance whose call fails is dropped: the next call gets a new one.
+    pub(crate) fn decide(
+        &mut self,
+        generation: &Generation,
+        operation: &Operation<'_>,
+        allowance: Allowance,
+    ) -> Result<Verdict, Failure> {
+        if generation.is_fresh() {
+            return generation.instance(allowance)?.decide(operation, allowance.call);
+        }
+        // In place: a reused instance is not moved on the hot path.
+        let instance = match &mut self.decider {
+            Some(instance) => instance,
+            empty => empty.insert(generation.instance(allowance)?),
+        };
+        let verdict = instance.decide(operation, allowance.call);
+        if instance.lingered() {
+            generation.pace.slowed();
+        }
+        if verdict.is_err() || instance.is_worn() {
+            self.decider = None;
+        }
+        let verdict = verdict?;
+        self.decisions += 1;
+        if self.decisions.is_multiple_of(SECOND_OPINION_EVERY) {
+            return Ok(second_opinion(generation, operation, allowance, verdict));
+        }
+        Ok(verdict)
+    }
+
+    /// Calls a hook that sees answers, on an instance that has seen no other principal's: a guest's
+    /// buffer must not carry one caller's answer to another.
+    pub(crate) fn confide<T>(
+        &mut self,
+        generation: &Generation,
+        principal: &PrincipalId,
+        allowance: Allowance,
+        hook: impl FnOnce(&mut Instance, Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let kept = self.confidants.iter().position(|(of, _)| of == principal);
+        let mut instance = match kept {
+            Some(index) => self.confidants.swap_remove(index).1,
+            None => generation.instance(allowance)?,
+        };
+        let said = hook(&mut instance, allowance.call)?;
+        if instance.lingered() {
+            generation.pace.slowed();
+        }
+        if !generation.is_fresh() && !instance.is_worn() {
+            if self.confidants.len() >= CONFIDANTS_MAX {
+                self.confidants.remove(0);
+            }
+            self.confidants.push((*principal, instance));
+        }
+        Ok(said)
+    }
+}
+
+/// Asks a fresh instance, too. Where the two differ the fresh one is right, for that is what every
+/// other gateway and the next start would say.
+fn second_opinion(
+    generation: &Generation,
+    operation: &Operation<'_>,
+    allowance: Allowance,
+    first: Verdict,
+) -> Verdict {
+    let second =
+        generation.instance(allowance).and_then(|mut instance| instance.decide(operation, allowance.call));
+    match second {
+        Ok(second) if second == first => first,
+        Ok(second) => {
+            generation.distrust();
+            second
+        }
+        // No room or no time is nobody's impurity.
+        Err(Failure::Deadline(_) | Failure::Instantiate(_)) => first,
+        Err(
+            Failure::Trap(_)
+            | Failure::Memory(_)
+            | Failure::Handed
+            | Failure::Err(_)
+            | Failure::Invalid(_)
+            | Failure::Busy(_)
+            | Failure::Lost,
+        ) => {
+            generation.distrust();
+            first
+        }
+    }
+}

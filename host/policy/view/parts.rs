@@ -1,0 +1,98 @@
+//! What the parts of a key or fingerprint stand for, framed. The gateway makes operation ids of them,
+//! and the self-test compares what the gateway would make.
+
+use crate::policy::view::document::Document;
+use crate::policy::interface::FingerprintRule;
+use crate::policy::interface::v0_1::{Attribute, Part, Shape};
+use oncegate_core::{Fingerprint, Framer, PartKind, Recipe, Secret};
+use std::hash::Hasher;
+
+/// The host's own values of one request.
+pub(crate) trait Values {
+    /// As received; the body is its bytes, empty where there is none.
+    fn attribute(&self, attribute: Attribute) -> &[u8];
+
+    /// The body as a document; none where it is no document.
+    fn document(&self) -> Option<&Document>;
+}
+
+/// The fingerprint that `rule` makes of a request.
+pub(crate) fn fingerprint(rule: &FingerprintRule, values: &impl Values, secret: &Secret) -> Fingerprint {
+    const REQUEST_LINE: [Attribute; 4] =
+        [Attribute::Method, Attribute::Authority, Attribute::Path, Attribute::Query];
+    let mut framer = Framer::fingerprint(secret);
+    let recipe = match rule {
+        FingerprintRule::Request => {
+            REQUEST_LINE.iter().for_each(|one| frame_attribute(*one, values, &mut framer));
+            frame_attribute(Attribute::Body, values, &mut framer);
+            Recipe::Request
+        }
+        FingerprintRule::Document(shape) => {
+            REQUEST_LINE.iter().for_each(|one| frame_attribute(*one, values, &mut framer));
+            frame_document(shape, values, &mut framer);
+            Recipe::Document
+        }
+        FingerprintRule::Parts(parts) if parts.is_empty() => Recipe::KeyOnly,
+        FingerprintRule::Parts(parts) => {
+            frame(parts, values, &mut framer);
+            Recipe::Parts
+        }
+        FingerprintRule::KeyOnly => Recipe::KeyOnly,
+    };
+    framer.into_fingerprint(recipe)
+}
+
+/// Adds parts.
+pub(crate) fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
+    for part in parts {
+        match part {
+            Part::Text(text) => framer.part(PartKind::Text, text.as_bytes()),
+            Part::Bytes(bytes) => framer.part(PartKind::Bytes, bytes),
+            Part::Of(attribute) => frame_attribute(*attribute, values, framer),
+            Part::Document(shape) => frame_document(shape, values, framer),
+            Part::Missing => framer.part(PartKind::Missing, &[]),
+        }
+    }
+}
+
+/// Adds a key to a quick hash, which is good for nothing but comparing within this process. False: it is
+/// made of the body, and the hash is of no use.
+pub(crate) fn hash(parts: &[Part], values: &impl Values, hasher: &mut impl Hasher) -> bool {
+    for part in parts {
+        let (kind, bytes) = match part {
+            Part::Text(text) => (PartKind::Text, text.as_bytes()),
+            Part::Bytes(bytes) => (PartKind::Bytes, &bytes[..]),
+            Part::Of(Attribute::Body) | Part::Document(_) => return false,
+            Part::Of(attribute) => (kind_of(*attribute), values.attribute(*attribute)),
+            Part::Missing => (PartKind::Missing, &[][..]),
+        };
+        hasher.write_u64(((bytes.len() as u64) << 8) | kind as u64);
+        hasher.write(bytes);
+    }
+    true
+}
+
+/// Adds one of the host's own values.
+fn frame_attribute(attribute: Attribute, values: &impl Values, framer: &mut Framer) {
+    framer.part(kind_of(attribute), values.attribute(attribute));
+}
+
+const fn kind_of(attribute: Attribute) -> PartKind {
+    match attribute {
+        Attribute::Method => PartKind::Method,
+        Attribute::Authority => PartKind::Authority,
+        Attribute::Path => PartKind::Path,
+        Attribute::Query => PartKind::Query,
+        Attribute::Body => PartKind::Body,
+    }
+}
+
+/// Adds the shaped document with its shape; the body's bytes where it is none.
+fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
+    let Some(document) = values.document() else { return frame_attribute(Attribute::Body, values, framer) };
+    for (mark, pointers) in [("keep", &shape.keep), ("drop", &shape.drop)] {
+        framer.part(PartKind::Shape, mark.as_bytes());
+        pointers.iter().for_each(|pointer| framer.part(PartKind::Shape, pointer.as_bytes()));
+    }
+    framer.part(PartKind::Document, &document.canonical(shape));
+}

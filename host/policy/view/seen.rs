@@ -1,0 +1,212 @@
+//! What a policy sees of a request or an answer: exactly what its plan asked for.
+
+use crate::policy::view::coding;
+use crate::policy::view::document::Document;
+use crate::policy::interface::{Payload, PayloadWant, Plan, RequestField};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName};
+
+/// What the fields and pseudo-fields of a plan are taken from.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// In lower case, without a default port; none: the request says none.
+    pub authority: Option<&'a str>,
+    /// Percent-encoded, without the query.
+    pub path: &'a str,
+    /// Without the question mark.
+    pub query: Option<&'a str>,
+    /// The route's name.
+    pub route: &'a str,
+    /// Who asks, opaque; none: nobody is known.
+    pub principal: Option<&'a str>,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// A declared field whose value is not UTF-8: 400, and the policy isn't called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value of `{0}` is not UTF-8")]
+pub struct NotUtf8(pub HeaderName);
+
+/// A host name and port as keys and policies see it: in lower case, without the default port.
+pub fn normal_authority(authority: &str) -> String {
+    let lower = authority.to_ascii_lowercase();
+    lower.strip_suffix(":80").map(str::to_owned).unwrap_or(lower)
+}
+
+/// The declared fields that are there: in the plan's order, a repeated one in arrival order.
+pub fn fields<'a>(plan: &'a Plan, seen: &Seen<'a>) -> Result<Vec<(&'a str, &'a str)>, NotUtf8> {
+    let mut fields = Vec::with_capacity(plan.request_fields.len());
+    for field in &plan.request_fields {
+        let value = match field {
+            RequestField::Authority => seen.authority,
+            RequestField::Path => Some(seen.path),
+            RequestField::Query => seen.query,
+            RequestField::Route => Some(seen.route),
+            RequestField::Principal => seen.principal,
+            RequestField::Header(name) => {
+                for value in seen.headers.get_all(name) {
+                    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| NotUtf8(name.clone()))?;
+                    fields.push((name.as_str(), text));
+                }
+                continue;
+            }
+        };
+        fields.extend(value.map(|value| (field.name(), value)));
+    }
+    Ok(fields)
+}
+
+/// As much of a body as `want` asks for, content codings removed. `fields`: those that stand with it.
+/// `limit` is what the route shows at most; no body and an empty one are the same.
+pub fn payload(want: &PayloadWant, fields: &HeaderMap, body: Option<&Bytes>, limit: usize) -> Payload {
+    let Some(body) = body.filter(|body| !body.is_empty()) else { return Payload::Absent };
+    match want {
+        PayloadWant::Nothing => Payload::Withheld,
+        PayloadWant::Whole(most) => match coding::removed(fields, body, limit.min(*most as usize)) {
+            Ok(body) if body.is_empty() => Payload::Absent,
+            // What isn't coded comes as it is.
+            Ok(body) if body.len() > limit.min(*most as usize) => Payload::Oversize,
+            Ok(body) => Payload::Whole(body),
+            Err(coding::Fault::Oversize) => Payload::Oversize,
+            Err(coding::Fault::Malformed(why)) => Payload::Malformed(why),
+        },
+        PayloadWant::Pointers(pointers) => selected(pointers, document(fields, body, limit).as_ref()),
+    }
+}
+
+/// Why a body is no document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoDocument {
+    /// There is nothing of it once its codings are removed.
+    Empty,
+    /// It is larger than the limit.
+    Oversize,
+    /// The text says why.
+    Malformed(String),
+}
+
+/// A body as a document, content codings removed.
+pub(crate) fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Document, NoDocument> {
+    let plain = coding::removed(fields, body, limit).map_err(|fault| match fault {
+        coding::Fault::Oversize => NoDocument::Oversize,
+        coding::Fault::Malformed(why) => NoDocument::Malformed(why),
+    })?;
+    match plain.len() {
+        0 => Err(NoDocument::Empty),
+        length if length > limit => Err(NoDocument::Oversize),
+        _ => {
+            let content_type = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            Document::parse(content_type, &plain).map_err(NoDocument::Malformed)
+        }
+    }
+}
+
+/// What stands at the pointers of a document, if it is one.
+pub(crate) fn selected(pointers: &[String], document: Result<&Document, &NoDocument>) -> Payload {
+    match document {
+        Ok(document) => Payload::Selected(document.select(pointers)),
+        Err(NoDocument::Empty) => Payload::Absent,
+        Err(NoDocument::Oversize) => Payload::Oversize,
+        Err(NoDocument::Malformed(why)) => Payload::Malformed(why.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::interface::Found;
+    use http::HeaderValue;
+
+    fn plan(request_fields: Vec<RequestField>) -> Plan {
+        Plan {
+            key_schema: "toy/1".into(),
+            methods: Vec::new(),
+            request_fields,
+            request_payload: PayloadWant::Nothing,
+            response_fields: Vec::new(),
+            response_payload: PayloadWant::Nothing,
+            outcomes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_declared_fields_that_are_there_in_the_plans_order() {
+        let header = |name: &'static str| RequestField::Header(HeaderName::from_static(name));
+        let plan = plan(vec![
+            RequestField::Query,
+            RequestField::Principal,
+            RequestField::Path,
+            header("x-b"),
+            header("x-none"),
+            header("x-a"),
+        ]);
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-a", "1"), ("x-b", "2"), ("x-a", "3"), ("x-other", "4")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let seen = Seen {
+            authority: None,
+            path: "/p",
+            query: Some(""),
+            route: "r",
+            principal: None,
+            headers: &headers,
+        };
+        assert_eq!(
+            fields(&plan, &seen),
+            Ok(vec![(":query", ""), (":path", "/p"), ("x-b", "2"), ("x-a", "1"), ("x-a", "3")])
+        );
+        let mut opaque = HeaderMap::new();
+        opaque.insert("x-a", HeaderValue::from_bytes(b"\xff").expect("opaque bytes are allowed"));
+        let seen = Seen { headers: &opaque, ..seen };
+        assert_eq!(fields(&plan, &seen), Err(NotUtf8(HeaderName::from_static("x-a"))));
+    }
+
+    #[test]
+    fn a_body_as_far_as_it_is_wanted() {
+        let body = Bytes::from_static(br#"{"a":"b"}"#);
+        let length = u32::try_from(body.len()).expect("a short body");
+        let at = PayloadWant::Pointers(vec!["/a".into(), "/c".into()]);
+        let selected = Payload::Selected(vec![Found::Text("b".into()), Found::Nothing]);
+        for (want, body, limit, expected) in [
+            (PayloadWant::Whole(9), None, 100, Payload::Absent),
+            (PayloadWant::Whole(9), Some(Bytes::new()), 100, Payload::Absent),
+            (PayloadWant::Nothing, Some(body.clone()), 1, Payload::Withheld),
+            (PayloadWant::Whole(length), Some(body.clone()), 100, Payload::Whole(body.clone())),
+            (PayloadWant::Whole(length - 1), Some(body.clone()), 100, Payload::Oversize),
+            (PayloadWant::Whole(length), Some(body.clone()), 1, Payload::Oversize),
+            (at.clone(), Some(body.clone()), 1, Payload::Oversize),
+            (at.clone(), Some(body.clone()), 100, selected),
+        ] {
+            assert_eq!(payload(&want, &HeaderMap::new(), body.as_ref(), limit), expected, "{want:?}");
+        }
+        let broken = payload(&at, &HeaderMap::new(), Some(&Bytes::from_static(b"{")), 100);
+        assert!(matches!(broken, Payload::Malformed(_)), "{broken:?}");
+    }
+
+    /// `{"amount":1000}`, compressed: larger than the limits below allow, or not to be read at all.
+    #[test]
+    fn a_coded_body_is_shown_without_its_coding() {
+        let coded = Bytes::from_static(b"\x0b\x07\x80{\"amount\":1000}\x03");
+        let plain = Bytes::from_static(b"{\"amount\":1000}");
+        let length = u32::try_from(plain.len()).expect("a short body");
+        let fields = |coding| {
+            HeaderMap::from_iter([(http::header::CONTENT_ENCODING, HeaderValue::from_static(coding))])
+        };
+        let at = PayloadWant::Pointers(vec!["/amount".into()]);
+        let shown = |want: &PayloadWant, coding, limit| payload(want, &fields(coding), Some(&coded), limit);
+        assert_eq!(shown(&PayloadWant::Whole(length), "br", 100), Payload::Whole(plain.clone()));
+        assert_eq!(shown(&PayloadWant::Whole(length - 1), "br", 100), Payload::Oversize);
+        assert_eq!(shown(&PayloadWant::Whole(100), "br", plain.len() - 1), Payload::Oversize);
+        assert_eq!(shown(&at, "br", 100), Payload::Selected(vec![Found::Json("1000".into())]));
+        assert_eq!(shown(&at, "br", plain.len() - 1), Payload::Oversize);
+        assert_eq!(shown(&PayloadWant::Nothing, "br", 100), Payload::Withheld);
+        for want in [PayloadWant::Whole(100), at] {
+            for coding in ["gzip", "x-unknown"] {
+                assert!(matches!(shown(&want, coding, 100), Payload::Malformed(_)), "{want:?} {coding}");
+            }
+        }
+    }
+}
