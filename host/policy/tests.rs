@@ -6,7 +6,7 @@
 pub(super) mod guests;
 
 use crate::policy::engine::limits::Allowance;
-use crate::policy::run::shelf::Shelf;
+use crate::policy::run::instance_cache::InstanceCache;
 use super::*;
 use crate::config::{self, ComponentSource, Instances};
 use guests::Guest;
@@ -282,10 +282,10 @@ fn one_that_takes_its_time_leaves_the_worker_though_it_is_within_every_limit() {
         guests::KEY_OF_FIRST_FIELD
     ));
     let generation = load_with(&takes_its_time, |policy| policy.time = Duration::from_secs(1));
-    let mut shelf = Shelf::new(&generation);
+    let mut cache = InstanceCache::new(&generation);
     assert!(!generation.describe().slow);
     let allowance = Allowance::off_worker(generation.time);
-    assert_eq!(key_of(shelf.decide(&generation, &operation(&[("idempotency-key", "k")]), allowance)), "k");
+    assert_eq!(key_of(cache.decide(&generation, &operation(&[("idempotency-key", "k")]), allowance)), "k");
     assert!(generation.describe().slow);
 }
 

@@ -7,7 +7,7 @@ use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::engine::limits::Allowance;
 use crate::policy::load::pipeline::LoadError;
-use crate::policy::run::shelf::Shelf;
+use crate::policy::run::instance_cache::InstanceCache;
 use crate::policy::view::seen::NotUtf8;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -98,11 +98,11 @@ fn memory(generation: &Arc<Generation>, sample: &Sample) -> Result<usize, Unmeas
 fn spread(generation: &Arc<Generation>, sample: &Sample) -> Result<Spread, Unmeasured> {
     let operation = sample.view(generation.plan())?;
     let allowance = Allowance::off_worker(generation.time);
-    let mut shelf = Shelf::new(generation);
+    let mut cache = InstanceCache::new(generation);
     let mut batch = |calls: u32| -> Result<Duration, Failure> {
         let begun = thread_time();
         for _ in 0..calls {
-            black_box(shelf.decide(generation, black_box(&operation), allowance)?);
+            black_box(cache.decide(generation, black_box(&operation), allowance)?);
         }
         Ok(thread_time().saturating_sub(begun))
     };

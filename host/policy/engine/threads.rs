@@ -2,7 +2,7 @@
 
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
-use crate::policy::run::shelf::{Shelf, Shelves};
+use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::policy::engine::join::join;
 use std::io;
@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-type Job = Box<dyn FnOnce(&mut Shelves) + Send>;
+type Job = Box<dyn FnOnce(&mut InstanceCaches) + Send>;
 
 /// The threads for slow calls. They end when this is dropped, after the calls that they have.
 pub(crate) struct Threads {
@@ -38,17 +38,17 @@ impl Threads {
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         generation: &Arc<Generation>,
-        hook: impl FnOnce(&mut Shelf, &Generation) -> Result<T, Failure> + Send + 'static,
+        hook: impl FnOnce(&mut InstanceCache, &Generation) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let permit = generation.pace.turn().await?;
         let (answer, answered) = oneshot::channel();
         let held = Arc::clone(generation);
-        let job: Job = Box::new(move |shelves| {
+        let job: Job = Box::new(move |caches| {
             let start = Instant::now();
-            let said = hook(shelves.of(&held), &held);
+            let said = hook(caches.of(&held), &held);
             if let Err(Failure::Instantiate(_)) = said {
                 // Perhaps idle instances of older generations fill the engine's pool.
-                shelves.make_room(&held);
+                caches.make_room(&held);
             }
             held.pace.took(start.elapsed());
             drop(permit);
@@ -79,15 +79,15 @@ fn serve(queue: &Receiver<Job>) {
     const NICENESS: i32 = 10;
     // Of this thread alone, on Linux. Where it can't be had the threads compete as equals.
     let _ = rustix::process::setpriority_process(None, NICENESS);
-    let mut shelves = Shelves::default();
+    let mut caches = InstanceCaches::default();
     loop {
         match queue.recv_timeout(IDLE) {
             Ok(job) => {
-                if catch_unwind(AssertUnwindSafe(|| job(&mut shelves))).is_err() {
-                    shelves.clear();
+                if catch_unwind(AssertUnwindSafe(|| job(&mut caches))).is_err() {
+                    caches.clear();
                 }
             }
-            Err(RecvTimeoutError::Timeout) => shelves.clear(),
+            Err(RecvTimeoutError::Timeout) => caches.clear(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

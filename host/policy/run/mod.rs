@@ -3,5 +3,5 @@
 pub(crate) mod generation;
 pub(crate) mod instance;
 pub(crate) mod pool;
-pub(crate) mod shelf;
+pub(crate) mod instance_cache;
 pub(crate) mod trial;

@@ -5,7 +5,7 @@ use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
 use crate::policy::engine::limits::{Allowance, INLINE_TIME_MAX};
-use crate::policy::run::shelf::{Shelf, Shelves};
+use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
 use crate::policy::interface::{Changes, Complaint, Finding, Operation, Outbound, OwnedOperation, Receipt, Reply, Settlement, Verdict, Wording};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Hooks are pure, so repeating them is safe. Nothing is borrowed across an await.
 pub struct Pool {
     engine: Arc<Engine>,
-    shelves: RefCell<Shelves>,
+    caches: RefCell<InstanceCaches>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     /// An empty pool.
     pub fn new(engine: &Arc<Engine>) -> Self {
-        Self { engine: Arc::clone(engine), shelves: RefCell::default() }
+        Self { engine: Arc::clone(engine), caches: RefCell::default() }
     }
 
     /// Asks the policy about an operation.
@@ -40,13 +40,13 @@ impl Pool {
         generation: &Arc<Generation>,
         operation: &Operation<'_>,
     ) -> Result<Verdict, Failure> {
-        let inline = |shelf: &mut Shelf, allowance: Allowance| shelf.decide(generation, operation, allowance);
+        let inline = |cache: &mut InstanceCache, allowance: Allowance| cache.decide(generation, operation, allowance);
         if let Some(said) = self.inline(generation, inline) {
             return said;
         }
         let operation = OwnedOperation::of(operation);
-        let slow = move |shelf: &mut Shelf, generation: &Generation| {
-            shelf.decide(generation, &operation.borrowed(), Allowance::off_worker(generation.time))
+        let slow = move |cache: &mut InstanceCache, generation: &Generation| {
+            cache.decide(generation, &operation.borrowed(), Allowance::off_worker(generation.time))
         };
         Box::pin(self.engine.threads().call(generation, slow)).await
     }
@@ -62,7 +62,7 @@ impl Pool {
         if !generation.exports().outcome {
             return Ok(None);
         }
-        self.confide(generation, principal, (receipt, reply), |instance, (receipt, reply), time| {
+        self.call_with_answer(generation, principal, (receipt, reply), |instance, (receipt, reply), time| {
             instance.settle(receipt, reply, time)
         })
         .await
@@ -75,7 +75,7 @@ impl Pool {
         principal: &PrincipalId,
         receipt: Receipt,
     ) -> Result<Option<Outbound>, Failure> {
-        self.confide(generation, principal, receipt, |instance, receipt, time| {
+        self.call_with_answer(generation, principal, receipt, |instance, receipt, time| {
             instance.question(receipt, time)
         })
         .await
@@ -91,7 +91,7 @@ impl Pool {
         reply: Reply,
     ) -> Result<Finding, Failure> {
         let told = (receipt, asked, reply);
-        self.confide(generation, principal, told, |instance, (receipt, asked, reply), time| {
+        self.call_with_answer(generation, principal, told, |instance, (receipt, asked, reply), time| {
             instance.reading(receipt, asked, reply, time)
         })
         .await
@@ -107,7 +107,7 @@ impl Pool {
         reply: Reply,
     ) -> Result<Option<Changes>, Failure> {
         let told = (receipt, operation, reply);
-        self.confide(generation, principal, told, |instance, (receipt, operation, reply), time| {
+        self.call_with_answer(generation, principal, told, |instance, (receipt, operation, reply), time| {
             instance.present(receipt, &operation.borrowed(), reply, time)
         })
         .await
@@ -121,7 +121,7 @@ impl Pool {
         operation: OwnedOperation,
         complaint: Complaint,
     ) -> Result<Option<Wording>, Failure> {
-        self.confide(
+        self.call_with_answer(
             generation,
             principal,
             (operation, complaint),
@@ -132,27 +132,27 @@ impl Pool {
 
     /// Drops the instances of all generations but these.
     pub fn retire(&self, keep: &[u64]) {
-        self.shelves.borrow_mut().retire(keep);
+        self.caches.borrow_mut().retire(keep);
     }
 
     /// Calls a hook that sees answers, with what it is told.
-    async fn confide<A: Send + 'static, T: Send + 'static>(
+    async fn call_with_answer<A: Send + 'static, T: Send + 'static>(
         &self,
         generation: &Arc<Generation>,
         principal: &PrincipalId,
         told: A,
         hook: fn(&mut Instance, &A, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let inline = |shelf: &mut Shelf, allowance: Allowance| {
-            shelf.confide(generation, principal, allowance, |instance, time| hook(instance, &told, time))
+        let inline = |cache: &mut InstanceCache, allowance: Allowance| {
+            cache.call_with_answer(generation, principal, allowance, |instance, time| hook(instance, &told, time))
         };
         if let Some(said) = self.inline(generation, inline) {
             return said;
         }
         let principal = *principal;
-        let slow = move |shelf: &mut Shelf, generation: &Generation| {
+        let slow = move |cache: &mut InstanceCache, generation: &Generation| {
             let allowance = Allowance::off_worker(generation.time);
-            shelf.confide(generation, &principal, allowance, |instance, time| hook(instance, &told, time))
+            cache.call_with_answer(generation, &principal, allowance, |instance, time| hook(instance, &told, time))
         };
         Box::pin(self.engine.threads().call(generation, slow)).await
     }
@@ -161,18 +161,18 @@ impl Pool {
     fn inline<T>(
         &self,
         generation: &Arc<Generation>,
-        hook: impl Fn(&mut Shelf, Allowance) -> Result<T, Failure>,
+        hook: impl Fn(&mut InstanceCache, Allowance) -> Result<T, Failure>,
     ) -> Option<Result<T, Failure>> {
         if generation.pace.is_slow() {
             return None;
         }
         let allowance = Allowance::inline(generation.time);
-        let mut shelves = self.shelves.borrow_mut();
-        let mut said = hook(shelves.of(generation), allowance);
+        let mut caches = self.caches.borrow_mut();
+        let mut said = hook(caches.of(generation), allowance);
         if matches!(said, Err(Failure::Instantiate(_))) {
             // Perhaps idle instances of older generations fill the engine's pool.
-            shelves.make_room(generation);
-            said = hook(shelves.of(generation), allowance);
+            caches.make_room(generation);
+            said = hook(caches.of(generation), allowance);
         }
         if matches!(said, Err(Failure::Deadline(_))) && generation.time > INLINE_TIME_MAX {
             generation.pace.slowed();

@@ -12,22 +12,22 @@ use std::time::Duration;
 /// One in so many decisions is repeated on a fresh instance.
 const SECOND_OPINION_EVERY: u64 = 1000;
 /// Principals whose instances for hooks that see answers are kept.
-const CONFIDANTS_MAX: usize = 4;
+const PRINCIPALS_MAX: usize = 4;
 
-/// The shelves of one thread, one for each generation.
+/// The instance caches of one thread, one for each generation.
 #[derive(Default)]
-pub(crate) struct Shelves(Vec<Shelf>);
+pub(crate) struct InstanceCaches(Vec<InstanceCache>);
 
-impl Shelves {
-    /// The shelf of `generation`.
-    pub(crate) fn of(&mut self, generation: &Arc<Generation>) -> &mut Shelf {
+impl InstanceCaches {
+    /// The instance cache of `generation`.
+    pub(crate) fn of(&mut self, generation: &Arc<Generation>) -> &mut InstanceCache {
         let number = generation.number();
-        let index = match self.0.iter().position(|shelf| shelf.number == number) {
+        let index = match self.0.iter().position(|cache| cache.number == number) {
             Some(index) => index,
             None => {
                 // A good moment to part with generations that no request holds any more.
-                self.0.retain(|shelf| shelf.generation.strong_count() > 0);
-                self.0.push(Shelf::new(generation));
+                self.0.retain(|cache| cache.generation.strong_count() > 0);
+                self.0.push(InstanceCache::new(generation));
                 self.0.len() - 1
             }
         };
@@ -36,7 +36,7 @@ impl Shelves {
 
     /// Drops the instances of all generations but these.
     pub(crate) fn retire(&mut self, keep: &[u64]) {
-        self.0.retain(|shelf| keep.contains(&shelf.number));
+        self.0.retain(|cache| keep.contains(&cache.number));
     }
 
     /// Drops all instances.
@@ -51,21 +51,21 @@ impl Shelves {
 }
 
 /// The instances of one generation on one thread.
-pub(crate) struct Shelf {
+pub(crate) struct InstanceCache {
     number: u64,
     generation: Weak<Generation>,
-    decider: Option<Instance>,
-    confidants: Vec<(PrincipalId, Instance)>,
+    deciding: Option<Instance>,
+    by_principal: Vec<(PrincipalId, Instance)>,
     decisions: u64,
 }
 
-impl Shelf {
+impl InstanceCache {
     pub(crate) fn new(generation: &Arc<Generation>) -> Self {
         Self {
             number: generation.number(),
             generation: Arc::downgrade(generation),
-            decider: None,
-            confidants: Vec::new(),
+            deciding: None,
+            by_principal: Vec::new(),
             decisions: 0,
         }
     }
@@ -81,7 +81,7 @@ impl Shelf {
             return generation.instance(allowance)?.decide(operation, allowance.call);
         }
         // In place: a reused instance is not moved on the hot path.
-        let instance = match &mut self.decider {
+        let instance = match &mut self.deciding {
             Some(instance) => instance,
             empty => empty.insert(generation.instance(allowance)?),
         };
@@ -90,7 +90,7 @@ impl Shelf {
             generation.pace.slowed();
         }
         if verdict.is_err() || instance.is_worn() {
-            self.decider = None;
+            self.deciding = None;
         }
         let verdict = verdict?;
         self.decisions += 1;
@@ -102,16 +102,16 @@ impl Shelf {
 
     /// Calls a hook that sees answers, on an instance that has seen no other principal's: a guest's
     /// buffer must not carry one caller's answer to another.
-    pub(crate) fn confide<T>(
+    pub(crate) fn call_with_answer<T>(
         &mut self,
         generation: &Generation,
         principal: &PrincipalId,
         allowance: Allowance,
         hook: impl FnOnce(&mut Instance, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let kept = self.confidants.iter().position(|(of, _)| of == principal);
+        let kept = self.by_principal.iter().position(|(of, _)| of == principal);
         let mut instance = match kept {
-            Some(index) => self.confidants.swap_remove(index).1,
+            Some(index) => self.by_principal.swap_remove(index).1,
             None => generation.instance(allowance)?,
         };
         let said = hook(&mut instance, allowance.call)?;
@@ -119,10 +119,10 @@ impl Shelf {
             generation.pace.slowed();
         }
         if !generation.is_fresh() && !instance.is_worn() {
-            if self.confidants.len() >= CONFIDANTS_MAX {
-                self.confidants.remove(0);
+            if self.by_principal.len() >= PRINCIPALS_MAX {
+                self.by_principal.remove(0);
             }
-            self.confidants.push((*principal, instance));
+            self.by_principal.push((*principal, instance));
         }
         Ok(said)
     }
