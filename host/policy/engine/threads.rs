@@ -40,7 +40,7 @@ impl Threads {
         generation: &Arc<Generation>,
         hook: impl FnOnce(&mut InstanceCache, &Generation) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let permit = generation.pace.turn().await?;
+        let permit = generation.slow_policy.turn().await?;
         let (answer, answered) = oneshot::channel();
         let held = Arc::clone(generation);
         let job: Job = Box::new(move |caches| {
@@ -50,7 +50,7 @@ impl Threads {
                 // Perhaps idle instances of older generations fill the engine's pool.
                 caches.make_room(&held);
             }
-            held.pace.took(start.elapsed());
+            held.slow_policy.took(start.elapsed());
             drop(permit);
             // Nobody waits any more: the client left.
             let _ = answer.send(said);

@@ -25,7 +25,7 @@ pub struct Generation {
     pub(crate) facts: Facts,
     /// The limit of a call on a policy thread.
     pub(crate) time: Duration,
-    pub(crate) pace: Pace,
+    pub(crate) slow_policy: SlowPolicyDetector,
     fresh: AtomicBool,
     trial: OnceLock<Trial>,
 }
@@ -61,7 +61,7 @@ impl Generation {
         slow_calls: usize,
     ) -> Self {
         let fresh = AtomicBool::new(instances == Instances::Fresh);
-        Self { program, plan, facts, time, pace: Pace::new(slow_calls), fresh, trial: OnceLock::new() }
+        Self { program, plan, facts, time, slow_policy: SlowPolicyDetector::new(slow_calls), fresh, trial: OnceLock::new() }
     }
 
     /// The policy's name in the configuration.
@@ -170,7 +170,7 @@ impl Generation {
             exports: optional.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect(),
             settings: settings.clone(),
             instances: if self.is_fresh() { "fresh" } else { "reuse" },
-            slow: self.pace.is_slow(),
+            slow: self.slow_policy.is_slow(),
             vectors: self.facts.vectors,
             loaded_at: self.facts.loaded_at.to_string(),
             steps: self.facts.steps.clone(),
@@ -230,14 +230,14 @@ pub struct Description {
 }
 
 /// Whether a policy answers in the time that a worker can spare, and the queue of those that don't.
-pub(crate) struct Pace {
+pub(crate) struct SlowPolicyDetector {
     slow: AtomicBool,
     quick_in_a_row: AtomicU32,
     waiting: AtomicUsize,
     permits: Arc<Semaphore>,
 }
 
-impl Pace {
+impl SlowPolicyDetector {
     /// Quick calls in a row after which a policy returns to the workers. So many that one which loops on
     /// a hundredth of its inputs hardly ever does.
     const QUICK_ENOUGH: u32 = 512;
@@ -288,7 +288,7 @@ impl<'a> Waiting<'a> {
     fn try_new(waiting: &'a AtomicUsize) -> Result<Self, Failure> {
         let this = Self(waiting);
         let before = waiting.fetch_add(1, Ordering::Relaxed);
-        if before >= Pace::WAITING_MAX { Err(Failure::Busy(before)) } else { Ok(this) }
+        if before >= SlowPolicyDetector::WAITING_MAX { Err(Failure::Busy(before)) } else { Ok(this) }
     }
 }
 
@@ -307,16 +307,16 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_wait_for_a_policy_thread_than_may() {
-        let pace = Pace::new(1);
-        let held = pace.turn().await.expect("the first takes its turn");
-        let mut waiting: Vec<_> = (0..Pace::WAITING_MAX).map(|_| Box::pin(pace.turn())).collect();
+        let detector = SlowPolicyDetector::new(1);
+        let held = detector.turn().await.expect("the first takes its turn");
+        let mut waiting: Vec<_> = (0..SlowPolicyDetector::WAITING_MAX).map(|_| Box::pin(detector.turn())).collect();
         for turn in &mut waiting {
             assert!(poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending())).await);
         }
-        assert_eq!(pace.turn().await.err(), Some(Failure::Busy(Pace::WAITING_MAX)));
+        assert_eq!(detector.turn().await.err(), Some(Failure::Busy(SlowPolicyDetector::WAITING_MAX)));
         // One that leaves makes room for another.
         drop(waiting.pop());
-        let mut late = pin!(pace.turn());
+        let mut late = pin!(detector.turn());
         assert!(poll_fn(|context| Poll::Ready(late.as_mut().poll(context).is_pending())).await);
         drop(held);
         assert!(waiting.remove(0).await.is_ok());

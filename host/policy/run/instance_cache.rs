@@ -87,7 +87,7 @@ impl InstanceCache {
         };
         let verdict = instance.decide(operation, allowance.call);
         if instance.lingered() {
-            generation.pace.slowed();
+            generation.slow_policy.slowed();
         }
         if verdict.is_err() || instance.is_worn() {
             self.deciding = None;
@@ -116,7 +116,7 @@ impl InstanceCache {
         };
         let said = hook(&mut instance, allowance.call)?;
         if instance.lingered() {
-            generation.pace.slowed();
+            generation.slow_policy.slowed();
         }
         if !generation.is_fresh() && !instance.is_worn() {
             if self.by_principal.len() >= PRINCIPALS_MAX {

@@ -163,7 +163,7 @@ impl Pool {
         generation: &Arc<Generation>,
         hook: impl Fn(&mut InstanceCache, Allowance) -> Result<T, Failure>,
     ) -> Option<Result<T, Failure>> {
-        if generation.pace.is_slow() {
+        if generation.slow_policy.is_slow() {
             return None;
         }
         let allowance = Allowance::inline(generation.time);
@@ -175,7 +175,7 @@ impl Pool {
             said = hook(caches.of(generation), allowance);
         }
         if matches!(said, Err(Failure::Deadline(_))) && generation.time > INLINE_TIME_MAX {
-            generation.pace.slowed();
+            generation.slow_policy.slowed();
             return None;
         }
         Some(said)
