@@ -5,7 +5,7 @@
 #[path = "../../tests/guests/mod.rs"]
 pub(super) mod guests;
 
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::run::instance_cache::InstanceCache;
 use super::*;
 use crate::config::{self, ComponentSource, Instances};
@@ -284,8 +284,8 @@ fn one_that_takes_its_time_leaves_the_worker_though_it_is_within_every_limit() {
     let generation = load_with(&takes_its_time, |policy| policy.time = Duration::from_secs(1));
     let mut cache = InstanceCache::new(&generation);
     assert!(!generation.describe().slow);
-    let allowance = Allowance::off_worker(generation.time);
-    assert_eq!(key_of(cache.decide(&generation, &operation(&[("idempotency-key", "k")]), allowance)), "k");
+    let budget = CallBudget::off_worker(generation.time);
+    assert_eq!(key_of(cache.decide(&generation, &operation(&[("idempotency-key", "k")]), budget)), "k");
     assert!(generation.describe().slow);
 }
 

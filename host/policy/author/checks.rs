@@ -110,7 +110,7 @@ impl Workbench {
                 count => check.facts.push(format!("{hook}: {count}")),
             }
         }
-        let mut run = vectors::Run::new(&self.program, self.compiled.inspected.exports, self.allowance);
+        let mut run = vectors::Run::new(&self.program, self.compiled.inspected.exports, self.budget);
         for case in &vectors.cases {
             if let Err(fault) = run.case(case) {
                 check.fault(fault.to_string());

@@ -167,10 +167,10 @@ impl Hearing<'_> {
             }
         };
         let program = workbench.program_with(workbench.settings.as_ref());
-        let (mut instance, _) = program.instance(workbench.allowance).map_err(pipeline::fault_of_start)?;
+        let (mut instance, _) = program.instance(workbench.budget).map_err(pipeline::fault_of_start)?;
         instance.listen();
         let begun = Instant::now();
-        let said = call.ask(&mut instance, workbench.allowance.call);
+        let said = call.ask(&mut instance, workbench.budget.call);
         let time = begun.elapsed();
         let word = said.as_ref().ok().cloned();
         self.heard.push(Heard { hook, said: Spoken::Said(said), log: instance.heard(), time });

@@ -20,7 +20,7 @@ use crate::policy::engine::shared::Engine;
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::{Instance, Program};
 use crate::policy::engine::digest::{digest, hex};
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::pipeline::{LoadError, LoadFault, self};
 use crate::policy::load::sample::{Asked, Sample};
 use crate::policy::load::vectors::{VectorFault, Vectors, self};
@@ -88,7 +88,7 @@ fn counts(exports: Exports, vectors: &Vectors) -> Vec<(&'static str, usize)> {
 pub struct Workbench {
     compiled: Arc<Compiled>,
     program: Program,
-    allowance: Allowance,
+    budget: CallBudget,
     vectors: Option<Vectors>,
     settings: Option<Map<String, Value>>,
 }
@@ -134,8 +134,8 @@ impl Engine {
             let (compiled, program) = self.prepare(policy, steps)?;
             let section = compiled.inspected.vectors.as_deref();
             let vectors = section.map(vectors::read).transpose()?;
-            let allowance = Allowance::loading(policy.time);
-            Ok(Workbench { compiled, program, allowance, vectors, settings })
+            let budget = CallBudget::loading(policy.time);
+            Ok(Workbench { compiled, program, budget, vectors, settings })
         };
         open(&mut steps).map_err(|fault| LoadError {
             policy: Arc::clone(&policy.name),
@@ -157,16 +157,16 @@ impl Workbench {
     /// What the policy needs and promises under the settings at hand.
     pub fn plan(&self) -> Result<Plan, LoadFault> {
         let program = self.program_with(self.settings.as_ref());
-        program.instance(self.allowance).map(|(_, plan)| plan).map_err(pipeline::fault_of_start)
+        program.instance(self.budget).map(|(_, plan)| plan).map_err(pipeline::fault_of_start)
     }
 
     /// Asks a fresh instance about one request.
     pub fn run(&self, sample: &Sample) -> Result<Answer, LoadFault> {
         let program = self.program_with(self.settings.as_ref());
-        let (mut instance, plan) = program.instance(self.allowance).map_err(pipeline::fault_of_start)?;
+        let (mut instance, plan) = program.instance(self.budget).map_err(pipeline::fault_of_start)?;
         instance.listen();
         let begun = Instant::now();
-        let asked = sample.ask(&mut instance, &plan, self.allowance);
+        let asked = sample.ask(&mut instance, &plan, self.budget);
         let time = begun.elapsed();
         let (verdict, unshowable) = match asked {
             Asked::NotOfInterest => (None, None),
@@ -230,12 +230,12 @@ impl<'w> Desk<'w> {
             Some(there) => there,
             None => {
                 let program = self.workbench.program.with_settings(&text);
-                let (mut instance, plan) = program.instance(self.workbench.allowance)?;
+                let (mut instance, plan) = program.instance(self.workbench.budget)?;
                 instance.listen();
                 (instance, plan)
             }
         };
-        let said = match sample.ask(&mut instance, &plan, self.workbench.allowance) {
+        let said = match sample.ask(&mut instance, &plan, self.workbench.budget) {
             Asked::NotOfInterest => Said::Unasked,
             Asked::NotUtf8(_) => Said::Unshown,
             Asked::Said(Err(failure)) => {
@@ -262,7 +262,7 @@ impl<'w> Desk<'w> {
             return Ok(plan.clone());
         }
         let program = self.workbench.program.with_settings(&text);
-        let (mut instance, plan) = program.instance(self.workbench.allowance)?;
+        let (mut instance, plan) = program.instance(self.workbench.budget)?;
         instance.listen();
         self.instances.insert(text, (instance, plan.clone()));
         Ok(plan)

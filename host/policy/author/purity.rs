@@ -52,11 +52,11 @@ impl Ask<'_> {
 
     fn of(&self, instance: &mut Instance, plan: &Plan, workbench: &Workbench) -> Said {
         match self {
-            Self::Decide(sample) => Said::Verdict(match sample.ask(instance, plan, workbench.allowance) {
+            Self::Decide(sample) => Said::Verdict(match sample.ask(instance, plan, workbench.budget) {
                 Asked::NotOfInterest | Asked::NotUtf8(_) => None,
                 Asked::Said(said) => Some(said),
             }),
-            Self::Hook(call) => Said::Word(call.ask(instance, workbench.allowance.call)),
+            Self::Hook(call) => Said::Word(call.ask(instance, workbench.budget.call)),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Workbench {
         let mut plan: Option<Plan> = None;
         for subject in subjects {
             let name = subject.name.as_str();
-            let (mut instance, found) = program.instance(self.allowance)?;
+            let (mut instance, found) = program.instance(self.budget)?;
             if plan.as_ref().is_some_and(|plan| *plan != found) {
                 group.fault = Some(format!(
                     "`configure` returns another plan the second time with the settings {}",
@@ -117,12 +117,12 @@ impl Workbench {
             let alone = ask.of(&mut instance, &found, self);
             let decided = if let Said::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
             // A case that can't be asked is told of with the vectors.
-            let question = subject.case.question(&program, exports, self.allowance, (&found, decided));
+            let question = subject.case.question(&program, exports, self.budget, (&found, decided));
             group.calls.push(Asking { name, ask, alone });
             if let Ok(Some(Question::Call(call))) = question
                 && call.hook().is_in(exports)
             {
-                let (mut instance, plan) = program.instance(self.allowance)?;
+                let (mut instance, plan) = program.instance(self.budget)?;
                 let ask = Ask::Hook(Box::new(call));
                 let alone = ask.of(&mut instance, &plan, self);
                 group.calls.push(Asking { name, ask, alone });
@@ -189,7 +189,7 @@ impl Workbench {
         let mut order: Vec<usize> = (0..group.calls.len()).collect();
         for _ in 0..PASSES {
             dice.shuffle(&mut order);
-            let (mut instance, plan) = program.instance(self.allowance)?;
+            let (mut instance, plan) = program.instance(self.budget)?;
             let mut before = "the first one";
             for &at in &order {
                 let Asking { name, ask, alone } = &group.calls[at];
@@ -203,7 +203,7 @@ impl Workbench {
                     ));
                 }
                 if said.failure().is_some() {
-                    instance = program.instance(self.allowance)?.0;
+                    instance = program.instance(self.budget)?.0;
                 }
                 before = name;
             }

@@ -5,7 +5,7 @@ use crate::config;
 use crate::policy::engine::shared::{Engine, EngineError};
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::pipeline::LoadError;
 use crate::policy::run::instance_cache::InstanceCache;
 use crate::policy::view::seen::NotUtf8;
@@ -88,21 +88,21 @@ fn timed(
 }
 
 fn memory(generation: &Arc<Generation>, sample: &Sample) -> Result<usize, Unmeasured> {
-    let allowance = Allowance::off_worker(generation.time);
-    let mut instance = generation.instance(allowance)?;
-    instance.decide(&sample.view(generation.plan())?, allowance.call)?;
+    let budget = CallBudget::off_worker(generation.time);
+    let mut instance = generation.instance(budget)?;
+    instance.decide(&sample.view(generation.plan())?, budget.call)?;
     Ok(instance.memory())
 }
 
 /// Times calls by the way that the gateway takes on one thread.
 fn spread(generation: &Arc<Generation>, sample: &Sample) -> Result<Spread, Unmeasured> {
     let operation = sample.view(generation.plan())?;
-    let allowance = Allowance::off_worker(generation.time);
+    let budget = CallBudget::off_worker(generation.time);
     let mut cache = InstanceCache::new(generation);
     let mut batch = |calls: u32| -> Result<Duration, Failure> {
         let begun = thread_time();
         for _ in 0..calls {
-            black_box(cache.decide(generation, black_box(&operation), allowance)?);
+            black_box(cache.decide(generation, black_box(&operation), budget)?);
         }
         Ok(thread_time().saturating_sub(begun))
     };

@@ -34,14 +34,14 @@ pub(crate) const INSTANCE_CALLS_MAX: u32 = 100_000;
 
 /// How long a thing may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance {
+pub(crate) struct CallBudget {
     /// To make an instance and configure it.
     pub(crate) setup: Duration,
     /// To answer one call.
     pub(crate) call: Duration,
 }
 
-impl Allowance {
+impl CallBudget {
     /// On a worker, where `time` is the policy's own limit.
     pub(crate) fn inline(time: Duration) -> Self {
         let call = time.min(INLINE_TIME_MAX);

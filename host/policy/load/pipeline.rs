@@ -10,7 +10,7 @@ use crate::policy::run::generation::{Facts, Generation};
 use crate::policy::load::inspect::{Unfit, inspect};
 use crate::policy::run::instance::Program;
 use crate::policy::engine::digest::{digest, hex};
-use crate::policy::engine::limits::{Allowance, COMPONENT_BYTES_MAX};
+use crate::policy::engine::limits::{CallBudget, COMPONENT_BYTES_MAX};
 use crate::policy::load::schema;
 use crate::policy::load::steps::{Step, Steps};
 use crate::policy::load::vectors::{VectorFault, self};
@@ -141,7 +141,7 @@ impl Engine {
     ) -> Result<Arc<Generation>, LoadFault> {
         let start = Instant::now();
         let (compiled, program) = self.prepare(config, steps)?;
-        let allowance = Allowance::loading(config.time);
+        let budget = CallBudget::loading(config.time);
         steps.take("settings", || match &compiled.inspected.settings_schema {
             Some(schema) => match schema::check(schema, &config.settings) {
                 faults if faults.is_empty() => Ok(()),
@@ -149,10 +149,10 @@ impl Engine {
             },
             None => Ok(()),
         })?;
-        let configured = steps.take("configure", || program.instance(allowance).map_err(fault_of_start));
+        let configured = steps.take("configure", || program.instance(budget).map_err(fault_of_start));
         let (_, plan) = configured?;
         let vectors = steps.take("self-test", || match &compiled.inspected.vectors {
-            Some(section) => vectors::run(section, &program, compiled.inspected.exports, allowance),
+            Some(section) => vectors::run(section, &program, compiled.inspected.exports, budget),
             None => Ok(0),
         })?;
         steps.note(format!("{vectors} vectors"));

@@ -8,7 +8,7 @@
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::sample::{Asked, Sample};
 use crate::policy::load::vectors;
 use crate::policy::interface::{Guard, Plan, Verdict};
@@ -123,21 +123,21 @@ impl Silence {
 /// One generation with an instance, made anew when a call breaks it.
 struct Side<'g> {
     generation: &'g Generation,
-    allowance: Allowance,
+    budget: CallBudget,
     instance: Option<Instance>,
 }
 
 impl<'g> Side<'g> {
     fn new(generation: &'g Generation) -> Self {
-        Self { generation, allowance: Allowance::loading(generation.time), instance: None }
+        Self { generation, budget: CallBudget::loading(generation.time), instance: None }
     }
 
     fn ask(&mut self, sample: &Sample) -> Result<Verdict, Silence> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => self.generation.instance(self.allowance).map_err(Silence::of)?,
+            None => self.generation.instance(self.budget).map_err(Silence::of)?,
         };
-        match sample.ask(&mut instance, self.generation.plan(), self.allowance) {
+        match sample.ask(&mut instance, self.generation.plan(), self.budget) {
             Asked::Said(Ok(verdict)) => {
                 self.instance = Some(instance);
                 Ok(verdict)

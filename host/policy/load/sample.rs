@@ -4,7 +4,7 @@
 use crate::policy::view::document::Document;
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::view::parts::{Values, self};
 use crate::policy::view::seen::{NotUtf8, Seen, self};
 use crate::policy::interface::{FingerprintRule, Operation, Plan, Verdict};
@@ -158,12 +158,12 @@ impl Sample {
     }
 
     /// Asks an instance, as the gateway would.
-    pub(crate) fn ask(&self, instance: &mut Instance, plan: &Plan, allowance: Allowance) -> Asked {
+    pub(crate) fn ask(&self, instance: &mut Instance, plan: &Plan, budget: CallBudget) -> Asked {
         if !self.is_of_interest(plan) {
             return Asked::NotOfInterest;
         }
         match self.view(plan) {
-            Ok(operation) => Asked::Said(instance.decide(&operation, allowance.call)),
+            Ok(operation) => Asked::Said(instance.decide(&operation, budget.call)),
             Err(why) => Asked::NotUtf8(why),
         }
     }

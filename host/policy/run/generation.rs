@@ -5,7 +5,7 @@ use crate::policy::interface::v0_1::Exports;
 use crate::policy::engine::compiled::Compiled;
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::{Instance, Program};
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::recent::Recent;
 use crate::policy::load::steps::Step;
 use crate::policy::run::trial::Trial;
@@ -197,8 +197,8 @@ impl Generation {
         }
     }
 
-    pub(crate) fn instance(&self, allowance: Allowance) -> Result<Instance, Failure> {
-        self.program.instance_of(&self.plan, allowance)
+    pub(crate) fn instance(&self, budget: CallBudget) -> Result<Instance, Failure> {
+        self.program.instance_of(&self.plan, budget)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::policy::interface::v0_1::{Hooks, Indices};
 use crate::policy::interface::failure::{Broken, Failure, one_line};
-use crate::policy::engine::limits::{Allowance, INSTANCE_CALLS_MAX, State};
+use crate::policy::engine::limits::{CallBudget, INSTANCE_CALLS_MAX, State};
 use crate::policy::engine::ticker::{Pulse, Runner};
 use crate::policy::interface::{Changes, Complaint, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
 use std::sync::Arc;
@@ -31,14 +31,14 @@ impl Program {
     }
 
     /// Makes an instance and configures it.
-    pub(crate) fn instance(&self, allowance: Allowance) -> Result<(Instance, Plan), Failure> {
+    pub(crate) fn instance(&self, budget: CallBudget) -> Result<(Instance, Plan), Failure> {
         let mut runner = self.pulse.runner();
-        let (mut store, made) = self.start(allowance, &mut runner)?;
+        let (mut store, made) = self.start(budget, &mut runner)?;
         let hooks = self.indices.hooks(&mut store, &made);
         let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
         let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX, runner };
         let plan = instance
-            .call(allowance.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
+            .call(budget.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
         // A guest that has used half of what it had room for when it started is made anew before
         // it reaches the limit in the middle of a call.
         let memory = instance.store.data().memory();
@@ -49,7 +49,7 @@ impl Program {
     /// Starts the component in a store of its own, within bounds.
     fn start(
         &self,
-        allowance: Allowance,
+        budget: CallBudget,
         runner: &mut Runner,
     ) -> Result<(Store<State>, component::Instance), Failure> {
         let state = State::new(Arc::clone(&self.policy), self.memory);
@@ -57,16 +57,16 @@ impl Program {
         store.limiter(|state| state);
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overdue()));
         let _beat = runner.begin();
-        let first = store.data_mut().grant(ticks(allowance.setup));
+        let first = store.data_mut().grant(ticks(budget.setup));
         store.set_epoch_deadline(first);
         let made = self.component.instantiate(&mut store);
-        let made = made.map_err(|error| Failure::of_instantiation(&error, allowance.setup))?;
+        let made = made.map_err(|error| Failure::of_instantiation(&error, budget.setup))?;
         Ok((store, made))
     }
 
     /// Makes an instance whose plan must be `plan`: `configure` is pure.
-    pub(crate) fn instance_of(&self, plan: &Plan, allowance: Allowance) -> Result<Instance, Failure> {
-        let (instance, found) = self.instance(allowance)?;
+    pub(crate) fn instance_of(&self, plan: &Plan, budget: CallBudget) -> Result<Instance, Failure> {
+        let (instance, found) = self.instance(budget)?;
         if found != *plan {
             let what = "`configure` returned another plan than at load: it must be pure";
             return Err(Broken { place: "plan", what: what.into() }.into());

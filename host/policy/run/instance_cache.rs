@@ -3,7 +3,7 @@
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::interface::{Operation, Verdict};
 use oncegate_core::PrincipalId;
 use std::sync::{Arc, Weak};
@@ -75,17 +75,17 @@ impl InstanceCache {
         &mut self,
         generation: &Generation,
         operation: &Operation<'_>,
-        allowance: Allowance,
+        budget: CallBudget,
     ) -> Result<Verdict, Failure> {
         if generation.is_fresh() {
-            return generation.instance(allowance)?.decide(operation, allowance.call);
+            return generation.instance(budget)?.decide(operation, budget.call);
         }
         // In place: a reused instance is not moved on the hot path.
         let instance = match &mut self.deciding {
             Some(instance) => instance,
-            empty => empty.insert(generation.instance(allowance)?),
+            empty => empty.insert(generation.instance(budget)?),
         };
-        let verdict = instance.decide(operation, allowance.call);
+        let verdict = instance.decide(operation, budget.call);
         if instance.lingered() {
             generation.slow_policy.slowed();
         }
@@ -95,7 +95,7 @@ impl InstanceCache {
         let verdict = verdict?;
         self.decisions += 1;
         if self.decisions.is_multiple_of(SECOND_OPINION_EVERY) {
-            return Ok(second_opinion(generation, operation, allowance, verdict));
+            return Ok(second_opinion(generation, operation, budget, verdict));
         }
         Ok(verdict)
     }
@@ -106,15 +106,15 @@ impl InstanceCache {
         &mut self,
         generation: &Generation,
         principal: &PrincipalId,
-        allowance: Allowance,
+        budget: CallBudget,
         hook: impl FnOnce(&mut Instance, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let kept = self.by_principal.iter().position(|(of, _)| of == principal);
         let mut instance = match kept {
             Some(index) => self.by_principal.swap_remove(index).1,
-            None => generation.instance(allowance)?,
+            None => generation.instance(budget)?,
         };
-        let said = hook(&mut instance, allowance.call)?;
+        let said = hook(&mut instance, budget.call)?;
         if instance.lingered() {
             generation.slow_policy.slowed();
         }
@@ -133,11 +133,11 @@ impl InstanceCache {
 fn second_opinion(
     generation: &Generation,
     operation: &Operation<'_>,
-    allowance: Allowance,
+    budget: CallBudget,
     first: Verdict,
 ) -> Verdict {
     let second =
-        generation.instance(allowance).and_then(|mut instance| instance.decide(operation, allowance.call));
+        generation.instance(budget).and_then(|mut instance| instance.decide(operation, budget.call));
     match second {
         Ok(second) if second == first => first,
         Ok(second) => {

@@ -4,7 +4,7 @@ use crate::policy::engine::shared::Engine;
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::{Allowance, INLINE_TIME_MAX};
+use crate::policy::engine::limits::{CallBudget, INLINE_TIME_MAX};
 use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
 use crate::policy::interface::{Changes, Complaint, Finding, Operation, Outbound, OwnedOperation, Receipt, Reply, Settlement, Verdict, Wording};
 use oncegate_core::PrincipalId;
@@ -40,13 +40,13 @@ impl Pool {
         generation: &Arc<Generation>,
         operation: &Operation<'_>,
     ) -> Result<Verdict, Failure> {
-        let inline = |cache: &mut InstanceCache, allowance: Allowance| cache.decide(generation, operation, allowance);
+        let inline = |cache: &mut InstanceCache, budget: CallBudget| cache.decide(generation, operation, budget);
         if let Some(said) = self.inline(generation, inline) {
             return said;
         }
         let operation = OwnedOperation::of(operation);
         let slow = move |cache: &mut InstanceCache, generation: &Generation| {
-            cache.decide(generation, &operation.borrowed(), Allowance::off_worker(generation.time))
+            cache.decide(generation, &operation.borrowed(), CallBudget::off_worker(generation.time))
         };
         Box::pin(self.engine.threads().call(generation, slow)).await
     }
@@ -143,16 +143,16 @@ impl Pool {
         told: A,
         hook: fn(&mut Instance, &A, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let inline = |cache: &mut InstanceCache, allowance: Allowance| {
-            cache.call_with_answer(generation, principal, allowance, |instance, time| hook(instance, &told, time))
+        let inline = |cache: &mut InstanceCache, budget: CallBudget| {
+            cache.call_with_answer(generation, principal, budget, |instance, time| hook(instance, &told, time))
         };
         if let Some(said) = self.inline(generation, inline) {
             return said;
         }
         let principal = *principal;
         let slow = move |cache: &mut InstanceCache, generation: &Generation| {
-            let allowance = Allowance::off_worker(generation.time);
-            cache.call_with_answer(generation, &principal, allowance, |instance, time| hook(instance, &told, time))
+            let budget = CallBudget::off_worker(generation.time);
+            cache.call_with_answer(generation, &principal, budget, |instance, time| hook(instance, &told, time))
         };
         Box::pin(self.engine.threads().call(generation, slow)).await
     }
@@ -161,18 +161,18 @@ impl Pool {
     fn inline<T>(
         &self,
         generation: &Arc<Generation>,
-        hook: impl Fn(&mut InstanceCache, Allowance) -> Result<T, Failure>,
+        hook: impl Fn(&mut InstanceCache, CallBudget) -> Result<T, Failure>,
     ) -> Option<Result<T, Failure>> {
         if generation.slow_policy.is_slow() {
             return None;
         }
-        let allowance = Allowance::inline(generation.time);
+        let budget = CallBudget::inline(generation.time);
         let mut caches = self.caches.borrow_mut();
-        let mut said = hook(caches.of(generation), allowance);
+        let mut said = hook(caches.of(generation), budget);
         if matches!(said, Err(Failure::Instantiate(_))) {
             // Perhaps idle instances of older generations fill the engine's pool.
             caches.make_room(generation);
-            said = hook(caches.of(generation), allowance);
+            said = hook(caches.of(generation), budget);
         }
         if matches!(said, Err(Failure::Deadline(_))) && generation.time > INLINE_TIME_MAX {
             generation.slow_policy.slowed();

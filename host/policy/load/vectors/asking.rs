@@ -8,7 +8,7 @@ use super::format::{Case, Expect, ProblemMore, ProblemText};
 use crate::policy::interface::failure::Failure;
 use crate::policy::interface::hooks::{Call, Word};
 use crate::policy::run::instance::{Instance, Program};
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
 use crate::policy::interface::{Complaint, Guard, Outbound, OwnedOperation, Plan, Receipt, Verdict};
@@ -56,7 +56,7 @@ impl Case {
         &self,
         program: &Program,
         exports: Exports,
-        allowance: Allowance,
+        budget: CallBudget,
         (plan, decided): (&Plan, Option<&Verdict>),
     ) -> Result<Option<Question>, VectorFault> {
         let sample = self.sample()?;
@@ -86,7 +86,7 @@ impl Case {
             }
             (Expect::Reading(_), Some(answer)) => {
                 let receipt = self.receipt(&sample, plan, decided)?;
-                let asked = self.asked(program, allowance, &receipt)?;
+                let asked = self.asked(program, budget, &receipt)?;
                 Call::Reading(receipt, asked, answer.whole())
             }
             (Expect::Present(_), Some(answer)) => {
@@ -140,13 +140,13 @@ impl Case {
     fn asked(
         &self,
         program: &Program,
-        allowance: Allowance,
+        budget: CallBudget,
         receipt: &Receipt,
     ) -> Result<Outbound, VectorFault> {
         let failed = |failure| VectorFault::HookFailed { case: self.name.clone(), hook: "question", failure };
         let Some(text) = &self.asked else {
-            let (mut instance, _) = program.instance(allowance).map_err(failed)?;
-            let own = instance.question(receipt, allowance.call).map_err(failed)?;
+            let (mut instance, _) = program.instance(budget).map_err(failed)?;
+            let own = instance.question(receipt, budget.call).map_err(failed)?;
             return own.ok_or_else(|| self.never_asked("`question` asks nothing: say what was `asked`"));
         };
         let fault =
@@ -301,12 +301,12 @@ impl Question {
         &self,
         case: &Case,
         instance: &mut Instance,
-        allowance: Allowance,
+        budget: CallBudget,
     ) -> Result<Value, VectorFault> {
         match self {
             Self::Known(known) => Ok(known.clone()),
             Self::Call(call) => {
-                let word = match call.ask(instance, allowance.call) {
+                let word = match call.ask(instance, budget.call) {
                     Err(Failure::Err(text)) if case.expects_err() => return Ok(json!({ "err": text })),
                     word => word,
                 };

@@ -44,7 +44,7 @@ pub(crate) use format::{Case, Vectors, read};
 
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::{Instance, Program};
-use crate::policy::engine::limits::Allowance;
+use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::sample::{Asked, Sample};
 use crate::policy::interface::{Plan, Verdict};
 use crate::policy::interface::v0_1::Exports;
@@ -100,10 +100,10 @@ pub(crate) fn run(
     section: &[u8],
     program: &Program,
     exports: Exports,
-    allowance: Allowance,
+    budget: CallBudget,
 ) -> Result<usize, VectorFault> {
     let vectors = read(section)?;
-    let mut run = Run::new(program, exports, allowance);
+    let mut run = Run::new(program, exports, budget);
     vectors.cases.iter().try_for_each(|case| run.case(case))?;
     run.check_groups(&vectors)?;
     Ok(vectors.cases.len())
@@ -113,15 +113,15 @@ pub(crate) fn run(
 pub(crate) struct Run<'p, 'v> {
     program: &'p Program,
     exports: Exports,
-    allowance: Allowance,
+    budget: CallBudget,
     /// Instances that have been asked something already, by their settings.
     used: HashMap<String, Instance>,
     keys: HashMap<&'v str, OperationId>,
 }
 
 impl<'p, 'v> Run<'p, 'v> {
-    pub(crate) fn new(program: &'p Program, exports: Exports, allowance: Allowance) -> Self {
-        Self { program, exports, allowance, used: HashMap::new(), keys: HashMap::new() }
+    pub(crate) fn new(program: &'p Program, exports: Exports, budget: CallBudget) -> Self {
+        Self { program, exports, budget, used: HashMap::new(), keys: HashMap::new() }
     }
 
     /// Asks a fresh and a used instance, and holds what they say against what is expected.
@@ -134,17 +134,17 @@ impl<'p, 'v> Run<'p, 'v> {
         let settings = crate::policy::load::pipeline::settings_text(&case.settings);
         let program = self.program.with_settings(&settings);
         if let Expect::NoPlan(words) = &case.expect {
-            return case.check_no_plan(words.as_deref(), &program, self.allowance);
+            return case.check_no_plan(words.as_deref(), &program, self.budget);
         }
         let sample = case.sample()?;
-        let (mut fresh, plan) = program.instance(self.allowance).map_err(fault)?;
-        let first = case.decide(&mut fresh, &plan, &sample, self.allowance)?;
+        let (mut fresh, plan) = program.instance(self.budget).map_err(fault)?;
+        let first = case.decide(&mut fresh, &plan, &sample, self.budget)?;
         case.check(&plan, first.as_ref())?;
         let mut worn = self.used.remove(&settings).unwrap_or(fresh);
-        if case.decide(&mut worn, &plan, &sample, self.allowance)? != first {
+        if case.decide(&mut worn, &plan, &sample, self.budget)? != first {
             return Err(VectorFault::Impure { case: case.name.clone() });
         }
-        let question = case.question(&program, self.exports, self.allowance, (&plan, first.as_ref()))?;
+        let question = case.question(&program, self.exports, self.budget, (&plan, first.as_ref()))?;
         if let Some(question) = question {
             self.hook(case, &program, &question, &mut worn)?;
         }
@@ -163,12 +163,12 @@ impl<'p, 'v> Run<'p, 'v> {
         question: &Question,
         worn: &mut Instance,
     ) -> Result<(), VectorFault> {
-        let made = program.instance(self.allowance);
+        let made = program.instance(self.budget);
         let (mut fresh, _) =
             made.map_err(|failure| VectorFault::Failed { case: case.name.clone(), failure })?;
-        let said = question.ask(case, &mut fresh, self.allowance)?;
+        let said = question.ask(case, &mut fresh, self.budget)?;
         case.check_word(&said)?;
-        let again = question.ask(case, worn, self.allowance)?;
+        let again = question.ask(case, worn, self.budget)?;
         if again != said {
             return Err(VectorFault::ImpureHook {
                 case: case.name.clone(),
@@ -193,9 +193,9 @@ impl Case {
         instance: &mut Instance,
         plan: &Plan,
         sample: &Sample,
-        allowance: Allowance,
+        budget: CallBudget,
     ) -> Result<Option<Verdict>, VectorFault> {
-        match sample.ask(instance, plan, allowance) {
+        match sample.ask(instance, plan, budget) {
             Asked::NotOfInterest => Ok(None),
             Asked::NotUtf8(why) => {
                 Err(VectorFault::Request { case: self.name.clone(), why: why.to_string() })
@@ -212,9 +212,9 @@ impl Case {
         &self,
         words: Option<&str>,
         program: &Program,
-        allowance: Allowance,
+        budget: CallBudget,
     ) -> Result<(), VectorFault> {
-        let found = match program.instance(allowance) {
+        let found = match program.instance(budget) {
             Err(failure @ (Failure::Err(_) | Failure::Invalid(_))) => {
                 let said = failure.to_string();
                 if words.is_none_or(|words| said.contains(words)) {
