@@ -86,7 +86,7 @@ pub(crate) struct NotThere(pub(crate) String);
 /// How long a guest may go on. A machine with too much to do would fail good policies if all the
 /// time that passes counted: past the first look a guest is held to the processor's time.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct DeadlineExtension {
     /// Ticks after the first look.
     rest: u64,
     /// The thread's time on a processor at the first look.
@@ -94,7 +94,7 @@ pub(crate) struct Patience {
     extensions: u32,
 }
 
-impl Patience {
+impl DeadlineExtension {
     /// So often a guest that didn't get to run is given its rest again.
     const EXTENSIONS_MAX: u32 = 8;
 
@@ -129,7 +129,7 @@ pub(crate) struct State {
     handed_left: usize,
     lines_left: u32,
     in_hook: bool,
-    patience: Patience,
+    extension: DeadlineExtension,
     /// The numbers of the virtual WASI, once one was asked for.
     random: Option<blake3::OutputReader>,
     /// Lines of the log, where they are collected instead of going to the operator's.
@@ -147,7 +147,7 @@ impl State {
             handed_left: HANDED_BYTES_MAX,
             lines_left: LOG_LINES_MAX,
             in_hook: false,
-            patience: Patience::default(),
+            extension: DeadlineExtension::default(),
             random: None,
             heard: None,
         }
@@ -177,21 +177,21 @@ impl State {
 
     /// A guest is about to run for so many ticks of the epoch. Returns those to the first look.
     pub(crate) fn grant(&mut self, ticks: u64) -> u64 {
-        let (patience, first) = Patience::begin(ticks);
-        self.patience = patience;
+        let (extension, first) = DeadlineExtension::begin(ticks);
+        self.extension = extension;
         first
     }
 
     /// Whether the guest took longer than a worker likes to wait, since it was last granted time.
     pub(crate) fn lingered(&self) -> bool {
-        self.patience.since.is_some()
+        self.extension.since.is_some()
     }
 
     /// The deadline passed: whether the guest goes on.
     pub(crate) fn overdue(&mut self) -> UpdateDeadline {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         let part = |number: i64| u64::try_from(number).unwrap_or(0);
-        self.patience.look(Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec)))
+        self.extension.look(Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec)))
     }
 
     /// A hook is about to be called. Returns the bytes that it may hand over.
@@ -288,25 +288,25 @@ impl ResourceLimiter for State {
 mod tests {
     use super::*;
 
-    fn goes_on(patience: &mut Patience, on_processor: u64) -> bool {
-        matches!(patience.look(Duration::from_millis(on_processor)), UpdateDeadline::Continue(_))
+    fn goes_on(extension: &mut DeadlineExtension, on_processor: u64) -> bool {
+        matches!(extension.look(Duration::from_millis(on_processor)), UpdateDeadline::Continue(_))
     }
 
     #[test]
     fn who_runs_all_the_time_has_the_time_and_no_more() {
-        let (mut patience, first) = Patience::begin(51);
-        assert_eq!((first, patience.rest), (2, 49));
-        assert!(goes_on(&mut patience, 1002));
-        assert!(!goes_on(&mut patience, 1051));
+        let (mut extension, first) = DeadlineExtension::begin(51);
+        assert_eq!((first, extension.rest), (2, 49));
+        assert!(goes_on(&mut extension, 1002));
+        assert!(!goes_on(&mut extension, 1051));
     }
 
     #[test]
     fn who_does_not_get_to_run_has_longer_but_not_for_ever() {
-        let (mut patience, _) = Patience::begin(6);
-        assert!(goes_on(&mut patience, 0), "the first look");
-        for _ in 0..Patience::EXTENSIONS_MAX {
-            assert!(goes_on(&mut patience, 1), "it ran for a millisecond of four");
+        let (mut extension, _) = DeadlineExtension::begin(6);
+        assert!(goes_on(&mut extension, 0), "the first look");
+        for _ in 0..DeadlineExtension::EXTENSIONS_MAX {
+            assert!(goes_on(&mut extension, 1), "it ran for a millisecond of four");
         }
-        assert!(!goes_on(&mut patience, 1));
+        assert!(!goes_on(&mut extension, 1));
     }
 }
