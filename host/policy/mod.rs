@@ -28,7 +28,7 @@ pub use interface::failure::{Broken, Failure};
 pub use interface::hooks::{Hook, Word};
 pub use interface::v0_1::{Attribute, Exports, Part, Shape};
 pub use interface::{
-    Changes, Complaint, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
+    Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
     Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording,
 };
 pub use load::inspect::Unfit;

@@ -6,7 +6,7 @@ use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::answer::respond;
 use crate::gateway::worker::Worker;
 use crate::policy::{
-    Changes, Complaint, Failure, Generation, OwnedOperation, Payload, Receipt, Reply, Wording,
+    Changes, ProblemView, Failure, Generation, OwnedOperation, Payload, Receipt, Reply, Wording,
 };
 use bytes::Bytes;
 use http::Response;
@@ -76,8 +76,8 @@ impl Presenter {
     /// A problem in the words of this caller's protocol; none where it has none, or the hook fails.
     pub async fn explain(&self, worker: &Worker, problem: &Problem) -> Option<Wording> {
         let operation = self.operation.clone();
-        let complaint = problem.complaint();
-        let said = worker.policies.explain(&self.generation, &self.principal, operation, complaint);
+        let view = problem.view();
+        let said = worker.policies.explain(&self.generation, &self.principal, operation, view);
         let said = worker.timed(&self.generation, "explain", said).await;
         said.unwrap_or_else(|failure| {
             self.failed(worker, "explain", &failure);
@@ -176,9 +176,9 @@ pub async fn problem(
 
 impl Problem {
     /// As `explain` sees it.
-    fn complaint(&self) -> Complaint {
+    fn view(&self) -> ProblemView {
         let summary = self.summary();
-        Complaint {
+        ProblemView {
             status: self.status().as_u16(),
             code: self.code().to_owned(),
             detail: self.detail().to_owned(),

@@ -6,7 +6,7 @@ use crate::policy::load::pipeline::{LoadFault, self};
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
 use crate::policy::load::vectors;
-use crate::policy::interface::{Complaint, Finding, OwnedOperation, Receipt, Verdict};
+use crate::policy::interface::{ProblemView, Finding, OwnedOperation, Receipt, Verdict};
 use crate::policy::interface::failure::Failure;
 use std::time::{Duration, Instant};
 
@@ -139,9 +139,9 @@ impl Hearing<'_> {
             Some(Ok(Verdict::Guard(guard))) => Some(self.sample.operation(&self.decided.plan, &guard.key)),
             _ => None,
         };
-        let call = match (&self.decided.verdict, self.operation(), Complaint::of_code(code, operation)) {
+        let call = match (&self.decided.verdict, self.operation(), ProblemView::of_code(code, operation)) {
             (Some(Ok(Verdict::Refuse(_))), ..) => Err("a policy's own refusal is worded by itself".into()),
-            (Some(Ok(_)), Some(operation), Some(complaint)) => Ok(Call::Explain(operation, complaint)),
+            (Some(Ok(_)), Some(operation), Some(problem)) => Ok(Call::Explain(operation, problem)),
             (.., None) => Err(format!("{code} is no problem of the gateway's")),
             _ => Err("the policy has not decided about the request".into()),
         };

@@ -3,7 +3,7 @@
 
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::Instance;
-use crate::policy::interface::{Changes, Complaint, Finding, FoundReply, Outbound, OwnedOperation, Receipt, Reply, Settlement, Wording};
+use crate::policy::interface::{Changes, ProblemView, Finding, FoundReply, Outbound, OwnedOperation, Receipt, Reply, Settlement, Wording};
 use crate::policy::interface::v0_1::Exports;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -64,7 +64,7 @@ pub(crate) enum Call {
     Question(Receipt),
     Reading(Receipt, Outbound, Reply),
     Present(Receipt, OwnedOperation, Reply),
-    Explain(OwnedOperation, Complaint),
+    Explain(OwnedOperation, ProblemView),
 }
 
 impl Call {
@@ -89,8 +89,8 @@ impl Call {
             Self::Present(receipt, operation, reply) => {
                 Word::Present(instance.present(receipt, &operation.borrowed(), reply, time)?)
             }
-            Self::Explain(operation, complaint) => {
-                Word::Explain(instance.explain(&operation.borrowed(), complaint, time)?)
+            Self::Explain(operation, problem) => {
+                Word::Explain(instance.explain(&operation.borrowed(), problem, time)?)
             }
         })
     }
@@ -170,7 +170,7 @@ fn text(body: &Bytes) -> Value {
     }
 }
 
-impl Complaint {
+impl ProblemView {
     /// The gateway's own answer with this code, as far as the code tells; none: it is no such code.
     pub fn of_code(name: &str, operation: Option<OperationId>) -> Option<Self> {
         let code = Code::of_name(name)?;

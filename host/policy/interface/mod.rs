@@ -10,6 +10,6 @@ pub(crate) mod v0_1;
 pub(crate) mod wasi;
 
 pub use types::{
-    Changes, Complaint, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
+    Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
     Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording,
 };

@@ -265,7 +265,7 @@ pub struct Changes {
 /// One of the gateway's own answers, as `explain` sees it.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields of `problem` in policy.wit")]
-pub struct Complaint {
+pub struct ProblemView {
     pub status: u16,
     pub code: String,
     pub detail: String,

@@ -4,7 +4,7 @@ use crate::policy::interface::v0_1::{Hooks, Indices};
 use crate::policy::interface::failure::{Broken, Failure, one_line};
 use crate::policy::engine::limits::{CallBudget, INSTANCE_CALLS_MAX, State};
 use crate::policy::engine::ticker::{Pulse, Runner};
-use crate::policy::interface::{Changes, Complaint, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
+use crate::policy::interface::{Changes, ProblemView, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
@@ -135,10 +135,10 @@ impl Instance {
     pub(crate) fn explain(
         &mut self,
         operation: &Operation<'_>,
-        complaint: &Complaint,
+        problem: &ProblemView,
         time: Duration,
     ) -> Result<Option<Wording>, Failure> {
-        self.call(time, |hooks, store, time| hooks.explain(store, operation, complaint, time))
+        self.call(time, |hooks, store, time| hooks.explain(store, operation, problem, time))
     }
 
     /// From now on lines of the log are kept for [`Self::heard`] instead of being logged.

@@ -6,7 +6,7 @@ use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
 use crate::policy::engine::limits::{CallBudget, INLINE_TIME_MAX};
 use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
-use crate::policy::interface::{Changes, Complaint, Finding, Operation, Outbound, OwnedOperation, Receipt, Reply, Settlement, Verdict, Wording};
+use crate::policy::interface::{Changes, ProblemView, Finding, Operation, Outbound, OwnedOperation, Receipt, Reply, Settlement, Verdict, Wording};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -119,13 +119,13 @@ impl Pool {
         generation: &Arc<Generation>,
         principal: &PrincipalId,
         operation: OwnedOperation,
-        complaint: Complaint,
+        problem: ProblemView,
     ) -> Result<Option<Wording>, Failure> {
         self.call_with_answer(
             generation,
             principal,
-            (operation, complaint),
-            |instance, (operation, complaint), time| instance.explain(&operation.borrowed(), complaint, time),
+            (operation, problem),
+            |instance, (operation, problem), time| instance.explain(&operation.borrowed(), problem, time),
         )
         .await
     }

@@ -8,7 +8,7 @@
 use crate::policy::interface::failure::{Broken, Failure};
 use crate::policy::engine::limits::State;
 use crate::policy::interface::rules::{LIST_MAX, broken, self};
-use crate::policy::interface::{Changes, Complaint, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording};
+use crate::policy::interface::{Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording};
 use crate::config::StatusRule;
 use bindings::exports::oncegate::policy as hooks;
 use bindings::oncegate::policy::types as wit;
@@ -211,11 +211,11 @@ impl Hooks {
         &self,
         store: &mut Store<State>,
         operation: &Operation<'_>,
-        complaint: &Complaint,
+        problem: &ProblemView,
         time: Duration,
     ) -> Result<Option<Wording>, Failure> {
         let Some(guest) = &self.presentation else { return Ok(None) };
-        presentation::explain(guest, store, operation, complaint, time)
+        presentation::explain(guest, store, operation, problem, time)
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     selection, wit,
 };
 use crate::policy::interface::failure::Broken;
-use crate::policy::interface::{Changes, Complaint, Operation, Receipt, Reply, Wording};
+use crate::policy::interface::{Changes, ProblemView, Operation, Receipt, Reply, Wording};
 use http::HeaderName;
 use oncegate_core::Disposition;
 
@@ -35,24 +35,24 @@ pub(super) fn explain(
     guest: &hooks::presentation::Guest,
     store: &mut Store<State>,
     operation: &Operation<'_>,
-    complaint: &Complaint,
+    problem: &ProblemView,
     time: Duration,
 ) -> Result<Option<Wording>, Failure> {
     let fields: Vec<_> = operation.fields.iter().map(field).collect();
     let selected = selection(&operation.payload);
     let asked = super::operation(operation, &fields, &selected);
-    let problem = hooks::presentation::Problem {
-        status: complaint.status,
-        code: &complaint.code,
-        detail: &complaint.detail,
-        operation_id: complaint.operation_id.as_deref(),
-        outcome: complaint.outcome.map(disposition),
-        retryable: complaint.retryable,
-        retry_after_seconds: complaint.retry_after_seconds,
-        first_status: complaint.first_status,
-        first_location: complaint.first_location.as_deref(),
+    let lowered = hooks::presentation::Problem {
+        status: problem.status,
+        code: &problem.code,
+        detail: &problem.detail,
+        operation_id: problem.operation_id.as_deref(),
+        outcome: problem.outcome.map(disposition),
+        retryable: problem.retryable,
+        retry_after_seconds: problem.retry_after_seconds,
+        first_status: problem.first_status,
+        first_location: problem.first_location.as_deref(),
     };
-    let said = answer(guest.call_explain(store, asked, problem), time)?;
+    let said = answer(guest.call_explain(store, asked, lowered), time)?;
     Ok(said.map(wording).transpose()?)
 }
 

@@ -11,7 +11,7 @@ use crate::policy::run::instance::{Instance, Program};
 use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
-use crate::policy::interface::{Complaint, Guard, Outbound, OwnedOperation, Plan, Receipt, Verdict};
+use crate::policy::interface::{ProblemView, Guard, Outbound, OwnedOperation, Plan, Receipt, Verdict};
 use crate::policy::interface::v0_1::Exports;
 use oncegate_core::OperationId;
 use oncegate_core::problem::Code;
@@ -63,7 +63,7 @@ impl Case {
         let answer = self.answer()?;
         let call = match (&self.expect, answer) {
             (Expect::Explain(_), _) => {
-                Call::Explain(self.operation(&sample, plan)?, self.complaint(&sample, plan, decided)?)
+                Call::Explain(self.operation(&sample, plan)?, self.problem_view(&sample, plan, decided)?)
             }
             (Expect::Question(_), _) => Call::Question(self.receipt(&sample, plan, decided)?),
             (Expect::Outcome(_) | Expect::Settle(_), Some(answer)) => {
@@ -154,12 +154,12 @@ impl Case {
         outbound(text).map_err(fault)
     }
 
-    fn complaint(
+    fn problem_view(
         &self,
         sample: &Sample,
         plan: &Plan,
         decided: Option<&Verdict>,
-    ) -> Result<Complaint, VectorFault> {
+    ) -> Result<ProblemView, VectorFault> {
         let operation: Option<OperationId> = match decided {
             Some(Verdict::Guard(guard)) => Some(sample.operation(plan, &guard.key)),
             Some(Verdict::Bypass(_)) => None,
@@ -173,8 +173,8 @@ impl Case {
             Some(ProblemText::More(more)) => (more.code.as_str(), Some(more)),
             None => ("", None),
         };
-        let complaint = Complaint::of_code(code, operation);
-        let complaint = complaint.ok_or_else(|| VectorFault::Form {
+        let view = ProblemView::of_code(code, operation);
+        let view = view.ok_or_else(|| VectorFault::Form {
             case: self.name.clone(),
             why: format!(
                 "{code:?} is no problem of the gateway's; there are: {}",
@@ -182,8 +182,8 @@ impl Case {
             ),
         })?;
         Ok(match more {
-            Some(more) => more.over(complaint),
-            None => complaint,
+            Some(more) => more.over(view),
+            None => view,
         })
     }
 
@@ -228,8 +228,8 @@ impl Case {
 }
 
 impl ProblemMore {
-    fn over(&self, usual: Complaint) -> Complaint {
-        Complaint {
+    fn over(&self, usual: ProblemView) -> ProblemView {
+        ProblemView {
             status: self.status.unwrap_or(usual.status),
             detail: self.detail.clone().unwrap_or(usual.detail),
             operation_id: self.operation_id.clone().or(usual.operation_id),

@@ -412,7 +412,7 @@ impl Case {
         };
         let receives = answers || matches!(self.expect, Expect::Question(_));
         let asks = !self.is_of_settings();
-        let complaint = [
+        let misfit = [
             ("request", !self.request.is_empty(), asks, asks),
             ("answer", self.answer.is_some(), answers, answers),
             ("problem", self.problem.is_some(), explains, explains),
@@ -426,7 +426,7 @@ impl Case {
             (false, _, true) => Some(format!("a case that expects `{expect}` needs `{member}`")),
             _ => None,
         });
-        match complaint {
+        match misfit {
             Some(why) => Err(VectorFault::Form { case: self.name.clone(), why }),
             None => Ok(()),
         }
