@@ -25,7 +25,7 @@ pub use engine::code_cache::CodeCache;
 pub(crate) use engine::digest::hex;
 pub use engine::shared::{Engine, EngineError};
 pub use interface::failure::{Broken, Failure};
-pub use interface::hooks::{Hook, Word};
+pub use interface::hooks::{Hook, HookResult};
 pub use interface::v0_1::{Attribute, Exports, Part, Shape};
 pub use interface::{
     Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,

@@ -1,7 +1,7 @@
 //! What the hooks beside `decide` say to an answer or a problem that an author shows them.
 
 use super::{Answer, Workbench};
-use crate::policy::interface::hooks::{Call, Hook, Word};
+use crate::policy::interface::hooks::{HookCall, Hook, HookResult};
 use crate::policy::load::pipeline::{LoadFault, self};
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
@@ -42,7 +42,7 @@ pub enum Spoken {
     /// It wasn't, for this reason.
     NotAsked(String),
     /// It was, on a fresh instance.
-    Said(Result<Word, Failure>),
+    Said(Result<HookResult, Failure>),
 }
 
 impl Workbench {
@@ -96,7 +96,7 @@ impl Hearing<'_> {
                 rule.highest,
                 rule.means.word()
             )),
-            (Some(receipt), None) => Ok(Call::Settle(receipt.clone(), answer.declared(plan))),
+            (Some(receipt), None) => Ok(HookCall::Settle(receipt.clone(), answer.declared(plan))),
         };
         self.ask(Hook::Settle, call).map(drop)
     }
@@ -106,7 +106,7 @@ impl Hearing<'_> {
             (Some(_), _) if !answer.complete => {
                 Err("of an answer that was cut off there is no replay".into())
             }
-            (Some(receipt), Some(operation)) => Ok(Call::Present(receipt.clone(), operation, answer.whole())),
+            (Some(receipt), Some(operation)) => Ok(HookCall::Present(receipt.clone(), operation, answer.whole())),
             _ => Err(UNGUARDED.into()),
         };
         self.ask(Hook::Present, call).map(drop)
@@ -117,17 +117,17 @@ impl Hearing<'_> {
         if found.is_empty() && !Hook::Question.is_in(self.workbench.compiled.inspected.exports) {
             return Ok(());
         }
-        let question = receipt.map(|receipt| Call::Question(receipt.clone())).ok_or(UNGUARDED.into());
+        let question = receipt.map(|receipt| HookCall::Question(receipt.clone())).ok_or(UNGUARDED.into());
         let mut asked = match self.ask(Hook::Question, question)? {
-            Some(Word::Question(asked)) => asked,
+            Some(HookResult::Question(asked)) => asked,
             _ => None,
         };
         for answer in found {
             let call = match (receipt, asked.take()) {
-                (Some(receipt), Some(asked)) => Ok(Call::Reading(receipt.clone(), asked, answer.whole())),
+                (Some(receipt), Some(asked)) => Ok(HookCall::Reading(receipt.clone(), asked, answer.whole())),
                 _ => Err("nothing was asked".into()),
             };
-            if let Some(Word::Reading(Finding::Ask(next))) = self.ask(Hook::Reading, call)? {
+            if let Some(HookResult::Reading(Finding::Ask(next))) = self.ask(Hook::Reading, call)? {
                 asked = Some(next);
             }
         }
@@ -141,7 +141,7 @@ impl Hearing<'_> {
         };
         let call = match (&self.decided.verdict, self.operation(), ProblemView::of_code(code, operation)) {
             (Some(Ok(Verdict::Refuse(_))), ..) => Err("a policy's own refusal is worded by itself".into()),
-            (Some(Ok(_)), Some(operation), Some(problem)) => Ok(Call::Explain(operation, problem)),
+            (Some(Ok(_)), Some(operation), Some(problem)) => Ok(HookCall::Explain(operation, problem)),
             (.., None) => Err(format!("{code} is no problem of the gateway's")),
             _ => Err("the policy has not decided about the request".into()),
         };
@@ -149,7 +149,7 @@ impl Hearing<'_> {
     }
 
     /// Asks on a fresh instance, where there is something to ask.
-    fn ask(&mut self, hook: Hook, call: Result<Call, String>) -> Result<Option<Word>, LoadFault> {
+    fn ask(&mut self, hook: Hook, call: Result<HookCall, String>) -> Result<Option<HookResult>, LoadFault> {
         let workbench = self.workbench;
         let exported = hook.is_in(workbench.compiled.inspected.exports);
         let call = match call {

@@ -3,7 +3,7 @@
 
 use super::checks::Check;
 use super::{Subject, Workbench};
-use crate::policy::interface::hooks::{Call, Word};
+use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::run::instance::Instance;
 use crate::policy::load::pipeline;
 use crate::policy::load::sample::{Asked, Sample};
@@ -32,14 +32,14 @@ struct Asking<'w> {
 
 enum Ask<'w> {
     Decide(&'w Sample),
-    Hook(Box<Call>),
+    Hook(Box<HookCall>),
 }
 
 #[derive(Debug, PartialEq)]
 enum Said {
     /// None: the gateway wouldn't ask.
     Verdict(Option<Result<Verdict, Failure>>),
-    Word(Result<Word, Failure>),
+    Hook(Result<HookResult, Failure>),
 }
 
 impl Ask<'_> {
@@ -56,7 +56,7 @@ impl Ask<'_> {
                 Asked::NotOfInterest | Asked::NotUtf8(_) => None,
                 Asked::Said(said) => Some(said),
             }),
-            Self::Hook(call) => Said::Word(call.ask(instance, workbench.budget.call)),
+            Self::Hook(call) => Said::Hook(call.ask(instance, workbench.budget.call)),
         }
     }
 }
@@ -65,17 +65,17 @@ impl Said {
     fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Verdict(said) => said.as_ref()?.as_ref().err(),
-            Self::Word(said) => said.as_ref().err(),
+            Self::Hook(said) => said.as_ref().err(),
         }
     }
 
     fn brief(&self) -> String {
         let mut text = match self {
             Self::Verdict(None) => return "not asked".into(),
-            Self::Verdict(Some(Err(failure))) | Self::Word(Err(failure)) => return failure.to_string(),
+            Self::Verdict(Some(Err(failure))) | Self::Hook(Err(failure)) => return failure.to_string(),
             Self::Verdict(Some(Ok(Verdict::Guard(guard)))) => format!("guarded under {:?}", guard.key),
             Self::Verdict(Some(Ok(verdict))) => format!("{verdict:?}"),
-            Self::Word(Ok(word)) => word.json().to_string(),
+            Self::Hook(Ok(word)) => word.json().to_string(),
         };
         if text.len() > 300 {
             text.truncate(text.floor_char_boundary(300));

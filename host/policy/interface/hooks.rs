@@ -59,7 +59,7 @@ impl Hook {
 
 /// A call of one of these hooks.
 #[derive(Clone, Debug)]
-pub(crate) enum Call {
+pub(crate) enum HookCall {
     Settle(Receipt, Reply),
     Question(Receipt),
     Reading(Receipt, Outbound, Reply),
@@ -67,7 +67,7 @@ pub(crate) enum Call {
     Explain(OwnedOperation, ProblemView),
 }
 
-impl Call {
+impl HookCall {
     pub(crate) fn hook(&self) -> Hook {
         match self {
             Self::Settle(..) => Hook::Settle,
@@ -79,18 +79,18 @@ impl Call {
     }
 
     /// Makes it.
-    pub(crate) fn ask(&self, instance: &mut Instance, time: Duration) -> Result<Word, Failure> {
+    pub(crate) fn ask(&self, instance: &mut Instance, time: Duration) -> Result<HookResult, Failure> {
         Ok(match self {
-            Self::Settle(receipt, reply) => Word::Settle(instance.settle(receipt, reply, time)?),
-            Self::Question(receipt) => Word::Question(instance.question(receipt, time)?),
+            Self::Settle(receipt, reply) => HookResult::Settle(instance.settle(receipt, reply, time)?),
+            Self::Question(receipt) => HookResult::Question(instance.question(receipt, time)?),
             Self::Reading(receipt, asked, reply) => {
-                Word::Reading(instance.reading(receipt, asked, reply, time)?)
+                HookResult::Reading(instance.reading(receipt, asked, reply, time)?)
             }
             Self::Present(receipt, operation, reply) => {
-                Word::Present(instance.present(receipt, &operation.borrowed(), reply, time)?)
+                HookResult::Present(instance.present(receipt, &operation.borrowed(), reply, time)?)
             }
             Self::Explain(operation, problem) => {
-                Word::Explain(instance.explain(&operation.borrowed(), problem, time)?)
+                HookResult::Explain(instance.explain(&operation.borrowed(), problem, time)?)
             }
         })
     }
@@ -99,7 +99,7 @@ impl Call {
 /// What one of these hooks said.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the hooks of policy.wit")]
-pub enum Word {
+pub enum HookResult {
     Settle(Option<Settlement>),
     Question(Option<Outbound>),
     Reading(Finding),
@@ -107,7 +107,7 @@ pub enum Word {
     Explain(Option<Wording>),
 }
 
-impl Word {
+impl HookResult {
     /// As test vectors write it, so that it can be copied into one. A body that isn't text is
     /// `{"bytes": […]}`.
     pub fn json(&self) -> Value {

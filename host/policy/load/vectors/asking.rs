@@ -6,7 +6,7 @@
 use super::VectorFault;
 use super::format::{Case, Expect, ProblemMore, ProblemText};
 use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{Call, Word};
+use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::run::instance::{Instance, Program};
 use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::sample::Sample;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// What is to be compared with what a case expects.
 pub(crate) enum Question {
     /// A call of the hook.
-    Call(Call),
+    Call(HookCall),
     /// The plan has answered already.
     Known(Value),
 }
@@ -63,9 +63,9 @@ impl Case {
         let answer = self.answer()?;
         let call = match (&self.expect, answer) {
             (Expect::Explain(_), _) => {
-                Call::Explain(self.operation(&sample, plan)?, self.problem_view(&sample, plan, decided)?)
+                HookCall::Explain(self.operation(&sample, plan)?, self.problem_view(&sample, plan, decided)?)
             }
-            (Expect::Question(_), _) => Call::Question(self.receipt(&sample, plan, decided)?),
+            (Expect::Question(_), _) => HookCall::Question(self.receipt(&sample, plan, decided)?),
             (Expect::Outcome(_) | Expect::Settle(_), Some(answer)) => {
                 let receipt = self.receipt(&sample, plan, decided)?;
                 match (ruled(plan, &answer), &self.expect) {
@@ -81,17 +81,17 @@ impl Case {
                     (None, Expect::Outcome(_)) if !exports.outcome => {
                         return Ok(Some(Question::Known(Value::Null)));
                     }
-                    (None, _) => Call::Settle(receipt, answer.declared(plan)),
+                    (None, _) => HookCall::Settle(receipt, answer.declared(plan)),
                 }
             }
             (Expect::Reading(_), Some(answer)) => {
                 let receipt = self.receipt(&sample, plan, decided)?;
                 let asked = self.asked(program, budget, &receipt)?;
-                Call::Reading(receipt, asked, answer.whole())
+                HookCall::Reading(receipt, asked, answer.whole())
             }
             (Expect::Present(_), Some(answer)) => {
                 let receipt = self.receipt(&sample, plan, decided)?;
-                Call::Present(receipt, self.operation(&sample, plan)?, answer.whole())
+                HookCall::Present(receipt, self.operation(&sample, plan)?, answer.whole())
             }
             // A case of these without an answer isn't read.
             _ => return Ok(None),
@@ -219,10 +219,10 @@ impl Case {
     }
 
     /// What is compared of a hook's word.
-    pub(super) fn compared(&self, word: &Word) -> Value {
+    pub(super) fn compared(&self, result: &HookResult) -> Value {
         match &self.expect {
-            Expect::Outcome(_) => word.json().get_mut("disposition").map_or(Value::Null, Value::take),
-            _ => word.json(),
+            Expect::Outcome(_) => result.json().get_mut("disposition").map_or(Value::Null, Value::take),
+            _ => result.json(),
         }
     }
 }
