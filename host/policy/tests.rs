@@ -250,14 +250,14 @@ fn a_loop_that_begins_while_the_ticker_rests_is_stopped() {
     std::thread::spawn(move || {
         let pool = Pool::new(&awake);
         for _ in 0..2 {
-            while !awake.pulse().is_resting() {
+            while !awake.clock().is_resting() {
                 std::thread::yield_now();
             }
             ended.send(decide(&pool, &generation, "k")).unwrap();
         }
     });
     for _ in 0..2 {
-        let said = end.recv_timeout(Duration::from_secs(30)).expect("the ticker rests, and wakes for a call");
+        let said = end.recv_timeout(Duration::from_secs(30)).expect("the epoch thread rests, and wakes for a call");
         assert_eq!(said, Err(Failure::Deadline(Duration::from_millis(50))));
     }
 }

@@ -7,4 +7,4 @@ pub(crate) mod join;
 pub(crate) mod limits;
 pub(crate) mod shared;
 pub(crate) mod threads;
-pub(crate) mod ticker;
+pub(crate) mod epoch_clock;

@@ -6,7 +6,7 @@ use crate::policy::engine::compiled::Compiled;
 use crate::policy::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX, State};
 use crate::policy::load::recent::Recent;
 use crate::policy::engine::threads::Threads;
-use crate::policy::engine::ticker::{Pulse, Ticker};
+use crate::policy::engine::epoch_clock::{EpochClock, EpochThread};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,7 +29,7 @@ pub enum EngineError {
 }
 
 /// What all policies and workers of a process share: one WebAssembly engine, the imports, compiled
-/// components, the ticker and the threads for slow calls. They end when this is dropped.
+/// components, the epoch thread and the threads for slow calls. They end when this is dropped.
 pub struct Engine {
     wasm: wasmtime::Engine,
     linker: Linker<State>,
@@ -44,7 +44,7 @@ pub struct Engine {
     numbers: AtomicU64,
     slow_calls: usize,
     threads: Threads,
-    ticker: Ticker,
+    epoch: EpochThread,
 }
 
 impl std::fmt::Debug for Engine {
@@ -79,7 +79,7 @@ impl Engine {
             // One policy alone never occupies every thread.
             slow_calls: threads - 1,
             threads: Threads::start(threads)?,
-            ticker: Ticker::start(&wasm)?,
+            epoch: EpochThread::start(&wasm)?,
             wasm,
         }))
     }
@@ -116,9 +116,9 @@ impl Engine {
         self.code_cache.get()
     }
 
-    /// What the ticker goes by.
-    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
-        self.ticker.pulse()
+    /// Says when guests run, so that the epoch moves.
+    pub(crate) fn clock(&self) -> &Arc<EpochClock> {
+        self.epoch.clock()
     }
 
     pub(crate) fn compilers(&self) -> &Arc<()> {

@@ -233,7 +233,7 @@ impl Engine {
             indices: Arc::new(indices),
             settings: settings_text(&config.settings).into(),
             memory: config.memory,
-            pulse: Arc::clone(self.pulse()),
+            clock: Arc::clone(self.clock()),
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::policy::interface::v0_1::{Hooks, Indices};
 use crate::policy::interface::failure::{Broken, Failure, one_line};
 use crate::policy::engine::limits::{CallBudget, INSTANCE_CALLS_MAX, State};
-use crate::policy::engine::ticker::{Pulse, Runner};
+use crate::policy::engine::epoch_clock::{EpochClock, Runner};
 use crate::policy::interface::{Changes, ProblemView, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ pub(crate) struct Program {
     pub(crate) settings: Arc<str>,
     /// Bytes of memory that an instance may have.
     pub(crate) memory: usize,
-    /// What the ticker goes by.
-    pub(crate) pulse: Arc<Pulse>,
+    /// Says when guests run, so that the epoch moves.
+    pub(crate) clock: Arc<EpochClock>,
 }
 
 impl Program {
@@ -32,7 +32,7 @@ impl Program {
 
     /// Makes an instance and configures it.
     pub(crate) fn instance(&self, budget: CallBudget) -> Result<(Instance, Plan), Failure> {
-        let mut runner = self.pulse.runner();
+        let mut runner = self.clock.runner();
         let (mut store, made) = self.start(budget, &mut runner)?;
         let hooks = self.indices.hooks(&mut store, &made);
         let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
@@ -56,7 +56,7 @@ impl Program {
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| state);
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overdue()));
-        let _beat = runner.begin();
+        let _running = runner.begin();
         let first = store.data_mut().grant(ticks(budget.setup));
         store.set_epoch_deadline(first);
         let made = self.component.instantiate(&mut store);
@@ -172,7 +172,7 @@ impl Instance {
         hook: impl FnOnce(&Hooks, &mut Store<State>, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.calls += 1;
-        let _beat = self.runner.begin();
+        let _running = self.runner.begin();
         let first = self.store.data_mut().grant(ticks(time));
         self.store.set_epoch_deadline(first);
         let handed = self.store.data_mut().enter();

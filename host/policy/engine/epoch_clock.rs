@@ -15,23 +15,23 @@ const TICKS_BEFORE_REST: u32 = 100;
 /// A rest is interrupted so often, to look for a guest that nobody told of.
 const REST_MAX: Duration = Duration::from_secs(1);
 
-/// No call since the ticker looked.
+/// No call since the epoch thread looked.
 const QUIET: u8 = 0;
 /// A call began and ended since.
 const CALLED: u8 = 1;
 /// A call is under way.
 const RUNNING: u8 = 2;
 
-/// Which guests run, and whether the ticker rests.
+/// Which guests run, and whether the epoch thread rests.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct EpochClock {
     runners: Mutex<Vec<Weak<Place>>>,
     resting: AtomicBool,
     stopped: AtomicBool,
-    ticker: OnceLock<Thread>,
+    thread: OnceLock<Thread>,
 }
 
-/// What one runner does. On a cache line of its own, which passes to the ticker only while that
+/// What one runner does. On a cache line of its own, which passes to the epoch thread only while that
 /// ticks.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -40,37 +40,37 @@ struct Place(AtomicU8);
 /// Something that runs one guest at a time.
 #[derive(Debug)]
 pub(crate) struct Runner {
-    pulse: Arc<Pulse>,
+    clock: Arc<EpochClock>,
     place: Arc<Place>,
 }
 
 /// A guest runs for as long as this lives, and deadlines pass.
 #[derive(Debug)]
-pub(crate) struct Beat<'a>(&'a Place);
+pub(crate) struct RunningGuard<'a>(&'a Place);
 
 impl Runner {
     /// To be called before a guest's deadline is set: from then on the epoch moves.
     ///
-    /// No locked instruction and no fence, for this is on the way of every request. So the ticker,
+    /// No locked instruction and no fence, for this is on the way of every request. So the epoch thread,
     /// once it has said that it rests, looks again a tick later: by then a call that had not seen
     /// that has been seen itself.
-    pub(crate) fn begin(&mut self) -> Beat<'_> {
+    pub(crate) fn begin(&mut self) -> RunningGuard<'_> {
         self.place.0.store(RUNNING, Ordering::Release);
         compiler_fence(Ordering::SeqCst);
-        if self.pulse.resting.load(Ordering::Acquire) {
-            self.pulse.wake();
+        if self.clock.resting.load(Ordering::Acquire) {
+            self.clock.wake();
         }
-        Beat(&self.place)
+        RunningGuard(&self.place)
     }
 }
 
-impl Drop for Beat<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         self.0.0.store(CALLED, Ordering::Release);
     }
 }
 
-impl Pulse {
+impl EpochClock {
     /// One more that runs guests.
     pub(crate) fn runner(self: &Arc<Self>) -> Runner {
         let place = Arc::<Place>::default();
@@ -79,15 +79,15 @@ impl Pulse {
             runners.retain(|runner| runner.strong_count() > 0);
         }
         runners.push(Arc::downgrade(&place));
-        Runner { pulse: Arc::clone(self), place }
+        Runner { clock: Arc::clone(self), place }
     }
 
     #[cold]
     fn wake(&self) {
         if self.resting.swap(false, Ordering::SeqCst)
-            && let Some(ticker) = self.ticker.get()
+            && let Some(thread) = self.thread.get()
         {
-            ticker.unpark();
+            thread.unpark();
         }
     }
 
@@ -126,32 +126,32 @@ impl Pulse {
 
 /// Moves the epoch on, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Ticker {
-    pulse: Arc<Pulse>,
+pub(crate) struct EpochThread {
+    clock: Arc<EpochClock>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Ticker {
+impl EpochThread {
     pub(crate) fn start(engine: &wasmtime::Engine) -> io::Result<Self> {
-        let pulse = Arc::<Pulse>::default();
-        let (engine, beating) = (engine.weak(), Arc::clone(&pulse));
+        let clock = Arc::<EpochClock>::default();
+        let (engine, shared) = (engine.weak(), Arc::clone(&clock));
         let thread = Builder::new().name("policy-epoch".into()).spawn(move || {
             // Before it can rest: whoever finds it resting finds it here.
-            let _ = beating.ticker.set(std::thread::current());
-            tick(&engine, &beating);
+            let _ = shared.thread.set(std::thread::current());
+            tick(&engine, &shared);
         })?;
-        Ok(Self { pulse, thread: Some(thread) })
+        Ok(Self { clock, thread: Some(thread) })
     }
 
     /// What it goes by.
-    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
-        &self.pulse
+    pub(crate) fn clock(&self) -> &Arc<EpochClock> {
+        &self.clock
     }
 }
 
-impl Drop for Ticker {
+impl Drop for EpochThread {
     fn drop(&mut self) {
-        self.pulse.stopped.store(true, Ordering::SeqCst);
+        self.clock.stopped.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             join(thread);
@@ -159,18 +159,18 @@ impl Drop for Ticker {
     }
 }
 
-fn tick(engine: &wasmtime::EngineWeak, pulse: &Pulse) {
+fn tick(engine: &wasmtime::EngineWeak, clock: &EpochClock) {
     let mut quiet = 0;
-    while !pulse.stopped.load(Ordering::SeqCst) {
+    while !clock.stopped.load(Ordering::SeqCst) {
         // A call that wakes it has this long to run before the first tick: a deadline is never
         // shorter than it says.
         std::thread::sleep(TICK);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
         drop(engine);
-        quiet = if pulse.look() { 0 } else { quiet + 1 };
+        quiet = if clock.look() { 0 } else { quiet + 1 };
         if quiet >= TICKS_BEFORE_REST {
-            pulse.rest(REST_MAX);
+            clock.rest(REST_MAX);
             quiet = 0;
         }
     }
@@ -187,12 +187,12 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
     const NEVER: Duration = Duration::from_secs(86_400);
 
-    /// A ticker that rests whenever it may, and counts how often it came around.
-    fn sleepy(pulse: &Pulse, rounds: &AtomicU64) {
-        pulse.ticker.set(std::thread::current()).unwrap();
-        while !pulse.stopped.load(Ordering::SeqCst) {
-            if !pulse.look() {
-                pulse.rest(NEVER);
+    /// An epoch thread that rests whenever it may, and counts how often it came around.
+    fn sleepy(clock: &EpochClock, rounds: &AtomicU64) {
+        clock.thread.set(std::thread::current()).unwrap();
+        while !clock.stopped.load(Ordering::SeqCst) {
+            if !clock.look() {
+                clock.rest(NEVER);
             }
             rounds.fetch_add(1, Ordering::SeqCst);
             std::thread::yield_now();
@@ -201,9 +201,9 @@ mod tests {
 
     #[test]
     fn no_call_runs_while_the_ticker_rests_whenever_it_begins() {
-        let (pulse, rounds) = (Arc::<Pulse>::default(), AtomicU64::new(0));
+        let (clock, rounds) = (Arc::<EpochClock>::default(), AtomicU64::new(0));
         let ticked_on = |runner: &mut Runner| {
-            let _beat = runner.begin();
+            let _running = runner.begin();
             let (before, begun) = (rounds.load(Ordering::SeqCst), Instant::now());
             // Twice: the first may have been on its way before the call began.
             while rounds.load(Ordering::SeqCst) < before + 2 && begun.elapsed() < PATIENCE {
@@ -212,27 +212,27 @@ mod tests {
             rounds.load(Ordering::SeqCst) >= before + 2
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| sleepy(&pulse, &rounds));
+            scope.spawn(|| sleepy(&clock, &rounds));
             let calls = [0, 1].map(|_| {
                 scope.spawn(|| {
-                    let mut runner = pulse.runner();
+                    let mut runner = clock.runner();
                     (0..1_000).all(|_| ticked_on(&mut runner))
                 })
             });
             let ticked = calls.map(|call| call.join().unwrap());
-            pulse.stopped.store(true, Ordering::SeqCst);
-            pulse.ticker.get().unwrap().unpark();
-            assert_eq!(ticked, [true, true], "a call ran and the ticker slept on");
+            clock.stopped.store(true, Ordering::SeqCst);
+            clock.thread.get().unwrap().unpark();
+            assert_eq!(ticked, [true, true], "a call ran and the epoch thread slept on");
         });
     }
 
     #[test]
     fn a_runner_that_is_gone_is_forgotten() {
-        let pulse = Arc::<Pulse>::default();
+        let clock = Arc::<EpochClock>::default();
         for _ in 0..1_000 {
-            drop(pulse.runner());
+            drop(clock.runner());
         }
-        assert!(pulse.runners.lock().unwrap().len() < 16);
-        assert!(!pulse.look());
+        assert!(clock.runners.lock().unwrap().len() < 16);
+        assert!(!clock.look());
     }
 }
