@@ -6,7 +6,7 @@ use crate::policy::load::builtin;
 use crate::policy::engine::compiled::Compiled;
 use crate::policy::engine::shared::Engine;
 use crate::policy::interface::failure::{Failure, one_line};
-use crate::policy::run::generation::{Facts, Generation};
+use crate::policy::run::generation::{LoadReport, Generation};
 use crate::policy::load::inspect::{Unfit, inspect};
 use crate::policy::run::instance::Program;
 use crate::policy::engine::digest::{digest, hex};
@@ -110,9 +110,9 @@ impl Generation {
         }
         Err(LoadError {
             policy: Arc::clone(self.name()),
-            component: self.facts.component.clone(),
+            component: self.report.component.clone(),
             fault: LoadFault::NoResolution(route.name.clone()),
-            steps: self.facts.steps.clone(),
+            steps: self.report.steps.clone(),
             settings: None,
         })
     }
@@ -156,7 +156,7 @@ impl Engine {
             None => Ok(0),
         })?;
         steps.note(format!("{vectors} vectors"));
-        let facts = Facts {
+        let report = LoadReport {
             number: self.next_number(),
             digest: hex(&compiled.digest),
             key_epoch: config.key_epoch,
@@ -173,7 +173,7 @@ impl Engine {
             compiled,
         };
         let slow_calls = self.slow_calls();
-        Ok(Arc::new(Generation::new(program, plan, facts, config.time, config.instances, slow_calls)))
+        Ok(Arc::new(Generation::new(program, plan, report, config.time, config.instances, slow_calls)))
     }
 
     /// As far as nothing of the component runs yet: read, pinned, inspected, compiled, linked.

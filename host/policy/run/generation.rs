@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 pub struct Generation {
     pub(crate) program: Program,
     pub(crate) plan: Plan,
-    pub(crate) facts: Facts,
+    pub(crate) report: LoadReport,
     /// The limit of a call on a policy thread.
     pub(crate) time: Duration,
     pub(crate) slow_policy: SlowPolicyDetector,
@@ -33,8 +33,8 @@ pub struct Generation {
 /// Policies that are loaded, by name.
 pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
 
-/// What is known of a generation since it was loaded.
-pub(crate) struct Facts {
+/// What is known of a generation since its load.
+pub(crate) struct LoadReport {
     pub(crate) number: u64,
     pub(crate) digest: String,
     pub(crate) key_epoch: u64,
@@ -55,13 +55,13 @@ impl Generation {
     pub(crate) fn new(
         program: Program,
         plan: Plan,
-        facts: Facts,
+        report: LoadReport,
         time: Duration,
         instances: Instances,
         slow_calls: usize,
     ) -> Self {
         let fresh = AtomicBool::new(instances == Instances::Fresh);
-        Self { program, plan, facts, time, slow_policy: SlowPolicyDetector::new(slow_calls), fresh, trial: OnceLock::new() }
+        Self { program, plan, report, time, slow_policy: SlowPolicyDetector::new(slow_calls), fresh, trial: OnceLock::new() }
     }
 
     /// The policy's name in the configuration.
@@ -71,17 +71,17 @@ impl Generation {
 
     /// Counts all generations of this process; never used twice.
     pub fn number(&self) -> u64 {
-        self.facts.number
+        self.report.number
     }
 
     /// The component's SHA-256, in hexadecimal.
     pub fn digest(&self) -> &str {
-        &self.facts.digest
+        &self.report.digest
     }
 
     /// The operator's number in the key space.
     pub fn key_epoch(&self) -> u64 {
-        self.facts.key_epoch
+        self.report.key_epoch
     }
 
     /// What the policy needs and promises.
@@ -91,27 +91,27 @@ impl Generation {
 
     /// Which optional interfaces it exports.
     pub fn exports(&self) -> Exports {
-        self.facts.exports
+        self.report.exports
     }
 
     /// The settings that it was configured with.
     pub fn settings(&self) -> &serde_json::Map<String, serde_json::Value> {
-        &self.facts.settings
+        &self.report.settings
     }
 
     /// The JSON Schema of its settings that the component carries, as text.
     pub fn settings_schema(&self) -> Option<&str> {
-        self.facts.settings_schema.as_deref()
+        self.report.settings_schema.as_deref()
     }
 
     /// Bytes of the component.
     pub fn size(&self) -> usize {
-        self.facts.size
+        self.report.size
     }
 
     /// How long it took to load.
     pub fn load_time(&self) -> Duration {
-        self.facts.load_time
+        self.report.load_time
     }
 
     /// Whether its keys and those of `other` are of one key space.
@@ -138,22 +138,22 @@ impl Generation {
 
     /// The test vectors that its component carries.
     pub(crate) fn vectors(&self) -> Option<&[u8]> {
-        self.facts.compiled.inspected.vectors.as_deref()
+        self.report.compiled.inspected.vectors.as_deref()
     }
 
     /// Operations that its policy guarded lately, in this generation and those before.
     pub fn recent(&self) -> &Recent {
-        &self.facts.recent
+        &self.report.recent
     }
 
     /// The steps of its load.
     pub fn steps(&self) -> &[Step] {
-        &self.facts.steps
+        &self.report.steps
     }
 
     /// What a list of policies shows.
     pub fn describe(&self) -> Description {
-        let Facts { number, digest, key_epoch, component, size, exports, settings, .. } = &self.facts;
+        let LoadReport { number, digest, key_epoch, component, size, exports, settings, .. } = &self.report;
         let optional = [
             ("outcome", exports.outcome),
             ("resolution", exports.resolution),
@@ -171,9 +171,9 @@ impl Generation {
             settings: settings.clone(),
             instances: if self.is_fresh() { "fresh" } else { "reuse" },
             slow: self.slow_policy.is_slow(),
-            vectors: self.facts.vectors,
-            loaded_at: self.facts.loaded_at.to_string(),
-            steps: self.facts.steps.clone(),
+            vectors: self.report.vectors,
+            loaded_at: self.report.loaded_at.to_string(),
+            steps: self.report.steps.clone(),
             load_ms: u64::try_from(self.load_time().as_millis()).unwrap_or(u64::MAX),
         }
     }
