@@ -240,7 +240,7 @@ fn each_failure_has_its_kind() {
 }
 
 #[test]
-fn a_loop_that_begins_while_the_ticker_rests_is_stopped() {
+fn a_loop_that_begins_while_the_epoch_thread_rests_is_stopped() {
     // Its own: other tests keep the shared one awake.
     let engine = Engine::new(1).unwrap();
     let (_folder, policy) = policy(&guests::loops());

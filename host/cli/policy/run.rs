@@ -2,7 +2,7 @@
 
 use super::{Done, Output, Request, Subject, Trouble, read, say, words};
 use crate::policy::sample_answer::SampleAnswer;
-use crate::policy::author::{Answer, Heard, Shown, Spoken};
+use crate::policy::author::{DecideReport, HookReport, Shown, HookOutcome};
 use crate::policy::{Engine, Part, Verdict};
 use oncegate_core::problem::Code;
 use serde_json::{Value, json};
@@ -88,25 +88,25 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
     let workbench = engine.workbench(&policy, Some(policy.settings.clone()));
     let workbench = workbench.map_err(|error| failed(error.to_string()))?;
     let answer = workbench.run(&sample).map_err(|fault| failed(fault.to_string()))?;
-    let heard = workbench.hear(&sample, &answer, &shown).map_err(|fault| failed(fault.to_string()))?;
+    let reports = workbench.call_hooks(&sample, &answer, &shown).map_err(|fault| failed(fault.to_string()))?;
     let fine = !matches!(answer.verdict, Some(Err(_)))
-        && !heard.iter().any(|heard| matches!(heard.said, Spoken::Said(Err(_))));
+        && !reports.iter().any(|report| matches!(report.outcome, HookOutcome::Called(Err(_))));
     match args.output {
-        Output::Text => say::out(text(&answer) + &heard_text(&heard)),
-        Output::Json => say::json(&value(&answer, &heard, fine)),
+        Output::Text => say::out(text(&answer) + &hooks_text(&reports)),
+        Output::Json => say::json(&value(&answer, &reports, fine)),
     }
     Ok(fine)
 }
 
-fn heard_text(heard: &[Heard]) -> String {
+fn hooks_text(reports: &[HookReport]) -> String {
     let mut text = String::new();
-    for Heard { hook, said, log, time } in heard {
+    for HookReport { hook, outcome, log, time } in reports {
         text.push_str(&format!("\n{}\n", hook.name()));
-        match said {
-            Spoken::NotAsked(why) => text.push_str(&format!("  not asked: {why}\n")),
-            Spoken::Said(Err(failure)) => text.push_str(&format!("  the policy failed: {failure}\n")),
-            Spoken::Said(Ok(word)) => {
-                text.push_str(&format!("  {} ({:.1} us)\n", word.json(), time.as_secs_f64() * 1e6));
+        match outcome {
+            HookOutcome::NotCalled(why) => text.push_str(&format!("  not asked: {why}\n")),
+            HookOutcome::Called(Err(failure)) => text.push_str(&format!("  the policy failed: {failure}\n")),
+            HookOutcome::Called(Ok(result)) => {
+                text.push_str(&format!("  {} ({:.1} us)\n", result.json(), time.as_secs_f64() * 1e6));
             }
         }
         log.iter().for_each(|line| text.push_str(&format!("  log  {line}\n")));
@@ -114,19 +114,19 @@ fn heard_text(heard: &[Heard]) -> String {
     text
 }
 
-fn heard_json(Heard { hook, said, log, time }: &Heard) -> Value {
+fn hook_json(HookReport { hook, outcome, log, time }: &HookReport) -> Value {
     let mut value = json!({ "hook": hook.name() });
-    match said {
-        Spoken::NotAsked(why) => value["not_asked"] = why.as_str().into(),
-        Spoken::Said(Err(failure)) => value["failed"] = failure.to_string().into(),
-        Spoken::Said(Ok(word)) => value["said"] = word.json(),
+    match outcome {
+        HookOutcome::NotCalled(why) => value["not_asked"] = why.as_str().into(),
+        HookOutcome::Called(Err(failure)) => value["failed"] = failure.to_string().into(),
+        HookOutcome::Called(Ok(result)) => value["said"] = result.json(),
     }
     value["log"] = json!(log);
     value["time_us"] = json!(time.as_secs_f64() * 1e6);
     value
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &DecideReport) -> String {
     let mut text = format!("plan\n{}\nverdict\n", words::columns(&words::plan(&answer.plan)));
     text.push_str(&match (&answer.verdict, &answer.unshowable) {
         (_, Some(why)) => format!("  not asked: {why} (a client gets 400 bad-request)\n"),
@@ -162,7 +162,7 @@ fn text(answer: &Answer) -> String {
     text
 }
 
-fn value(answer: &Answer, heard: &[Heard], fine: bool) -> Value {
+fn value(answer: &DecideReport, reports: &[HookReport], fine: bool) -> Value {
     let key = |(part, stands_for): &(Part, Option<String>)| json!({ "part": words::part(part), "stands_for": stands_for });
     let verdict = match &answer.verdict {
         None => Value::Null,
@@ -180,6 +180,6 @@ fn value(answer: &Answer, heard: &[Heard], fine: bool) -> Value {
         "fingerprint": answer.fingerprint,
         "log": answer.log,
         "time_us": answer.time.as_secs_f64() * 1e6,
-        "hooks": heard.iter().map(heard_json).collect::<Vec<_>>(),
+        "hooks": reports.iter().map(hook_json).collect::<Vec<_>>(),
     })
 }

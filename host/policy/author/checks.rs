@@ -1,7 +1,7 @@
 //! Whether a policy keeps its promises: one check for each of them.
 
 use super::variants::{self, Guise};
-use super::{Desk, Said, Subject, Workbench};
+use super::{Desk, Decision, Subject, Workbench};
 use crate::policy::load::pipeline;
 use crate::policy::load::sample::Sample;
 use crate::policy::load::vectors;
@@ -134,7 +134,7 @@ impl Workbench {
             for guise in variants::guises(&subject.sample) {
                 *tried.entry(guise.what).or_default() += 1;
                 match desk.ask(&subject.settings, &guise.sample) {
-                    Ok(said) => compare_guise(&mut check, subject, &guise, &plain, &said),
+                    Ok(decision) => compare_guise(&mut check, subject, &guise, &plain, &decision),
                     Err(failure) => check.fault(failure.to_string()),
                 }
             }
@@ -150,20 +150,20 @@ impl Workbench {
         let (mut desk, mut found) = (Desk::new(self), BTreeMap::<String, Effects>::new());
         let mut guarded = 0_usize;
         for subject in subjects {
-            let Ok(plain @ Said::Guard { .. }) = desk.ask(&subject.settings, &subject.sample) else {
+            let Ok(plain @ Decision::Guard { .. }) = desk.ask(&subject.settings, &subject.sample) else {
                 continue;
             };
             guarded += 1;
             let other = Sample { principal: Some("oncegate-somebody-else".into()), ..subject.sample.clone() };
-            if desk.ask(&subject.settings, &other).is_ok_and(|said| said == plain) {
+            if desk.ask(&subject.settings, &other).is_ok_and(|decision| decision == plain) {
                 check.fault(format!("`{}`: another principal has the same key", subject.name));
             }
             let Ok(plan) = desk.plan(&subject.settings) else { continue };
             let mut moved = false;
             for (what, altered) in variants::alterations(&plan, &subject.sample) {
-                let Ok(said) = desk.ask(&subject.settings, &altered) else { continue };
+                let Ok(decision) = desk.ask(&subject.settings, &altered) else { continue };
                 let effects = found.entry(what).or_default();
-                moved |= effects.count(&plain, &said);
+                moved |= effects.count(&plain, &decision);
             }
             if !moved {
                 check.fault(format!(
@@ -294,7 +294,7 @@ fn compare_settings(
         let (Ok(old), Ok(new)) = (desk.ask(base, &subject.sample), desk.ask(changed, &subject.sample)) else {
             continue;
         };
-        let told = format!(
+        let text = format!(
             "`{name}` changed from {} to {} leaves the key-schema at `{}`, but `{}` was {} and is {}",
             shown(base.get(name)),
             shown(changed.get(name)),
@@ -304,21 +304,21 @@ fn compare_settings(
             new.word(),
         );
         match (&old, &new) {
-            (Said::Guard { key, .. }, Said::Guard { key: other, .. }) if key != other => check.fault(told),
-            (Said::Guard { fingerprint, .. }, Said::Guard { fingerprint: other, .. })
+            (Decision::Guard { key, .. }, Decision::Guard { key: other, .. }) if key != other => check.fault(text),
+            (Decision::Guard { fingerprint, .. }, Decision::Guard { fingerprint: other, .. })
                 if fingerprint != other =>
             {
-                check.fault(format!("{told}, with another fingerprint"));
+                check.fault(format!("{text}, with another fingerprint"));
             }
-            (Said::Guard { .. }, Said::Bypass | Said::Unasked | Said::Failed(_)) => check.fault(told),
+            (Decision::Guard { .. }, Decision::Bypass | Decision::Unasked | Decision::Failed(_)) => check.fault(text),
             // Refusing what was guarded runs nothing twice; what wasn't guarded proves nothing.
             (
-                Said::Guard { .. }
-                | Said::Bypass
-                | Said::Unasked
-                | Said::Unshown
-                | Said::Refuse(_)
-                | Said::Failed(_),
+                Decision::Guard { .. }
+                | Decision::Bypass
+                | Decision::Unasked
+                | Decision::Unshown
+                | Decision::Refuse(_)
+                | Decision::Failed(_),
                 _,
             ) => {}
         }
@@ -330,12 +330,12 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or("nothing".into(), ToString::to_string)
 }
 
-fn compare_guise(check: &mut Check, subject: &Subject<'_>, guise: &Guise, plain: &Said, said: &Said) {
+fn compare_guise(check: &mut Check, subject: &Subject<'_>, guise: &Guise, plain: &Decision, decision: &Decision) {
     let which = if guise.which.is_empty() { String::new() } else { format!(" `{}`", guise.which) };
-    let same = match (plain, said) {
+    let same = match (plain, decision) {
         (
-            Said::Guard { key, fingerprint },
-            Said::Guard { key: other_key, fingerprint: other_fingerprint },
+            Decision::Guard { key, fingerprint },
+            Decision::Guard { key: other_key, fingerprint: other_fingerprint },
         ) => {
             if key == other_key && guise.rewrites_body && fingerprint != other_fingerprint {
                 check.warn(format!(
@@ -346,14 +346,14 @@ fn compare_guise(check: &mut Check, subject: &Subject<'_>, guise: &Guise, plain:
             }
             key == other_key && (guise.rewrites_body || fingerprint == other_fingerprint)
         }
-        (plain, said) => plain == said,
+        (plain, decision) => plain == decision,
     };
     if !same {
         check.fault(format!(
             "{}{which} makes of `{}` {}, and it was {}",
             guise.what,
             subject.name,
-            said.word(),
+            decision.word(),
             plain.word()
         ));
     }
@@ -370,11 +370,11 @@ struct Effects {
 
 impl Effects {
     /// True where the key, or whether there is one, changed.
-    fn count(&mut self, plain: &Said, said: &Said) -> bool {
+    fn count(&mut self, plain: &Decision, decision: &Decision) -> bool {
         let (
-            Said::Guard { key, fingerprint },
-            Said::Guard { key: other_key, fingerprint: other_fingerprint },
-        ) = (plain, said)
+            Decision::Guard { key, fingerprint },
+            Decision::Guard { key: other_key, fingerprint: other_fingerprint },
+        ) = (plain, decision)
         else {
             self.unguarded += 1;
             return true;

@@ -5,14 +5,14 @@
 //! how a report is written.
 
 mod checks;
-mod hearing;
+mod hooks;
 mod json;
 mod purity;
 mod timing;
 mod variants;
 
 pub use checks::{Check, Report};
-pub use hearing::{Heard, Shown, Spoken};
+pub use hooks::{HookReport, Shown, HookOutcome};
 pub use timing::{Spread, Timing, Unmeasured, measure};
 
 use crate::policy::engine::compiled::Compiled;
@@ -22,7 +22,7 @@ use crate::policy::run::instance::{Instance, Program};
 use crate::policy::engine::digest::{digest, hex};
 use crate::policy::engine::limits::CallBudget;
 use crate::policy::load::pipeline::{LoadError, LoadFault, self};
-use crate::policy::load::sample::{Asked, Sample};
+use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors::{VectorFault, Vectors, self};
 use crate::policy::interface::{Plan, Verdict};
 use crate::policy::interface::hooks::Hook;
@@ -101,7 +101,7 @@ impl std::fmt::Debug for Workbench {
 
 /// What a policy said to one request, and what the gateway would make of it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct DecideReport {
     /// The plan under the settings at hand.
     pub plan: Plan,
     /// The verdict; none: the plan has no interest in the method, and the gateway wouldn't ask.
@@ -128,7 +128,7 @@ impl Engine {
         policy: &config::Policy,
         settings: Option<Map<String, Value>>,
     ) -> Result<Workbench, LoadError> {
-        let component = pipeline::spoken(&policy.component);
+        let component = pipeline::display_name(&policy.component);
         let mut steps = Steps::default();
         let open = |steps: &mut Steps| {
             let (compiled, program) = self.prepare(policy, steps)?;
@@ -161,17 +161,17 @@ impl Workbench {
     }
 
     /// Asks a fresh instance about one request.
-    pub fn run(&self, sample: &Sample) -> Result<Answer, LoadFault> {
+    pub fn run(&self, sample: &Sample) -> Result<DecideReport, LoadFault> {
         let program = self.program_with(self.settings.as_ref());
         let (mut instance, plan) = program.instance(self.budget).map_err(pipeline::fault_of_start)?;
-        instance.listen();
+        instance.collect_log();
         let begun = Instant::now();
         let asked = sample.ask(&mut instance, &plan, self.budget);
         let time = begun.elapsed();
         let (verdict, unshowable) = match asked {
-            Asked::NotOfInterest => (None, None),
-            Asked::NotUtf8(why) => (None, Some(why.to_string())),
-            Asked::Said(said) => (Some(said), None),
+            DecideOutcome::NotOfInterest => (None, None),
+            DecideOutcome::NotUtf8(why) => (None, Some(why.to_string())),
+            DecideOutcome::Decided(verdict) => (Some(verdict), None),
         };
         let (mut key, mut operation, mut fingerprint) = (Vec::new(), None, None);
         if let Some(Ok(Verdict::Guard(guard))) = &verdict {
@@ -179,8 +179,8 @@ impl Workbench {
             operation = Some(sample.operation(&plan, &guard.key).to_string());
             fingerprint = Some(hex(&sample.fingerprint(&guard.fingerprint).hash));
         }
-        let log = instance.heard();
-        Ok(Answer { plan, verdict, unshowable, key, operation, fingerprint, log, time })
+        let log = instance.take_log();
+        Ok(DecideReport { plan, verdict, unshowable, key, operation, fingerprint, log, time })
     }
 
     fn program_with(&self, settings: Option<&Map<String, Value>>) -> Program {
@@ -224,35 +224,35 @@ impl<'w> Desk<'w> {
     }
 
     /// Asks about a request. An `Err` is `configure`'s.
-    fn ask(&mut self, settings: &Map<String, Value>, sample: &Sample) -> Result<Said, Failure> {
+    fn ask(&mut self, settings: &Map<String, Value>, sample: &Sample) -> Result<Decision, Failure> {
         let text = pipeline::settings_text(settings);
         let (mut instance, plan) = match self.instances.remove(&text) {
             Some(there) => there,
             None => {
                 let program = self.workbench.program.with_settings(&text);
                 let (mut instance, plan) = program.instance(self.workbench.budget)?;
-                instance.listen();
+                instance.collect_log();
                 (instance, plan)
             }
         };
-        let said = match sample.ask(&mut instance, &plan, self.workbench.budget) {
-            Asked::NotOfInterest => Said::Unasked,
-            Asked::NotUtf8(_) => Said::Unshown,
-            Asked::Said(Err(failure)) => {
-                return Ok(Said::Failed(failure));
+        let decision = match sample.ask(&mut instance, &plan, self.workbench.budget) {
+            DecideOutcome::NotOfInterest => Decision::Unasked,
+            DecideOutcome::NotUtf8(_) => Decision::Unshown,
+            DecideOutcome::Decided(Err(failure)) => {
+                return Ok(Decision::Failed(failure));
             }
-            Asked::Said(Ok(Verdict::Bypass(_))) => Said::Bypass,
-            Asked::Said(Ok(Verdict::Refuse(refusal))) => Said::Refuse(refusal.code),
-            Asked::Said(Ok(Verdict::Guard(guard))) => Said::Guard {
+            DecideOutcome::Decided(Ok(Verdict::Bypass(_))) => Decision::Bypass,
+            DecideOutcome::Decided(Ok(Verdict::Refuse(refusal))) => Decision::Refuse(refusal.code),
+            DecideOutcome::Decided(Ok(Verdict::Guard(guard))) => Decision::Guard {
                 key: sample.operation(&plan, &guard.key).to_string(),
                 fingerprint: hex(&sample.fingerprint(&guard.fingerprint).hash),
             },
         };
-        instance.heard();
+        instance.take_log();
         if !instance.is_worn() {
             self.instances.insert(text, (instance, plan));
         }
-        Ok(said)
+        Ok(decision)
     }
 
     /// The plan under these settings.
@@ -263,7 +263,7 @@ impl<'w> Desk<'w> {
         }
         let program = self.workbench.program.with_settings(&text);
         let (mut instance, plan) = program.instance(self.workbench.budget)?;
-        instance.listen();
+        instance.collect_log();
         self.instances.insert(text, (instance, plan.clone()));
         Ok(plan)
     }
@@ -271,7 +271,7 @@ impl<'w> Desk<'w> {
 
 /// What counts of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Said {
+enum Decision {
     /// The plan has no interest in the method.
     Unasked,
     /// A declared field isn't UTF-8.
@@ -285,7 +285,7 @@ enum Said {
     Failed(Failure),
 }
 
-impl Said {
+impl Decision {
     fn word(&self) -> String {
         match self {
             Self::Unasked => "a method that the plan has no interest in".into(),

@@ -6,7 +6,7 @@ use super::{Subject, Workbench};
 use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::run::instance::Instance;
 use crate::policy::load::pipeline;
-use crate::policy::load::sample::{Asked, Sample};
+use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors::Question;
 use crate::policy::interface::{Plan, Verdict};
 use crate::policy::interface::failure::Failure;
@@ -27,7 +27,7 @@ pub(super) struct Group<'w> {
 struct Asking<'w> {
     name: &'w str,
     ask: Ask<'w>,
-    alone: Said,
+    alone: CallResult,
 }
 
 enum Ask<'w> {
@@ -36,7 +36,7 @@ enum Ask<'w> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Said {
+enum CallResult {
     /// None: the gateway wouldn't ask.
     Verdict(Option<Result<Verdict, Failure>>),
     Hook(Result<HookResult, Failure>),
@@ -50,22 +50,22 @@ impl Ask<'_> {
         }
     }
 
-    fn of(&self, instance: &mut Instance, plan: &Plan, workbench: &Workbench) -> Said {
+    fn of(&self, instance: &mut Instance, plan: &Plan, workbench: &Workbench) -> CallResult {
         match self {
-            Self::Decide(sample) => Said::Verdict(match sample.ask(instance, plan, workbench.budget) {
-                Asked::NotOfInterest | Asked::NotUtf8(_) => None,
-                Asked::Said(said) => Some(said),
+            Self::Decide(sample) => CallResult::Verdict(match sample.ask(instance, plan, workbench.budget) {
+                DecideOutcome::NotOfInterest | DecideOutcome::NotUtf8(_) => None,
+                DecideOutcome::Decided(result) => Some(result),
             }),
-            Self::Hook(call) => Said::Hook(call.ask(instance, workbench.budget.call)),
+            Self::Hook(call) => CallResult::Hook(call.ask(instance, workbench.budget.call)),
         }
     }
 }
 
-impl Said {
+impl CallResult {
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Verdict(said) => said.as_ref()?.as_ref().err(),
-            Self::Hook(said) => said.as_ref().err(),
+            Self::Verdict(result) => result.as_ref()?.as_ref().err(),
+            Self::Hook(result) => result.as_ref().err(),
         }
     }
 
@@ -115,7 +115,7 @@ impl Workbench {
             }
             let ask = Ask::Decide(&subject.sample);
             let alone = ask.of(&mut instance, &found, self);
-            let decided = if let Said::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
+            let decided = if let CallResult::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
             // A case that can't be asked is told of with the vectors.
             let question = subject.case.question(&program, exports, self.budget, (&found, decided));
             group.calls.push(Asking { name, ask, alone });
@@ -138,7 +138,7 @@ impl Workbench {
         let mut counts = BTreeMap::<&str, (usize, usize)>::new();
         let mut first = HashMap::<&str, &Failure>::new();
         for Asking { ask, alone, .. } in groups.iter().flat_map(|group| &group.calls) {
-            if *alone == Said::Verdict(None) {
+            if *alone == CallResult::Verdict(None) {
                 continue;
             }
             let (all, failed) = counts.entry(ask.hook()).or_default();
@@ -193,16 +193,16 @@ impl Workbench {
             let mut before = "the first one";
             for &at in &order {
                 let Asking { name, ask, alone } = &group.calls[at];
-                let said = ask.of(&mut instance, &plan, self);
-                if said != *alone {
+                let result = ask.of(&mut instance, &plan, self);
+                if result != *alone {
                     check.fault(format!(
                         "`{name}` (`{}`), asked after `{before}` on a used instance: {}; on a fresh one: {}",
                         ask.hook(),
-                        said.brief(),
+                        result.brief(),
                         alone.brief(),
                     ));
                 }
-                if said.failure().is_some() {
+                if result.failure().is_some() {
                     instance = program.instance(self.budget)?.0;
                 }
                 before = name;

@@ -153,37 +153,37 @@ fn other_hooks_are_held_against_purity_and_counted() {
 }
 
 #[test]
-fn hooks_are_heard_on_what_they_are_shown() {
+fn hooks_see_what_they_are_shown() {
     let asks = workbench(&guests::asking("GET", "/q", 2));
     let answer = |text: &str| crate::policy::sample_answer::SampleAnswer::parse(text.as_bytes()).unwrap();
     let found = answer("HTTP/1.1 200 OK\r\n\r\n");
-    let hear = |workbench: &Workbench, request: &str, shown: &Shown| {
+    let call_hooks = |workbench: &Workbench, request: &str, shown: &Shown| {
         let sample = Sample::parse(request.as_bytes()).unwrap();
         let decided = workbench.run(&sample).unwrap();
-        let heard = workbench.hear(&sample, &decided, shown).unwrap();
-        let word = |Heard { hook, said, .. }: &Heard| match said {
-            Spoken::NotAsked(why) => format!("{} not asked: {why}", hook.name()),
-            Spoken::Said(said) => {
-                format!("{} {}", hook.name(), said.as_ref().map(|word| word.json()).unwrap())
+        let reports = workbench.call_hooks(&sample, &decided, shown).unwrap();
+        let word = |HookReport { hook, outcome, .. }: &HookReport| match outcome {
+            HookOutcome::NotCalled(why) => format!("{} not asked: {why}", hook.name()),
+            HookOutcome::Called(result) => {
+                format!("{} {}", hook.name(), result.as_ref().map(|result| result.json()).unwrap())
             }
         };
-        heard.iter().map(word).collect::<Vec<_>>()
+        reports.iter().map(word).collect::<Vec<_>>()
     };
-    let said = hear(&asks, KEYED, &Shown { found: vec![found.clone(), found], ..Shown::default() });
+    let said = call_hooks(&asks, KEYED, &Shown { found: vec![found.clone(), found], ..Shown::default() });
     assert_eq!(said[1..], ["reading \"did-not-happen\"", "reading not asked: nothing was asked"]);
     assert!(said[0].starts_with("question {") && said[0].contains("\"path\":\"/q\""), "{said:?}");
-    let said = hear(&asks, "POST / HTTP/1.1\r\n\r\n", &Shown::default());
+    let said = call_hooks(&asks, "POST / HTTP/1.1\r\n\r\n", &Shown::default());
     assert_eq!(said, ["question not asked: the request is not guarded"]);
     let settles = workbench(&guests::settles_by_what_the_answer_says(vec![(500, 599, 0)]));
     let shown = |text: &str| Shown { answer: Some(answer(text)), ..Shown::default() };
-    let said = hear(&settles, KEYED, &shown("HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"3\"}"));
+    let said = call_hooks(&settles, KEYED, &shown("HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"3\"}"));
     assert!(said[0].starts_with("settle {\"disposition\":\"unknown\""), "{said:?}");
     assert_eq!(said[1], "present not asked: the component doesn't export `oncegate:policy/presentation`");
-    let said = hear(&settles, KEYED, &shown("HTTP/1.1 500 Oh\r\n\r\n"));
+    let said = call_hooks(&settles, KEYED, &shown("HTTP/1.1 500 Oh\r\n\r\n"));
     assert_eq!(said[0], "settle not asked: the plan's rule for 500-599 says already: completed");
     let explains = Guest { explain: Some(guests::wording(418, "tea")), ..Guest::default() };
     let shown = Shown { problem: Some("expired".into()), ..Shown::default() };
-    let said = hear(&workbench(&explains.component()), KEYED, &shown);
+    let said = call_hooks(&workbench(&explains.component()), KEYED, &shown);
     assert!(said[0].starts_with("explain {") && said[0].contains("418"), "{said:?}");
 }
 

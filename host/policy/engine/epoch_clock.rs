@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn no_call_runs_while_the_ticker_rests_whenever_it_begins() {
+    fn no_call_runs_while_the_epoch_thread_rests_whenever_it_begins() {
         let (clock, rounds) = (Arc::<EpochClock>::default(), AtomicU64::new(0));
         let ticked_on = |runner: &mut Runner| {
             let _running = runner.begin();

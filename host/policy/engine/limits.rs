@@ -133,7 +133,7 @@ pub(crate) struct State {
     /// The numbers of the virtual WASI, once one was asked for.
     random: Option<blake3::OutputReader>,
     /// Lines of the log, where they are collected instead of going to the operator's.
-    heard: Option<Vec<String>>,
+    log: Option<Vec<String>>,
 }
 
 impl State {
@@ -149,30 +149,30 @@ impl State {
             in_hook: false,
             extension: DeadlineExtension::default(),
             random: None,
-            heard: None,
+            log: None,
         }
     }
 
     /// From now on lines of the log are collected.
-    pub(crate) fn listen(&mut self) {
-        self.heard.get_or_insert_default();
+    pub(crate) fn collect_log(&mut self) {
+        self.log.get_or_insert_default();
     }
 
     /// Whether they are.
-    pub(crate) fn listens(&self) -> bool {
-        self.heard.is_some()
+    pub(crate) fn collects_log(&self) -> bool {
+        self.log.is_some()
     }
 
     /// Collects a line.
-    pub(crate) fn hear(&mut self, line: String) {
-        if let Some(heard) = &mut self.heard {
-            heard.push(line);
+    pub(crate) fn add_line(&mut self, line: String) {
+        if let Some(log) = &mut self.log {
+            log.push(line);
         }
     }
 
     /// The lines that were collected since this was last asked.
-    pub(crate) fn heard(&mut self) -> Vec<String> {
-        self.heard.as_mut().map(std::mem::take).unwrap_or_default()
+    pub(crate) fn take_log(&mut self) -> Vec<String> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// A guest is about to run for so many ticks of the epoch. Returns those to the first look.

@@ -45,15 +45,15 @@ impl Threads {
         let held = Arc::clone(generation);
         let job: Job = Box::new(move |caches| {
             let start = Instant::now();
-            let said = hook(caches.of(&held), &held);
-            if let Err(Failure::Instantiate(_)) = said {
+            let result = hook(caches.of(&held), &held);
+            if let Err(Failure::Instantiate(_)) = result {
                 // Perhaps idle instances of older generations fill the engine's pool.
                 caches.make_room(&held);
             }
             held.slow_policy.took(start.elapsed());
             drop(permit);
             // Nobody waits any more: the client left.
-            let _ = answer.send(said);
+            let _ = answer.send(result);
         });
         let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
         if !matches!(sent, Some(Ok(()))) {

@@ -96,7 +96,7 @@ impl HookCall {
     }
 }
 
-/// What one of these hooks said.
+/// What one of these hooks settlement.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the hooks of policy.wit")]
 pub enum HookResult {
@@ -115,10 +115,10 @@ impl HookResult {
             Self::Settle(None) | Self::Question(None) | Self::Present(None) | Self::Explain(None) => {
                 Value::Null
             }
-            Self::Settle(Some(said)) => json!({
-                "disposition": said.disposition.word(),
-                "memo": said.memo.as_deref(),
-                "retention-seconds": said.retention.map(|time| time.as_secs()),
+            Self::Settle(Some(settlement)) => json!({
+                "disposition": settlement.disposition.word(),
+                "memo": settlement.memo.as_deref(),
+                "retention-seconds": settlement.retention.map(|time| time.as_secs()),
             }),
             Self::Question(Some(question)) => outbound(question),
             Self::Reading(Finding::Consumed) => "consumed".into(),

@@ -63,7 +63,7 @@ fn emit(mut store: StoreContextMut<'_, State>, (level, message): (Level, WasmStr
     if store.data_mut().take_line() {
         let message = message.to_str(&store)?;
         let message = &message[..message.floor_char_boundary(LOG_LINE_BYTES_MAX)];
-        if store.data().listens() {
+        if store.data().collects_log() {
             let message = message.to_owned();
             tell(&mut store, level, &message);
         } else {
@@ -73,10 +73,10 @@ fn emit(mut store: StoreContextMut<'_, State>, (level, message): (Level, WasmStr
     Ok(())
 }
 
-/// A line of the log, to the operator's or to whoever listens to this instance.
+/// A line of the log, to the operator's or to whoever collects_log to this instance.
 pub(crate) fn tell(store: &mut StoreContextMut<'_, State>, level: Level, message: &str) {
-    if store.data().listens() {
-        store.data_mut().hear(format!("{}: {}", level.word(), message.escape_debug()));
+    if store.data().collects_log() {
+        store.data_mut().add_line(format!("{}: {}", level.word(), message.escape_debug()));
     } else {
         say(store.data().policy(), level, message);
     }

@@ -87,7 +87,7 @@ pub enum LoadFault {
     Link(String),
     #[error("can't be started: {0}")]
     Start(Failure),
-    #[error("has wrong settings: {}", told(.0))]
+    #[error("has wrong settings: {}", describe(.0))]
     Setting(Vec<SettingFault>),
     #[error("refuses its settings: {0}")]
     Settings(String),
@@ -122,7 +122,7 @@ impl Engine {
     /// Loads a policy: reads, checks, compiles, configures and tests it. Blocks for as long as the
     /// compiler takes.
     pub fn load(self: &Arc<Self>, config: &config::Policy) -> Result<Arc<Generation>, LoadError> {
-        let component = spoken(&config.component);
+        let component = display_name(&config.component);
         let mut steps = Steps::default();
         self.try_load(config, &component, &mut steps).map_err(|fault| LoadError {
             policy: Arc::clone(&config.name),
@@ -238,7 +238,7 @@ impl Engine {
     }
 }
 
-fn told(faults: &[SettingFault]) -> String {
+fn describe(faults: &[SettingFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -258,7 +258,7 @@ pub(crate) fn fault_of_start(failure: Failure) -> LoadFault {
 }
 
 /// A component as a configuration names it.
-pub(crate) fn spoken(source: &ComponentSource) -> String {
+pub(crate) fn display_name(source: &ComponentSource) -> String {
     match source {
         ComponentSource::Builtin(name) => format!("builtin:{name}"),
         ComponentSource::File(path) => path.display().to_string(),

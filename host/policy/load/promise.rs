@@ -9,7 +9,7 @@ use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
 use crate::policy::engine::limits::CallBudget;
-use crate::policy::load::sample::{Asked, Sample};
+use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors;
 use crate::policy::interface::{Guard, Plan, Verdict};
 use std::collections::BTreeSet;
@@ -46,9 +46,9 @@ pub fn compare(old: &Generation, new: &Generation) -> Comparison {
         }
         let Ok(Verdict::Guard(was)) = before.ask(&sample) else { continue };
         found.compared += 1;
-        let said = after.ask(&sample);
-        let certain = !matches!(said, Err(Silence::ByChance));
-        let change = match said {
+        let result = after.ask(&sample);
+        let certain = !matches!(result, Err(Silence::ByChance));
+        let change = match result {
             Ok(Verdict::Guard(is)) => difference(&sample, (old.plan(), &was), (new.plan(), &is)),
             Ok(Verdict::Refuse(_)) => {
                 found.refused += 1;
@@ -138,12 +138,12 @@ impl<'g> Side<'g> {
             None => self.generation.instance(self.budget).map_err(Silence::of)?,
         };
         match sample.ask(&mut instance, self.generation.plan(), self.budget) {
-            Asked::Said(Ok(verdict)) => {
+            DecideOutcome::Decided(Ok(verdict)) => {
                 self.instance = Some(instance);
                 Ok(verdict)
             }
-            Asked::Said(Err(failure)) => Err(Silence::of(failure)),
-            Asked::NotOfInterest | Asked::NotUtf8(_) => {
+            DecideOutcome::Decided(Err(failure)) => Err(Silence::of(failure)),
+            DecideOutcome::NotOfInterest | DecideOutcome::NotUtf8(_) => {
                 self.instance = Some(instance);
                 Err(Silence::ForSure)
             }

@@ -65,13 +65,13 @@ impl std::fmt::Debug for Sample {
 
 /// What came of asking a policy.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum DecideOutcome {
     /// The plan doesn't name the method: the host wouldn't ask.
     NotOfInterest,
     /// The host would answer 400 without asking.
     NotUtf8(NotUtf8),
     /// The policy was asked.
-    Said(Result<Verdict, Failure>),
+    Decided(Result<Verdict, Failure>),
 }
 
 impl Sample {
@@ -158,13 +158,13 @@ impl Sample {
     }
 
     /// Asks an instance, as the gateway would.
-    pub(crate) fn ask(&self, instance: &mut Instance, plan: &Plan, budget: CallBudget) -> Asked {
+    pub(crate) fn ask(&self, instance: &mut Instance, plan: &Plan, budget: CallBudget) -> DecideOutcome {
         if !self.is_of_interest(plan) {
-            return Asked::NotOfInterest;
+            return DecideOutcome::NotOfInterest;
         }
         match self.view(plan) {
-            Ok(operation) => Asked::Said(instance.decide(&operation, budget.call)),
-            Err(why) => Asked::NotUtf8(why),
+            Ok(operation) => DecideOutcome::Decided(instance.decide(&operation, budget.call)),
+            Err(why) => DecideOutcome::NotUtf8(why),
         }
     }
 

@@ -141,14 +141,14 @@ impl Instance {
         self.call(time, |hooks, store, time| hooks.explain(store, operation, problem, time))
     }
 
-    /// From now on lines of the log are kept for [`Self::heard`] instead of being logged.
-    pub(crate) fn listen(&mut self) {
-        self.store.data_mut().listen();
+    /// From now on lines of the log are kept for [`Self::take_log`] instead of being logged.
+    pub(crate) fn collect_log(&mut self) {
+        self.store.data_mut().collect_log();
     }
 
     /// The lines that were kept.
-    pub(crate) fn heard(&mut self) -> Vec<String> {
-        self.store.data_mut().heard()
+    pub(crate) fn take_log(&mut self) -> Vec<String> {
+        self.store.data_mut().take_log()
     }
 
     /// Bytes of linear memory that it has.
@@ -177,9 +177,9 @@ impl Instance {
         self.store.set_epoch_deadline(first);
         let handed = self.store.data_mut().enter();
         self.store.set_hostcall_fuel(handed);
-        let said = hook(&self.hooks, &mut self.store, time);
+        let result = hook(&self.hooks, &mut self.store, time);
         self.store.data_mut().leave();
-        said
+        result
     }
 }
 

@@ -114,7 +114,7 @@ impl InstanceCache {
             Some(index) => self.by_principal.swap_remove(index).1,
             None => generation.instance(budget)?,
         };
-        let said = hook(&mut instance, budget.call)?;
+        let result = hook(&mut instance, budget.call)?;
         if instance.lingered() {
             generation.slow_policy.slowed();
         }
@@ -124,7 +124,7 @@ impl InstanceCache {
             }
             self.by_principal.push((*principal, instance));
         }
-        Ok(said)
+        Ok(result)
     }
 }
 

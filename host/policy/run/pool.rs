@@ -41,8 +41,8 @@ impl Pool {
         operation: &Operation<'_>,
     ) -> Result<Verdict, Failure> {
         let inline = |cache: &mut InstanceCache, budget: CallBudget| cache.decide(generation, operation, budget);
-        if let Some(said) = self.inline(generation, inline) {
-            return said;
+        if let Some(result) = self.inline(generation, inline) {
+            return result;
         }
         let operation = OwnedOperation::of(operation);
         let slow = move |cache: &mut InstanceCache, generation: &Generation| {
@@ -90,14 +90,14 @@ impl Pool {
         asked: Outbound,
         reply: Reply,
     ) -> Result<Finding, Failure> {
-        let told = (receipt, asked, reply);
-        self.call_with_answer(generation, principal, told, |instance, (receipt, asked, reply), time| {
+        let arguments = (receipt, asked, reply);
+        self.call_with_answer(generation, principal, arguments, |instance, (receipt, asked, reply), time| {
             instance.reading(receipt, asked, reply, time)
         })
         .await
     }
 
-    /// Asks the policy how a kept answer is told to this caller; none: as kept.
+    /// Asks the policy how a kept answer is arguments to this caller; none: as kept.
     pub async fn present(
         &self,
         generation: &Arc<Generation>,
@@ -106,8 +106,8 @@ impl Pool {
         operation: OwnedOperation,
         reply: Reply,
     ) -> Result<Option<Changes>, Failure> {
-        let told = (receipt, operation, reply);
-        self.call_with_answer(generation, principal, told, |instance, (receipt, operation, reply), time| {
+        let arguments = (receipt, operation, reply);
+        self.call_with_answer(generation, principal, arguments, |instance, (receipt, operation, reply), time| {
             instance.present(receipt, &operation.borrowed(), reply, time)
         })
         .await
@@ -135,24 +135,24 @@ impl Pool {
         self.caches.borrow_mut().retire(keep);
     }
 
-    /// Calls a hook that sees answers, with what it is told.
+    /// Calls a hook that sees answers, with what it is arguments.
     async fn call_with_answer<A: Send + 'static, T: Send + 'static>(
         &self,
         generation: &Arc<Generation>,
         principal: &PrincipalId,
-        told: A,
+        arguments: A,
         hook: fn(&mut Instance, &A, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let inline = |cache: &mut InstanceCache, budget: CallBudget| {
-            cache.call_with_answer(generation, principal, budget, |instance, time| hook(instance, &told, time))
+            cache.call_with_answer(generation, principal, budget, |instance, time| hook(instance, &arguments, time))
         };
-        if let Some(said) = self.inline(generation, inline) {
-            return said;
+        if let Some(result) = self.inline(generation, inline) {
+            return result;
         }
         let principal = *principal;
         let slow = move |cache: &mut InstanceCache, generation: &Generation| {
             let budget = CallBudget::off_worker(generation.time);
-            cache.call_with_answer(generation, &principal, budget, |instance, time| hook(instance, &told, time))
+            cache.call_with_answer(generation, &principal, budget, |instance, time| hook(instance, &arguments, time))
         };
         Box::pin(self.engine.threads().call(generation, slow)).await
     }
@@ -168,16 +168,16 @@ impl Pool {
         }
         let budget = CallBudget::inline(generation.time);
         let mut caches = self.caches.borrow_mut();
-        let mut said = hook(caches.of(generation), budget);
-        if matches!(said, Err(Failure::Instantiate(_))) {
+        let mut result = hook(caches.of(generation), budget);
+        if matches!(result, Err(Failure::Instantiate(_))) {
             // Perhaps idle instances of older generations fill the engine's pool.
             caches.make_room(generation);
-            said = hook(caches.of(generation), budget);
+            result = hook(caches.of(generation), budget);
         }
-        if matches!(said, Err(Failure::Deadline(_))) && generation.time > INLINE_TIME_MAX {
+        if matches!(result, Err(Failure::Deadline(_))) && generation.time > INLINE_TIME_MAX {
             generation.slow_policy.slowed();
             return None;
         }
-        Some(said)
+        Some(result)
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Trial {
 struct Seen {
     failures: u32,
     principals: Vec<PrincipalId>,
-    told: bool,
+    ended_badly: bool,
 }
 
 impl Trial {
@@ -41,14 +41,14 @@ impl Trial {
             seen.principals.push(*principal);
         }
         let badly = seen.failures >= FAILURES && seen.principals.len() >= PRINCIPALS;
-        badly && !std::mem::replace(&mut seen.told, true)
+        badly && !std::mem::replace(&mut seen.ended_badly, true)
     }
 }
 
 impl Trial {
     /// Whether it has.
     pub(crate) fn has_ended_badly(&self) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).told
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).ended_badly
     }
 }
 

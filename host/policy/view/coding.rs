@@ -154,8 +154,8 @@ fn unzstd(body: &[u8], limit: usize) -> Result<Vec<u8>, Broken> {
         };
         out.append(&mut bounded(&mut decoder, limit - out.len())?);
         let frame = &decoder.decoder;
-        let (said, found) = (frame.get_checksum_from_data(), frame.get_calculated_checksum());
-        if said.is_some() && said != found {
+        let (expected, found) = (frame.get_checksum_from_data(), frame.get_calculated_checksum());
+        if expected.is_some() && expected != found {
             return Err(data("its checksum is wrong"));
         }
     }

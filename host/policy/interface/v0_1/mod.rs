@@ -128,7 +128,7 @@ impl Hooks {
         let many: Vec<wit::FieldParam<'_>>;
         let fields = match few.get_mut(..operation.fields.len()) {
             Some(few) => {
-                few.iter_mut().zip(&operation.fields).for_each(|(place, told)| *place = field(told));
+                few.iter_mut().zip(&operation.fields).for_each(|(place, pair)| *place = field(pair));
                 &*few
             }
             None => {
@@ -151,8 +151,8 @@ impl Hooks {
     ) -> Result<Option<Settlement>, Failure> {
         let Some(outcome) = &self.outcome else { return Ok(None) };
         let lists = ReplyLists::of(reply);
-        let said = answer(outcome.call_settle(store, receipt_of(receipt), lists.told(reply)), time)?;
-        Ok(said.map(|said| settlement(said, reply.complete)).transpose()?)
+        let lifted = answer(outcome.call_settle(store, receipt_of(receipt), lists.lower(reply)), time)?;
+        Ok(lifted.map(|lifted| settlement(lifted, reply.complete)).transpose()?)
     }
 
     /// Calls `question`, where it is exported.
@@ -163,8 +163,8 @@ impl Hooks {
         time: Duration,
     ) -> Result<Option<Outbound>, Failure> {
         let Some(resolution) = &self.resolution else { return Ok(None) };
-        let said = answer(resolution.call_question(store, receipt_of(receipt)), time)?;
-        Ok(said.map(|said| outbound("question", said)).transpose()?)
+        let lifted = answer(resolution.call_question(store, receipt_of(receipt)), time)?;
+        Ok(lifted.map(|lifted| outbound("question", lifted)).transpose()?)
     }
 
     /// Calls `reading`, where it is exported.
@@ -189,8 +189,8 @@ impl Hooks {
             fields: &fields,
             body: asked.body.as_deref(),
         };
-        let said = resolution.call_reading(store, receipt_of(receipt), question, lists.told(reply));
-        Ok(finding(answer(said, time)?)?)
+        let lifted = resolution.call_reading(store, receipt_of(receipt), question, lists.lower(reply));
+        Ok(finding(answer(lifted, time)?)?)
     }
 
     /// Calls `present`, where it is exported.
@@ -244,7 +244,7 @@ impl<'a> ReplyLists<'a> {
         }
     }
 
-    fn told(&'a self, reply: &'a Reply) -> wit::ReplyParam<'a> {
+    fn lower(&'a self, reply: &'a Reply) -> wit::ReplyParam<'a> {
         wit::ReplyParam {
             status: reply.status,
             fields: &self.fields,
@@ -258,7 +258,7 @@ impl<'a> ReplyLists<'a> {
 /// A call's result, where trap and `err` are failures alike.
 fn answer<T>(called: wasmtime::Result<Result<T, String>>, time: Duration) -> Result<T, Failure> {
     match called {
-        Ok(Ok(said)) => Ok(said),
+        Ok(Ok(lifted)) => Ok(lifted),
         Ok(Err(text)) => Err(Failure::Err(on_one_line(&text))),
         Err(error) => Err(Failure::of_call(&error, time)),
     }
@@ -330,12 +330,12 @@ fn pairs(fields: Vec<wit::FieldResult>) -> Vec<(String, String)> {
     fields.into_iter().map(|field| (field.name, field.value)).collect()
 }
 
-fn plan(said: wit::Plan) -> Result<Plan, Broken> {
-    rules::no_options("plan.options", said.options.first().map(|option| option.name.as_str()))?;
-    rules::at_most("plan.request-fields", said.request_fields.len(), LIST_MAX)?;
-    rules::at_most("plan.response-fields", said.response_fields.len(), LIST_MAX)?;
-    let mut request_fields = Vec::with_capacity(said.request_fields.len());
-    for name in &said.request_fields {
+fn plan(lifted: wit::Plan) -> Result<Plan, Broken> {
+    rules::no_options("plan.options", lifted.options.first().map(|option| option.name.as_str()))?;
+    rules::at_most("plan.request-fields", lifted.request_fields.len(), LIST_MAX)?;
+    rules::at_most("plan.response-fields", lifted.response_fields.len(), LIST_MAX)?;
+    let mut request_fields = Vec::with_capacity(lifted.request_fields.len());
+    for name in &lifted.request_fields {
         let field = request_field(name)?;
         if !request_fields.contains(&field) {
             request_fields.push(field);
@@ -343,21 +343,21 @@ fn plan(said: wit::Plan) -> Result<Plan, Broken> {
     }
     // They come before the headers; each kind stays in the plan's order.
     request_fields.sort_by_key(|field| matches!(field, RequestField::Header(_)));
-    let mut response_fields = Vec::with_capacity(said.response_fields.len());
-    for name in &said.response_fields {
+    let mut response_fields = Vec::with_capacity(lifted.response_fields.len());
+    for name in &lifted.response_fields {
         let name = rules::lower_name("plan.response-fields", name)?;
         if !response_fields.contains(&name) {
             response_fields.push(name);
         }
     }
     Ok(Plan {
-        key_schema: key_schema(&said.key_schema)?,
-        methods: methods(said.methods)?,
+        key_schema: key_schema(&lifted.key_schema)?,
+        methods: methods(lifted.methods)?,
         request_fields,
-        request_payload: payload_want("plan.request-payload", said.request_payload)?,
+        request_payload: payload_want("plan.request-payload", lifted.request_payload)?,
         response_fields,
-        response_payload: payload_want("plan.response-payload", said.response_payload)?,
-        outcomes: outcomes(&said.outcomes)?,
+        response_payload: payload_want("plan.response-payload", lifted.response_payload)?,
+        outcomes: outcomes(&lifted.outcomes)?,
     })
 }
 
@@ -414,11 +414,11 @@ fn payload_want(place: &'static str, want: wit::PayloadWant) -> Result<PayloadWa
     }
 }
 
-fn outcomes(said: &[wit::StatusRule]) -> Result<Vec<StatusRule>, Broken> {
+fn outcomes(lifted: &[wit::StatusRule]) -> Result<Vec<StatusRule>, Broken> {
     let place = "plan.outcomes";
-    rules::at_most(place, said.len(), LIST_MAX)?;
-    let mut outcomes = Vec::with_capacity(said.len());
-    for &wit::StatusRule { lowest, highest, disposition } in said {
+    rules::at_most(place, lifted.len(), LIST_MAX)?;
+    let mut outcomes = Vec::with_capacity(lifted.len());
+    for &wit::StatusRule { lowest, highest, disposition } in lifted {
         if !(100 <= lowest && lowest <= highest && highest <= 599) {
             return broken(place, format!("{lowest}-{highest}: 100 <= lowest <= highest <= 599 is allowed"));
         }
@@ -431,8 +431,8 @@ fn outcomes(said: &[wit::StatusRule]) -> Result<Vec<StatusRule>, Broken> {
     Ok(outcomes)
 }
 
-fn disposition_of(said: wit::Disposition) -> Disposition {
-    match said {
+fn disposition_of(lifted: wit::Disposition) -> Disposition {
+    match lifted {
         wit::Disposition::Completed => Disposition::Completed,
         wit::Disposition::Consumed => Disposition::Consumed,
         wit::Disposition::NotApplied => Disposition::NotApplied,
@@ -440,35 +440,35 @@ fn disposition_of(said: wit::Disposition) -> Disposition {
     }
 }
 
-fn verdict(said: wit::Verdict, probes: bool) -> Result<Verdict, Broken> {
-    match said {
+fn verdict(lifted: wit::Verdict, probes: bool) -> Result<Verdict, Broken> {
+    match lifted {
         wit::Verdict::Bypass(reason) => Ok(Verdict::Bypass(reason)),
-        wit::Verdict::Guard(said) => Ok(Verdict::Guard(Box::new(guard(said, probes)?))),
-        wit::Verdict::Refuse(said) => Ok(Verdict::Refuse(refusal(said)?)),
+        wit::Verdict::Guard(lifted) => Ok(Verdict::Guard(Box::new(guard(lifted, probes)?))),
+        wit::Verdict::Refuse(lifted) => Ok(Verdict::Refuse(refusal(lifted)?)),
     }
 }
 
-fn guard(said: wit::Guard, probes: bool) -> Result<Guard, Broken> {
-    rules::no_options("guard.options", said.options.first().map(|option| option.name.as_str()))?;
-    check_key(&said.key)?;
-    let fingerprint = fingerprint(said.fingerprint, &said.key)?;
-    let labels = pairs(said.labels);
+fn guard(lifted: wit::Guard, probes: bool) -> Result<Guard, Broken> {
+    rules::no_options("guard.options", lifted.options.first().map(|option| option.name.as_str()))?;
+    check_key(&lifted.key)?;
+    let fingerprint = fingerprint(lifted.fingerprint, &lifted.key)?;
+    let labels = pairs(lifted.labels);
     rules::labels("guard.labels", &labels)?;
-    rules::memo("guard.memo", said.memo.as_deref())?;
+    rules::memo("guard.memo", lifted.memo.as_deref())?;
     Ok(Guard {
-        key: said.key,
+        key: lifted.key,
         fingerprint,
-        while_running: match said.while_running {
+        while_running: match lifted.while_running {
             wit::WhileRunning::RouteDefault => None,
             wit::WhileRunning::Reject => Some(WhileRunning::Reject),
             wit::WhileRunning::Wait => Some(WhileRunning::Wait),
         },
-        when_unknown: when_unknown(said.when_unknown, probes)?,
-        retention: retention("guard.retention-seconds", said.retention_seconds)?,
-        tombstone: said.tombstone_seconds.map(|seconds| Duration::from_secs(seconds.into())),
-        first_sent: said.first_sent,
-        forward: rules::fields("guard.forward", pairs(said.forward), |_| false)?,
-        memo: said.memo.map(Arc::from),
+        when_unknown: when_unknown(lifted.when_unknown, probes)?,
+        retention: retention("guard.retention-seconds", lifted.retention_seconds)?,
+        tombstone: lifted.tombstone_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        first_sent: lifted.first_sent,
+        forward: rules::fields("guard.forward", pairs(lifted.forward), |_| false)?,
+        memo: lifted.memo.map(Arc::from),
         labels,
     })
 }
@@ -505,18 +505,18 @@ fn check_shape(place: &'static str, shape: &Shape) -> Result<(), Broken> {
     rules::pointers(place, &[&shape.keep, &shape.drop])
 }
 
-fn fingerprint(said: wit::Fingerprint, key: &[Part]) -> Result<FingerprintRule, Broken> {
+fn fingerprint(lifted: wit::Fingerprint, key: &[Part]) -> Result<FingerprintRule, Broken> {
     let place = "guard.fingerprint";
-    match said {
+    match lifted {
         wit::Fingerprint::Request => return Ok(FingerprintRule::Request),
         wit::Fingerprint::Document(shape) => {
             check_shape(place, &shape)?;
             return Ok(FingerprintRule::Document(shape));
         }
-        wit::Fingerprint::Parts(said) if !said.is_empty() => {
-            rules::at_most(place, said.len(), LIST_MAX)?;
-            check_parts(place, &said)?;
-            return Ok(FingerprintRule::Parts(said));
+        wit::Fingerprint::Parts(lifted) if !lifted.is_empty() => {
+            rules::at_most(place, lifted.len(), LIST_MAX)?;
+            check_parts(place, &lifted)?;
+            return Ok(FingerprintRule::Parts(lifted));
         }
         wit::Fingerprint::Parts(_) | wit::Fingerprint::KeyOnly => {}
     }
@@ -527,8 +527,8 @@ fn fingerprint(said: wit::Fingerprint, key: &[Part]) -> Result<FingerprintRule, 
     Ok(FingerprintRule::KeyOnly)
 }
 
-fn when_unknown(said: wit::WhenUnknown, probes: bool) -> Result<Option<WhenUnknown>, Broken> {
-    match said {
+fn when_unknown(lifted: wit::WhenUnknown, probes: bool) -> Result<Option<WhenUnknown>, Broken> {
+    match lifted {
         wit::WhenUnknown::RouteDefault => Ok(None),
         wit::WhenUnknown::Hold => Ok(Some(WhenUnknown::Hold)),
         wit::WhenUnknown::Probe if probes => Ok(Some(WhenUnknown::Probe)),
@@ -546,63 +546,63 @@ fn retention(place: &'static str, seconds: Option<u32>) -> Result<Option<Duratio
     }
 }
 
-fn refusal(said: wit::Refusal) -> Result<Refusal, Broken> {
+fn refusal(lifted: wit::Refusal) -> Result<Refusal, Broken> {
     const DETAIL_BYTES_MAX: usize = 1 << 10;
-    if !(400..=599).contains(&said.status) {
-        return broken("refusal.status", format!("{}: 400 to 599 is allowed", said.status));
+    if !(400..=599).contains(&lifted.status) {
+        return broken("refusal.status", format!("{}: 400 to 599 is allowed", lifted.status));
     }
-    rules::refusal_code("refusal.code", &said.code)?;
-    rules::bytes_at_most("refusal.detail", &said.detail, DETAIL_BYTES_MAX)?;
+    rules::refusal_code("refusal.code", &lifted.code)?;
+    rules::bytes_at_most("refusal.detail", &lifted.detail, DETAIL_BYTES_MAX)?;
     let more = |name: &str| name == "set-cookie" || name.starts_with("content-");
     Ok(Refusal {
-        status: said.status,
-        code: said.code,
-        detail: said.detail,
-        fields: rules::fields("refusal.fields", pairs(said.fields), more)?,
+        status: lifted.status,
+        code: lifted.code,
+        detail: lifted.detail,
+        fields: rules::fields("refusal.fields", pairs(lifted.fields), more)?,
     })
 }
 
-fn settlement(said: hooks::outcome::Settlement, complete: bool) -> Result<Settlement, Broken> {
-    let disposition = disposition_of(said.disposition);
+fn settlement(lifted: hooks::outcome::Settlement, complete: bool) -> Result<Settlement, Broken> {
+    let disposition = disposition_of(lifted.disposition);
     if disposition == Disposition::NotApplied && !complete {
         return broken("settlement.disposition", "an incomplete answer is never `not-applied`");
     }
-    rules::memo("settlement.memo", said.memo.as_deref())?;
+    rules::memo("settlement.memo", lifted.memo.as_deref())?;
     Ok(Settlement {
         disposition,
-        memo: said.memo.map(Arc::from),
-        retention: retention("settlement.retention-seconds", said.retention_seconds)?,
+        memo: lifted.memo.map(Arc::from),
+        retention: retention("settlement.retention-seconds", lifted.retention_seconds)?,
     })
 }
 
-fn outbound(place: &'static str, said: wit::OutboundResult) -> Result<Outbound, Broken> {
-    rules::method(place, &said.method)?;
+fn outbound(place: &'static str, lifted: wit::OutboundResult) -> Result<Outbound, Broken> {
+    rules::method(place, &lifted.method)?;
     Ok(Outbound {
-        method: http::Method::from_bytes(said.method.as_bytes()).unwrap_or_default(),
-        path: rules::path(place, &said.path)?,
-        fields: rules::fields(place, pairs(said.fields), |_| false)?,
-        body: said.body.map(Bytes::from),
+        method: http::Method::from_bytes(lifted.method.as_bytes()).unwrap_or_default(),
+        path: rules::path(place, &lifted.path)?,
+        fields: rules::fields(place, pairs(lifted.fields), |_| false)?,
+        body: lifted.body.map(Bytes::from),
     })
 }
 
-fn finding(said: hooks::resolution::Finding) -> Result<Finding, Broken> {
-    use hooks::resolution::Finding as Said;
-    Ok(match said {
-        Said::Happened(said) => Finding::Happened(Box::new(found_reply(said)?)),
-        Said::Consumed => Finding::Consumed,
-        Said::DidNotHappen => Finding::DidNotHappen,
-        Said::StillUnknown => Finding::StillUnknown,
-        Said::Ask(said) => Finding::Ask(outbound("finding.ask", said)?),
+fn finding(lifted: hooks::resolution::Finding) -> Result<Finding, Broken> {
+    use hooks::resolution::Finding as Lifted;
+    Ok(match lifted {
+        Lifted::Happened(lifted) => Finding::Happened(Box::new(found_reply(lifted)?)),
+        Lifted::Consumed => Finding::Consumed,
+        Lifted::DidNotHappen => Finding::DidNotHappen,
+        Lifted::StillUnknown => Finding::StillUnknown,
+        Lifted::Ask(lifted) => Finding::Ask(outbound("finding.ask", lifted)?),
     })
 }
 
 /// An answer that a policy hands out.
-fn found_reply(said: wit::ReplyResult) -> Result<FoundReply, Broken> {
+fn found_reply(lifted: wit::ReplyResult) -> Result<FoundReply, Broken> {
     let place = "finding.happened";
-    if !(200..=599).contains(&said.status) {
-        return broken(place, format!("status {}: 200 to 599 is allowed", said.status));
+    if !(200..=599).contains(&lifted.status) {
+        return broken(place, format!("status {}: 200 to 599 is allowed", lifted.status));
     }
-    let body = match said.payload {
+    let body = match lifted.payload {
         wit::PayloadResult::Absent => Bytes::new(),
         wit::PayloadResult::Whole(bytes) => Bytes::from(bytes),
         wit::PayloadResult::Withheld
@@ -612,13 +612,13 @@ fn found_reply(said: wit::ReplyResult) -> Result<FoundReply, Broken> {
             return broken(place, "a payload that a policy hands out is `absent` or `whole`");
         }
     };
-    if matches!(said.status, 204 | 304) && !body.is_empty() {
-        return broken(place, format!("a body, and an answer with status {} has none", said.status));
+    if matches!(lifted.status, 204 | 304) && !body.is_empty() {
+        return broken(place, format!("a body, and an answer with status {} has none", lifted.status));
     }
     Ok(FoundReply {
-        status: said.status,
-        fields: rules::answer_fields(place, pairs(said.fields))?,
-        trailers: rules::answer_fields(place, pairs(said.trailers))?,
+        status: lifted.status,
+        fields: rules::answer_fields(place, pairs(lifted.fields))?,
+        trailers: rules::answer_fields(place, pairs(lifted.trailers))?,
         body,
     })
 }

@@ -25,9 +25,9 @@ pub(super) fn present(
     let selected = selection(&operation.payload);
     let asked = super::operation(operation, &fields, &selected);
     let lists = ReplyLists::of(reply);
-    let said = guest.call_present(store, receipt_of(receipt), asked, lists.told(reply));
-    let said = answer(said, time)?;
-    Ok(said.map(|said| changes(said, reply.status)).transpose()?)
+    let lifted = guest.call_present(store, receipt_of(receipt), asked, lists.lower(reply));
+    let lifted = answer(lifted, time)?;
+    Ok(lifted.map(|lifted| changes(lifted, reply.status)).transpose()?)
 }
 
 /// Calls `explain`.
@@ -52,8 +52,8 @@ pub(super) fn explain(
         first_status: problem.first_status,
         first_location: problem.first_location.as_deref(),
     };
-    let said = answer(guest.call_explain(store, asked, lowered), time)?;
-    Ok(said.map(wording).transpose()?)
+    let lifted = answer(guest.call_explain(store, asked, lowered), time)?;
+    Ok(lifted.map(wording).transpose()?)
 }
 
 const fn disposition(disposition: Disposition) -> wit::Disposition {
@@ -75,15 +75,15 @@ fn is_the_hosts(name: &str) -> bool {
     matches!(name, "set-cookie" | "idempotent-replayed")
 }
 
-pub(super) fn changes(said: hooks::presentation::Changes, status: u16) -> Result<Changes, Broken> {
-    rules::at_most("changes.remove", said.remove.len(), REMOVED_MAX)?;
-    if said.body.as_ref().is_some_and(|body| !body.is_empty()) && is_bodiless(status) {
+pub(super) fn changes(lifted: hooks::presentation::Changes, status: u16) -> Result<Changes, Broken> {
+    rules::at_most("changes.remove", lifted.remove.len(), REMOVED_MAX)?;
+    if lifted.body.as_ref().is_some_and(|body| !body.is_empty()) && is_bodiless(status) {
         return broken("changes.body", format!("an answer with the status {status} has no body"));
     }
     Ok(Changes {
-        set: rules::fields("changes.set", pairs(said.set), is_the_hosts)?,
-        remove: said.remove.iter().map(|name| removed(name)).collect::<Result<_, _>>()?,
-        body: said.body.map(Into::into),
+        set: rules::fields("changes.set", pairs(lifted.set), is_the_hosts)?,
+        remove: lifted.remove.iter().map(|name| removed(name)).collect::<Result<_, _>>()?,
+        body: lifted.body.map(Into::into),
     })
 }
 
@@ -91,17 +91,17 @@ fn removed(name: &str) -> Result<HeaderName, Broken> {
     rules::field_name("changes.remove", name, is_the_hosts)
 }
 
-pub(super) fn wording(said: hooks::presentation::Wording) -> Result<Wording, Broken> {
-    if !matches!(said.status, 200..=299 | 400..=599) {
-        return broken("wording.status", format!("{}: 200 to 599 is allowed, but not 3xx", said.status));
+pub(super) fn wording(lifted: hooks::presentation::Wording) -> Result<Wording, Broken> {
+    if !matches!(lifted.status, 200..=299 | 400..=599) {
+        return broken("wording.status", format!("{}: 200 to 599 is allowed, but not 3xx", lifted.status));
     }
-    if !said.body.is_empty() && is_bodiless(said.status) {
-        return broken("wording.body", format!("an answer with the status {} has no body", said.status));
+    if !lifted.body.is_empty() && is_bodiless(lifted.status) {
+        return broken("wording.body", format!("an answer with the status {} has no body", lifted.status));
     }
     let more = |name: &str| is_the_hosts(name) || name == "content-encoding";
     Ok(Wording {
-        status: said.status,
-        fields: rules::fields("wording.fields", pairs(said.fields), more)?,
-        body: said.body.into(),
+        status: lifted.status,
+        fields: rules::fields("wording.fields", pairs(lifted.fields), more)?,
+        body: lifted.body.into(),
     })
 }

@@ -192,20 +192,20 @@ fn each_rule_of_a_guard() {
         ("guard.options: `turbo` is not an option", Box::new(|g| g.options = vec![named("turbo", "")])),
     ];
     for (start, spoil) in cases {
-        refused(good_guard(), spoil, |said| guard(said, false), start);
+        refused(good_guard(), spoil, |lifted| guard(lifted, false), start);
     }
     for name in ["Host", "content-length", "te", "authorization", "cookie", "Oncegate-Operation"] {
         let start = format!("guard.forward: `{}` is not a policy's to set", name.to_lowercase());
-        refused(good_guard(), |g| g.forward = vec![named(name, "1")], |said| guard(said, false), &start);
+        refused(good_guard(), |g| g.forward = vec![named(name, "1")], |lifted| guard(lifted, false), &start);
     }
 }
 
 #[test]
 fn a_good_guard_is_taken() {
-    let mut said = good_guard();
-    said.when_unknown = wit::WhenUnknown::Probe;
-    said.fingerprint = wit::Fingerprint::Parts(vec![]);
-    let guard = guard(said, true).expect("a good guard");
+    let mut lifted = good_guard();
+    lifted.when_unknown = wit::WhenUnknown::Probe;
+    lifted.fingerprint = wit::Fingerprint::Parts(vec![]);
+    let guard = guard(lifted, true).expect("a good guard");
     assert_eq!(guard.fingerprint, FingerprintRule::KeyOnly);
     assert_eq!(guard.when_unknown, Some(WhenUnknown::Probe));
     assert_eq!(guard.retention, Some(Duration::from_secs(1)));
@@ -253,8 +253,8 @@ fn each_rule_of_a_settlement() {
         memo: None,
         retention_seconds: None,
     };
-    let whole = |said| settlement(said, true);
-    refused(good(), |_| {}, |said| settlement(said, false), "settlement.disposition: an incomplete answer");
+    let whole = |lifted| settlement(lifted, true);
+    refused(good(), |_| {}, |lifted| settlement(lifted, false), "settlement.disposition: an incomplete answer");
     refused(good(), |s| s.memo = Some("m".repeat(4097)), whole, "settlement.memo: 4097 bytes");
     refused(good(), |s| s.retention_seconds = Some(0), whole, "settlement.retention-seconds: 0 seconds");
     assert_eq!(whole(good()).expect("a good settlement").disposition, Disposition::NotApplied);
@@ -293,7 +293,7 @@ fn each_rule_of_a_question() {
         ),
     ];
     for (start, spoil) in cases {
-        refused(good_outbound(), spoil, |said| outbound("question", said), start);
+        refused(good_outbound(), spoil, |lifted| outbound("question", lifted), start);
     }
     let taken = outbound("question", good_outbound()).expect("a good question");
     assert_eq!((taken.method, taken.path.as_str()), (http::Method::GET, "/payments?reference=a%20b"));

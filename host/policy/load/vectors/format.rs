@@ -318,7 +318,7 @@ impl Expect {
     }
 
     /// In words, but for what a guard must say.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Bypass(None) => "a bypass".into(),
             Self::Bypass(Some(reason)) => format!("a bypass ({reason})"),

@@ -45,7 +45,7 @@ pub(crate) use format::{Case, Vectors, read};
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::{Instance, Program};
 use crate::policy::engine::limits::CallBudget;
-use crate::policy::load::sample::{Asked, Sample};
+use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::interface::{Plan, Verdict};
 use crate::policy::interface::v0_1::Exports;
 use format::{CASES_MAX, Expect};
@@ -166,15 +166,15 @@ impl<'p, 'v> Run<'p, 'v> {
         let made = program.instance(self.budget);
         let (mut fresh, _) =
             made.map_err(|failure| VectorFault::Failed { case: case.name.clone(), failure })?;
-        let said = question.ask(case, &mut fresh, self.budget)?;
-        case.check_word(&said)?;
+        let result = question.ask(case, &mut fresh, self.budget)?;
+        case.check_word(&result)?;
         let again = question.ask(case, worn, self.budget)?;
-        if again != said {
+        if again != result {
             return Err(VectorFault::ImpureHook {
                 case: case.name.clone(),
                 hook: case.hook_name(),
                 used: again.to_string(),
-                fresh: said.to_string(),
+                fresh: result.to_string(),
             });
         }
         Ok(())
@@ -196,11 +196,11 @@ impl Case {
         budget: CallBudget,
     ) -> Result<Option<Verdict>, VectorFault> {
         match sample.ask(instance, plan, budget) {
-            Asked::NotOfInterest => Ok(None),
-            Asked::NotUtf8(why) => {
+            DecideOutcome::NotOfInterest => Ok(None),
+            DecideOutcome::NotUtf8(why) => {
                 Err(VectorFault::Request { case: self.name.clone(), why: why.to_string() })
             }
-            Asked::Said(verdict) => {
+            DecideOutcome::Decided(verdict) => {
                 let failed = |failure| VectorFault::Failed { case: self.name.clone(), failure };
                 verdict.map(Some).map_err(failed)
             }
@@ -216,16 +216,16 @@ impl Case {
     ) -> Result<(), VectorFault> {
         let found = match program.instance(budget) {
             Err(failure @ (Failure::Err(_) | Failure::Invalid(_))) => {
-                let said = failure.to_string();
-                if words.is_none_or(|words| said.contains(words)) {
+                let result = failure.to_string();
+                if words.is_none_or(|words| result.contains(words)) {
                     return Ok(());
                 }
-                said
+                result
             }
             Err(failure) => return Err(VectorFault::Failed { case: self.name.clone(), failure }),
             Ok((_, plan)) => format!("a plan with the key-schema {:?}", plan.key_schema),
         };
-        Err(VectorFault::Differs { case: self.name.clone(), expected: self.expect.told(), found })
+        Err(VectorFault::Differs { case: self.name.clone(), expected: self.expect.describe(), found })
     }
 
     fn check(&self, plan: &Plan, found: Option<&Verdict>) -> Result<(), VectorFault> {
@@ -244,14 +244,14 @@ impl Case {
                 }
             }
             (expect, _) if expect.is_of_a_hook() => return Ok(()),
-            (expect, found) => (expect.told(), told(found)),
+            (expect, found) => (expect.describe(), describe(found)),
         };
         Err(VectorFault::Differs { case: self.name.clone(), expected, found })
     }
 }
 
-/// What `decide` said, in words.
-fn told(verdict: Option<&Verdict>) -> String {
+/// What `decide` result, in words.
+fn describe(verdict: Option<&Verdict>) -> String {
     match verdict {
         None => "a method that the plan has no interest in".into(),
         Some(Verdict::Bypass(reason)) => format!("a bypass ({reason})"),

@@ -12,7 +12,7 @@ pub(super) fn json(body: &[u8]) -> Result<Document, String> {
     let mut events = SliceJsonParser::new(body);
     let mut builder = Builder::for_body(body.len());
     loop {
-        match events.parse_next().map_err(|error| told(&error))? {
+        match events.parse_next().map_err(|error| describe(&error))? {
             JsonEvent::String(text) | JsonEvent::ObjectKey(text) => builder.text(&text),
             JsonEvent::Number(number) => builder.number(&number)?,
             JsonEvent::Boolean(value) => builder.nodes.push(Node::Bool(value)),
@@ -26,7 +26,7 @@ pub(super) fn json(body: &[u8]) -> Result<Document, String> {
     }
 }
 
-fn told(error: &JsonSyntaxError) -> String {
+fn describe(error: &JsonSyntaxError) -> String {
     let at = error.location().start;
     format!("no JSON at line {} column {}: {}", at.line + 1, at.column + 1, error.message())
 }

@@ -1,6 +1,6 @@
 //! What the hooks beside `decide` say to an answer or a problem that an author shows them.
 
-use super::{Answer, Workbench};
+use super::{DecideReport, Workbench};
 use crate::policy::interface::hooks::{HookCall, Hook, HookResult};
 use crate::policy::load::pipeline::{LoadFault, self};
 use crate::policy::load::sample::Sample;
@@ -25,11 +25,11 @@ pub struct Shown {
 
 /// What came of a hook.
 #[derive(Debug)]
-pub struct Heard {
+pub struct HookReport {
     /// The hook.
     pub hook: Hook,
     /// What it said.
-    pub said: Spoken,
+    pub outcome: HookOutcome,
     /// Lines that it logged.
     pub log: Vec<String>,
     /// How long it took, on an instance that was just made.
@@ -38,41 +38,41 @@ pub struct Heard {
 
 /// What a hook said, if it was asked.
 #[derive(Debug)]
-pub enum Spoken {
+pub enum HookOutcome {
     /// It wasn't, for this reason.
-    NotAsked(String),
+    NotCalled(String),
     /// It was, on a fresh instance.
-    Said(Result<HookResult, Failure>),
+    Called(Result<HookResult, Failure>),
 }
 
 impl Workbench {
     /// Asks the hooks that are shown something, and `question` wherever it is exported. `answer` is what
     /// `decide` said to the same request.
-    pub fn hear(&self, sample: &Sample, answer: &Answer, shown: &Shown) -> Result<Vec<Heard>, LoadFault> {
-        let mut hearing = Hearing { workbench: self, sample, decided: answer, heard: Vec::new() };
-        let receipt = hearing.receipt(shown);
+    pub fn call_hooks(&self, sample: &Sample, answer: &DecideReport, shown: &Shown) -> Result<Vec<HookReport>, LoadFault> {
+        let mut calls = HookCalls { workbench: self, sample, decided: answer, reports: Vec::new() };
+        let receipt = calls.receipt(shown);
         if let Some(answer) = &shown.answer {
-            hearing.settle(receipt.as_ref(), answer)?;
-            hearing.present(receipt.as_ref(), answer)?;
+            calls.settle(receipt.as_ref(), answer)?;
+            calls.present(receipt.as_ref(), answer)?;
         }
-        hearing.resolve(receipt.as_ref(), &shown.found)?;
+        calls.resolve(receipt.as_ref(), &shown.found)?;
         if let Some(code) = &shown.problem {
-            hearing.explain(code)?;
+            calls.explain(code)?;
         }
-        Ok(hearing.heard)
+        Ok(calls.reports)
     }
 }
 
-struct Hearing<'w> {
+struct HookCalls<'w> {
     workbench: &'w Workbench,
     sample: &'w Sample,
-    decided: &'w Answer,
-    heard: Vec<Heard>,
+    decided: &'w DecideReport,
+    reports: Vec<HookReport>,
 }
 
 const UNGUARDED: &str = "the request is not guarded";
 
-impl Hearing<'_> {
+impl HookCalls<'_> {
     fn receipt(&self, shown: &Shown) -> Option<Receipt> {
         let Some(Ok(Verdict::Guard(guard))) = &self.decided.verdict else { return None };
         let mut receipt = vectors::receipt(self.sample, &self.decided.plan, guard);
@@ -161,19 +161,19 @@ impl Hearing<'_> {
         let call = match call {
             Ok(call) => call,
             Err(why) => {
-                let (said, time) = (Spoken::NotAsked(why), Duration::ZERO);
-                self.heard.push(Heard { hook, said, log: Vec::new(), time });
+                let (outcome, time) = (HookOutcome::NotCalled(why), Duration::ZERO);
+                self.reports.push(HookReport { hook, outcome, log: Vec::new(), time });
                 return Ok(None);
             }
         };
         let program = workbench.program_with(workbench.settings.as_ref());
         let (mut instance, _) = program.instance(workbench.budget).map_err(pipeline::fault_of_start)?;
-        instance.listen();
+        instance.collect_log();
         let begun = Instant::now();
-        let said = call.ask(&mut instance, workbench.budget.call);
+        let result = call.ask(&mut instance, workbench.budget.call);
         let time = begun.elapsed();
-        let word = said.as_ref().ok().cloned();
-        self.heard.push(Heard { hook, said: Spoken::Said(said), log: instance.heard(), time });
-        Ok(word)
+        let returned = result.as_ref().ok().cloned();
+        self.reports.push(HookReport { hook, outcome: HookOutcome::Called(result), log: instance.take_log(), time });
+        Ok(returned)
     }
 }
