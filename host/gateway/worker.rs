@@ -29,7 +29,7 @@ pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
     /// Policy instances.
-    pub policies: policy::Pool,
+    pub policies: policy::InstancePool,
     /// Sent when executions have to end.
     pub shutdown: ShutdownSignal,
     /// Connections to upstreams.
@@ -210,7 +210,7 @@ fn run(
     };
     runtime.block_on(async move {
         let worker = Rc::new(Worker {
-            policies: policy::Pool::new(&shared.engine),
+            policies: policy::InstancePool::new(&shared.engine),
             shutdown: ShutdownSignal::default(),
             shared,
             pools: Pools::default(),

@@ -1,7 +1,7 @@
 //! Policies: the only room that names wasmtime.
 //!
 //! A [`Generation`] is one activation of a policy: a compiled component with its settings, its
-//! plan and its limits. Workers call its hooks on instances of their own ([`Pool`]). What a
+//! plan and its limits. Workers call its hooks on instances of their own ([`InstancePool`]). What a
 //! component hands out is checked against the rules in the comments of `policy.wit`; the
 //! rest of the host sees only the types that are named here.
 //!
@@ -39,7 +39,7 @@ pub use load::steps::{Step, Steps};
 pub use load::vectors::VectorFault;
 pub use load::{builtin, recent, sample, sample_answer};
 pub use run::generation::{Description, Generation, Generations};
-pub use run::pool::Pool;
+pub use run::pool::InstancePool;
 pub(crate) use view::{coding, document, parts};
 
 #[cfg(test)]

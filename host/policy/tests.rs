@@ -58,11 +58,11 @@ fn operation<'a>(fields: &[(&'a str, &'a str)]) -> Operation<'a> {
     Operation { method: "POST", fields: fields.to_vec(), payload: Payload::Absent }
 }
 
-pub(super) fn pool() -> Pool {
-    Pool::new(&ENGINE)
+pub(super) fn pool() -> InstancePool {
+    InstancePool::new(&ENGINE)
 }
 
-pub(super) fn decide(pool: &Pool, generation: &Arc<Generation>, key: &str) -> Result<Verdict, Failure> {
+pub(super) fn decide(pool: &InstancePool, generation: &Arc<Generation>, key: &str) -> Result<Verdict, Failure> {
     run(pool.decide(generation, &operation(&[("idempotency-key", key)])))
 }
 
@@ -101,7 +101,7 @@ fn a_good_policy_loads_and_decides() {
     let described = serde_json::to_value(generation.describe()).unwrap();
     assert_eq!(described["name"], "toy");
     assert_eq!(described["sha256"].as_str().unwrap().len(), 64);
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     assert_eq!(key_of(decide(&pool, &generation, "abc")), "abc");
     assert_eq!(key_of(decide(&pool, &generation, "ab")), "ab");
     let none = run(pool.decide(&generation, &operation(&[])));
@@ -113,7 +113,7 @@ fn more_fields_than_fit_the_stack_arrive() {
     let decide = r"local.get $fields i32.load offset=136 local.get $fields i32.load offset=140 call $key_of";
     let generation = load(&guests::deciding(decide)).unwrap();
     let fields: Vec<(&str, &str)> = ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|v| ("x", v)).to_vec();
-    assert_eq!(key_of(run(Pool::new(&ENGINE).decide(&generation, &operation(&fields)))), "i");
+    assert_eq!(key_of(run(InstancePool::new(&ENGINE).decide(&generation, &operation(&fields)))), "i");
 }
 
 #[test]
@@ -121,12 +121,12 @@ fn a_whole_payload_and_a_selection_arrive() {
     let whole = load(&guests::deciding("local.get $p1 local.get $p2 call $key_of")).unwrap();
     let mut asked = operation(&[]);
     asked.payload = Payload::Whole(Bytes::from_static(b"body"));
-    assert_eq!(key_of(run(Pool::new(&ENGINE).decide(&whole, &asked))), "body");
+    assert_eq!(key_of(run(InstancePool::new(&ENGINE).decide(&whole, &asked))), "body");
     // The second of the selection: 12 bytes each, its text at 4.
     let decide = r"local.get $p1 i32.load offset=16 local.get $p1 i32.load offset=20 call $key_of";
     let selected = load(&guests::deciding(decide)).unwrap();
     asked.payload = Payload::Selected(vec![Found::Nothing, Found::Text("here".into())]);
-    assert_eq!(key_of(run(Pool::new(&ENGINE).decide(&selected, &asked))), "here");
+    assert_eq!(key_of(run(InstancePool::new(&ENGINE).decide(&selected, &asked))), "here");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn configure_fails_by_name() {
 #[test]
 fn a_trap_costs_its_own_request_only() {
     let generation = load(&guests::traps_on_empty()).unwrap();
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     for _ in 0..3 {
         assert_eq!(key_of(decide(&pool, &generation, "k")), "k");
         let failure = decide(&pool, &generation, "").unwrap_err();
@@ -220,7 +220,7 @@ fn a_trap_costs_its_own_request_only() {
 
 #[test]
 fn each_failure_has_its_kind() {
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     let fails = |component: Vec<u8>| decide(&pool, &load(&component).unwrap(), "k").unwrap_err();
     let failure = fails(guests::traps());
     assert_eq!(failure.kind(), "trap", "{failure}");
@@ -248,7 +248,7 @@ fn a_loop_that_begins_while_the_epoch_thread_rests_is_stopped() {
     let (ended, end) = crossbeam_channel::bounded(1);
     let awake = engine.clone();
     std::thread::spawn(move || {
-        let pool = Pool::new(&awake);
+        let pool = InstancePool::new(&awake);
         for _ in 0..2 {
             while !awake.clock().is_resting() {
                 std::thread::yield_now();
@@ -265,7 +265,7 @@ fn a_loop_that_begins_while_the_epoch_thread_rests_is_stopped() {
 #[test]
 fn a_loop_is_stopped_on_a_policy_thread_and_its_policy_stays_there() {
     let generation = load(&guests::loops()).unwrap();
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     assert_eq!(decide(&pool, &generation, "k"), Err(Failure::Deadline(Duration::from_millis(50))));
     assert!(generation.describe().slow);
     assert_eq!(decide(&pool, &generation, "k"), Err(Failure::Deadline(Duration::from_millis(50))));
@@ -296,7 +296,7 @@ fn a_slow_policy_returns_to_the_worker_when_it_behaves() {
         guests::KEY_OF_FIRST_FIELD
     );
     let generation = load(&guests::deciding(&decide_slowly)).unwrap();
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     assert!(decide(&pool, &generation, "slow").is_err());
     assert!(generation.describe().slow);
     // How quick a call is the machine decides: it may take more than the 512 that are asked for.
@@ -310,7 +310,7 @@ fn a_slow_policy_returns_to_the_worker_when_it_behaves() {
 #[test]
 fn a_policy_that_keeps_state_is_found_out_and_gets_fresh_instances() {
     let generation = load(&guests::counts()).unwrap();
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     assert_eq!(key_of(decide(&pool, &generation, "k")), "1");
     assert_eq!(key_of(decide(&pool, &generation, "k")), "2");
     assert_eq!(generation.describe().instances, "reuse");
@@ -325,7 +325,7 @@ fn a_policy_that_keeps_state_is_found_out_and_gets_fresh_instances() {
 #[test]
 fn fresh_instances_remember_nothing() {
     let generation = load_with(&guests::counts(), |policy| policy.instances = Instances::Fresh);
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     assert_eq!(key_of(decide(&pool, &generation, "k")), "1");
     assert_eq!(key_of(decide(&pool, &generation, "k")), "1");
 }
@@ -335,7 +335,7 @@ fn an_instance_that_grew_is_replaced_before_it_reaches_the_limit() {
     // 16 pages a call: 8 MiB are reached after the eighth.
     let grows = format!("(drop (memory.grow (i32.const 16))) {}", guests::KEY_OF_FIRST_FIELD);
     let generation = load(&guests::deciding(&grows)).unwrap();
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     for _ in 0..100 {
         assert_eq!(key_of(decide(&pool, &generation, "k")), "k");
     }
@@ -343,7 +343,7 @@ fn an_instance_that_grew_is_replaced_before_it_reaches_the_limit() {
 
 #[test]
 fn retired_generations_leave_no_instances() {
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     let counts = load(&guests::counts()).unwrap();
     assert_eq!(key_of(decide(&pool, &counts, "k")), "1");
     pool.retire(&[counts.number()]);
@@ -382,7 +382,7 @@ fn settle_sees_one_principal_per_instance() {
         i32.const 1024";
     let generation = load(&Guest { settle: Some(settle.into()), ..Guest::default() }.component()).unwrap();
     assert!(generation.exports().outcome);
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     let calls_seen = |principal: u8| {
         let principal = PrincipalId([principal; 32]);
         let settled = run(pool.settle(&generation, &principal, receipt(), reply(true)));
@@ -420,7 +420,7 @@ fn the_imports_answer_the_hooks() {
 }
 
 fn decide_once(generation: &Arc<Generation>) -> Result<Verdict, Failure> {
-    decide(&Pool::new(&ENGINE), generation, "k")
+    decide(&InstancePool::new(&ENGINE), generation, "k")
 }
 
 #[test]
@@ -538,7 +538,7 @@ fn a_settings_schema_is_kept() {
 #[test]
 fn a_thousand_reloads_of_one_file_compile_it_once() {
     let (_folder, policy) = policy(&guests::keyed_by_header("idempotency-key", "toy/thousand"));
-    let pool = Pool::new(&ENGINE);
+    let pool = InstancePool::new(&ENGINE);
     for _ in 0..1000 {
         let generation = ENGINE.load(&policy).unwrap();
         assert_eq!(key_of(decide(&pool, &generation, "k")), "k");

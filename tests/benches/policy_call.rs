@@ -2,7 +2,7 @@
 //! through wasmtime, in one run.
 //!
 //! `cargo bench --bench policy_call [-- COMPONENT [SETTINGS]]`; without a component the Rust policies of
-//! `plugins/`. The request has twelve headers. `call` is `Pool::decide` with the declared fields at hand,
+//! `plugins/`. The request has twelve headers. `call` is `InstancePool::decide` with the declared fields at hand,
 //! as the bare call has them; `pick` takes them out of the twelve first. What is measured is the thread's
 //! CPU time, and the three take turns in batches; of each the least and the median batch are printed, and
 //! of the ratio to the bare call the median of the turns, for what slows one slows its neighbours too.
@@ -12,7 +12,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate::config::{ComponentSource, Instances, Policy};
 use oncegate::policy::view::{self, Seen};
-use oncegate::policy::{Engine, Generation, Operation, Payload, Pool, RequestField};
+use oncegate::policy::{Engine, Generation, Operation, Payload, InstancePool, RequestField};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ fn measure(engine: &Arc<Engine>, path: &Path, settings: &str) {
     let headers = headers(&generation);
     let operation = picked(&generation, &headers);
     let mut bare = Bare::new(path, settings);
-    let pool = Pool::new(engine);
+    let pool = InstancePool::new(engine);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let [mut calls, mut whole, mut bares, mut call_ratios, mut whole_ratios] = [const { Vec::new() }; 5];
     for _ in 0..TURNS {
@@ -132,7 +132,7 @@ fn picked<'a>(generation: &'a Generation, headers: &'a HeaderMap) -> Operation<'
     Operation { method: "POST", fields, payload: Payload::Absent }
 }
 
-async fn batch(pool: &Pool, generation: &Arc<Generation>, operation: &Operation<'_>) -> f64 {
+async fn batch(pool: &InstancePool, generation: &Arc<Generation>, operation: &Operation<'_>) -> f64 {
     let start = clock_gettime(ClockId::ThreadCPUTime);
     for _ in 0..CALLS {
         black_box(pool.decide(generation, black_box(operation)).await).unwrap();
@@ -140,7 +140,7 @@ async fn batch(pool: &Pool, generation: &Arc<Generation>, operation: &Operation<
     nanos(start)
 }
 
-async fn batch_with_pick(pool: &Pool, generation: &Arc<Generation>, headers: &HeaderMap) -> f64 {
+async fn batch_with_pick(pool: &InstancePool, generation: &Arc<Generation>, headers: &HeaderMap) -> f64 {
     let start = clock_gettime(ClockId::ThreadCPUTime);
     for _ in 0..CALLS {
         let operation = picked(generation, black_box(headers));

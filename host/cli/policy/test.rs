@@ -2,7 +2,7 @@
 
 use super::{Done, Output, Subject, Trouble, read, say};
 use crate::policy::Engine;
-use crate::policy::author::{Check, Report};
+use crate::policy::author::{Check, PromiseReport};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -63,7 +63,7 @@ fn seed() -> u64 {
     UNIX_EPOCH.elapsed().map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
-fn text(component: &str, report: &Report) -> String {
+fn text(component: &str, report: &PromiseReport) -> String {
     let mut text = format!("{component}\n");
     for check in &report.checks {
         let word = if check.faults.is_empty() { "ok    " } else { "FAILED" };

@@ -108,15 +108,15 @@ fn whole_reply(answer: &Answer, body_kept: usize) -> Reply {
 }
 
 fn decoded(answer: &Answer, body_kept: usize) -> Payload {
-    use crate::policy::coding::{self, Fault};
+    use crate::policy::coding::{self, CodingFault};
     if answer.body.is_empty() {
         return Payload::Absent;
     }
     let fields = crate::gateway::request::fields::restored(&answer.fields, 0);
     match coding::removed(&fields, &answer.body, body_kept) {
         Ok(body) => Payload::Whole(body),
-        Err(Fault::Oversize) => Payload::Oversize,
-        Err(Fault::Malformed(why)) => Payload::Malformed(why),
+        Err(CodingFault::Oversize) => Payload::Oversize,
+        Err(CodingFault::Malformed(why)) => Payload::Malformed(why),
     }
 }
 

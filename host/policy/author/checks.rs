@@ -1,7 +1,7 @@
 //! Whether a policy keeps its promises: one check for each of them.
 
 use super::variants::{self, Guise};
-use super::{Desk, Decision, Subject, Workbench};
+use super::{Desk, VerdictDigest, VectorSubject, Workbench};
 use crate::policy::load::pipeline;
 use crate::policy::load::sample::Sample;
 use crate::policy::load::vectors;
@@ -18,7 +18,7 @@ const VALUES_MAX: usize = 12;
 
 /// What came of all checks.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct PromiseReport {
     /// In the order in which they were made.
     pub checks: Vec<Check>,
 }
@@ -38,7 +38,7 @@ pub struct Check {
     pub facts: Vec<String>,
 }
 
-impl Report {
+impl PromiseReport {
     /// Whether every promise is kept.
     pub fn is_fine(&self) -> bool {
         self.checks.iter().all(|check| check.faults.is_empty())
@@ -71,10 +71,10 @@ fn note(list: &mut Vec<String>, mut text: String) {
 
 impl Workbench {
     /// Makes all checks. `seed` orders the shuffled ones.
-    pub fn report(&self, seed: u64) -> Report {
+    pub fn report(&self, seed: u64) -> PromiseReport {
         // Where vectors can't be read there is nothing to try the rest with.
         let (Some(_), Ok(subjects)) = (&self.vectors, self.subjects()) else {
-            return Report { checks: vec![self.check_vectors()] };
+            return PromiseReport { checks: vec![self.check_vectors()] };
         };
         let groups = self.groups(&subjects);
         let (calls, decides) = Self::check_calls(&groups);
@@ -87,7 +87,7 @@ impl Workbench {
             checks.push(self.check_alterations(&subjects));
             checks.push(self.check_settings(&subjects));
         }
-        Report { checks }
+        PromiseReport { checks }
     }
 
     /// The test vectors, each on a fresh and on a used instance.
@@ -126,7 +126,7 @@ impl Workbench {
     }
 
     /// What must not change the key.
-    fn check_guises(&self, subjects: &[Subject<'_>]) -> Check {
+    fn check_guises(&self, subjects: &[VectorSubject<'_>]) -> Check {
         let mut check = Check::new("same operation");
         let (mut desk, mut tried) = (Desk::new(self), BTreeMap::<&str, usize>::new());
         for subject in subjects {
@@ -145,12 +145,12 @@ impl Workbench {
     }
 
     /// What changes the key and the fingerprint, and that something does.
-    fn check_alterations(&self, subjects: &[Subject<'_>]) -> Check {
+    fn check_alterations(&self, subjects: &[VectorSubject<'_>]) -> Check {
         let mut check = Check::new("another operation");
         let (mut desk, mut found) = (Desk::new(self), BTreeMap::<String, Effects>::new());
         let mut guarded = 0_usize;
         for subject in subjects {
-            let Ok(plain @ Decision::Guard { .. }) = desk.ask(&subject.settings, &subject.sample) else {
+            let Ok(plain @ VerdictDigest::Guard { .. }) = desk.ask(&subject.settings, &subject.sample) else {
                 continue;
             };
             guarded += 1;
@@ -184,7 +184,7 @@ impl Workbench {
     }
 
     /// Whether a setting changes what is guarded, or as what, while the key-schema stays the same.
-    fn check_settings(&self, subjects: &[Subject<'_>]) -> Check {
+    fn check_settings(&self, subjects: &[VectorSubject<'_>]) -> Check {
         let mut check = Check::new("settings");
         let bases: Vec<Map<String, Value>> =
             distinct(subjects.iter().map(|subject| subject.settings.clone()));
@@ -280,7 +280,7 @@ fn changes(base: &Map<String, Value>, name: &str, values: &[Value]) -> Vec<Map<S
 fn compare_settings(
     check: &mut Check,
     desk: &mut Desk<'_>,
-    requests: &[&Subject<'_>],
+    requests: &[&VectorSubject<'_>],
     name: &str,
     base: &Map<String, Value>,
     changed: &Map<String, Value>,
@@ -304,21 +304,21 @@ fn compare_settings(
             new.word(),
         );
         match (&old, &new) {
-            (Decision::Guard { key, .. }, Decision::Guard { key: other, .. }) if key != other => check.fault(text),
-            (Decision::Guard { fingerprint, .. }, Decision::Guard { fingerprint: other, .. })
+            (VerdictDigest::Guard { key, .. }, VerdictDigest::Guard { key: other, .. }) if key != other => check.fault(text),
+            (VerdictDigest::Guard { fingerprint, .. }, VerdictDigest::Guard { fingerprint: other, .. })
                 if fingerprint != other =>
             {
                 check.fault(format!("{text}, with another fingerprint"));
             }
-            (Decision::Guard { .. }, Decision::Bypass | Decision::Unasked | Decision::Failed(_)) => check.fault(text),
+            (VerdictDigest::Guard { .. }, VerdictDigest::Bypass | VerdictDigest::Unasked | VerdictDigest::Failed(_)) => check.fault(text),
             // Refusing what was guarded runs nothing twice; what wasn't guarded proves nothing.
             (
-                Decision::Guard { .. }
-                | Decision::Bypass
-                | Decision::Unasked
-                | Decision::Unshown
-                | Decision::Refuse(_)
-                | Decision::Failed(_),
+                VerdictDigest::Guard { .. }
+                | VerdictDigest::Bypass
+                | VerdictDigest::Unasked
+                | VerdictDigest::Unshown
+                | VerdictDigest::Refuse(_)
+                | VerdictDigest::Failed(_),
                 _,
             ) => {}
         }
@@ -330,12 +330,12 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or("nothing".into(), ToString::to_string)
 }
 
-fn compare_guise(check: &mut Check, subject: &Subject<'_>, guise: &Guise, plain: &Decision, decision: &Decision) {
+fn compare_guise(check: &mut Check, subject: &VectorSubject<'_>, guise: &Guise, plain: &VerdictDigest, decision: &VerdictDigest) {
     let which = if guise.which.is_empty() { String::new() } else { format!(" `{}`", guise.which) };
     let same = match (plain, decision) {
         (
-            Decision::Guard { key, fingerprint },
-            Decision::Guard { key: other_key, fingerprint: other_fingerprint },
+            VerdictDigest::Guard { key, fingerprint },
+            VerdictDigest::Guard { key: other_key, fingerprint: other_fingerprint },
         ) => {
             if key == other_key && guise.rewrites_body && fingerprint != other_fingerprint {
                 check.warn(format!(
@@ -370,10 +370,10 @@ struct Effects {
 
 impl Effects {
     /// True where the key, or whether there is one, changed.
-    fn count(&mut self, plain: &Decision, decision: &Decision) -> bool {
+    fn count(&mut self, plain: &VerdictDigest, decision: &VerdictDigest) -> bool {
         let (
-            Decision::Guard { key, fingerprint },
-            Decision::Guard { key: other_key, fingerprint: other_fingerprint },
+            VerdictDigest::Guard { key, fingerprint },
+            VerdictDigest::Guard { key: other_key, fingerprint: other_fingerprint },
         ) = (plain, decision)
         else {
             self.unguarded += 1;
@@ -413,7 +413,7 @@ fn distinct(settings: impl Iterator<Item = Map<String, Value>>) -> Vec<Map<Strin
 }
 
 /// A request that several vectors have under different settings counts once.
-fn distinct_requests<'w>(subjects: &'w [Subject<'w>]) -> Vec<&'w Subject<'w>> {
+fn distinct_requests<'w>(subjects: &'w [VectorSubject<'w>]) -> Vec<&'w VectorSubject<'w>> {
     let mut seen = BTreeSet::new();
     subjects.iter().filter(|subject| seen.insert(format!("{:?}", subject.sample))).collect()
 }

@@ -11,7 +11,7 @@ mod purity;
 mod timing;
 mod variants;
 
-pub use checks::{Check, Report};
+pub use checks::{Check, PromiseReport};
 pub use hooks::{HookReport, Shown, HookOutcome};
 pub use timing::{Spread, Timing, Unmeasured, measure};
 
@@ -192,18 +192,18 @@ impl Workbench {
 
     /// Requests to try things with: those of the test vectors, under their own settings or those
     /// at hand.
-    fn subjects(&self) -> Result<Vec<Subject<'_>>, VectorFault> {
+    fn subjects(&self) -> Result<Vec<VectorSubject<'_>>, VectorFault> {
         let Some(vectors) = &self.vectors else { return Ok(Vec::new()) };
         let subjects = vectors.cases.iter().filter(|case| !case.is_of_settings()).map(|case| {
             let settings = self.settings.as_ref().unwrap_or(&case.settings).clone();
-            Ok(Subject { name: case.name.clone(), settings, sample: case.sample()?, case })
+            Ok(VectorSubject { name: case.name.clone(), settings, sample: case.sample()?, case })
         });
         subjects.collect()
     }
 }
 
 /// A request with the settings under which it is tried.
-struct Subject<'w> {
+struct VectorSubject<'w> {
     name: String,
     settings: Map<String, Value>,
     sample: Sample,
@@ -224,7 +224,7 @@ impl<'w> Desk<'w> {
     }
 
     /// Asks about a request. An `Err` is `configure`'s.
-    fn ask(&mut self, settings: &Map<String, Value>, sample: &Sample) -> Result<Decision, Failure> {
+    fn ask(&mut self, settings: &Map<String, Value>, sample: &Sample) -> Result<VerdictDigest, Failure> {
         let text = pipeline::settings_text(settings);
         let (mut instance, plan) = match self.instances.remove(&text) {
             Some(there) => there,
@@ -236,14 +236,14 @@ impl<'w> Desk<'w> {
             }
         };
         let decision = match sample.ask(&mut instance, &plan, self.workbench.budget) {
-            DecideOutcome::NotOfInterest => Decision::Unasked,
-            DecideOutcome::NotUtf8(_) => Decision::Unshown,
+            DecideOutcome::NotOfInterest => VerdictDigest::Unasked,
+            DecideOutcome::NotUtf8(_) => VerdictDigest::Unshown,
             DecideOutcome::Decided(Err(failure)) => {
-                return Ok(Decision::Failed(failure));
+                return Ok(VerdictDigest::Failed(failure));
             }
-            DecideOutcome::Decided(Ok(Verdict::Bypass(_))) => Decision::Bypass,
-            DecideOutcome::Decided(Ok(Verdict::Refuse(refusal))) => Decision::Refuse(refusal.code),
-            DecideOutcome::Decided(Ok(Verdict::Guard(guard))) => Decision::Guard {
+            DecideOutcome::Decided(Ok(Verdict::Bypass(_))) => VerdictDigest::Bypass,
+            DecideOutcome::Decided(Ok(Verdict::Refuse(refusal))) => VerdictDigest::Refuse(refusal.code),
+            DecideOutcome::Decided(Ok(Verdict::Guard(guard))) => VerdictDigest::Guard {
                 key: sample.operation(&plan, &guard.key).to_string(),
                 fingerprint: hex(&sample.fingerprint(&guard.fingerprint).hash),
             },
@@ -271,7 +271,7 @@ impl<'w> Desk<'w> {
 
 /// What counts of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Decision {
+enum VerdictDigest {
     /// The plan has no interest in the method.
     Unasked,
     /// A declared field isn't UTF-8.
@@ -285,7 +285,7 @@ enum Decision {
     Failed(Failure),
 }
 
-impl Decision {
+impl VerdictDigest {
     fn word(&self) -> String {
         match self {
             Self::Unasked => "a method that the plan has no interest in".into(),

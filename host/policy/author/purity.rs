@@ -2,12 +2,12 @@
 //! of them on used ones in shuffled orders.
 
 use super::checks::Check;
-use super::{Subject, Workbench};
+use super::{VectorSubject, Workbench};
 use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::run::instance::Instance;
 use crate::policy::load::pipeline;
 use crate::policy::load::sample::{DecideOutcome, Sample};
-use crate::policy::load::vectors::Question;
+use crate::policy::load::vectors::CaseQuestion;
 use crate::policy::interface::{Plan, Verdict};
 use crate::policy::interface::failure::Failure;
 use std::collections::{BTreeMap, HashMap};
@@ -26,11 +26,11 @@ pub(super) struct Group<'w> {
 /// One call, with what came of it on an instance of its own.
 struct Asking<'w> {
     name: &'w str,
-    ask: Ask<'w>,
+    ask: AnyCall<'w>,
     alone: CallResult,
 }
 
-enum Ask<'w> {
+enum AnyCall<'w> {
     Decide(&'w Sample),
     Hook(Box<HookCall>),
 }
@@ -42,7 +42,7 @@ enum CallResult {
     Hook(Result<HookResult, Failure>),
 }
 
-impl Ask<'_> {
+impl AnyCall<'_> {
     fn hook(&self) -> &'static str {
         match self {
             Self::Decide(_) => "decide",
@@ -87,7 +87,7 @@ impl CallResult {
 
 impl Workbench {
     /// Makes each call of the test vectors once, on an instance of its own.
-    pub(super) fn groups<'w>(&self, subjects: &'w [Subject<'w>]) -> Vec<Group<'w>> {
+    pub(super) fn groups<'w>(&self, subjects: &'w [VectorSubject<'w>]) -> Vec<Group<'w>> {
         let by_settings = by_settings(subjects).into_iter();
         by_settings
             .map(|(settings, subjects)| {
@@ -100,7 +100,7 @@ impl Workbench {
             .collect()
     }
 
-    fn ask_alone<'w>(&self, subjects: &[&'w Subject<'w>], group: &mut Group<'w>) -> Result<(), Failure> {
+    fn ask_alone<'w>(&self, subjects: &[&'w VectorSubject<'w>], group: &mut Group<'w>) -> Result<(), Failure> {
         let program = self.program.with_settings(&group.settings);
         let exports = self.compiled.inspected.exports;
         let mut plan: Option<Plan> = None;
@@ -113,17 +113,17 @@ impl Workbench {
                     group.settings
                 ));
             }
-            let ask = Ask::Decide(&subject.sample);
+            let ask = AnyCall::Decide(&subject.sample);
             let alone = ask.of(&mut instance, &found, self);
             let decided = if let CallResult::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
             // A case that can't be asked is told of with the vectors.
             let question = subject.case.question(&program, exports, self.budget, (&found, decided));
             group.calls.push(Asking { name, ask, alone });
-            if let Ok(Some(Question::Call(call))) = question
+            if let Ok(Some(CaseQuestion::Call(call))) = question
                 && call.hook().is_in(exports)
             {
                 let (mut instance, plan) = program.instance(self.budget)?;
-                let ask = Ask::Hook(Box::new(call));
+                let ask = AnyCall::Hook(Box::new(call));
                 let alone = ask.of(&mut instance, &plan, self);
                 group.calls.push(Asking { name, ask, alone });
             }
@@ -212,8 +212,8 @@ impl Workbench {
     }
 }
 
-fn by_settings<'w>(subjects: &'w [Subject<'w>]) -> Vec<(String, Vec<&'w Subject<'w>>)> {
-    let mut groups: Vec<(String, Vec<&Subject<'_>>)> = Vec::new();
+fn by_settings<'w>(subjects: &'w [VectorSubject<'w>]) -> Vec<(String, Vec<&'w VectorSubject<'w>>)> {
+    let mut groups: Vec<(String, Vec<&VectorSubject<'_>>)> = Vec::new();
     let mut places = HashMap::new();
     for subject in subjects {
         let text = pipeline::settings_text(&subject.settings);

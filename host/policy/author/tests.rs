@@ -24,7 +24,7 @@ fn workbench(component: &[u8]) -> Workbench {
 
 /// The faults of the check with this name.
 #[track_caller]
-fn faults(report: &Report, name: &str) -> Vec<String> {
+fn faults(report: &PromiseReport, name: &str) -> Vec<String> {
     let check = report.checks.iter().find(|check| check.name == name);
     check.unwrap_or_else(|| panic!("no check {name:?} in {report:?}")).faults.clone()
 }

@@ -25,7 +25,7 @@ const RUNNING: u8 = 2;
 /// Which guests run, and whether the epoch thread rests.
 #[derive(Debug, Default)]
 pub(crate) struct EpochClock {
-    runners: Mutex<Vec<Weak<Place>>>,
+    runners: Mutex<Vec<Weak<RunnerSlot>>>,
     resting: AtomicBool,
     stopped: AtomicBool,
     thread: OnceLock<Thread>,
@@ -35,18 +35,18 @@ pub(crate) struct EpochClock {
 /// ticks.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Place(AtomicU8);
+struct RunnerSlot(AtomicU8);
 
 /// Something that runs one guest at a time.
 #[derive(Debug)]
 pub(crate) struct Runner {
     clock: Arc<EpochClock>,
-    place: Arc<Place>,
+    slot: Arc<RunnerSlot>,
 }
 
 /// A guest runs for as long as this lives, and deadlines pass.
 #[derive(Debug)]
-pub(crate) struct RunningGuard<'a>(&'a Place);
+pub(crate) struct RunningGuard<'a>(&'a RunnerSlot);
 
 impl Runner {
     /// To be called before a guest's deadline is set: from then on the epoch moves.
@@ -55,12 +55,12 @@ impl Runner {
     /// once it has said that it rests, looks again a tick later: by then a call that had not seen
     /// that has been seen itself.
     pub(crate) fn begin(&mut self) -> RunningGuard<'_> {
-        self.place.0.store(RUNNING, Ordering::Release);
+        self.slot.0.store(RUNNING, Ordering::Release);
         compiler_fence(Ordering::SeqCst);
         if self.clock.resting.load(Ordering::Acquire) {
             self.clock.wake();
         }
-        RunningGuard(&self.place)
+        RunningGuard(&self.slot)
     }
 }
 
@@ -73,13 +73,13 @@ impl Drop for RunningGuard<'_> {
 impl EpochClock {
     /// One more that runs guests.
     pub(crate) fn runner(self: &Arc<Self>) -> Runner {
-        let place = Arc::<Place>::default();
+        let slot = Arc::<RunnerSlot>::default();
         let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         if runners.len() == runners.capacity() {
             runners.retain(|runner| runner.strong_count() > 0);
         }
-        runners.push(Arc::downgrade(&place));
-        Runner { clock: Arc::clone(self), place }
+        runners.push(Arc::downgrade(&slot));
+        Runner { clock: Arc::clone(self), slot }
     }
 
     #[cold]
@@ -100,17 +100,17 @@ impl EpochClock {
     /// Whether a guest runs or ran since the last look.
     fn look(&self) -> bool {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        let ran = |place: &Place| match place.0.load(Ordering::Acquire) {
+        let ran = |slot: &RunnerSlot| match slot.0.load(Ordering::Acquire) {
             QUIET => false,
             // Where it fails, another call began.
             CALLED => {
-                let _ = place.0.compare_exchange(CALLED, QUIET, Ordering::AcqRel, Ordering::Acquire);
+                let _ = slot.0.compare_exchange(CALLED, QUIET, Ordering::AcqRel, Ordering::Acquire);
                 true
             }
             _ => true,
         };
         // All of them: each is to be quiet before the next look.
-        runners.iter().filter_map(Weak::upgrade).filter(|place| ran(place)).count() > 0
+        runners.iter().filter_map(Weak::upgrade).filter(|slot| ran(slot)).count() > 0
     }
 
     /// Rests until a call begins. A look at least every `rest_max`.

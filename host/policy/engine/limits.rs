@@ -121,7 +121,7 @@ impl DeadlineExtension {
 }
 
 /// What an instance's store carries.
-pub(crate) struct State {
+pub(crate) struct InstanceState {
     policy: Arc<str>,
     memory_max: usize,
     memory: usize,
@@ -136,7 +136,7 @@ pub(crate) struct State {
     log: Option<Vec<String>>,
 }
 
-impl State {
+impl InstanceState {
     /// Of an instance of `policy` that may have so many bytes of memory.
     pub(crate) fn new(policy: Arc<str>, memory_max: usize) -> Self {
         Self {
@@ -253,7 +253,7 @@ impl State {
     }
 }
 
-impl ResourceLimiter for State {
+impl ResourceLimiter for InstanceState {
     fn memory_growing(
         &mut self,
         current: usize,

@@ -3,7 +3,7 @@
 use crate::policy::engine::code_cache::CodeCache;
 use crate::policy::interface::imports;
 use crate::policy::engine::compiled::Compiled;
-use crate::policy::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX, State};
+use crate::policy::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX, InstanceState};
 use crate::policy::load::recent::Recent;
 use crate::policy::engine::threads::Threads;
 use crate::policy::engine::epoch_clock::{EpochClock, EpochThread};
@@ -32,7 +32,7 @@ pub enum EngineError {
 /// components, the epoch thread and the threads for slow calls. They end when this is dropped.
 pub struct Engine {
     wasm: wasmtime::Engine,
-    linker: Linker<State>,
+    linker: Linker<InstanceState>,
     compiled: Mutex<Vec<Arc<Compiled>>>,
     code_cache: OnceLock<CodeCache>,
     /// Operations seen lately, by policy.
@@ -93,7 +93,7 @@ impl Engine {
         &self.wasm
     }
 
-    pub(crate) fn linker(&self) -> &Linker<State> {
+    pub(crate) fn linker(&self) -> &Linker<InstanceState> {
         &self.linker
     }
 

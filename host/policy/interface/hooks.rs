@@ -1,5 +1,5 @@
 //! The hooks beside `policy` as a test vector or an author calls them: what they are asked, what they
-//! say, and how that is written. The gateway's own calls go through `run::pool::Pool`.
+//! say, and how that is written. The gateway's own calls go through `run::pool::InstancePool`.
 
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::Instance;

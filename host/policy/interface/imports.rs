@@ -1,7 +1,7 @@
 //! What the host offers to components: `log` and `digest`, both versions 0.1.x.
 
 use crate::policy::view::document;
-use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, State};
+use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, InstanceState};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 use wasmtime::{Engine, StoreContextMut};
@@ -38,7 +38,7 @@ impl Level {
 /// That no import is called from `cabi_realloc` or a post-return wasmtime sees to itself: the
 /// canonical ABI forbids leaving the instance there. Start functions are told apart by the
 /// store's state.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     let mut linker = Linker::new(engine);
     linker.instance("oncegate:policy/log@0.1.0")?.func_wrap("emit", emit)?;
     let mut digest = linker.instance("oncegate:policy/digest@0.1.0")?;
@@ -48,7 +48,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 }
 
 fn charge(
-    store: &mut StoreContextMut<'_, State>,
+    store: &mut StoreContextMut<'_, InstanceState>,
     import: &'static str,
     bytes: usize,
 ) -> wasmtime::Result<()> {
@@ -57,7 +57,7 @@ fn charge(
     Ok(())
 }
 
-fn emit(mut store: StoreContextMut<'_, State>, (level, message): (Level, WasmStr)) -> wasmtime::Result<()> {
+fn emit(mut store: StoreContextMut<'_, InstanceState>, (level, message): (Level, WasmStr)) -> wasmtime::Result<()> {
     let length = message.to_str(&store)?.len();
     charge(&mut store, "log.emit", length)?;
     if store.data_mut().take_line() {
@@ -74,7 +74,7 @@ fn emit(mut store: StoreContextMut<'_, State>, (level, message): (Level, WasmStr
 }
 
 /// A line of the log, to the operator's or to whoever collects_log to this instance.
-pub(crate) fn tell(store: &mut StoreContextMut<'_, State>, level: Level, message: &str) {
+pub(crate) fn tell(store: &mut StoreContextMut<'_, InstanceState>, level: Level, message: &str) {
     if store.data().collects_log() {
         store.data_mut().add_line(format!("{}: {}", level.word(), message.escape_debug()));
     } else {
@@ -94,7 +94,7 @@ fn say(policy: &str, level: Level, message: &str) {
     }
 }
 
-fn sha256(mut store: StoreContextMut<'_, State>, (data,): (WasmList<u8>,)) -> wasmtime::Result<(Vec<u8>,)> {
+fn sha256(mut store: StoreContextMut<'_, InstanceState>, (data,): (WasmList<u8>,)) -> wasmtime::Result<(Vec<u8>,)> {
     charge(&mut store, "digest.sha256", data.len())?;
     Ok((Sha256::digest(data.as_le_slice(&store)).to_vec(),))
 }
@@ -102,7 +102,7 @@ fn sha256(mut store: StoreContextMut<'_, State>, (data,): (WasmList<u8>,)) -> wa
 type Canonical = Result<Vec<u8>, String>;
 
 fn canonical_json(
-    mut store: StoreContextMut<'_, State>,
+    mut store: StoreContextMut<'_, InstanceState>,
     (document,): (WasmList<u8>,),
 ) -> wasmtime::Result<(Canonical,)> {
     charge(&mut store, "digest.canonical-json", document.len())?;

@@ -6,7 +6,7 @@
 //! pure whatever its language brings (DESIGN §6).
 
 use crate::policy::interface::imports::{Level, tell};
-use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, NotThere, State};
+use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, NotThere, InstanceState};
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentExtern, ComponentItem};
 use wasmtime::component::{
@@ -30,12 +30,12 @@ struct Descriptor;
 struct TerminalInput;
 struct TerminalOutput;
 
-type Context<'a> = StoreContextMut<'a, State>;
-type Answer<T> = wasmtime::Result<(T,)>;
-type Written = Result<(), StreamError>;
-type Read = Result<Vec<u8>, StreamError>;
+type Context<'a> = StoreContextMut<'a, InstanceState>;
+type Returned<T> = wasmtime::Result<(T,)>;
+type WriteResult = Result<(), StreamError>;
+type ReadResult = Result<Vec<u8>, StreamError>;
 /// A stream and the bytes to write to it.
-type Write = (Resource<OutputStream>, WasmList<u8>);
+type WriteArguments = (Resource<OutputStream>, WasmList<u8>);
 
 #[derive(ComponentType, Lower, Lift)]
 #[component(variant)]
@@ -65,9 +65,9 @@ pub(crate) fn is_offered(import: &str) -> bool {
 /// A linker that has what `component` imports of WASI beside what `linker` has; none where it
 /// imports nothing of it.
 pub(crate) fn linker_for(
-    linker: &Linker<State>,
+    linker: &Linker<InstanceState>,
     component: &Component,
-) -> wasmtime::Result<Option<Linker<State>>> {
+) -> wasmtime::Result<Option<Linker<InstanceState>>> {
     let engine = component.engine();
     let mut with_wasi = None;
     for (import, ComponentExtern { ty, .. }) in component.component_type().imports(engine) {
@@ -115,11 +115,11 @@ fn resource_type(name: &str) -> ResourceType {
     }
 }
 
-fn define(interface: &str, to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn define(interface: &str, to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
     match interface {
         "wasi:cli/environment" => environment(to),
         "wasi:cli/stdin" => to
-            .func_wrap("get-stdin", |_: Context<'_>, (): ()| -> Answer<Resource<InputStream>> {
+            .func_wrap("get-stdin", |_: Context<'_>, (): ()| -> Returned<Resource<InputStream>> {
                 Ok((Resource::new_own(0),))
             }),
         "wasi:cli/stdout" => standard(to, "get-stdout", STDOUT),
@@ -133,12 +133,12 @@ fn define(interface: &str, to: &mut LinkerInstance<'_, State>) -> wasmtime::Resu
         "wasi:clocks/monotonic-clock" => monotonic_clock(to),
         "wasi:filesystem/preopens" => to.func_wrap(
             "get-directories",
-            |_: Context<'_>, (): ()| -> Answer<Vec<(Resource<Descriptor>, String)>> { Ok((Vec::new(),)) },
+            |_: Context<'_>, (): ()| -> Returned<Vec<(Resource<Descriptor>, String)>> { Ok((Vec::new(),)) },
         ),
         "wasi:random/random" => random(to, "get-random-bytes", "get-random-u64"),
         "wasi:random/insecure" => random(to, "get-insecure-random-bytes", "get-insecure-random-u64"),
         "wasi:random/insecure-seed" => {
-            to.func_wrap("insecure-seed", |mut store: Context<'_>, (): ()| -> Answer<(u64, u64)> {
+            to.func_wrap("insecure-seed", |mut store: Context<'_>, (): ()| -> Returned<(u64, u64)> {
                 let state = store.data_mut();
                 Ok(((state.random_u64(), state.random_u64()),))
             })
@@ -147,47 +147,47 @@ fn define(interface: &str, to: &mut LinkerInstance<'_, State>) -> wasmtime::Resu
     }
 }
 
-fn environment(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    to.func_wrap("get-environment", |_: Context<'_>, (): ()| -> Answer<Vec<(String, String)>> {
+fn environment(to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
+    to.func_wrap("get-environment", |_: Context<'_>, (): ()| -> Returned<Vec<(String, String)>> {
         Ok((Vec::new(),))
     })?;
-    to.func_wrap("get-arguments", |_: Context<'_>, (): ()| -> Answer<Vec<String>> { Ok((Vec::new(),)) })?;
-    to.func_wrap("initial-cwd", |_: Context<'_>, (): ()| -> Answer<Option<String>> { Ok((None,)) })
+    to.func_wrap("get-arguments", |_: Context<'_>, (): ()| -> Returned<Vec<String>> { Ok((Vec::new(),)) })?;
+    to.func_wrap("initial-cwd", |_: Context<'_>, (): ()| -> Returned<Option<String>> { Ok((None,)) })
 }
 
-fn standard(to: &mut LinkerInstance<'_, State>, name: &str, stream: u32) -> wasmtime::Result<()> {
-    to.func_wrap(name, move |_: Context<'_>, (): ()| -> Answer<Resource<OutputStream>> {
+fn standard(to: &mut LinkerInstance<'_, InstanceState>, name: &str, stream: u32) -> wasmtime::Result<()> {
+    to.func_wrap(name, move |_: Context<'_>, (): ()| -> Returned<Resource<OutputStream>> {
         Ok((Resource::new_own(stream),))
     })
 }
 
-fn no_terminal<T: 'static>(to: &mut LinkerInstance<'_, State>, name: &str) -> wasmtime::Result<()> {
-    to.func_wrap(name, |_: Context<'_>, (): ()| -> Answer<Option<Resource<T>>> { Ok((None,)) })
+fn no_terminal<T: 'static>(to: &mut LinkerInstance<'_, InstanceState>, name: &str) -> wasmtime::Result<()> {
+    to.func_wrap(name, |_: Context<'_>, (): ()| -> Returned<Option<Resource<T>>> { Ok((None,)) })
 }
 
 /// Nothing is ever waited for: everything is ready.
-fn poll(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    to.func_wrap("[method]pollable.ready", |_: Context<'_>, (_,): (Resource<Pollable>,)| -> Answer<bool> {
+fn poll(to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
+    to.func_wrap("[method]pollable.ready", |_: Context<'_>, (_,): (Resource<Pollable>,)| -> Returned<bool> {
         Ok((true,))
     })?;
     to.func_wrap(
         "[method]pollable.block",
         |_: Context<'_>, (_,): (Resource<Pollable>,)| -> wasmtime::Result<()> { Ok(()) },
     )?;
-    to.func_wrap("poll", |_: Context<'_>, (asked,): (Vec<Resource<Pollable>>,)| -> Answer<Vec<u32>> {
+    to.func_wrap("poll", |_: Context<'_>, (asked,): (Vec<Resource<Pollable>>,)| -> Returned<Vec<u32>> {
         Ok(((0..u32::try_from(asked.len())?).collect(),))
     })
 }
 
-fn ready(_: Context<'_>) -> Answer<Resource<Pollable>> {
+fn ready(_: Context<'_>) -> Returned<Resource<Pollable>> {
     Ok((Resource::new_own(0),))
 }
 
-fn streams(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn streams(to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
     for name in ["read", "blocking-read"] {
         to.func_wrap(
             &format!("[method]input-stream.{name}"),
-            |_: Context<'_>, (_, _): (Resource<InputStream>, u64)| -> Answer<Read> {
+            |_: Context<'_>, (_, _): (Resource<InputStream>, u64)| -> Returned<ReadResult> {
                 Ok((Err(StreamError::Closed),))
             },
         )?;
@@ -197,7 +197,7 @@ fn streams(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     to.func_wrap(
         "[method]output-stream.check-write",
-        |_: Context<'_>, (_,): (Resource<OutputStream>,)| -> Answer<Result<u64, StreamError>> {
+        |_: Context<'_>, (_,): (Resource<OutputStream>,)| -> Returned<Result<u64, StreamError>> {
             Ok((Ok(WRITE_BYTES_MAX),))
         },
     )?;
@@ -207,7 +207,7 @@ fn streams(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     for name in ["flush", "blocking-flush"] {
         to.func_wrap(
             &format!("[method]output-stream.{name}"),
-            |_: Context<'_>, (_,): (Resource<OutputStream>,)| -> Answer<Written> { Ok((Ok(()),)) },
+            |_: Context<'_>, (_,): (Resource<OutputStream>,)| -> Returned<WriteResult> { Ok((Ok(()),)) },
         )?;
     }
     to.func_wrap("[method]output-stream.subscribe", |store: Context<'_>, (_,): (Resource<OutputStream>,)| {
@@ -216,7 +216,7 @@ fn streams(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 /// Each write is a line or more of the log, within the bounds of `log.emit`.
-fn write(mut store: Context<'_>, (stream, bytes): Write) -> Answer<Written> {
+fn write(mut store: Context<'_>, (stream, bytes): WriteArguments) -> Returned<WriteResult> {
     let left = store.data_mut().charge_runtime(bytes.len())?;
     store.set_hostcall_fuel(left);
     let level = if stream.rep() == STDERR { Level::Warn } else { Level::Info };
@@ -229,32 +229,32 @@ fn write(mut store: Context<'_>, (stream, bytes): Write) -> Answer<Written> {
     Ok((Ok(()),))
 }
 
-fn wall_clock(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    to.func_wrap("now", |_: Context<'_>, (): ()| -> Answer<Datetime> {
+fn wall_clock(to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
+    to.func_wrap("now", |_: Context<'_>, (): ()| -> Returned<Datetime> {
         Ok((Datetime { seconds: STILL_SECONDS, nanoseconds: 0 },))
     })?;
-    to.func_wrap("resolution", |_: Context<'_>, (): ()| -> Answer<Datetime> {
+    to.func_wrap("resolution", |_: Context<'_>, (): ()| -> Returned<Datetime> {
         Ok((Datetime { seconds: 1, nanoseconds: 0 },))
     })
 }
 
-fn monotonic_clock(to: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    to.func_wrap("now", |_: Context<'_>, (): ()| -> Answer<u64> { Ok((STILL_NANOSECONDS,)) })?;
-    to.func_wrap("resolution", |_: Context<'_>, (): ()| -> Answer<u64> { Ok((1,)) })?;
+fn monotonic_clock(to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
+    to.func_wrap("now", |_: Context<'_>, (): ()| -> Returned<u64> { Ok((STILL_NANOSECONDS,)) })?;
+    to.func_wrap("resolution", |_: Context<'_>, (): ()| -> Returned<u64> { Ok((1,)) })?;
     for name in ["subscribe-instant", "subscribe-duration"] {
         to.func_wrap(name, |store: Context<'_>, (_,): (u64,)| ready(store))?;
     }
     Ok(())
 }
 
-fn random(to: &mut LinkerInstance<'_, State>, bytes: &str, number: &str) -> wasmtime::Result<()> {
-    to.func_wrap(bytes, |mut store: Context<'_>, (length,): (u64,)| -> Answer<Vec<u8>> {
+fn random(to: &mut LinkerInstance<'_, InstanceState>, bytes: &str, number: &str) -> wasmtime::Result<()> {
+    to.func_wrap(bytes, |mut store: Context<'_>, (length,): (u64,)| -> Returned<Vec<u8>> {
         let length = usize::try_from(length)?;
         let left = store.data_mut().charge_runtime(length)?;
         store.set_hostcall_fuel(left);
         Ok((store.data_mut().random_bytes(length),))
     })?;
-    to.func_wrap(number, |mut store: Context<'_>, (): ()| -> Answer<u64> {
+    to.func_wrap(number, |mut store: Context<'_>, (): ()| -> Returned<u64> {
         Ok((store.data_mut().random_u64(),))
     })
 }

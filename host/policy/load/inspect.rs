@@ -64,7 +64,7 @@ pub enum Unfit {
 /// Reads `bytes` as far as the component's own level needs: what is inside of it the compiler checks.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, Unfit> {
     check_preamble(bytes)?;
-    let mut found = Found::default();
+    let mut found = Contents::default();
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| damaged(&error, bytes.len()))?;
@@ -99,12 +99,12 @@ fn damaged(error: &wasmparser::BinaryReaderError, length: usize) -> Unfit {
 }
 
 /// A fault of a section: unfit, or unreadable.
-enum Fault {
+enum ReadFault {
     Unfit(Unfit),
     Reader(wasmparser::BinaryReaderError),
 }
 
-impl Fault {
+impl ReadFault {
     fn at(self, length: usize) -> Unfit {
         match self {
             Self::Unfit(unfit) => unfit,
@@ -113,20 +113,20 @@ impl Fault {
     }
 }
 
-impl From<Unfit> for Fault {
+impl From<Unfit> for ReadFault {
     fn from(unfit: Unfit) -> Self {
         Self::Unfit(unfit)
     }
 }
 
-impl From<wasmparser::BinaryReaderError> for Fault {
+impl From<wasmparser::BinaryReaderError> for ReadFault {
     fn from(error: wasmparser::BinaryReaderError) -> Self {
         Self::Reader(error)
     }
 }
 
 #[derive(Default)]
-struct Found {
+struct Contents {
     policy: bool,
     exports: Exports,
     export_names: Vec<String>,
@@ -135,8 +135,8 @@ struct Found {
     settings_schema: Option<String>,
 }
 
-impl Found {
-    fn read(&mut self, payload: Payload<'_>) -> Result<(), Fault> {
+impl Contents {
+    fn read(&mut self, payload: Payload<'_>) -> Result<(), ReadFault> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "other sections are the compiler's to read")]
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } => Err(Unfit::CoreModule.into()),

@@ -18,19 +18,19 @@ const FAULTS_MAX: usize = 20;
 /// What is wrong with `settings` by `schema`, the text of a section that is JSON.
 pub(crate) fn check(schema: &str, settings: &Map<String, Value>) -> Vec<SettingFault> {
     let Ok(root) = serde_json::from_str::<Value>(schema) else { return Vec::new() };
-    let mut check = Check { root: &root, path: Vec::new(), depth: 0 };
+    let mut check = SchemaCheck { root: &root, path: Vec::new(), depth: 0 };
     let mut faults = check.value(&root, &Value::Object(settings.clone()));
     faults.truncate(FAULTS_MAX);
     faults
 }
 
-struct Check<'s> {
+struct SchemaCheck<'s> {
     root: &'s Value,
     path: Vec<Segment>,
     depth: usize,
 }
 
-impl Check<'_> {
+impl SchemaCheck<'_> {
     fn value(&mut self, schema: &Value, value: &Value) -> Vec<SettingFault> {
         if self.depth >= DEPTH_MAX {
             return Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::policy::interface::v0_1::{Hooks, Indices};
 use crate::policy::interface::failure::{Broken, Failure, one_line};
-use crate::policy::engine::limits::{CallBudget, INSTANCE_CALLS_MAX, State};
+use crate::policy::engine::limits::{CallBudget, INSTANCE_CALLS_MAX, InstanceState};
 use crate::policy::engine::epoch_clock::{EpochClock, Runner};
 use crate::policy::interface::{Changes, ProblemView, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use wasmtime::component::{self, InstancePre};
 #[derive(Clone)]
 pub(crate) struct Program {
     pub(crate) policy: Arc<str>,
-    pub(crate) component: InstancePre<State>,
+    pub(crate) component: InstancePre<InstanceState>,
     pub(crate) indices: Arc<Indices>,
     /// The settings as JSON text.
     pub(crate) settings: Arc<str>,
@@ -51,8 +51,8 @@ impl Program {
         &self,
         budget: CallBudget,
         runner: &mut Runner,
-    ) -> Result<(Store<State>, component::Instance), Failure> {
-        let state = State::new(Arc::clone(&self.policy), self.memory);
+    ) -> Result<(Store<InstanceState>, component::Instance), Failure> {
+        let state = InstanceState::new(Arc::clone(&self.policy), self.memory);
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| state);
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overdue()));
@@ -77,7 +77,7 @@ impl Program {
 
 /// A configured instance. Whatever call fails, the instance is not to be used again.
 pub(crate) struct Instance {
-    store: Store<State>,
+    store: Store<InstanceState>,
     hooks: Hooks,
     calls: u32,
     memory_mark: usize,
@@ -169,7 +169,7 @@ impl Instance {
     fn call<T>(
         &mut self,
         time: Duration,
-        hook: impl FnOnce(&Hooks, &mut Store<State>, Duration) -> Result<T, Failure>,
+        hook: impl FnOnce(&Hooks, &mut Store<InstanceState>, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.calls += 1;
         let _running = self.runner.begin();

@@ -17,18 +17,18 @@ use std::time::Duration;
 /// A call runs on the worker itself, on an instance that is used again, for as long as a worker
 /// can spare; one that takes longer is repeated on a policy thread with the policy's own limit.
 /// Hooks are pure, so repeating them is safe. Nothing is borrowed across an await.
-pub struct Pool {
+pub struct InstancePool {
     engine: Arc<Engine>,
     caches: RefCell<InstanceCaches>,
 }
 
-impl std::fmt::Debug for Pool {
+impl std::fmt::Debug for InstancePool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pool(..)")
+        f.write_str("InstancePool(..)")
     }
 }
 
-impl Pool {
+impl InstancePool {
     /// An empty pool.
     pub fn new(engine: &Arc<Engine>) -> Self {
         Self { engine: Arc::clone(engine), caches: RefCell::default() }

@@ -14,11 +14,11 @@ const PRINCIPALS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Trial {
     until: Instant,
-    seen: Mutex<Seen>,
+    count: Mutex<FailureCount>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct FailureCount {
     failures: u32,
     principals: Vec<PrincipalId>,
     ended_badly: bool,
@@ -27,7 +27,7 @@ struct Seen {
 impl Trial {
     pub(crate) fn new(length: Duration, now: Instant) -> Self {
         // One that would end past the end of time doesn't begin.
-        Self { until: now.checked_add(length).unwrap_or(now), seen: Mutex::default() }
+        Self { until: now.checked_add(length).unwrap_or(now), count: Mutex::default() }
     }
 
     /// Notes a failure. True once: the trial has ended badly.
@@ -35,20 +35,20 @@ impl Trial {
         if now >= self.until || !is_the_policys(failure) {
             return false;
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.failures = seen.failures.saturating_add(1);
-        if seen.principals.len() < PRINCIPALS && !seen.principals.contains(principal) {
-            seen.principals.push(*principal);
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        count.failures = count.failures.saturating_add(1);
+        if count.principals.len() < PRINCIPALS && !count.principals.contains(principal) {
+            count.principals.push(*principal);
         }
-        let badly = seen.failures >= FAILURES && seen.principals.len() >= PRINCIPALS;
-        badly && !std::mem::replace(&mut seen.ended_badly, true)
+        let badly = count.failures >= FAILURES && count.principals.len() >= PRINCIPALS;
+        badly && !std::mem::replace(&mut count.ended_badly, true)
     }
 }
 
 impl Trial {
     /// Whether it has.
     pub(crate) fn has_ended_badly(&self) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).ended_badly
+        self.count.lock().unwrap_or_else(PoisonError::into_inner).ended_badly
     }
 }
 

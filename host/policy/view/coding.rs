@@ -19,7 +19,7 @@ const ZSTD_WINDOW: usize = 8 << 20;
 
 /// Why codings can't be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum CodingFault {
     /// Without them it is larger than the limit.
     Oversize,
     /// A coding is unknown, or what it holds is broken; the text says which.
@@ -33,18 +33,18 @@ pub fn is_coded(fields: &HeaderMap) -> bool {
 
 /// A body without the content codings that its fields name, of at most `limit` bytes; as it is
 /// where there are none.
-pub fn removed(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, Fault> {
+pub fn removed(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, CodingFault> {
     if body.is_empty() || !is_coded(fields) {
         return Ok(body.clone());
     }
     let mut codings = Vec::new();
     for value in fields.get_all(CONTENT_ENCODING) {
         let text =
-            value.to_str().map_err(|_| Fault::Malformed("`Content-Encoding` is no list of names".into()))?;
+            value.to_str().map_err(|_| CodingFault::Malformed("`Content-Encoding` is no list of names".into()))?;
         codings.extend(text.split(',').map(str::trim).filter(|coding| !coding.is_empty()));
     }
     if codings.len() > CODINGS_MAX {
-        return Err(Fault::Malformed(format!(
+        return Err(CodingFault::Malformed(format!(
             "{} content codings are more than {CODINGS_MAX}",
             codings.len()
         )));
@@ -58,7 +58,7 @@ pub fn removed(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, 
 }
 
 /// Removes one coding, named without regard to case.
-pub fn decode(coding: &str, body: &Bytes, limit: usize) -> Result<Bytes, Fault> {
+pub fn decode(coding: &str, body: &Bytes, limit: usize) -> Result<Bytes, CodingFault> {
     let name = coding.to_ascii_lowercase();
     let decoded = match name.as_str() {
         "identity" => return Ok(body.clone()),
@@ -68,16 +68,16 @@ pub fn decode(coding: &str, body: &Bytes, limit: usize) -> Result<Bytes, Fault> 
         "zstd" => unzstd(body, limit),
         _ => {
             let name: String = coding.escape_debug().take(64).collect();
-            return Err(Fault::Malformed(format!("the content coding `{name}` is unknown")));
+            return Err(CodingFault::Malformed(format!("the content coding `{name}` is unknown")));
         }
     };
     decoded.map(Bytes::from).map_err(|broken| match broken {
-        Broken::Oversize => Fault::Oversize,
-        Broken::Data(why) => Fault::Malformed(format!("the content coding `{name}` is broken: {why}")),
+        BrokenCoding::Oversize => CodingFault::Oversize,
+        BrokenCoding::Data(why) => CodingFault::Malformed(format!("the content coding `{name}` is broken: {why}")),
     })
 }
 
-enum Broken {
+enum BrokenCoding {
     Oversize,
     Data(String),
 }
@@ -85,28 +85,28 @@ enum Broken {
 const TRUNCATED: &str = "it ends too early";
 const TRAILING: &str = "something follows its end";
 
-fn data(why: impl ToString) -> Broken {
-    Broken::Data(why.to_string())
+fn data(why: impl ToString) -> BrokenCoding {
+    BrokenCoding::Data(why.to_string())
 }
 
 /// All that `from` gives, up to `limit`.
-fn bounded(from: &mut impl Read, limit: usize) -> Result<Vec<u8>, Broken> {
+fn bounded(from: &mut impl Read, limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     let mut out = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     from.take(most).read_to_end(&mut out).map_err(data)?;
-    if out.len() > limit { Err(Broken::Oversize) } else { Ok(out) }
+    if out.len() > limit { Err(BrokenCoding::Oversize) } else { Ok(out) }
 }
 
 /// `deflate` is the zlib format (RFC 9110 §8.4.1.2); some senders leave its frame out, and recipients
 /// are used to that.
-fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, Broken> {
+fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     let framed = matches!(body, [cmf, flg, ..] if cmf & 0x0f == 8 && (u16::from(*cmf) << 8 | u16::from(*flg)) % 31 == 0);
     let mut inflater = Decompress::new(framed);
     let mut out = Vec::with_capacity(body.len().saturating_mul(2).min(limit).saturating_add(1));
     loop {
         if out.len() == out.capacity() {
             if out.len() > limit {
-                return Err(Broken::Oversize);
+                return Err(BrokenCoding::Oversize);
             }
             out.reserve(out.len().min(limit + 1 - out.len()).max(1));
         }
@@ -114,7 +114,7 @@ fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, Broken> {
         let rest = &body[usize::try_from(before.0).unwrap_or(body.len())..];
         let status = inflater.decompress_vec(rest, &mut out, FlushDecompress::None).map_err(data)?;
         match status {
-            Status::StreamEnd if out.len() > limit => return Err(Broken::Oversize),
+            Status::StreamEnd if out.len() > limit => return Err(BrokenCoding::Oversize),
             Status::StreamEnd if inflater.total_in() != body.len() as u64 => return Err(data(TRAILING)),
             Status::StreamEnd => return Ok(out),
             Status::Ok | Status::BufError if (inflater.total_in(), inflater.total_out()) == before => {
@@ -125,7 +125,7 @@ fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, Broken> {
     }
 }
 
-fn unbrotli(body: &[u8], limit: usize) -> Result<Vec<u8>, Broken> {
+fn unbrotli(body: &[u8], limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     const BUFFER: usize = 4096;
     let mut decoder = brotli_decompressor::Decompressor::new(body, BUFFER);
     let out = bounded(&mut decoder, limit)?;
@@ -137,7 +137,7 @@ fn unbrotli(body: &[u8], limit: usize) -> Result<Vec<u8>, Broken> {
 }
 
 /// Frame after frame; those that are to be skipped are (RFC 8878 §3.1).
-fn unzstd(body: &[u8], limit: usize) -> Result<Vec<u8>, Broken> {
+fn unzstd(body: &[u8], limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     let window = u64::try_from(limit.max(ZSTD_WINDOW)).unwrap_or(u64::MAX);
     let mut out = Vec::new();
     let mut rest = body;

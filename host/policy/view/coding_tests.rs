@@ -12,7 +12,7 @@ fn fields(codings: &[&'static str]) -> HeaderMap {
     codings.iter().map(|coding| (CONTENT_ENCODING, HeaderValue::from_static(coding))).collect()
 }
 
-fn plainly(codings: &[&'static str], body: &[u8], limit: usize) -> Result<Bytes, Fault> {
+fn plainly(codings: &[&'static str], body: &[u8], limit: usize) -> Result<Bytes, CodingFault> {
     removed(&fields(codings), &Bytes::copy_from_slice(body), limit)
 }
 
@@ -67,7 +67,7 @@ fn broken_truncated_and_trailing_bytes_are_malformed() {
     for (coding, body) in coded {
         let malformed = |body: &[u8], what: &str| {
             let found = plainly(&[coding], body, ENOUGH);
-            assert!(matches!(found, Err(Fault::Malformed(_))), "{coding} {what}: {found:?}");
+            assert!(matches!(found, Err(CodingFault::Malformed(_))), "{coding} {what}: {found:?}");
         };
         malformed(&body[..body.len() - 1], "cut by a byte");
         malformed(&body[..body.len() / 2], "cut in half");
@@ -77,7 +77,7 @@ fn broken_truncated_and_trailing_bytes_are_malformed() {
     let mut wrong = ZSTD.to_vec();
     *wrong.last_mut().expect("it isn't empty") ^= 1;
     assert!(
-        matches!(plainly(&["zstd"], &wrong, ENOUGH), Err(Fault::Malformed(why)) if why.contains("checksum"))
+        matches!(plainly(&["zstd"], &wrong, ENOUGH), Err(CodingFault::Malformed(why)) if why.contains("checksum"))
     );
 }
 
@@ -85,10 +85,10 @@ fn broken_truncated_and_trailing_bytes_are_malformed() {
 fn unknown_and_too_many_codings_are_malformed() {
     assert_eq!(
         plainly(&["gzip, rot13"], PLAIN, ENOUGH),
-        Err(Fault::Malformed("the content coding `rot13` is unknown".into()))
+        Err(CodingFault::Malformed("the content coding `rot13` is unknown".into()))
     );
     let many = "gzip,gzip,gzip,gzip,gzip,gzip,gzip,gzip,gzip";
-    assert!(matches!(plainly(&[many], PLAIN, ENOUGH), Err(Fault::Malformed(_))));
+    assert!(matches!(plainly(&[many], PLAIN, ENOUGH), Err(CodingFault::Malformed(_))));
 }
 
 #[test]
@@ -98,12 +98,12 @@ fn what_unfolds_beyond_the_limit_is_oversize() {
         [("gzip", gzip(&zeros)), ("deflate", zlib(&zeros)), ("deflate", raw_deflate(&zeros))]
     {
         assert!(body.len() < 100_000);
-        assert_eq!(plainly(&[coding], &body, zeros.len() - 1), Err(Fault::Oversize), "{coding}");
+        assert_eq!(plainly(&[coding], &body, zeros.len() - 1), Err(CodingFault::Oversize), "{coding}");
         let whole = plainly(&[coding], &body, zeros.len()).expect("it fits");
         assert!(whole == zeros, "{coding}");
     }
     for (coding, body) in [("br", BROTLI), ("zstd", ZSTD)] {
-        assert_eq!(plainly(&[coding], body, PLAIN.len() - 1), Err(Fault::Oversize), "{coding}");
+        assert_eq!(plainly(&[coding], body, PLAIN.len() - 1), Err(CodingFault::Oversize), "{coding}");
     }
-    assert_eq!(plainly(&["gzip, gzip"], &gzip(&gzip(&zeros)), 1000), Err(Fault::Oversize), "at any step");
+    assert_eq!(plainly(&["gzip, gzip"], &gzip(&gzip(&zeros)), 1000), Err(CodingFault::Oversize), "at any step");
 }

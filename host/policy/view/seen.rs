@@ -69,8 +69,8 @@ pub fn payload(want: &PayloadWant, fields: &HeaderMap, body: Option<&Bytes>, lim
             // What isn't coded comes as it is.
             Ok(body) if body.len() > limit.min(*most as usize) => Payload::Oversize,
             Ok(body) => Payload::Whole(body),
-            Err(coding::Fault::Oversize) => Payload::Oversize,
-            Err(coding::Fault::Malformed(why)) => Payload::Malformed(why),
+            Err(coding::CodingFault::Oversize) => Payload::Oversize,
+            Err(coding::CodingFault::Malformed(why)) => Payload::Malformed(why),
         },
         PayloadWant::Pointers(pointers) => selected(pointers, document(fields, body, limit).as_ref()),
     }
@@ -90,8 +90,8 @@ pub enum NoDocument {
 /// A body as a document, content codings removed.
 pub(crate) fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Document, NoDocument> {
     let plain = coding::removed(fields, body, limit).map_err(|fault| match fault {
-        coding::Fault::Oversize => NoDocument::Oversize,
-        coding::Fault::Malformed(why) => NoDocument::Malformed(why),
+        coding::CodingFault::Oversize => NoDocument::Oversize,
+        coding::CodingFault::Malformed(why) => NoDocument::Malformed(why),
     })?;
     match plain.len() {
         0 => Err(NoDocument::Empty),

@@ -6,7 +6,7 @@
 //! version of the interface will have a file of its own beside this one.
 
 use crate::policy::interface::failure::{Broken, Failure};
-use crate::policy::engine::limits::State;
+use crate::policy::engine::limits::InstanceState;
 use crate::policy::interface::rules::{LIST_MAX, broken, self};
 use crate::policy::interface::{Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording};
 use crate::config::StatusRule;
@@ -67,7 +67,7 @@ pub(crate) struct Indices {
 }
 
 impl Indices {
-    pub(crate) fn new(component: &InstancePre<State>, exports: Exports) -> wasmtime::Result<Self> {
+    pub(crate) fn new(component: &InstancePre<InstanceState>, exports: Exports) -> wasmtime::Result<Self> {
         use hooks::{outcome, policy, presentation, resolution};
         Ok(Self {
             policy: policy::GuestIndices::new(component)?,
@@ -81,7 +81,7 @@ impl Indices {
     }
 
     /// The hooks of an instance, their types checked.
-    pub(crate) fn hooks(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Hooks> {
+    pub(crate) fn hooks(&self, store: &mut Store<InstanceState>, instance: &Instance) -> wasmtime::Result<Hooks> {
         Ok(Hooks {
             policy: self.policy.load(&mut *store, instance)?,
             outcome: self.outcome.as_ref().map(|outcome| outcome.load(&mut *store, instance)).transpose()?,
@@ -109,7 +109,7 @@ impl Hooks {
     /// Calls `configure`.
     pub(crate) fn configure(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         settings: &str,
         time: Duration,
     ) -> Result<Plan, Failure> {
@@ -119,7 +119,7 @@ impl Hooks {
     /// Calls `decide`.
     pub(crate) fn decide(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         operation: &Operation<'_>,
         time: Duration,
     ) -> Result<Verdict, Failure> {
@@ -144,7 +144,7 @@ impl Hooks {
     /// Calls `settle`, where it is exported.
     pub(crate) fn settle(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         receipt: &Receipt,
         reply: &Reply,
         time: Duration,
@@ -158,7 +158,7 @@ impl Hooks {
     /// Calls `question`, where it is exported.
     pub(crate) fn question(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         receipt: &Receipt,
         time: Duration,
     ) -> Result<Option<Outbound>, Failure> {
@@ -170,7 +170,7 @@ impl Hooks {
     /// Calls `reading`, where it is exported.
     pub(crate) fn reading(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         receipt: &Receipt,
         asked: &Outbound,
         reply: &Reply,
@@ -196,7 +196,7 @@ impl Hooks {
     /// Calls `present`, where it is exported.
     pub(crate) fn present(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         receipt: &Receipt,
         operation: &Operation<'_>,
         reply: &Reply,
@@ -209,7 +209,7 @@ impl Hooks {
     /// Calls `explain`, where it is exported.
     pub(crate) fn explain(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         operation: &Operation<'_>,
         problem: &ProblemView,
         time: Duration,

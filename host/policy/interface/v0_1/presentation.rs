@@ -1,7 +1,7 @@
 //! `presentation` of version 0.1: speaking the caller's protocol.
 
 use super::{
-    Duration, Failure, ReplyLists, State, Store, answer, broken, field, hooks, pairs, receipt_of, rules,
+    Duration, Failure, ReplyLists, InstanceState, Store, answer, broken, field, hooks, pairs, receipt_of, rules,
     selection, wit,
 };
 use crate::policy::interface::failure::Broken;
@@ -15,7 +15,7 @@ const REMOVED_MAX: usize = 16;
 /// Calls `present`.
 pub(super) fn present(
     guest: &hooks::presentation::Guest,
-    store: &mut Store<State>,
+    store: &mut Store<InstanceState>,
     receipt: &Receipt,
     operation: &Operation<'_>,
     reply: &Reply,
@@ -33,7 +33,7 @@ pub(super) fn present(
 /// Calls `explain`.
 pub(super) fn explain(
     guest: &hooks::presentation::Guest,
-    store: &mut Store<State>,
+    store: &mut Store<InstanceState>,
     operation: &Operation<'_>,
     problem: &ProblemView,
     time: Duration,

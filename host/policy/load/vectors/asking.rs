@@ -18,7 +18,7 @@ use oncegate_core::problem::Code;
 use serde_json::{Value, json};
 
 /// What is to be compared with what a case expects.
-pub(crate) enum Question {
+pub(crate) enum CaseQuestion {
     /// A call of the hook.
     Call(HookCall),
     /// The plan has answered already.
@@ -58,7 +58,7 @@ impl Case {
         exports: Exports,
         budget: CallBudget,
         (plan, decided): (&Plan, Option<&Verdict>),
-    ) -> Result<Option<Question>, VectorFault> {
+    ) -> Result<Option<CaseQuestion>, VectorFault> {
         let sample = self.sample()?;
         let answer = self.answer()?;
         let call = match (&self.expect, answer) {
@@ -70,7 +70,7 @@ impl Case {
                 let receipt = self.receipt(&sample, plan, decided)?;
                 match (ruled(plan, &answer), &self.expect) {
                     (Some(rule), Expect::Outcome(_)) => {
-                        return Ok(Some(Question::Known(rule.means.word().into())));
+                        return Ok(Some(CaseQuestion::Known(rule.means.word().into())));
                     }
                     (Some(rule), _) => {
                         return Err(self.never_asked(format!(
@@ -79,7 +79,7 @@ impl Case {
                         )));
                     }
                     (None, Expect::Outcome(_)) if !exports.outcome => {
-                        return Ok(Some(Question::Known(Value::Null)));
+                        return Ok(Some(CaseQuestion::Known(Value::Null)));
                     }
                     (None, _) => HookCall::Settle(receipt, answer.declared(plan)),
                 }
@@ -96,7 +96,7 @@ impl Case {
             // A case of these without an answer isn't read.
             _ => return Ok(None),
         };
-        Ok(Some(Question::Call(call)))
+        Ok(Some(CaseQuestion::Call(call)))
     }
 
     fn never_asked(&self, why: impl Into<String>) -> VectorFault {
@@ -295,7 +295,7 @@ fn by_name(list: &Value) -> Vec<Value> {
     list
 }
 
-impl Question {
+impl CaseQuestion {
     /// Asks it.
     pub(super) fn ask(
         &self,

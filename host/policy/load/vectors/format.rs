@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) const CASES_MAX: usize = 1000;
 
 #[derive(Deserialize)]
-struct Version {
+struct VectorsVersion {
     version: u32,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Vectors {
 /// Reads the section.
 pub(crate) fn read(section: &[u8]) -> Result<Vectors, VectorFault> {
     let format = |error: serde_json::Error| VectorFault::Format(error.to_string());
-    let Version { version } = serde_json::from_slice(section).map_err(format)?;
+    let VectorsVersion { version } = serde_json::from_slice(section).map_err(format)?;
     if version != 1 {
         return Err(VectorFault::Version(version));
     }

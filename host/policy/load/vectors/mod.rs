@@ -39,7 +39,7 @@
 mod asking;
 mod format;
 
-pub(crate) use asking::{Question, receipt, ruled};
+pub(crate) use asking::{CaseQuestion, receipt, ruled};
 pub(crate) use format::{Case, Vectors, read};
 
 use crate::policy::interface::failure::Failure;
@@ -160,7 +160,7 @@ impl<'p, 'v> Run<'p, 'v> {
         &self,
         case: &Case,
         program: &Program,
-        question: &Question,
+        question: &CaseQuestion,
         worn: &mut Instance,
     ) -> Result<(), VectorFault> {
         let made = program.instance(self.budget);
