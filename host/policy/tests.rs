@@ -5,7 +5,7 @@
 #[path = "../../tests/guests/mod.rs"]
 pub(super) mod guests;
 
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::run::instance_cache::InstanceCache;
 use super::*;
 use crate::config::{self, ComponentSource, Instances};

@@ -20,7 +20,7 @@ use crate::policy::engine::shared::Engine;
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::{Instance, Program};
 use crate::policy::engine::digest::{digest, hex};
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::load::pipeline::{LoadError, LoadFault, self};
 use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors::{VectorFault, Vectors, self};

@@ -5,7 +5,7 @@ use crate::config;
 use crate::policy::engine::shared::{Engine, EngineError};
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::load::pipeline::LoadError;
 use crate::policy::run::instance_cache::InstanceCache;
 use crate::policy::view::seen::NotUtf8;

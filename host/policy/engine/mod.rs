@@ -2,9 +2,11 @@
 
 pub(crate) mod code_cache;
 pub(crate) mod compiled;
+pub(crate) mod deadline;
 pub(crate) mod digest;
 pub(crate) mod join;
 pub(crate) mod limits;
 pub(crate) mod shared;
+pub(crate) mod state;
 pub(crate) mod threads;
 pub(crate) mod epoch_clock;

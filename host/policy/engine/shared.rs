@@ -3,7 +3,8 @@
 use crate::policy::engine::code_cache::CodeCache;
 use crate::policy::interface::imports;
 use crate::policy::engine::compiled::Compiled;
-use crate::policy::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX, InstanceState};
+use crate::policy::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX};
+use crate::policy::engine::state::InstanceState;
 use crate::policy::load::recent::Recent;
 use crate::policy::engine::threads::Threads;
 use crate::policy::engine::epoch_clock::{EpochClock, EpochThread};

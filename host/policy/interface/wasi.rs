@@ -6,7 +6,8 @@
 //! pure whatever its language brings (DESIGN §6).
 
 use crate::policy::interface::imports::{Level, tell};
-use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, NotThere, InstanceState};
+use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, NotThere};
+use crate::policy::engine::state::InstanceState;
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentExtern, ComponentItem};
 use wasmtime::component::{

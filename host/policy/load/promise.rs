@@ -8,7 +8,7 @@
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors;
 use crate::policy::interface::{Guard, Plan, Verdict};

@@ -4,7 +4,7 @@
 use crate::policy::view::document::Document;
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::view::parts::{Values, self};
 use crate::policy::view::seen::{NotUtf8, Seen, self};
 use crate::policy::interface::{FingerprintRule, Operation, Plan, Verdict};

@@ -2,7 +2,9 @@
 
 use crate::policy::interface::v0_1::{Hooks, Indices};
 use crate::policy::interface::failure::{Broken, Failure, one_line};
-use crate::policy::engine::limits::{CallBudget, INSTANCE_CALLS_MAX, InstanceState};
+use crate::policy::engine::limits::INSTANCE_CALLS_MAX;
+use crate::policy::run::budget::CallBudget;
+use crate::policy::engine::state::InstanceState;
 use crate::policy::engine::epoch_clock::{EpochClock, Runner};
 use crate::policy::interface::{Changes, ProblemView, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::interface::{Operation, Verdict};
 use oncegate_core::PrincipalId;
 use std::sync::{Arc, Weak};

@@ -6,7 +6,7 @@
 //! version of the interface will have a file of its own beside this one.
 
 use crate::policy::interface::failure::{Broken, Failure};
-use crate::policy::engine::limits::InstanceState;
+use crate::policy::engine::state::InstanceState;
 use crate::policy::interface::rules::{LIST_MAX, broken, self};
 use crate::policy::interface::{Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording};
 use crate::config::StatusRule;

@@ -8,7 +8,7 @@ use super::format::{Case, Expect, ProblemMore, ProblemText};
 use crate::policy::interface::failure::Failure;
 use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::run::instance::{Instance, Program};
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
 use crate::policy::interface::{ProblemView, Guard, Outbound, OwnedOperation, Plan, Receipt, Verdict};

@@ -44,7 +44,7 @@ pub(crate) use format::{Case, Vectors, read};
 
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::instance::{Instance, Program};
-use crate::policy::engine::limits::CallBudget;
+use crate::policy::run::budget::CallBudget;
 use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::interface::{Plan, Verdict};
 use crate::policy::interface::v0_1::Exports;
