@@ -28,8 +28,9 @@ pub use interface::failure::{Broken, Failure};
 pub use interface::hooks::{Hook, HookResult};
 pub use interface::v0_1::{Attribute, Exports, Part, Shape};
 pub use interface::{
-    Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
-    Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording,
+    Changes, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
+    Payload, PayloadWant, Plan, ProblemView, Receipt, Refusal, Reply, RequestField, Settlement, Verdict,
+    Wording,
 };
 pub use load::inspect::Unfit;
 pub use load::pipeline::{LoadError, LoadFault, component_bytes};

@@ -5,15 +5,18 @@
 #[path = "../../tests/guests/mod.rs"]
 pub(super) mod guests;
 
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::instance_cache::InstanceCache;
 use super::*;
 use crate::config::{self, ComponentSource, Instances};
+use crate::policy::engine::state::InstanceState;
+use crate::policy::run::budget::CallBudget;
+use crate::policy::run::instance_cache::InstanceCache;
+use bytes::Bytes;
 use guests::Guest;
-use oncegate_core::PrincipalId;
+use oncegate_core::{Disposition, PrincipalId};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 /// One engine serves all tests: each reserves address space for a whole process.
 pub(super) static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| Engine::new(1).unwrap());
@@ -62,7 +65,11 @@ pub(super) fn pool() -> InstancePool {
     InstancePool::new(&ENGINE)
 }
 
-pub(super) fn decide(pool: &InstancePool, generation: &Arc<Generation>, key: &str) -> Result<Verdict, Failure> {
+pub(super) fn decide(
+    pool: &InstancePool,
+    generation: &Arc<Generation>,
+    key: &str,
+) -> Result<Verdict, Failure> {
     run(pool.decide(generation, &operation(&[("idempotency-key", key)])))
 }
 
@@ -257,7 +264,8 @@ fn a_loop_that_begins_while_the_epoch_thread_rests_is_stopped() {
         }
     });
     for _ in 0..2 {
-        let said = end.recv_timeout(Duration::from_secs(30)).expect("the epoch thread rests, and wakes for a call");
+        let said =
+            end.recv_timeout(Duration::from_secs(30)).expect("the epoch thread rests, and wakes for a call");
         assert_eq!(said, Err(Failure::Deadline(Duration::from_millis(50))));
     }
 }
@@ -443,7 +451,7 @@ fn imports_are_for_the_hooks_only() {
     )
     .unwrap();
     let component = wasmtime::component::Component::new(ENGINE.wasm(), component).unwrap();
-    let mut store = wasmtime::Store::new(ENGINE.wasm(), limits::State::new("toy".into(), 1 << 20));
+    let mut store = wasmtime::Store::new(ENGINE.wasm(), InstanceState::new("toy".into(), 1 << 20));
     store.set_epoch_deadline(1000);
     let error = ENGINE.linker().instantiate(&mut store, &component).unwrap_err();
     let failure = Failure::of_instantiation(&error, Duration::from_secs(1));

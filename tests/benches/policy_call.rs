@@ -12,7 +12,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate::config::{ComponentSource, Instances, Policy};
 use oncegate::policy::view::{self, Seen};
-use oncegate::policy::{Engine, Generation, Operation, Payload, InstancePool, RequestField};
+use oncegate::policy::{Engine, Generation, InstancePool, Operation, Payload, RequestField};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! `oncegate policy run`
 
 use super::{Done, Output, Request, Subject, Trouble, read, say, words};
+use crate::policy::author::{DecideReport, HookOutcome, HookReport, Shown};
 use crate::policy::sample_answer::SampleAnswer;
-use crate::policy::author::{DecideReport, HookReport, Shown, HookOutcome};
 use crate::policy::{Engine, Part, Verdict};
 use oncegate_core::problem::Code;
 use serde_json::{Value, json};
@@ -88,7 +88,8 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
     let workbench = engine.workbench(&policy, Some(policy.settings.clone()));
     let workbench = workbench.map_err(|error| failed(error.to_string()))?;
     let answer = workbench.run(&sample).map_err(|fault| failed(fault.to_string()))?;
-    let reports = workbench.call_hooks(&sample, &answer, &shown).map_err(|fault| failed(fault.to_string()))?;
+    let reports =
+        workbench.call_hooks(&sample, &answer, &shown).map_err(|fault| failed(fault.to_string()))?;
     let fine = !matches!(answer.verdict, Some(Err(_)))
         && !reports.iter().any(|report| matches!(report.outcome, HookOutcome::Called(Err(_))));
     match args.output {

@@ -6,7 +6,7 @@ use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::answer::respond;
 use crate::gateway::worker::Worker;
 use crate::policy::{
-    Changes, ProblemView, Failure, Generation, OwnedOperation, Payload, Receipt, Reply, Wording,
+    Changes, Failure, Generation, OwnedOperation, Payload, ProblemView, Receipt, Reply, Wording,
 };
 use bytes::Bytes;
 use http::Response;

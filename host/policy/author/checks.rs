@@ -1,7 +1,7 @@
 //! Whether a policy keeps its promises: one check for each of them.
 
 use super::variants::{self, Guise};
-use super::{Desk, VerdictDigest, VectorSubject, Workbench};
+use super::{Desk, VectorSubject, VerdictDigest, Workbench};
 use crate::policy::load::pipeline;
 use crate::policy::load::sample::Sample;
 use crate::policy::load::vectors;
@@ -304,13 +304,18 @@ fn compare_settings(
             new.word(),
         );
         match (&old, &new) {
-            (VerdictDigest::Guard { key, .. }, VerdictDigest::Guard { key: other, .. }) if key != other => check.fault(text),
+            (VerdictDigest::Guard { key, .. }, VerdictDigest::Guard { key: other, .. }) if key != other => {
+                check.fault(text)
+            }
             (VerdictDigest::Guard { fingerprint, .. }, VerdictDigest::Guard { fingerprint: other, .. })
                 if fingerprint != other =>
             {
                 check.fault(format!("{text}, with another fingerprint"));
             }
-            (VerdictDigest::Guard { .. }, VerdictDigest::Bypass | VerdictDigest::Unasked | VerdictDigest::Failed(_)) => check.fault(text),
+            (
+                VerdictDigest::Guard { .. },
+                VerdictDigest::Bypass | VerdictDigest::Unasked | VerdictDigest::Failed(_),
+            ) => check.fault(text),
             // Refusing what was guarded runs nothing twice; what wasn't guarded proves nothing.
             (
                 VerdictDigest::Guard { .. }
@@ -330,7 +335,13 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or("nothing".into(), ToString::to_string)
 }
 
-fn compare_guise(check: &mut Check, subject: &VectorSubject<'_>, guise: &Guise, plain: &VerdictDigest, decision: &VerdictDigest) {
+fn compare_guise(
+    check: &mut Check,
+    subject: &VectorSubject<'_>,
+    guise: &Guise,
+    plain: &VerdictDigest,
+    decision: &VerdictDigest,
+) {
     let which = if guise.which.is_empty() { String::new() } else { format!(" `{}`", guise.which) };
     let same = match (plain, decision) {
         (

@@ -1,13 +1,13 @@
 //! What the hooks beside `decide` say to an answer or a problem that an author shows them.
 
 use super::{DecideReport, Workbench};
-use crate::policy::interface::hooks::{HookCall, Hook, HookResult};
-use crate::policy::load::pipeline::{LoadFault, self};
+use crate::policy::interface::failure::Failure;
+use crate::policy::interface::hooks::{Hook, HookCall, HookResult};
+use crate::policy::interface::{Finding, OwnedOperation, ProblemView, Receipt, Verdict};
+use crate::policy::load::pipeline::{self, LoadFault};
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
 use crate::policy::load::vectors;
-use crate::policy::interface::{ProblemView, Finding, OwnedOperation, Receipt, Verdict};
-use crate::policy::interface::failure::Failure;
 use std::time::{Duration, Instant};
 
 /// What hooks are shown, beside the request.
@@ -48,7 +48,12 @@ pub enum HookOutcome {
 impl Workbench {
     /// Asks the hooks that are shown something, and `question` wherever it is exported. `answer` is what
     /// `decide` said to the same request.
-    pub fn call_hooks(&self, sample: &Sample, answer: &DecideReport, shown: &Shown) -> Result<Vec<HookReport>, LoadFault> {
+    pub fn call_hooks(
+        &self,
+        sample: &Sample,
+        answer: &DecideReport,
+        shown: &Shown,
+    ) -> Result<Vec<HookReport>, LoadFault> {
         let mut calls = HookCalls { workbench: self, sample, decided: answer, reports: Vec::new() };
         let receipt = calls.receipt(shown);
         if let Some(answer) = &shown.answer {
@@ -106,7 +111,9 @@ impl HookCalls<'_> {
             (Some(_), _) if !answer.complete => {
                 Err("of an answer that was cut off there is no replay".into())
             }
-            (Some(receipt), Some(operation)) => Ok(HookCall::Present(receipt.clone(), operation, answer.whole())),
+            (Some(receipt), Some(operation)) => {
+                Ok(HookCall::Present(receipt.clone(), operation, answer.whole()))
+            }
             _ => Err(UNGUARDED.into()),
         };
         self.ask(Hook::Present, call).map(drop)
@@ -173,7 +180,12 @@ impl HookCalls<'_> {
         let result = call.ask(&mut instance, workbench.budget.call);
         let time = begun.elapsed();
         let returned = result.as_ref().ok().cloned();
-        self.reports.push(HookReport { hook, outcome: HookOutcome::Called(result), log: instance.take_log(), time });
+        self.reports.push(HookReport {
+            hook,
+            outcome: HookOutcome::Called(result),
+            log: instance.take_log(),
+            time,
+        });
         Ok(returned)
     }
 }

@@ -3,13 +3,13 @@
 
 use super::checks::Check;
 use super::{VectorSubject, Workbench};
+use crate::policy::interface::failure::Failure;
 use crate::policy::interface::hooks::{HookCall, HookResult};
-use crate::policy::run::instance::Instance;
+use crate::policy::interface::{Plan, Verdict};
 use crate::policy::load::pipeline;
 use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors::CaseQuestion;
-use crate::policy::interface::{Plan, Verdict};
-use crate::policy::interface::failure::Failure;
+use crate::policy::run::instance::Instance;
 use std::collections::{BTreeMap, HashMap};
 
 /// Shuffled passes.
@@ -100,7 +100,11 @@ impl Workbench {
             .collect()
     }
 
-    fn ask_alone<'w>(&self, subjects: &[&'w VectorSubject<'w>], group: &mut Group<'w>) -> Result<(), Failure> {
+    fn ask_alone<'w>(
+        &self,
+        subjects: &[&'w VectorSubject<'w>],
+        group: &mut Group<'w>,
+    ) -> Result<(), Failure> {
         let program = self.program.with_settings(&group.settings);
         let exports = self.compiled.inspected.exports;
         let mut plan: Option<Plan> = None;
@@ -115,7 +119,8 @@ impl Workbench {
             }
             let ask = AnyCall::Decide(&subject.sample);
             let alone = ask.of(&mut instance, &found, self);
-            let decided = if let CallResult::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
+            let decided =
+                if let CallResult::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
             // A case that can't be asked is told of with the vectors.
             let question = subject.case.question(&program, exports, self.budget, (&found, decided));
             group.calls.push(Asking { name, ask, alone });

@@ -1,12 +1,12 @@
 //! How long a policy takes: to load, and for a call on a used and on a fresh instance.
 
-use crate::policy::load::sample::Sample;
 use crate::config;
 use crate::policy::engine::shared::{Engine, EngineError};
 use crate::policy::interface::failure::Failure;
-use crate::policy::run::generation::Generation;
-use crate::policy::run::budget::CallBudget;
 use crate::policy::load::pipeline::LoadError;
+use crate::policy::load::sample::Sample;
+use crate::policy::run::budget::CallBudget;
+use crate::policy::run::generation::Generation;
 use crate::policy::run::instance_cache::InstanceCache;
 use crate::policy::view::seen::NotUtf8;
 use rustix::time::{ClockId, clock_gettime};

@@ -5,8 +5,8 @@
 
 use super::json::Json;
 use crate::policy::interface::Plan;
-use crate::policy::load::sample::Sample;
 use crate::policy::interface::{PayloadWant, RequestField};
+use crate::policy::load::sample::Sample;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that differ between an operation and its retry, with two values that each may have.

@@ -1,13 +1,13 @@
 //! The engine: what all policies and workers of a process share.
 
 use crate::policy::engine::code_cache::CodeCache;
-use crate::policy::interface::imports;
 use crate::policy::engine::compiled::Compiled;
+use crate::policy::engine::epoch_clock::{EpochClock, EpochThread};
 use crate::policy::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX};
 use crate::policy::engine::state::InstanceState;
-use crate::policy::load::recent::Recent;
 use crate::policy::engine::threads::Threads;
-use crate::policy::engine::epoch_clock::{EpochClock, EpochThread};
+use crate::policy::interface::imports;
+use crate::policy::load::recent::Recent;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

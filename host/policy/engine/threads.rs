@@ -1,10 +1,10 @@
 //! Threads for calls that take longer than a worker can spare.
 
+use crate::policy::engine::join::join;
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use crate::policy::engine::join::join;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -2,9 +2,11 @@
 //! say, and how that is written. The gateway's own calls go through `run::pool::InstancePool`.
 
 use crate::policy::interface::failure::Failure;
-use crate::policy::run::instance::Instance;
-use crate::policy::interface::{Changes, ProblemView, Finding, FoundReply, Outbound, OwnedOperation, Receipt, Reply, Settlement, Wording};
 use crate::policy::interface::v0_1::Exports;
+use crate::policy::interface::{
+    Changes, Finding, FoundReply, Outbound, OwnedOperation, ProblemView, Receipt, Reply, Settlement, Wording,
+};
+use crate::policy::run::instance::Instance;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::OperationId;

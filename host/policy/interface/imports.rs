@@ -1,8 +1,8 @@
 //! What the host offers to components: `log` and `digest`, both versions 0.1.x.
 
-use crate::policy::view::document;
 use crate::policy::engine::limits::LOG_LINE_BYTES_MAX;
 use crate::policy::engine::state::InstanceState;
+use crate::policy::view::document;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 use wasmtime::{Engine, StoreContextMut};
@@ -58,7 +58,10 @@ fn charge(
     Ok(())
 }
 
-fn emit(mut store: StoreContextMut<'_, InstanceState>, (level, message): (Level, WasmStr)) -> wasmtime::Result<()> {
+fn emit(
+    mut store: StoreContextMut<'_, InstanceState>,
+    (level, message): (Level, WasmStr),
+) -> wasmtime::Result<()> {
     let length = message.to_str(&store)?.len();
     charge(&mut store, "log.emit", length)?;
     if store.data_mut().take_line() {
@@ -95,7 +98,10 @@ fn say(policy: &str, level: Level, message: &str) {
     }
 }
 
-fn sha256(mut store: StoreContextMut<'_, InstanceState>, (data,): (WasmList<u8>,)) -> wasmtime::Result<(Vec<u8>,)> {
+fn sha256(
+    mut store: StoreContextMut<'_, InstanceState>,
+    (data,): (WasmList<u8>,),
+) -> wasmtime::Result<(Vec<u8>,)> {
     charge(&mut store, "digest.sha256", data.len())?;
     Ok((Sha256::digest(data.as_le_slice(&store)).to_vec(),))
 }

@@ -10,6 +10,7 @@ pub(crate) mod v0_1;
 pub(crate) mod wasi;
 
 pub use types::{
-    Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
-    Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording,
+    Changes, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
+    Payload, PayloadWant, Plan, ProblemView, Receipt, Refusal, Reply, RequestField, Settlement, Verdict,
+    Wording,
 };

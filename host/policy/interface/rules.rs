@@ -1,8 +1,8 @@
 //! The rules in the comments of `policy.wit` that more than one of its types follows. Each broken
 //! one is a [`Broken`] that names the field and says what the rule is.
 
-use crate::policy::interface::failure::Broken;
 use crate::config::is_reserved;
+use crate::policy::interface::failure::Broken;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::problem::Code;

@@ -1,8 +1,8 @@
 //! What the host and a policy say to each other, in the host's own types: whatever version of the
 //! interface a component speaks.
 
-use crate::config::StatusRule;
 use super::v0_1::{Part, Shape};
+use crate::config::StatusRule;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::{Claim, Disposition, OperationId, Origin, Record, Timestamp, WhenUnknown, WhileRunning};

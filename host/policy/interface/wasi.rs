@@ -5,9 +5,9 @@
 //! traps when it is called, and only then: most of a runtime's imports never are. So a policy stays
 //! pure whatever its language brings (DESIGN §6).
 
-use crate::policy::interface::imports::{Level, tell};
 use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, NotThere};
 use crate::policy::engine::state::InstanceState;
+use crate::policy::interface::imports::{Level, tell};
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentExtern, ComponentItem};
 use wasmtime::component::{
@@ -168,9 +168,10 @@ fn no_terminal<T: 'static>(to: &mut LinkerInstance<'_, InstanceState>, name: &st
 
 /// Nothing is ever waited for: everything is ready.
 fn poll(to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
-    to.func_wrap("[method]pollable.ready", |_: Context<'_>, (_,): (Resource<Pollable>,)| -> Returned<bool> {
-        Ok((true,))
-    })?;
+    to.func_wrap(
+        "[method]pollable.ready",
+        |_: Context<'_>, (_,): (Resource<Pollable>,)| -> Returned<bool> { Ok((true,)) },
+    )?;
     to.func_wrap(
         "[method]pollable.block",
         |_: Context<'_>, (_,): (Resource<Pollable>,)| -> wasmtime::Result<()> { Ok(()) },

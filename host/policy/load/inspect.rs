@@ -1,8 +1,8 @@
 //! What a file is, before it is compiled: a component of this interface, with imports that a
 //! policy may have.
 
-use crate::policy::interface::v0_1::Exports;
 use crate::policy::engine::limits::VECTORS_BYTES_MAX;
+use crate::policy::interface::v0_1::Exports;
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
 /// What a component's file says.

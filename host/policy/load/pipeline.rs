@@ -1,22 +1,22 @@
 //! The pipeline from a configuration's policy to a generation. It blocks: it is never run on a
 //! worker. Any failure leaves what is active alone.
 
-use crate::policy::interface::v0_1::Indices;
-use crate::policy::load::builtin;
+use crate::config::{self, ComponentSource, SettingFault};
 use crate::policy::engine::compiled::Compiled;
-use crate::policy::engine::shared::Engine;
-use crate::policy::interface::failure::{Failure, one_line};
-use crate::policy::run::generation::{LoadReport, Generation};
-use crate::policy::load::inspect::{Unfit, inspect};
-use crate::policy::run::instance::Program;
 use crate::policy::engine::digest::{digest, hex};
 use crate::policy::engine::limits::COMPONENT_BYTES_MAX;
-use crate::policy::run::budget::CallBudget;
+use crate::policy::engine::shared::Engine;
+use crate::policy::interface::failure::{Failure, one_line};
+use crate::policy::interface::v0_1::Indices;
+use crate::policy::interface::wasi;
+use crate::policy::load::builtin;
+use crate::policy::load::inspect::{Unfit, inspect};
 use crate::policy::load::schema;
 use crate::policy::load::steps::{Step, Steps};
-use crate::policy::load::vectors::{VectorFault, self};
-use crate::policy::interface::wasi;
-use crate::config::{self, ComponentSource, SettingFault};
+use crate::policy::load::vectors::{self, VectorFault};
+use crate::policy::run::budget::CallBudget;
+use crate::policy::run::generation::{Generation, LoadReport};
+use crate::policy::run::instance::Program;
 use oncegate_core::{Timestamp, WhenUnknown};
 use std::borrow::Cow;
 use std::fs::{self, File};

@@ -6,12 +6,12 @@
 //! refused or failed on proves nothing.
 
 use crate::policy::interface::failure::Failure;
-use crate::policy::run::generation::Generation;
-use crate::policy::run::instance::Instance;
-use crate::policy::run::budget::CallBudget;
+use crate::policy::interface::{Guard, Plan, Verdict};
 use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors;
-use crate::policy::interface::{Guard, Plan, Verdict};
+use crate::policy::run::budget::CallBudget;
+use crate::policy::run::generation::Generation;
+use crate::policy::run::instance::Instance;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 

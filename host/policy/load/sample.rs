@@ -1,14 +1,14 @@
 //! A request as text, as test vectors have it and an author tries it: seen as the gateway sees one,
 //! without a gateway.
 
-use crate::policy::view::document::Document;
 use crate::policy::interface::failure::Failure;
-use crate::policy::run::instance::Instance;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::view::parts::{Values, self};
-use crate::policy::view::seen::{NotUtf8, Seen, self};
-use crate::policy::interface::{FingerprintRule, Operation, Plan, Verdict};
 use crate::policy::interface::v0_1::{Attribute, Part};
+use crate::policy::interface::{FingerprintRule, Operation, Plan, Verdict};
+use crate::policy::run::budget::CallBudget;
+use crate::policy::run::instance::Instance;
+use crate::policy::view::document::Document;
+use crate::policy::view::parts::{self, Values};
+use crate::policy::view::seen::{self, NotUtf8, Seen};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId, PartKind, Secret};

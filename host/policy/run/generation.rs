@@ -1,16 +1,16 @@
 //! One activation of a policy.
 
-use crate::policy::interface::Plan;
-use crate::policy::interface::v0_1::Exports;
+use crate::config::Instances;
 use crate::policy::engine::compiled::Compiled;
+use crate::policy::interface::Plan;
 use crate::policy::interface::failure::Failure;
-use crate::policy::run::instance::{Instance, Program};
-use crate::policy::run::budget::CallBudget;
+use crate::policy::interface::v0_1::Exports;
 use crate::policy::load::recent::Recent;
 use crate::policy::load::steps::Step;
+use crate::policy::run::budget::CallBudget;
+use crate::policy::run::instance::{Instance, Program};
 use crate::policy::run::slow_policy::SlowPolicyDetector;
 use crate::policy::run::trial::Trial;
-use crate::config::Instances;
 use oncegate_core::{PrincipalId, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -61,7 +61,15 @@ impl Generation {
         slow_calls: usize,
     ) -> Self {
         let fresh = AtomicBool::new(instances == Instances::Fresh);
-        Self { program, plan, report, time, slow_policy: SlowPolicyDetector::new(slow_calls), fresh, trial: OnceLock::new() }
+        Self {
+            program,
+            plan,
+            report,
+            time,
+            slow_policy: SlowPolicyDetector::new(slow_calls),
+            fresh,
+            trial: OnceLock::new(),
+        }
     }
 
     /// The policy's name in the configuration.

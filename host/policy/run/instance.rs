@@ -1,12 +1,14 @@
 //! One instance of a component, and what instances are made from.
 
-use crate::policy::interface::v0_1::{Hooks, Indices};
-use crate::policy::interface::failure::{Broken, Failure, one_line};
-use crate::policy::engine::limits::INSTANCE_CALLS_MAX;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::engine::state::InstanceState;
 use crate::policy::engine::epoch_clock::{EpochClock, Runner};
-use crate::policy::interface::{Changes, ProblemView, Finding, Operation, Outbound, Plan, Receipt, Reply, Settlement, Verdict, Wording};
+use crate::policy::engine::limits::INSTANCE_CALLS_MAX;
+use crate::policy::engine::state::InstanceState;
+use crate::policy::interface::failure::{Broken, Failure, one_line};
+use crate::policy::interface::v0_1::{Hooks, Indices};
+use crate::policy::interface::{
+    Changes, Finding, Operation, Outbound, Plan, ProblemView, Receipt, Reply, Settlement, Verdict, Wording,
+};
+use crate::policy::run::budget::CallBudget;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
@@ -39,8 +41,8 @@ impl Program {
         let hooks = self.indices.hooks(&mut store, &made);
         let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
         let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX, runner };
-        let plan = instance
-            .call(budget.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
+        let plan =
+            instance.call(budget.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
         // A guest that has used half of what it had room for when it started is made anew before
         // it reaches the limit in the middle of a call.
         let memory = instance.store.data().memory();

@@ -1,10 +1,10 @@
 //! The instances that one thread keeps for use again.
 
 use crate::policy::interface::failure::Failure;
+use crate::policy::interface::{Operation, Verdict};
+use crate::policy::run::budget::CallBudget;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::interface::{Operation, Verdict};
 use oncegate_core::PrincipalId;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -136,8 +136,7 @@ fn second_opinion(
     budget: CallBudget,
     first: Verdict,
 ) -> Verdict {
-    let second =
-        generation.instance(budget).and_then(|mut instance| instance.decide(operation, budget.call));
+    let second = generation.instance(budget).and_then(|mut instance| instance.decide(operation, budget.call));
     match second {
         Ok(second) if second == first => first,
         Ok(second) => {

@@ -3,7 +3,7 @@
 pub(crate) mod budget;
 pub(crate) mod generation;
 pub(crate) mod instance;
-pub(crate) mod pool;
 pub(crate) mod instance_cache;
+pub(crate) mod pool;
 pub(crate) mod slow_policy;
 pub(crate) mod trial;

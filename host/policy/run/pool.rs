@@ -1,13 +1,16 @@
 //! A worker's instances, and the calls of hooks on them.
 
+use crate::policy::engine::limits::INLINE_TIME_MAX;
 use crate::policy::engine::shared::Engine;
 use crate::policy::interface::failure::Failure;
+use crate::policy::interface::{
+    Changes, Finding, Operation, Outbound, OwnedOperation, ProblemView, Receipt, Reply, Settlement, Verdict,
+    Wording,
+};
+use crate::policy::run::budget::CallBudget;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
-use crate::policy::engine::limits::INLINE_TIME_MAX;
-use crate::policy::run::budget::CallBudget;
 use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
-use crate::policy::interface::{Changes, ProblemView, Finding, Operation, Outbound, OwnedOperation, Receipt, Reply, Settlement, Verdict, Wording};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -41,7 +44,8 @@ impl InstancePool {
         generation: &Arc<Generation>,
         operation: &Operation<'_>,
     ) -> Result<Verdict, Failure> {
-        let inline = |cache: &mut InstanceCache, budget: CallBudget| cache.decide(generation, operation, budget);
+        let inline =
+            |cache: &mut InstanceCache, budget: CallBudget| cache.decide(generation, operation, budget);
         if let Some(result) = self.inline(generation, inline) {
             return result;
         }
@@ -108,9 +112,14 @@ impl InstancePool {
         reply: Reply,
     ) -> Result<Option<Changes>, Failure> {
         let arguments = (receipt, operation, reply);
-        self.call_with_answer(generation, principal, arguments, |instance, (receipt, operation, reply), time| {
-            instance.present(receipt, &operation.borrowed(), reply, time)
-        })
+        self.call_with_answer(
+            generation,
+            principal,
+            arguments,
+            |instance, (receipt, operation, reply), time| {
+                instance.present(receipt, &operation.borrowed(), reply, time)
+            },
+        )
         .await
     }
 
@@ -145,7 +154,9 @@ impl InstancePool {
         hook: fn(&mut Instance, &A, Duration) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let inline = |cache: &mut InstanceCache, budget: CallBudget| {
-            cache.call_with_answer(generation, principal, budget, |instance, time| hook(instance, &arguments, time))
+            cache.call_with_answer(generation, principal, budget, |instance, time| {
+                hook(instance, &arguments, time)
+            })
         };
         if let Some(result) = self.inline(generation, inline) {
             return result;
@@ -153,7 +164,9 @@ impl InstancePool {
         let principal = *principal;
         let slow = move |cache: &mut InstanceCache, generation: &Generation| {
             let budget = CallBudget::off_worker(generation.time);
-            cache.call_with_answer(generation, &principal, budget, |instance, time| hook(instance, &arguments, time))
+            cache.call_with_answer(generation, &principal, budget, |instance, time| {
+                hook(instance, &arguments, time)
+            })
         };
         Box::pin(self.engine.threads().call(generation, slow)).await
     }

@@ -87,7 +87,8 @@ mod tests {
     async fn no_more_wait_for_a_policy_thread_than_may() {
         let detector = SlowPolicyDetector::new(1);
         let held = detector.turn().await.expect("the first takes its turn");
-        let mut waiting: Vec<_> = (0..SlowPolicyDetector::WAITING_MAX).map(|_| Box::pin(detector.turn())).collect();
+        let mut waiting: Vec<_> =
+            (0..SlowPolicyDetector::WAITING_MAX).map(|_| Box::pin(detector.turn())).collect();
         for turn in &mut waiting {
             assert!(poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending())).await);
         }

@@ -39,8 +39,9 @@ pub fn removed(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, 
     }
     let mut codings = Vec::new();
     for value in fields.get_all(CONTENT_ENCODING) {
-        let text =
-            value.to_str().map_err(|_| CodingFault::Malformed("`Content-Encoding` is no list of names".into()))?;
+        let text = value
+            .to_str()
+            .map_err(|_| CodingFault::Malformed("`Content-Encoding` is no list of names".into()))?;
         codings.extend(text.split(',').map(str::trim).filter(|coding| !coding.is_empty()));
     }
     if codings.len() > CODINGS_MAX {
@@ -73,7 +74,9 @@ pub fn decode(coding: &str, body: &Bytes, limit: usize) -> Result<Bytes, CodingF
     };
     decoded.map(Bytes::from).map_err(|broken| match broken {
         BrokenCoding::Oversize => CodingFault::Oversize,
-        BrokenCoding::Data(why) => CodingFault::Malformed(format!("the content coding `{name}` is broken: {why}")),
+        BrokenCoding::Data(why) => {
+            CodingFault::Malformed(format!("the content coding `{name}` is broken: {why}"))
+        }
     })
 }
 

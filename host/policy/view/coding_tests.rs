@@ -105,5 +105,9 @@ fn what_unfolds_beyond_the_limit_is_oversize() {
     for (coding, body) in [("br", BROTLI), ("zstd", ZSTD)] {
         assert_eq!(plainly(&[coding], body, PLAIN.len() - 1), Err(CodingFault::Oversize), "{coding}");
     }
-    assert_eq!(plainly(&["gzip, gzip"], &gzip(&gzip(&zeros)), 1000), Err(CodingFault::Oversize), "at any step");
+    assert_eq!(
+        plainly(&["gzip, gzip"], &gzip(&gzip(&zeros)), 1000),
+        Err(CodingFault::Oversize),
+        "at any step"
+    );
 }

@@ -1,9 +1,9 @@
 //! What the parts of a key or fingerprint stand for, framed. The gateway makes operation ids of them,
 //! and the self-test compares what the gateway would make.
 
-use crate::policy::view::document::Document;
 use crate::policy::interface::FingerprintRule;
 use crate::policy::interface::v0_1::{Attribute, Part, Shape};
+use crate::policy::view::document::Document;
 use oncegate_core::{Fingerprint, Framer, PartKind, Recipe, Secret};
 use std::hash::Hasher;
 

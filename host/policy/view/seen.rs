@@ -1,8 +1,8 @@
 //! What a policy sees of a request or an answer: exactly what its plan asked for.
 
+use crate::policy::interface::{Payload, PayloadWant, Plan, RequestField};
 use crate::policy::view::coding;
 use crate::policy::view::document::Document;
-use crate::policy::interface::{Payload, PayloadWant, Plan, RequestField};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};

@@ -5,11 +5,14 @@
 //! interface's own type throughout: moving each into another one costs a twentieth of a call. A second
 //! version of the interface will have a file of its own beside this one.
 
-use crate::policy::interface::failure::{Broken, Failure};
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::rules::{LIST_MAX, broken, self};
-use crate::policy::interface::{Changes, ProblemView, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Payload, PayloadWant, Plan, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording};
 use crate::config::StatusRule;
+use crate::policy::engine::state::InstanceState;
+use crate::policy::interface::failure::{Broken, Failure};
+use crate::policy::interface::rules::{self, LIST_MAX, broken};
+use crate::policy::interface::{
+    Changes, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, Payload, PayloadWant,
+    Plan, ProblemView, Receipt, Refusal, Reply, RequestField, Settlement, Verdict, Wording,
+};
 use bindings::exports::oncegate::policy as hooks;
 use bindings::oncegate::policy::types as wit;
 use bytes::Bytes;
@@ -81,7 +84,11 @@ impl Indices {
     }
 
     /// The hooks of an instance, their types checked.
-    pub(crate) fn hooks(&self, store: &mut Store<InstanceState>, instance: &Instance) -> wasmtime::Result<Hooks> {
+    pub(crate) fn hooks(
+        &self,
+        store: &mut Store<InstanceState>,
+        instance: &Instance,
+    ) -> wasmtime::Result<Hooks> {
         Ok(Hooks {
             policy: self.policy.load(&mut *store, instance)?,
             outcome: self.outcome.as_ref().map(|outcome| outcome.load(&mut *store, instance)).transpose()?,

@@ -1,11 +1,11 @@
 //! `presentation` of version 0.1: speaking the caller's protocol.
 
 use super::{
-    Duration, Failure, ReplyLists, InstanceState, Store, answer, broken, field, hooks, pairs, receipt_of, rules,
-    selection, wit,
+    Duration, Failure, InstanceState, ReplyLists, Store, answer, broken, field, hooks, pairs, receipt_of,
+    rules, selection, wit,
 };
 use crate::policy::interface::failure::Broken;
-use crate::policy::interface::{Changes, ProblemView, Operation, Receipt, Reply, Wording};
+use crate::policy::interface::{Changes, Operation, ProblemView, Receipt, Reply, Wording};
 use http::HeaderName;
 use oncegate_core::Disposition;
 

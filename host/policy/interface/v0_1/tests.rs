@@ -254,7 +254,12 @@ fn each_rule_of_a_settlement() {
         retention_seconds: None,
     };
     let whole = |lifted| settlement(lifted, true);
-    refused(good(), |_| {}, |lifted| settlement(lifted, false), "settlement.disposition: an incomplete answer");
+    refused(
+        good(),
+        |_| {},
+        |lifted| settlement(lifted, false),
+        "settlement.disposition: an incomplete answer",
+    );
     refused(good(), |s| s.memo = Some("m".repeat(4097)), whole, "settlement.memo: 4097 bytes");
     refused(good(), |s| s.retention_seconds = Some(0), whole, "settlement.retention-seconds: 0 seconds");
     assert_eq!(whole(good()).expect("a good settlement").disposition, Disposition::NotApplied);

@@ -2,10 +2,10 @@
 
 use super::VectorFault;
 use crate::policy::interface::hooks::Hook;
+use crate::policy::interface::v0_1::{Attribute, Part, Shape};
+use crate::policy::interface::{FingerprintRule, Guard};
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
-use crate::policy::interface::{FingerprintRule, Guard};
-use crate::policy::interface::v0_1::{Attribute, Part, Shape};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
 use serde::Deserialize;

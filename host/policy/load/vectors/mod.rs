@@ -43,11 +43,11 @@ pub(crate) use asking::{CaseQuestion, receipt, ruled};
 pub(crate) use format::{Case, Vectors, read};
 
 use crate::policy::interface::failure::Failure;
-use crate::policy::run::instance::{Instance, Program};
-use crate::policy::run::budget::CallBudget;
-use crate::policy::load::sample::{DecideOutcome, Sample};
-use crate::policy::interface::{Plan, Verdict};
 use crate::policy::interface::v0_1::Exports;
+use crate::policy::interface::{Plan, Verdict};
+use crate::policy::load::sample::{DecideOutcome, Sample};
+use crate::policy::run::budget::CallBudget;
+use crate::policy::run::instance::{Instance, Program};
 use format::{CASES_MAX, Expect};
 use oncegate_core::OperationId;
 use std::collections::HashMap;
