@@ -52,7 +52,7 @@ impl<S: Store> Ledger<S> {
         if keys.is_empty() {
             return Begun::Refuse(reused, standing);
         }
-        let by = ClaimKeys { keys, common, claim: &request.claim, rules: &request.rules };
+        let by = ClaimKeys { own: keys, common, claim: &request.claim, rules: &request.rules };
         let end = ClaimResult::NotWon { instead: NotWon::Refuse(reused), id: request.id, record: None };
         let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::looking(by, end);
         loop {
@@ -61,25 +61,23 @@ impl<S: Store> Ledger<S> {
                 Ask::Load(id) => match self.store.load(id).await {
                     Ok(found) => {
                         let found = found.map(|found| (found.version, found.record));
-                        multi_claim.heard(by, Reply::Loaded(found), asked);
+                        multi_claim.on_reply(by, Reply::Loaded(found), asked);
                     }
                     Err(error) => return Begun::Unavailable(error),
                 },
-                Ask::Nothing(ClaimResult::NotWon {
-                    instead: NotWon::Replay,
-                    record: Some((_, record)),
-                    ..
+                Ask::Done(ClaimResult::NotWon {
+                    instead: NotWon::Replay, record: Some((_, record)), ..
                 }) => {
                     return Begun::Replay { record, waited: false };
                 }
-                Ask::Nothing(ClaimResult::NotWon {
+                Ask::Done(ClaimResult::NotWon {
                     instead: NotWon::Refuse(refusal),
                     record: Some((_, record)),
                     ..
                 }) => {
                     return Begun::Refuse(refusal, Some(record));
                 }
-                Ask::Nothing(_) | Ask::Swap { .. } => return Begun::Refuse(reused, standing),
+                Ask::Done(_) | Ask::Swap { .. } => return Begun::Refuse(reused, standing),
             }
         }
     }
@@ -104,7 +102,7 @@ impl<S: Store> Claimant<S> {
             keys => keys,
         };
         let common = &request.derived.common[..];
-        let by = ClaimKeys { keys, common, claim: &request.claim, rules: &request.rules };
+        let by = ClaimKeys { own: keys, common, claim: &request.claim, rules: &request.rules };
         if !ledger.list_holds(request.derived.term) {
             return self.failed(list_lapsed(), &[]).await;
         }
@@ -113,12 +111,12 @@ impl<S: Store> Claimant<S> {
         for _ in 0..SWAPS_MAX * (keys.len() + common.len()) {
             let now = ledger.clock.now();
             let reply = match multi_claim.ask(by, now) {
-                Ask::Nothing(ClaimResult::Won { id, version, record }) => {
+                Ask::Done(ClaimResult::Won { id, version, record }) => {
                     let several = keys.len() + common.len() > 1;
                     let pointers_until = several.then(|| multi_claim.holds_until());
                     return self.won(id, version, record, pointers_until, multi_claim.common());
                 }
-                Ask::Nothing(ClaimResult::NotWon { instead, id, record }) => {
+                Ask::Done(ClaimResult::NotWon { instead, id, record }) => {
                     let standing = record.map(|(version, record)| Versioned { version, record });
                     // Nothing of it will stand under its own keys.
                     if matches!(instead, NotWon::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused)) {
@@ -141,7 +139,7 @@ impl<S: Store> Claimant<S> {
                 }
             };
             asked = now;
-            multi_claim.heard(by, reply, asked);
+            multi_claim.on_reply(by, reply, asked);
         }
         self.failed(changes_too_fast(), multi_claim.common()).await
     }

@@ -35,7 +35,8 @@ pub use ids::{
     ExecutionId, Fingerprint, Framer, GatewayId, KeySpace, OperationId, PartKind, PrincipalId, Recipe,
     Secret, SpaceNumber,
 };
-pub use keyspaces::claim::{Ask, ClaimKeys, ClaimResult, Key, MultiKeyClaim, NotWon, Reply};
+pub use keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Reply};
+pub use keyspaces::keys::{ClaimKeys, Key};
 pub use keyspaces::list::KeySpaces;
 pub use outcome::{Disposition, Outcome, Settlement, UnknownReason};
 pub use record::{Origin, Pointer, Probing, Record, State, Times, View};

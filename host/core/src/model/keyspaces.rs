@@ -1,4 +1,4 @@
-//! The scenes of the exhaustive model `model/keyspaces.py` ("Changing the keys", DESIGN §6), with this code
+//! The scenes of the exhaustive model `keyspaces.py` (`design/key-changes.md`), with this code
 //! in the place of the model's claimant, list and permit: breadth first over every order of steps and
 //! faults, up to the scenes' bounds. And the model's known-bad variants, to see that each is caught.
 //! And the same with what the model leaves out, sending again what is unknown.
@@ -12,7 +12,8 @@
 use crate::answer::{Answer, AnswerSummary};
 use crate::decide::{Claim, Refusal, Rules, WhenUnknown, WhileRunning};
 use crate::ids::{ExecutionId, Fingerprint, GatewayId, OperationId, PrincipalId, Recipe, SpaceNumber};
-use crate::keyspaces::claim::{Ask, ClaimKeys, ClaimResult, Key, MultiKeyClaim, NotWon, Phase, Reply, bend};
+use crate::keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Phase, Reply};
+use crate::keyspaces::keys::{ClaimKeys, Key};
 use crate::keyspaces::list::{Deriver, KeySpaces, ListLease, Member, Membership, Space, SpaceList};
 use crate::outcome::UnknownReason;
 use crate::record::{Origin, Pointer, Record, State, Times};
@@ -113,8 +114,6 @@ struct Gateway {
     derives: Vec<u8>,
     live: bool,
     request: Option<Ask1>,
-    /// The variant that claims the highest key first.
-    odd: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -164,12 +163,10 @@ struct Ways {
     frees: Frees,
     /// A space leaves when it has no record now, whoever decides by it.
     leaves_early: bool,
-    highest_first: bool,
     /// A settlement is taken only from the execution that the record names.
     fence: bool,
     /// Who loses a claim takes its pointers away.
     loser_frees: bool,
-    bend: u8,
     /// What is unknown is sent again. The model leaves that out.
     resends: bool,
     /// Each load is a step of its own. The model takes the loads between two swaps as one.
@@ -180,10 +177,8 @@ const RULES: Ways = Ways {
     byte: Byte::Unbroken,
     frees: Frees::Last,
     leaves_early: false,
-    highest_first: false,
     fence: true,
     loser_frees: false,
-    bend: 0,
     resends: false,
     one_load: false,
 };
@@ -204,6 +199,9 @@ struct Scene {
     keys: &'static [&'static [u8]],
     faults: Faults,
 }
+
+/// A claim: its operation, its execution and the spaces of its keys.
+type Claimed<'a> = (u8, u8, &'a [u8]);
 
 type Step = (String, Option<&'static str>, World);
 
@@ -268,18 +266,17 @@ impl Model {
 
     fn initial(&self, scene: &Scene) -> World {
         let on_list = scene.at.iter().map(|(_, derives)| derives.len()).max().unwrap() as u8;
-        let gateway = |(i, (space, derives)): (usize, &(u8, &[u8]))| Gateway {
+        let gateway = |(space, derives): &(u8, &[u8])| Gateway {
             space: *space,
             derives: derives.to_vec(),
             live: true,
             request: None,
-            odd: self.ways.highest_first && i == 0,
         };
         World {
             listed: (0..on_list).collect(),
             leaving: Vec::new(),
             records: vec![None; self.space.len()],
-            gateways: scene.at.iter().enumerate().map(gateway).collect(),
+            gateways: scene.at.iter().map(gateway).collect(),
             history: Vec::new(),
             covers: Vec::new(),
             acked: vec![0; self.keys.len()],
@@ -340,22 +337,8 @@ impl Model {
         }
     }
 
-    /// A claim under these that has done nothing yet.
-    fn begun(&self, claims: &[u8]) -> MultiKeyClaim<V> {
-        let phase = if self.ways.resends && claims.len() > 1 { Phase::Own(0) } else { Phase::Write(None) };
-        MultiKeyClaim { step: 0, phase, holds_until: Timestamp::MAX, common: Vec::new(), again: None }
-    }
-
-    /// Runs one step of a multi_claim on these records: up to its next swap, or one swap. `lost`: the
-    /// swap's answer is. Says what was written.
-    fn steps(
-        &self,
-        multi_claim: &mut MultiKeyClaim<V>,
-        (op, e, claims, bend): (u8, u8, &[u8], u8),
-        records: &mut [Option<Rec>],
-        history: &[(u8, Truth)],
-        lost: bool,
-    ) -> Option<u8> {
+    /// The keys of this claim.
+    fn with_keys<T>(&self, (op, e, claims): Claimed<'_>, f: impl FnOnce(ClaimKeys<'_>) -> T) -> T {
         let key = |space: &u8| Key {
             space: SpaceNumber((*space).into()),
             id: key_id(self.keys[usize::from(op)][usize::from(*space)]),
@@ -363,7 +346,7 @@ impl Model {
             key_schema: origin().key_schema,
             key_epoch: 0,
         };
-        let keys: Vec<Key> = claims.iter().map(key).collect();
+        let own: Vec<Key> = claims.iter().map(key).collect();
         let claim = Claim {
             fingerprint: fingerprint(op),
             execution: execution(e),
@@ -375,15 +358,42 @@ impl Model {
         };
         let when_unknown = if self.ways.resends { WhenUnknown::Resend } else { WhenUnknown::Hold };
         let rules = Rules { while_running: WhileRunning::Wait, when_unknown };
-        let by = ClaimKeys { keys: &keys, common: &[], claim: &claim, rules: &rules };
+        f(ClaimKeys { own: &own, common: &[], claim: &claim, rules: &rules })
+    }
+
+    /// This claim, which has done nothing yet.
+    fn begun(&self, claimed: Claimed<'_>) -> MultiKeyClaim<V> {
+        self.with_keys(claimed, MultiKeyClaim::of)
+    }
+
+    /// Runs one step of a claim on these records: up to its next swap, or one swap. `lost`: the swap's answer
+    /// is lost. Says what was written.
+    fn steps(
+        &self,
+        multi_claim: &mut MultiKeyClaim<V>,
+        claimed: Claimed<'_>,
+        records: &mut [Option<Rec>],
+        history: &[(u8, Truth)],
+        lost: bool,
+    ) -> Option<u8> {
+        self.with_keys(claimed, |keys| self.steps_with(multi_claim, keys, records, history, lost))
+    }
+
+    fn steps_with(
+        &self,
+        multi_claim: &mut MultiKeyClaim<V>,
+        keys: ClaimKeys<'_>,
+        records: &mut [Option<Rec>],
+        history: &[(u8, Truth)],
+        lost: bool,
+    ) -> Option<u8> {
         let load = |records: &[Option<Rec>], id: OperationId| {
             records[usize::from(id.0[0] - 1)].map(|rec| (version(rec), self.record(history, rec)))
         };
-        bend::BENT.set(bend);
         let mut wrote = None;
         let mut first = true;
         loop {
-            match multi_claim.ask(by, NOW) {
+            match multi_claim.ask(keys, NOW) {
                 Ask::Swap { .. } if !first => break,
                 Ask::Swap { id, expected, next } => {
                     let here = usize::from(id.0[0] - 1);
@@ -398,25 +408,22 @@ impl Model {
                         }
                         false => Reply::Conflict(load(records, id)),
                     };
-                    multi_claim.heard(by, reply, NOW);
+                    multi_claim.on_reply(keys, reply, NOW);
                     // What it met is followed in a step of its own; told at once.
-                    if !matches!(multi_claim.phase, Phase::Look { .. } | Phase::Ended(_)) {
+                    if !matches!(multi_claim.phase, Phase::Look(_) | Phase::Ended(_)) {
                         break;
                     }
                 }
                 Ask::Load(id) => {
-                    multi_claim.heard(by, Reply::Loaded(load(records, id)), NOW);
-                    if self.ways.one_load
-                        || matches!(multi_claim.phase, Phase::Check { .. }) && bend == bend::TargetBefore
-                    {
+                    multi_claim.on_reply(keys, Reply::Loaded(load(records, id)), NOW);
+                    if self.ways.one_load {
                         break;
                     }
                 }
-                Ask::Nothing(_) => break,
+                Ask::Done(_) => break,
             }
             first = false;
         }
-        bend::BENT.set(0);
         wrote
     }
 
@@ -439,15 +446,9 @@ impl Model {
             let e = history.len() as u8;
             history[usize::from(e) - 1].0 = op;
             let mut records: Vec<_> = world.records.iter().map(lapsed).collect();
-            let mut multi_claim = self.begun(&world.listed);
+            let mut multi_claim = self.begun((op, e, &world.listed));
             while !matches!(multi_claim.phase, Phase::Ended(_)) {
-                self.steps(
-                    &mut multi_claim,
-                    (op, e, &world.listed, self.ways.bend),
-                    &mut records,
-                    &history,
-                    false,
-                );
+                self.steps(&mut multi_claim, (op, e, &world.listed), &mut records, &history, false);
             }
             if let Phase::Ended(end) = multi_claim.phase {
                 held |= matches!(*end, ClaimResult::NotWon { instead: NotWon::Wait, .. });
@@ -479,7 +480,7 @@ impl Model {
                     .as_ref()
                     .is_some_and(|q| !matches!(q.stage, Stage::Wait | Stage::Free(_)));
                 gateway.live = !(lease && early) || gateway.live;
-                (gateway.space, gateway.odd) = (0, false);
+                gateway.space = 0;
                 gateway.derives.clear();
                 if let Some(request) = &mut gateway.request {
                     request.decides = 0;
@@ -504,7 +505,7 @@ impl Model {
             world.leaving.clear();
         }
         world.gateways.sort_by_key(|g| {
-            (g.space, g.derives.clone(), g.live, g.request.as_ref().map_or(0, |request| request.e), g.odd)
+            (g.space, g.derives.clone(), g.live, g.request.as_ref().map_or(0, |request| request.e))
         });
         world
     }
@@ -625,7 +626,7 @@ impl Model {
                     claims: gateway.derives.clone(),
                     decides: gateway.space,
                     e,
-                    stage: Stage::Claim(self.begun(&gateway.derives)),
+                    stage: Stage::Claim(self.begun((op as u8, e, &gateway.derives))),
                     unbroken: true,
                     after: world.acked[op] > 0,
                 });
@@ -698,8 +699,7 @@ impl Model {
         let mut multi_claim = multi_claim.clone();
         let request = world.gateways[i].request.as_ref().unwrap();
         let claims = &request.claims;
-        let bend = if world.gateways[i].odd { bend::HighestFirst } else { self.ways.bend };
-        let who = (request.op, request.e, &claims[..], bend);
+        let who = (request.op, request.e, &claims[..]);
         let wrote = self.steps(&mut multi_claim, who, &mut after.records, &world.history, lost);
         if let Some(key) = wrote
             && let Some(Rec::State { e, .. }) = world.records[usize::from(key)]
@@ -1082,34 +1082,20 @@ const SECOND: &[&str] = &["second delivery", "delivery after an acknowledged ans
 
 #[test]
 fn every_known_bad_rule_is_caught() {
-    let bent = |bend| Ways { bend, ..RULES };
     is_caught(Ways { leaves_early: true, ..RULES }, &SHORT_PAIR, SECOND);
-    is_caught(bent(bend::Joined), &STALE, SECOND);
-    is_caught(bent(bend::FollowKnown), &STALE, SECOND);
-    is_caught(
-        Ways { highest_first: true, ..RULES },
-        &Scene { at: &[TWO, ONE], ..PAIR },
-        &["left a claim behind: unknown without a cause"],
-    );
     is_caught(Ways { byte: Byte::Unchecked, ..RULES }, &SHORT_PAIR, SECOND);
     let operator = Scene { faults: Faults { operator: 1, ..STALE.faults }, ..STALE };
     is_caught(Ways { frees: Frees::PointersThenLast, ..RULES }, &operator, SECOND);
-    is_caught(bent(bend::LapsedAlone), &STALE, SECOND);
     let no_switch = Scene { faults: Faults { switch: 0, ..PAIR.faults }, ..PAIR };
     is_caught(Ways { fence: false, ..RULES }, &no_switch, SECOND);
     is_caught(Ways { loser_frees: true, ..RULES }, &STALE, SECOND);
-    is_caught(bent(bend::TargetBefore), &STALE, SECOND);
 }
 
 /// The five that the model's first draft left out.
 #[test]
 fn every_fix_of_the_draft_is_needed() {
-    let bent = |bend| Ways { bend, ..RULES };
     is_caught(Ways { byte: Byte::Lease, ..RULES }, &PAIR, SECOND);
-    is_caught(bent(bend::OwnKey), &STAIRS, SECOND);
-    is_caught(bent(bend::OwnLease), &STALE, SECOND);
     is_caught(Ways { frees: Frees::LastThenPointers, ..RULES }, &STALE, SECOND);
-    is_caught(bent(bend::FirstMet), &PAIR, &["unknown or key-reused told after an acknowledged answer"]);
 }
 
 const RESEND: Ways = Ways { resends: true, ..RULES };
@@ -1143,11 +1129,4 @@ fn what_is_unknown_is_sent_again_in_larger_scenes() {
     passes_by(RESEND, &Scene { faults: Faults { switch: 3, ..PAIR.faults }, ..PAIR });
     passes_by(RESEND, &Scene { faults: Faults { switch: 1, list_lapse: 1, ..STALE.faults }, ..STALE });
     passes_by(one_load, &STAIRS);
-}
-
-/// A claim that landed late in a space that went and came back was sent again there, beside a fresh
-/// execution by a gateway that did not know of that yet.
-#[test]
-fn what_is_sent_again_must_be_claimed_under_all_keys() {
-    is_caught(Ways { bend: bend::ResendsAlone, ..RESEND }, &PAIR, SECOND);
 }

@@ -1,16 +1,18 @@
-//! Two principals with the same content under the same key, where a changed principal is refused (DESIGN
-//! §7): every order of the steps of a few requests, with pauses past leases, crashes at any point and lost
-//! answers of the store, up to the scenes' bounds. The claim is the real [`MultiKeyClaim`]; a gateway's order
-//! around it is that of `ledger/execute.rs`.
+//! Two principals with the same content under the same key, where a changed principal is refused
+//! (`design/principal.md`): every order of the steps of a few requests, with pauses past leases, crashes at any
+//! point and lost answers of the store, up to the scenes' bounds. The claim is the real [`MultiKeyClaim`]; a
+//! gateway's order around it is that of `ledger/execute.rs`.
 //!
-//! Known-bad ways of that order are there to see that each is caught.
+//! Known-bad ways of that order are here, to see that each is caught. Rules of the claim itself are broken by
+//! the patches of `tests/simulation/breaks`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use crate::answer::Answer;
 use crate::decide::{Claim, Refusal, Rules, WhenUnknown, WhileRunning};
 use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe, SpaceNumber};
-use crate::keyspaces::claim::{Ask, ClaimKeys, ClaimResult, Key, MultiKeyClaim, NotWon, Reply, bend};
+use crate::keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Reply};
+use crate::keyspaces::keys::{ClaimKeys, Key};
 use crate::record::{Origin, Record, State, Times};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashSet};
@@ -38,11 +40,9 @@ struct Ways {
     asks_all_leases: bool,
     /// A release takes the pointers away only where they are as they were written.
     guards_release: bool,
-    /// A rule of the claim that is broken.
-    bend: u8,
 }
 
-const RIGHT: Ways = Ways { asks_all_leases: true, guards_release: true, bend: 0 };
+const RIGHT: Ways = Ways { asks_all_leases: true, guards_release: true };
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Stage {
@@ -136,20 +136,18 @@ impl Model<'_> {
     ) -> Result<(), String> {
         let (principal, spaces) = self.scene.requests[i];
         let (own, common, claim) = (keys(principal, spaces), keys(0, spaces), claim(i, principal));
-        let by = ClaimKeys { keys: &own, common: &common, claim: &claim, rules: &RULES };
+        let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &RULES };
         let now = world.now;
-        bend::BENT.set(self.ways.bend);
         let asked = multi_claim.ask(by, now);
-        bend::BENT.set(0);
         let reply = match asked {
-            Ask::Nothing(ClaimResult::Won { record, .. }) => {
+            Ask::Done(ClaimResult::Won { record, .. }) => {
                 let State::Executing { lease_until } = record.state else { unreachable!() };
                 let common = multi_claim.common().to_vec();
                 world.stages[i] =
                     Stage::Ready { holds_until: multi_claim.holds_until(), lease_until, common };
                 return Ok(());
             }
-            Ask::Nothing(ClaimResult::NotWon { instead, record, .. }) => {
+            Ask::Done(ClaimResult::NotWon { instead, record, .. }) => {
                 world.stages[i] = Stage::Over;
                 let foreign = record.is_some_and(|(_, record)| record.origin.principal.0[0] != principal);
                 return match instead {
@@ -178,9 +176,7 @@ impl Model<'_> {
                 }
             }
         };
-        bend::BENT.set(self.ways.bend);
-        multi_claim.heard(by, reply, now);
-        bend::BENT.set(0);
+        multi_claim.on_reply(by, reply, now);
         world.stages[i] = Stage::Claim(multi_claim);
         Ok(())
     }
@@ -236,7 +232,7 @@ impl Model<'_> {
                     let (principal, spaces) = self.scene.requests[i];
                     let (own, common, claim) =
                         (keys(principal, spaces), keys(0, spaces), claim(i, principal));
-                    let by = ClaimKeys { keys: &own, common: &common, claim: &claim, rules: &RULES };
+                    let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &RULES };
                     world.stages[i] = Stage::Claim(MultiKeyClaim::of(by));
                     if world.answered.contains(&principal) {
                         world.after_answer.push(i);
@@ -313,12 +309,12 @@ impl Model<'_> {
             let mut alone = World { now: world.now.plus(LEASE * 2), ..world.clone() };
             alone.stages.push(Stage::Waiting);
             let (own, common, claim) = (keys(principal, &[0]), keys(0, &[0]), claim(99, principal));
-            let by = ClaimKeys { keys: &own, common: &common, claim: &claim, rules: &RULES };
+            let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &RULES };
             let mut multi_claim = MultiKeyClaim::of(by);
             loop {
                 let reply = match multi_claim.ask(by, alone.now) {
-                    Ask::Nothing(ClaimResult::Won { .. }) => break,
-                    Ask::Nothing(ClaimResult::NotWon { instead, .. }) => {
+                    Ask::Done(ClaimResult::Won { .. }) => break,
+                    Ask::Done(ClaimResult::NotWon { instead, .. }) => {
                         return Some(format!("{principal}: {instead:?}"));
                     }
                     Ask::Load(id) => Reply::Loaded(alone.records.get(&id).cloned()),
@@ -334,7 +330,7 @@ impl Model<'_> {
                         }
                     }
                 };
-                multi_claim.heard(by, reply, alone.now);
+                multi_claim.on_reply(by, reply, alone.now);
             }
         }
         None
@@ -395,15 +391,7 @@ fn no_order_runs_it_for_both_or_holds_it_up_for_ever() {
 
 #[test]
 fn each_rule_of_the_order_is_needed() {
-    let bent = |bend| Ways { bend, ..RIGHT };
-    for ways in [
-        Ways { asks_all_leases: false, ..RIGHT },
-        Ways { guards_release: false, ..RIGHT },
-        bent(bend::FreesOver),
-        bent(bend::LapsedAlone),
-        bent(bend::Joined),
-        bent(bend::TargetBefore),
-    ] {
+    for ways in [Ways { asks_all_leases: false, ..RIGHT }, Ways { guards_release: false, ..RIGHT }] {
         let found = Model { scene: &THREE, ways }.explore();
         assert!(found.as_ref().is_err_and(|what| what.contains("ran though")), "{ways:?}: {found:?}");
     }

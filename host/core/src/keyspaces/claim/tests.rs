@@ -4,11 +4,14 @@
 
 use super::*;
 use crate::answer::{Answer, AnswerSummary};
-use crate::ids::{ExecutionId, PrincipalId, Recipe};
+use crate::decide::{Claim, Decision, Event, Refusal, Rules, WhenUnknown, WhileRunning, decide};
+use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe, SpaceNumber};
+use crate::keyspaces::keys::{ClaimKeys, Key};
 use crate::outcome::UnknownReason;
-use crate::record::Times;
-use crate::{Rules, WhenUnknown, WhileRunning};
+use crate::record::{Origin, Pointer, Record, State, Times, View};
+use crate::time::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);
@@ -139,11 +142,11 @@ impl Shelf {
     ) -> (MultiKeyClaim<u64>, ClaimResult<u64>) {
         let keys: Vec<Key> = keys.iter().map(|one| key(*one)).collect();
         let common: Vec<Key> = common.iter().map(|one| key(*one)).collect();
-        let by = ClaimKeys { keys: &keys, common: &common, claim: &claim, rules: &rules };
+        let by = ClaimKeys { own: &keys, common: &common, claim: &claim, rules: &rules };
         let (mut multi_claim, mut swaps) = (MultiKeyClaim::of(by), 0);
         for _ in 0..100 {
             let reply = match multi_claim.ask(by, NOW) {
-                Ask::Nothing(end) => return (multi_claim, end),
+                Ask::Done(end) => return (multi_claim, end),
                 Ask::Load(id) => {
                     self.loads += 1;
                     Reply::Loaded(self.records.get(&id).cloned())
@@ -164,7 +167,7 @@ impl Shelf {
                     }
                 }
             };
-            multi_claim.heard(by, reply, NOW);
+            multi_claim.on_reply(by, reply, NOW);
         }
         panic!("the claim doesn't end: {multi_claim:?}");
     }

@@ -1,0 +1,96 @@
+//! Following a chain of pointers to what it leads to.
+
+use super::machine::{MultiKeyClaim, Over, Phase, Standing};
+use super::result::{ClaimResult, NotWon};
+use crate::decide::{Refusal, WhileRunning};
+use crate::keyspaces::chain::PointerChain;
+use crate::keyspaces::keys::ClaimKeys;
+use crate::record::{State, View};
+use crate::time::Timestamp;
+
+impl<V: Clone + Eq> MultiKeyClaim<V> {
+    /// What stands at the chain's target.
+    pub(super) fn follow(
+        &mut self,
+        keys: ClaimKeys<'_>,
+        mut chain: PointerChain<V>,
+        found: Option<Standing<V>>,
+        asked: Timestamp,
+    ) {
+        let found = found.filter(|(_, record)| record.view(asked) != View::Absent && !chain.is_past(record));
+        let Some((version, record)) = found else {
+            // Judged by a time before the target was read: the claimant of a pointer that lapsed only afterwards
+            // may have arrived there in between.
+            let live = chain.lives(self.end(keys), asked);
+            match chain.links().len() > 1 {
+                true => self.phase = Phase::Check { chain, next: 1, live },
+                false => self.nothing(keys, &chain, live),
+            }
+            return;
+        };
+        match &record.state {
+            State::Pointer(_) if chain.is_full() => self.nothing(keys, &chain, true),
+            State::Pointer(pointer) => {
+                chain.push(keys, version, &record, pointer);
+                let live = chain.lives(self.end(keys), asked);
+                self.phase = match chain.returns() {
+                    true => Phase::Check { chain, next: 1, live },
+                    false => Phase::Follow(chain),
+                };
+            }
+            _ => match chain.fingerprint_of(keys, &record) {
+                Some(fingerprint) => {
+                    self.duplicate(keys, chain.target(), (version, record), fingerprint, asked);
+                }
+                None => self.refuse(keys, &chain, Some((version, record))),
+            },
+        }
+    }
+
+    /// Whether the chain's pointer numbered `next` still stands as it was read.
+    pub(super) fn check(
+        &mut self,
+        keys: ClaimKeys<'_>,
+        chain: PointerChain<V>,
+        next: usize,
+        live: bool,
+        found: Option<Standing<V>>,
+    ) {
+        if found.is_none_or(|(version, _)| version != chain.links()[next].version) {
+            // Something moved on the way: begin again at the present key.
+            self.phase = Phase::Reread;
+            return;
+        }
+        match next + 1 < chain.links().len() {
+            true => self.phase = Phase::Check { chain, next: next + 1, live },
+            false => self.nothing(keys, &chain, live),
+        }
+    }
+
+    /// Nothing is at the end of the chain. `live`: a claimant may still be on its way there.
+    fn nothing(&mut self, keys: ClaimKeys<'_>, chain: &PointerChain<V>, live: bool) {
+        if !live {
+            let link = &chain.links()[0];
+            let over = Over { version: link.version.clone(), lease_until: link.lease_until };
+            self.phase = Phase::Write(Some(over));
+            return;
+        }
+        if chain.refusal().is_some() {
+            return self.refuse(keys, chain, None);
+        }
+        let instead = match keys.rules.while_running {
+            WhileRunning::Wait => NotWon::Wait,
+            WhileRunning::Reject => NotWon::Refuse(Refusal::InFlight),
+        };
+        self.end_with(keys, ClaimResult::NotWon { instead, id: chain.target(), record: None });
+    }
+
+    /// The chain leads to another operation. Another principal's is not shown.
+    fn refuse(&mut self, keys: ClaimKeys<'_>, chain: &PointerChain<V>, standing: Option<Standing<V>>) {
+        let (refusal, id, record) = match chain.refusal() {
+            Some(Refusal::PrincipalChanged) => (Refusal::PrincipalChanged, keys.highest().id, None),
+            _ => (Refusal::KeyReused, chain.target(), standing),
+        };
+        self.end_with(keys, ClaimResult::NotWon { instead: NotWon::Refuse(refusal), id, record });
+    }
+}

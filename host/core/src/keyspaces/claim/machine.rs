@@ -1,0 +1,262 @@
+//! The state of a claim, and which of its steps is next.
+
+use super::result::{ClaimResult, NotWon};
+use crate::decide::{Claim, Decision, Event, WhenUnknown, decide};
+use crate::ids::{Fingerprint, OperationId};
+use crate::keyspaces::chain::PointerChain;
+use crate::keyspaces::keys::{ClaimKeys, Key};
+use crate::record::Record;
+use crate::time::Timestamp;
+use std::sync::Arc;
+
+/// What a [`MultiKeyClaim`] wants next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask<V> {
+    /// Load this record.
+    Load(OperationId),
+    /// Put `next`, expecting this version; none: expecting no record.
+    Swap {
+        /// Whose record.
+        id: OperationId,
+        /// The version that must stand there.
+        expected: Option<V>,
+        /// The record to put.
+        next: Arc<Record>,
+    },
+    /// Nothing: the claim has ended.
+    Done(ClaimResult<V>),
+}
+
+/// The store's reply to what a [`MultiKeyClaim`] asked for.
+#[derive(Clone, Debug)]
+pub enum Reply<V> {
+    /// To a load.
+    Loaded(Option<Standing<V>>),
+    /// To a swap: it took effect, and the record stands there under this version.
+    Swapped(V, Arc<Record>),
+    /// To a swap: another record stands there, or none.
+    Conflict(Option<Standing<V>>),
+    /// To a swap: nobody knows whether it took effect.
+    Unclear,
+}
+
+/// A record as it stands in the store, with the version of its last write.
+pub(super) type Standing<V> = (V, Arc<Record>);
+
+/// A claim on its way. `V` is the store's version of a write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MultiKeyClaim<V> {
+    /// The number of the key that is being claimed: the common keys first, then the own ones.
+    pub(crate) step: usize,
+    pub(crate) phase: Phase<V>,
+    pub(crate) holds_until: Timestamp,
+    /// What the claim wrote under common keys while no other claim relied on it.
+    pub(super) common: Vec<(OperationId, V)>,
+    /// The record that is sent again once all other keys are claimed.
+    pub(crate) again: Option<Again<V>>,
+}
+
+/// A record that ended unknown and is sent again, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Again<V> {
+    /// Under which of the own keys.
+    pub(crate) key: usize,
+    pub(super) version: V,
+    pub(super) record: Arc<Record>,
+}
+
+/// Where a claim is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Phase<V> {
+    /// Read this own key, before anything is claimed. Needed where there are common keys: what the caller itself
+    /// has begun is its own, whoever came since. And where a record is sent again: the other keys will point to
+    /// it.
+    Own(usize),
+    /// Write at the present key, over what was seen there.
+    Write(Option<Over<V>>),
+    /// Read the present key again: a swap's answer was lost, or a chain of pointers changed.
+    Reread,
+    /// Follow the pointers that were found at the present key.
+    Follow(PointerChain<V>),
+    /// Nothing is at the chain's end. See that no pointer but the first, which a swap will compare, was written
+    /// over meanwhile.
+    Check { chain: PointerChain<V>, next: usize, live: bool },
+    /// Before the claim ends without an answer: see whether any key leads to one.
+    Look(Look<V>),
+    /// All other keys are claimed: execute the unknown record once more, where it is.
+    Resend,
+    /// The answer of that swap was lost: read it again.
+    RereadResent,
+    /// The claim has ended.
+    Ended(Box<ClaimResult<V>>),
+}
+
+/// How far the look for an answer has come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Look<V> {
+    /// How the claim ends if no key leads to an answer.
+    pub(super) otherwise: Box<ClaimResult<V>>,
+    /// The number of the own key that is looked at.
+    pub(super) key: usize,
+    /// The pointers that were followed from it.
+    pub(super) via: Option<PointerChain<V>>,
+}
+
+/// What a write replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Over<V> {
+    pub(super) version: V,
+    /// The lease of the pointer there. The pointer that replaces it ends no earlier, for its claimant relies on
+    /// it.
+    pub(super) lease_until: Timestamp,
+}
+
+impl<V: Clone + Eq> MultiKeyClaim<V> {
+    /// A claim with these keys that has done nothing yet.
+    pub const fn of(keys: ClaimKeys<'_>) -> Self {
+        let resends = matches!(keys.rules.when_unknown, WhenUnknown::Resend) && keys.own.len() > 1;
+        let looks_first = resends || !keys.common.is_empty();
+        Self {
+            step: 0,
+            phase: if looks_first { Phase::Own(0) } else { Phase::Write(None) },
+            holds_until: Timestamp::MAX,
+            common: Vec::new(),
+            again: None,
+        }
+    }
+
+    /// A claim that writes nothing: it ends so, unless one of the keys leads to an answer.
+    pub fn looking(keys: ClaimKeys<'_>, otherwise: ClaimResult<V>) -> Self {
+        let mut claim = Self::of(keys);
+        claim.end_with(keys, otherwise);
+        claim
+    }
+
+    /// What the claim wrote under common keys and no other claim relies on. When the operation turns out not to
+    /// be applied, these are removed where they still stand so.
+    pub fn common(&self) -> &[(OperationId, V)] {
+        &self.common
+    }
+
+    /// Until when all that it has claimed is its own: the earliest of the leases, as it wrote them.
+    pub const fn holds_until(&self) -> Timestamp {
+        self.holds_until
+    }
+
+    /// What it wants next. `now` is given to [`on_reply`](Self::on_reply) with the reply.
+    pub fn ask(&mut self, keys: ClaimKeys<'_>, now: Timestamp) -> Ask<V> {
+        if let Some(swap) = self.next_swap(keys, now) {
+            return swap;
+        }
+        match &self.phase {
+            Phase::Write(_) | Phase::Resend => unreachable!("next_swap asks in these phases, or leaves them"),
+            Phase::Own(key) => Ask::Load(keys.own[*key].id),
+            Phase::Reread => Ask::Load(self.present(keys).id),
+            Phase::RereadResent => Ask::Load(self.end(keys).id),
+            Phase::Follow(chain) => Ask::Load(chain.target()),
+            Phase::Check { chain, next, .. } => Ask::Load(chain.links()[*next].id),
+            Phase::Look(Look { via: Some(chain), .. }) => Ask::Load(chain.target()),
+            Phase::Look(Look { key, .. }) => Ask::Load(keys.own[*key].id),
+            Phase::Ended(result) => Ask::Done((**result).clone()),
+        }
+    }
+
+    /// The swap that the phase asks for. Where time has made it impossible, the claim goes on to its end.
+    fn next_swap(&mut self, keys: ClaimKeys<'_>, now: Timestamp) -> Option<Ask<V>> {
+        if let Phase::Write(over) = &self.phase {
+            let over = over.clone();
+            match self.next_record(keys, over.as_ref(), now) {
+                Ok(next) => {
+                    let expected = over.map(|over| over.version);
+                    return Some(Ask::Swap { id: self.present(keys).id, expected, next: Arc::new(next) });
+                }
+                Err(refusal) => {
+                    let (instead, id) = (NotWon::Refuse(refusal), self.end(keys).id);
+                    self.phase = Phase::look(ClaimResult::NotWon { instead, id, record: None });
+                }
+            }
+        }
+        if let (Phase::Resend, Some(Again { key, version, record })) = (&self.phase, &self.again) {
+            let Key { id, fingerprint, .. } = keys.own[*key];
+            match judge(keys, record, fingerprint, now) {
+                Decision::Execute(next) => {
+                    return Some(Ask::Swap { id, expected: Some(version.clone()), next: Arc::new(next) });
+                }
+                // It expired meanwhile.
+                decision => {
+                    let record = Some((version.clone(), record.clone()));
+                    self.end_with(keys, ClaimResult::NotWon { instead: NotWon::by(decision), id, record });
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes in the store's reply. `asked` is the time that was given to [`ask`](Self::ask), which is before the
+    /// store looked.
+    pub fn on_reply(&mut self, keys: ClaimKeys<'_>, reply: Reply<V>, asked: Timestamp) {
+        // The place is taken only for this call: every branch puts the next phase there.
+        match (std::mem::replace(&mut self.phase, Phase::Reread), reply) {
+            (Phase::Own(key), Reply::Loaded(found)) => self.own(keys, key, found, asked),
+            (Phase::Write(over), Reply::Swapped(version, record)) => {
+                // Over a live pointer: its claimant may still be on its way, and now relies on this one.
+                let alone = over.is_none_or(|over| over.lease_until <= asked);
+                if self.step < keys.common.len() && alone {
+                    self.common.push((self.present(keys).id, version.clone()));
+                }
+                self.wrote(keys, version, record, asked);
+            }
+            (Phase::Write(_), Reply::Conflict(Some(standing))) => self.found(keys, standing, asked),
+            (Phase::Write(_), Reply::Conflict(None)) => self.phase = Phase::Write(None),
+            // A lost answer: see what stands at the present key.
+            (Phase::Write(_), _) => {}
+            (Phase::Reread, Reply::Loaded(Some(standing))) => self.found(keys, standing, asked),
+            (Phase::Reread, _) => self.phase = Phase::Write(None),
+            (phase @ (Phase::Resend | Phase::RereadResent), reply) => self.resend(keys, phase, reply),
+            (Phase::Follow(chain), Reply::Loaded(found)) => self.follow(keys, chain, found, asked),
+            (Phase::Check { chain, next, live }, Reply::Loaded(found)) => {
+                self.check(keys, chain, next, live, found);
+            }
+            (Phase::Look(look), Reply::Loaded(found)) => self.look(keys, look, found, asked),
+            (phase, _) => self.phase = phase,
+        }
+    }
+
+    /// The key that is being claimed. The common keys come first, and lower spaces before higher ones, so that two
+    /// claims with two keys in common never hold one of them each.
+    pub(super) fn present<'a>(&self, keys: ClaimKeys<'a>) -> &'a Key {
+        match self.step.checked_sub(keys.common.len()) {
+            None => &keys.common[self.step],
+            Some(step) if self.again.as_ref().is_some_and(|again| again.key <= step) => &keys.own[step + 1],
+            Some(step) => &keys.own[step],
+        }
+    }
+
+    /// The key to which the others point: the highest, or the one under which a record is sent again.
+    pub(super) fn end<'a>(&self, keys: ClaimKeys<'a>) -> &'a Key {
+        self.again.as_ref().map_or(keys.highest(), |again| &keys.own[again.key])
+    }
+}
+
+impl<V> Phase<V> {
+    /// A look for an answer under every key, before the claim ends so.
+    pub(super) fn look(otherwise: ClaimResult<V>) -> Self {
+        Self::Look(Look { otherwise: Box::new(otherwise), key: 0, via: None })
+    }
+}
+
+/// What a state decides for a claim whose fingerprint there would be `fingerprint`.
+pub(super) fn judge(
+    keys: ClaimKeys<'_>,
+    record: &Record,
+    fingerprint: Fingerprint,
+    now: Timestamp,
+) -> Decision {
+    match fingerprint == keys.claim.fingerprint {
+        true => decide(keys.rules, Some(record), Event::Claim(keys.claim), now),
+        false => {
+            let claim = Claim { fingerprint, ..keys.claim.clone() };
+            decide(keys.rules, Some(record), Event::Claim(&claim), now)
+        }
+    }
+}
