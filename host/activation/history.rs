@@ -45,9 +45,9 @@ struct PolicyHistory {
 
 /// All policies' history, by name.
 #[derive(Debug, Default)]
-pub(super) struct History(BTreeMap<Arc<str>, PolicyHistory>);
+pub(super) struct PolicyHistories(BTreeMap<Arc<str>, PolicyHistory>);
 
-impl History {
+impl PolicyHistories {
     fn of(&mut self, name: &Arc<str>) -> &mut PolicyHistory {
         self.0.entry(name.clone()).or_default()
     }

@@ -19,7 +19,7 @@ use crate::gateway::{ActiveConfig, Retirement, Shared};
 use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceGuard};
 use crate::ledger::{Clock, IdentityError, Ledger};
 use crate::policy::{Generation, Generations, LoadError, Step};
-use history::{History, Revision};
+use history::{PolicyHistories, Revision};
 use promise::Promises;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -93,7 +93,7 @@ impl ReloadError {
 
 /// What a reload did.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct ActivationReport {
     /// All policies, and whether they are new.
     pub policies: Vec<PolicyReport>,
     /// What the configuration allows but is worth saying aloud.
@@ -129,7 +129,7 @@ pub struct Reloader {
     changed: tokio::sync::Notify,
     one_at_a_time: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<(Option<String>, String)>>,
-    history: Mutex<History>,
+    history: Mutex<PolicyHistories>,
 }
 
 impl Reloader {
@@ -174,7 +174,7 @@ impl Reloader {
 
     /// Reads the configuration again and loads what changed. `accept_duplicates`: records that would lose
     /// their keys by it are given up, this once.
-    pub async fn reload(&self, accept_duplicates: bool) -> Result<Report, ReloadError> {
+    pub async fn reload(&self, accept_duplicates: bool) -> Result<ActivationReport, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
         let outcome = self.reload_config(accept_duplicates).await;
         self.tell("configuration", RELOAD, outcome)
@@ -182,7 +182,11 @@ impl Reloader {
 
     /// Loads one policy's component again, also one that was rolled back from. `accept_duplicates`: as for
     /// [`Self::reload`].
-    pub async fn reload_policy(&self, name: &str, accept_duplicates: bool) -> Result<Report, ReloadError> {
+    pub async fn reload_policy(
+        &self,
+        name: &str,
+        accept_duplicates: bool,
+    ) -> Result<ActivationReport, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
         let active = self.shared.active.load_full();
         let Some(present) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
@@ -199,7 +203,7 @@ impl Reloader {
         self.tell(name, RELOAD, outcome)
     }
 
-    async fn reload_config(&self, accept_duplicates: bool) -> Result<Report, ReloadError> {
+    async fn reload_config(&self, accept_duplicates: bool) -> Result<ActivationReport, ReloadError> {
         let source = self.source.clone();
         let config =
             tokio::task::spawn_blocking(move || config::load(&source)).await?.map_err(ReloadError::Config)?;
@@ -219,7 +223,7 @@ impl Reloader {
         only: Option<&str>,
         held: BTreeSet<Arc<str>>,
         accept_duplicates: bool,
-    ) -> Result<Report, ReloadError> {
+    ) -> Result<ActivationReport, ReloadError> {
         let active = self.shared.active.load_full();
         let (engine, before) = (self.shared.engine.clone(), active.clone());
         let only = only.map(str::to_owned);
@@ -264,7 +268,7 @@ impl Reloader {
         config: Config,
         generations: Generations,
         accept_duplicates: bool,
-    ) -> Result<Report, ReloadError> {
+    ) -> Result<ActivationReport, ReloadError> {
         let (ledger, active) = (&self.shared.ledger, self.shared.active.load_full());
         let promises = self.promises(&active, &generations).await?;
         let change = ledger.examine(&identity(&config, &generations), accept_duplicates).await?;
@@ -273,7 +277,7 @@ impl Reloader {
         let Resolved { spaces: mut table, given_up } = resolved;
         let given_up = change.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
         let unavailable = table.unavailable.values().map(|unavailable| unavailable.why.to_string());
-        let report = Report {
+        let report = ActivationReport {
             policies: generations.values().map(|new| policy_report(new, &active, &promises)).collect(),
             warnings: (config.warnings.iter().cloned())
                 .chain(promises.values().flat_map(|kept| &kept.warnings).cloned())
@@ -320,7 +324,7 @@ impl Reloader {
         kept
     }
 
-    fn history(&self) -> MutexGuard<'_, History> {
+    fn history(&self) -> MutexGuard<'_, PolicyHistories> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -329,8 +333,8 @@ impl Reloader {
         &self,
         what: &str,
         occasion: Occasion,
-        outcome: Result<Report, ReloadError>,
-    ) -> Result<Report, ReloadError> {
+        outcome: Result<ActivationReport, ReloadError>,
+    ) -> Result<ActivationReport, ReloadError> {
         match &outcome {
             Ok(report) => self.tell_report(what, occasion, report),
             Err(error) => self.tell_refusal(what, occasion, error),
@@ -340,7 +344,7 @@ impl Reloader {
         outcome
     }
 
-    fn tell_report(&self, what: &str, occasion: Occasion, report: &Report) {
+    fn tell_report(&self, what: &str, occasion: Occasion, report: &ActivationReport) {
         for policy in report.policies.iter().filter(|policy| policy.changed) {
             self.shared.metrics.policy_reloaded(&policy.name, occasion.result, Some(policy.generation));
             tracing::info!(

@@ -37,12 +37,12 @@ pub struct PreflightSpace {
     /// Its key epoch.
     pub key_epoch: u64,
     /// What it would be for.
-    pub role: Role,
+    pub role: SpaceRole,
 }
 
 /// What a key space is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum SpaceRole {
     /// The policy decides by it, as before.
     Decides,
     /// The policy decides by it, and it wasn't open before.
@@ -129,11 +129,11 @@ async fn read(
         let mut all = Vec::new();
         for list::Space { number: one, deriver, .. } in &list.spaces {
             let role = match (*one == number, known.contains(one)) {
-                (true, true) => Role::Decides,
-                (true, false) => Role::Opens,
+                (true, true) => SpaceRole::Decides,
+                (true, false) => SpaceRole::Opens,
                 (false, _) => match resolver.load(config, policy, deriver).await? {
-                    Ok(_) => Role::Reads,
-                    Err(why) => Role::Missing(why),
+                    Ok(_) => SpaceRole::Reads,
+                    Err(why) => SpaceRole::Missing(why),
                 },
             };
             let Deriver { key_schema, key_epoch, .. } = deriver.clone();

@@ -7,7 +7,7 @@
 
 use super::history::Revision;
 use super::policies::component_digest;
-use super::{Occasion, ReloadError, Reloader, Report, no_such};
+use super::{ActivationReport, Occasion, ReloadError, Reloader, no_such};
 use crate::config::Config;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const BY_ITSELF: Occasion = Occasion { word: "automatic rollback", result: "roll
 impl Reloader {
     /// Brings back the generation that was active before this policy's present one, with its
     /// settings.
-    pub async fn roll_back(&self, name: &str) -> Result<Report, ReloadError> {
+    pub async fn roll_back(&self, name: &str) -> Result<ActivationReport, ReloadError> {
         let _one = self.one_at_a_time.lock().await;
         let active = self.shared.active.load_full();
         let Some(policy) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
@@ -62,7 +62,7 @@ impl Reloader {
     }
 
     /// Makes `before` active in place of its policy's present generation, which is suspended.
-    async fn bring_back(&self, before: Revision) -> Result<Report, ReloadError> {
+    async fn bring_back(&self, before: Revision) -> Result<ActivationReport, ReloadError> {
         let active = self.shared.active.load_full();
         let name = before.config.name.clone();
         let mut routes = active.config.routes.iter().filter(|route| route.policy.as_ref() == Some(&name));

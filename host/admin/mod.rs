@@ -9,7 +9,7 @@ mod operations;
 
 pub use operations::Resolution;
 
-use crate::activation::{ReloadError, Reloader, Report};
+use crate::activation::{ActivationReport, ReloadError, Reloader};
 use crate::config::StoreKind;
 use crate::gateway::Shared;
 use bytes::Bytes;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-type Answer = Response<Full<Bytes>>;
+type Reply = Response<Full<Bytes>>;
 
 /// Of a reload's body, which says one thing.
 const CONSENT_BYTES_MAX: usize = 4 << 10;
@@ -78,7 +78,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
 }
 
 impl Admin {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (request.method(), &segments[..]) {
@@ -103,7 +103,7 @@ impl Admin {
         }
     }
 
-    async fn route(&self, method: &Method, segments: &[&str], request: Request<Incoming>) -> Answer {
+    async fn route(&self, method: &Method, segments: &[&str], request: Request<Incoming>) -> Reply {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let is = |wanted: Method| *method == wanted;
         match segments {
@@ -143,13 +143,13 @@ impl Admin {
         }
     }
 
-    fn metrics(&self) -> Answer {
+    fn metrics(&self) -> Reply {
         let body = self.shared.metrics.render(&self.shared.snapshot());
         answer(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body.into())
     }
 
     /// Only under a name of this listener, and beyond loopback only with the token.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Answer> {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Reply> {
         let active = self.shared.active.load();
         let server = &active.config.server;
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -324,7 +324,7 @@ impl Admin {
         json!({ "upstreams": upstreams.collect::<Vec<_>>() })
     }
 
-    async fn operation(&self, id: &str) -> Answer {
+    async fn operation(&self, id: &str) -> Reply {
         let Ok(id) = id.parse() else { return no_id() };
         let ledger = &self.shared.ledger;
         let now = ledger.clock().now();
@@ -339,7 +339,7 @@ impl Admin {
         }
     }
 
-    async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> Answer {
+    async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> Reply {
         let (parts, body) = request.into_parts();
         match Limited::new(body, operations::BODY_BYTES_MAX).collect().await {
             Ok(body) => operations::resolve(&self.shared, id, &parts.headers, &body.to_bytes()).await,
@@ -354,7 +354,7 @@ impl Admin {
 }
 
 /// Whether a reload may give records up: `{"accept_duplicates": true}`. No body: it may not.
-async fn consent(request: Request<Incoming>) -> Result<bool, Answer> {
+async fn consent(request: Request<Incoming>) -> Result<bool, Reply> {
     #[derive(Default, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Consent {
@@ -373,7 +373,7 @@ async fn consent(request: Request<Incoming>) -> Result<bool, Answer> {
     })
 }
 
-fn no_id() -> Answer {
+fn no_id() -> Reply {
     problem(StatusCode::BAD_REQUEST, "bad-request", "An operation id is 64 lower-case hexadecimal digits.")
 }
 
@@ -411,7 +411,7 @@ fn evidence(evidence: &crate::ledger::Evidence) -> Value {
     })
 }
 
-fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
+fn reloaded(outcome: Result<ActivationReport, ReloadError>) -> Reply {
     match outcome {
         Ok(report) => json_reply(&report),
         Err(error) => {
@@ -435,13 +435,13 @@ fn reloaded(outcome: Result<Report, ReloadError>) -> Answer {
     }
 }
 
-fn json_reply(document: &impl Serialize) -> Answer {
+fn json_reply(document: &impl Serialize) -> Reply {
     let mut body = serde_json::to_vec_pretty(document).unwrap_or_default();
     body.push(b'\n');
     answer(StatusCode::OK, "application/json", body.into())
 }
 
-fn problem(status: StatusCode, code: &str, detail: &str) -> Answer {
+fn problem(status: StatusCode, code: &str, detail: &str) -> Reply {
     let document = problem_document(status, code, detail);
     answer(status, "application/problem+json", document.to_string().into())
 }
@@ -456,11 +456,11 @@ fn problem_document(status: StatusCode, code: &str, detail: &str) -> Value {
     })
 }
 
-fn text(status: StatusCode, body: &str) -> Answer {
+fn text(status: StatusCode, body: &str) -> Reply {
     answer(status, "text/plain; charset=utf-8", body.to_owned().into())
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

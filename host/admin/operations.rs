@@ -1,7 +1,7 @@
 //! Operations, listed and changed by hand (DESIGN §10). A change names what it does and why, counts
 //! only at the version that was shown, and is logged.
 
-use super::{Answer as Reply, json_reply, problem};
+use super::{Reply, json_reply, problem};
 use crate::config::parse_duration;
 use crate::gateway::{ActiveConfig, Shared, respond};
 use crate::ledger::Intervention;
@@ -27,7 +27,7 @@ const STATES: [View; 5] = [View::Executing, View::Completed, View::Consumed, Vie
 
 /// `GET /v1/operations?state=&route=&older_than=&limit=&after=`
 pub(super) async fn list(shared: &Shared, query: &str) -> Reply {
-    let filter = match Filter::parse(query) {
+    let filter = match OperationFilter::parse(query) {
         Ok(filter) => filter,
         Err(faults) => return bad_request(&faults),
     };
@@ -112,11 +112,11 @@ pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap
     };
     let Resolution { version, reason, verdict } = wanted;
     let (outcome, left_out) = match verdict {
-        Verdict::NotApplied => (Outcome::NotApplied, Vec::new()),
-        Verdict::Consumed(status) => {
+        OperatorVerdict::NotApplied => (Outcome::NotApplied, Vec::new()),
+        OperatorVerdict::Consumed(status) => {
             (Outcome::Consumed(AnswerSummary { status, ..AnswerSummary::default() }), Vec::new())
         }
-        Verdict::Completed(reply) => {
+        OperatorVerdict::Completed(reply) => {
             let (answer, left_out) = kept(&reply, &strip);
             (Outcome::Completed(Arc::new(answer)), left_out)
         }
@@ -234,7 +234,7 @@ fn bad_request(faults: &[String]) -> Reply {
 
 /// Which operations are listed.
 #[derive(Debug, PartialEq)]
-struct Filter {
+struct OperationFilter {
     state: Option<View>,
     route: Option<String>,
     older_than: Option<Duration>,
@@ -242,7 +242,7 @@ struct Filter {
     after: Option<OperationId>,
 }
 
-impl Filter {
+impl OperationFilter {
     /// From a query; every fault names its parameter and says what would do.
     fn parse(query: &str) -> Result<Self, Vec<String>> {
         let mut filter =
@@ -313,11 +313,11 @@ impl Filter {
 pub struct Resolution {
     version: Version,
     reason: String,
-    verdict: Verdict,
+    verdict: OperatorVerdict,
 }
 
 #[derive(Debug, PartialEq)]
-enum Verdict {
+enum OperatorVerdict {
     NotApplied,
     /// With the status, where the operator knows it.
     Consumed(Option<u16>),
@@ -383,7 +383,11 @@ fn version_of(value: &Value, faults: &mut Vec<String>) -> Option<Version> {
     number.map(Version)
 }
 
-fn verdict_of(word: Option<Value>, reply: Option<Value>, faults: &mut Vec<String>) -> Option<Verdict> {
+fn verdict_of(
+    word: Option<Value>,
+    reply: Option<Value>,
+    faults: &mut Vec<String>,
+) -> Option<OperatorVerdict> {
     const HELP: &str = "\"not-applied\", \"consumed\" or \"completed\"";
     let mut fault = |text: String| {
         faults.push(text);
@@ -394,21 +398,21 @@ fn verdict_of(word: Option<Value>, reply: Option<Value>, faults: &mut Vec<String
         Some(Some("not-applied")) if reply.is_some() => {
             fault("/reply means nothing where the operation was not applied".to_owned())
         }
-        Some(Some("not-applied")) => Some(Verdict::NotApplied),
+        Some(Some("not-applied")) => Some(OperatorVerdict::NotApplied),
         Some(Some("consumed")) => match reply {
-            None => Some(Verdict::Consumed(None)),
+            None => Some(OperatorVerdict::Consumed(None)),
             Some(reply) => {
                 let given = given(reply, faults)?;
                 if !given.fields.is_empty() || !given.body.is_empty() {
                     faults.push("/reply has headers or a body, and nothing but the status is kept of what is consumed".to_owned());
                     return None;
                 }
-                Some(Verdict::Consumed(Some(given.status)))
+                Some(OperatorVerdict::Consumed(Some(given.status)))
             }
         },
         Some(Some("completed")) => match reply {
             None => fault("/reply is missing: the answer that duplicates are to get".to_owned()),
-            Some(reply) => Some(Verdict::Completed(given(reply, faults)?)),
+            Some(reply) => Some(OperatorVerdict::Completed(given(reply, faults)?)),
         },
         Some(_) => fault(format!("/outcome can't be {}: {HELP}", word.unwrap_or_default())),
     }
@@ -520,12 +524,12 @@ mod tests {
             ("states=unknown", "`states` is no parameter here: there are state, route"),
             ("state=unknown&state=expired", "`state` is there twice"),
         ] {
-            let faults = Filter::parse(query).unwrap_err();
+            let faults = OperationFilter::parse(query).unwrap_err();
             assert!(faults.len() == 1 && faults[0].starts_with(expected), "{query}: {faults:?}");
         }
-        assert_eq!(Filter::parse("limit=0&after=x").unwrap_err().len(), 2, "all at once");
-        let all = Filter::parse("state=&route=&older_than=&limit=&after=").unwrap();
-        assert_eq!(all, Filter::parse("").unwrap());
+        assert_eq!(OperationFilter::parse("limit=0&after=x").unwrap_err().len(), 2, "all at once");
+        let all = OperationFilter::parse("state=&route=&older_than=&limit=&after=").unwrap();
+        assert_eq!(all, OperationFilter::parse("").unwrap());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `oncegate check`
 
 use super::{Output, USAGE, flags, say};
-use crate::activation::preflight::{self, Preflight, PreflightSpace, Refused, Role};
+use crate::activation::preflight::{self, Preflight, PreflightSpace, Refused, SpaceRole};
 use crate::config::{
     self, ComponentSource, Config, Durability, Fault, Faults, Place, RouteConfig, StoreKind,
 };
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
         let (engine, generations) = check_policies(&config)?;
         let preflight = preflight::look(&config, &engine, &generations);
         let preflight = preflight.map_err(|refused| Faults(vec![refusal(&config, &refused)]))?;
-        let spaces = Spaces { preflight, generations };
+        let spaces = KeySpaceForecast { preflight, generations };
         Ok((config, spaces))
     });
     match (&checked, args.output) {
@@ -90,12 +90,12 @@ fn refusal(config: &Config, refused: &Refused) -> Fault {
 }
 
 /// The policies' key spaces, as far as they can be told.
-struct Spaces {
+struct KeySpaceForecast {
     preflight: Preflight,
     generations: Generations,
 }
 
-impl Spaces {
+impl KeySpaceForecast {
     fn lines(&self, config: &Config) -> Vec<String> {
         let words =
             |key_schema: &str, key_epoch: u64| format!("(key-schema {key_schema:?}, key_epoch {key_epoch})");
@@ -121,10 +121,10 @@ impl Spaces {
                         words(&space.key_schema, space.key_epoch)
                     );
                     match &space.role {
-                        Role::Decides => format!("{name}, as before"),
-                        Role::Opens => format!("{name} is opened: keys are made by it from then on"),
-                        Role::Reads => format!("{name} is derived beside it until no record needs it"),
-                        Role::Missing(why) => {
+                        SpaceRole::Decides => format!("{name}, as before"),
+                        SpaceRole::Opens => format!("{name} is opened: keys are made by it from then on"),
+                        SpaceRole::Reads => format!("{name} is derived beside it until no record needs it"),
+                        SpaceRole::Missing(why) => {
                             format!("{name} can't be derived, so that its routes refuse: {why}")
                         }
                     }
@@ -144,10 +144,10 @@ impl Spaces {
             Preflight::Seen(policies) => {
                 let one = |space: &PreflightSpace| {
                     let (role, detail) = match &space.role {
-                        Role::Decides => ("decides", None),
-                        Role::Opens => ("opens", None),
-                        Role::Reads => ("reads", None),
-                        Role::Missing(why) => ("missing", Some(why)),
+                        SpaceRole::Decides => ("decides", None),
+                        SpaceRole::Opens => ("opens", None),
+                        SpaceRole::Reads => ("reads", None),
+                        SpaceRole::Missing(why) => ("missing", Some(why)),
                     };
                     json!({
                         "number": space.number.0,
@@ -166,7 +166,7 @@ impl Spaces {
     }
 }
 
-fn summary(config: &Config, spaces: &Spaces) -> String {
+fn summary(config: &Config, spaces: &KeySpaceForecast) -> String {
     let file = config.file.as_ref().map_or("the configuration".into(), |file| file.display().to_string());
     let addresses: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
     let admin = config.server.admin.map_or("off".into(), |address| address.to_string());
@@ -228,7 +228,7 @@ fn component(config: &Config, policy: &str) -> Option<String> {
     })
 }
 
-fn summary_json(config: &Config, spaces: &Spaces) -> Value {
+fn summary_json(config: &Config, spaces: &KeySpaceForecast) -> Value {
     let route = |route: &std::sync::Arc<RouteConfig>| {
         json!({
             "name": &*route.name,

@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Which gateway.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Gateway {
+pub(super) struct AdminClient {
     /// The gateway's admin listener
     #[arg(
         long,
@@ -44,13 +44,13 @@ fn address(text: &str) -> Result<String, std::convert::Infallible> {
 
 /// Why nothing came back, or nothing can be sent.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct CommandFailure {
     pub(super) problem: String,
     pub(super) help: String,
     pub(super) usage: bool,
 }
 
-impl Failure {
+impl CommandFailure {
     pub(super) fn new(problem: impl Into<String>, help: impl Into<String>) -> Self {
         Self { problem: problem.into(), help: help.into(), usage: false }
     }
@@ -71,22 +71,22 @@ impl Failure {
 
 /// What the gateway said.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct AdminAnswer {
     pub(super) status: StatusCode,
     /// None: it is not JSON, as no gateway's admin listener answers.
     pub(super) document: Option<Value>,
 }
 
-impl Said {
+impl AdminAnswer {
     /// The document of a success; else its problem, in the gateway's words.
-    pub(super) fn success(self) -> Result<Value, Failure> {
+    pub(super) fn success(self) -> Result<Value, CommandFailure> {
         match self.document {
             Some(document) if self.status.is_success() => Ok(document),
             Some(problem) => {
                 let detail = problem.get("detail").or_else(|| problem.get("title")).and_then(Value::as_str);
-                Err(Failure::new(detail.unwrap_or(self.status.as_str()), ""))
+                Err(CommandFailure::new(detail.unwrap_or(self.status.as_str()), ""))
             }
-            None => Err(Failure::new(
+            None => Err(CommandFailure::new(
                 not_ours(self.status),
                 "--admin is the admin listener, not the one for requests",
             )),
@@ -98,25 +98,25 @@ pub(super) fn not_ours(status: StatusCode) -> String {
     format!("the answer is {status} and not JSON, as no gateway's admin listener answers")
 }
 
-impl Gateway {
+impl AdminClient {
     /// Sends a request and reads the answer. `document`: the body, where there is one.
     pub(super) fn ask(
         &self,
         method: Method,
         target: &str,
         document: Option<&Value>,
-    ) -> Result<Said, Failure> {
+    ) -> Result<AdminAnswer, CommandFailure> {
         let request = self.request(method, target, document)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::new(format!("no runtime: {error}"), ""))?;
+        let runtime = runtime.map_err(|error| CommandFailure::new(format!("no runtime: {error}"), ""))?;
         runtime.block_on(async {
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange(&self.admin, request)).await;
             let (status, body) = answer.unwrap_or_else(|_| {
                 let problem =
                     format!("the gateway at {} did not answer within {ANSWER_TIMEOUT:?}", self.admin);
-                Err(Failure::new(problem, "its log says how far it has come"))
+                Err(CommandFailure::new(problem, "its log says how far it has come"))
             })?;
-            Ok(Said { status, document: serde_json::from_slice(&body).ok().filter(Value::is_object) })
+            Ok(AdminAnswer { status, document: serde_json::from_slice(&body).ok().filter(Value::is_object) })
         })
     }
 
@@ -125,15 +125,15 @@ impl Gateway {
         method: Method,
         target: &str,
         document: Option<&Value>,
-    ) -> Result<Request<Full<Bytes>>, Failure> {
+    ) -> Result<Request<Full<Bytes>>, CommandFailure> {
         if self.admin == "off" {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 "the admin listener is off",
                 "send SIGHUP to the gateway to reload it, or start it with --admin ADDRESS",
             ));
         }
         let unusable = || {
-            Failure::usage(
+            CommandFailure::usage(
                 format!("no request can be made of --admin {:?} and the token", self.admin),
                 "the address is written like 127.0.0.1:8081, the token is one line",
             )
@@ -147,7 +147,7 @@ impl Gateway {
             let token = std::fs::read_to_string(file).map_err(|error| {
                 let problem =
                     format!("the token can't be read from {}: {}", file.display(), io_words(&error));
-                Failure::new(problem, "name the file that `server.admin_token_file` names")
+                CommandFailure::new(problem, "name the file that `server.admin_token_file` names")
             })?;
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim_end()));
         }
@@ -159,14 +159,14 @@ impl Gateway {
     }
 }
 
-async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure> {
+async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), CommandFailure> {
     let stream = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(admin)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(unreachable(admin, &io_words(&error))),
         Err(_) => return Err(unreachable(admin, "it does not answer")),
     };
     let broken = |error: hyper::Error| {
-        Failure::new(
+        CommandFailure::new(
             format!("what listens at {admin} broke off: {error}"),
             "is it the admin listener of a gateway?",
         )
@@ -174,7 +174,7 @@ async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusC
     let answer = send_once(stream, request).await.map_err(broken)?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
-        Failure::new(
+        CommandFailure::new(
             format!("the answer of {admin} broke off: {error}"),
             "the gateway's log says what it did",
         )
@@ -182,8 +182,8 @@ async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusC
     Ok((status, body.to_bytes()))
 }
 
-fn unreachable(admin: &str, words: &str) -> Failure {
-    Failure::new(
+fn unreachable(admin: &str, words: &str) -> CommandFailure {
+    CommandFailure::new(
         format!("no gateway can be reached at {admin}: {words}"),
         "start one with `oncegate serve`, or say where its admin listener is: --admin ADDRESS",
     )

@@ -106,7 +106,7 @@ async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
 
 async fn story(gateway: SocketAddr, charges: &sample_upstream::Charges) -> Result<(), DemoError> {
     let real = || format!("{} real", charges.count());
-    let tell = |what: &str, said: &Said| {
+    let tell = |what: &str, said: &DemoAnswer| {
         say::out(format!("{what}\n    {} {}   [{}]\n", said.status.as_u16(), said.gist(), real()));
     };
     let order = r#"{"amount":4200}"#;
@@ -137,13 +137,13 @@ async fn story(gateway: SocketAddr, charges: &sample_upstream::Charges) -> Resul
 }
 
 /// What the gateway said.
-struct Said {
+struct DemoAnswer {
     status: StatusCode,
     fields: HeaderMap,
     body: Bytes,
 }
 
-impl Said {
+impl DemoAnswer {
     fn is_replayed(&self) -> bool {
         self.fields.get("idempotent-replayed").is_some_and(|value| value == "true")
     }
@@ -161,7 +161,12 @@ impl Said {
     }
 }
 
-async fn charge(gateway: SocketAddr, query: &str, key: &str, body: &'static str) -> Result<Said, DemoError> {
+async fn charge(
+    gateway: SocketAddr,
+    query: &str,
+    key: &str,
+    body: &'static str,
+) -> Result<DemoAnswer, DemoError> {
     let stream = TcpStream::connect(gateway).await?;
     let mut request = Request::new(Full::new(Bytes::from_static(body.as_bytes())));
     *request.method_mut() = http::Method::POST;
@@ -176,5 +181,5 @@ async fn charge(gateway: SocketAddr, query: &str, key: &str, body: &'static str)
     let answer = send_once(stream, request).await?;
     let (status, fields) = (answer.status(), answer.headers().clone());
     let body = answer.into_body().collect().await?.to_bytes();
-    Ok(Said { status, fields, body })
+    Ok(DemoAnswer { status, fields, body })
 }

@@ -3,7 +3,7 @@
 mod change;
 mod show;
 
-use super::client::{Failure, Gateway};
+use super::client::{AdminClient, CommandFailure};
 use super::{Output, say};
 use crate::config::parse_duration;
 use http::Method;
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 
 /// Which operations.
 #[derive(Clone, Debug, Default, clap::Args)]
-struct Filter {
+struct FilterArgs {
     /// Only in this state: executing, completed, consumed, unknown or expired
     #[arg(long, value_name = "STATE", hide_possible_values = true)]
     #[arg(value_parser = ["executing", "completed", "consumed", "unknown", "expired"])]
@@ -67,13 +67,13 @@ struct Filter {
     older_than: Option<String>,
 }
 
-impl Filter {
+impl FilterArgs {
     fn is_empty(&self) -> bool {
         self.state.is_none() && self.route.is_none() && self.older_than.is_none()
     }
 
     /// All operations that it takes, up to `limit`, page by page; and whether there may be more.
-    fn all(&self, gateway: &Gateway, limit: usize) -> Result<(Vec<Value>, bool), Failure> {
+    fn all(&self, gateway: &AdminClient, limit: usize) -> Result<(Vec<Value>, bool), CommandFailure> {
         let (mut found, mut after) = (Vec::new(), None);
         while found.len() < limit {
             let target = self.target(PAGE.min(limit - found.len()), after.as_deref());
@@ -119,7 +119,7 @@ fn time(text: &str) -> Result<String, String> {
     }
 }
 
-fn load(gateway: &Gateway, id: OperationId) -> Result<Value, Failure> {
+fn load(gateway: &AdminClient, id: OperationId) -> Result<Value, CommandFailure> {
     gateway.ask(Method::GET, &format!("/v1/operations/{id}"), None)?.success()
 }
 

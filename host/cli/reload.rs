@@ -1,6 +1,6 @@
 //! `oncegate reload`
 
-use super::client::{self, Failure, Gateway, Said};
+use super::client::{self, AdminAnswer, AdminClient, CommandFailure};
 use super::{Output, say};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -24,7 +24,7 @@ use std::process::ExitCode;
     Code 0: the new ones are active. Code 1: the old ones still are.")]
 pub(super) struct Args {
     #[command(flatten)]
-    gateway: Gateway,
+    gateway: AdminClient,
     /// Only this policy
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn ask(args: &Args) -> Result<Said, Failure> {
+fn ask(args: &Args) -> Result<AdminAnswer, CommandFailure> {
     let path = match &args.policy {
         None => "/v1/reload".to_owned(),
         Some(name) => {
@@ -59,7 +59,7 @@ fn ask(args: &Args) -> Result<Said, Failure> {
 }
 
 /// Says what the gateway said.
-fn tell(said: Said, output: Output) -> ExitCode {
+fn tell(said: AdminAnswer, output: Output) -> ExitCode {
     let code = if said.status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     match (output, &said.document) {
         (Output::Json, Some(document)) => say::json(document),
@@ -69,7 +69,7 @@ fn tell(said: Said, output: Output) -> ExitCode {
             match said.success() {
                 Ok(document) => say::out(report(&document)),
                 Err(failure) if help.is_empty() => return failure.tell(output),
-                Err(failure) => return Failure { help, ..failure }.tell(output),
+                Err(failure) => return CommandFailure { help, ..failure }.tell(output),
             }
         }
     }

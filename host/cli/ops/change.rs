@@ -1,7 +1,7 @@
 //! `oncegate ops resolve` and `forget`: by id, or all that a filter takes.
 
-use super::{Filter, Gateway, OPERATIONS_MAX, id, line, load, text};
-use crate::cli::client::Failure;
+use super::{AdminClient, FilterArgs, OPERATIONS_MAX, id, line, load, text};
+use crate::cli::client::CommandFailure;
 use crate::cli::{Output, say};
 use crate::config::io_words;
 use base64::Engine as _;
@@ -14,12 +14,12 @@ use std::process::ExitCode;
 
 /// What is changed, and why.
 #[derive(Clone, Debug, clap::Args)]
-struct Change {
+struct ChangeArgs {
     /// The operation's id; or a filter, for all that it takes
     #[arg(value_name = "ID", value_parser = id)]
     id: Option<OperationId>,
     #[command(flatten)]
-    filter: Filter,
+    filter: FilterArgs,
     /// Why; the gateway logs it
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -30,7 +30,7 @@ struct Change {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    gateway: Gateway,
+    gateway: AdminClient,
 }
 
 /// Say how an operation of unknown outcome ended
@@ -47,10 +47,10 @@ struct Change {
     shows which; with --yes it is done")]
 pub(super) struct Resolve {
     #[command(flatten)]
-    change: Change,
+    change: ChangeArgs,
     /// How it ended
     #[arg(long, value_enum, value_name = "OUTCOME")]
-    outcome: Outcome,
+    outcome: ResolveAs,
     /// Of `completed`: the status that duplicates get; of `consumed`: what it was, if you know it
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(200..=599))]
     status: Option<u16>,
@@ -66,7 +66,7 @@ pub(super) struct Resolve {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Outcome {
+enum ResolveAs {
     /// It did not happen: the key is free.
     NotApplied,
     /// It happened; there is no answer to replay.
@@ -86,22 +86,22 @@ enum Outcome {
     shows which; with --yes it is done")]
 pub(super) struct Forget {
     #[command(flatten)]
-    change: Change,
+    change: ChangeArgs,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
 impl Resolve {
-    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let reply = self.reply()?;
         let outcome = match self.outcome {
-            Outcome::NotApplied => "not-applied",
-            Outcome::Consumed => "consumed",
-            Outcome::Completed => "completed",
+            ResolveAs::NotApplied => "not-applied",
+            ResolveAs::Consumed => "consumed",
+            ResolveAs::Completed => "completed",
         };
-        if self.outcome == Outcome::Completed && self.change.id.is_none() {
-            return Err(Failure::usage(
+        if self.outcome == ResolveAs::Completed && self.change.id.is_none() {
+            return Err(CommandFailure::usage(
                 "one answer can't be that of many operations",
                 "name one ID, or say `--outcome consumed` of them all",
             ));
@@ -116,31 +116,31 @@ impl Resolve {
         })
     }
 
-    fn reply(&self) -> Result<Option<Value>, Failure> {
+    fn reply(&self) -> Result<Option<Value>, CommandFailure> {
         let more = !self.header.is_empty() || self.body_file.is_some();
         match (self.outcome, self.status) {
-            (Outcome::NotApplied, Some(_)) => {
-                return Err(Failure::usage("what did not happen has no status", "leave --status out"));
+            (ResolveAs::NotApplied, Some(_)) => {
+                return Err(CommandFailure::usage("what did not happen has no status", "leave --status out"));
             }
-            (Outcome::NotApplied | Outcome::Consumed, _) if more => {
-                return Err(Failure::usage(
+            (ResolveAs::NotApplied | ResolveAs::Consumed, _) if more => {
+                return Err(CommandFailure::usage(
                     "only `--outcome completed` has an answer to keep",
                     "leave --header and --body-file out, or say `--outcome completed`",
                 ));
             }
-            (Outcome::NotApplied | Outcome::Consumed, None) => return Ok(None),
-            (Outcome::Completed, None) => {
-                return Err(Failure::usage(
+            (ResolveAs::NotApplied | ResolveAs::Consumed, None) => return Ok(None),
+            (ResolveAs::Completed, None) => {
+                return Err(CommandFailure::usage(
                     "`--outcome completed` needs the answer that duplicates are to get",
                     "add --status, and --header and --body-file where there are any; or say `--outcome consumed`",
                 ));
             }
-            (Outcome::Consumed | Outcome::Completed, Some(_)) => {}
+            (ResolveAs::Consumed | ResolveAs::Completed, Some(_)) => {}
         }
         let body = match &self.body_file {
             None => Vec::new(),
             Some(file) => std::fs::read(file).map_err(|error| {
-                Failure::new(
+                CommandFailure::new(
                     format!("{} can't be read: {}", file.display(), io_words(&error)),
                     "name a file with the body",
                 )
@@ -155,7 +155,7 @@ impl Resolve {
 }
 
 impl Forget {
-    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let gateway = &self.change.gateway;
         let reason = utf8_percent_encode(&self.change.reason, NON_ALPHANUMERIC).to_string();
         self.change.each(&["completed", "consumed", "expired"], self.output, |id, version| {
@@ -165,17 +165,19 @@ impl Forget {
     }
 }
 
-impl Change {
+impl ChangeArgs {
     /// Does it to the one operation, or to all that the filter takes and that are in one of `states`.
     fn each(
         &self,
         states: &[&str],
         output: Output,
-        act: impl Fn(&str, &str) -> Result<Value, Failure>,
-    ) -> Result<ExitCode, Failure> {
+        act: impl Fn(&str, &str) -> Result<Value, CommandFailure>,
+    ) -> Result<ExitCode, CommandFailure> {
         match (self.id, self.filter.is_empty()) {
-            (Some(_), false) => Err(Failure::usage("an ID and a filter are both given", "give one of them")),
-            (None, true) => Err(Failure::usage(
+            (Some(_), false) => {
+                Err(CommandFailure::usage("an ID and a filter are both given", "give one of them"))
+            }
+            (None, true) => Err(CommandFailure::usage(
                 "which operations?",
                 "give an ID, or a filter: --state, --route, --older-than",
             )),
@@ -195,10 +197,10 @@ impl Change {
         &self,
         states: &[&str],
         output: Output,
-        act: impl Fn(&str, &str) -> Result<Value, Failure>,
-    ) -> Result<ExitCode, Failure> {
+        act: impl Fn(&str, &str) -> Result<Value, CommandFailure>,
+    ) -> Result<ExitCode, CommandFailure> {
         if let Some(state) = self.filter.state.as_deref().filter(|state| !states.contains(state)) {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 format!("this can't be done to operations in the state {state:?}"),
                 format!("leave --state out, or say {}", states.join(" or ")),
             ));

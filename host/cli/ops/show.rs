@@ -1,8 +1,8 @@
 //! `oncegate ops list` and `show`.
 
-use super::{Filter, Gateway, OPERATIONS_MAX, id, line, load, tell};
+use super::{AdminClient, FilterArgs, OPERATIONS_MAX, id, line, load, tell};
 use crate::cli::Output;
-use crate::cli::client::Failure;
+use crate::cli::client::CommandFailure;
 use oncegate_core::OperationId;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -14,19 +14,19 @@ use std::process::ExitCode;
     oncegate ops list --route charges --older-than 24h --output json | jq '.operations[].operation'")]
 pub(super) struct List {
     #[command(flatten)]
-    filter: Filter,
+    filter: FilterArgs,
     /// At most so many
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=OPERATIONS_MAX as i64))]
     limit: u32,
     #[command(flatten)]
-    gateway: Gateway,
+    gateway: AdminClient,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
 impl List {
-    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let limit = usize::try_from(self.limit).unwrap_or(OPERATIONS_MAX);
         let (operations, left) = self.filter.all(&self.gateway, limit)?;
         let words = || {
@@ -52,14 +52,14 @@ pub(super) struct Show {
     #[arg(value_name = "ID", value_parser = id)]
     id: OperationId,
     #[command(flatten)]
-    gateway: Gateway,
+    gateway: AdminClient,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
 impl Show {
-    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let operation = load(&self.gateway, self.id)?;
         tell(self.output, || members(&operation), || operation.clone());
         Ok(ExitCode::SUCCESS)
