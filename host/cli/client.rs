@@ -1,11 +1,14 @@
 //! Talking to the admin listener of a running gateway: one request, one answer.
 
 use super::{Output, USAGE, say};
+use crate::admin::api::AdminProblem;
 use crate::config::io_words;
 use crate::upstream::send_once;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,18 +82,26 @@ pub(super) struct AdminAnswer {
 
 impl AdminAnswer {
     /// The document of a success; else its problem, in the gateway's words.
-    pub(super) fn success(self) -> Result<Value, CommandFailure> {
-        match self.document {
-            Some(document) if self.status.is_success() => Ok(document),
-            Some(problem) => {
-                let detail = problem.get("detail").or_else(|| problem.get("title")).and_then(Value::as_str);
-                Err(CommandFailure::new(detail.unwrap_or(self.status.as_str()), ""))
-            }
-            None => Err(CommandFailure::new(
+    pub(super) fn success<T: DeserializeOwned>(self) -> Result<T, CommandFailure> {
+        if !self.status.is_success()
+            && let Some(problem) = self.problem()
+        {
+            let detail = problem.detail.or(problem.title);
+            return Err(CommandFailure::new(detail.unwrap_or(self.status.as_str().to_owned()), ""));
+        }
+        let document = self.document.and_then(|document| serde_json::from_value(document).ok());
+        document.ok_or_else(|| {
+            CommandFailure::new(
                 not_ours(self.status),
                 "--admin is the admin listener, not the one for requests",
-            )),
-        }
+            )
+        })
+    }
+
+    /// The problem of a refusal.
+    pub(super) fn problem(&self) -> Option<AdminProblem> {
+        let document = self.document.clone().filter(|_| !self.status.is_success())?;
+        Some(serde_json::from_value(document).unwrap_or_default())
     }
 }
 
@@ -99,12 +110,17 @@ pub(super) fn not_ours(status: StatusCode) -> String {
 }
 
 impl AdminClient {
+    /// Looks at a page.
+    pub(super) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, CommandFailure> {
+        self.ask(Method::GET, target, None::<&()>)?.success()
+    }
+
     /// Sends a request and reads the answer. `document`: the body, where there is one.
     pub(super) fn ask(
         &self,
         method: Method,
         target: &str,
-        document: Option<&Value>,
+        document: Option<&impl Serialize>,
     ) -> Result<AdminAnswer, CommandFailure> {
         let request = self.request(method, target, document)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -124,7 +140,7 @@ impl AdminClient {
         &self,
         method: Method,
         target: &str,
-        document: Option<&Value>,
+        document: Option<&impl Serialize>,
     ) -> Result<Request<Full<Bytes>>, CommandFailure> {
         if self.admin == "off" {
             return Err(CommandFailure::new(
@@ -151,11 +167,11 @@ impl AdminClient {
             })?;
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim_end()));
         }
-        let body = document.map(|document| Bytes::from(document.to_string())).unwrap_or_default();
+        let body = document.map(|document| serde_json::to_vec(document).unwrap_or_default());
         if document.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        request.body(Full::new(body)).map_err(|_| unusable())
+        request.body(Full::new(body.unwrap_or_default().into())).map_err(|_| unusable())
     }
 }
 

@@ -5,8 +5,8 @@ mod show;
 
 use super::client::{AdminClient, CommandFailure};
 use super::{Output, say};
+use crate::admin::api::{Operation, OperationPage, OperationRecord};
 use crate::config::parse_duration;
-use http::Method;
 use oncegate_core::OperationId;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -67,26 +67,31 @@ struct FilterArgs {
     older_than: Option<String>,
 }
 
+/// Whether a filter takes more operations than were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    None,
+    MayBe,
+}
+
 impl FilterArgs {
     fn is_empty(&self) -> bool {
         self.state.is_none() && self.route.is_none() && self.older_than.is_none()
     }
 
     /// All operations that it takes, up to `limit`, page by page; and whether there may be more.
-    fn all(&self, gateway: &AdminClient, limit: usize) -> Result<(Vec<Value>, bool), CommandFailure> {
+    fn all(&self, gateway: &AdminClient, limit: usize) -> Result<(Vec<Operation>, Rest), CommandFailure> {
         let (mut found, mut after) = (Vec::new(), None);
         while found.len() < limit {
             let target = self.target(PAGE.min(limit - found.len()), after.as_deref());
-            let mut page = gateway.ask(Method::GET, &target, None)?.success()?;
-            if let Some(Value::Array(operations)) = page.get_mut("operations").map(Value::take) {
-                found.extend(operations);
-            }
-            after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+            let page: OperationPage = gateway.get(&target)?;
+            found.extend(page.operations);
+            after = page.next;
             if after.is_none() {
-                return Ok((found, false));
+                return Ok((found, Rest::None));
             }
         }
-        Ok((found, true))
+        Ok((found, Rest::MayBe))
     }
 
     fn target(&self, limit: usize, after: Option<&str>) -> String {
@@ -119,24 +124,23 @@ fn time(text: &str) -> Result<String, String> {
     }
 }
 
-fn load(gateway: &AdminClient, id: OperationId) -> Result<Value, CommandFailure> {
-    gateway.ask(Method::GET, &format!("/v1/operations/{id}"), None)?.success()
-}
-
-fn text<'a>(operation: &'a Value, name: &str) -> &'a str {
-    operation.get(name).and_then(Value::as_str).unwrap_or_default()
+fn load(gateway: &AdminClient, id: OperationId) -> Result<Operation, CommandFailure> {
+    gateway.get(&format!("/v1/operations/{id}"))
 }
 
 /// `ID  state  route  POST /path  since`
-fn line(operation: &Value) -> String {
-    let words =
-        ["operation", "state", "route", "method", "path", "first_attempt"].map(|name| text(operation, name));
-    let [id, state, route, method, path, begun] = words;
-    let reason = match text(operation, "reason") {
-        "" => String::new(),
-        reason => format!(" ({reason})"),
+fn line(operation: &Operation) -> String {
+    let Operation { operation: id, state, recorded, .. } = operation;
+    let Some(OperationRecord { route, method, path, description, .. }) = recorded else {
+        return format!("{id}  {state}\n");
     };
-    format!("{id}  {state}{reason}  {route}  {method} {path}  {begun}\n")
+    let reason = description.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("{id}  {state}{reason}  {route}  {method} {path}  {}\n", description.first_attempt)
+}
+
+/// The version that a change of this operation names.
+fn version(operation: &Operation) -> String {
+    operation.recorded.as_ref().map(|record| record.version.clone()).unwrap_or_default()
 }
 
 fn tell(output: Output, words: impl FnOnce() -> String, document: impl FnOnce() -> Value) {

@@ -2,9 +2,10 @@
 
 use super::client::{self, AdminAnswer, AdminClient, CommandFailure};
 use super::{Output, say};
+use crate::admin::api::{ReloadReport, ReloadRequest, Step};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::process::ExitCode;
 
 /// Have a running gateway read its configuration and its policies again
@@ -54,7 +55,7 @@ fn ask(args: &Args) -> Result<AdminAnswer, CommandFailure> {
             format!("/v1/policies/{}/{verb}", utf8_percent_encode(name, NON_ALPHANUMERIC))
         }
     };
-    let consent = args.accept_duplicates.then(|| json!({ "accept_duplicates": true }));
+    let consent = args.accept_duplicates.then_some(ReloadRequest { accept_duplicates: true });
     args.gateway.ask(Method::POST, &path, consent.as_ref())
 }
 
@@ -64,10 +65,10 @@ fn tell(said: AdminAnswer, output: Output) -> ExitCode {
     match (output, &said.document) {
         (Output::Json, Some(document)) => say::json(document),
         (Output::Json, None) => say::json(&json!({ "ok": false, "detail": client::not_ours(said.status) })),
-        (Output::Text, document) => {
-            let help = document.as_ref().map(steps).unwrap_or_default();
+        (Output::Text, _) => {
+            let help = said.problem().map(|problem| how_far(&problem.steps)).unwrap_or_default();
             match said.success() {
-                Ok(document) => say::out(report(&document)),
+                Ok(done) => say::out(report(&done)),
                 Err(failure) if help.is_empty() => return failure.tell(output),
                 Err(failure) => return CommandFailure { help, ..failure }.tell(output),
             }
@@ -77,36 +78,26 @@ fn tell(said: AdminAnswer, output: Output) -> ExitCode {
 }
 
 /// How far the load came, in a line: `it came through read, digest, and failed at inspect`.
-fn steps(said: &Value) -> String {
-    let steps = said.get("steps").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let name = |step: &Value| step.get("step").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let passed = |step: &&Value| step.get("ok").and_then(Value::as_bool) == Some(true);
-    let through: Vec<String> = steps.iter().filter(passed).map(name).collect();
-    match (through.as_slice(), steps.iter().find(|step| !passed(step))) {
-        ([], Some(failed)) => format!("it failed at its first step, {}", name(failed)),
+fn how_far(steps: &[Step]) -> String {
+    let through: Vec<&str> = steps.iter().filter(|step| step.ok).map(|step| &*step.step).collect();
+    match (through.as_slice(), steps.iter().find(|step| !step.ok)) {
+        ([], Some(failed)) => format!("it failed at its first step, {}", failed.step),
         (_, Some(failed)) => {
-            format!("it came through {}, and failed at {}", through.join(", "), name(failed))
+            format!("it came through {}, and failed at {}", through.join(", "), failed.step)
         }
         (_, None) => String::new(),
     }
 }
 
-/// A line for each policy; what else there is, as JSON.
-fn report(said: &Value) -> String {
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let Some(policies) = said.get("policies").and_then(Value::as_array) else { return format!("{said:#}\n") };
+/// A line for each policy, and for each warning.
+fn report(done: &ReloadReport) -> String {
     let mut lines = String::from("reloaded\n");
-    for policy in policies {
-        let name = text(policy, "name").unwrap_or_default();
-        let generation = policy.get("generation").map(ToString::to_string).unwrap_or_default();
-        let change = match policy.get("changed").and_then(Value::as_bool) {
-            Some(true) => "new",
-            Some(false) | None => "as before",
-        };
-        lines.push_str(&format!("  {name}: generation {generation}, {change}\n"));
+    for policy in &done.policies {
+        let change = if policy.changed { "new" } else { "as before" };
+        lines.push_str(&format!("  {}: generation {}, {change}\n", policy.name, policy.generation));
     }
-    for warning in said.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        lines.push_str(&format!("warning: {}\n", warning.as_str().unwrap_or_default()));
+    for warning in &done.warnings {
+        lines.push_str(&format!("warning: {warning}\n"));
     }
     lines
 }

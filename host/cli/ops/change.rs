@@ -1,6 +1,7 @@
 //! `oncegate ops resolve` and `forget`: by id, or all that a filter takes.
 
-use super::{AdminClient, FilterArgs, OPERATIONS_MAX, id, line, load, text};
+use super::{AdminClient, FilterArgs, OPERATIONS_MAX, Rest, id, line, load, version};
+use crate::admin::api::{GivenReply, Operation, ResolveRequest};
 use crate::cli::client::CommandFailure;
 use crate::cli::{Output, say};
 use crate::config::io_words;
@@ -8,7 +9,7 @@ use base64::Engine as _;
 use http::Method;
 use oncegate_core::OperationId;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -108,17 +109,19 @@ impl Resolve {
         }
         let (gateway, reason) = (&self.change.gateway, &self.change.reason);
         self.change.each(&["unknown"], self.output, |id, version| {
-            let mut wanted = json!({ "outcome": outcome, "version": version, "reason": reason });
-            if let Some(reply) = &reply {
-                wanted["reply"] = reply.clone();
-            }
+            let wanted = ResolveRequest {
+                outcome: outcome.to_owned(),
+                version: version.to_owned(),
+                reason: reason.clone(),
+                reply: reply.clone(),
+            };
             gateway.ask(Method::POST, &format!("/v1/operations/{id}/resolve"), Some(&wanted))?.success()
         })
     }
 
-    fn reply(&self) -> Result<Option<Value>, CommandFailure> {
+    fn reply(&self) -> Result<Option<GivenReply>, CommandFailure> {
         let more = !self.header.is_empty() || self.body_file.is_some();
-        match (self.outcome, self.status) {
+        let status = match (self.outcome, self.status) {
             (ResolveAs::NotApplied, Some(_)) => {
                 return Err(CommandFailure::usage("what did not happen has no status", "leave --status out"));
             }
@@ -135,8 +138,8 @@ impl Resolve {
                     "add --status, and --header and --body-file where there are any; or say `--outcome consumed`",
                 ));
             }
-            (ResolveAs::Consumed | ResolveAs::Completed, Some(_)) => {}
-        }
+            (ResolveAs::Consumed | ResolveAs::Completed, Some(status)) => status,
+        };
         let body = match &self.body_file {
             None => Vec::new(),
             Some(file) => std::fs::read(file).map_err(|error| {
@@ -146,11 +149,11 @@ impl Resolve {
                 )
             })?,
         };
-        Ok(Some(json!({
-            "status": self.status,
-            "headers": self.header,
-            "body_base64": base64::engine::general_purpose::STANDARD.encode(body),
-        })))
+        Ok(Some(GivenReply {
+            status,
+            headers: self.header.clone(),
+            body_base64: base64::engine::general_purpose::STANDARD.encode(body),
+        }))
     }
 }
 
@@ -160,7 +163,7 @@ impl Forget {
         let reason = utf8_percent_encode(&self.change.reason, NON_ALPHANUMERIC).to_string();
         self.change.each(&["completed", "consumed", "expired"], self.output, |id, version| {
             let target = format!("/v1/operations/{id}?version={version}&reason={reason}");
-            gateway.ask(Method::DELETE, &target, None)?.success()
+            gateway.ask(Method::DELETE, &target, None::<&()>)?.success()
         })
     }
 }
@@ -171,7 +174,7 @@ impl ChangeArgs {
         &self,
         states: &[&str],
         output: Output,
-        act: impl Fn(&str, &str) -> Result<Value, CommandFailure>,
+        act: impl Fn(&str, &str) -> Result<Operation, CommandFailure>,
     ) -> Result<ExitCode, CommandFailure> {
         match (self.id, self.filter.is_empty()) {
             (Some(_), false) => {
@@ -183,10 +186,9 @@ impl ChangeArgs {
             )),
             (Some(id), true) => {
                 let shown = load(&self.gateway, id)?;
-                let version =
-                    self.version.map_or_else(|| text(&shown, "version").to_owned(), |v| v.to_string());
-                let now = act(text(&shown, "operation"), &version)?;
-                super::tell(output, || format!("{}  is {} now\n", id, text(&now, "state")), || now.clone());
+                let version = self.version.map_or_else(|| version(&shown), |version| version.to_string());
+                let now = act(&shown.operation, &version)?;
+                super::tell(output, || format!("{id}  is {} now\n", now.state), || json!(now));
                 Ok(ExitCode::SUCCESS)
             }
             (None, false) => self.all(states, output, act),
@@ -197,7 +199,7 @@ impl ChangeArgs {
         &self,
         states: &[&str],
         output: Output,
-        act: impl Fn(&str, &str) -> Result<Value, CommandFailure>,
+        act: impl Fn(&str, &str) -> Result<Operation, CommandFailure>,
     ) -> Result<ExitCode, CommandFailure> {
         if let Some(state) = self.filter.state.as_deref().filter(|state| !states.contains(state)) {
             return Err(CommandFailure::usage(
@@ -205,15 +207,15 @@ impl ChangeArgs {
                 format!("leave --state out, or say {}", states.join(" or ")),
             ));
         }
-        let (mut operations, left) = self.filter.all(&self.gateway, OPERATIONS_MAX)?;
-        operations.retain(|operation| states.contains(&text(operation, "state")));
+        let (mut operations, rest) = self.filter.all(&self.gateway, OPERATIONS_MAX)?;
+        operations.retain(|operation| states.contains(&&*operation.state));
         if !self.yes {
             return Ok(would(&operations, output));
         }
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for operation in &operations {
-            let id = text(operation, "operation");
-            match act(id, text(operation, "version")) {
+            let id = &operation.operation;
+            match act(id, &version(operation)) {
                 Ok(_) => done.push(id),
                 Err(failure) => {
                     if output == Output::Text {
@@ -224,16 +226,16 @@ impl ChangeArgs {
             }
         }
         let words = || {
-            let more = if left { "; there may be more: run it again" } else { "" };
+            let more = if rest == Rest::MayBe { "; there may be more: run it again" } else { "" };
             format!("{} done, {} not done{more}\n", done.len(), failed.len())
         };
-        super::tell(output, words, || json!({ "done": done, "failed": failed, "more": left }));
+        super::tell(output, words, || json!({ "done": done, "failed": failed, "more": rest == Rest::MayBe }));
         Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 /// What it would be done to: nothing is done without --yes.
-fn would(operations: &[Value], output: Output) -> ExitCode {
+fn would(operations: &[Operation], output: Output) -> ExitCode {
     let words = || {
         let lines: String = operations.iter().map(line).collect();
         format!("{lines}{} operations; nothing is changed without --yes\n", operations.len())

@@ -1,6 +1,6 @@
 //! `oncegate ops list` and `show`.
 
-use super::{AdminClient, FilterArgs, OPERATIONS_MAX, id, line, load, tell};
+use super::{AdminClient, FilterArgs, OPERATIONS_MAX, Rest, id, line, load, tell};
 use crate::cli::Output;
 use crate::cli::client::CommandFailure;
 use oncegate_core::OperationId;
@@ -28,17 +28,17 @@ pub(super) struct List {
 impl List {
     pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let limit = usize::try_from(self.limit).unwrap_or(OPERATIONS_MAX);
-        let (operations, left) = self.filter.all(&self.gateway, limit)?;
+        let (operations, rest) = self.filter.all(&self.gateway, limit)?;
         let words = || {
             let mut words: String = operations.iter().map(line).collect();
-            match (operations.len(), left) {
+            match (operations.len(), rest) {
                 (0, _) => words.push_str("no such operation\n"),
-                (shown, true) => words.push_str(&format!("the first {shown}; --limit shows more\n")),
-                (_, false) => {}
+                (shown, Rest::MayBe) => words.push_str(&format!("the first {shown}; --limit shows more\n")),
+                (_, Rest::None) => {}
             }
             words
         };
-        tell(self.output, words, || json!({ "operations": operations, "more": left }));
+        tell(self.output, words, || json!({ "operations": operations, "more": rest == Rest::MayBe }));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -60,7 +60,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
-        let operation = load(&self.gateway, self.id)?;
+        let operation = json!(load(&self.gateway, self.id)?);
         tell(self.output, || members(&operation), || operation.clone());
         Ok(ExitCode::SUCCESS)
     }

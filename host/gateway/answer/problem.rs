@@ -159,13 +159,8 @@ impl Problem {
     }
 
     fn document(&self) -> Vec<u8> {
-        let mut document = Map::new();
+        let mut document = document(&self.code, &self.title, self.status, &self.detail);
         let mut put = |name: &str, value: Value| document.insert(name.into(), value);
-        put("type", format!("urn:oncegate:problem:{}", self.code).into());
-        put("title", (*self.title).into());
-        put("status", self.status.as_u16().into());
-        put("detail", (*self.detail).into());
-        put("code", (*self.code).into());
         put("retryable", self.retryable.into());
         if let Some(operation) = self.operation {
             put("operation", operation.to_string().into());
@@ -261,6 +256,18 @@ impl Problem {
             fields: Vec::new(),
         })
     }
+}
+
+/// What each problem document has, the admin interface's too.
+pub fn document(code: &str, title: &str, status: StatusCode, detail: &str) -> Map<String, Value> {
+    let mut document = Map::new();
+    let mut put = |name: &str, value: Value| document.insert(name.into(), value);
+    put("type", format!("urn:oncegate:problem:{code}").into());
+    put("title", title.into());
+    put("status", status.as_u16().into());
+    put("detail", detail.into());
+    put("code", code.into());
+    document
 }
 
 fn summary_document(summary: &AnswerSummary) -> Value {

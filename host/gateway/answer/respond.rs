@@ -1,14 +1,13 @@
 //! Answers from records.
 
 use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::describe::LookUp;
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::request::fields;
 use crate::store::StoreError;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use oncegate_core::record::View;
 use oncegate_core::{Answer, Disposition, OperationId, Record, Refusal, State, Timestamp};
-use serde_json::json;
 
 /// `Oncegate-Operation`: the id of a guarded answer's operation.
 pub const OPERATION: HeaderName = HeaderName::from_static("oncegate-operation");
@@ -159,49 +158,10 @@ pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(by
 
 /// What a look-up tells of an operation.
 pub fn lookup(id: OperationId, record: &Record, now: Timestamp) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::whole(description(id, record, now).to_string().into()));
+    let document = serde_json::to_value(LookUp::new(id, record, now)).unwrap_or_default();
+    let mut response = Response::new(AnswerBody::whole(document.to_string().into()));
     let fields = response.headers_mut();
     fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// State, outcome and times of an operation: nothing that was sent or answered.
-pub fn description(id: OperationId, record: &Record, now: Timestamp) -> serde_json::Value {
-    let view = record.view(now);
-    let mut document = json!({
-        "operation": id.to_string(),
-        "state": view.word(),
-        "attempts": record.attempts,
-        "first_attempt": record.first_attempt.to_string(),
-        "expires": record.expires_at().to_string(),
-        "forgotten": record.forgotten_at().to_string(),
-    });
-    let mut put = |name: &str, value: serde_json::Value| document[name] = value;
-    match &record.state {
-        State::Executing { lease_until } => {
-            put("lease_until", lease_until.to_string().into());
-            if view == View::Unknown {
-                put("outcome", "unknown".into());
-                put("reason", "lease-lapsed".into());
-            }
-        }
-        State::Completed { at, answer } => {
-            put("outcome", "completed".into());
-            put("completed", at.to_string().into());
-            put("status", answer.status.into());
-        }
-        State::Consumed { at, summary } => {
-            put("outcome", "consumed".into());
-            put("completed", at.to_string().into());
-            put("status", summary.status.into());
-        }
-        State::Unknown { since, reason } => {
-            put("outcome", "unknown".into());
-            put("unknown_since", since.to_string().into());
-            put("reason", reason.word().into());
-        }
-        State::Pointer(pointer) => put("kept_under", pointer.target.to_string().into()),
-    }
-    document
 }

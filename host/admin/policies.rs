@@ -1,0 +1,214 @@
+//! `GET /v1/policies` with each policy's key spaces, and what replaces generations: reload and rollback.
+
+use super::api::{
+    HeldOpen, KeySpace, LastLoad, Policies, Policy, RefusedDeriver, ReloadReport, ReloadRequest,
+    ReloadedPolicy, Step,
+};
+use super::reply::{Reply, json, problem, problem_with, status_of};
+use super::serve::Admin;
+use crate::activation::{ActivationReport, Attempt, PolicyReport, ReloadError, Reloader};
+use crate::gateway::Shared;
+use crate::policy::{self, Generation};
+use http::Request;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use oncegate_core::GatewayId;
+use oncegate_core::keyspaces::list::{self, Blocker, Refused};
+use oncegate_core::problem::Code;
+use serde_json::{Map, json as value};
+
+/// Of a reload's body, which says one thing.
+const REQUEST_BYTES_MAX: usize = 4 << 10;
+
+pub(super) fn policies(admin: &Admin) -> Policies {
+    let active = admin.shared.active.load();
+    Policies {
+        policies: active.generations.values().map(|generation| policy(admin, generation)).collect(),
+        last_reload_error: admin.reloader.last_error(),
+    }
+}
+
+fn policy(admin: &Admin, generation: &Generation) -> Policy {
+    let (shared, reloader, name) = (&admin.shared, &admin.reloader, generation.name());
+    let policy::Description {
+        name: _,
+        generation: number,
+        component,
+        sha256,
+        size,
+        key_schema,
+        key_epoch,
+        exports,
+        settings,
+        instances,
+        slow,
+        vectors,
+        loaded_at,
+        load_ms,
+        steps,
+    } = generation.describe();
+    let active = shared.active.load();
+    let unavailable = active.spaces.unavailable.get(name);
+    Policy {
+        name: name.to_string(),
+        generation: number,
+        component,
+        sha256,
+        size: size as u64,
+        key_schema,
+        key_epoch,
+        exports: exports.into_iter().map(str::to_owned).collect(),
+        settings,
+        instances: instances.to_owned(),
+        slow,
+        vectors: vectors as u64,
+        loaded_at,
+        load_ms,
+        steps: steps.iter().map(step).collect(),
+        error: reloader.policy_error(name),
+        last_load: reloader.last_attempt(name).as_ref().map(last_load),
+        rollback_to: reloader.before(name).map(|before| before.number()),
+        key_spaces: key_spaces(shared, name),
+        refused_makers: refused_derivers(shared, name),
+        refuses_because: unavailable.map(|unavailable| unavailable.why.to_string()),
+    }
+}
+
+fn step(step: &policy::Step) -> Step {
+    Step { step: step.step.to_owned(), ok: step.ok, micros: step.micros, note: step.note.clone() }
+}
+
+fn last_load(attempt: &Attempt) -> LastLoad {
+    LastLoad {
+        at: attempt.at.clone(),
+        occasion: attempt.occasion.to_owned(),
+        steps: attempt.steps.iter().map(step).collect(),
+        error: attempt.error.clone(),
+    }
+}
+
+/// The key spaces by which a policy's keys are derived, with what holds each open and how to end that.
+pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpace> {
+    let ledger = &shared.ledger;
+    let active = shared.active.load();
+    let deciding = active.spaces.open.get(policy).map(|spaces| spaces.guard.number);
+    let spaces = ledger.spaces();
+    let own = ledger.gateway();
+    let one = |space: &list::Space| KeySpace {
+        number: space.number.0,
+        key_schema: space.deriver.key_schema.to_string(),
+        key_epoch: space.deriver.key_epoch,
+        component_sha256: space.deriver.component.to_string(),
+        settings_sha256: space.deriver.settings.to_string(),
+        decides: Some(space.number) == deciding,
+        held_open_by: ledger
+            .blockers(policy, space.number)
+            .iter()
+            .map(|blocker| held_open(blocker, &own))
+            .collect(),
+    };
+    spaces.list(policy).map_or(&[][..], |list| &list.spaces).iter().map(one).collect()
+}
+
+/// What holds a key space open, and what ends that.
+fn held_open(blocker: &Blocker, own: &GatewayId) -> HeldOpen {
+    let whose =
+        |gateway| if gateway == own { "this gateway".to_owned() } else { format!("gateway {gateway}") };
+    let (by, ends) = match blocker {
+        Blocker::Only => ("it is the only one".to_owned(), "when another one becomes active"),
+        Blocker::Decides(gateway) => (
+            format!("{}, or a request in flight in it, decides by it", whose(gateway)),
+            "reload that gateway with another key space, and wait for its requests; or stop it",
+        ),
+        Blocker::Behind(gateway) => (
+            format!("{} does not derive keys in all the others yet", whose(gateway)),
+            "it does so by itself; or stop it",
+        ),
+        Blocker::Records(since) => (
+            format!("records claimed until {since} may be left"),
+            "wait until they are forgotten (retention and tombstone); resolve unknown ones with `oncegate ops \
+             resolve`, or forget finished ones with `oncegate ops forget`",
+        ),
+    };
+    HeldOpen { by, ends: ends.to_owned() }
+}
+
+/// Components under settings that were seen to break the promise of their key-schema, and are kept out.
+fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
+    let spaces = shared.ledger.spaces();
+    let one = |refused: &Refused| RefusedDeriver {
+        key_schema: refused.deriver.key_schema.to_string(),
+        key_epoch: refused.deriver.key_epoch,
+        component_sha256: refused.deriver.component.to_string(),
+        settings_sha256: refused.deriver.settings.to_string(),
+        why: refused.why.to_string(),
+    };
+    spaces.list(policy).map_or(&[][..], |list| &list.refused).iter().map(one).collect()
+}
+
+/// `POST /v1/reload`, and of one policy `POST /v1/policies/NAME/reload`.
+pub(super) async fn reload(reloader: &Reloader, policy: Option<&str>, request: Request<Incoming>) -> Reply {
+    let accept_duplicates = match read_request(request).await {
+        Ok(request) => request.accept_duplicates,
+        Err(refused) => return refused,
+    };
+    replaced(match policy {
+        None => reloader.reload(accept_duplicates).await,
+        Some(name) => reloader.reload_policy(name, accept_duplicates).await,
+    })
+}
+
+/// `POST /v1/policies/NAME/rollback`
+pub(super) async fn roll_back(reloader: &Reloader, policy: &str) -> Reply {
+    replaced(reloader.roll_back(policy).await)
+}
+
+/// Whether records may be given up. No body: they may not.
+async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, Reply> {
+    let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
+    let body = body
+        .map_err(|_| problem(Code::BadRequest, "The body broke off, or has more than 4 KiB."))?
+        .to_bytes();
+    if body.is_empty() {
+        return Ok(ReloadRequest::default());
+    }
+    serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!("A reload has no body, or `{{\"accept_duplicates\": true}}`: {error}.");
+        problem(Code::BadRequest, &detail)
+    })
+}
+
+fn replaced(outcome: Result<ActivationReport, ReloadError>) -> Reply {
+    let error = match outcome {
+        Ok(report) => return json(&reload_report(&report)),
+        Err(error) => error,
+    };
+    let code = match &error {
+        ReloadError::NoSuchPolicy(..) => Code::NotFound,
+        ReloadError::NothingBefore(_) => Code::NothingBefore,
+        ReloadError::Broken(_) => Code::ReloadFailed,
+        ReloadError::Config(_)
+        | ReloadError::Unchangeable(_)
+        | ReloadError::Policy(_)
+        | ReloadError::Promise(_)
+        | ReloadError::Identity(_)
+        | ReloadError::Resolve(_) => Code::ReloadRefused,
+    };
+    let mut more = Map::new();
+    let steps: Vec<Step> = error.steps().iter().map(step).collect();
+    if !steps.is_empty() {
+        more.insert("steps".to_owned(), value!(steps));
+    }
+    problem_with(status_of(code), code, &error.to_string(), more)
+}
+
+fn reload_report(report: &ActivationReport) -> ReloadReport {
+    let policy = |policy: &PolicyReport| ReloadedPolicy {
+        name: policy.name.clone(),
+        generation: policy.generation,
+        sha256: policy.sha256.clone(),
+        changed: policy.changed,
+        steps: policy.steps.iter().map(step).collect(),
+    };
+    ReloadReport { policies: report.policies.iter().map(policy).collect(), warnings: report.warnings.clone() }
+}

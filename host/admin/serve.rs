@@ -1,0 +1,198 @@
+//! The listener, who may ask, and which page answers.
+//!
+//! `/livez`, `/readyz` and `/metrics` answer anyone who can reach the listener. Everything else
+//! needs a `Host` of its own, so that no web page can talk to it by a name that it made point
+//! here (DNS rebinding), and beyond loopback the token.
+
+use super::reply::{Reply, problem, reply, sorted_json, text};
+use super::{operations, policies, status, upstreams};
+use crate::activation::Reloader;
+use crate::gateway::Shared;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use oncegate_core::OperationId;
+use oncegate_core::problem::Code;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// What the interface answers from.
+#[derive(Debug)]
+pub(super) struct Admin {
+    pub(super) shared: Arc<Shared>,
+    pub(super) reloader: Arc<Reloader>,
+    pub(super) started: std::time::Instant,
+    address: Option<SocketAddr>,
+}
+
+/// Serves the interface for as long as it is polled.
+pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Reloader>) {
+    let address = listener.local_addr().ok();
+    let admin = Arc::new(Admin { shared, reloader, address, started: std::time::Instant::now() });
+    // Owns its connections, so that they end with it.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "an admin connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let admin = admin.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request| {
+                let admin = admin.clone();
+                async move { Ok::<_, Infallible>(admin.answer(request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(30))
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an admin connection ended");
+            }
+        });
+    }
+}
+
+impl Admin {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let path = request.uri().path().to_owned();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match (request.method(), &segments[..]) {
+            (&Method::GET, ["livez"]) => text(StatusCode::OK, "alive\n"),
+            (&Method::GET, ["readyz"]) => match self.shared.unready() {
+                None => text(StatusCode::OK, "ready\n"),
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
+            },
+            (&Method::GET, ["metrics"]) => self.metrics(),
+            (_, ["v1", rest @ ..]) => match self.admit(request.headers()) {
+                Ok(()) => self.route(rest, request).await,
+                Err(refused) => refused,
+            },
+            _ => problem(
+                Code::NotFound,
+                "There is no such page: see `oncegate --help` or the README for the admin interface.",
+            ),
+        }
+    }
+
+    async fn route(&self, segments: &[&str], request: Request<Incoming>) -> Reply {
+        let (get, post, delete) = (&Method::GET, &Method::POST, &Method::DELETE);
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let method = request.method().clone();
+        match (&method, segments) {
+            (m, ["status"]) if m == get => sorted_json(&status::status(self)),
+            (m, ["policies"]) if m == get => sorted_json(&policies::policies(self)),
+            (m, ["upstreams"]) if m == get => sorted_json(&upstreams::list(&self.shared)),
+            (m, ["operations"]) if m == get => operations::list(&self.shared, &query).await,
+            (m, ["operations", id]) if m == get => match parse_id(id) {
+                Ok(id) => operations::show(&self.shared, id).await,
+                Err(refused) => refused,
+            },
+            (m, ["operations", id]) if m == delete => match parse_id(id) {
+                Ok(id) => operations::forget(&self.shared, id, &query).await,
+                Err(refused) => refused,
+            },
+            (m, ["operations", id, "resolve"]) if m == post => match parse_id(id) {
+                Ok(id) => self.resolve(id, request).await,
+                Err(refused) => refused,
+            },
+            (m, ["reload"]) if m == post => policies::reload(&self.reloader, None, request).await,
+            (m, ["policies", name, "reload"]) if m == post => {
+                policies::reload(&self.reloader, Some(name), request).await
+            }
+            (m, ["policies", name, "rollback"]) if m == post => {
+                policies::roll_back(&self.reloader, name).await
+            }
+            (_, ["status" | "policies" | "upstreams" | "operations" | "reload"])
+            | (_, ["operations", _] | ["operations", _, "resolve"])
+            | (_, ["policies", _, "reload" | "rollback"]) => problem(
+                Code::MethodNotAllowed,
+                "Look with GET, change with POST, forget an operation with DELETE.",
+            ),
+            _ => problem(Code::NotFound, "There is no such page under /v1."),
+        }
+    }
+
+    fn metrics(&self) -> Reply {
+        let body = self.shared.metrics.render(&self.shared.snapshot());
+        reply(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body.into())
+    }
+
+    async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> Reply {
+        let (parts, body) = request.into_parts();
+        match Limited::new(body, operations::BODY_BYTES_MAX).collect().await {
+            Ok(body) => operations::resolve(&self.shared, id, &parts.headers, &body.to_bytes()).await,
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => problem(
+                Code::BodyTooLarge,
+                "A resolution has at most 4 MiB. An answer that is larger can be said to be consumed.",
+            ),
+            Err(_) => problem(Code::BadRequest, "The body broke off."),
+        }
+    }
+
+    /// Only under a name of this listener, and beyond loopback only with the token.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Reply> {
+        let active = self.shared.active.load();
+        let server = &active.config.server;
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !self.is_own_name(host, &server.admin_hosts) {
+            return Err(problem(
+                Code::ForeignHost,
+                "The admin interface does not answer under this host name: use its address, or list the name in `server.admin_hosts`.",
+            ));
+        }
+        // A page of somebody else's can make a browser ask without knowing the answer.
+        let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+        let is_own = |origin: &str| {
+            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        };
+        if !origin.is_none_or(is_own) {
+            return Err(problem(
+                Code::ForeignOrigin,
+                "The admin interface is not asked by pages of another origin.",
+            ));
+        }
+        let Some(token) = &server.admin_token else { return Ok(()) };
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+        // Hashes compare without telling how far they agree.
+        if blake3::hash(given) == blake3::hash(token.as_bytes()) {
+            return Ok(());
+        }
+        Err(problem(
+            Code::TokenRequired,
+            "The admin interface wants the token of `server.admin_token_file` as `Authorization: Bearer …`.",
+        ))
+    }
+
+    fn is_own_name(&self, host: &str, listed: &[String]) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let is_own_address = |ip: IpAddr| {
+            ip.is_loopback() || self.address.is_some_and(|own| own.ip() == ip || own.ip().is_unspecified())
+        };
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse().is_ok_and(is_own_address)
+            || listed.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
+fn parse_id(text: &str) -> Result<OperationId, Reply> {
+    text.parse()
+        .map_err(|_| problem(Code::BadRequest, "An operation id is 64 lower-case hexadecimal digits."))
+}

@@ -1,0 +1,132 @@
+//! What is shown of an operation, by the look-up and by the admin interface.
+
+use oncegate_core::{OperationId, Record, State, Timestamp, View};
+use serde::{Deserialize, Serialize};
+
+/// Outcome and times of an operation: nothing that was sent or answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Executions that were begun.
+    pub attempts: u32,
+    /// When the first of them was.
+    pub first_attempt: String,
+    /// Until when its answer is recorded.
+    pub expires: String,
+    /// Until when anything is.
+    pub forgotten: String,
+    /// How it ended, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<String>,
+    /// The status of its answer.
+    #[serde(default, skip_serializing_if = "DescribedStatus::is_missing")]
+    pub status: DescribedStatus,
+    /// Why the outcome is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<String>,
+    /// Until when its executor may execute it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_until: Option<String>,
+    /// Another key of the operation, under which its state stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_under: Option<String>,
+}
+
+/// The status of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DescribedStatus {
+    /// There is no answer.
+    #[default]
+    #[serde(skip)]
+    Missing,
+    /// There was one, with this status; none: nobody knows it.
+    Of(Option<u16>),
+}
+
+impl DescribedStatus {
+    fn is_missing(&self) -> bool {
+        *self == Self::Missing
+    }
+}
+
+/// What is known of an operation, by its record.
+pub fn describe(record: &Record, now: Timestamp) -> Description {
+    let mut description = Description {
+        attempts: record.attempts,
+        first_attempt: record.first_attempt.to_string(),
+        expires: record.expires_at().to_string(),
+        forgotten: record.forgotten_at().to_string(),
+        ..Description::default()
+    };
+    let outcome = |word: &str| Some(word.to_owned());
+    match &record.state {
+        State::Executing { lease_until } => {
+            description.lease_until = Some(lease_until.to_string());
+            if record.view(now) == View::Unknown {
+                description.outcome = outcome("unknown");
+                description.reason = Some("lease-lapsed".to_owned());
+            }
+        }
+        State::Completed { at, answer } => {
+            description.outcome = outcome("completed");
+            description.completed = Some(at.to_string());
+            description.status = DescribedStatus::Of(Some(answer.status));
+        }
+        State::Consumed { at, summary } => {
+            description.outcome = outcome("consumed");
+            description.completed = Some(at.to_string());
+            description.status = DescribedStatus::Of(summary.status);
+        }
+        State::Unknown { since, reason } => {
+            description.outcome = outcome("unknown");
+            description.unknown_since = Some(since.to_string());
+            description.reason = Some(reason.word().to_owned());
+        }
+        State::Pointer(pointer) => description.kept_under = Some(pointer.target.to_string()),
+    }
+    description
+}
+
+/// What the look-up answers.
+#[derive(Debug, Serialize)]
+pub struct LookUp {
+    operation: String,
+    state: &'static str,
+    #[serde(flatten)]
+    description: Description,
+}
+
+impl LookUp {
+    /// Of this operation.
+    pub fn new(id: OperationId, record: &Record, now: Timestamp) -> Self {
+        Self { operation: id.to_string(), state: record.view(now).word(), description: describe(record, now) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_that_nobody_knows_is_null() {
+        for (status, expected) in [
+            (DescribedStatus::Missing, None),
+            (DescribedStatus::Of(None), Some(json!(null))),
+            (DescribedStatus::Of(Some(201)), Some(json!(201))),
+        ] {
+            let description = Description { status, ..Description::default() };
+            let document = json!(description);
+            assert_eq!(document.get("status"), expected.as_ref());
+            assert_eq!(serde_json::from_value::<Description>(document).unwrap(), description);
+        }
+    }
+}
