@@ -175,10 +175,10 @@ impl Gateway {
         let deadline = Instant::now() + grace;
         let (executions, connections) = self.under_way();
         tracing::info!(executions, connections, ?grace, "draining: not ready any more");
-        let listeners = shared.listeners.load(Ordering::Relaxed);
-        shared.draining.send_replace(true);
-        until(deadline, || shared.listeners.load(Ordering::Relaxed) == 0).await;
-        let queued = shared.queued.load(Ordering::Relaxed);
+        let listeners = shared.edge.listeners.load(Ordering::Relaxed);
+        shared.edge.draining.send_replace(true);
+        until(deadline, || shared.edge.listeners.load(Ordering::Relaxed) == 0).await;
+        let queued = shared.edge.queued.load(Ordering::Relaxed);
         tracing::info!(listeners, queued, "listeners are closed; what was queued is accepted");
         until(deadline, || self.under_way() == (0, 0)).await;
         let (executions, connections) = self.under_way();
@@ -219,15 +219,15 @@ impl Gateway {
                 .await;
         }
         if connections > 0 {
-            until(Instant::now() + TELL_AT_END, || self.shared.connections.load(Ordering::Relaxed) == 0)
+            until(Instant::now() + TELL_AT_END, || self.shared.edge.connections.load(Ordering::Relaxed) == 0)
                 .await;
-            let connections = self.shared.connections.load(Ordering::Relaxed);
+            let connections = self.shared.edge.connections.load(Ordering::Relaxed);
             tracing::warn!(connections, "connections that are still open are cut");
         }
     }
 
     fn under_way(&self) -> (usize, usize) {
-        (self.shared.executions.load(Ordering::Relaxed), self.shared.connections.load(Ordering::Relaxed))
+        (self.shared.executions.load(Ordering::Relaxed), self.shared.edge.connections.load(Ordering::Relaxed))
     }
 }
 

@@ -1,10 +1,10 @@
 //! One request as counters and the access log see it.
 
 use crate::config::AccessLog;
-use crate::gateway::Peer;
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::present::Presenter;
 use crate::gateway::answer::problem::Problem;
+use crate::gateway::edge::Peer;
 use crate::gateway::request::body;
 use crate::gateway::request::route::Route;
 use crate::gateway::shared::Shared;

@@ -14,12 +14,13 @@ mod shared;
 mod worker;
 
 pub use answer::respond;
+pub use edge::{BindError, Listeners};
 pub use execution::generations::ExecutionGenerations;
 pub use request::drift::DriftDetector;
 pub use shared::{ActiveConfig, Buffers, Shared};
-pub use worker::{BindError, Listeners, Retirement, Workers};
+pub use worker::{Retirement, Workers};
 
-use crate::config::OnError;
+use crate::config::{self, OnError};
 use crate::ledger::Pursued;
 use crate::observe::metrics::RequestResult;
 use crate::policy::{Failure, Generation, OwnedOperation, Receipt, Verdict};
@@ -28,12 +29,12 @@ use access::AccessRecord;
 use answer::body::AnswerBody;
 use answer::present::Presenter;
 use answer::problem::{Code, Problem};
+use edge::{After, Answered, EdgeState, Framing, Peer, Service};
 use execution::execute::detached;
 use execution::no_answer::not_admitted;
 use execution::report::Report;
 use execution::task::Execution;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use lineup::{Decided, Judged};
 use oncegate_core::{Record, State};
@@ -41,42 +42,79 @@ use request::body::{DrainOnDrop, InboundBody};
 use request::head::Head;
 use request::identify::{Facts, KeyScope};
 use request::route::Route;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use worker::Worker;
+use worker::{Order, Worker};
 
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Its address.
-    pub address: IpAddr,
-    /// It is one of the trusted proxies.
-    pub trusted: bool,
+impl Service for Worker {
+    type Body = AnswerBody;
+    type Order = Order;
+
+    fn edge(&self) -> &Arc<EdgeState> {
+        &self.shared.edge
+    }
+
+    fn server<T>(&self, read: impl FnOnce(&config::Server) -> T) -> T {
+        read(&self.shared.active.load().config.server)
+    }
+
+    fn begin(self: &Rc<Self>, worker: usize) {
+        // One of them asks about unknown outcomes, beside its requests.
+        if worker == 0 {
+            tokio::task::spawn_local(execution::probe::run(self.clone()));
+        }
+    }
+
+    fn obey(&self, order: Order) {
+        match order {
+            Order::RetireAllBut(generations) => self.policies.retire(&generations),
+            Order::EndExecutions => self.shutdown.send(),
+        }
+    }
+
+    async fn answer(
+        self: Rc<Self>,
+        peer: Peer,
+        framing: Framing,
+        request: Request<Incoming>,
+    ) -> Answered<AnswerBody> {
+        match framing {
+            Framing::Clear => handle(self, peer, request).await,
+            Framing::Ambiguous => {
+                Answered { response: ambiguous_framing().into_response(), after: After::Stay }
+            }
+        }
+    }
+}
+
+fn ambiguous_framing() -> Problem {
+    Problem::new(
+        Code::BadRequest,
+        "The request says with both `Content-Length` and `Transfer-Encoding` where its body ends: send one of them.",
+    )
 }
 
 /// Answers one request, whatever happens, and tells what it did.
-async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Answered<AnswerBody> {
     let mut access = AccessRecord::begin(&request, peer);
-    let old = request.version() == Version::HTTP_10;
+    let mut after = After::Stay;
     let mut response = match answer(&worker, peer, request, &mut access).await {
         Ok(response) => response,
         Err(problem) => {
             access.problem(&problem);
             let problem = access.answered(problem);
-            let mut response = answer::present::problem(&worker, access.presenter.as_ref(), problem).await;
             if access.ends_connection {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                after = After::Close;
             }
-            response
+            answer::present::problem(&worker, access.presenter.as_ref(), problem).await
         }
     };
-    if old {
+    if !peer.protocol.has_trailers {
         // They would take the place of the length, which is all that tells its client the end.
         response.body_mut().remove_trailers();
     }
     access.end(&worker.shared, &response);
-    response
+    Answered { response, after }
 }
 
 /// The request's way.
@@ -87,7 +125,7 @@ async fn answer(
     access: &mut AccessRecord,
 ) -> Result<Response<AnswerBody>, Problem> {
     let active = worker.active();
-    let head = match Head::read(&request, active.config.server.limits.header_bytes) {
+    let head = match Head::read(&request, peer.protocol, active.config.server.limits.header_bytes) {
         Ok(head) => head,
         Err(problem) => return Err(refused(request, problem)),
     };

@@ -1,6 +1,7 @@
 //! What workers share: the active configuration behind one pointer, the ledger, bounds and counters.
 
 use crate::config::Config;
+use crate::gateway::edge::EdgeState;
 use crate::gateway::execution::generations::ExecutionGenerations;
 use crate::gateway::request::drift::DriftDetector;
 use crate::gateway::request::route::{Route, RoutingTable};
@@ -14,7 +15,7 @@ use arc_swap::ArcSwap;
 use oncegate_core::{PrincipalId, Secret};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// A configuration with its policies loaded. Immutable; a reload makes another.
 #[derive(Debug)]
@@ -82,14 +83,8 @@ pub struct Shared {
     pub condemned: Notify,
     /// Bytes of bodies held at this time.
     pub buffers: Buffers,
-    /// Open client connections.
-    pub connections: AtomicUsize,
-    /// Set once: no new connections, and each open one ends with its present request.
-    pub draining: watch::Sender<bool>,
-    /// Open listeners.
-    pub listeners: AtomicUsize,
-    /// Connections that were in the listeners' queues when they closed.
-    pub queued: AtomicUsize,
+    /// Listeners and connections.
+    pub edge: Arc<EdgeState>,
     /// Executions that clients have no hold on any more run until they settle.
     pub executions: AtomicUsize,
 }
@@ -113,17 +108,14 @@ impl Shared {
             drift: DriftDetector::default(),
             decided_by: ExecutionGenerations::default(),
             condemned: Notify::new(),
-            connections: AtomicUsize::new(0),
-            draining: watch::Sender::new(false),
-            listeners: AtomicUsize::new(0),
-            queued: AtomicUsize::new(0),
+            edge: Arc::default(),
             executions: AtomicUsize::new(0),
         }
     }
 
     /// Whether the gateway shuts down.
     pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.edge.is_draining()
     }
 
     /// Counts a policy's failure for this principal; one too many within its trial condemns it.
@@ -143,7 +135,7 @@ impl Shared {
             cached: self.ledger.cached() as u64,
             settlements_overdue: self.ledger.settlements_overdue(),
             buffers: self.buffers.held() as u64,
-            connections: self.connections.load(Ordering::Relaxed) as u64,
+            connections: self.edge.connections.load(Ordering::Relaxed) as u64,
         }
     }
 
@@ -160,27 +152,6 @@ impl Shared {
         let mut guarding = active.routes.iter().filter(|route| route.config.policy.is_some()).peekable();
         let unavailable = guarding.peek().is_some() && guarding.all(|route| route.is_unavailable);
         trouble.or(unavailable.then_some("no policy can guard anything: `oncegate reload` says why"))
-    }
-}
-
-/// Counts something for as long as it lives, however it ends.
-#[derive(Debug)]
-pub struct Counted {
-    shared: Arc<Shared>,
-    which: fn(&Shared) -> &AtomicUsize,
-}
-
-impl Counted {
-    /// One more of `which`.
-    pub fn new(shared: &Arc<Shared>, which: fn(&Shared) -> &AtomicUsize) -> Self {
-        which(shared).fetch_add(1, Ordering::Relaxed);
-        Self { shared: shared.clone(), which }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        (self.which)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,3 +1,18 @@
-//! Client connections.
+//! Client connections: listeners, worker threads, hyper's server, and what bounds connections in number
+//! and time (`design/edge.md`). The edge knows no policy, ledger or route: a [`Service`] answers.
 
-pub mod connection;
+mod activity;
+mod connection;
+mod listener;
+mod peer;
+mod service;
+mod state;
+mod workers;
+
+pub use listener::{BindError, Listeners};
+#[cfg(test)]
+pub use peer::Scheme;
+pub use peer::{Peer, Protocol};
+pub use service::{After, Answered, Framing, Service};
+pub use state::{Counted, EdgeState};
+pub use workers::{Orders, Workers};

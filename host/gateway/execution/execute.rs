@@ -5,6 +5,7 @@ use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::first::first;
 use crate::gateway::answer::problem::Problem;
 use crate::gateway::answer::stream::Feed;
+use crate::gateway::edge::Counted;
 use crate::gateway::execution::abandon::abandoned;
 use crate::gateway::execution::capture::CapturedAnswer;
 use crate::gateway::execution::judge::Judge;
@@ -12,7 +13,6 @@ use crate::gateway::execution::no_answer::{self, NoAnswer};
 use crate::gateway::execution::report::{Client, Report};
 use crate::gateway::execution::stream::{Shown, take_in};
 use crate::gateway::execution::task::Execution;
-use crate::gateway::shared::Counted;
 use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use crate::store::AnyStore;
 use crate::upstream::{Attempted, ResponseBody, Retry, Slot, attempts};
@@ -155,7 +155,11 @@ async fn attempt(
     let end = match shown {
         Shown::Nothing => WithheldEnd::Whole(answer),
         Shown::AllButTheEnd(feed) => WithheldEnd::Last(answer, feed),
-        Shown::Never => WithheldEnd::Problem(no_answer::unshowable(operation, &settlement.outcome)),
+        Shown::Never => WithheldEnd::Problem(no_answer::unshowable(
+            operation,
+            execution.peer.protocol,
+            &settlement.outcome,
+        )),
     };
     Exchanged { settlement, shared, end }
 }

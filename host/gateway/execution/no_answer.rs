@@ -1,6 +1,7 @@
 //! What a client is told of an execution that has no answer for it.
 
 use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::edge::Protocol;
 use crate::ledger::Unsettled;
 use crate::upstream::{NoHead, Refusal};
 use oncegate_core::{Disposition, OperationId, Outcome, UnknownReason};
@@ -107,9 +108,9 @@ pub fn unsettled(operation: OperationId, why: &Unsettled) -> Problem {
     problem.of(operation).with_outcome(Disposition::Unknown)
 }
 
-/// The answer can't be shown to an HTTP/1.0 client: it has no length that could tell a part from the
-/// whole, or it is larger than what may be held.
-pub fn unshowable(operation: OperationId, outcome: &Outcome) -> Problem {
+/// The answer can't be shown to a client of this protocol, which does not mark the end of an answer: it has no
+/// length that could tell a part from the whole, or it is larger than what may be held.
+pub fn unshowable(operation: OperationId, protocol: Protocol, outcome: &Outcome) -> Problem {
     let (code, told) = match outcome {
         Outcome::Completed(_) => {
             (Code::UpstreamBroken, "What came of it is kept: ask again with the same key to get it.")
@@ -125,7 +126,8 @@ pub fn unshowable(operation: OperationId, outcome: &Outcome) -> Problem {
             "Nobody knows whether the operation took effect. It is held and will not be run again under this key.",
         ),
     };
-    let detail = format!("The service's answer can't be passed on whole to a client of HTTP/1.0. {told}");
+    let name = protocol.name;
+    let detail = format!("The service's answer can't be passed on whole to a client of {name}. {told}");
     let problem = Problem::new(code, detail).of(operation).with_outcome(outcome.disposition());
     match outcome {
         Outcome::Consumed(summary) => problem.with_summary(summary.clone()),

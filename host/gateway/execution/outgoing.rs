@@ -1,6 +1,6 @@
 //! Requests as they go upstream.
 
-use crate::gateway::Peer;
+use crate::gateway::edge::Peer;
 use crate::gateway::request::fields;
 use crate::gateway::request::head::Head;
 use crate::upstream::RequestBody;
@@ -23,7 +23,7 @@ pub fn prepare_fields(fields: &mut HeaderMap, head: &Head, peer: Peer) {
     {
         fields.insert(header::HOST, host);
     }
-    fields::add_forwarding(fields, peer.address, peer.trusted, &head.authority);
+    fields::add_forwarding(fields, peer, &head.authority);
 }
 
 /// A request with these fields to the client's target.

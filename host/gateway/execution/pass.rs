@@ -1,8 +1,8 @@
 //! Requests that nothing guards: they stream both ways.
 
-use crate::gateway::Peer;
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::edge::Peer;
 use crate::gateway::execution::outgoing::{self, prepare_fields};
 use crate::gateway::execution::rpc;
 use crate::gateway::request::fields;

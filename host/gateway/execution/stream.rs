@@ -12,7 +12,7 @@ use crate::gateway::execution::report::{Client, Report};
 use crate::gateway::execution::task::Execution;
 use crate::gateway::request::fields;
 use crate::upstream::{Piece, ResponseBody};
-use http::{Response, Version};
+use http::Response;
 use oncegate_core::UnknownReason;
 use std::pin::Pin;
 use std::time::Duration;
@@ -58,19 +58,19 @@ pub async fn take_in(
     let (mut head, body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
     let (operation, upstream) = (execution.id.get(), &execution.route.upstream);
-    let old = execution.head.version == Version::HTTP_10;
+    let marks_end = execution.peer.protocol.marks_end;
     let (body_kept, shared) = (execution.route.config.body_kept, &execution.worker.shared);
     let mut capture = Capture::new(&execution.fields, &head, body_kept, shared);
     let mut source = Source { body, idle: upstream.config.body_idle_timeout, abandoned };
-    let extent = match old {
-        true => source.take_all(&mut capture).await,
-        false => source.take_what_is_there(&mut capture).await,
+    let extent = match marks_end {
+        true => source.take_what_is_there(&mut capture).await,
+        false => source.take_all(&mut capture).await,
     };
     let settled_first = match extent {
         Extent::Whole | Extent::Cut(_) if capture.is_spilled() => Some(Shown::Never),
         Extent::Whole => Some(Shown::Nothing),
-        // To an HTTP/1.0 client the end of the connection would be the end of the answer.
-        Extent::Cut(_) if old && capture.length.is_none() => Some(Shown::Never),
+        // The end of the connection would be the end of the answer.
+        Extent::Cut(_) if !marks_end && capture.length.is_none() => Some(Shown::Never),
         Extent::Cut(_) | Extent::MoreToCome => None,
     };
     if let Some(shown) = settled_first {

@@ -1,9 +1,9 @@
 //! What an execution needs on a task of its own, when its client may be gone.
 
-use crate::gateway::Peer;
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::problem::Problem;
 use crate::gateway::answer::respond;
+use crate::gateway::edge::Peer;
 use crate::gateway::execution::{outgoing, pass};
 use crate::gateway::request::drift::PrincipalObservation;
 use crate::gateway::request::head::Head;

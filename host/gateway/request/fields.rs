@@ -1,9 +1,9 @@
 //! Header fields on their way through: hop-by-hop ones (RFC 9110 §7.6), our own, those that are
 //! kept with an answer (DESIGN §5).
 
+use crate::gateway::edge::Peer;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use std::net::IpAddr;
 
 /// Fields that belong to one connection. `Trailer` is not among them: it announces what is kept, and
 /// hyper sends only trailers that are announced.
@@ -136,24 +136,24 @@ pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &
 const VIA: &str = "1.1 oncegate";
 
 /// Adds `Via` and the `X-Forwarded-*` fields. What an untrusted peer says of itself is replaced.
-pub fn add_forwarding(fields: &mut HeaderMap, peer: IpAddr, trusted: bool, authority: &str) {
+pub fn add_forwarding(fields: &mut HeaderMap, peer: Peer, authority: &str) {
     append_element(fields, header::VIA, VIA);
     let forwarded_for = HeaderName::from_static("x-forwarded-for");
     let forwarded_host = HeaderName::from_static("x-forwarded-host");
     let forwarded_proto = HeaderName::from_static("x-forwarded-proto");
-    if !trusted {
+    if !peer.trusted {
         for name in [&forwarded_for, &forwarded_host, &forwarded_proto, &header::FORWARDED] {
             fields.remove(name);
         }
     }
-    append_element(fields, forwarded_for, &peer.to_string());
+    append_element(fields, forwarded_for, &peer.address.to_string());
     if !fields.contains_key(&forwarded_host)
         && let Ok(authority) = HeaderValue::from_str(authority)
     {
         fields.insert(forwarded_host, authority);
     }
     if !fields.contains_key(&forwarded_proto) {
-        fields.insert(forwarded_proto, HeaderValue::from_static("http"));
+        fields.insert(forwarded_proto, HeaderValue::from_static(peer.scheme.as_str()));
     }
 }
 
@@ -179,6 +179,7 @@ fn append_element(fields: &mut HeaderMap, name: HeaderName, element: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::edge::{Protocol, Scheme};
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields
@@ -227,14 +228,19 @@ mod tests {
         assert_eq!(fields.get_all("trailer").iter().collect::<Vec<_>>(), ["X-A, X-B", "x-c"]);
     }
 
+    fn peer(trusted: bool) -> Peer {
+        let address = "10.0.0.1".parse().expect("an address");
+        Peer { address, trusted, scheme: Scheme::Http, protocol: Protocol::HTTP_11 }
+    }
+
     #[test]
     fn an_untrusted_peer_is_not_believed() {
         let mut fields = map(&[("x-forwarded-for", "6.6.6.6"), ("via", "1.0 old")]);
-        add_forwarding(&mut fields, "10.0.0.1".parse().expect("an address"), false, "a.example");
+        add_forwarding(&mut fields, peer(false), "a.example");
         assert_eq!(fields["x-forwarded-for"], "10.0.0.1");
         assert_eq!(fields["via"], "1.0 old, 1.1 oncegate");
         let mut fields = map(&[("x-forwarded-for", "6.6.6.6")]);
-        add_forwarding(&mut fields, "10.0.0.1".parse().expect("an address"), true, "a.example");
+        add_forwarding(&mut fields, peer(true), "a.example");
         assert_eq!(fields["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::config::host_of;
 use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::edge::Protocol;
 use crate::policy::view;
-use http::{Method, Request, StatusCode, Version, header};
+use http::{Method, Request, StatusCode, header};
 use oncegate_core::OperationId;
 use std::sync::Arc;
 
@@ -12,8 +13,6 @@ use std::sync::Arc;
 pub struct Head {
     /// The method.
     pub method: Method,
-    /// The HTTP version that the client speaks.
-    pub version: Version,
     /// Host name in lower case, with the port unless it is the default one.
     pub authority: Arc<str>,
     /// The path, percent-encoded, without the query.
@@ -27,7 +26,7 @@ pub struct Head {
 impl Head {
     /// Reads a head; refuses one that could be read in two ways, or whose body has a coding that is
     /// lost here, and one of more than `bytes_max` bytes.
-    pub fn read<B>(request: &Request<B>, bytes_max: usize) -> Result<Self, Problem> {
+    pub fn read<B>(request: &Request<B>, protocol: Protocol, bytes_max: usize) -> Result<Self, Problem> {
         let uri = request.uri();
         if size(request) > bytes_max {
             return Err(Problem::bad_request(
@@ -49,7 +48,7 @@ impl Head {
         }
         let mut hosts = request.headers().get_all(header::HOST).into_iter();
         let host = hosts.next();
-        if hosts.next().is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
+        if hosts.next().is_some() || (host.is_none() && protocol.needs_host) {
             return Err(bad("An HTTP/1.1 request has exactly one `Host` field (RFC 9112 §3.2)."));
         }
         let host = match host {
@@ -72,7 +71,6 @@ impl Head {
         }
         Ok(Self {
             method: request.method().clone(),
-            version: request.version(),
             authority: Arc::from(view::normal_authority(authority)),
             path: Arc::from(if uri.path().is_empty() { "/" } else { uri.path() }),
             query: uri.query().unwrap_or_default().to_owned(),
@@ -119,12 +117,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
     use super::*;
 
+    const HTTP_11: Protocol = Protocol::HTTP_11;
+
     fn head(uri: &str, hosts: &[&str]) -> Result<Head, Problem> {
         let mut request = Request::builder().uri(uri);
         for host in hosts {
             request = request.header("host", *host);
         }
-        Head::read(&request.body(()).unwrap(), usize::MAX)
+        Head::read(&request.body(()).unwrap(), HTTP_11, usize::MAX)
     }
 
     #[test]
@@ -146,7 +146,11 @@ mod tests {
             [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("gzip", false)]
         {
             let request = Request::builder().uri("/").header("host", "a").header("transfer-encoding", coding);
-            assert_eq!(Head::read(&request.body(()).unwrap(), usize::MAX).is_ok(), is_fine, "{coding}");
+            assert_eq!(
+                Head::read(&request.body(()).unwrap(), HTTP_11, usize::MAX).is_ok(),
+                is_fine,
+                "{coding}"
+            );
         }
     }
 
@@ -156,8 +160,8 @@ mod tests {
             let sent = format!("POST {target} HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 22\r\n\r\n");
             let request = Request::post(target).header("host", "a").header("x-a", "1").header("x-a", "22");
             let request = request.body(()).unwrap();
-            assert!(Head::read(&request, sent.len()).is_ok());
-            assert!(Head::read(&request, sent.len() - 1).is_err());
+            assert!(Head::read(&request, HTTP_11, sent.len()).is_ok());
+            assert!(Head::read(&request, HTTP_11, sent.len() - 1).is_err());
         }
     }
 

@@ -1,0 +1,152 @@
+//! Listening sockets: bound for each worker, and accepted from until the gateway drains.
+
+use super::activity::IdleTimer;
+use super::connection;
+use super::peer::{Peer, Protocol, Scheme};
+use super::service::Service;
+use super::state::Counted;
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Connections that wait to be accepted, for each listener.
+const BACKLOG: i32 = 1024;
+
+/// Sockets that are bound and not yet served: one for each address and worker.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Where they listen, with the ports that the system chose.
+    pub addresses: Vec<SocketAddr>,
+    pub(super) by_worker: Vec<Vec<TcpListener>>,
+}
+
+/// Why an address can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address}: {}", explain(.cause))]
+pub struct BindError {
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+fn explain(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use; is another oncegate running? Stop it, or choose another port with --listen"
+                .into()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "not permitted; ports below 1024 need privileges, choose a higher one with --listen".into()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose one that it has".into(),
+        _ => cause.to_string(),
+    }
+}
+
+impl Listeners {
+    /// Binds each address, once without `SO_REUSEPORT` so that a second gateway on the same port
+    /// is refused instead of taking half of the traffic, then once for each worker with it.
+    pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Self, BindError> {
+        let mut bound = Self { addresses: Vec::new(), by_worker: (0..workers).map(|_| Vec::new()).collect() };
+        for address in addresses {
+            let refused = |cause| BindError { address: *address, cause };
+            let exclusive = socket(*address, false).map_err(refused)?;
+            let chosen = exclusive.local_addr().map_err(refused)?.as_socket().unwrap_or(*address);
+            drop(exclusive);
+            for sockets in &mut bound.by_worker {
+                let socket = socket(chosen, true).map_err(refused)?;
+                socket.listen(BACKLOG).map_err(refused)?;
+                sockets.push(socket.into());
+            }
+            bound.addresses.push(chosen);
+        }
+        Ok(bound)
+    }
+}
+
+fn socket(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Else a restart would have to wait for the old connections' TIME_WAIT. On Linux it lets
+    // nobody take the port of a socket that listens.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share_port)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    if !share_port {
+        // Binding alone does not collide with a listener that has SO_REUSEADDR; listening does.
+        socket.listen(1)?;
+    }
+    Ok(socket)
+}
+
+/// Accepts connections until the gateway drains.
+pub(super) async fn listen<S: Service>(service: Rc<S>, socket: TcpListener, idle: Rc<IdleTimer>) {
+    let listener = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listener could not be served");
+            return;
+        }
+    };
+    let _counted = Counted::new(service.edge(), |edge| &edge.listeners);
+    let mut draining = service.edge().draining.subscribe();
+    let mut full = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => admit(&service, stream, address, &idle, &mut full),
+            Err(error) => {
+                // Out of descriptors, most often: a pause lets connections end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    // What is queued is accepted before the listener closes: whoever is in the queue was told that
+    // somebody listens.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((stream, address)) = listener.accept() else { return };
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            service.edge().queued.fetch_add(1, Ordering::Relaxed);
+            admit(&service, stream, address, &idle, &mut full);
+        }
+    }
+}
+
+/// Serves a connection, where there is room for it.
+fn admit<S: Service>(
+    service: &Rc<S>,
+    stream: TcpStream,
+    address: SocketAddr,
+    idle: &Rc<IdleTimer>,
+    full: &mut bool,
+) {
+    let address = address.ip().to_canonical();
+    let (limit, trusted) = service.server(|server| {
+        let trusted = server.trusted_proxies.iter().any(|network| network.contains(&address));
+        (server.limits.connections, trusted)
+    });
+    if service.edge().connections.load(Ordering::Relaxed) >= limit {
+        if !std::mem::replace(full, true) {
+            tracing::warn!(limit, "`server.limits.connections` is reached: further ones are closed");
+        }
+        return;
+    }
+    *full = false;
+    let _ = stream.set_nodelay(true);
+    let peer = Peer { address, trusted, scheme: Scheme::Http, protocol: Protocol::HTTP_11 };
+    tokio::task::spawn_local(connection::serve(service.clone(), stream, peer, idle.clone()));
+}

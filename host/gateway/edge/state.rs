@@ -1,0 +1,57 @@
+//! What the listeners and connections of all workers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::watch;
+
+/// How many listeners and connections there are, and whether they have to end.
+#[derive(Debug)]
+pub struct EdgeState {
+    /// Open client connections.
+    pub connections: AtomicUsize,
+    /// Open listeners.
+    pub listeners: AtomicUsize,
+    /// Connections that were in the listeners' queues when they closed.
+    pub queued: AtomicUsize,
+    /// Set once: no new connections, and each open one ends with its present request.
+    pub draining: watch::Sender<bool>,
+}
+
+impl Default for EdgeState {
+    fn default() -> Self {
+        Self {
+            connections: AtomicUsize::new(0),
+            listeners: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
+            draining: watch::Sender::new(false),
+        }
+    }
+}
+
+impl EdgeState {
+    /// Whether connections have to end.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}
+
+/// Counts something for as long as it lives, however it ends.
+#[derive(Debug)]
+pub struct Counted<T> {
+    counters: Arc<T>,
+    which: fn(&T) -> &AtomicUsize,
+}
+
+impl<T> Counted<T> {
+    /// One more of `which`.
+    pub fn new(counters: &Arc<T>, which: fn(&T) -> &AtomicUsize) -> Self {
+        which(counters).fetch_add(1, Ordering::Relaxed);
+        Self { counters: counters.clone(), which }
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        (self.which)(&self.counters).fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,114 @@
+//! Worker threads: each has a runtime, listeners and a service of its own.
+
+use super::activity::IdleTimer;
+use super::listener::{Listeners, listen};
+use super::service::Service;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+/// The worker threads, which take orders of the type `O`.
+#[derive(Debug)]
+pub struct Workers<O> {
+    threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    orders: Orders<O>,
+}
+
+impl<O: Clone + Send + 'static> Workers<O> {
+    /// Starts a thread for each worker's listeners. `make` makes its service, on it.
+    pub fn start<S: Service<Order = O>>(
+        listeners: Listeners,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let make = Arc::new(make);
+        let mut workers =
+            Self { threads: Vec::new(), stop: watch::Sender::new(false), orders: Orders::default() };
+        for (number, sockets) in listeners.by_worker.into_iter().enumerate() {
+            let (sender, orders) = mpsc::unbounded_channel();
+            let (make, stop) = (make.clone(), workers.stop.subscribe());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || run(number, sockets, &*make, stop, orders))?;
+            workers.threads.push(thread);
+            workers.orders.0.push(sender);
+        }
+        Ok(workers)
+    }
+
+    /// A way to tell all of them something.
+    pub fn orders(&self) -> &Orders<O> {
+        &self.orders
+    }
+
+    /// Ends the threads. What still runs on them is dropped.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended by a panic");
+            }
+        }
+    }
+}
+
+/// Tells every worker something.
+#[derive(Clone, Debug)]
+pub struct Orders<O>(Vec<mpsc::UnboundedSender<O>>);
+
+/// To nobody.
+impl<O> Default for Orders<O> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<O: Clone> Orders<O> {
+    /// Tells it.
+    pub fn give(&self, order: &O) {
+        for worker in &self.0 {
+            // A worker that is gone has nothing to do.
+            let _ = worker.send(order.clone());
+        }
+    }
+}
+
+fn run<S: Service>(
+    number: usize,
+    sockets: Vec<TcpListener>,
+    make: &impl Fn() -> S,
+    mut stop: watch::Receiver<bool>,
+    mut orders: mpsc::UnboundedReceiver<S::Order>,
+) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a worker could not start");
+            return;
+        }
+    };
+    runtime.block_on(async move {
+        let service = Rc::new(make());
+        service.begin(number);
+        let idle = Rc::new(IdleTimer::default());
+        for socket in sockets {
+            tokio::task::spawn_local(listen(service.clone(), socket, idle.clone()));
+        }
+        tokio::task::spawn_local(idle.run(service.clone()));
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                order = orders.recv() => match order {
+                    Some(order) => service.obey(order),
+                    None => return,
+                },
+            }
+        }
+    });
+    // Tasks that are left must not hold the thread.
+    drop(runtime);
+}
