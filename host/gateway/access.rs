@@ -2,10 +2,8 @@
 
 use crate::config::AccessLog;
 use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::present::Presenter;
 use crate::gateway::answer::problem::Problem;
 use crate::gateway::edge::Peer;
-use crate::gateway::request::body;
 use crate::gateway::request::route::Route;
 use crate::gateway::shared::Shared;
 use crate::observe::metrics::RequestResult;
@@ -22,10 +20,6 @@ pub struct AccessRecord {
     pub result: RequestResult,
     /// The operation, where it is one.
     pub operation: Option<OperationId>,
-    /// Who is answered in a protocol of its own, where the policy speaks one.
-    pub presenter: Option<Presenter>,
-    /// The connection must end with a refusal: the body is unread, and may be long.
-    pub ends_connection: bool,
     begun: Instant,
     route: Option<Arc<Route>>,
     method: http::Method,
@@ -37,12 +31,10 @@ pub struct AccessRecord {
 
 impl AccessRecord {
     /// A request came in.
-    pub fn begin<B: http_body::Body>(request: &Request<B>, peer: Peer) -> Self {
+    pub fn begin<B>(request: &Request<B>, peer: Peer) -> Self {
         Self {
             result: RequestResult::Failed,
             operation: None,
-            presenter: None,
-            ends_connection: body::ends_connection(request),
             begun: Instant::now(),
             route: None,
             method: request.method().clone(),

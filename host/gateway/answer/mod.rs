@@ -1,14 +1,16 @@
-//! The gateway's answers to clients: problem documents, replays of kept answers, look-ups, and the
-//! body that carries any of them.
+//! The gateway's answers to clients: problem documents, replays of kept answers, the upstream's answer as
+//! it comes, look-ups, and the body that carries any of them (`design/answers.md`, `design/problems.md`).
 
 pub mod body;
 mod describe;
 pub mod first;
+pub mod names;
 pub mod present;
 pub mod problem;
-pub mod respond;
+pub mod refusals;
+pub mod replay;
 pub mod stream;
 
+pub use crate::gateway::request::fields::kept_fields;
 pub use describe::{DescribedStatus, Description, LookUp, describe};
 pub use problem::document as problem_document;
-pub use respond::kept_fields;

@@ -2,8 +2,8 @@
 //! `explain` and `present` where it exports them, else the problem document and the answer as kept.
 
 use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::names::status;
 use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::answer::respond;
 use crate::gateway::worker::Worker;
 use crate::policy::{
     Changes, Failure, Generation, OwnedOperation, Payload, ProblemView, Receipt, Reply, Wording,
@@ -160,7 +160,7 @@ pub async fn problem(
     let Some(presenter) = presenter else { return problem.into_response() };
     let Some(wording) = presenter.explain(worker, &problem).await else { return problem.into_response() };
     let mut response = problem.into_response();
-    *response.status_mut() = respond::status(wording.status);
+    *response.status_mut() = status(wording.status);
     let fields = response.headers_mut();
     fields.remove(header::CONTENT_TYPE);
     for (name, _) in &wording.fields {

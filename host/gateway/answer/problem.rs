@@ -1,6 +1,7 @@
 //! The gateway's own answers: RFC 9457 problem documents, worded in one place.
 
 use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::names::{OPERATION, PROBLEM, operation_value};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -11,9 +12,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// `Oncegate-Problem`: the code, whoever words the problem.
-pub const PROBLEM: HeaderName = HeaderName::from_static("oncegate-problem");
 
 /// One of the gateway's own answers, before it is worded.
 #[derive(Clone, Debug)]
@@ -191,10 +189,7 @@ impl Problem {
         fields.insert(HeaderName::from_static("x-should-retry"), should_retry.clone());
         fields.insert(HeaderName::from_static("stripe-should-retry"), should_retry);
         if let Some(operation) = self.operation {
-            fields.insert(
-                crate::gateway::answer::respond::OPERATION,
-                crate::gateway::answer::respond::operation_value(operation),
-            );
+            fields.insert(OPERATION, operation_value(operation));
         }
         for (name, value) in &self.fields {
             fields.append(name, value.clone());

@@ -5,6 +5,7 @@ use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::edge::Peer;
 use crate::gateway::execution::outgoing::{self, prepare_fields};
 use crate::gateway::execution::rpc;
+use crate::gateway::request::arrival::Arrival;
 use crate::gateway::request::fields;
 use crate::gateway::request::head::Head;
 use crate::gateway::request::route::Route;
@@ -12,29 +13,27 @@ use crate::gateway::worker::Worker;
 use crate::upstream::{NoHead, RequestBody, ResponseBody};
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::rc::Rc;
 
-/// Passes a request on as it comes in.
+/// Passes a request on as it comes in, also where it asks for another protocol.
 pub async fn stream(
     worker: &Rc<Worker>,
     route: &Route,
-    peer: Peer,
-    head: &Head,
-    mut request: Request<Incoming>,
+    arrival: Arrival,
 ) -> Result<Response<AnswerBody>, Problem> {
+    let (peer, head, mut request) = arrival.into_request();
     let Some(protocol) = request.headers().get(header::UPGRADE).cloned() else {
-        return send(worker, route, peer, head, request.map(RequestBody::Streamed)).await;
+        return proxy(worker, route, peer, &head, request).await;
     };
     let client = hyper::upgrade::on(&mut request);
-    let mut fields = request.headers().clone();
-    prepare_fields(&mut fields, head, peer);
+    let (parts, body) = request.into_parts();
+    let mut fields = parts.headers;
+    prepare_fields(&mut fields, &head, peer);
     fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     fields.insert(header::UPGRADE, protocol);
-    let request = outgoing::request(head, fields, RequestBody::Streamed(request.into_body()));
-    let mut response = exchange(worker, route, request).await?;
+    let mut response = exchange(worker, route, outgoing::request(&head, fields, body)).await?;
     let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| (hyper::upgrade::on(&mut response), response.headers().get(header::UPGRADE).cloned()));
     let mut response = answer(response);
@@ -48,8 +47,18 @@ pub async fn stream(
     Ok(response)
 }
 
-/// Passes a request on. Its fields are the client's.
+/// Passes a request on. It gets no other protocol than HTTP.
 pub async fn send(
+    worker: &Rc<Worker>,
+    route: &Route,
+    arrival: Arrival,
+) -> Result<Response<AnswerBody>, Problem> {
+    let (peer, head, request) = arrival.into_request();
+    proxy(worker, route, peer, &head, request).await
+}
+
+/// Sends a request on, and brings the answer as it comes. The request's fields are the client's.
+pub async fn proxy(
     worker: &Rc<Worker>,
     route: &Route,
     peer: Peer,

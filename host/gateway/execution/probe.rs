@@ -4,7 +4,6 @@
 //! the ledger makes sure that nobody else asks about the same operation at the same time.
 
 use crate::config;
-use crate::gateway::answer::respond;
 use crate::gateway::request::fields;
 use crate::gateway::request::route::Route;
 use crate::gateway::shared::Reservation;
@@ -264,7 +263,7 @@ fn texts(fields: &HeaderMap) -> Vec<(String, String)> {
 fn happened(mut found: FoundReply, route: &config::RouteConfig) -> Outcome {
     // The policy saw the body without its codings and hands it out so.
     found.fields.remove(header::CONTENT_ENCODING);
-    let kept = |fields: &HeaderMap| respond::kept_fields(fields, found.status, &route.strip);
+    let kept = |fields: &HeaderMap| fields::kept_fields(fields, found.status, &route.strip);
     let answer = Answer {
         status: found.status,
         fields: kept(&found.fields),

@@ -1,8 +1,8 @@
 //! What an execution needs on a task of its own, when its client may be gone.
 
 use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::names::{OPERATION, operation_value};
 use crate::gateway::answer::problem::Problem;
-use crate::gateway::answer::respond;
 use crate::gateway::edge::Peer;
 use crate::gateway::execution::{outgoing, pass};
 use crate::gateway::request::drift::PrincipalObservation;
@@ -48,7 +48,7 @@ pub struct Execution {
     /// The request's body.
     pub body: Bytes,
     /// What the body holds of the budget.
-    pub _reserved: Reservation,
+    pub _reserved: Option<Reservation>,
 }
 
 impl Execution {
@@ -62,13 +62,13 @@ impl Execution {
             // Of an empty body, too: some services want the length of every POST (411).
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
-        fields.insert(respond::OPERATION, respond::operation_value(self.id.get()));
+        fields.insert(OPERATION, operation_value(self.id.get()));
         fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
         for (name, value) in &self.forward {
             fields.insert(name, value.clone());
         }
         if let Some(name) = &self.route.upstream.config.operation_header {
-            fields.insert(name, respond::operation_value(self.id.get()));
+            fields.insert(name, operation_value(self.id.get()));
         }
         outgoing::request(&self.head, fields, RequestBody::Whole(self.body.clone()))
     }
@@ -77,6 +77,6 @@ impl Execution {
     pub async fn send_unguarded(&self) -> Result<Response<AnswerBody>, Problem> {
         let mut request = Request::new(RequestBody::Whole(self.body.clone()));
         *request.headers_mut() = self.fields.clone();
-        pass::send(&self.worker, &self.route, self.peer, &self.head, request).await
+        pass::proxy(&self.worker, &self.route, self.peer, &self.head, request).await
     }
 }

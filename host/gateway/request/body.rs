@@ -1,16 +1,15 @@
 //! The body of a guarded request: read whole, within bounds, before anything is claimed.
 
 use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::shared::{Reservation, Shared};
+use crate::gateway::edge::After;
+use crate::gateway::shared::Reservation;
 use crate::gateway::worker::Worker;
 use crate::upstream::RequestBody;
 use bytes::{Bytes, BytesMut};
 use http::Request;
-use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -18,35 +17,24 @@ use tokio::time::timeout;
 const LEFT_BYTES_MAX: u64 = 1 << 20;
 const LEFT_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A body that may be read or passed on.
+/// The body of a request, which may be read or passed on.
 #[derive(Debug)]
 pub struct InboundBody {
-    state: State,
-    has_body: bool,
-    reserved: Reservation,
+    unread: DrainOnDrop,
+    whole: Option<WholeBody>,
 }
 
+/// A body that was read whole.
 #[derive(Debug)]
-enum State {
-    Unread(DrainOnDrop),
-    Read(Bytes),
+struct WholeBody {
+    bytes: Bytes,
+    reserved: Reservation,
 }
 
 /// A body that is read to its end by somebody, within bounds. A client that is still writing would get a
 /// reset instead of its answer, and one that sends its body after its head would lose its connection.
 #[derive(Debug)]
-pub struct DrainOnDrop(Option<Incoming>);
-
-impl DrainOnDrop {
-    /// Nobody has read it yet.
-    pub fn new(incoming: Incoming) -> Self {
-        Self(Some(incoming))
-    }
-
-    fn into_inner(mut self) -> Option<Incoming> {
-        self.0.take()
-    }
-}
+struct DrainOnDrop(Option<Incoming>);
 
 impl Drop for DrainOnDrop {
     fn drop(&mut self) {
@@ -66,62 +54,67 @@ async fn drain(mut incoming: Incoming) {
     }
 }
 
-/// Whether a connection must end with the answer to this request, should its body be left unread: it
-/// may be long, or its client waits to be asked for it.
-pub fn ends_connection<B: Body>(request: &Request<B>) -> bool {
+/// What becomes of a connection should this request be refused with its body unread: the body may be
+/// long, or its client waits to be asked for it.
+pub fn after_refusal<B: Body>(request: &Request<B>) -> After {
     let length = request.body().size_hint().exact();
-    !request.body().is_end_stream()
-        && (request.headers().contains_key(http::header::EXPECT)
-            || length.is_none_or(|length| length > LEFT_BYTES_MAX))
+    let may_be_long = request.headers().contains_key(http::header::EXPECT)
+        || length.is_none_or(|length| length > LEFT_BYTES_MAX);
+    match !request.body().is_end_stream() && may_be_long {
+        true => After::Close,
+        false => After::Stay,
+    }
 }
 
 impl InboundBody {
     /// A body that nobody has read.
-    pub fn new(incoming: Incoming, shared: &Arc<Shared>) -> Self {
-        let has_body = !incoming.is_end_stream();
-        Self {
-            state: State::Unread(DrainOnDrop::new(incoming)),
-            has_body,
-            reserved: Reservation::none(shared),
-        }
+    pub fn new(incoming: Incoming) -> Self {
+        Self { unread: DrainOnDrop(Some(incoming)), whole: None }
     }
 
     /// There is a body. No body and an empty one are the same.
     pub fn has_body(&self) -> bool {
-        match &self.state {
-            State::Unread(_) => self.has_body,
-            State::Read(bytes) => !bytes.is_empty(),
+        match (&self.whole, &self.unread.0) {
+            (Some(whole), _) => !whole.bytes.is_empty(),
+            (None, Some(incoming)) => !incoming.is_end_stream(),
+            (None, None) => false,
         }
+    }
+
+    /// The body, where it was read.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        self.whole.as_ref().map(|whole| &whole.bytes)
     }
 
     /// The body, whole. A cut upload leaves nothing behind: nothing is claimed yet.
     pub async fn read(&mut self, worker: &Worker) -> Result<Bytes, Problem> {
-        let unread = match &mut self.state {
-            State::Read(bytes) => return Ok(bytes.clone()),
-            State::Unread(unread) => unread,
-        };
-        let bytes = match &mut unread.0 {
-            Some(incoming) if self.has_body => read_whole(worker, incoming, &mut self.reserved).await?,
+        if let Some(whole) = &self.whole {
+            return Ok(whole.bytes.clone());
+        }
+        let mut reserved = Reservation::none(&worker.shared);
+        let bytes = match &mut self.unread.0 {
+            Some(incoming) if !incoming.is_end_stream() => {
+                read_whole(worker, incoming, &mut reserved).await?
+            }
             _ => Bytes::new(),
         };
-        self.state = State::Read(bytes.clone());
+        self.unread.0 = None;
+        self.whole = Some(WholeBody { bytes: bytes.clone(), reserved });
         Ok(bytes)
     }
 
-    /// The request as it goes on unguarded: what was read is sent whole, what was not streams.
-    pub fn into_request(self, parts: Parts) -> Request<RequestBody> {
-        let body = match self.state {
-            State::Unread(unread) => {
-                unread.into_inner().map_or_else(RequestBody::empty, RequestBody::Streamed)
-            }
-            State::Read(bytes) => RequestBody::Whole(bytes),
-        };
-        Request::from_parts(parts, body)
+    /// The body as it goes on unguarded: whole where it was read, else as it streams in.
+    pub fn into_request_body(mut self) -> RequestBody {
+        match (self.whole, self.unread.0.take()) {
+            (Some(whole), _) => RequestBody::Whole(whole.bytes),
+            (None, Some(incoming)) => RequestBody::Streamed(incoming),
+            (None, None) => RequestBody::empty(),
+        }
     }
 
     /// What it holds of the budget, to be kept as long as the body is.
-    pub fn into_reservation(self) -> Reservation {
-        self.reserved
+    pub fn into_reservation(self) -> Option<Reservation> {
+        self.whole.map(|whole| whole.reserved)
     }
 }
 
@@ -138,53 +131,73 @@ async fn read_whole(
     }
     let announced = length.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
     take(reserved, announced)?;
-    let mut read = 0;
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    loop {
-        let Ok(frame) = timeout(limits.idle_timeout, incoming.frame()).await else {
-            return Err(Problem::new(
-                Code::BadRequest,
-                "The body stopped arriving. Nothing was sent; send it again.",
-            )
-            .worth_asking_again());
-        };
-        let data = match frame {
-            None => break,
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => data,
-                Err(_) => continue,
-            },
-            Some(Err(_)) => {
-                return Err(Problem::new(
-                    Code::BadRequest,
-                    "The body was cut short. Nothing was sent; send it again.",
-                )
-                .worth_asking_again());
-            }
-        };
-        read += data.len();
+    let mut pieces = Pieces::default();
+    while let Some(data) = next_piece(incoming, limits.idle_timeout).await? {
+        let read = pieces.read + data.len();
         if read > limits.body_bytes {
             return Err(too_large(limits.body_bytes));
         }
         take(reserved, read.saturating_sub(reserved.bytes()))?;
-        // Most bodies come in one piece, which needs no copy.
-        if first.is_empty() && all.is_empty() {
-            first = data;
-        } else {
-            if all.is_empty() {
-                all.reserve(announced.max(2 * read));
-                all.extend_from_slice(&first);
-                first = Bytes::new();
-            }
-            all.extend_from_slice(&data);
-        }
+        pieces.push(data, announced);
         // Of announced length, and all there: nothing more to wait for.
         if incoming.is_end_stream() {
             break;
         }
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    Ok(pieces.join())
+}
+
+/// The next piece of data; none at the end.
+async fn next_piece(incoming: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Problem> {
+    loop {
+        let Ok(frame) = timeout(idle, incoming.frame()).await else {
+            return Err(incomplete("The body stopped arriving. Nothing was sent; send it again."));
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => {
+                return Err(incomplete("The body was cut short. Nothing was sent; send it again."));
+            }
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// The pieces of a body. Most bodies come in one, which needs no copy.
+#[derive(Default)]
+struct Pieces {
+    read: usize,
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Pieces {
+    /// `announced`: bytes of the whole body, as far as they are known.
+    fn push(&mut self, data: Bytes, announced: usize) {
+        self.read += data.len();
+        if self.first.is_empty() && self.all.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve(announced.max(2 * self.read));
+            self.all.extend_from_slice(&self.first);
+            self.first = Bytes::new();
+        }
+        self.all.extend_from_slice(&data);
+    }
+
+    fn join(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+fn incomplete(detail: &'static str) -> Problem {
+    Problem::new(Code::BadRequest, detail).worth_asking_again()
 }
 
 fn take(reserved: &mut Reservation, bytes: usize) -> Result<(), Problem> {

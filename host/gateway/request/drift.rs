@@ -1,5 +1,5 @@
 //! Who had which operation executed lately, as far as this gateway remembers: to count what is executed
-//! again because it came under another principal (DESIGN §7, `principal_changed = "count"`).
+//! again because it came under another principal (`design/principal.md`, `principal_changed = "count"`).
 //!
 //! A table of fixed size, in which an operation has one place and the next one there takes it over. No
 //! lock and no allocation stand on a request's way, and nothing of a key or a principal can be read
@@ -51,7 +51,8 @@ impl DriftDetector {
     pub(super) fn observation(
         &self,
         policy: &str,
-        (key, fingerprint): (&[Part], &Fingerprint),
+        key: &[Part],
+        fingerprint: &Fingerprint,
         values: &impl Values,
         principal: &PrincipalId,
     ) -> Option<PrincipalObservation> {
@@ -140,7 +141,7 @@ mod tests {
         principal: u8,
     ) -> Option<PrincipalObservation> {
         let fingerprint = Fingerprint { recipe: Recipe::Request, hash: [content; 32] };
-        drift.observation("p", (key, &fingerprint), &Bare, &PrincipalId([principal; 32]))
+        drift.observation("p", key, &fingerprint, &Bare, &PrincipalId([principal; 32]))
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Header fields on their way through: hop-by-hop ones (RFC 9110 §7.6), our own, those that are
-//! kept with an answer (DESIGN §5).
+//! kept with an answer (`design/headers.md`).
 
 use crate::gateway::edge::Peer;
 use bytes::Bytes;
@@ -73,6 +73,14 @@ fn is_kept(name: &str, status: u16, strip: &[String]) -> bool {
 /// The fields of an answer that are kept, all in one allocation.
 pub fn kept(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
     exact(fields, |name| is_kept(name.as_str(), status, strip))
+}
+
+/// The fields of an answer that somebody else than the upstream hands in, as any are kept.
+pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
+    let mut fields = fields.clone();
+    remove_hop_by_hop(&mut fields);
+    remove_ours(&mut fields);
+    kept(&fields, status, strip)
 }
 
 /// The fields of an answer that freed the key, for those who waited: as kept, and when to come
@@ -199,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kept_fields_of_design_5() {
+    fn what_changes_each_time_is_not_kept() {
         let all = map(&[
             ("location", "/1"),
             ("date", "x"),

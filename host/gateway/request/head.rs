@@ -4,7 +4,8 @@ use crate::config::host_of;
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::edge::Protocol;
 use crate::policy::view;
-use http::{Method, Request, StatusCode, header};
+use http::request::Parts;
+use http::{Method, StatusCode, header};
 use oncegate_core::OperationId;
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ pub struct Head {
 impl Head {
     /// Reads a head; refuses one that could be read in two ways, or whose body has a coding that is
     /// lost here, and one of more than `bytes_max` bytes.
-    pub fn read<B>(request: &Request<B>, protocol: Protocol, bytes_max: usize) -> Result<Self, Problem> {
-        let uri = request.uri();
+    pub fn read(request: &Parts, protocol: Protocol, bytes_max: usize) -> Result<Self, Problem> {
+        let uri = &request.uri;
         if size(request) > bytes_max {
             return Err(Problem::bad_request(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -38,7 +39,7 @@ impl Head {
                 ),
             ));
         }
-        if request.method() == Method::CONNECT {
+        if request.method == Method::CONNECT {
             return Err(Problem::bad_request(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "This is not a forward proxy",
@@ -46,7 +47,7 @@ impl Head {
             )
             .with_field(header::ALLOW, "GET, POST"));
         }
-        let mut hosts = request.headers().get_all(header::HOST).into_iter();
+        let mut hosts = request.headers.get_all(header::HOST).into_iter();
         let host = hosts.next();
         if hosts.next().is_some() || (host.is_none() && protocol.needs_host) {
             return Err(bad("An HTTP/1.1 request has exactly one `Host` field (RFC 9112 §3.2)."));
@@ -61,7 +62,7 @@ impl Head {
             return Err(bad("The host name has characters that a host name can't have."));
         }
         // hyper takes `chunked` off, and whatever stands before it would be lost on the way.
-        let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).into_iter();
+        let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).into_iter();
         if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
             return Err(Problem::bad_request(
                 StatusCode::NOT_IMPLEMENTED,
@@ -70,7 +71,7 @@ impl Head {
             ));
         }
         Ok(Self {
-            method: request.method().clone(),
+            method: request.method.clone(),
             authority: Arc::from(view::normal_authority(authority)),
             path: Arc::from(if uri.path().is_empty() { "/" } else { uri.path() }),
             query: uri.query().unwrap_or_default().to_owned(),
@@ -97,15 +98,15 @@ impl Head {
 
 /// The bytes of a head as HTTP/1.1 has it. hyper's own bound holds for what it reads at once, up to twice
 /// as much.
-fn size<B>(request: &Request<B>) -> usize {
+fn size(request: &Parts) -> usize {
     const LINE: usize = "  HTTP/1.1\r\n".len();
     const FIELD: usize = ": \r\n".len();
-    let uri = request.uri();
+    let uri = &request.uri;
     let origin = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len())
         + uri.authority().map_or(0, |authority| authority.as_str().len());
     let target = origin + uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
-    request.method().as_str().len() + target + LINE + fields.sum::<usize>() + "\r\n".len()
+    let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    request.method.as_str().len() + target + LINE + fields.sum::<usize>() + "\r\n".len()
 }
 
 fn bad(detail: &'static str) -> Problem {
@@ -116,15 +117,20 @@ fn bad(detail: &'static str) -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
     use super::*;
+    use http::Request;
 
     const HTTP_11: Protocol = Protocol::HTTP_11;
+
+    fn parts(request: http::request::Builder) -> Parts {
+        request.body(()).unwrap().into_parts().0
+    }
 
     fn head(uri: &str, hosts: &[&str]) -> Result<Head, Problem> {
         let mut request = Request::builder().uri(uri);
         for host in hosts {
             request = request.header("host", *host);
         }
-        Head::read(&request.body(()).unwrap(), HTTP_11, usize::MAX)
+        Head::read(&parts(request), HTTP_11, usize::MAX)
     }
 
     #[test]
@@ -146,11 +152,7 @@ mod tests {
             [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("gzip", false)]
         {
             let request = Request::builder().uri("/").header("host", "a").header("transfer-encoding", coding);
-            assert_eq!(
-                Head::read(&request.body(()).unwrap(), HTTP_11, usize::MAX).is_ok(),
-                is_fine,
-                "{coding}"
-            );
+            assert_eq!(Head::read(&parts(request), HTTP_11, usize::MAX).is_ok(), is_fine, "{coding}");
         }
     }
 
@@ -159,7 +161,7 @@ mod tests {
         for target in ["/a?b=1", "http://b.example/a?b=1"] {
             let sent = format!("POST {target} HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 22\r\n\r\n");
             let request = Request::post(target).header("host", "a").header("x-a", "1").header("x-a", "22");
-            let request = request.body(()).unwrap();
+            let request = parts(request);
             assert!(Head::read(&request, HTTP_11, sent.len()).is_ok());
             assert!(Head::read(&request, HTTP_11, sent.len() - 1).is_err());
         }

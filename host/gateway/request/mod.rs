@@ -1,10 +1,15 @@
 //! What the gateway makes of a request before the ledger is asked: its head, its route, who asks, its
-//! body, and the operation that the policy sees in it.
+//! body, the policy's verdict and the operation with its keys.
 
+pub mod arrival;
 pub mod body;
+pub mod context;
 pub mod drift;
 pub mod fields;
 pub mod head;
 pub mod identify;
+pub mod keys;
 pub mod principal;
+pub mod progress;
 pub mod route;
+pub mod verdict;

@@ -1,7 +1,9 @@
-//! Who asks: the host's word, from credentials and trusted fields, never a policy's (DESIGN §7).
+//! Who asks: the host's word, from credentials and trusted fields, never a policy's (`design/principal.md`).
 
 use crate::config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
 use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::answer::refusals::switched_off;
+use crate::gateway::request::fields::names_in_connection;
 use http::header::{self, HeaderMap, HeaderName};
 use oncegate_core::{Framer, PartKind, PrincipalId, Secret};
 use std::borrow::Cow;
@@ -109,12 +111,10 @@ fn value<'a>(
     fields: &'a HeaderMap,
     query: &'a str,
 ) -> Result<Option<Cow<'a, [u8]>>, Problem> {
-    let stays_on =
-        |name: &HeaderName| match crate::gateway::request::fields::names_in_connection(fields, name.as_str())
-        {
-            true => Err(crate::gateway::switched_off(name.as_str())),
-            false => Ok(()),
-        };
+    let stays_on = |name: &HeaderName| match names_in_connection(fields, name.as_str()) {
+        true => Err(switched_off(name.as_str())),
+        false => Ok(()),
+    };
     let header = |name: &HeaderName| -> Result<Option<&'a [u8]>, Problem> {
         stays_on(name)?;
         let mut values = fields.get_all(name).into_iter();

@@ -1,65 +1,11 @@
-//! Answers from records.
+//! Why requests are turned away, and whether asking again is safe and with which key
+//! (`design/problems.md`).
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::describe::LookUp;
 use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::request::fields;
 use crate::store::StoreError;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
-use oncegate_core::{Answer, Disposition, OperationId, Record, Refusal, State, Timestamp};
+use oncegate_core::{Disposition, OperationId, Record, Refusal, State};
 
-/// `Oncegate-Operation`: the id of a guarded answer's operation.
-pub const OPERATION: HeaderName = HeaderName::from_static("oncegate-operation");
-/// `Idempotent-Replayed`: whether the answer is another execution's.
-pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-
-/// An operation id as a field's value.
-pub fn operation_value(id: OperationId) -> HeaderValue {
-    HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are a field's value")
-}
-
-/// Marks a guarded answer.
-pub fn mark(fields: &mut HeaderMap, id: OperationId, replayed: bool) {
-    fields.insert(REPLAYED, HeaderValue::from_static(if replayed { "true" } else { "false" }));
-    fields.insert(OPERATION, operation_value(id));
-}
-
-/// A status that was checked when it was taken in.
-pub fn status(number: u16) -> StatusCode {
-    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-fn restored(answer: &Answer) -> Response<AnswerBody> {
-    let trailers = (!answer.trailers.is_empty()).then(|| fields::restored(&answer.trailers, 0));
-    let body = (!answer.body.is_empty()).then(|| answer.body.clone());
-    let mut fields = fields::restored(&answer.fields, 4);
-    trailers.iter().for_each(|trailers| fields::announce(&mut fields, trailers.keys()));
-    let mut response = Response::new(AnswerBody::Whole(body, trailers));
-    *response.status_mut() = status(answer.status);
-    *response.headers_mut() = fields;
-    response
-}
-
-/// The kept answer, again.
-pub fn replay(id: OperationId, record: &Record) -> Response<AnswerBody> {
-    let State::Completed { answer, .. } = &record.state else {
-        // The core replays completed records only.
-        return refusal(id, Refusal::Consumed, Some(record)).into_response();
-    };
-    let mut response = restored(answer);
-    mark(response.headers_mut(), id, true);
-    response
-}
-
-/// The answer of an execution that was waited for and proved not to be applied.
-pub fn shared(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
-    let mut response = restored(answer);
-    mark(response.headers_mut(), id, false);
-    response
-}
-
-/// Why a request is turned away, and whether asking again is safe and with which key.
+/// The ledger turned the request away. `record`: the one that stands in the way, where there is one.
 pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Problem {
     match refusal {
         Refusal::KeyReused => Problem::new(
@@ -148,20 +94,48 @@ pub fn ledger_unavailable(id: OperationId, error: &StoreError) -> Problem {
     Problem::new(Code::LedgerUnavailable, detail).of(id)
 }
 
-/// The fields of an answer that somebody else than the upstream hands in, as any are kept.
-pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(bytes::Bytes, bytes::Bytes)> {
-    let mut fields = fields.clone();
-    fields::remove_hop_by_hop(&mut fields);
-    fields::remove_ours(&mut fields);
-    fields::kept(&fields, status, strip)
+/// The ledger could not be asked before the operation was identified, so nothing was done.
+pub fn ledger_unavailable_now() -> Problem {
+    Problem::new(Code::LedgerUnavailable, "The ledger can't be asked now, and nothing was sent. Ask again.")
 }
 
-/// What a look-up tells of an operation.
-pub fn lookup(id: OperationId, record: &Record, now: Timestamp) -> Response<AnswerBody> {
-    let document = serde_json::to_value(LookUp::new(id, record, now)).unwrap_or_default();
-    let mut response = Response::new(AnswerBody::whole(document.to_string().into()));
-    let fields = response.headers_mut();
-    fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// No route takes the request.
+pub fn no_route() -> Problem {
+    Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method.")
+}
+
+/// Keys can't be derived in all key spaces of the route's policy.
+pub fn policy_unavailable() -> Problem {
+    Problem::new(
+        Code::PolicyFailed,
+        "What made this route's idempotency keys before can't be loaded now, so nobody can tell whether this \
+         operation ran, and nothing was sent. Asking again with the same key is safe.",
+    )
+}
+
+/// The policy failed before anything was sent.
+pub fn policy_failed() -> Problem {
+    Problem::new(
+        Code::PolicyFailed,
+        "The policy that makes idempotency keys here failed on this request, so nothing was sent. Asking again \
+         with the same key is safe.",
+    )
+}
+
+/// `Content-Length` and `Transfer-Encoding` both say where the body ends (RFC 9112 §6.1).
+pub fn ambiguous_framing() -> Problem {
+    Problem::new(
+        Code::BadRequest,
+        "The request says with both `Content-Length` and `Transfer-Encoding` where its body ends: send one of them.",
+    )
+}
+
+/// A field that the policy reads, or that says who asks, can't be switched off by the client.
+pub fn switched_off(field: &str) -> Problem {
+    Problem::new(
+        Code::BadRequest,
+        format!(
+            "`Connection` names the field `{field}`, which would take it away from what is judged here: leave it out of `Connection`."
+        ),
+    )
 }

@@ -1,0 +1,32 @@
+//! Answers that were kept, sent again.
+
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::names::{mark, status};
+use crate::gateway::request::fields;
+use http::Response;
+use oncegate_core::{Answer, OperationId};
+
+/// The kept answer, again.
+pub fn replay(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
+    let mut response = restored(answer);
+    mark(response.headers_mut(), id, true);
+    response
+}
+
+/// The answer of an execution that was waited for and proved not to be applied.
+pub fn shared(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
+    let mut response = restored(answer);
+    mark(response.headers_mut(), id, false);
+    response
+}
+
+fn restored(answer: &Answer) -> Response<AnswerBody> {
+    let trailers = (!answer.trailers.is_empty()).then(|| fields::restored(&answer.trailers, 0));
+    let body = (!answer.body.is_empty()).then(|| answer.body.clone());
+    let mut fields = fields::restored(&answer.fields, 4);
+    trailers.iter().for_each(|trailers| fields::announce(&mut fields, trailers.keys()));
+    let mut response = Response::new(AnswerBody::Whole(body, trailers));
+    *response.status_mut() = status(answer.status);
+    *response.headers_mut() = fields;
+    response
+}

@@ -1,0 +1,206 @@
+//! A guarded operation: executed, answered from its record, waited for, or turned away
+//! (`design/life.md`).
+
+use crate::config::OnError;
+use crate::gateway::answer::body::AnswerBody;
+use crate::gateway::answer::problem::Problem;
+use crate::gateway::answer::{refusals, replay};
+use crate::gateway::execution::execute::detached;
+use crate::gateway::execution::no_answer::not_admitted;
+use crate::gateway::execution::report::Report;
+use crate::gateway::execution::task::Execution;
+use crate::gateway::request::context::RequestContext;
+use crate::gateway::request::drift::PrincipalObservation;
+use crate::gateway::request::identify;
+use crate::gateway::request::progress::Progress;
+use crate::gateway::request::verdict::Guarded;
+use crate::ledger::{self, Claimant, Claimed, Pursued};
+use crate::observe::metrics::RequestResult;
+use crate::policy::Receipt;
+use crate::store::{AnyStore, StoreError};
+use crate::upstream::Admission;
+use bytes::Bytes;
+use http::Response;
+use oncegate_core::{Answer, Key, OperationId, Record, Refusal, State};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Answers a request that is guarded so.
+pub async fn operation(
+    mut context: RequestContext,
+    mut guarded: Guarded,
+    progress: &mut Progress,
+) -> Result<Response<AnswerBody>, Problem> {
+    let whole = context.read(progress).await?;
+    guarded.generation.recent().offer(progress.access.begun(), || identify::sample(&whole));
+    let request = identify::request(&whole, &mut guarded);
+    let observation = identify::observation(&whole, &guarded, &request.claim.fingerprint);
+    let body = whole.body;
+    progress.access.operation = Some(request.id);
+    let execution = Rc::new(execution(request.id, context, guarded, body, observation));
+    pursue(execution, request, progress).await
+}
+
+/// All that executing the operation takes, should it come to that.
+fn execution(
+    id: OperationId,
+    context: RequestContext,
+    guarded: Guarded,
+    body: Bytes,
+    observation: Option<PrincipalObservation>,
+) -> Execution {
+    let peer = context.arrival.peer;
+    let (head, fields, inbound) = context.arrival.into_head();
+    Execution {
+        id: Cell::new(id),
+        worker: context.worker,
+        route: context.route,
+        generation: guarded.generation,
+        principal: context.principal,
+        observation,
+        forward: guarded.guard.forward,
+        labels: guarded.guard.labels,
+        peer,
+        head,
+        fields,
+        body,
+        _reserved: inbound.into_reservation(),
+    }
+}
+
+/// Asks the ledger, and does what it says.
+async fn pursue(
+    execution: Rc<Execution>,
+    request: ledger::Request,
+    progress: &mut Progress,
+) -> Result<Response<AnswerBody>, Problem> {
+    let (id, ledger) = (request.id, &execution.worker.shared.ledger);
+    // Of an execution that was not applied no record is left: this request would have left the same.
+    let receipt =
+        progress.presenter.as_ref().map(|_| Receipt::of_claim(id, &request.claim, ledger.clock().now()));
+    let keys = request.derived.keys.clone();
+    let execute = async |claimant| execute(&execution, id, claimant).await;
+    let pursued = ledger.pursue(request, execute).await;
+    let mut pursuit = Pursuit { execution: &execution, id, keys, progress };
+    match pursued {
+        Pursued::Executed(report) => pursuit.executed(report),
+        Pursued::Replay { record, waited } => pursuit.replay(&record, waited).await,
+        Pursued::Shared(answer) => pursuit.shared(&answer, receipt).await,
+        Pursued::Refuse(refusal, record) => pursuit.refuse(refusal, record.as_deref()),
+        Pursued::Unavailable(error) => pursuit.unavailable(&error).await,
+    }
+}
+
+/// What an execution brings for its client.
+type Executed = Result<Response<AnswerBody>, Problem>;
+
+/// Executes the operation, where the upstream takes one more and the claim is won.
+async fn execute(
+    execution: &Rc<Execution>,
+    id: OperationId,
+    claimant: Claimant<AnyStore>,
+) -> Result<Executed, Claimed<AnyStore>> {
+    let slot = match execution.route.upstream.admit(Admission::Execution) {
+        Ok(slot) => slot,
+        Err(refusal) => return Ok(Err(not_admitted(refusal).of(id))),
+    };
+    match detached(execution.clone(), claimant, slot).await {
+        Report::Answered(response) => Ok(Ok(response)),
+        Report::Failed(problem) => Ok(Err(problem)),
+        Report::Claimed(claimed) => Err(claimed),
+    }
+}
+
+/// A request whose operation the ledger was asked about.
+struct Pursuit<'a> {
+    execution: &'a Rc<Execution>,
+    /// By the highest of its keys.
+    id: OperationId,
+    /// Its keys in all spaces, where there are several.
+    keys: Vec<Key>,
+    progress: &'a mut Progress,
+}
+
+impl Pursuit<'_> {
+    /// It was executed for this request.
+    fn executed(&mut self, report: Executed) -> Executed {
+        let access = &mut self.progress.access;
+        access.operation = Some(self.execution.id.get());
+        access.result = if report.is_ok() { RequestResult::Executed } else { RequestResult::Failed };
+        report
+    }
+
+    /// It was executed before, and its answer is kept.
+    async fn replay(&mut self, record: &Record, waited: bool) -> Result<Response<AnswerBody>, Problem> {
+        let access = &mut self.progress.access;
+        access.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
+        let id = self.id_of(record);
+        self.progress.access.operation = Some(id);
+        let State::Completed { answer, .. } = &record.state else {
+            // The core replays completed records only.
+            return Err(refusals::refusal(id, Refusal::Consumed, Some(record)));
+        };
+        let response = replay::replay(id, answer);
+        let receipt = self.progress.presenter.is_some().then(|| Receipt::of(id, record));
+        self.present(answer, receipt, response).await
+    }
+
+    /// The request waited for an execution that proved not to be applied, and gets its answer.
+    async fn shared(
+        &mut self,
+        answer: &Answer,
+        receipt: Option<Receipt>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        self.progress.access.result = RequestResult::Waited;
+        if let Some(problem) = Problem::from_shared(answer) {
+            return Err(problem.of(self.id));
+        }
+        let response = replay::shared(self.id, answer);
+        self.present(answer, receipt, response).await
+    }
+
+    /// Another execution's answer, in the caller's protocol.
+    async fn present(
+        &self,
+        answer: &Answer,
+        receipt: Option<Receipt>,
+        response: Response<AnswerBody>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let (Some(presenter), Some(receipt)) = (&self.progress.presenter, receipt) else {
+            return Ok(response);
+        };
+        let body_kept = self.execution.route.config.body_kept;
+        presenter.present(&self.execution.worker, receipt, answer, body_kept, response).await
+    }
+
+    /// The ledger turned it away.
+    fn refuse(&mut self, refusal: Refusal, record: Option<&Record>) -> Result<Response<AnswerBody>, Problem> {
+        self.progress.access.refused(refusal);
+        let id = record.map_or(self.id, |record| self.id_of(record));
+        self.progress.access.operation = Some(id);
+        Err(refusals::refusal(id, refusal, record))
+    }
+
+    /// The ledger can't be asked: refuse, or send it unguarded where the route says so.
+    async fn unavailable(&mut self, error: &StoreError) -> Result<Response<AnswerBody>, Problem> {
+        let id = self.execution.id.get();
+        tracing::error!(operation = %id, %error, "the ledger is unavailable");
+        let access = &mut self.progress.access;
+        match self.execution.route.config.on_error {
+            OnError::Bypass => {
+                access
+                    .bypassed("the ledger is unavailable and the route says `on_error = \"bypass\"`".into());
+                self.execution.send_unguarded().await
+            }
+            OnError::Refuse => {
+                access.result = RequestResult::Failed;
+                Err(refusals::ledger_unavailable(id, error))
+            }
+        }
+    }
+
+    /// Under which id this record is kept: under several keys it may be another than the highest.
+    fn id_of(&self, record: &Record) -> OperationId {
+        identify::id_of(&self.keys, record).unwrap_or(self.id)
+    }
+}

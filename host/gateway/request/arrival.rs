@@ -1,0 +1,58 @@
+//! A request as it was received.
+
+use crate::config::Principal;
+use crate::gateway::answer::problem::Problem;
+use crate::gateway::edge::Peer;
+use crate::gateway::request::body::InboundBody;
+use crate::gateway::request::head::Head;
+use crate::gateway::request::principal;
+use crate::upstream::RequestBody;
+use http::Request;
+use http::header::HeaderMap;
+use http::request::Parts;
+use hyper::body::Incoming;
+use oncegate_core::{PrincipalId, Secret};
+
+/// A request as it was received. It has all that says who asks, from before the first exit of the
+/// request's way.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Who is at the other end of the connection.
+    pub peer: Peer,
+    /// Its head, normalised.
+    pub head: Head,
+    /// Its body.
+    pub body: InboundBody,
+    parts: Parts,
+}
+
+impl Arrival {
+    /// Reads the head of a request, of at most so many bytes. Nobody reads the body of one that is
+    /// refused, so it is drained.
+    pub fn read(peer: Peer, request: Request<Incoming>, head_bytes_max: usize) -> Result<Self, Problem> {
+        let (parts, incoming) = request.into_parts();
+        let body = InboundBody::new(incoming);
+        let head = Head::read(&parts, peer.protocol, head_bytes_max)?;
+        Ok(Self { peer, head, body, parts })
+    }
+
+    /// Its fields.
+    pub fn fields(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Who asks, by these rules of a route.
+    pub fn principal(&self, rules: &Principal, secret: &Secret) -> Result<PrincipalId, Problem> {
+        principal::establish(rules, secret, self.fields(), &self.head.query, self.peer.trusted)
+    }
+
+    /// The request as it goes on unguarded. A body that was read is sent whole, another one streams.
+    pub fn into_request(self) -> (Peer, Head, Request<RequestBody>) {
+        (self.peer, self.head, Request::from_parts(self.parts, self.body.into_request_body()))
+    }
+
+    /// Its head and fields, where the body has been read.
+    pub fn into_head(self) -> (Head, HeaderMap, InboundBody) {
+        (self.head, self.parts.headers, self.body)
+    }
+}

@@ -1,0 +1,163 @@
+//! A request of a route that a policy guards, with all that its keys are made of.
+
+use crate::gateway::answer::problem::{Code, Problem};
+use crate::gateway::answer::refusals::switched_off;
+use crate::gateway::request::arrival::Arrival;
+use crate::gateway::request::fields::names_in_connection;
+use crate::gateway::request::principal;
+use crate::gateway::request::progress::Progress;
+use crate::gateway::request::route::Route;
+use crate::gateway::shared::ActiveConfig;
+use crate::gateway::worker::Worker;
+use crate::policy::document::Document;
+use crate::policy::parts::Values;
+use crate::policy::view::NoDocument;
+use crate::policy::{Attribute, Generation, Operation, Payload, PayloadWant, RequestField, view};
+use bytes::Bytes;
+use oncegate_core::PrincipalId;
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A request with its route and with who asks.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// The worker that answers it.
+    pub worker: Rc<Worker>,
+    /// The configuration that it began with.
+    pub active: Arc<ActiveConfig>,
+    /// Its route.
+    pub route: Arc<Route>,
+    /// Who asks.
+    pub principal: PrincipalId,
+    /// The request as it was received.
+    pub arrival: Arrival,
+    /// Its query without what says who asks; none: the query says nothing of that.
+    query: Option<String>,
+    document: OnceCell<Result<Document, NoDocument>>,
+}
+
+impl RequestContext {
+    /// Establishes who asks.
+    pub fn new(
+        worker: &Rc<Worker>,
+        active: Arc<ActiveConfig>,
+        route: Arc<Route>,
+        arrival: Arrival,
+    ) -> Result<Self, Problem> {
+        let rules = &route.config.principal;
+        let principal = arrival.principal(rules, &worker.shared.secret)?;
+        let query = match principal::without_credentials(rules, &arrival.head.query) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(query) => Some(query),
+        };
+        Ok(Self {
+            worker: worker.clone(),
+            active,
+            route,
+            principal,
+            arrival,
+            query,
+            document: OnceCell::new(),
+        })
+    }
+
+    /// Reads the body, whole. The connection has nothing unread on it then.
+    pub async fn read(&mut self, progress: &mut Progress) -> Result<WholeRequest<'_>, Problem> {
+        let body = self.arrival.body.read(&self.worker).await?;
+        progress.body_read();
+        Ok(WholeRequest { context: self, body })
+    }
+
+    /// The query without what says who asks; none where the request has no query.
+    pub fn query(&self) -> Option<&str> {
+        let head = &self.arrival.head;
+        head.has_query.then(|| self.query.as_deref().unwrap_or(&head.query))
+    }
+
+    /// The host that the request is for; none where it names none.
+    pub fn authority(&self) -> Option<&str> {
+        Some(&*self.arrival.head.authority).filter(|authority| !authority.is_empty())
+    }
+
+    /// What `decide` judges. `principal`: who asks, in digits.
+    pub fn operation<'s>(
+        &'s self,
+        generation: &'s Generation,
+        principal: &'s str,
+    ) -> Result<Operation<'s>, Problem> {
+        let plan = generation.plan();
+        for field in &plan.request_fields {
+            if let RequestField::Header(name) = field
+                && names_in_connection(self.arrival.fields(), name.as_str())
+            {
+                return Err(switched_off(name.as_str()));
+            }
+        }
+        let seen = view::Seen {
+            authority: self.authority(),
+            path: &self.arrival.head.path,
+            query: self.query(),
+            route: &self.route.config.name,
+            principal: Some(principal),
+            headers: self.arrival.fields(),
+        };
+        let fields = view::fields(plan, &seen).map_err(|view::NotUtf8(name)| {
+            Problem::new(Code::BadRequest, format!("The field `{name}` is not UTF-8; send it as UTF-8."))
+        })?;
+        let payload = self.payload(&plan.request_payload);
+        Ok(Operation { method: self.arrival.head.method.as_str(), fields, payload })
+    }
+
+    /// What the policy gets to see of the body.
+    fn payload(&self, want: &PayloadWant) -> Payload {
+        let body = &self.arrival.body;
+        match (want, body.bytes()) {
+            _ if !body.has_body() => Payload::Absent,
+            (PayloadWant::Nothing, _) | (_, None) => Payload::Withheld,
+            // The fingerprint may need the document, too.
+            (PayloadWant::Pointers(pointers), Some(body)) => view::selected(pointers, self.document(body)),
+            (PayloadWant::Whole(_), body) => {
+                view::payload(want, self.arrival.fields(), body, self.body_bytes_max())
+            }
+        }
+    }
+
+    /// The body as a document, read once. `body` is that of this request, whole.
+    fn document(&self, body: &Bytes) -> Result<&Document, &NoDocument> {
+        let read = || view::document(self.arrival.fields(), body, self.body_bytes_max());
+        self.document.get_or_init(read).as_ref()
+    }
+
+    /// A body may have so many bytes, without its codings too.
+    fn body_bytes_max(&self) -> usize {
+        self.active.config.server.limits.body_bytes
+    }
+}
+
+/// A request whose body was read whole: keys and fingerprints are made of nothing less.
+#[derive(Debug)]
+pub struct WholeRequest<'a> {
+    /// The request.
+    pub context: &'a RequestContext,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Values for WholeRequest<'_> {
+    fn attribute(&self, attribute: Attribute) -> &[u8] {
+        let head = &self.context.arrival.head;
+        match attribute {
+            Attribute::Method => head.method.as_str().as_bytes(),
+            Attribute::Authority => head.authority.as_bytes(),
+            Attribute::Path => head.path.as_bytes(),
+            Attribute::Query => self.context.query().unwrap_or_default().as_bytes(),
+            Attribute::Body => &self.body,
+        }
+    }
+
+    fn document(&self) -> Option<&Document> {
+        self.context.document(&self.body).ok()
+    }
+}

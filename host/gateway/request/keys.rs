@@ -1,0 +1,38 @@
+//! The keys of an operation, made of a whole request by what a policy's guard names (`design/keys.md`).
+
+use crate::gateway::request::context::WholeRequest;
+use crate::policy::{Generation, Guard, parts};
+use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId};
+
+/// The key and the fingerprint that a guard means in its generation's key space.
+pub fn key(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard) -> (OperationId, Fingerprint) {
+    let context = whole.context;
+    let secret = &context.worker.shared.secret;
+    let deployment = &context.active.config.ledger.deployment;
+    let mut framer = Framer::operation(secret, deployment, &context.principal, &space(generation));
+    parts::frame(&guard.key, whole, &mut framer);
+    (framer.into_operation(), parts::fingerprint(&guard.fingerprint, whole, secret))
+}
+
+/// The key that the operation has in common with the same one of any other principal.
+pub fn common_id(
+    whole: &WholeRequest<'_>,
+    generation: &Generation,
+    guard: &Guard,
+    fingerprint: &Fingerprint,
+) -> OperationId {
+    let context = whole.context;
+    let deployment = &context.active.config.ledger.deployment;
+    let secret = &context.worker.shared.secret;
+    let mut framer = Framer::common(secret, deployment, &space(generation), fingerprint);
+    parts::frame(&guard.key, whole, &mut framer);
+    framer.into_operation()
+}
+
+fn space(generation: &Generation) -> KeySpace<'_> {
+    KeySpace {
+        policy: generation.name(),
+        key_schema: &generation.plan().key_schema,
+        key_epoch: generation.key_epoch(),
+    }
+}

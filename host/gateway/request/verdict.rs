@@ -1,0 +1,184 @@
+//! Whose verdict a request is answered by: the active generation's, and where that does not guard the
+//! operation, an older generation's that did (`design/key-changes.md`).
+
+use crate::gateway::answer::present::Presenter;
+use crate::gateway::answer::problem::Problem;
+use crate::gateway::answer::refusals;
+use crate::gateway::request::context::{RequestContext, WholeRequest};
+use crate::gateway::request::keys;
+use crate::gateway::request::progress::Progress;
+use crate::keyspaces::OlderGeneration;
+use crate::ledger::SpacePin;
+use crate::policy::{Failure, Generation, Guard, OwnedOperation, Refusal, RequestField, Verdict};
+use crate::store::StoreError;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// It is guarded.
+    Guard(Guarded),
+    /// It goes through unguarded, for this reason.
+    Bypass(String),
+    /// It is turned away.
+    Refuse(Refusal),
+}
+
+/// By what an operation is guarded.
+#[derive(Debug)]
+pub struct Guarded {
+    /// The generation whose verdict it is.
+    pub generation: Arc<Generation>,
+    /// Its verdict.
+    pub guard: Box<Guard>,
+    /// Keeps the space of an older generation on the list meanwhile, where the verdict is its.
+    pub pin: Option<SpacePin>,
+    /// By what older generations would guard it.
+    pub older: Vec<OlderGuard>,
+}
+
+/// By what an older generation would guard an operation.
+#[derive(Debug)]
+pub struct OlderGuard {
+    /// The generation.
+    pub older: OlderGeneration,
+    /// Its verdict.
+    pub guard: Box<Guard>,
+}
+
+/// Decides about a request. The body is read before the policy is asked only where a policy wants to
+/// see it.
+pub async fn decide(
+    context: &mut RequestContext,
+    generation: Arc<Generation>,
+    progress: &mut Progress,
+) -> Result<Decision, Problem> {
+    if context.route.wants_body(&context.arrival.head.method) {
+        context.read(progress).await?;
+    }
+    let (verdict, presenter) = active_verdict(context, &generation).await?;
+    let older = older_guards(context).await?;
+    let decision = match verdict {
+        Verdict::Guard(guard) => Decision::Guard(Guarded { generation, guard, pin: None, older }),
+        Verdict::Bypass(reason) => {
+            stays_guarded(context, older, progress).await?.map_or(Decision::Bypass(reason), Decision::Guard)
+        }
+        Verdict::Refuse(refusal) => {
+            stays_guarded(context, older, progress).await?.map_or(Decision::Refuse(refusal), Decision::Guard)
+        }
+    };
+    // A refusal is in the policy's own words already.
+    if !matches!(decision, Decision::Refuse(_)) {
+        progress.presenter = presenter;
+    }
+    Ok(decision)
+}
+
+/// A verdict and, where its policy speaks the caller's protocol, what words answers in it.
+type Judged = (Verdict, Option<Presenter>);
+
+/// The active generation's verdict. A method that only an older generation judges it bypasses.
+async fn active_verdict(context: &RequestContext, generation: &Arc<Generation>) -> Result<Judged, Problem> {
+    if !context.route.judges(generation, &context.arrival.head.method) {
+        return Ok((Verdict::Bypass("the policy does not judge this method".into()), None));
+    }
+    let judged = judge(context, generation).await;
+    judged.map_err(|unjudged| unjudged.into_problem(context, generation))
+}
+
+/// What the older generations that judge this method would guard the operation by. One that bypasses,
+/// refuses, errs or traps adds no key: by its own verdict it never guarded the operation. One that could not
+/// run (deadline, no instance) makes us refuse.
+async fn older_guards(context: &RequestContext) -> Result<Vec<OlderGuard>, Problem> {
+    let (route, method) = (&context.route, &context.arrival.head.method);
+    let mut guards = Vec::new();
+    for older in route.older().iter().filter(|older| route.judges(&older.generation, method)) {
+        match judge(context, &older.generation).await {
+            Ok((Verdict::Guard(guard), _)) => guards.push(OlderGuard { older: older.clone(), guard }),
+            Ok((Verdict::Bypass(_) | Verdict::Refuse(_), _)) => {}
+            Err(Unjudged::Policy(failure)) if failure.is_its_own() => {}
+            Err(unjudged) => return Err(unjudged.into_problem(context, &older.generation)),
+        }
+    }
+    Ok(guards)
+}
+
+/// An operation that the active generation does not guard stays guarded by an older one as
+/// [`Ledger::stays_guarded`](crate::ledger::Ledger::stays_guarded) says.
+async fn stays_guarded(
+    context: &mut RequestContext,
+    older: Vec<OlderGuard>,
+    progress: &mut Progress,
+) -> Result<Option<Guarded>, Problem> {
+    if older.is_empty() {
+        return Ok(None);
+    }
+    let whole = context.read(progress).await?;
+    let found = pinned(&whole, &older).await.map_err(|error| {
+        tracing::error!(%error, "the ledger is unavailable");
+        refusals::ledger_unavailable_now()
+    })?;
+    Ok(found.map(|(number, pin)| {
+        let OlderGuard { older: by, guard } = &older[number];
+        let (generation, guard) = (by.generation.clone(), guard.clone());
+        Guarded { generation, guard, pin: Some(pin), older }
+    }))
+}
+
+/// The newest of the older generations by which it is guarded.
+async fn pinned(
+    whole: &WholeRequest<'_>,
+    guards: &[OlderGuard],
+) -> Result<Option<(usize, SpacePin)>, StoreError> {
+    let context = whole.context;
+    for (i, OlderGuard { older, guard }) in guards.iter().enumerate().rev() {
+        let (id, _) = keys::key(whole, &older.generation, guard);
+        let place = (older.number, context.route.list_version());
+        let ledger = &context.worker.shared.ledger;
+        if let Some(pin) = ledger.stays_guarded(older.generation.name(), place, id).await? {
+            return Ok(Some((i, pin)));
+        }
+    }
+    Ok(None)
+}
+
+/// Why a generation gave no verdict.
+#[derive(Debug)]
+enum Unjudged {
+    /// The request can't be shown to the policy.
+    Request(Problem),
+    /// The policy failed.
+    Policy(Failure),
+}
+
+impl Unjudged {
+    /// What the caller is told.
+    fn into_problem(self, context: &RequestContext, generation: &Generation) -> Problem {
+        let failure = match self {
+            Self::Request(problem) => return problem,
+            Self::Policy(failure) => failure,
+        };
+        tracing::error!(policy = %generation.name(), generation = generation.number(), kind = failure.kind(), %failure, "a policy failed");
+        context.worker.shared.policy_failed(generation, &context.principal, &failure);
+        refusals::policy_failed()
+    }
+}
+
+/// Asks a generation for its verdict.
+async fn judge(context: &RequestContext, generation: &Arc<Generation>) -> Result<Judged, Unjudged> {
+    let principal = match generation.plan().request_fields.contains(&RequestField::Principal) {
+        true => context.principal.to_string(),
+        false => String::new(),
+    };
+    let operation = context.operation(generation, &principal).map_err(Unjudged::Request)?;
+    let begun = Instant::now();
+    let verdict = context.worker.policies.decide(generation, &operation).await;
+    context.route.metrics.decided(begun.elapsed());
+    let presenter = generation.exports().presentation.then(|| Presenter {
+        generation: generation.clone(),
+        principal: context.principal,
+        operation: OwnedOperation::of(&operation),
+    });
+    verdict.map(|verdict| (verdict, presenter)).map_err(Unjudged::Policy)
+}
