@@ -13,12 +13,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is known of a request while it is answered.
+/// A line of the access log in the making.
 #[derive(Debug)]
 pub struct AccessRecord {
-    /// What came of it so far.
+    /// The result so far.
     pub result: RequestResult,
-    /// The operation, where it is one.
+    /// The operation, where the request is guarded.
     pub operation: Option<OperationId>,
     begun: Instant,
     route: Option<Arc<Route>>,
@@ -50,19 +50,19 @@ impl AccessRecord {
         self.begun
     }
 
-    /// It takes this route. What ends it from here on without another word is a refusal.
+    /// The request takes this route. Where nothing else is said from here on, its result is a refusal.
     pub fn take(&mut self, route: &Arc<Route>) {
         self.route = Some(route.clone());
         self.result = RequestResult::Refused;
     }
 
-    /// It goes through unguarded, though the route has a policy.
+    /// The request goes through unguarded, though its route has a policy.
     pub fn bypassed(&mut self, reason: String) {
         self.result = RequestResult::Bypassed;
         self.reason = Some(reason);
     }
 
-    /// The ledger turned it away.
+    /// The ledger turned the request away.
     pub fn refused(&mut self, refusal: Refusal) {
         self.result = match refusal {
             Refusal::KeyReused => RequestResult::KeyReused,
@@ -79,7 +79,7 @@ impl AccessRecord {
         }
     }
 
-    /// It is answered with this problem.
+    /// The request is answered with this problem.
     pub fn problem(&mut self, problem: &Problem) {
         let passing =
             matches!(self.result, RequestResult::Refused | RequestResult::Passed | RequestResult::Bypassed);
@@ -97,7 +97,7 @@ impl AccessRecord {
         }
     }
 
-    /// It is answered.
+    /// The request is answered: counts it and writes its line.
     pub fn end(self, shared: &Shared, response: &Response<AnswerBody>) {
         let took = self.begun.elapsed();
         if let Some(route) = &self.route {

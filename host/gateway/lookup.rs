@@ -5,19 +5,20 @@ use crate::gateway::answer::LookUp;
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::request::arrival::Arrival;
+use crate::gateway::request::head::SoughtOperation;
 use crate::gateway::shared::{ActiveConfig, Shared};
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use oncegate_core::{OperationId, View};
+use oncegate_core::View;
 
-/// Answers a look-up. `id`: none where the path names none.
+/// Answers a look-up.
 pub async fn answer(
     shared: &Shared,
     active: &ActiveConfig,
     arrival: &Arrival,
-    id: Option<OperationId>,
+    sought: SoughtOperation,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let id = id.ok_or_else(not_found)?;
+    let SoughtOperation::Id(id) = sought else { return Err(not_found()) };
     let found = shared.ledger.find(id).await.map_err(|error| {
         tracing::error!(operation = %id, %error, "the ledger is unavailable");
         Problem::new(Code::LedgerUnavailable, "The ledger can't be asked now. Ask again.")

@@ -49,8 +49,8 @@ async fn answer(
     let active = worker.active();
     let arrival = Arrival::read(peer, request, active.config.server.limits.header_bytes)?;
     let head = &arrival.head;
-    if let Some(id) = head.lookup() {
-        return lookup::answer(&worker.shared, &active, &arrival, id).await;
+    if let Some(sought) = head.lookup() {
+        return lookup::answer(&worker.shared, &active, &arrival, sought).await;
     }
     let Some(route) = active.routes.find(head.host(), &head.path, &head.method).cloned() else {
         return Err(refusals::no_route());

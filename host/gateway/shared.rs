@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// A configuration with its policies loaded. Immutable; a reload makes another.
+/// A configuration with its policies loaded. It does not change: a reload makes another.
 #[derive(Debug)]
 pub struct ActiveConfig {
     /// The configuration.
@@ -75,22 +75,22 @@ pub struct Shared {
     pub engine: Arc<crate::policy::Engine>,
     /// Counters.
     pub metrics: Metrics,
-    /// Who had what executed lately.
+    /// Counts executions that were repeated under another principal.
     pub drift: DriftDetector,
-    /// Which generations decided what may have to be asked about.
+    /// The generations that decided executions with an outcome that may have to be asked about.
     pub decided_by: ExecutionGenerations,
-    /// Told when a generation fails its trial.
+    /// Notified when a generation fails its trial.
     pub condemned: Notify,
     /// Bytes of bodies held at this time.
     pub buffers: Buffers,
     /// Listeners and connections.
     pub edge: Arc<EdgeState>,
-    /// Executions that clients have no hold on any more run until they settle.
+    /// Executions that run on tasks of their own until they settle.
     pub executions: AtomicUsize,
 }
 
 impl Shared {
-    /// For a gateway whose workers don't run yet.
+    /// What workers will share, before they run.
     pub fn new(
         active: ActiveConfig,
         ledger: Arc<Ledger>,
@@ -126,7 +126,7 @@ impl Shared {
         }
     }
 
-    /// What the process looks like now.
+    /// The gauges of the process, as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let kinds = self.ledger.store().size().kinds;
         Snapshot {
@@ -147,7 +147,7 @@ impl Shared {
         let overdue = self.ledger.settlements_overdue() > 0;
         let trouble = self.ledger.store().trouble();
         let trouble = trouble.or(overdue.then_some("the store does not take settlements"));
-        // As long as one of them guards, the others' requests are better refused by name.
+        // As long as one route guards, requests of the other routes are better refused by name.
         let active = self.active.load();
         let mut guarding = active.routes.iter().filter(|route| route.config.policy.is_some()).peekable();
         let unavailable = guarding.peek().is_some() && guarding.all(|route| route.is_unavailable);

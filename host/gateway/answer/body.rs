@@ -11,21 +11,21 @@ use std::task::{Context, Poll};
 /// The body of an answer to a client.
 #[derive(Debug)]
 pub enum AnswerBody {
-    /// All of it, with trailers.
+    /// The whole body, with trailers.
     Whole(Option<Bytes>, Option<HeaderMap>),
-    /// As an execution lets it go.
+    /// The body as an execution lets it go.
     Streamed(ClientStream),
-    /// Of an unguarded request: as it comes.
+    /// The answer to an unguarded request, as it comes.
     Passed(ResponseBody),
 }
 
 impl AnswerBody {
-    /// All of it.
+    /// A whole body without trailers.
     pub fn whole(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes), None)
     }
 
-    /// Leaves trailers out, where it is whole.
+    /// Leaves the trailers of a whole body out.
     pub fn remove_trailers(&mut self) {
         if let Self::Whole(_, trailers) = self {
             *trailers = None;

@@ -1,7 +1,7 @@
 //! The upstream's answer as it came, for the client whose request was executed.
 
 use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::names::mark;
+use crate::gateway::answer::names::{Replayed, mark};
 use crate::gateway::execution::rpc;
 use crate::gateway::request::fields;
 use http::Response;
@@ -22,7 +22,7 @@ pub fn first(operation: OperationId, head: &Parts, body: AnswerBody) -> Response
         AnswerBody::Streamed(_) => fields::announce(&mut own, rpc::trailers_to_come(&head.headers)),
         AnswerBody::Whole(_, None) | AnswerBody::Passed(_) => {}
     }
-    mark(&mut own, operation, false);
+    mark(&mut own, operation, Replayed::No);
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = own;

@@ -16,9 +16,22 @@ pub fn operation_value(id: OperationId) -> HeaderValue {
     HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are a field's value")
 }
 
+/// Whether an answer is another execution's, sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// It is the answer of an execution that this request brought about or waited for.
+    No,
+    /// It was kept.
+    Yes,
+}
+
 /// Marks a guarded answer.
-pub fn mark(fields: &mut HeaderMap, id: OperationId, replayed: bool) {
-    fields.insert(REPLAYED, HeaderValue::from_static(if replayed { "true" } else { "false" }));
+pub fn mark(fields: &mut HeaderMap, id: OperationId, replayed: Replayed) {
+    let replayed = match replayed {
+        Replayed::No => "false",
+        Replayed::Yes => "true",
+    };
+    fields.insert(REPLAYED, HeaderValue::from_static(replayed));
     fields.insert(OPERATION, operation_value(id));
 }
 

@@ -1,5 +1,5 @@
-//! Who words an answer (DESIGN §5): the route's `answers` for the status of a problem, the policy's
-//! `explain` and `present` where it exports them, else the problem document and the answer as kept.
+//! Who words an answer (`design/answers.md`): the route's `answers` for the status of a problem, the policy's
+//! `explain` and `present` where it exports them. Else it is the problem document, or the answer as kept.
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::names::status;
@@ -14,7 +14,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::{Answer, PrincipalId};
 use std::sync::Arc;
 
-/// What says of a body something that isn't true of another one: codings, ranges, validators, digests.
+/// Fields that are true of one body only: codings, ranges, validators, digests.
 const OF_THE_BODY: [HeaderName; 10] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
@@ -92,7 +92,7 @@ impl Presenter {
     }
 }
 
-/// A kept answer, whole, as `present` sees it. Fields that are not text it doesn't see.
+/// A kept answer, whole, as `present` sees it: without fields that are not text.
 fn whole_reply(answer: &Answer, body_kept: usize) -> Reply {
     let texts = |fields: &[(Bytes, Bytes)]| {
         let text = |bytes: &Bytes| std::str::from_utf8(bytes).ok().map(str::to_owned);
@@ -150,8 +150,8 @@ fn without_digests(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-/// A problem's answer: with the status that the route gives it, in the policy's words where it has
-/// some. The code stands on it whoever words it.
+/// The answer to a request that is turned away, in the policy's words where it has some. The code stands on it
+/// whoever words it.
 pub async fn problem(
     worker: &Worker,
     presenter: Option<&Presenter>,

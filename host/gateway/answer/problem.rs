@@ -1,4 +1,4 @@
-//! The gateway's own answers: RFC 9457 problem documents, worded in one place.
+//! The gateway's own answers: RFC 9457 problem documents (`design/problems.md`).
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::names::{OPERATION, PROBLEM, operation_value};
@@ -212,7 +212,7 @@ impl Problem {
         response
     }
 
-    /// The same as an answer for those who waited.
+    /// The problem as an answer for requests that waited for the execution.
     pub fn to_shared(&self) -> Arc<Answer> {
         let bytes = |text: &[u8]| Bytes::copy_from_slice(text);
         let fields = self.fields();
@@ -227,7 +227,7 @@ impl Problem {
         })
     }
 
-    /// The problem that an answer for those who waited was made of, to be worded for each of them.
+    /// The problem that such an answer was made of, to be worded for each of these requests.
     pub fn from_shared(answer: &Answer) -> Option<Self> {
         answer.field(PROBLEM.as_str())?;
         let document: Value = serde_json::from_slice(&answer.body).ok()?;
@@ -253,7 +253,7 @@ impl Problem {
     }
 }
 
-/// What each problem document has, the admin interface's too.
+/// The members of every problem document, also of the admin interface's.
 pub fn document(code: &str, title: &str, status: StatusCode, detail: &str) -> Map<String, Value> {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.into(), value);

@@ -1,7 +1,7 @@
 //! Answers that were kept, sent again.
 
 use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::names::{mark, status};
+use crate::gateway::answer::names::{Replayed, mark, status};
 use crate::gateway::request::fields;
 use http::Response;
 use oncegate_core::{Answer, OperationId};
@@ -9,14 +9,14 @@ use oncegate_core::{Answer, OperationId};
 /// The kept answer, again.
 pub fn replay(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
     let mut response = restored(answer);
-    mark(response.headers_mut(), id, true);
+    mark(response.headers_mut(), id, Replayed::Yes);
     response
 }
 
-/// The answer of an execution that was waited for and proved not to be applied.
+/// The answer of an execution that the request waited for, and that proved not to be applied.
 pub fn shared(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
     let mut response = restored(answer);
-    mark(response.headers_mut(), id, false);
+    mark(response.headers_mut(), id, Replayed::No);
     response
 }
 

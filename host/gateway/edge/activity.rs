@@ -1,4 +1,4 @@
-//! When a connection was last of use, and what ends one that is idle.
+//! When a connection was last of use, and what closes an idle one.
 //!
 //! hyper's own header timeout arms a timer for each request and counts idleness as a slow head.
 //! Here a connection notes when it was last of use, and one task for each worker looks at all of
@@ -20,12 +20,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A connection that was accepted from the queue at the end has so long to bring a request, or it is
-/// closed unheard.
+/// How long a connection that is accepted at the end may take to bring its first bytes. After that it is closed.
 const FIRST_WORD: Duration = Duration::from_millis(100);
 
-/// When a connection was last of use. Only its worker touches it; the atomics are there because
-/// hyper hands a stream that can be upgraded across threads.
+/// When a connection was last of use. Only its worker touches it. It has atomics because hyper wants a stream
+/// that can be upgraded to be `Send`.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
@@ -33,7 +32,7 @@ pub(super) struct Activity {
     /// Milliseconds after `opened`: when it became idle, or the head began.
     since: AtomicU64,
     head_begun: AtomicBool,
-    /// Anything has come at all.
+    /// Any bytes have come.
     is_heard: AtomicBool,
     /// The head says in two ways where its body ends.
     ambiguous: AtomicBool,
@@ -69,8 +68,8 @@ impl Activity {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Waits for the first bytes of a connection, for a bounded time. In any case it waits once, in
-    /// which the runtime finds out what has come in already.
+    /// Waits for the first bytes of a connection, for a bounded time. It waits at least once, so that the
+    /// runtime can find out what has come in already.
     pub(super) async fn first_word(&self) {
         let deadline = Instant::now() + FIRST_WORD;
         loop {
@@ -88,7 +87,7 @@ impl Activity {
     }
 }
 
-/// A request that is being answered.
+/// Marks a connection as busy for as long as a request is being answered.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Activity>);
 
@@ -107,7 +106,7 @@ impl Drop for Busy {
     }
 }
 
-/// A worker's connections.
+/// Closes connections of a worker that are idle.
 #[derive(Debug, Default)]
 pub struct IdleTimer(RefCell<Vec<Weak<Activity>>>);
 
@@ -134,7 +133,7 @@ impl IdleTimer {
     }
 }
 
-/// A stream that tells when a head begins.
+/// A stream that notes when a head begins.
 pub(super) struct TrackedIo {
     pub(super) stream: TcpStream,
     pub(super) activity: Arc<Activity>,
@@ -205,7 +204,7 @@ fn is_ambiguous(head: &[u8]) -> bool {
     length && coding
 }
 
-/// A body whose connection is busy until it is gone.
+/// A body that keeps its connection busy until it is gone.
 pub(super) struct BusyBody<B> {
     pub(super) body: B,
     pub(super) _busy: Busy,

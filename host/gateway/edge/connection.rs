@@ -1,4 +1,4 @@
-//! One client connection: hyper's server, and how it ends.
+//! One client connection: hyper's server, and how the connection ends.
 
 use super::activity::{Activity, Busy, BusyBody, IdleTimer, TrackedIo};
 use super::peer::{Peer, Protocol};
@@ -35,7 +35,8 @@ pub(super) async fn serve<S: Service>(service: Rc<S>, stream: TcpStream, peer: P
             let framing = activity.take_framing();
             let ending = ending.clone();
             let peer = Peer { protocol: Protocol::of(request.version()), ..peer };
-            // Else hyper moves it, and each connection has room for it, used or not: nine kilobytes.
+            // Boxed, because hyper would move the future, and each connection would have room for its nine
+            // kilobytes, used or not.
             Box::pin(async move {
                 let Answered { mut response, after } = service.answer(peer, framing, request).await;
                 // Set before hyper is told to shut down, so that requests already queued are still answered.
@@ -57,7 +58,7 @@ pub(super) async fn serve<S: Service>(service: Rc<S>, stream: TcpStream, peer: P
     let (mut is_draining, mut told) = (false, false);
     loop {
         tokio::select! {
-            // A request that is here already is read before it can come too late.
+            // A request that is here already is read first, so that it does not come too late.
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {

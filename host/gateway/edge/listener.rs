@@ -1,4 +1,4 @@
-//! Listening sockets: bound for each worker, and accepted from until the gateway drains.
+//! Listening sockets. Each worker has its own, and accepts from them until the gateway drains.
 
 use super::activity::IdleTimer;
 use super::connection;
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// Connections that wait to be accepted, for each listener.
+/// How many connections may wait at each listener to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// Sockets that are bound and not yet served: one for each address and worker.
@@ -53,11 +53,11 @@ impl Listeners {
         let mut bound = Self { addresses: Vec::new(), by_worker: (0..workers).map(|_| Vec::new()).collect() };
         for address in addresses {
             let refused = |cause| BindError { address: *address, cause };
-            let exclusive = socket(*address, false).map_err(refused)?;
+            let exclusive = socket(*address, Port::Exclusive).map_err(refused)?;
             let chosen = exclusive.local_addr().map_err(refused)?.as_socket().unwrap_or(*address);
             drop(exclusive);
             for sockets in &mut bound.by_worker {
-                let socket = socket(chosen, true).map_err(refused)?;
+                let socket = socket(chosen, Port::Shared).map_err(refused)?;
                 socket.listen(BACKLOG).map_err(refused)?;
                 sockets.push(socket.into());
             }
@@ -67,18 +67,27 @@ impl Listeners {
     }
 }
 
-fn socket(address: SocketAddr, share_port: bool) -> io::Result<Socket> {
+/// Who may listen on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Port {
+    /// This socket alone.
+    Exclusive,
+    /// All sockets of this kind.
+    Shared,
+}
+
+fn socket(address: SocketAddr, port: Port) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Else a restart would have to wait for the old connections' TIME_WAIT. On Linux it lets
-    // nobody take the port of a socket that listens.
+    // Without it a restart would have to wait for the TIME_WAIT of old connections. On Linux it lets nobody
+    // take the port of a socket that listens.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(share_port)?;
+    socket.set_reuse_port(port == Port::Shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    if !share_port {
+    if port == Port::Exclusive {
         // Binding alone does not collide with a listener that has SO_REUSEADDR; listening does.
         socket.listen(1)?;
     }
@@ -112,8 +121,8 @@ pub(super) async fn listen<S: Service>(service: Rc<S>, socket: TcpListener, idle
             }
         }
     }
-    // What is queued is accepted before the listener closes: whoever is in the queue was told that
-    // somebody listens.
+    // Queued connections are accepted before the listener closes: their clients were told that somebody
+    // listens.
     let Ok(listener) = listener.into_std() else { return };
     for _ in 0..BACKLOG {
         let Ok((stream, address)) = listener.accept() else { return };

@@ -20,7 +20,7 @@ pub struct Workers<O> {
 }
 
 impl<O: Clone + Send + 'static> Workers<O> {
-    /// Starts a thread for each worker's listeners. `make` makes its service, on it.
+    /// Starts a thread for each worker's listeners. `make` is called on each thread for its service.
     pub fn start<S: Service<Order = O>>(
         listeners: Listeners,
         make: impl Fn() -> S + Send + Sync + 'static,
@@ -40,7 +40,7 @@ impl<O: Clone + Send + 'static> Workers<O> {
         Ok(workers)
     }
 
-    /// A way to tell all of them something.
+    /// What gives orders to all of them.
     pub fn orders(&self) -> &Orders<O> {
         &self.orders
     }
@@ -56,11 +56,11 @@ impl<O: Clone + Send + 'static> Workers<O> {
     }
 }
 
-/// Tells every worker something.
+/// Gives orders to every worker.
 #[derive(Clone, Debug)]
 pub struct Orders<O>(Vec<mpsc::UnboundedSender<O>>);
 
-/// To nobody.
+/// Orders to nobody.
 impl<O> Default for Orders<O> {
     fn default() -> Self {
         Self(Vec::new())
@@ -68,10 +68,10 @@ impl<O> Default for Orders<O> {
 }
 
 impl<O: Clone> Orders<O> {
-    /// Tells it.
+    /// Gives every worker this order.
     pub fn give(&self, order: &O) {
         for worker in &self.0 {
-            // A worker that is gone has nothing to do.
+            // A worker that is gone has nothing to do any more.
             let _ = worker.send(order.clone());
         }
     }

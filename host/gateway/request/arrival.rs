@@ -43,7 +43,7 @@ impl Arrival {
 
     /// Who asks, by these rules of a route.
     pub fn principal(&self, rules: &Principal, secret: &Secret) -> Result<PrincipalId, Problem> {
-        principal::establish(rules, secret, self.fields(), &self.head.query, self.peer.trusted)
+        principal::establish(rules, secret, self.fields(), &self.head.query, self.peer)
     }
 
     /// The request as it goes on unguarded. A body that was read is sent whole, another one streams.

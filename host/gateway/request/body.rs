@@ -1,4 +1,4 @@
-//! The body of a guarded request: read whole, within bounds, before anything is claimed.
+//! The body of a request. That of a guarded request is read whole, within bounds, before anything is claimed.
 
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::edge::After;
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// So much of a body that nobody wants is read all the same, and for so long.
+/// Bounds of what is read of a body that nobody wants, in bytes and in time.
 const LEFT_BYTES_MAX: u64 = 1 << 20;
 const LEFT_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -31,8 +31,9 @@ struct WholeBody {
     reserved: Reservation,
 }
 
-/// A body that is read to its end by somebody, within bounds. A client that is still writing would get a
-/// reset instead of its answer, and one that sends its body after its head would lose its connection.
+/// A body that nobody has read yet. Dropped unread, it is drained within bounds: else a client that is still
+/// writing would get a reset instead of its answer, and one that sends its body after its head would lose its
+/// connection.
 #[derive(Debug)]
 struct DrainOnDrop(Option<Incoming>);
 

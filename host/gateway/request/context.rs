@@ -33,7 +33,7 @@ pub struct RequestContext {
     pub principal: PrincipalId,
     /// The request as it was received.
     pub arrival: Arrival,
-    /// Its query without what says who asks; none: the query says nothing of that.
+    /// The query without what says who asks; none: the query says nothing of that.
     query: Option<String>,
     document: OnceCell<Result<Document, NoDocument>>,
 }

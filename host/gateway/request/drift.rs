@@ -1,9 +1,9 @@
-//! Who had which operation executed lately, as far as this gateway remembers: to count what is executed
-//! again because it came under another principal (`design/principal.md`, `principal_changed = "count"`).
+//! Drifting principals: operations that are executed again because the same request came under another
+//! principal (`design/principal.md`, `principal_changed = "count"`).
 //!
-//! A table of fixed size, in which an operation has one place and the next one there takes it over. No
-//! lock and no allocation stand on a request's way, and nothing of a key or a principal can be read
-//! from it.
+//! The gateway remembers in a table of fixed size who had which operation executed lately. An operation has
+//! one place there, and the next operation with the same place takes it over. A request takes no lock and
+//! allocates nothing here, and no key and no principal can be read from the table.
 
 use crate::gateway::request::route::Route;
 use crate::policy::Part;
@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 const PLACES: usize = 1 << 16;
 /// The bits of a place that are of the principal. The others are of the key.
 const PRINCIPAL: u64 = (1 << 20) - 1;
-/// The log is told of a route no sooner again.
+/// The log has at most one line of a route in this time.
 const TELL_EVERY: Duration = Duration::from_secs(600);
 
-/// The memory of one gateway.
+/// The table of one gateway.
 #[derive(Debug, Default)]
 pub struct DriftDetector {
-    /// Made when something is first executed that counts.
+    /// Made with the first execution that counts.
     places: OnceLock<Box<[AtomicU64]>>,
     hash: RandomState,
     told: Mutex<BTreeMap<Arc<str>, Told>>,
@@ -41,13 +41,13 @@ pub struct PrincipalObservation {
 #[derive(Debug)]
 struct Told {
     at: Instant,
-    /// Since then.
+    /// Executions since then.
     count: u64,
 }
 
 impl DriftDetector {
-    /// What is remembered of an operation; none where its key is made of the body, because the same body
-    /// from two callers means nothing, and hashing it once more would cost something.
+    /// What is remembered of an operation. An operation whose key is made of the body is not observed: the
+    /// same body from two callers means nothing, and hashing it once more costs time.
     pub(super) fn observation(
         &self,
         policy: &str,
@@ -57,7 +57,7 @@ impl DriftDetector {
         principal: &PrincipalId,
     ) -> Option<PrincipalObservation> {
         let mut hasher = self.hash.build_hasher();
-        // A part of a hash is as good as the whole, for this.
+        // Eight bytes of the hash tell operations apart well enough here.
         let [a, b, c, d, e, f, g, h, ..] = fingerprint.hash;
         hasher.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
         hasher.write(policy.as_bytes());
@@ -70,7 +70,7 @@ impl DriftDetector {
         Some(PrincipalObservation { place: hash as usize % PLACES, mark: (hash & !PRINCIPAL) | principal })
     }
 
-    /// It is executed.
+    /// The operation is executed.
     pub fn note(&self, observation: PrincipalObservation, route: &Route) {
         if !self.is_changed(observation) {
             return;
@@ -98,7 +98,7 @@ impl DriftDetector {
         before != observation.mark && before != 0 && (before ^ observation.mark) & !PRINCIPAL == 0
     }
 
-    /// Whether the log is to be told now, and of how many.
+    /// Whether the log gets a line now, and of how many executions.
     fn tell(&self, route: &Arc<str>, now: Instant) -> Option<u64> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = told.get_mut(route) else {

@@ -1,5 +1,5 @@
-//! Header fields on their way through: hop-by-hop ones (RFC 9110 §7.6), our own, those that are
-//! kept with an answer (`design/headers.md`).
+//! Header fields on their way through: hop-by-hop fields (RFC 9110 §7.6), the gateway's own, and those that
+//! are kept with an answer (`design/headers.md`).
 
 use crate::gateway::edge::Peer;
 use bytes::Bytes;
@@ -38,7 +38,7 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     }
 }
 
-/// Removes our own words from what an upstream says, so that it can't speak for the gateway.
+/// Removes the gateway's own fields from a message, so that nobody else can speak for the gateway.
 pub fn remove_ours(fields: &mut HeaderMap) {
     fields.remove("idempotent-replayed");
     let ours: Vec<HeaderName> =
@@ -75,7 +75,7 @@ pub fn kept(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, By
     exact(fields, |name| is_kept(name.as_str(), status, strip))
 }
 
-/// The fields of an answer that somebody else than the upstream hands in, as any are kept.
+/// The fields that are kept of an answer that somebody else than the upstream hands in.
 pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
     let mut fields = fields.clone();
     remove_hop_by_hop(&mut fields);
@@ -83,8 +83,8 @@ pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(By
     kept(&fields, status, strip)
 }
 
-/// The fields of an answer that freed the key, for those who waited: as kept, and when to come
-/// back.
+/// The fields of an answer that freed the key, for requests that waited for it: those that are kept, and
+/// `Retry-After`.
 pub fn shared(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
     let wanted = |name: &HeaderName| *name == header::RETRY_AFTER || is_kept(name.as_str(), status, strip);
     exact(fields, wanted)
@@ -127,7 +127,7 @@ pub fn restored(kept: &[(Bytes, Bytes)], room: usize) -> HeaderMap {
     fields
 }
 
-/// Announces trailers in `Trailer`, which hyper's server sends no others than.
+/// Announces trailers in `Trailer`: hyper's server sends only trailers that are announced.
 pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &'a HeaderName>) {
     for name in trailers {
         let announced = fields.get_all(header::TRAILER).into_iter().filter_map(|value| value.to_str().ok());

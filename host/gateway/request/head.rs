@@ -1,4 +1,4 @@
-//! What a request's head says of itself, normalised once.
+//! The head of a request, normalised once (`design/edge.md`).
 
 use crate::config::host_of;
 use crate::gateway::answer::problem::{Code, Problem};
@@ -24,8 +24,17 @@ pub struct Head {
     pub has_query: bool,
 }
 
+/// What a look-up asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoughtOperation {
+    /// The operation with this id.
+    Id(OperationId),
+    /// The path has no id that any operation could have.
+    Nothing,
+}
+
 impl Head {
-    /// Reads a head; refuses one that could be read in two ways, or whose body has a coding that is
+    /// Reads a head. Refuses one that could be read in two ways, one whose body has a coding that would be
     /// lost here, and one of more than `bytes_max` bytes.
     pub fn read(request: &Parts, protocol: Protocol, bytes_max: usize) -> Result<Self, Problem> {
         let uri = &request.uri;
@@ -84,10 +93,11 @@ impl Head {
         host_of(&self.authority)
     }
 
-    /// The operation that a look-up asks for; `Some(None)` where it names none.
-    pub fn lookup(&self) -> Option<Option<OperationId>> {
+    /// The operation that a look-up asks for; none: the request is no look-up.
+    pub fn lookup(&self) -> Option<SoughtOperation> {
         let id = self.path.strip_prefix("/.oncegate/operations/")?;
-        (self.method == Method::GET).then(|| id.parse().ok())
+        let sought = || id.parse().map_or(SoughtOperation::Nothing, SoughtOperation::Id);
+        (self.method == Method::GET).then(sought)
     }
 
     /// The path with the query, as received.

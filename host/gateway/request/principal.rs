@@ -1,8 +1,10 @@
-//! Who asks: the host's word, from credentials and trusted fields, never a policy's (`design/principal.md`).
+//! Who asks. The gateway establishes that from credentials and trusted fields; a policy has no say in it
+//! (`design/principal.md`).
 
 use crate::config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::answer::refusals::switched_off;
+use crate::gateway::edge::Peer;
 use crate::gateway::request::fields::names_in_connection;
 use http::header::{self, HeaderMap, HeaderName};
 use oncegate_core::{Framer, PartKind, PrincipalId, Secret};
@@ -11,18 +13,18 @@ use std::borrow::Cow;
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ALL: [PrincipalSource; 2] = [PrincipalSource::Authorization, PrincipalSource::ApiKey];
 
-/// Schemes whose credentials are made anew for each request: as a principal they would part every
-/// retry from its operation.
+/// Schemes whose credentials are made anew for each request. As a principal they would part every retry from
+/// its operation.
 const PER_REQUEST_SCHEMES: [&str; 7] =
     ["aws4-hmac-sha256", "digest", "oauth", "signature", "hawk", "dpop", "aws"];
 
-/// Establishes who asks. `trusted`: the peer is one of the trusted proxies.
+/// Establishes who asks.
 pub fn establish(
     rules: &Principal,
     secret: &Secret,
     fields: &HeaderMap,
     query: &str,
-    trusted: bool,
+    peer: Peer,
 ) -> Result<PrincipalId, Problem> {
     let mut framer = Framer::principal(secret);
     let found = match &rules.from {
@@ -37,7 +39,7 @@ pub fn establish(
             found
         }
         PrincipalFrom::Alternatives(alternatives) => {
-            if !trusted {
+            if !peer.trusted {
                 refuse_claims(alternatives, fields)?;
             }
             first_present(alternatives, &mut framer, fields, query)?
@@ -49,8 +51,8 @@ pub fn establish(
     Ok(framer.into_principal())
 }
 
-/// A field that says who asks is a trusted proxy's to set. From anyone else it is refused, also where
-/// another alternative would win: the service behind believes it, too.
+/// Only trusted proxies may set a field that says who asks. From anyone else it is refused, also where another
+/// alternative would win: the service behind believes it, too.
 fn refuse_claims(alternatives: &[Vec<PrincipalSource>], fields: &HeaderMap) -> Result<(), Problem> {
     for source in alternatives.iter().flatten() {
         if let PrincipalSource::Header(name) = source
@@ -229,7 +231,9 @@ pub fn without_credentials<'a>(rules: &Principal, query: &'a str) -> Cow<'a, str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::edge::{Protocol, Scheme};
     use http::HeaderValue;
+    use std::net::Ipv4Addr;
 
     fn ask(
         rules: &Principal,
@@ -244,7 +248,9 @@ mod tests {
                 HeaderValue::from_str(value).expect("a value"),
             );
         }
-        establish(rules, &Secret::new([1; 32]), &map, query, trusted)
+        let address = Ipv4Addr::LOCALHOST.into();
+        let peer = Peer { address, trusted, scheme: Scheme::Http, protocol: Protocol::HTTP_11 };
+        establish(rules, &Secret::new([1; 32]), &map, query, peer)
     }
 
     fn from(alternatives: Vec<Vec<PrincipalSource>>) -> Principal {

@@ -1,4 +1,4 @@
-//! Which route a request takes: the most specific one by host, then path, then method.
+//! Routes, and which of them a request takes: the most specific one by host, then path, then method.
 
 use crate::config::{self, host_of};
 use crate::keyspaces::{ActiveSpaces, OlderGeneration};
@@ -21,7 +21,7 @@ pub struct Route {
     pub generation: Option<Arc<Generation>>,
     /// The key spaces of that policy; none: it has none yet.
     pub spaces: Option<ActiveSpaces>,
-    /// Keys can't be derived in one of them: what could be guarded is refused.
+    /// Keys can't be derived in one of the spaces: requests that could be guarded are refused.
     pub is_unavailable: bool,
     /// Its counters.
     pub metrics: RouteMetrics,
@@ -76,12 +76,12 @@ impl Route {
         older.map_or_else(own, |older| older.number)
     }
 
-    /// The version of the list of key spaces that these are.
+    /// The version of the list of key spaces by which keys are derived here.
     pub fn list_version(&self) -> u64 {
         self.spaces.as_ref().map_or(0, |spaces| spaces.version)
     }
 
-    /// In which term of the lease on the list of key spaces these were entered.
+    /// The term of the lease on that list in which its spaces were entered.
     pub fn term(&self) -> u64 {
         self.spaces.as_ref().map_or(0, |spaces| spaces.term)
     }
@@ -120,7 +120,7 @@ impl RoutingTable {
         named.filter(same).or_else(met).or(named)
     }
 
-    /// All of them.
+    /// All routes.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.0.iter()
     }
