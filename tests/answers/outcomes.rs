@@ -1,4 +1,4 @@
-//! What an upstream's answer, or the lack of one, means for the key (DESIGN §4).
+//! What an upstream's answer, or the lack of one, means for the key (design/life.md).
 
 use crate::support::*;
 use std::net::TcpListener;

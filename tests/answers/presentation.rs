@@ -1,4 +1,4 @@
-//! Who words an answer: the route's `answers`, the policy's `present` and `explain` (DESIGN §5).
+//! Who words an answer: the route's `answers`, the policy's `present` and `explain` (design/problems.md).
 
 use crate::guests::{self, Guest};
 use crate::policies::bad_components::put;

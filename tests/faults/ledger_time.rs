@@ -1,4 +1,4 @@
-//! Times of the ledger as people see them (DESIGN §4): keys that say when they were made, and pauses
+//! Times of the ledger as people see them (design/life.md): keys that say when they were made, and pauses
 //! of the whole process.
 
 use crate::support::*;

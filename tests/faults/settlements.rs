@@ -1,4 +1,4 @@
-//! What a policy's `settle` leaves on the record (DESIGN §4, `policy.wit`): a note, and a shorter
+//! What a policy's `settle` leaves on the record (design/life.md, `policy.wit`): a note, and a shorter
 //! retention.
 
 use crate::guests::Guest;

@@ -1,6 +1,6 @@
 //! The store fails under the real binary: syncs and writes that return errors, a disk that is full.
 //! Nothing new is executed, what can be read is replayed, what was executed is settled once the cause
-//! is gone, and all that without a restart (DESIGN §4).
+//! is gone, and all that without a restart (design/answers.md).
 
 use crate::support::client::try_send;
 use crate::support::*;

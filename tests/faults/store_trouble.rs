@@ -1,4 +1,4 @@
-//! A ledger that is full or whose disk fails (DESIGN §2, §4, §5): new operations are refused, what is
+//! A ledger that is full or whose disk fails (design/promises.md, design/store.md): new operations are refused, what is
 //! known is replayed, nothing runs twice, and it goes on by itself once the cause is gone.
 
 use crate::support::*;

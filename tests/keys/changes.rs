@@ -1,5 +1,5 @@
 //! Changes of how keys are made, under live traffic and across kills: nothing runs twice, and what
-//! changed is shown until nothing needs the old keys any more (DESIGN §6, "Changing the keys").
+//! changed is shown until nothing needs the old keys any more (design/key-changes.md).
 
 use crate::support::*;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Changes that would take the key of an operation that the ledger has a live record of, so that it ran
-//! again: refused by name, at a reload and at a start, unless they are accepted aloud (DESIGN §6, "other
-//! ways to change keys").
+//! again: refused by name, at a reload and at a start, unless they are accepted aloud
+//! (design/keys.md).
 
 use crate::support::gateway::{Ended, replace, run};
 use crate::support::*;

@@ -1,4 +1,4 @@
-//! The same key and content under another principal (DESIGN §7): counted, or refused.
+//! The same key and content under another principal (design/principal.md): counted, or refused.
 
 use crate::support::*;
 use std::thread::scope;

@@ -1,5 +1,5 @@
 //! Operations by hand: listed, resolved, forgotten, by the admin interface and by `oncegate ops`
-//! (DESIGN §10); how what nobody resolves ends (§4).
+//! (design/admin.md); how what nobody resolves ends (design/life.md).
 
 use crate::support::*;
 use crate::support::{self, client};

@@ -1,5 +1,5 @@
 //! Unknown outcomes that the upstream is asked about, with `plugins/payments-probe` in front of a
-//! service that commits, doesn't, or does so late (DESIGN §4, §9).
+//! service that commits, doesn't, or does so late (design/upstreams.md).
 
 use crate::guests::{self, ASK, CONSUMED, ERR, STILL_UNKNOWN};
 use crate::policies::bad_components::put;

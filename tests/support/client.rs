@@ -159,7 +159,7 @@ impl Reply {
         assert_eq!(self.operation(), first.operation());
     }
 
-    /// One of the gateway's own answers in the shape of DESIGN §5, checked member by member.
+    /// One of the gateway's own answers in the shape of design/problems.md, checked member by member.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str) -> Value {
         assert!(self.whole, "cut: {self:?}");

@@ -1,4 +1,4 @@
-//! A deterministic simulation of everything that promises 1, 2 and 4 of DESIGN §2 rest on: clients,
+//! A deterministic simulation of everything that promises 1, 2 and 4 of design/promises.md rest on: clients,
 //! gateways with the real ledger, a store and an upstream, in one thread, on a clock that stands
 //! still but for their waiting, all drawn from one seed. README.md tells what it models and why.
 //!
