@@ -1,14 +1,14 @@
-//! An answer as the ledger has it, and what remains of it without its body.
+//! An answer as it is recorded and replayed, and what remains of it without its body.
 
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// A kept answer. Names are lower-case; order and multiplicity are the upstream's.
+/// A recorded answer. Names are lower-case; order and multiplicity are the upstream's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// End-to-end fields, without those that DESIGN §5 leaves out.
+    /// End-to-end fields, without those that `design/answers.md` leaves out.
     pub fields: Vec<(Bytes, Bytes)>,
     /// The body as it came, content codings included.
     pub body: Bytes,
@@ -23,13 +23,13 @@ impl Answer {
         std::str::from_utf8(value).ok()
     }
 
-    /// How much memory it holds, roughly.
+    /// How much memory the answer takes, roughly.
     pub fn weight(&self) -> usize {
         let fields = self.fields.iter().chain(&self.trailers);
         self.body.len() + fields.map(|(n, v)| n.len() + v.len() + 64).sum::<usize>()
     }
 
-    /// What remains of it when the body goes.
+    /// What remains of the answer when its body is dropped.
     pub fn summary(&self) -> AnswerSummary {
         let text = |name| self.field(name).map(Arc::from);
         AnswerSummary {
@@ -41,10 +41,10 @@ impl Answer {
     }
 }
 
-/// What is known of an answer that isn't kept.
+/// What is known of an answer without its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AnswerSummary {
-    /// Its status; none where nobody saw it.
+    /// Its status. `None`: nobody saw it.
     pub status: Option<u16>,
     /// Its `Location`.
     pub location: Option<Arc<str>>,

@@ -1,10 +1,10 @@
-//! What names things: operations, executions, principals; and how parts are framed into them.
+//! The ids of operations, executions and principals, and how they are hashed from parts: `design/keys.md`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The ledger's secret. Every id and fingerprint is a hash keyed with it, so that nobody who sees
-/// ids can guess keys, and ids of one ledger mean nothing to another.
+/// The ledger's secret. Every id and fingerprint is a hash keyed with it. So nobody can guess keys from ids,
+/// and the ids of one ledger mean nothing to another.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret([u8; 32]);
 
@@ -14,7 +14,7 @@ impl Secret {
         Self(bytes)
     }
 
-    /// The bytes, to be stored with the ledger and nowhere else.
+    /// The bytes. They are stored with the ledger and nowhere else.
     pub const fn expose(&self) -> &[u8; 32] {
         &self.0
     }
@@ -26,7 +26,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What kind of thing a framed part is. Two parts of different kinds never hash alike.
+/// The kind of a framed part. Two parts of different kinds never hash alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum PartKind {
@@ -58,7 +58,7 @@ pub enum PartKind {
     Document = 23,
     /// The pointers by which a document was shaped.
     Shape = 24,
-    /// A part that the request lacks.
+    /// A part that the request does not have.
     Missing = 25,
     /// The kind and name of a principal's source.
     SourceName = 32,
@@ -68,8 +68,8 @@ pub enum PartKind {
     Fingerprint = 34,
 }
 
-/// Hashes framed parts: each with its kind and length in front, so that ("a", "bc") and
-/// ("ab", "c") never meet.
+/// Hashes framed parts. Each has its kind and length in front, so that ("a", "bc") and ("ab", "c") never hash
+/// alike.
 #[derive(Clone)]
 pub struct Framer(blake3::Hasher);
 
@@ -81,8 +81,8 @@ impl Framer {
         Self(hasher)
     }
 
-    /// For an operation id. The key space and the principal go in first, so that no part which a
-    /// policy hands out can reach across them.
+    /// For an operation id. Principal and key space go in first, so that no part from a policy can reach
+    /// across them.
     pub fn operation(
         secret: &Secret,
         deployment: &str,
@@ -96,8 +96,8 @@ impl Framer {
         framer
     }
 
-    /// For the key that an operation has in common with the same operation of any other principal (DESIGN
-    /// §7, `principal_changed`): the same content under the same key. It never meets an operation's id.
+    /// For the common key of an operation, which it shares with the same content under the same key of any
+    /// other principal (`design/principal.md`, `principal_changed`). No common key equals an operation id.
     pub fn common(
         secret: &Secret,
         deployment: &str,
@@ -152,18 +152,18 @@ impl Framer {
     }
 }
 
-/// Which keys can meet: those of one policy name, key schema and key epoch.
+/// Two keys can be equal only within one policy name, key schema and key epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpace<'a> {
     /// The policy's name in the configuration.
     pub policy: &'a str,
-    /// What the policy's plan names its way of making keys.
+    /// The name that the policy's plan gives to its way of making keys.
     pub key_schema: &'a str,
-    /// The operator's number, raised to say that keys change.
+    /// The operator's number, which is raised to say that keys change.
     pub key_epoch: u64,
 }
 
-/// Who asks, as the host established it: a keyed hash of its sources.
+/// The principal of a request, as the host established it: a keyed hash of its sources.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PrincipalId(pub [u8; 32]);
 
@@ -196,7 +196,7 @@ pub struct OperationId(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExecutionId(pub [u8; 16]);
 
-/// How a fingerprint was made. Fingerprints of different recipes are different.
+/// How a fingerprint is made. Fingerprints of different recipes are never equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Recipe {
@@ -217,10 +217,10 @@ impl Recipe {
     }
 }
 
-/// What must be equal for a reused key to mean the same operation.
+/// A hash of what must be equal for a reused key to mean the same operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
-    /// How it was made.
+    /// How the hash is made.
     pub recipe: Recipe,
     /// The keyed hash.
     pub hash: [u8; 32],
@@ -264,8 +264,8 @@ impl FromStr for OperationId {
 macro_rules! reads_as_hex {
     ($($name:ident: $digits:literal),*) => {$(
         impl $name {
-            /// As it is written: lower-case hexadecimal digits. On every guarded answer, so it
-            /// doesn't go the way of formatting.
+            /// Its lower-case hexadecimal digits. Every guarded answer has them, so this does not go through
+            /// the formatting machinery.
             pub fn digits(&self) -> [u8; $digits] {
                 hex_digits(&self.0)
             }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_principal_nor_space_nor_deployment_nor_secret_can_be_crossed() {
+    fn every_part_of_an_identity_separates_ids() {
         let make = |secret: u8, deployment: &str, principal: u8, policy: &str, schema: &str, epoch: u64| {
             let space = KeySpace { policy, key_schema: schema, key_epoch: epoch };
             Framer::operation(&Secret::new([secret; 32]), deployment, &PrincipalId([principal; 32]), &space)
@@ -338,9 +338,8 @@ mod tests {
         }
     }
 
-    /// What all principals have in common is an id of its own: of the key, its space and the content.
     #[test]
-    fn the_key_without_principal_meets_no_operation_and_no_other_content() {
+    fn a_common_key_equals_no_operation_id() {
         let secret = Secret::new([1; 32]);
         let (space, other) = (
             KeySpace { policy: "p", key_schema: "s", key_epoch: 0 },
@@ -370,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_in_capitals_or_of_another_length_are_refused() {
+    fn ids_in_capitals_are_refused() {
         for text in ["", "00", &"A".repeat(64), &"0".repeat(63), &"é".repeat(32)] {
             assert_eq!(text.parse::<OperationId>(), Err(InvalidId));
         }

@@ -1,19 +1,19 @@
 //! The life of an operation: ids, records and the one function that decides every transition.
 //!
-//! This crate does no I/O. It knows no HTTP library, no store, no clock, no lock and no async
-//! runtime: time, versions and random ids are arguments. So a test can drive it through every
-//! state and event, and a simulation through every crash.
+//! This crate does no I/O. It knows no HTTP library, no store, no clock, no lock and no async runtime: time,
+//! versions and random ids are arguments. So tests drive it through every state and event, and the simulation
+//! through every crash.
 //!
-//! - [`ids`]: what names an operation, an execution, a principal, and how key parts are framed.
+//! - [`ids`]: the ids of operations, executions and principals, and how they are hashed from parts.
 //! - [`time`]: ledger time as data.
 //! - [`answer`]: an answer, as it is recorded and replayed.
-//! - [`record`]: what the ledger keeps of an operation, and how it looks at a given time.
-//! - [`outcome`]: what an attempt's end means, and the join over attempts.
+//! - [`record`]: the record of an operation, and what it means at a given time.
+//! - [`outcome`]: what the end of an attempt means, and the join over attempts.
 //! - [`decide()`]: (rules, record, event, now) → what to do.
 //! - [`codec`]: records as bytes, with a format version in front.
 //! - [`problem`]: the codes of the gateway's own answers.
 //! - [`keyspaces::list`]: the key spaces of each policy and the gateways that derive keys by them.
-//! - [`keyspaces::claim`]: one claim under several keys at once, and what it meets there.
+//! - [`keyspaces::claim`]: one claim of an operation under several keys.
 
 pub mod answer;
 pub mod codec;

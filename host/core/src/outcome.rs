@@ -1,22 +1,22 @@
-//! What an attempt's end means, and the join over the attempts of one execution.
+//! What the end of an attempt means, and the join over the attempts of one execution.
 
 use crate::answer::{Answer, AnswerSummary};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an answer, or the lack of one, says about the operation.
+/// What an answer, or the lack of one, says about an operation.
 ///
-/// The order is that of evidence. An execution's outcome is the greatest of its attempts': once
-/// one attempt may have been sent, a later attempt's *not applied* says nothing about the first.
+/// The order is that of evidence. The outcome of an execution is the greatest of its attempts' outcomes: once
+/// one attempt may have been sent, the *not applied* of a later one says nothing about the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disposition {
-    /// Nothing happened: forget the claim, the next attempt runs.
+    /// The operation took no effect: the claim is released, and the next request may execute.
     NotApplied,
-    /// Nobody can tell whether it happened.
+    /// Nobody can tell whether the operation took effect.
     Unknown,
-    /// Final, but the answer is not kept.
+    /// Final, and the answer is not recorded.
     Consumed,
-    /// Final: the answer is kept and replayed.
+    /// Final, and the answer is recorded and replayed.
     Completed,
 }
 
@@ -27,7 +27,7 @@ impl Disposition {
         self.max(other)
     }
 
-    /// The word for it in configuration, problems and metrics.
+    /// Its name in configuration, problems and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::NotApplied => "not-applied",
@@ -37,10 +37,10 @@ impl Disposition {
         }
     }
 
-    /// What a whole answer with this status means where nobody said otherwise (DESIGN §4).
+    /// What a whole answer with this status means unless operator or policy say otherwise (`design/life.md`).
     ///
-    /// `retry_after`: the answer says when to come back. `dedupes`: the upstream honours the
-    /// forwarded key, so its 409 can be its own "still in flight".
+    /// `retry_after`: the answer says when to come back. `dedupes`: the upstream honours the forwarded key,
+    /// so a 409 can be its own "still in flight".
     pub fn of_status(status: u16, retry_after: bool, dedupes: bool) -> Self {
         match status {
             307 | 308 => Self::NotApplied,
@@ -55,7 +55,7 @@ impl Disposition {
     }
 
     /// What the own status of a whole gRPC, gRPC-Web or Connect answer means, by its number (gRPC's
-    /// `statuscodes.md`); none at all proves nothing.
+    /// `statuscodes.md`). `None`: the answer has no status, which proves nothing.
     pub fn of_rpc(code: Option<u8>) -> Self {
         match code {
             // ABORTED, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED
@@ -81,7 +81,7 @@ pub enum UnknownReason {
     Ambiguous = 3,
     /// The gateway that executed it ended.
     Crashed = 4,
-    /// The lease ended without a word from its holder.
+    /// The lease ended, and the execution that held it had neither renewed nor settled.
     Lapsed = 5,
     /// The execution ended without settling: its gateway shut down, or failed.
     Abandoned = 6,
@@ -103,12 +103,12 @@ impl UnknownReason {
         Self::ClientsGone,
     ];
 
-    /// The reason with this number, if there is one.
+    /// The reason with this number in stored records.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| *reason as u8 == number)
     }
 
-    /// The word for it in look-ups and logs.
+    /// Its name in look-ups and logs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::TimedOut => "timed-out",
@@ -123,21 +123,21 @@ impl UnknownReason {
     }
 }
 
-/// How an execution ended, with what is to be kept of it.
+/// How an execution ended, with what is recorded of its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Final, with the answer to replay.
     Completed(Arc<Answer>),
     /// Final, without a body to replay.
     Consumed(AnswerSummary),
-    /// Proven not to have happened.
+    /// Proven to have had no effect.
     NotApplied,
     /// Nobody can tell.
     Unknown(UnknownReason),
 }
 
 impl Outcome {
-    /// The disposition that this outcome is of.
+    /// The disposition of this outcome.
     pub const fn disposition(&self) -> Disposition {
         match self {
             Self::Completed(_) => Disposition::Completed,
@@ -148,17 +148,16 @@ impl Outcome {
     }
 }
 
-/// What is put on the record when an execution has ended.
+/// What is recorded when an execution has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
-    /// How it ended.
+    /// How the execution ended.
     pub outcome: Outcome,
     /// The policy's note, in place of the one that its verdict left.
     pub memo: Option<Arc<str>>,
-    /// How long the answer is replayed, in place of what the verdict said. Like that it may shorten
-    /// the route's retention and never lengthen it: whoever settles sees to that, because the
-    /// record tells the route's times as a sum only ([`Times::memory`](crate::Times)), which it never
-    /// exceeds.
+    /// How long the answer is replayed, in place of what the verdict said. It may shorten the route's
+    /// retention and never lengthen it. The caller sees to that: the record has the route's times as a sum
+    /// only ([`Times::memory`](crate::Times)), which is the bound here.
     pub retention: Option<Duration>,
 }
 
@@ -173,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_design_4() {
+    fn every_status_means_what_life_md_says() {
         use Disposition::{Completed, NotApplied, Unknown};
         let not_applied = [307, 308, 401, 403, 407, 408, 412, 417, 421, 423, 425, 426, 428, 429, 501, 511];
         for status in 100..=999 {
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rpc_codes_of_design_4() {
+    fn every_rpc_code_means_what_life_md_says() {
         use Disposition::{Completed, NotApplied, Unknown};
         for code in 0..=u8::MAX {
             let expected = match code {
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_not_applied_never_overrules_an_attempt_that_may_have_run() {
+    fn not_applied_never_overrules_an_earlier_attempt() {
         use Disposition::{Completed, Consumed, NotApplied, Unknown};
         for (first, second, both) in [
             (NotApplied, NotApplied, NotApplied),

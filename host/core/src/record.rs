@@ -1,4 +1,4 @@
-//! What the ledger keeps of an operation, and how it looks at a given time.
+//! The record of an operation, and what it means at a given time.
 
 use crate::answer::{Answer, AnswerSummary};
 use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, SpaceNumber};
@@ -7,24 +7,24 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far a client's clock may be from ours before what it says of time is not believed.
+/// How far a client's clock may be from ours. A time that it tells is not believed beyond that.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
-/// What the ledger keeps of an operation.
+/// The record of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// What must be equal for a duplicate to be one.
+    /// A duplicate has the same fingerprint.
     pub fingerprint: Fingerprint,
     /// The execution that holds or held the claim. A settlement must name it.
     pub execution: ExecutionId,
-    /// How many executions were begun.
+    /// How many executions of the operation were begun.
     pub attempts: u32,
     /// When the first of them was claimed.
     pub first_attempt: Timestamp,
-    /// An earlier execution ended unknown and was sent again: from then on a *not applied* speaks
-    /// of the later one only and frees nothing.
+    /// The operation was sent again after an execution ended unknown. From then on a *not applied* speaks of
+    /// the later execution only, and frees nothing.
     pub resent: bool,
-    /// The times in force when it was claimed. A changed configuration changes none of them.
+    /// The times in force when the operation was claimed. A changed configuration changes none of them.
     pub times: Times,
     /// Where the operation came from.
     pub origin: Origin,
@@ -32,44 +32,44 @@ pub struct Record {
     pub memo: Option<Arc<str>>,
     /// Where the operation stands.
     pub state: State,
-    /// How far the asking is, where the rules say that somebody asks the upstream what became of
-    /// an unknown outcome.
+    /// How far probing has come, where the rules say that the upstream is asked what became of an unknown
+    /// outcome.
     pub probing: Option<Probing>,
 }
 
-/// How far the asking for an unknown outcome is.
+/// How far the probing of an unknown outcome has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Probing {
-    /// Tries that found nothing out.
+    /// How many tries found nothing out.
     pub tries: u32,
-    /// When the next one is due, from when the outcome is unknown; none: nobody asks any more.
+    /// When the next try is due, once the outcome is unknown. `None`: no further try is made.
     pub next: Option<Timestamp>,
 }
 
 impl Probing {
-    /// To be asked as soon as the outcome is unknown.
+    /// The first try is due as soon as the outcome is unknown.
     pub const fn begun() -> Self {
         Self { tries: 0, next: Some(Timestamp::from_millis(0)) }
     }
 }
 
-/// How long things stand, in the words of DESIGN §4.
+/// The times of a record (`design/life.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Times {
     /// How long a claim stands without renewal.
     pub lease: Duration,
-    /// How long a completed answer is replayed.
+    /// How long a completed answer is replayed, from its completion.
     pub retention: Duration,
     /// How long an expired record is remembered.
     pub tombstone: Duration,
     /// How long an unknown outcome is held.
     pub unknown_retention: Duration,
-    /// The route's own retention and tombstone together, which a policy's shorter times don't
-    /// cut: with [`Origin::first_sent`] the record is remembered at least this long.
+    /// The route's own retention and tombstone together. A policy's shorter times do not cut this one: with
+    /// [`Origin::first_sent`] the record is remembered at least this long.
     pub memory: Duration,
 }
 
-/// Where an operation came from: what later hooks and look-ups need when the request is gone.
+/// Where an operation came from, for hooks and look-ups that come when the request is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The route's name.
@@ -94,80 +94,80 @@ pub struct Origin {
     pub first_sent: Option<u32>,
 }
 
-/// Where an operation stands, as stored. Absent, lapsed and expired are computed from the clock
-/// by [`Record::view`], never stored.
+/// The state of an operation, as stored. Absent, lapsed and expired are never stored: [`Record::view`]
+/// computes them from the time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// An execution holds the claim.
     Executing {
-        /// The claim stands until then, unless it is renewed.
+        /// When the lease ends, unless it is renewed.
         lease_until: Timestamp,
     },
-    /// It happened, and this is the answer.
+    /// The operation took effect, and its answer is recorded.
     Completed {
         /// When it completed.
         at: Timestamp,
-        /// What every duplicate gets.
+        /// The answer that every duplicate gets.
         answer: Arc<Answer>,
     },
-    /// It happened; no body is kept.
+    /// The operation took effect, and no body is recorded.
     Consumed {
         /// When it completed.
         at: Timestamp,
         /// What is known of the answer.
         summary: AnswerSummary,
     },
-    /// Nobody knows whether it happened.
+    /// Nobody knows whether the operation took effect.
     Unknown {
         /// Since when that is so.
         since: Timestamp,
-        /// Why.
+        /// Why nobody knows.
         reason: UnknownReason,
     },
-    /// The operation is kept under a key of a higher key space; this is its key in a lower one.
+    /// The operation is recorded under its key in another key space.
     Pointer(Pointer),
 }
 
-/// Where a record under a lower key space points to (DESIGN §6, "Changing the keys").
+/// Where a record without a state points to (`design/key-changes.md`).
 ///
-/// It ends with what it points to: it is absent only when its lease had ended before nothing was
-/// found at its target.
+/// A pointer ends with what it points to: it is absent only if its lease had ended before its target was
+/// found missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer {
-    /// The operation's key in the highest space that its claimant derived.
+    /// The key under which its claimant records the operation.
     pub target: OperationId,
     /// The number of that space.
     pub target_space: SpaceNumber,
-    /// The operation's fingerprint there: what stands at the target under another one is another
+    /// The operation's fingerprint there. A state at the target with another fingerprint is another
     /// operation.
     pub target_fingerprint: Fingerprint,
-    /// Until then the claimant may still be on its way to the target.
+    /// Until when the claimant may still be on its way to the target.
     pub lease_until: Timestamp,
-    /// When a sweep next looks whether there is still something at the target.
+    /// When a sweep next looks whether the target still has a record.
     pub look_at: Timestamp,
 }
 
-/// How a record looks at a given time.
+/// What a record means at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// As if there were no record.
+    /// The same as no record.
     Absent,
     /// An execution holds the claim.
     Executing,
-    /// It happened, and there is an answer to replay.
+    /// The operation took effect, and there is an answer to replay.
     Completed,
-    /// It happened; there is none.
+    /// The operation took effect, and there is no answer to replay.
     Consumed,
-    /// Nobody knows: said so, or the lease lapsed.
+    /// Nobody knows: the record says so, or the lease lapsed.
     Unknown,
-    /// Its answer is no longer replayed; that it existed is still known.
+    /// The answer is no longer replayed; that there was one is still known.
     Expired,
-    /// It only tells where the operation is kept.
+    /// The record only tells under which key the operation is recorded.
     Pointer,
 }
 
 impl View {
-    /// The word for it in look-ups, lists and metrics.
+    /// Its name in look-ups, lists and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Absent => "absent",
@@ -182,7 +182,7 @@ impl View {
 }
 
 impl Record {
-    /// How the record looks at `now`.
+    /// What the record means at `now`.
     pub fn view(&self, now: Timestamp) -> View {
         if now >= self.forgotten_at() {
             return View::Absent;
@@ -199,8 +199,8 @@ impl Record {
         }
     }
 
-    /// When the record stops telling its outcome. An executing one is taken to lapse. A pointer's end
-    /// is that of its target.
+    /// When the record stops telling its outcome, taking it that an executing one lapses. A pointer ends with
+    /// its target.
     pub fn expires_at(&self) -> Timestamp {
         match &self.state {
             State::Executing { lease_until: since } | State::Unknown { since, .. } => {
@@ -211,10 +211,10 @@ impl Record {
         }
     }
 
-    /// When the record is as good as absent.
+    /// When the record means the same as none.
     ///
-    /// An unknown one never goes from unknown to absent: its tombstone stands at least as long as
-    /// it was held. With `first_sent` the route's memory counts, whatever the policy shortened.
+    /// A record never goes from unknown to absent: the tombstone of an unknown one stands at least as long as
+    /// `unknown_retention`. With `first_sent` the route's memory counts, whatever the policy shortened.
     pub fn forgotten_at(&self) -> Timestamp {
         let expires = self.expires_at();
         let (since, tombstone) = match &self.state {
@@ -230,8 +230,8 @@ impl Record {
         end.max(from.plus(self.times.memory).plus(CLOCK_TOLERANCE))
     }
 
-    /// When a sweep next has something to do: a lease to call lapsed, the upstream to be asked, a
-    /// body to drop, a record to remove.
+    /// When the sweep next has something to do: to call a lease lapsed, to have the upstream asked, to drop a
+    /// body or to remove the record.
     pub fn due_at(&self) -> Timestamp {
         match &self.state {
             State::Executing { lease_until } => *lease_until,
@@ -242,8 +242,8 @@ impl Record {
         }
     }
 
-    /// Since when nobody knows the outcome. Of an executing record: since its lease ends. The
-    /// execution that it names began nothing after that.
+    /// Since when the outcome is unknown. For an executing record that is the end of its lease: the execution
+    /// that it names begins nothing after that.
     pub fn unknown_since(&self) -> Option<Timestamp> {
         match &self.state {
             State::Executing { lease_until: since } | State::Unknown { since, .. } => Some(*since),
@@ -251,14 +251,14 @@ impl Record {
         }
     }
 
-    /// When the upstream is to be asked next what became of it, while it is held as unknown.
+    /// When the upstream is to be asked next what became of the operation, while the record is unknown.
     pub fn probe_at(&self) -> Option<Timestamp> {
         let State::Unknown { since, .. } = &self.state else { return None };
         let at = self.probing?.next?.max(*since);
         (at < self.expires_at()).then_some(at)
     }
 
-    /// How much memory it holds, roughly.
+    /// How much memory the record takes, roughly.
     pub fn weight(&self) -> usize {
         let answer = match &self.state {
             State::Completed { answer, .. } => answer.weight(),

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 /// A moment of ledger time: milliseconds since the Unix epoch.
 ///
-/// Ledger time starts from the wall clock and from then on follows a monotonic one, so it never
-/// runs backwards. Who reads the clock is outside this crate.
+/// Ledger time starts from the wall clock and then follows a monotonic one, so it never runs backwards. This
+/// crate reads no clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The latest moment there is.
+    /// The latest moment.
     pub const MAX: Self = Self(u64::MAX);
 
     /// From milliseconds since the Unix epoch.
@@ -34,30 +34,30 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// This moment and `span` more; the end of time where that is past it.
+    /// `span` after this moment, or the latest moment.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(millis(span)))
     }
 
-    /// `span` before this moment; the epoch where that is before it.
+    /// `span` before this moment, or the epoch.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(millis(span)))
     }
 
-    /// How long after `earlier` this is; nothing if it is not after it.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A span in whole milliseconds; the longest there is where it does not fit.
+/// A span in whole milliseconds, or the most that a `u64` holds.
 pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// RFC 3339 in UTC, to the second: what people read in answers and lists.
+/// RFC 3339 in UTC, to the second, as answers and lists show it.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Days to a civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".

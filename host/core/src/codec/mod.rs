@@ -1,13 +1,13 @@
 //! Records as bytes: a MessagePack array with the format version in front.
 //!
-//! What is stored is a promise to a later version of this program, so it has a type of its own
-//! here, and golden bytes guard it (`golden/`, one file a record). The rule for changing it:
+//! Stored bytes are a promise to later versions of this program. So they have types of their own here, and
+//! golden bytes guard them (`golden/`, one file a record). The rules for a change:
 //!
-//! - A field that older versions may ignore goes to the end, has a default, and is left out where it
-//!   has none. The version stays, the golden files stay as they are, and a new one shows the field.
-//! - Everything else, a new state or another meaning among them, raises [`FORMAT`]. The golden files of
-//!   every version before stay and must read; new ones are named by the new version. An older program
-//!   refuses such a record by its number instead of reading it wrongly.
+//! - A field that older versions may ignore goes to the end, has a default, and is left out where it has the
+//!   default. The version stays, the golden files stay as they are, and a new one shows the field.
+//! - Any other change, such as a new state or another meaning, raises [`FORMAT`]. The golden files of every
+//!   earlier version stay and must read; new ones are named by the new version. An older program refuses a
+//!   record with a later version by its number instead of reading it wrongly.
 //! - The data folder has a format of its own (`store/embedded/folder.rs`), for the layout of the tables.
 
 use crate::answer::{Answer, AnswerSummary};
@@ -20,16 +20,16 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The version that this program writes.
+/// The format version that this program writes.
 pub const FORMAT: u8 = 1;
 
-/// Stored bytes that are no record.
+/// Why stored bytes are no record.
 #[derive(Debug, thiserror::Error)]
 pub enum Corrupt {
     /// The bytes don't decode.
     #[error("a stored record doesn't decode: {0}")]
     Shape(#[from] rmp_serde::decode::Error),
-    /// They decode to something that no record holds.
+    /// They decode to a value that no record has.
     #[error("a stored record has an impossible {0}")]
     Value(&'static str),
     /// A later version of this program wrote them.

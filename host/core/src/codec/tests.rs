@@ -162,7 +162,7 @@ fn unhex(text: &str) -> Bytes {
 }
 
 #[test]
-fn every_state_reads_and_writes_as_it_always_did() {
+fn every_state_reads_as_it_always_did() {
     for (name, record, bytes) in golden() {
         assert_eq!(hex(&encode(&record)), bytes, "{name} is written");
         assert_eq!(decode(&unhex(bytes)).unwrap(), record, "{name} is read");
@@ -201,7 +201,7 @@ fn a_later_format_is_named() {
 }
 
 #[test]
-fn an_answer_shares_the_memory_of_what_was_read() {
+fn an_answer_shares_the_memory_it_was_read_from() {
     let bytes = unhex(golden()[1].2);
     let State::Completed { answer, .. } = decode(&bytes).unwrap().state else { panic!() };
     let within = |part: &Bytes| bytes.as_ptr_range().contains(&part.as_ptr());

@@ -1,8 +1,8 @@
-//! The one function that decides every transition of DESIGN §4.
+//! The one function that decides every transition in the life of an operation: `design/life.md`.
 //!
-//! It reads no clock, takes no lock, does no I/O. The ledger around it swaps what it says,
-//! expecting the version of the record that it was shown; who loses the swap asks again with the
-//! record that won.
+//! `decide` reads no clock, takes no lock and does no I/O. The ledger puts the record that it returns by
+//! compare-and-swap, expecting the version of the record that it was given. When the swap loses, the ledger
+//! asks again with the record that won.
 
 use crate::ids::{ExecutionId, Fingerprint};
 use crate::outcome::{Outcome, Settlement, UnknownReason};
@@ -11,69 +11,69 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the right to ask the upstream stands. Who has it and says nothing in that time has
-/// lost it to the next.
+/// How long a turn to ask the upstream stands. A prober that reports nothing in that time loses the turn to
+/// the next.
 pub const PROBE_TURN: Duration = Duration::from_secs(60);
 
 /// What a duplicate gets while the first execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhileRunning {
-    /// It waits for the answer.
+    /// The duplicate waits for the answer.
     Wait,
-    /// It is told at once.
+    /// The duplicate is refused at once.
     Reject,
 }
 
-/// What a duplicate brings about where nobody knows the outcome.
+/// What a duplicate does where the outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenUnknown {
-    /// It is told so, and the key is held.
+    /// It is refused, and the key is held.
     Hold,
-    /// It is told so; somebody asks the upstream meanwhile.
+    /// It is refused, and the upstream is asked meanwhile.
     Probe,
-    /// It is sent again. Only where repeating does no harm: the caller of [`decide`] has checked.
+    /// It is sent again. The caller of [`decide`] has checked that repeating does no harm.
     Resend,
 }
 
 /// The rules of the request's route, as its policy may have narrowed them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// For a running execution.
+    /// What a duplicate of a running execution does.
     pub while_running: WhileRunning,
-    /// For an unknown outcome.
+    /// What a duplicate of an unknown outcome does.
     pub when_unknown: WhenUnknown,
 }
 
 /// A request that asks to execute.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// What the record must equal for this to be a duplicate.
+    /// The fingerprint. A duplicate has the record's.
     pub fingerprint: Fingerprint,
-    /// The id of the execution, should it win.
+    /// The id of the execution, if the claim wins.
     pub execution: ExecutionId,
-    /// The times that the record is to carry.
+    /// The times of the record.
     pub times: Times,
     /// Where the request came from.
     pub origin: Origin,
     /// The policy's note.
     pub memo: Option<Arc<str>>,
-    /// The later of ledger and wall clock, against which `origin.first_sent` is held.
+    /// The later of ledger time and wall clock. `origin.first_sent` is compared with it.
     pub clock: Timestamp,
-    /// What was first sent before this may have run and been forgotten.
+    /// An operation that was first sent before this may have run and been forgotten.
     pub remembered_since: Timestamp,
 }
 
-/// What came of asking the upstream about an unknown outcome.
+/// What a probe of an unknown outcome found.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// What was found: [`Outcome::NotApplied`]: it did not happen; [`Outcome::Unknown`]: nothing.
+    /// What was found. [`Outcome::NotApplied`]: no effect. [`Outcome::Unknown`]: nothing.
     pub outcome: Outcome,
     /// When the question that found it was sent.
     pub asked: Timestamp,
-    /// No execution takes effect later than this after it became unknown; none: nobody says so,
-    /// and that it did not happen proves nothing.
+    /// No execution takes effect later than this after it became unknown. `None`: the operator does not say
+    /// so, and a probe that finds no effect proves nothing.
     pub settle_after: Option<Duration>,
-    /// When to ask again if that is needed; none: this was the last try.
+    /// When to ask again if that is needed. `None`: this was the last try.
     pub again: Option<Timestamp>,
 }
 
@@ -82,41 +82,41 @@ pub struct Probe {
 pub enum Event<'a> {
     /// A request asks to execute.
     Claim(&'a Claim),
-    /// The execution lives and wants its lease longer.
+    /// The execution goes on and renews its lease.
     Renew(ExecutionId),
     /// The execution ended.
     Settle(ExecutionId, &'a Settlement),
-    /// Whoever executed is gone for certain (an embedded store was opened anew).
+    /// The gateway that executed is gone for certain: an embedded store was opened anew.
     Restart,
-    /// A probe or an operator found out how an execution that is in doubt ended.
+    /// An operator, or a late answer, tells how an unknown execution ended.
     Resolve(ExecutionId, &'a Outcome),
-    /// The upstream was asked about an execution that is in doubt.
+    /// The upstream was asked about an unknown execution.
     Probed(ExecutionId, &'a Probe),
     /// An operator wants the record gone.
     Forget,
-    /// The sweep came by.
+    /// The sweep looks at the record.
     Sweep,
 }
 
 /// Why a claim is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// The key stands for something else.
+    /// The key was used for another operation.
     KeyReused,
-    /// It is being executed, and the route doesn't wait.
+    /// The operation is executing, and the route does not wait.
     InFlight,
     /// Nobody knows the outcome.
     Unknown,
-    /// It happened; there is no answer to replay.
+    /// The operation took effect; there is no answer to replay.
     Consumed,
-    /// It happened; the answer is no longer replayed.
+    /// The operation took effect; its answer is no longer replayed.
     Expired,
-    /// There is no record, and it is older than what is remembered.
+    /// There is no record, and the operation is older than what is remembered.
     TooLate,
-    /// It claims to have been sent more than the tolerated difference of clocks ahead of now.
+    /// The operation says that it was first sent in the future, beyond the tolerated difference of clocks.
     Ahead,
-    /// Another principal has begun the same under the same key, and the route refuses that. Said by
-    /// [`MultiKeyClaim`](crate::MultiKeyClaim) only: no record of the caller's own says it.
+    /// Another principal has begun the same operation under the same key, and the route refuses that. Only
+    /// [`MultiKeyClaim`](crate::MultiKeyClaim) says so: the caller's own records don't know.
     PrincipalChanged,
 }
 
@@ -129,20 +129,20 @@ pub enum Unchanged {
     OtherExecution,
     /// The lease ended before it was renewed.
     Lapsed,
-    /// It still runs.
+    /// The execution still runs.
     Executing,
-    /// Its outcome must be resolved first.
+    /// The outcome must be resolved first.
     Unresolved,
-    /// Its outcome is known already.
+    /// The outcome is known already.
     Final,
-    /// It only points to where the operation is kept.
+    /// The record only points to the key that has the operation.
     Pointer,
     /// Nothing is due.
     NotDue,
 }
 
 impl Unchanged {
-    /// The word for it in lists and logs.
+    /// Its name in lists and logs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Absent => "no-record",
@@ -160,27 +160,27 @@ impl Unchanged {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// To a claim: put this record; once it is durable, execute.
+    /// A claim: put this record, and execute once it is durable.
     Execute(Record),
-    /// To a claim: answer from the record.
+    /// A claim: answer from the record.
     Replay,
-    /// To a claim: wait for the running execution.
+    /// A claim: wait for the running execution.
     Wait,
-    /// To a claim: turn it away.
+    /// A claim: refuse it.
     Refuse(Refusal),
-    /// To a claim: the operation is kept elsewhere. [`MultiKeyClaim`](crate::MultiKeyClaim) follows.
+    /// A claim: the record is a pointer, which [`MultiKeyClaim`](crate::MultiKeyClaim) follows.
     Follow,
-    /// To any other event: put this record.
+    /// Any other event: put this record.
     Put(Record),
-    /// To any other event: remove the record.
+    /// Any other event: remove the record.
     Remove,
-    /// To any other event: nothing changes.
+    /// Any other event: change nothing.
     Keep(Unchanged),
 }
 
 /// Decides what `event` does to an operation whose record is `record`, at `now`.
 pub fn decide(rules: &Rules, record: Option<&Record>, event: Event<'_>, now: Timestamp) -> Decision {
-    // What was forgotten is absent to every event but the sweep, which has it to remove.
+    // A forgotten record is absent for every event but the sweep, which removes it.
     let live = record.filter(|record| record.view(now) != View::Absent);
     if live.is_some_and(|record| matches!(record.state, State::Pointer(_))) {
         return match event {
@@ -258,7 +258,7 @@ fn decide_renewal(live: Option<&Record>, execution: ExecutionId, now: Timestamp)
         View::Executing => {
             Decision::Put(with_state(record, State::Executing { lease_until: now.plus(record.times.lease) }))
         }
-        // A lapsed lease may have been told to somebody as unknown: it can be settled, not revived.
+        // Somebody may have been told that the lapsed execution is unknown: it can be settled, not revived.
         View::Unknown => Decision::Keep(Unchanged::Lapsed),
         View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => {
             Decision::Keep(Unchanged::Final)
@@ -280,7 +280,7 @@ fn decide_settlement(
     match record.view(now) {
         View::Executing => settled(&noted, &settlement.outcome, now),
         View::Unknown => match (&settlement.outcome, &record.state) {
-            // An unknown outcome of what is unknown already adds what the policy noted of it.
+            // The record is unknown already: a further unknown outcome adds the policy's note only.
             (Outcome::Unknown(_), State::Unknown { .. }) if noted != *record => Decision::Put(noted),
             (Outcome::Unknown(_), State::Unknown { .. }) => Decision::Keep(Unchanged::Unresolved),
             _ => settled(&noted, &settlement.outcome, now),
@@ -291,8 +291,8 @@ fn decide_settlement(
     }
 }
 
-/// The record with what the policy says of it at the end. A settlement never makes it stay longer
-/// than the route would.
+/// The record with the policy's note and retention of this settlement. A settlement never lengthens the
+/// route's retention.
 fn noted(record: &Record, settlement: &Settlement) -> Record {
     let times = &record.times;
     let retention = settlement.retention.map_or(times.retention, |retention| retention.min(times.memory));
@@ -303,7 +303,7 @@ fn noted(record: &Record, settlement: &Settlement) -> Record {
     }
 }
 
-/// An outcome, put on a record that waits for one.
+/// Puts an outcome on a record that waits for one.
 fn settled(record: &Record, outcome: &Outcome, now: Timestamp) -> Decision {
     match outcome {
         Outcome::Completed(answer) => {
@@ -343,8 +343,8 @@ fn decide_restart(live: Option<&Record>, now: Timestamp) -> Decision {
     }
 }
 
-/// A finding from outside frees or ends the record even where it was sent again: it speaks of the
-/// operation, not of one attempt.
+/// A resolution frees or ends also a record that was sent again: it speaks of the operation, not of one
+/// execution.
 fn decide_resolution(
     live: Option<&Record>,
     execution: ExecutionId,
@@ -366,8 +366,8 @@ fn decide_resolution(
     }
 }
 
-/// That it happened counts at once. That it did not counts only of a question which was sent when
-/// nothing could take effect any more: the first attempt may still have been on its way before.
+/// A found effect counts at once. *No effect* counts only if the question was sent when no execution could
+/// take effect any more: before that the first one may still have been on its way.
 fn decide_probe(live: Option<&Record>, execution: ExecutionId, probe: &Probe, now: Timestamp) -> Decision {
     let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
     if record.execution != execution {
@@ -385,7 +385,7 @@ fn decide_probe(live: Option<&Record>, execution: ExecutionId, probe: &Probe, no
     match (&probe.outcome, settled_at) {
         (Outcome::Completed(_) | Outcome::Consumed(_), _) => settled(record, &probe.outcome, now),
         (Outcome::NotApplied, Some(at)) if probe.asked >= at => Decision::Remove,
-        // Asked too early, which is nobody's failure: the try doesn't count.
+        // The question came too early, which is no failure: the try does not count.
         (Outcome::NotApplied, Some(at)) => Decision::Put(with_probing(record, tries, Some(at))),
         (Outcome::NotApplied | Outcome::Unknown(_), _) => {
             Decision::Put(with_probing(record, tries.saturating_add(1), probe.again))
@@ -418,12 +418,12 @@ fn decide_sweep(record: Option<&Record>, now: Timestamp) -> Decision {
             record,
             State::Unknown { since: *lease_until, reason: UnknownReason::Lapsed },
         )),
-        // Whose swap wins has the turn to ask.
+        // The gateway whose swap wins has the turn to ask.
         (View::Unknown, State::Unknown { .. }) if record.due_at() <= now => {
             let tries = record.probing.unwrap_or_default().tries;
             Decision::Put(with_probing(record, tries, Some(now.plus(PROBE_TURN))))
         }
-        // Nobody asks about what is no longer held.
+        // An expired record is not probed any more.
         (View::Expired, State::Unknown { .. }) if record.due_at() <= now => {
             Decision::Put(with_probing(record, record.probing.unwrap_or_default().tries, None))
         }
@@ -431,7 +431,7 @@ fn decide_sweep(record: Option<&Record>, now: Timestamp) -> Decision {
     }
 }
 
-/// Nobody asks about what is known.
+/// A known outcome is not probed any more.
 fn finished(record: &Record, state: State) -> Record {
     Record { probing: None, ..with_state(record, state) }
 }

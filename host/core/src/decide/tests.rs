@@ -1,6 +1,8 @@
 //! Every (state × event) cell of [`decide`] as a table to read, `table.txt`; and what must hold
 //! over any sequence of events.
 //!
+//! Long because the table and the properties share their states and events.
+//!
 //! After a change that is meant, `UPDATE_TABLE=1 cargo test -p oncegate-core` writes the table anew.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -634,7 +636,7 @@ proptest! {
 }
 
 #[test]
-fn a_settlement_shortens_the_replay_and_replaces_the_note() {
+fn a_settlement_shortens_the_replay() {
     let executing = |times| Record {
         times,
         memo: Some("of the verdict".into()),
@@ -670,7 +672,7 @@ fn a_settlement_shortens_the_replay_and_replaces_the_note() {
 }
 
 #[test]
-fn with_first_sent_a_record_is_remembered_as_long_as_the_routes_times_say() {
+fn first_sent_keeps_a_record_for_the_routes_times() {
     // The policy shortened retention and tombstone to almost nothing; the route's memory is 900 s.
     let times = Times { retention: secs(1), tombstone: secs(0), ..TIMES };
     let at = ago(100);

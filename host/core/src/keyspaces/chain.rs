@@ -99,9 +99,9 @@ impl<V> PointerChain<V> {
         self.links.len() >= LINKS_MAX
     }
 
-    /// Whether a claimant that wrote one of its pointers may still be on its way. A claimant on the way to `end`,
-    /// where this claim ends, too, is met there by a swap. Only the first pointer, which is to be written over,
-    /// must not live in any case.
+    /// Whether a claimant that wrote one of its pointers may still be on its way. A claimant on the way to
+    /// `end`, where this claim ends, too, is met there by a swap. Only the first pointer, which is to be
+    /// written over, must not live in any case.
     pub(super) fn lives(&self, end: &Key, now: Timestamp) -> bool {
         let mut live = self.links.iter().enumerate().filter(|(_, link)| now < link.lease_until);
         live.any(|(place, link)| place == 0 || link.target != end.id)
@@ -116,8 +116,8 @@ impl<V> PointerChain<V> {
         }
     }
 
-    /// Whether the pointers were written for another principal's operation that is gone: the state at the target
-    /// is a later one of the same key.
+    /// Whether the pointers were written for another principal's operation that is gone: the state at the
+    /// target is a later one of the same key.
     pub(super) fn is_past(&self, record: &Record) -> bool {
         self.leads_to == LeadsTo::OtherPrincipal
             && !matches!(record.state, State::Pointer(_))

@@ -1,5 +1,5 @@
-//! The document of key spaces as bytes: a MessagePack array with the format version in front, as
-//! records are. A new field goes to the end and has a default.
+//! The document of key spaces as bytes: a MessagePack array with the format version in front, like a record.
+//! A new field goes to the end and has a default.
 
 use crate::codec::Corrupt;
 use crate::ids::{GatewayId, SpaceNumber};

@@ -1,4 +1,5 @@
-//! The key spaces of each policy, and the claim of one operation under several keys.
+//! Key spaces while a policy's keys change (`design/key-changes.md`): the list of each policy's spaces, and
+//! the claim of one operation under its keys in all of them.
 
 mod chain;
 pub mod claim;

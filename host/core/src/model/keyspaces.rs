@@ -1,11 +1,15 @@
-//! The scenes of the exhaustive model `keyspaces.py` (`design/key-changes.md`), with this code
-//! in the place of the model's claimant, list and permit: breadth first over every order of steps and
-//! faults, up to the scenes' bounds. And the model's known-bad variants, to see that each is caught.
-//! And the same with what the model leaves out, sending again what is unknown.
+//! The scenes of the exhaustive model `keyspaces.py` with this crate's claim, list and lease in the place of
+//! the model's: breadth first over every order of steps and faults, up to the scenes' bounds. The same scenes
+//! with resends, which that model leaves out, are here, too.
 //!
-//! Gateways, stores, upstreams, probes and faults are the model's; each transition there says which
-//! sentence it stands for. A claim is a real [`MultiKeyClaim`], whose loads between two swaps are one step, as
-//! in the model. Time stands still; a lease lapses by decree.
+//! Gateways, stores, upstreams, probes and faults are the model's; `keyspaces.py` says which sentence of
+//! `design/key-changes.md` each of its transitions stands for. A claim is a real [`MultiKeyClaim`]. Its loads
+//! between two swaps are one step, as in that model. Time stands still; a lease lapses by decree.
+//!
+//! The known-bad variants of rules around the claim are here, to see that each is caught. Rules of the claim
+//! itself are broken by the patches of `tests/simulation/breaks`.
+//!
+//! Long because a model is read as a whole.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -1101,7 +1105,7 @@ fn every_fix_of_the_draft_is_needed() {
 const RESEND: Ways = Ways { resends: true, ..RULES };
 
 #[test]
-fn what_is_unknown_is_sent_again_beside_nothing_else() {
+fn resends_run_alone() {
     passes_by(RESEND, &STALE);
     passes_by(RESEND, &PAIR);
     passes_by(RESEND, &LOST);
@@ -1109,19 +1113,19 @@ fn what_is_unknown_is_sent_again_beside_nothing_else() {
 }
 
 #[test]
-fn what_is_unknown_is_sent_again_where_three_lists_are_in_force() {
+fn resends_with_three_lists_in_force() {
     passes_by(RESEND, &STAIRS);
 }
 
 #[test]
-fn what_is_unknown_is_sent_again_where_keys_split_or_merge() {
+fn resends_where_keys_split_or_merge() {
     passes_by(RESEND, &SPLIT);
     passes_by(RESEND, &MERGE);
 }
 
 #[test]
 #[ignore = "takes minutes: run it when the rules change"]
-fn what_is_unknown_is_sent_again_in_larger_scenes() {
+fn resends_in_larger_scenes() {
     let one_load = Ways { one_load: true, ..RESEND };
     let operator = |scene: Scene| Scene { faults: Faults { operator: 1, ..scene.faults }, ..scene };
     passes_by(one_load, &PAIR);

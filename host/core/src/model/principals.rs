@@ -1,7 +1,7 @@
 //! Two principals with the same content under the same key, where a changed principal is refused
-//! (`design/principal.md`): every order of the steps of a few requests, with pauses past leases, crashes at any
-//! point and lost answers of the store, up to the scenes' bounds. The claim is the real [`MultiKeyClaim`]; a
-//! gateway's order around it is that of `ledger/execute.rs`.
+//! (`design/principal.md`): every order of the steps of a few requests, with pauses past leases, crashes at
+//! any point and lost answers of the store, up to the scenes' bounds. The claim is the real
+//! [`MultiKeyClaim`]; a gateway's order around it is that of `ledger/execute.rs`.
 //!
 //! Known-bad ways of that order are here, to see that each is caught. Rules of the claim itself are broken by
 //! the patches of `tests/simulation/breaks`.
@@ -382,7 +382,7 @@ const STAIRS: Scene = Scene { requests: &[(1, &[0]), (2, BOTH)], ticks: 2, crash
 const PAIR: Scene = Scene { requests: &[(1, BOTH), (2, BOTH)], ticks: 1, crashes: 1, lost: 0 };
 
 #[test]
-fn no_order_runs_it_for_both_or_holds_it_up_for_ever() {
+fn no_order_runs_twice_or_waits_for_ever() {
     for scene in [TWO, THREE, STAIRS, PAIR] {
         let explored = Model { scene: &scene, ways: RIGHT }.explore();
         assert!(explored.as_ref().is_ok_and(|states| *states > 1_000), "{explored:?}");

@@ -19,8 +19,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     ) {
         let found = found.filter(|(_, record)| record.view(asked) != View::Absent && !chain.is_past(record));
         let Some((version, record)) = found else {
-            // Judged by a time before the target was read: the claimant of a pointer that lapsed only afterwards
-            // may have arrived there in between.
+            // Judged by a time before the target was read: the claimant of a pointer that lapsed only
+            // afterwards may have arrived there in between.
             let live = chain.lives(self.end(keys), asked);
             match chain.links().len() > 1 {
                 true => self.phase = Phase::Check { chain, next: 1, live },

@@ -68,9 +68,9 @@ pub(crate) struct Again<V> {
 /// Where a claim is on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase<V> {
-    /// Read this own key, before anything is claimed. Needed where there are common keys: what the caller itself
-    /// has begun is its own, whoever came since. And where a record is sent again: the other keys will point to
-    /// it.
+    /// Read this own key, before anything is claimed. Needed where there are common keys: what the caller
+    /// itself has begun is its own, whoever came since. And where a record is sent again: the other keys will
+    /// point to it.
     Own(usize),
     /// Write at the present key, over what was seen there.
     Write(Option<Over<V>>),
@@ -78,8 +78,8 @@ pub(crate) enum Phase<V> {
     Reread,
     /// Follow the pointers that were found at the present key.
     Follow(PointerChain<V>),
-    /// Nothing is at the chain's end. See that no pointer but the first, which a swap will compare, was written
-    /// over meanwhile.
+    /// Nothing is at the chain's end. See that no pointer but the first, which a swap will compare, was
+    /// written over meanwhile.
     Check { chain: PointerChain<V>, next: usize, live: bool },
     /// Before the claim ends without an answer: see whether any key leads to one.
     Look(Look<V>),
@@ -106,8 +106,8 @@ pub(crate) struct Look<V> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Over<V> {
     pub(super) version: V,
-    /// The lease of the pointer there. The pointer that replaces it ends no earlier, for its claimant relies on
-    /// it.
+    /// The lease of the pointer there. The pointer that replaces it ends no earlier, for its claimant relies
+    /// on it.
     pub(super) lease_until: Timestamp,
 }
 
@@ -132,8 +132,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         claim
     }
 
-    /// What the claim wrote under common keys and no other claim relies on. When the operation turns out not to
-    /// be applied, these are removed where they still stand so.
+    /// What the claim wrote under common keys and no other claim relies on. When the operation turns out not
+    /// to be applied, these are removed where they still stand so.
     pub fn common(&self) -> &[(OperationId, V)] {
         &self.common
     }
@@ -192,8 +192,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         None
     }
 
-    /// Takes in the store's reply. `asked` is the time that was given to [`ask`](Self::ask), which is before the
-    /// store looked.
+    /// Takes in the store's reply. `asked` is the time that was given to [`ask`](Self::ask), which is before
+    /// the store looked.
     pub fn on_reply(&mut self, keys: ClaimKeys<'_>, reply: Reply<V>, asked: Timestamp) {
         // The place is taken only for this call: every branch puts the next phase there.
         match (std::mem::replace(&mut self.phase, Phase::Reread), reply) {
@@ -222,8 +222,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         }
     }
 
-    /// The key that is being claimed. The common keys come first, and lower spaces before higher ones, so that two
-    /// claims with two keys in common never hold one of them each.
+    /// The key that is being claimed. The common keys come first, and lower spaces before higher ones, so
+    /// that two claims with two keys in common never hold one of them each.
     pub(super) fn present<'a>(&self, keys: ClaimKeys<'a>) -> &'a Key {
         match self.step.checked_sub(keys.common.len()) {
             None => &keys.common[self.step],

@@ -41,8 +41,8 @@ pub enum NotWon {
 }
 
 impl<V> ClaimResult<V> {
-    /// Whether a request gets what an execution gave, and not an operator's word alone. Any other end comes only
-    /// after a look at all keys.
+    /// Whether a request gets what an execution gave, and not an operator's word alone. Any other end comes
+    /// only after a look at all keys.
     pub(super) fn is_answer(&self) -> bool {
         let Self::NotWon { instead, record: Some((_, record)), .. } = self else { return false };
         instead.is_final() && has_answer(record)

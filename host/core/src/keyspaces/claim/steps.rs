@@ -27,8 +27,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         self.phase = if key + 1 < keys.own.len() { Phase::Own(key + 1) } else { Phase::Write(None) };
     }
 
-    /// The record for the present key. Or the refusal, where there is no record and the operation is too old or
-    /// ahead of its time.
+    /// The record for the present key. Or the refusal, where there is no record and the operation is too old
+    /// or ahead of its time.
     pub(super) fn next_record(
         &self,
         keys: ClaimKeys<'_>,
@@ -95,10 +95,11 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         };
     }
 
-    /// What stands at the present key. It may be what this claim wrote itself, in a swap whose answer was lost.
+    /// What stands at the present key. It may be what this claim wrote itself, in a swap whose answer was
+    /// lost.
     pub(super) fn found(&mut self, keys: ClaimKeys<'_>, (version, record): Standing<V>, asked: Timestamp) {
-        // A pointer that the claim wrote before it knew its end may have been written over the pointer of another
-        // claim, which relies on it. So it is met like another's.
+        // A pointer that the claim wrote before it knew its end may have been written over the pointer of
+        // another claim, which relies on it. So it is met like another's.
         let elsewhere =
             matches!(&record.state, State::Pointer(pointer) if pointer.target != self.end(keys).id);
         match record.execution == keys.claim.execution && !elsewhere {
@@ -121,8 +122,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         let same_operation = record.origin.principal == keys.claim.origin.principal
             && record.fingerprint == key.fingerprint
             && pointer.target_fingerprint == end.fingerprint;
-        // A pointer to the same end is written anew, also over a live one. A claim that relied on another's pointer
-        // would lose it when that claimant dies and its lease ends.
+        // A pointer to the same end is written anew, also over a live one. A claim that relied on another's
+        // pointer would lose it when that claimant dies and its lease ends.
         let same_end = pointer.target == end.id && pointer.target_space == end.space;
         self.phase = match same_operation && same_end && key.id != end.id {
             true => Phase::Write(Some(Over { version, lease_until: pointer.lease_until })),
@@ -141,7 +142,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     ) {
         let decision = judge(keys, &standing.1, fingerprint, now);
         if matches!(decision, Decision::Execute(_)) && self.again.is_none() {
-            // Under a key that this gateway does not derive, and where two records are unknown, it stays unknown.
+            // Under a key that this gateway does not derive, and where two records are unknown, it stays
+            // unknown.
             if let Some(key) = keys.own.iter().position(|key| key.id == id) {
                 return self.send_again(keys, key, standing);
             }
@@ -152,7 +154,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         );
     }
 
-    /// Claims the other keys for the record that ended unknown under the own key `key`, and then sends it again.
+    /// Claims the other keys for the record that ended unknown under the own key `key`, and then sends it
+    /// again.
     fn send_again(&mut self, keys: ClaimKeys<'_>, key: usize, (version, record): Standing<V>) {
         self.again = Some(Again { key, version, record });
         // The common keys lead there already.

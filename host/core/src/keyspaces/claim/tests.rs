@@ -203,7 +203,7 @@ fn one_key_costs_one_swap() {
 }
 
 #[test]
-fn the_highest_holds_the_state_and_the_others_point_to_it() {
+fn lower_keys_point_to_the_highest() {
     let mut shelf = Shelf::default();
     let (_, end) = shelf.claim(&[(0, 1, 7), (2, 2, 8), (3, 3, 9)], RULES, &[2]);
     assert!(matches!(end, ClaimResult::Won { id: at, .. } if at == id(3)));
@@ -215,7 +215,7 @@ fn the_highest_holds_the_state_and_the_others_point_to_it() {
 }
 
 #[test]
-fn a_gateway_that_derives_none_but_the_lowest_follows_a_chain() {
+fn a_gateway_behind_follows_a_chain() {
     for (state, expected) in [
         (completed(), NotWon::Replay),
         (unknown(), NotWon::Refuse(Refusal::Unknown)),
@@ -234,7 +234,7 @@ fn a_gateway_that_derives_none_but_the_lowest_follows_a_chain() {
 }
 
 #[test]
-fn a_chain_of_lapsed_pointers_to_nothing_is_absent_and_a_live_one_is_not() {
+fn only_a_lapsed_chain_to_nothing_is_absent() {
     for (second, expected) in [(Timestamp::default(), None), (NOW.plus(LEASE), Some(NotWon::Wait))] {
         let mut shelf = Shelf::default();
         shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
@@ -245,7 +245,7 @@ fn a_chain_of_lapsed_pointers_to_nothing_is_absent_and_a_live_one_is_not() {
 }
 
 #[test]
-fn what_stands_at_the_target_under_another_fingerprint_is_another_operation() {
+fn another_fingerprint_at_the_target_is_another_operation() {
     let mut shelf = Shelf::default();
     shelf.put_pointer(1, (1, 2, 8), 7, Timestamp::default());
     shelf.put(2, completed(), 80, 99);
@@ -254,7 +254,7 @@ fn what_stands_at_the_target_under_another_fingerprint_is_another_operation() {
 }
 
 #[test]
-fn a_space_that_splits_a_live_key_refuses_the_second() {
+fn a_split_key_in_flight_refuses_the_second() {
     let mut shelf = Shelf::default();
     shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
     let (_, end) = shelf.claim_as(claim(2, 8), &[(0, 1, 7), (1, 3, 8)], RULES, &[]);
@@ -263,7 +263,7 @@ fn a_space_that_splits_a_live_key_refuses_the_second() {
 }
 
 #[test]
-fn what_is_no_answer_is_told_only_when_no_key_leads_to_one() {
+fn an_answer_under_any_key_comes_first() {
     // What was unknown and expired has had no answer either, nor what an operator took to have happened.
     let expired = State::Unknown { since: Timestamp::default(), reason: UnknownReason::TimedOut };
     for other in [unknown(), expired, State::Consumed { at: NOW, summary: AnswerSummary::default() }] {
@@ -286,7 +286,7 @@ fn what_is_no_answer_is_told_only_when_no_key_leads_to_one() {
 }
 
 #[test]
-fn what_is_unknown_is_sent_again_where_it_is_kept() {
+fn a_resend_stays_under_its_key() {
     let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
     for unclear in [&[][..], &[1], &[2]] {
         let mut shelf = Shelf::default();
@@ -304,7 +304,7 @@ fn what_is_unknown_is_sent_again_where_it_is_kept() {
 
 /// Beside what stands there another claim is on its way, or another execution is in doubt.
 #[test]
-fn what_is_unknown_is_not_sent_again_where_another_key_is_claimed() {
+fn no_resend_where_another_key_is_claimed() {
     let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
     let executing = State::Executing { lease_until: LATER };
     for (state, expected) in [(executing, NotWon::Wait), (unknown(), NotWon::Refuse(Refusal::Unknown))] {
@@ -345,7 +345,7 @@ fn pointers_in_a_circle_are_absent() {
 /// Another request under the same key leaves a pointer of its own before it meets what the key stands for.
 /// One that was too late to execute was told `key-reused` by that, and was not shown its answer.
 #[test]
-fn anothers_pointer_on_the_way_does_not_hide_the_answer() {
+fn another_pointer_does_not_hide_the_answer() {
     let keys = |reused: u8| [(0, 1, 7 + reused), (1, 2, 8 + reused), (2, 3, 9 + reused)];
     for (highest, first_sent) in [(1, None), (2, None), (1, Some(1)), (2, Some(1))] {
         let mut shelf = Shelf::default();
@@ -364,7 +364,7 @@ fn anothers_pointer_on_the_way_does_not_hide_the_answer() {
 /// A claim that nothing was sent under can be left in a space that went and came back, while the operation
 /// has its answer under another key.
 #[test]
-fn what_is_unknown_is_not_sent_again_where_another_key_leads_to_the_answer() {
+fn no_resend_where_another_key_has_the_answer() {
     let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
     let mut shelf = Shelf::default();
     shelf.put(1, unknown(), 7, 98);
@@ -374,7 +374,7 @@ fn what_is_unknown_is_not_sent_again_where_another_key_leads_to_the_answer() {
 }
 
 #[test]
-fn too_late_is_told_only_where_no_key_has_a_record() {
+fn too_late_only_where_no_key_has_a_record() {
     let late = |fingerprint| Claim {
         remembered_since: NOW,
         origin: Origin { first_sent: Some(1), ..claim(1, 0).origin },
@@ -394,7 +394,7 @@ fn too_late_is_told_only_where_no_key_has_a_record() {
 const CHANGED: Option<NotWon> = Some(NotWon::Refuse(Refusal::PrincipalChanged));
 
 #[test]
-fn a_changed_principal_is_refused_in_every_state_and_shown_nothing() {
+fn a_changed_principal_is_refused_in_every_state() {
     for state in [
         None,
         Some(completed()),
@@ -419,7 +419,7 @@ fn a_changed_principal_is_refused_in_every_state_and_shown_nothing() {
 
 /// The same key with other content is each principal's own affair.
 #[test]
-fn other_content_under_the_same_key_has_another_key_in_common() {
+fn other_content_has_another_common_key() {
     let mut shelf = Shelf::default();
     shelf.claim_of(1, 11, 10, 7);
     let (_, end) = shelf.claim_of(2, 12, 20, 8);
@@ -432,7 +432,7 @@ fn other_content_under_the_same_key_has_another_key_in_common() {
 }
 
 #[test]
-fn what_a_caller_began_itself_is_its_own_whoever_came_since() {
+fn what_a_caller_began_stays_its_own() {
     for (state, expected) in [(completed(), NotWon::Replay), (unknown(), NotWon::Refuse(Refusal::Unknown))] {
         let mut shelf = Shelf::default();
         // From before a changed principal was refused.
@@ -444,7 +444,7 @@ fn what_a_caller_began_itself_is_its_own_whoever_came_since() {
 }
 
 #[test]
-fn a_claim_that_died_before_its_operation_holds_another_up_for_its_lease_only() {
+fn a_dead_claim_holds_others_for_its_lease() {
     for (lease_until, expected) in [(NOW.plus(LEASE), CHANGED), (NOW, None)] {
         let mut shelf = Shelf::default();
         shelf.put_pointer(10, (0, 11, 7), 7, lease_until);
@@ -461,7 +461,7 @@ fn a_claim_that_died_before_its_operation_holds_another_up_for_its_lease_only() 
 
 /// Nothing of that content is left, though the key lives with other content.
 #[test]
-fn what_another_principal_has_under_other_content_is_not_in_the_way() {
+fn other_content_of_another_principal_stops_nobody() {
     let mut shelf = Shelf::default();
     shelf.put_pointer(10, (0, 11, 7), 7, Timestamp::default());
     shelf.put(11, completed(), 8, 99);
@@ -470,7 +470,7 @@ fn what_another_principal_has_under_other_content_is_not_in_the_way() {
 }
 
 #[test]
-fn a_pointer_written_over_a_live_one_ends_no_earlier() {
+fn a_replacing_pointer_ends_no_earlier() {
     let mut shelf = Shelf::default();
     let long = NOW.plus(LEASE * 5);
     shelf.put_pointer(1, (1, 2, 8), 7, long);

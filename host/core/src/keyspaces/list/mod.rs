@@ -1,14 +1,15 @@
 //! The list of each policy's key spaces, and the gateways that derive keys in them: `design/key-changes.md`.
 //!
-//! The lists of all policies are one document in the ledger, which is changed by compare-and-swap. This module
-//! is that document as plain data; the time is an argument.
+//! The lists of all policies are one document in the ledger, which is changed by compare-and-swap. This
+//! module is that document as plain data; the time is an argument.
 
 use crate::ids::{GatewayId, SpaceNumber};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How many spaces a list has at most. Every operation has one key to derive and one record to write for each.
+/// How many spaces a list has at most. Every operation has one key to derive and one record to write for
+/// each.
 pub const SPACES_MAX: usize = 4;
 
 /// How many refusals a policy has at most. A further one replaces the oldest.
@@ -335,8 +336,8 @@ impl KeySpaces {
         blockers
     }
 
-    /// Takes a space off the list. The caller has seen that only records blocked it since `closing_since`, and
-    /// that no record claimed before then is left. False where that is no longer so.
+    /// Takes a space off the list. The caller has seen that only records blocked it since `closing_since`,
+    /// and that no record claimed before then is left. False where that is no longer so.
     pub fn remove_space(
         &mut self,
         policy: &str,
@@ -371,9 +372,9 @@ impl ListLease {
         now < self.until
     }
 
-    /// Whether the lease has held without a break since `term`, in which the keys of a claim were derived. After
-    /// a break nothing that was claimed by those keys may be sent: other gateways may claim in a space that
-    /// entered meanwhile, or the last space in common may have left.
+    /// Whether the lease has held without a break since `term`, in which the keys of a claim were derived.
+    /// After a break nothing that was claimed by those keys may be sent: other gateways may claim in a space
+    /// that entered meanwhile, or the last space in common may have left.
     pub fn is_unbroken_since(&self, term: u64, now: Timestamp) -> bool {
         self.term == term && self.holds(now)
     }

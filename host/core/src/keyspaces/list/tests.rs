@@ -33,7 +33,7 @@ fn with(epochs: &[u64], one: u8, now: Timestamp) -> (KeySpaces, Vec<SpaceNumber>
 }
 
 #[test]
-fn a_fifth_space_waits_and_going_back_to_one_that_is_there_never_does() {
+fn only_a_fifth_space_waits() {
     let (mut spaces, numbers) = with(&[0, 1, 2, 3], 1, Timestamp::default());
     let list = spaces.policies.get_mut(POLICY).unwrap();
     assert_eq!(list.enter(&deriver(4)), Err(Closed::Full));
@@ -45,7 +45,7 @@ fn a_fifth_space_waits_and_going_back_to_one_that_is_there_never_does() {
 
 /// A request that only an older generation guards has its key in none of the newer spaces.
 #[test]
-fn a_space_stays_while_a_request_is_guarded_by_it() {
+fn a_pinned_space_stays() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
     let version = spaces.list(POLICY).unwrap().version;
@@ -64,7 +64,7 @@ fn a_space_stays_while_a_request_is_guarded_by_it() {
 }
 
 #[test]
-fn a_space_that_left_comes_back_under_its_number() {
+fn a_space_comes_back_under_its_number() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
     assert_eq!(spaces.blockers(POLICY, numbers[0], now), [Blocker::Records(now)]);
@@ -77,7 +77,7 @@ fn a_space_that_left_comes_back_under_its_number() {
 }
 
 #[test]
-fn a_space_stays_while_a_gateway_decides_by_it_or_lags_behind() {
+fn a_deciding_or_lagging_gateway_blocks_a_space() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0], 1, now);
     spaces.renew(gateway(2), now.plus(LEASE));
@@ -112,7 +112,7 @@ fn a_space_stays_while_a_gateway_decides_by_it_or_lags_behind() {
 }
 
 #[test]
-fn only_records_claimed_before_nobody_decided_by_it_hold_a_space_open() {
+fn only_records_claimed_before_closing_block_a_space() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
     let later = now.plus(Duration::from_secs(5));
@@ -138,7 +138,7 @@ fn only_records_claimed_before_nobody_decided_by_it_hold_a_space_open() {
 }
 
 #[test]
-fn a_refusal_holds_for_this_component_under_these_settings() {
+fn a_refusal_is_of_component_and_settings() {
     let mut list = SpaceList::default();
     list.enter(&deriver(0)).unwrap();
     let other = Deriver { component: "bad".into(), ..deriver(0) };
@@ -158,7 +158,7 @@ fn a_refusal_holds_for_this_component_under_these_settings() {
 }
 
 #[test]
-fn a_refusal_holds_for_as_long_as_the_keys_that_it_is_about_may_be_needed() {
+fn a_refusal_holds_while_its_space_is_listed() {
     let now = Timestamp::from_secs(100);
     let (mut spaces, numbers) = with(&[0, 1], 1, now);
     let other = Deriver { component: "bad".into(), ..deriver(0) };
@@ -243,7 +243,7 @@ proptest! {
 
 /// Written by version 0.1.0; it must read for ever.
 #[test]
-fn the_document_reads_and_writes_as_it_always_did() {
+fn the_list_reads_as_it_always_did() {
     let (mut spaces, _) = with(&[0, 1], 1, Timestamp::from_secs(100));
     spaces.policies.get_mut(POLICY).unwrap().refuse(&deriver(9), "no");
     let hex: String = codec::encode(&spaces).iter().map(|byte| format!("{byte:02x}")).collect();
