@@ -5,8 +5,8 @@ use super::tree::{File, tracked};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Type names that the glossary has replaced.
-const REPLACED: &str = "Walk Trail Hop Told Keyed Maker Listed Stand Lineup Lineups Tenure Keeps Kept Shut Wiring \
-    Doubt Evidence Memories RouteMemory Outlook Turnstile Deciders Facts Standpoint Sighting Asker Visit Intake Unread \
+const REPLACED: &str = "Walk Trail Hop Told Keyed Deriver Space Stand Lineup Lineups Tenure Keeps Kept Shut Wiring \
+    UnknownReason Evidence Memories RouteMemory Outlook Turnstile Deciders Facts Standpoint Sighting Asker Visit Intake Unread \
     Captured Taken Answering Curfew Pulse Pulsing Beat Shelf Shelves Pace Allowance Patience Complaint First Program";
 
 /// Names with several definitions of one meaning: the flags and the sub-verbs of each verb of the command line.
