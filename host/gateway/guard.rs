@@ -12,7 +12,7 @@ use crate::gateway::execution::task::Execution;
 use crate::gateway::request::context::RequestContext;
 use crate::gateway::request::drift::PrincipalObservation;
 use crate::gateway::request::identify;
-use crate::gateway::request::progress::Progress;
+use crate::gateway::request::progress::RequestProgress;
 use crate::gateway::request::verdict::Guarded;
 use crate::ledger::{self, Claimant, Claimed, Pursued};
 use crate::observe::metrics::RequestResult;
@@ -29,7 +29,7 @@ use std::rc::Rc;
 pub async fn operation(
     mut context: RequestContext,
     mut guarded: Guarded,
-    progress: &mut Progress,
+    progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     let whole = context.read(progress).await?;
     guarded.generation.recent().offer(progress.access.begun(), || identify::sample(&whole));
@@ -72,7 +72,7 @@ fn execution(
 async fn pursue(
     execution: Rc<Execution>,
     request: ledger::Request,
-    progress: &mut Progress,
+    progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (id, ledger) = (request.id, &execution.worker.shared.ledger);
     // Of an execution that was not applied no record is left: this request would have left the same.
@@ -118,7 +118,7 @@ struct Pursuit<'a> {
     id: OperationId,
     /// Its keys in all spaces, where there are several.
     keys: Vec<Key>,
-    progress: &'a mut Progress,
+    progress: &'a mut RequestProgress,
 }
 
 impl Pursuit<'_> {

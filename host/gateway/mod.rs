@@ -32,19 +32,19 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use request::arrival::Arrival;
 use request::context::RequestContext;
-use request::progress::Progress;
+use request::progress::RequestProgress;
 use request::route::Route;
-use request::verdict::{self, Decision};
+use request::verdict::{self, Treatment};
 use std::rc::Rc;
 use std::sync::Arc;
-use worker::{Order, Worker};
+use worker::{Worker, WorkerOrder};
 
 /// The request's way.
 async fn answer(
     worker: &Rc<Worker>,
     peer: Peer,
     request: Request<Incoming>,
-    progress: &mut Progress,
+    progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     let active = worker.active();
     let arrival = Arrival::read(peer, request, active.config.server.limits.header_bytes)?;
@@ -65,9 +65,9 @@ async fn answer(
     };
     let mut context = RequestContext::new(worker, active, route, arrival)?;
     match verdict::decide(&mut context, generation, progress).await? {
-        Decision::Guard(guarded) => guard::operation(context, guarded, progress).await,
-        Decision::Refuse(refusal) => Err(Problem::refused(&refusal)),
-        Decision::Bypass(reason) => {
+        Treatment::Guard(guarded) => guard::operation(context, guarded, progress).await,
+        Treatment::Refuse(refusal) => Err(Problem::refused(&refusal)),
+        Treatment::Bypass(reason) => {
             progress.access.bypassed(reason);
             pass::send(worker, &context.route, context.arrival).await
         }
@@ -80,7 +80,7 @@ async fn unavailable(
     worker: &Rc<Worker>,
     route: &Route,
     arrival: Arrival,
-    progress: &mut Progress,
+    progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     match route.config.on_error {
         OnError::Bypass => {
@@ -97,7 +97,7 @@ async fn unavailable(
 
 /// Answers one request, whatever happens, and tells what it did.
 async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Answered<AnswerBody> {
-    let mut progress = Progress::begin(&request, peer);
+    let mut progress = RequestProgress::begin(&request, peer);
     let (mut response, after) = match answer(&worker, peer, request, &mut progress).await {
         Ok(response) => (response, After::Stay),
         Err(problem) => {
@@ -117,7 +117,7 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> A
 
 impl Service for Worker {
     type Body = AnswerBody;
-    type Order = Order;
+    type Order = WorkerOrder;
 
     fn edge(&self) -> &Arc<EdgeState> {
         &self.shared.edge
@@ -134,10 +134,10 @@ impl Service for Worker {
         }
     }
 
-    fn obey(&self, order: Order) {
+    fn obey(&self, order: WorkerOrder) {
         match order {
-            Order::RetireAllBut(generations) => self.policies.retire(&generations),
-            Order::EndExecutions => self.shutdown.send(),
+            WorkerOrder::RetireAllBut(generations) => self.policies.retire(&generations),
+            WorkerOrder::EndExecutions => self.shutdown.send(),
         }
     }
 

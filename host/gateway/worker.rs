@@ -54,7 +54,7 @@ impl Worker {
 
 /// What workers can be told.
 #[derive(Clone, Debug)]
-pub enum Order {
+pub enum WorkerOrder {
     /// Drop the instances of all generations but these.
     RetireAllBut(Arc<[u64]>),
     /// End executions: each settles as unknown, or as not applied where nothing was sent.
@@ -63,13 +63,13 @@ pub enum Order {
 
 /// The worker threads.
 #[derive(Debug)]
-pub struct Workers(edge::Workers<Order>);
+pub struct Workers(edge::WorkerThreads<WorkerOrder>);
 
 impl Workers {
     /// Starts a thread for each worker's listeners.
     pub fn start(shared: &Arc<Shared>, listeners: Listeners) -> io::Result<Self> {
         let shared = shared.clone();
-        edge::Workers::start(listeners, move || Worker::new(shared.clone())).map(Self)
+        edge::WorkerThreads::start(listeners, move || Worker::new(shared.clone())).map(Self)
     }
 
     /// A way to tell the workers which generations are still active.
@@ -79,7 +79,7 @@ impl Workers {
 
     /// Ends executions.
     pub fn end_executions(&self) {
-        self.0.orders().give(&Order::EndExecutions);
+        self.0.orders().give(&WorkerOrder::EndExecutions);
     }
 
     /// Ends the threads. What still runs on them is dropped, and settles as unknown.
@@ -90,11 +90,11 @@ impl Workers {
 
 /// Tells every worker to drop instances of generations that are no longer active.
 #[derive(Clone, Debug, Default)]
-pub struct Retirement(Orders<Order>);
+pub struct Retirement(Orders<WorkerOrder>);
 
 impl Retirement {
     /// All generations but these.
     pub fn retire_all_but(&self, keep: &[u64]) {
-        self.0.give(&Order::RetireAllBut(keep.into()));
+        self.0.give(&WorkerOrder::RetireAllBut(keep.into()));
     }
 }

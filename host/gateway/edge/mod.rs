@@ -15,4 +15,4 @@ pub use peer::Scheme;
 pub use peer::{Peer, Protocol};
 pub use service::{After, Answered, Framing, Service};
 pub use state::{Counted, EdgeState};
-pub use workers::{Orders, Workers};
+pub use workers::{Orders, WorkerThreads};

@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, watch};
 
 /// The worker threads, which take orders of the type `O`.
 #[derive(Debug)]
-pub struct Workers<O> {
+pub struct WorkerThreads<O> {
     threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     orders: Orders<O>,
 }
 
-impl<O: Clone + Send + 'static> Workers<O> {
+impl<O: Clone + Send + 'static> WorkerThreads<O> {
     /// Starts a thread for each worker's listeners. `make` is called on each thread for its service.
     pub fn start<S: Service<Order = O>>(
         listeners: Listeners,

@@ -2,13 +2,13 @@
 
 use crate::gateway::edge::Peer;
 use crate::gateway::request::fields;
-use crate::gateway::request::head::Head;
+use crate::gateway::request::head::RequestHead;
 use crate::upstream::RequestBody;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Version};
 
 /// The client's fields as they go upstream.
-pub fn prepare_fields(fields: &mut HeaderMap, head: &Head, peer: Peer) {
+pub fn prepare_fields(fields: &mut HeaderMap, head: &RequestHead, peer: Peer) {
     fields::remove_hop_by_hop(fields);
     fields::remove_ours(fields);
     // The gateway has answered it, or will, by reading the body.
@@ -27,7 +27,7 @@ pub fn prepare_fields(fields: &mut HeaderMap, head: &Head, peer: Peer) {
 }
 
 /// A request with these fields to the client's target.
-pub fn request(head: &Head, fields: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+pub fn request(head: &RequestHead, fields: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_11;

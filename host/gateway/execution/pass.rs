@@ -7,7 +7,7 @@ use crate::gateway::execution::outgoing::{self, prepare_fields};
 use crate::gateway::execution::rpc;
 use crate::gateway::request::arrival::Arrival;
 use crate::gateway::request::fields;
-use crate::gateway::request::head::Head;
+use crate::gateway::request::head::RequestHead;
 use crate::gateway::request::route::Route;
 use crate::gateway::worker::Worker;
 use crate::upstream::{NoHead, RequestBody, ResponseBody};
@@ -62,7 +62,7 @@ pub async fn proxy(
     worker: &Rc<Worker>,
     route: &Route,
     peer: Peer,
-    head: &Head,
+    head: &RequestHead,
     request: Request<RequestBody>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (parts, body) = request.into_parts();

@@ -18,7 +18,7 @@ const LAST_FRAME_MAX: usize = 64 << 10;
 const GRPC_STATUS: &str = "grpc-status";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+enum RpcProtocol {
     Grpc,
     /// `text`: its body is in base64.
     GrpcWeb {
@@ -29,7 +29,7 @@ enum Protocol {
     ConnectStream,
 }
 
-impl Protocol {
+impl RpcProtocol {
     /// By the content type of a request or an answer.
     fn of_type(fields: &HeaderMap) -> Option<Self> {
         let value = fields.get(CONTENT_TYPE)?.as_bytes();
@@ -64,7 +64,7 @@ pub fn trailers_to_come(answer: &HeaderMap) -> &'static [HeaderName] {
         HeaderName::from_static("grpc-message"),
         HeaderName::from_static("grpc-status-details-bin"),
     ];
-    let has_trailers = Protocol::of_type(answer) == Some(Protocol::Grpc);
+    let has_trailers = RpcProtocol::of_type(answer) == Some(RpcProtocol::Grpc);
     if has_trailers && !answer.contains_key(GRPC_STATUS) { &GRPC } else { &[] }
 }
 
@@ -77,7 +77,7 @@ fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
 /// What an answer of one of these protocols says of itself, while its body passes.
 #[derive(Debug)]
 pub struct OwnStatus {
-    protocol: Protocol,
+    protocol: RpcProtocol,
     frames: Option<Frames>,
 }
 
@@ -86,16 +86,16 @@ impl OwnStatus {
     /// something in front of the service, such as a proxy's 503 in HTML, is not of the protocol
     /// that was asked in.
     pub fn of(request: &HeaderMap, answer: &Parts) -> Option<Self> {
-        let by_type = Protocol::of_type(&answer.headers);
+        let by_type = RpcProtocol::of_type(&answer.headers);
         let protocol = match by_type {
             Some(protocol) => protocol,
-            None if answer.headers.contains_key(GRPC_STATUS) => Protocol::Grpc,
-            None if request.contains_key("connect-protocol-version") => match Protocol::of_type(request) {
+            None if answer.headers.contains_key(GRPC_STATUS) => RpcProtocol::Grpc,
+            None if request.contains_key("connect-protocol-version") => match RpcProtocol::of_type(request) {
                 Some(stream) if answer.status == 200 => stream,
                 Some(_) => return None,
-                None => Protocol::ConnectUnary,
+                None => RpcProtocol::ConnectUnary,
             },
-            None if answer.status == 200 => Protocol::of_type(request)?,
+            None if answer.status == 200 => RpcProtocol::of_type(request)?,
             None => return None,
         };
         let in_the_way = coding::is_coded(&answer.headers);
@@ -119,11 +119,11 @@ impl OwnStatus {
         body: impl FnOnce() -> Option<Bytes>,
     ) -> Option<Disposition> {
         let code = match self.protocol {
-            Protocol::ConnectUnary if head.status == 200 => Some(0),
-            Protocol::ConnectUnary => connect_error(head, &body()?)?,
-            Protocol::ConnectStream => self.last_frame(head, body).and_then(|frame| connect_end(&frame)),
-            Protocol::Grpc => in_fields(trailers).or_else(|| in_fields(Some(&head.headers))),
-            Protocol::GrpcWeb { .. } => {
+            RpcProtocol::ConnectUnary if head.status == 200 => Some(0),
+            RpcProtocol::ConnectUnary => connect_error(head, &body()?)?,
+            RpcProtocol::ConnectStream => self.last_frame(head, body).and_then(|frame| connect_end(&frame)),
+            RpcProtocol::Grpc => in_fields(trailers).or_else(|| in_fields(Some(&head.headers))),
+            RpcProtocol::GrpcWeb { .. } => {
                 let outside = in_fields(trailers).or_else(|| in_fields(Some(&head.headers)));
                 outside.or_else(|| in_lines(&self.last_frame(head, body)?))
             }
@@ -147,7 +147,7 @@ impl OwnStatus {
         if !compressed {
             return Some(frame);
         }
-        let field = if self.protocol == Protocol::ConnectStream {
+        let field = if self.protocol == RpcProtocol::ConnectStream {
             "connect-content-encoding"
         } else {
             "grpc-encoding"
@@ -253,8 +253,8 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(mark: u8, protocol: Protocol) -> Self {
-        let text = (protocol == Protocol::GrpcWeb { text: true }).then(Base64::default);
+    fn new(mark: u8, protocol: RpcProtocol) -> Self {
+        let text = (protocol == RpcProtocol::GrpcWeb { text: true }).then(Base64::default);
         Self { mark, text, start: [0; 5], begun: 0, left: 0, last: Vec::new(), broken: false }
     }
 

@@ -6,7 +6,7 @@ use crate::gateway::answer::problem::Problem;
 use crate::gateway::edge::Peer;
 use crate::gateway::execution::{outgoing, pass};
 use crate::gateway::request::drift::PrincipalObservation;
-use crate::gateway::request::head::Head;
+use crate::gateway::request::head::RequestHead;
 use crate::gateway::request::route::Route;
 use crate::gateway::shared::Reservation;
 use crate::gateway::worker::Worker;
@@ -42,7 +42,7 @@ pub struct Execution {
     /// The client's end of its connection.
     pub peer: Peer,
     /// The request's head.
-    pub head: Head,
+    pub head: RequestHead,
     /// The request's fields.
     pub fields: HeaderMap,
     /// The request's body.

@@ -4,7 +4,7 @@ use crate::config::Principal;
 use crate::gateway::answer::problem::Problem;
 use crate::gateway::edge::Peer;
 use crate::gateway::request::body::InboundBody;
-use crate::gateway::request::head::Head;
+use crate::gateway::request::head::RequestHead;
 use crate::gateway::request::principal;
 use crate::upstream::RequestBody;
 use http::Request;
@@ -20,7 +20,7 @@ pub struct Arrival {
     /// Who is at the other end of the connection.
     pub peer: Peer,
     /// Its head, normalised.
-    pub head: Head,
+    pub head: RequestHead,
     /// Its body.
     pub body: InboundBody,
     parts: Parts,
@@ -32,7 +32,7 @@ impl Arrival {
     pub fn read(peer: Peer, request: Request<Incoming>, head_bytes_max: usize) -> Result<Self, Problem> {
         let (parts, incoming) = request.into_parts();
         let body = InboundBody::new(incoming);
-        let head = Head::read(&parts, peer.protocol, head_bytes_max)?;
+        let head = RequestHead::read(&parts, peer.protocol, head_bytes_max)?;
         Ok(Self { peer, head, body, parts })
     }
 
@@ -47,12 +47,12 @@ impl Arrival {
     }
 
     /// The request as it goes on unguarded. A body that was read is sent whole, another one streams.
-    pub fn into_request(self) -> (Peer, Head, Request<RequestBody>) {
+    pub fn into_request(self) -> (Peer, RequestHead, Request<RequestBody>) {
         (self.peer, self.head, Request::from_parts(self.parts, self.body.into_request_body()))
     }
 
     /// Its head and fields, where the body has been read.
-    pub fn into_head(self) -> (Head, HeaderMap, InboundBody) {
+    pub fn into_head(self) -> (RequestHead, HeaderMap, InboundBody) {
         (self.head, self.parts.headers, self.body)
     }
 }

@@ -5,7 +5,7 @@ use crate::gateway::answer::refusals::switched_off;
 use crate::gateway::request::arrival::Arrival;
 use crate::gateway::request::fields::names_in_connection;
 use crate::gateway::request::principal;
-use crate::gateway::request::progress::Progress;
+use crate::gateway::request::progress::RequestProgress;
 use crate::gateway::request::route::Route;
 use crate::gateway::shared::ActiveConfig;
 use crate::gateway::worker::Worker;
@@ -64,7 +64,7 @@ impl RequestContext {
     }
 
     /// Reads the body, whole. The connection has nothing unread on it then.
-    pub async fn read(&mut self, progress: &mut Progress) -> Result<WholeRequest<'_>, Problem> {
+    pub async fn read(&mut self, progress: &mut RequestProgress) -> Result<WholeRequest<'_>, Problem> {
         let body = self.arrival.body.read(&self.worker).await?;
         progress.body_read();
         Ok(WholeRequest { context: self, body })

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_of_the_principal_alone_and_counts_each_time() {
+    fn only_another_principal_is_a_change() {
         let drift = DriftDetector::default();
         let key = |text: &str| [Part::Text(text.into())];
         let changed = |key: &[Part], content, principal| {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_made_of_the_body_are_left_out() {
+    fn keys_made_of_the_body_are_left_out() {
         let drift = DriftDetector::default();
         for part in [Part::Of(Attribute::Body), Part::Document(Shape::default())] {
             assert_eq!(observation(&drift, &[Part::Text("k".into()), part], 1, 1), None);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_told_at_once_and_then_at_its_pace() {
+    fn the_log_gets_one_line_in_ten_minutes() {
         let drift = DriftDetector::default();
         let (route, other) = (Arc::from("r"), Arc::from("s"));
         let begun = Instant::now();

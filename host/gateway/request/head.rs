@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The head of a request, as received, before any rewriting.
 #[derive(Debug)]
-pub struct Head {
+pub struct RequestHead {
     /// The method.
     pub method: Method,
     /// Host name in lower case, with the port unless it is the default one.
@@ -33,7 +33,7 @@ pub enum SoughtOperation {
     Nothing,
 }
 
-impl Head {
+impl RequestHead {
     /// Reads a head. Refuses one that could be read in two ways, one whose body has a coding that would be
     /// lost here, and one of more than `bytes_max` bytes.
     pub fn read(request: &Parts, protocol: Protocol, bytes_max: usize) -> Result<Self, Problem> {
@@ -135,16 +135,16 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn head(uri: &str, hosts: &[&str]) -> Result<Head, Problem> {
+    fn head(uri: &str, hosts: &[&str]) -> Result<RequestHead, Problem> {
         let mut request = Request::builder().uri(uri);
         for host in hosts {
             request = request.header("host", *host);
         }
-        Head::read(&parts(request), HTTP_11, usize::MAX)
+        RequestHead::read(&parts(request), HTTP_11, usize::MAX)
     }
 
     #[test]
-    fn an_authority_is_one_whatever_its_case_and_default_port() {
+    fn case_and_default_port_change_no_authority() {
         for (uri, host, authority, name) in [
             ("/a?b=1", "API.example.com:80", "api.example.com", "api.example.com"),
             ("/a", "a.example:8080", "a.example:8080", "a.example"),
@@ -157,23 +157,23 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_coding_that_would_be_lost_is_refused() {
+    fn other_transfer_codings_than_chunked_are_refused() {
         for (coding, is_fine) in
             [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("gzip", false)]
         {
             let request = Request::builder().uri("/").header("host", "a").header("transfer-encoding", coding);
-            assert_eq!(Head::read(&parts(request), HTTP_11, usize::MAX).is_ok(), is_fine, "{coding}");
+            assert_eq!(RequestHead::read(&parts(request), HTTP_11, usize::MAX).is_ok(), is_fine, "{coding}");
         }
     }
 
     #[test]
-    fn a_head_may_have_so_many_bytes_and_no_more() {
+    fn a_head_is_bounded_to_the_byte() {
         for target in ["/a?b=1", "http://b.example/a?b=1"] {
             let sent = format!("POST {target} HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 22\r\n\r\n");
             let request = Request::post(target).header("host", "a").header("x-a", "1").header("x-a", "22");
             let request = parts(request);
-            assert!(Head::read(&request, HTTP_11, sent.len()).is_ok());
-            assert!(Head::read(&request, HTTP_11, sent.len() - 1).is_err());
+            assert!(RequestHead::read(&request, HTTP_11, sent.len()).is_ok());
+            assert!(RequestHead::read(&request, HTTP_11, sent.len() - 1).is_err());
         }
     }
 

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_what_says_who_asks_here_are_told_from_other_fields() {
+    fn credentials_are_told_from_other_fields() {
         let name = |name: &'static str| HeaderName::from_static(name);
         let rules = from(vec![vec![PrincipalSource::Header("x-user".into())], vec![PrincipalSource::ApiKey]]);
         for hidden in ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-user"] {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_differs_each_time_or_is_not_trusted_is_refused() {
+    fn ambiguous_and_untrusted_principals_are_refused() {
         let all = Principal { from: PrincipalFrom::All, anonymous: None };
         let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
         assert!(ask(&all, &twice, "", false).is_err());

@@ -9,7 +9,7 @@ use http_body::Body;
 
 /// What a request's answer has to know, wherever its way ends.
 #[derive(Debug)]
-pub struct Progress {
+pub struct RequestProgress {
     /// The request as counters and the access log see it.
     pub access: AccessRecord,
     /// Words answers in the caller's protocol, where the policy that decided speaks one.
@@ -18,7 +18,7 @@ pub struct Progress {
     pub after_refusal: After,
 }
 
-impl Progress {
+impl RequestProgress {
     /// A request came in.
     pub fn begin<B: Body>(request: &Request<B>, peer: Peer) -> Self {
         Self {

@@ -6,7 +6,7 @@ use crate::gateway::answer::problem::Problem;
 use crate::gateway::answer::refusals;
 use crate::gateway::request::context::{RequestContext, WholeRequest};
 use crate::gateway::request::keys;
-use crate::gateway::request::progress::Progress;
+use crate::gateway::request::progress::RequestProgress;
 use crate::keyspaces::OlderGeneration;
 use crate::ledger::SpacePin;
 use crate::policy::{Failure, Generation, Guard, OwnedOperation, Refusal, RequestField, Verdict};
@@ -16,7 +16,7 @@ use std::time::Instant;
 
 /// What becomes of a request.
 #[derive(Debug)]
-pub enum Decision {
+pub enum Treatment {
     /// It is guarded.
     Guard(Guarded),
     /// It goes through unguarded, for this reason.
@@ -52,27 +52,27 @@ pub struct OlderGuard {
 pub async fn decide(
     context: &mut RequestContext,
     generation: Arc<Generation>,
-    progress: &mut Progress,
-) -> Result<Decision, Problem> {
+    progress: &mut RequestProgress,
+) -> Result<Treatment, Problem> {
     if context.route.wants_body(&context.arrival.head.method) {
         context.read(progress).await?;
     }
     let (verdict, presenter) = active_verdict(context, &generation).await?;
     let older = older_guards(context).await?;
-    let decision = match verdict {
-        Verdict::Guard(guard) => Decision::Guard(Guarded { generation, guard, pin: None, older }),
+    let treatment = match verdict {
+        Verdict::Guard(guard) => Treatment::Guard(Guarded { generation, guard, pin: None, older }),
         Verdict::Bypass(reason) => {
-            stays_guarded(context, older, progress).await?.map_or(Decision::Bypass(reason), Decision::Guard)
+            stays_guarded(context, older, progress).await?.map_or(Treatment::Bypass(reason), Treatment::Guard)
         }
-        Verdict::Refuse(refusal) => {
-            stays_guarded(context, older, progress).await?.map_or(Decision::Refuse(refusal), Decision::Guard)
-        }
+        Verdict::Refuse(refusal) => stays_guarded(context, older, progress)
+            .await?
+            .map_or(Treatment::Refuse(refusal), Treatment::Guard),
     };
     // A refusal is in the policy's own words already.
-    if !matches!(decision, Decision::Refuse(_)) {
+    if !matches!(treatment, Treatment::Refuse(_)) {
         progress.presenter = presenter;
     }
-    Ok(decision)
+    Ok(treatment)
 }
 
 /// A verdict and, where its policy speaks the caller's protocol, what words answers in it.
@@ -109,7 +109,7 @@ async fn older_guards(context: &RequestContext) -> Result<Vec<OlderGuard>, Probl
 async fn stays_guarded(
     context: &mut RequestContext,
     older: Vec<OlderGuard>,
-    progress: &mut Progress,
+    progress: &mut RequestProgress,
 ) -> Result<Option<Guarded>, Problem> {
     if older.is_empty() {
         return Ok(None);
