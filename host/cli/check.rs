@@ -2,10 +2,9 @@
 
 use super::{Output, USAGE, flags, say};
 use crate::activation::preflight::{self, Preflight, PreflightSpace, Refused, SpaceRole};
-use crate::config::{
-    self, ComponentSource, Config, Durability, Fault, Faults, Place, RouteConfig, StoreKind,
-};
+use crate::config::{self, ComponentSource, Config, Fault, Faults, Place, RouteConfig, StoreKind};
 use crate::policy::{Engine, Generations, LoadError};
+use oncegate_core::Durability;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ pub(super) const ANSWERS: TableKey = TableKey::new(
 pub(super) fn read(section: Section<'_>) -> BTreeMap<String, u16> {
     let help = "a status from 200 to 599 that is no redirect, like 503";
     let mut answers = BTreeMap::new();
-    for (Entry { name, origin, .. }, item) in section.entries() {
+    for (Entry { name, set_by, .. }, item) in section.entries() {
         let known = Code::names().chain(AGREED.iter().copied());
         if !known.clone().any(|code| code == name) {
             let help = match nearest(&name, known.clone()) {
@@ -25,7 +25,7 @@ pub(super) fn read(section: Section<'_>) -> BTreeMap<String, u16> {
                 None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
             };
             let problem = format!("`{}` is no code of the gateway's own answers", item.path);
-            item.reading.fault(&origin, &item.path, problem, help);
+            item.reading.fault(&set_by, &item.path, problem, help);
             continue;
         }
         match item.whole(&(200..=599), help).and_then(|status| u16::try_from(status).ok()) {

@@ -2,9 +2,10 @@
 
 use super::reading::fault::io_words;
 use super::reading::units::{is_name, parse_hex};
-use super::reading::{Item, Key, NAME_HELP, Section, Unset};
+use super::reading::{Item, NAME_HELP, PlainKey, Section, Unset};
 use super::remembering::{self, Bounds, Remembering};
 use super::server::{SIZE_MAX, Server};
+use oncegate_core::Durability;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,52 +33,43 @@ pub enum StoreKind {
     Embedded(PathBuf),
 }
 
-/// `ledger.durability`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// An answer's end waits until its record survives power loss.
-    Sync,
-    /// It does not: what was answered in the last moments can be lost with the machine.
-    Async,
-}
-
 const MIB: usize = 1 << 20;
 
-const STORE: Key<StoreName> = Key::new(
+const STORE: PlainKey<StoreName> = PlainKey::new(
     "store",
     Unset::Value("\"embedded\""),
     store,
     "`\"embedded\"`: durable, in a folder of this machine. `\"memory\"`: forgotten when the process ends.",
 )
 .fixed();
-const PATH: Key<PathBuf> = Key::new(
+const PATH: PlainKey<PathBuf> = PlainKey::new(
     "path",
     Unset::Value("\"oncegate-data\""),
     |item| item.path("the path of a folder"),
     "The folder of the embedded store, with compiled policies in it (`oncegate.code`); one process at a time. With less than 16 MiB free on its disk, or after a failed write, new operations are refused until that is over; no restart is needed.",
 )
 .fixed();
-const SECRET_FILE: Key<[u8; 32]> = Key::new(
+const SECRET_FILE: PlainKey<[u8; 32]> = PlainKey::new(
     "secret_file",
     Unset::Nothing(""),
     secret,
     "64 hexadecimal digits or 32 bytes, with which operation ids are made; without it the store makes one and keeps it. Another one is refused while records live (`--accept-duplicates`).",
 )
 .fixed();
-const DEPLOYMENT: Key<String> = Key::new(
+const DEPLOYMENT: PlainKey<String> = PlainKey::new(
     "deployment",
     Unset::Value("\"default\""),
     |item| item.parsed(NAME_HELP, |text| is_name(text).then(|| text.to_owned())),
     "Part of every key: deployments on one store don't meet. Another one is refused while records live (`--accept-duplicates`).",
 )
 .fixed();
-const DURABILITY: Key<Durability> = Key::new(
+const DURABILITY: PlainKey<Durability> = PlainKey::new(
     "durability",
     Unset::Value("\"sync\""),
     |item| item.choice(&[("sync", Durability::Sync), ("async", Durability::Async)]),
     "`\"async\"`: answers don't wait for the disk, and the last ones before a power loss may run again.",
 );
-const MEMORY: Key<usize> = Key::new(
+const MEMORY: PlainKey<usize> = PlainKey::new(
     "memory",
     Unset::Value("\"256MiB\""),
     |item| item.size(&(MIB..=SIZE_MAX)),
@@ -123,7 +115,7 @@ fn store(item: &Item<'_>) -> Option<StoreName> {
         name @ ("redis" | "rediss" | "postgres" | "postgresql") => {
             // Only the scheme is shown: the rest of such a URL is a password.
             let problem = format!("`ledger.store` is {name:?}, which is not in this version yet");
-            item.reading.fault_unshown(&item.node.origin, &item.path, &problem, help);
+            item.reading.fault_unshown(&item.node.set_by, &item.path, &problem, help);
             None
         }
         _ => item.choice(&[("memory", StoreName::Memory), ("embedded", StoreName::Embedded)]),

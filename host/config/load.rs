@@ -9,8 +9,8 @@ use super::reading::overlay::lay_over;
 use super::reading::places::SettingPlaces;
 use super::reading::row::KeyRow;
 use super::reading::source::Source;
-use super::reading::tree::Node;
-use super::reading::{Origin, Reading, Section, Table, TableKey, Value};
+use super::reading::tree::Located;
+use super::reading::{Reading, Section, SetBy, Table, TableKey, Value};
 use super::routes::{self, RouteConfig};
 use super::server::{self, Server};
 use super::upstreams::{self, UpstreamConfig};
@@ -55,13 +55,13 @@ pub fn load(source: &Source) -> Result<Config, Faults> {
 pub(super) fn key_rows() -> Vec<KeyRow> {
     // A table of each kind, so that each is asked for its keys. That some keys are missing is no matter here.
     let mut routes = Table::default();
-    let empty = || Node { origin: Origin::Unsaid, value: Value::Table(Table::default()) };
-    routes.put(&["outcomes"], &Origin::Unsaid, Value::List(vec![empty()]));
-    let route = Node { origin: Origin::Unsaid, value: Value::Table(routes) };
+    let empty = || Located { set_by: SetBy::Nothing, value: Value::Table(Table::default()) };
+    routes.put(&["outcomes"], &SetBy::Nothing, Value::List(vec![empty()]));
+    let route = Located { set_by: SetBy::Nothing, value: Value::Table(routes) };
     let mut tree = Table::default();
-    tree.put(&["upstreams", "a"], &Origin::Unsaid, empty().value);
-    tree.put(&["policies", "a"], &Origin::Unsaid, empty().value);
-    tree.put(&["routes"], &Origin::Unsaid, Value::List(vec![route]));
+    tree.put(&["upstreams", "a"], &SetBy::Nothing, empty().value);
+    tree.put(&["policies", "a"], &SetBy::Nothing, empty().value);
+    tree.put(&["routes"], &SetBy::Nothing, Value::List(vec![route]));
     let reading = Reading::default();
     interpret(&reading, tree);
     reading.rows.take().into_iter().filter(|row| !row.meaning.is_empty()).collect()
@@ -94,10 +94,10 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
     };
     let routes = routes::read(reading, root.item(&ROUTES), &scope);
     // A mistyped [[route]] has been told already.
-    if root.said("routes").is_none() && root.said("route").is_none() {
+    if root.set_by("routes").is_none() && root.set_by("route").is_none() {
         let problem = "there is nothing to serve: no [[routes]]";
         let help = "give --upstream URL, or a --config FILE with at least one [[routes]]";
-        reading.fault(&Origin::Unsaid, "routes", problem, help);
+        reading.fault(&SetBy::Nothing, "routes", problem, help);
     }
     root.close();
     Config {

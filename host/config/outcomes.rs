@@ -1,6 +1,6 @@
 //! `routes.outcomes`: the operator's word on what an upstream's statuses mean.
 
-use super::reading::{Item, Key, Reading, Section, Unset, Value};
+use super::reading::{Item, PlainKey, Reading, Section, Unset, Value};
 use oncegate_core::Disposition;
 
 /// What a range of statuses means: a route's `outcomes`, a plan's.
@@ -17,13 +17,13 @@ pub struct StatusRule {
 const STATUS_HELP: &str =
     "a status like 503, a range like \"500-599\", or a class like \"5xx\"; from 200 to 599";
 
-const STATUS: Key<(u16, u16)> = Key::new(
+const STATUS: PlainKey<(u16, u16)> = PlainKey::new(
     "status",
     Unset::Fault(STATUS_HELP),
     status,
     "Of a rule on the upstream's answers: `503`, `\"500-599\"` or `\"5xx\"`. The first rule that fits counts.",
 );
-const MEANS: Key<Disposition> = Key::new(
+const MEANS: PlainKey<Disposition> = PlainKey::new(
     "means",
     Unset::Fault("completed, consumed, not-applied or unknown"),
     means,

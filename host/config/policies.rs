@@ -1,8 +1,8 @@
 //! `[policies.NAME]`: which component, with which settings, within which limits.
 
-use super::reading::tree::Node;
+use super::reading::tree::Located;
 use super::reading::units::{nearest, parse_hex};
-use super::reading::{Item, Key, Origin, Section, Table, TableKey, Unset, Value};
+use super::reading::{Item, PlainKey, Section, SetBy, Table, TableKey, Unset, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -61,47 +61,47 @@ const TRIAL_BOUNDS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_s
 /// The smallest that a component of any language starts in, to what 32 bits can address.
 const MEMORY_BOUNDS: RangeInclusive<usize> = (1 << 20)..=(4 << 30);
 
-const COMPONENT: Key<ComponentSource> = Key::new(
+const COMPONENT: PlainKey<ComponentSource> = PlainKey::new(
     "component",
     Unset::Fault("name a component: component = \"builtin:idempotency-key\", or the path of a .wasm file"),
     component,
     "`\"builtin:idempotency-key\"`, or the path of a `.wasm` component.",
 );
-const SHA256: Key<[u8; 32]> = Key::new(
+const SHA256: PlainKey<[u8; 32]> = PlainKey::new(
     "sha256",
     Unset::Nothing(""),
     |item| item.parsed("64 hexadecimal digits, as sha256sum prints them", parse_hex),
     "The component's digest; another file is not loaded.",
 );
-const SETTINGS: Key<serde_json::Map<String, serde_json::Value>> = Key::new(
+const SETTINGS: PlainKey<serde_json::Map<String, serde_json::Value>> = PlainKey::new(
     "settings",
     Unset::Nothing("`{}`"),
     settings,
     "What the component's `configure` gets, as JSON; held against the schema that it carries. No secrets: it is kept with the ledger.",
 );
-const KEY_EPOCH: Key<u64> = Key::new(
+const KEY_EPOCH: PlainKey<u64> = PlainKey::new(
     "key_epoch",
     Unset::Value("0"),
     |item| item.whole(&(0..=i64::MAX as u64), "a whole number from 0; raise it to say that keys change"),
     "Raise it to say that keys change.",
 );
-const TRIAL: Key<Duration> = Key::new(
+const TRIAL: PlainKey<Duration> = PlainKey::new(
     "trial",
     Unset::Value("\"10m\""),
     |item| item.duration(&TRIAL_BOUNDS),
     "How long a new generation that fails ten times, for three principals or more, is rolled back by itself; `\"0s\"`: never.",
 );
-const INSTANCES: Key<Instances> = Key::new(
+const INSTANCES: PlainKey<Instances> = PlainKey::new(
     "instances",
     Unset::Value("\"reuse\""),
     |item| item.choice(&[("reuse", Instances::Reuse), ("fresh", Instances::Fresh)]),
     "`\"fresh\"`: a new instance for each call.",
 );
 const LIMITS: TableKey = TableKey::table("limits");
-const TIME: Key<Duration> =
-    Key::new("time", Unset::Value("\"50ms\""), |item| item.duration(&TIME_BOUNDS), "Of one call.");
-const MEMORY: Key<usize> =
-    Key::new("memory", Unset::Value("\"64MiB\""), |item| item.size(&MEMORY_BOUNDS), "Of one instance.");
+const TIME: PlainKey<Duration> =
+    PlainKey::new("time", Unset::Value("\"50ms\""), |item| item.duration(&TIME_BOUNDS), "Of one call.");
+const MEMORY: PlainKey<usize> =
+    PlainKey::new("memory", Unset::Value("\"64MiB\""), |item| item.size(&MEMORY_BOUNDS), "Of one instance.");
 
 /// The sections' meaning.
 pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<Policy>> {
@@ -162,7 +162,7 @@ fn built_in() -> String {
 
 /// Settings go to the component as JSON: what JSON hasn't can't be said.
 fn settings(item: &Item<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
-    item.reading.setting(&item.path, &item.node.origin);
+    item.reading.setting(&item.path, &item.node.set_by);
     if let Some(text) = item.node.value.loose() {
         let parsed = serde_json::from_str(text).ok();
         if parsed.is_none() {
@@ -184,10 +184,10 @@ fn json_of(item: &Item<'_>, path: &str, table: &Table) -> Option<serde_json::Map
     each.collect::<Vec<_>>().into_iter().collect()
 }
 
-fn json(item: &Item<'_>, path: &str, node: &Node) -> Option<serde_json::Value> {
-    item.reading.setting(path, &node.origin);
-    let refuse = |origin: &Origin, help: &str| {
-        item.reading.fault(origin, path, format!("`{path}` can't be {}", node.value.found()), help);
+fn json(item: &Item<'_>, path: &str, node: &Located) -> Option<serde_json::Value> {
+    item.reading.setting(path, &node.set_by);
+    let refuse = |set_by: &SetBy, help: &str| {
+        item.reading.fault(set_by, path, format!("`{path}` can't be {}", node.value.found()), help);
     };
     Some(match &node.value {
         Value::Text(text) | Value::Loose(text) => serde_json::Value::String(text.clone()),
@@ -195,11 +195,11 @@ fn json(item: &Item<'_>, path: &str, node: &Node) -> Option<serde_json::Value> {
         Value::Whole(Some(number), _) => (*number).into(),
         Value::Decimal(Some(number), _) => (*number).into(),
         Value::Whole(None, _) | Value::Decimal(None, _) => {
-            refuse(&node.origin, "settings are JSON: a number that 64 bits can hold, not nan or inf");
+            refuse(&node.set_by, "settings are JSON: a number that 64 bits can hold, not nan or inf");
             return None;
         }
         Value::Date(_) => {
-            refuse(&node.origin, "settings are JSON, which has no dates: write it in quotes");
+            refuse(&node.set_by, "settings are JSON, which has no dates: write it in quotes");
             return None;
         }
         Value::List(list) => {

@@ -1,7 +1,7 @@
 //! `[principal]`, and a route's own: who asks.
 
 use super::reading::units::{is_token, nearest};
-use super::reading::{Item, Key, KeyWithin, Section, Unset};
+use super::reading::{Item, KeyWithin, PlainKey, Section, Unset};
 use super::server::Server;
 use std::fmt;
 
@@ -86,7 +86,7 @@ const FROM: KeyWithin<Server, PrincipalFrom> = KeyWithin::new(
     from,
     "`\"all\"`: authorization and api-key, as many as are present, together. Or alternatives, of which the first that is wholly present wins: `authorization`, `api-key` (`X-API-Key`), `header:NAME` (from trusted proxies only), `query:NAME`, `cookie:NAME`, several joined with `+`.",
 );
-const ANONYMOUS: Key<Anonymous> = Key::new(
+const ANONYMOUS: PlainKey<Anonymous> = PlainKey::new(
     "anonymous",
     Unset::Nothing(""),
     |item| item.choice(&[("share", Anonymous::Share), ("refuse", Anonymous::Refuse)]),
@@ -148,7 +148,7 @@ fn source(item: &Item<'_>, word: &str, server: &Server) -> Option<PrincipalSourc
     let (kind, name) = word.split_once(':').map_or((word, None), |(kind, name)| (kind, Some(name)));
     match (kind, name) {
         ("mtls", None) | ("jwt", _) => {
-            item.reading.not_yet(&item.node.origin, &item.path, word);
+            item.reading.not_yet(&item.node.set_by, &item.path, word);
             None
         }
         ("authorization", None) => Some(PrincipalSource::Authorization),

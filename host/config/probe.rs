@@ -3,7 +3,7 @@
 use super::fields::is_framing;
 use super::reading::fault::io_words;
 use super::reading::units::is_token;
-use super::reading::{Item, Key, Section, Unset};
+use super::reading::{Item, PlainKey, Section, Unset};
 use http::{HeaderName, HeaderValue};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -30,27 +30,27 @@ pub struct ProbeConfig {
 const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
 const FILE_BYTES_MAX: usize = 64 << 10;
 
-const ATTEMPTS: Key<u32> = Key::new(
+const ATTEMPTS: PlainKey<u32> = PlainKey::new(
     "attempts",
     Unset::Value("12"),
     |item| item.whole(&(1..=1000), "a whole number from 1 to 1000").and_then(|n| u32::try_from(n).ok()),
     "Tries for each unknown outcome; then it waits for the operator.",
 );
-const BASE: Key<Duration> = Key::new(
+const BASE: PlainKey<Duration> = PlainKey::new(
     "base",
     Unset::Value("\"1s\""),
     |item| item.duration(&PAUSE),
     "The first pause between tries; each further one is twice as long, cut at random.",
 );
-const MAX: Key<Duration> =
-    Key::new("max", Unset::Value("\"10m\""), |item| item.duration(&PAUSE), "The longest pause.");
-const HEADERS_FILE: Key<ProbeHeaders> = Key::new(
+const MAX: PlainKey<Duration> =
+    PlainKey::new("max", Unset::Value("\"10m\""), |item| item.duration(&PAUSE), "The longest pause.");
+const HEADERS_FILE: PlainKey<ProbeHeaders> = PlainKey::new(
     "headers_file",
     Unset::Nothing(""),
     headers,
     "Fields of every question, `Name: value` a line: the credentials.",
 );
-const METHODS: Key<Vec<String>> = Key::new(
+const METHODS: PlainKey<Vec<String>> = PlainKey::new(
     "methods",
     Unset::Value("[]"),
     |item| item.each(method),
@@ -76,9 +76,9 @@ pub(super) fn read(mut section: Section<'_>) -> ProbeConfig {
         ));
     }
     if max < base {
-        let origin = section.said("max").unwrap_or(&section.origin).clone();
+        let set_by = section.set_by("max").unwrap_or(&section.set_by).clone();
         section.reading.fault(
-            &origin,
+            &set_by,
             &format!("{}.max", section.path),
             format!("`{0}.max` is shorter than `{0}.base`", section.path),
             "raise `max` or lower `base`",

@@ -1,6 +1,6 @@
 //! The keys by which `[ledger]` says how long and how much is remembered, and a route says otherwise.
 
-use super::reading::{Item, Key, KeyWithin, Section, Unset};
+use super::reading::{Item, KeyWithin, PlainKey, Section, Unset};
 use super::server::SIZE_MAX;
 use oncegate_core::Times;
 use std::ops::RangeInclusive;
@@ -32,35 +32,35 @@ pub(super) struct Bounds {
     pub(super) memory: usize,
 }
 
-const LEASE: Key<Duration> = Key::new(
+const LEASE: PlainKey<Duration> = PlainKey::new(
     "lease",
     Unset::Value("\"60s\""),
     |item| item.duration(&(SHORTEST..=DAY)),
     "How long a claim stands without renewal.",
 )
 .guarding();
-const RETENTION: Key<Duration> = Key::new(
+const RETENTION: PlainKey<Duration> = PlainKey::new(
     "retention",
     Unset::Value("\"24h\""),
     |item| item.duration(&RETENTION_BOUNDS),
     "How long an answer is replayed, from completion.",
 )
 .guarding();
-const TOMBSTONE: Key<Duration> = Key::new(
+const TOMBSTONE: PlainKey<Duration> = PlainKey::new(
     "tombstone",
     Unset::Value("\"24h\""),
     tombstone,
     "How long after that a duplicate is told 410 `expired`; `\"0s\"`: not at all.",
 )
 .guarding();
-const UNKNOWN_RETENTION: Key<Duration> = Key::new(
+const UNKNOWN_RETENTION: PlainKey<Duration> = PlainKey::new(
     "unknown_retention",
     Unset::Value("\"30d\""),
     |item| item.duration(&RETENTION_BOUNDS),
     "How long an unknown outcome is held.",
 )
 .guarding();
-const WAIT: Key<Duration> = Key::new(
+const WAIT: PlainKey<Duration> = PlainKey::new(
     "wait",
     Unset::Value("\"10s\""),
     |item| item.duration(&(Duration::ZERO..=LONGEST_WAIT)),
@@ -90,7 +90,8 @@ pub(super) fn read(section: &mut Section<'_>, bounds: &Bounds) -> Remembering {
 
 /// What a route says; what it doesn't say is as in `[ledger]`.
 pub(super) fn read_of_route(section: &mut Section<'_>, outer: Remembering, bounds: &Bounds) -> Remembering {
-    let mut inherit = |key: Key<Duration>, outer| section.find(&key.inherited("ledger")).unwrap_or(outer);
+    let mut inherit =
+        |key: PlainKey<Duration>, outer| section.find(&key.inherited("ledger")).unwrap_or(outer);
     let lease = inherit(LEASE, outer.times.lease);
     let retention = inherit(RETENTION, outer.times.retention);
     let tombstone = inherit(TOMBSTONE, outer.times.tombstone);

@@ -1,7 +1,7 @@
 //! `[server]`: listeners, limits, shutdown.
 
 use super::reading::fault::io_words;
-use super::reading::{Item, Key, Section, TableKey, Unset};
+use super::reading::{Item, PlainKey, Section, TableKey, Unset};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -64,75 +64,76 @@ const MIB: usize = 1 << 20;
 /// More than any machine has memory for: a size above it is a slip of the finger.
 pub(super) const SIZE_MAX: usize = 1 << 42;
 
-const LISTEN: Key<Vec<SocketAddr>> =
-    Key::new("listen", Unset::Value("[\"127.0.0.1:8080\"]"), listeners, "Where requests come in.").fixed();
-const ADMIN: Key<AdminListener> = Key::new(
+const LISTEN: PlainKey<Vec<SocketAddr>> =
+    PlainKey::new("listen", Unset::Value("[\"127.0.0.1:8080\"]"), listeners, "Where requests come in.")
+        .fixed();
+const ADMIN: PlainKey<AdminListener> = PlainKey::new(
     "admin",
     Unset::Value("\"127.0.0.1:8081\""),
     admin_listener,
     "The admin listener, or `\"off\"`.",
 )
 .fixed();
-const ADMIN_HOSTS: Key<Vec<String>> = Key::new(
+const ADMIN_HOSTS: PlainKey<Vec<String>> = PlainKey::new(
     "admin_hosts",
     Unset::Value("[]"),
     |item| item.each(host),
     "Values of `Host` that the admin listener answers to, beside its own address and loopback names.",
 );
-const ADMIN_TOKEN_FILE: Key<Arc<str>> = Key::new(
+const ADMIN_TOKEN_FILE: PlainKey<Arc<str>> = PlainKey::new(
     "admin_token_file",
     Unset::Nothing(""),
     token,
     "A file with the bearer token that the admin listener asks for. Needed where it is not on loopback.",
 );
-const WORKERS: Key<usize> =
-    Key::new("workers", Unset::Value("0"), workers, "Worker threads; 0 is one per core.").fixed();
-const SHUTDOWN_GRACE: Key<Duration> = Key::new(
+const WORKERS: PlainKey<usize> =
+    PlainKey::new("workers", Unset::Value("0"), workers, "Worker threads; 0 is one per core.").fixed();
+const SHUTDOWN_GRACE: PlainKey<Duration> = PlainKey::new(
     "shutdown_grace",
     Unset::Value("\"30s\""),
     |item| item.duration(&(Duration::ZERO..=DAY)),
     "How long a shutdown waits for executions; then they are unknown.",
 );
-const TRUSTED_PROXIES: Key<Vec<IpNet>> = Key::new(
+const TRUSTED_PROXIES: PlainKey<Vec<IpNet>> = PlainKey::new(
     "trusted_proxies",
     Unset::Value("[]"),
     |item| item.each(network),
     "Addresses and networks whose `header:` principals and `X-Forwarded-*` are believed.",
 );
-const ACCESS_LOG: Key<AccessLog> = Key::new(
+const ACCESS_LOG: PlainKey<AccessLog> = PlainKey::new(
     "access_log",
     Unset::Value("\"off\""),
     |item| item.choice(&[("off", AccessLog::Off), ("text", AccessLog::Text), ("json", AccessLog::Json)]),
     "`\"text\"` or `\"json\"`: a line a request, with operation id and result.",
 );
 const LIMITS: TableKey = TableKey::table("limits");
-const CONNECTIONS: Key<usize> =
-    Key::new("connections", Unset::Value("10000"), connections, "Open client connections.");
-const BUFFERS: Key<usize> = Key::new(
+const CONNECTIONS: PlainKey<usize> =
+    PlainKey::new("connections", Unset::Value("10000"), connections, "Open client connections.");
+const BUFFERS: PlainKey<usize> = PlainKey::new(
     "buffers",
     Unset::Value("\"512MiB\""),
     |item| item.size(&(MIB..=SIZE_MAX)),
     "What all bodies together may hold; above it 503 `overloaded`.",
 );
-const HEADER_BYTES: Key<usize> = Key::new(
+const HEADER_BYTES: PlainKey<usize> = PlainKey::new(
     "header_bytes",
     Unset::Value("\"64KiB\""),
     |item| item.size(&(1024..=MIB)),
     "A request's head, which may have 100 fields; above it 431.",
 );
-const HEADER_TIMEOUT: Key<Duration> = Key::new(
+const HEADER_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "header_timeout",
     Unset::Value("\"10s\""),
     |item| item.duration(&(Duration::from_millis(100)..=DAY)),
     "For a head to arrive.",
 );
-const IDLE_TIMEOUT: Key<Duration> = Key::new(
+const IDLE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "idle_timeout",
     Unset::Value("\"75s\""),
     |item| item.duration(&(Duration::from_millis(100)..=DAY)),
     "For a connection without a request.",
 );
-const BODY_BYTES: Key<usize> = Key::new(
+const BODY_BYTES: PlainKey<usize> = PlainKey::new(
     "body_bytes",
     Unset::Value("\"10MiB\""),
     |item| item.size(&(1..=SIZE_MAX)),
@@ -211,7 +212,7 @@ fn admin_listener(item: &Item<'_>) -> Option<AdminListener> {
 fn admin(section: &mut Section<'_>, listen: &[SocketAddr]) -> Option<SocketAddr> {
     let AdminListener::At(address) = section.get(&ADMIN) else { return None };
     let Some(item) = section.item(&ADMIN) else { return Some(address) };
-    if !is_loopback(&address) && section.said(ADMIN_TOKEN_FILE.name).is_none() {
+    if !is_loopback(&address) && section.set_by(ADMIN_TOKEN_FILE.name).is_none() {
         item.fault(
             format!("`server.admin` is {address}, which other machines can reach, and there is no token"),
             "set `server.admin_token_file`, or listen on 127.0.0.1",
@@ -296,12 +297,12 @@ fn limits(mut section: Section<'_>) -> Limits {
         body_bytes: section.get(&BODY_BYTES),
     };
     if limits.body_bytes > limits.buffers {
-        let (key, origin) = match section.said("body_bytes") {
-            Some(origin) => ("body_bytes", origin.clone()),
-            None => ("buffers", section.said("buffers").unwrap_or(&section.origin).clone()),
+        let (key, set_by) = match section.set_by("body_bytes") {
+            Some(set_by) => ("body_bytes", set_by.clone()),
+            None => ("buffers", section.set_by("buffers").unwrap_or(&section.set_by).clone()),
         };
         section.reading.fault(
-            &origin,
+            &set_by,
             &format!("{}.{key}", section.path),
             "`server.limits.body_bytes` is larger than `server.limits.buffers`, so the largest bodies could never be read",
             "raise `buffers`, which is what all bodies together may hold, or lower `body_bytes`",

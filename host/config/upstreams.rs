@@ -3,7 +3,7 @@
 use super::fields::is_reserved;
 use super::probe::{self, ProbeConfig};
 use super::reading::units::is_host;
-use super::reading::{Item, Key, Section, TableKey, Unset};
+use super::reading::{Item, PlainKey, Section, TableKey, Unset};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -43,49 +43,49 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::f
 /// Bounds of `settle_after`.
 const SETTLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
 
-const URLS: Key<(String, u16)> = Key::new(
+const URLS: PlainKey<(String, u16)> = PlainKey::new(
     "urls",
     Unset::Fault("say where it listens: urls = [\"http://127.0.0.1:9000\"]"),
     only_url,
     "Where it listens: one `http://` URL of host and port.",
 );
-const CONNECT_TIMEOUT: Key<Duration> = Key::new(
+const CONNECT_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "connect_timeout",
     Unset::Value("\"2s\""),
     |item| item.duration(&TIMEOUT),
     "To an open connection; after it nothing was sent and the key is free.",
 );
-pub(super) const RESPONSE_TIMEOUT: Key<Duration> = Key::new(
+pub(super) const RESPONSE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "response_timeout",
     Unset::Value("\"60s\""),
     |item| item.duration(&TIMEOUT),
     "To the head of the answer; after it the outcome is unknown.",
 );
-const BODY_IDLE_TIMEOUT: Key<Duration> = Key::new(
+const BODY_IDLE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "body_idle_timeout",
     Unset::Value("\"60s\""),
     |item| item.duration(&TIMEOUT),
     "Between two pieces of a body.",
 );
-const DEDUPES: Key<bool> = Key::new(
+const DEDUPES: PlainKey<bool> = PlainKey::new(
     "dedupes",
     Unset::Value("false"),
     |item| item.truth(),
     "The upstream itself honours the forwarded key: `when_unknown = \"resend\"` is allowed, and its 409 is unknown.",
 );
-const ACCEPT_REPEATS: Key<bool> = Key::new(
+const ACCEPT_REPEATS: PlainKey<bool> = PlainKey::new(
     "accept_repeats",
     Unset::Value("false"),
     |item| item.truth(),
     "`resend` is allowed though nobody deduplicates: an operation may run again.",
 );
-const OPERATION_HEADER: Key<HeaderName> = Key::new(
+const OPERATION_HEADER: PlainKey<HeaderName> = PlainKey::new(
     "operation_header",
     Unset::Nothing(""),
     operation_header,
     "Send the operation id as this header too, in place of any other of that name: `\"Idempotency-Key\"` for an upstream that wants one of its own.",
 );
-const SETTLE_AFTER: Key<Duration> = Key::new(
+const SETTLE_AFTER: PlainKey<Duration> = PlainKey::new(
     "settle_after",
     Unset::Nothing(""),
     |item| item.duration(&SETTLE),
@@ -176,7 +176,7 @@ fn url(item: &Item<'_>) -> Option<(String, u16)> {
     let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
     if authority.contains('@') {
         item.reading.fault_unshown(
-            &item.node.origin,
+            &item.node.set_by,
             &item.path,
             &format!("`{}` has a user or a password in it", item.path),
             "leave it out: what the clients send as Authorization is passed on",

@@ -2,8 +2,7 @@
 //! request that meets the same policy and is asked in the same way who it comes from (DESIGN §6, "other
 //! ways to change keys").
 
-use crate::config::{Reach, host_of};
-use oncegate_core::Origin;
+use oncegate_core::{Origin, Reach, host_of};
 use serde::{Deserialize, Serialize};
 
 /// All routes, the most specific one first.

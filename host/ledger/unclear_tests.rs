@@ -5,11 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::config::Durability;
 use crate::store::conformance::{completed, executing, id, put, record};
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Embedded, Memory};
-use oncegate_core::{AnswerSummary, Outcome, Timestamp, UnknownReason, View};
+use oncegate_core::{AnswerSummary, Durability, Outcome, Timestamp, UnknownReason, View};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //! store and number of concurrent writers. `cargo bench --bench store`.
 
 use bytes::Bytes;
-use oncegate::config::Durability;
 use oncegate::store::{AnyStore, Embedded, Memory, Store, Swap, Version};
+use oncegate_core::Durability;
 use oncegate_core::{
     Answer, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Record, State, Times,
     Timestamp,

@@ -1,7 +1,7 @@
 //! The value of a key, being read: what it must be, and what is said where it is not.
 
 use super::report::Reading;
-use super::tree::{Node, Origin, Value};
+use super::tree::{Located, SetBy, Value};
 use super::units::{nearest, parse_duration, parse_size, write_duration, write_size};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub(crate) struct Item<'r> {
     pub(crate) path: String,
     /// `path` with `NAME` for names.
     pub(crate) pattern: String,
-    pub(crate) node: Node,
+    pub(crate) node: Located,
 }
 
 impl<'r> Item<'r> {
@@ -30,7 +30,7 @@ impl<'r> Item<'r> {
 
     /// Notes a fault in words of its own.
     pub(crate) fn fault(&self, problem: impl Into<String>, help: impl Into<String>) {
-        self.reading.fault(&self.node.origin, &self.path, problem, help);
+        self.reading.fault(&self.node.set_by, &self.path, problem, help);
     }
 
     /// The text, if it is one; a fault that says what would do, if not.
@@ -53,7 +53,7 @@ impl<'r> Item<'r> {
 
     /// The elements of a list; a single value stands for a list of one.
     pub(crate) fn list(self) -> Vec<Self> {
-        let one = |(i, node): (usize, Node)| {
+        let one = |(i, node): (usize, Located)| {
             let (path, pattern) = (format!("{}[{i}]", self.path), self.pattern.clone());
             Self { reading: self.reading, path, pattern, node }
         };
@@ -61,8 +61,8 @@ impl<'r> Item<'r> {
             return nodes.iter().cloned().enumerate().map(one).collect();
         }
         let Some(text) = self.node.value.loose() else { return vec![self] };
-        let node = |text: &str| Node {
-            origin: self.node.origin.clone(),
+        let node = |text: &str| Located {
+            set_by: self.node.set_by.clone(),
             value: Value::Loose(text.trim().to_owned()),
         };
         let pieces = text.split(',').filter(|_| !text.trim().is_empty());
@@ -149,9 +149,9 @@ impl<'r> Item<'r> {
     /// A path, relative to the file where the file says it and to the process where it doesn't.
     pub(crate) fn path(&self, help: &str) -> Option<PathBuf> {
         let text = self.parsed(help, |text| (!text.is_empty()).then(|| text.to_owned()))?;
-        Some(match self.node.origin {
-            Origin::File(_) | Origin::Unsaid => self.reading.folder().join(text),
-            Origin::Env(_) | Origin::Flag(_) => PathBuf::from(text),
+        Some(match self.node.set_by {
+            SetBy::File(_) | SetBy::Nothing => self.reading.folder().join(text),
+            SetBy::Env(_) | SetBy::Flag(_) => PathBuf::from(text),
         })
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct ConfigKey<P> {
 }
 
 /// A key whose value says all.
-pub(crate) type Key<T> = ConfigKey<fn(&Item<'_>) -> Option<T>>;
+pub(crate) type PlainKey<T> = ConfigKey<fn(&Item<'_>) -> Option<T>>;
 /// A key whose value is held against a `C` from elsewhere in the file.
 pub(crate) type KeyWithin<C, T> = ConfigKey<fn(&Item<'_>, &C) -> Option<T>>;
 /// A key whose value is a table, or a list of tables.

@@ -19,8 +19,8 @@ pub(crate) mod units;
 pub(crate) mod unknown;
 
 pub(crate) use item::{Item, NAME_HELP};
-pub(crate) use key::{Key, KeyWithin, TableKey};
+pub(crate) use key::{KeyWithin, PlainKey, TableKey};
 pub(crate) use report::Reading;
 pub(crate) use row::Unset;
 pub(crate) use section::Section;
-pub(crate) use tree::{Origin, Table, Value};
+pub(crate) use tree::{SetBy, Table, Value};

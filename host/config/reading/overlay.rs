@@ -2,7 +2,7 @@
 
 use super::report::Reading;
 use super::source::{Flags, Source};
-use super::tree::{Node, Origin, Table, Value, of_value};
+use super::tree::{Located, SetBy, Table, Value, of_value};
 use super::unknown::variable;
 
 /// Variables that are the program's, not the configuration's.
@@ -28,19 +28,19 @@ fn stand_in(flags: &Flags, tree: &mut Table) {
     if flags.upstream.is_none() || !none(tree, "routes") || !none(tree, "upstreams") {
         return;
     }
-    let origin = Origin::Flag("--upstream");
+    let set_by = SetBy::Flag("--upstream");
     let text = |text: &str| Value::Text(text.to_owned());
-    tree.put(&["upstreams", "default", "urls"], &origin, text(flags.upstream.as_deref().unwrap_or_default()));
+    tree.put(&["upstreams", "default", "urls"], &set_by, text(flags.upstream.as_deref().unwrap_or_default()));
     if none(tree, "policies") {
-        tree.put(&["policies", "default", "component"], &Origin::Unsaid, text("builtin:idempotency-key"));
+        tree.put(&["policies", "default", "component"], &SetBy::Nothing, text("builtin:idempotency-key"));
     }
     let policy = only_name(tree, "policies").unwrap_or_else(|| "default".to_owned());
     let mut route = Table::default();
     for (name, value) in [("name", "default"), ("path", "/"), ("upstream", "default"), ("policy", &policy)] {
-        route.put(&[name], &origin, text(value));
+        route.put(&[name], &set_by, text(value));
     }
-    let route = Node { origin: origin.clone(), value: Value::Table(route) };
-    tree.put(&["routes"], &origin, Value::List(vec![route]));
+    let route = Located { set_by: set_by.clone(), value: Value::Table(route) };
+    tree.put(&["routes"], &set_by, Value::List(vec![route]));
 }
 
 /// The name of the only table in a table of tables.
@@ -57,37 +57,37 @@ fn names(tree: &Table, section: &str) -> Vec<String> {
 }
 
 /// Text becomes what the key asks for, but for lists and tables in TOML's words.
-fn value_of(text: &str, origin: &Origin) -> Value {
+fn value_of(text: &str, set_by: &SetBy) -> Value {
     let bracketed = text.trim_start().starts_with(['[', '{']);
-    let parsed = if bracketed { of_value(text.trim(), origin) } else { None };
+    let parsed = if bracketed { of_value(text.trim(), set_by) } else { None };
     parsed.unwrap_or_else(|| Value::Loose(text.to_owned()))
 }
 
 /// One variable: `__` separates levels, names of upstreams, policies and routes are found without
 /// regard to case and with `_` for `-` and `.`.
 fn put_variable(reading: &Reading, tree: &mut Table, variable: &str, rest: &str, text: &str) {
-    let origin = Origin::Env(variable.to_owned());
+    let set_by = SetBy::Env(variable.to_owned());
     let levels: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-    let value = value_of(text, &origin);
+    let value = value_of(text, &set_by);
     match levels.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [section @ ("upstreams" | "policies" | "routes"), name, key @ ..] if !key.is_empty() => {
-            put_named(reading, tree, &origin, (section, name), key, value);
+            put_named(reading, tree, &set_by, (section, name), key, value);
         }
-        levels => put_checked(reading, tree, &origin, levels, value),
+        levels => put_checked(reading, tree, &set_by, levels, value),
     }
 }
 
 fn put_named(
     reading: &Reading,
     tree: &mut Table,
-    origin: &Origin,
+    set_by: &SetBy,
     (section, name): (&str, &str),
     key: &[&str],
     value: Value,
 ) {
     let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
     let mut there = Vec::new();
-    let tables: Vec<(String, &mut Node)> =
+    let tables: Vec<(String, &mut Located)> =
         match tree.0.iter_mut().find(|e| e.name == section).map(|e| &mut e.node.value) {
             Some(Value::Table(table)) => table.0.iter_mut().map(|e| (e.name.clone(), &mut e.node)).collect(),
             Some(Value::List(list)) => list.iter_mut().map(|node| (route_name(node), node)).collect(),
@@ -97,27 +97,27 @@ fn put_named(
         if plain(&found) == name
             && let Value::Table(table) = &mut node.value
         {
-            return put_checked(reading, table, origin, key, value);
+            return put_checked(reading, table, set_by, key, value);
         }
         there.push(found);
     }
-    let Origin::Env(variable) = origin else { return };
+    let SetBy::Env(variable) = set_by else { return };
     let help = if there.is_empty() {
         "there are none".to_owned()
     } else {
         format!("there are: {}", there.join(", "))
     };
     let problem = format!("{variable} overrides nothing: there is no `{name}` among the {section}");
-    reading.fault(origin, &format!("{section}.{name}"), problem, help);
+    reading.fault(set_by, &format!("{section}.{name}"), problem, help);
 }
 
-fn route_name(node: &Node) -> String {
+fn route_name(node: &Located) -> String {
     let name = node.value.table().and_then(|table| table.node("name"));
-    if let Some(Node { value: Value::Text(name), .. }) = name { name.clone() } else { String::new() }
+    if let Some(Located { value: Value::Text(name), .. }) = name { name.clone() } else { String::new() }
 }
 
 /// Puts a value unless its path leads through something that isn't a table.
-fn put_checked(reading: &Reading, tree: &mut Table, origin: &Origin, levels: &[&str], value: Value) {
+fn put_checked(reading: &Reading, tree: &mut Table, set_by: &SetBy, levels: &[&str], value: Value) {
     let mut table = &*tree;
     for (depth, level) in levels.iter().enumerate().take(levels.len().saturating_sub(1)) {
         match table.node(level).map(|node| &node.value) {
@@ -127,17 +127,17 @@ fn put_checked(reading: &Reading, tree: &mut Table, origin: &Origin, levels: &[&
                 let path = levels[..=depth].join(".");
                 let problem =
                     format!("`{path}` is {} and has no `{}` in it", other.found(), levels[depth + 1]);
-                return reading.fault(origin, &path, problem, format!("override `{path}` as a whole"));
+                return reading.fault(set_by, &path, problem, format!("override `{path}` as a whole"));
             }
         }
     }
-    tree.put(levels, origin, value);
+    tree.put(levels, set_by, value);
 }
 
 fn put_flags(reading: &Reading, flags: &Flags, tree: &mut Table) {
     let loose = |text: &str| Value::Loose(text.to_owned());
     if !flags.listen.is_empty() {
-        tree.put(&["server", "listen"], &Origin::Flag("--listen"), loose(&flags.listen.join(",")));
+        tree.put(&["server", "listen"], &SetBy::Flag("--listen"), loose(&flags.listen.join(",")));
     }
     let plain: [(&'static str, &Option<String>, [&str; 2]); 3] = [
         ("--admin", &flags.admin, ["server", "admin"]),
@@ -146,11 +146,11 @@ fn put_flags(reading: &Reading, flags: &Flags, tree: &mut Table) {
     ];
     for (flag, value, path) in plain {
         if let Some(text) = value {
-            tree.put(&path, &Origin::Flag(flag), loose(text));
+            tree.put(&path, &SetBy::Flag(flag), loose(text));
         }
     }
     if let Some(workers) = flags.workers {
-        tree.put(&["server", "workers"], &Origin::Flag("--workers"), loose(&workers.to_string()));
+        tree.put(&["server", "workers"], &SetBy::Flag("--workers"), loose(&workers.to_string()));
     }
     let only: [(&'static str, &Option<String>, &str, &str); 3] = [
         ("--upstream", &flags.upstream, "upstreams", "urls"),
@@ -161,7 +161,7 @@ fn put_flags(reading: &Reading, flags: &Flags, tree: &mut Table) {
         let Some(text) = value else { continue };
         match only_name(tree, section) {
             Some(name) => {
-                tree.put(&[section, &name, key], &Origin::Flag(flag), value_of(text, &Origin::Flag(flag)))
+                tree.put(&[section, &name, key], &SetBy::Flag(flag), value_of(text, &SetBy::Flag(flag)))
             }
             None => say_which(reading, tree, flag, section, key),
         }
@@ -171,7 +171,7 @@ fn put_flags(reading: &Reading, flags: &Flags, tree: &mut Table) {
 /// A flag that stands for a key of the only upstream or policy, where there isn't only one.
 fn say_which(reading: &Reading, tree: &Table, flag: &'static str, section: &str, key: &str) {
     let names = names(tree, section);
-    let origin = Origin::Flag(flag);
+    let set_by = SetBy::Flag(flag);
     if names.is_empty() {
         let help = if section == "policies" {
             "add --upstream URL, or a [policies.NAME] to the file"
@@ -179,7 +179,7 @@ fn say_which(reading: &Reading, tree: &Table, flag: &'static str, section: &str,
             "add an [upstreams.NAME] to the file"
         };
         return reading.fault(
-            &origin,
+            &set_by,
             section,
             format!("{flag} has nothing to change: there are no {section}"),
             help,
@@ -187,7 +187,7 @@ fn say_which(reading: &Reading, tree: &Table, flag: &'static str, section: &str,
     }
     let first = variable(&format!("{section}.{}.{key}", names[0]));
     reading.fault(
-        &origin,
+        &set_by,
         section,
         format!("{flag} does not say which of the {section} it means: {}", names.join(", ")),
         format!("change `{section}.NAME.{key}` in the file, or set {first}"),

@@ -3,7 +3,7 @@
 
 use super::fault::{Fault, Faults, Place};
 use super::row::KeyRow;
-use super::tree::{Origin, holds_credential};
+use super::tree::{SetBy, holds_credential};
 use super::unknown::{dotted, help_for_unknown};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ pub(crate) struct Reading {
     /// The same with what the reference says of each, in the order of asking.
     pub(crate) rows: RefCell<Vec<KeyRow>>,
     /// Keys that nobody asked for: where, and the section's path and pattern.
-    pub(crate) unknown: RefCell<Vec<(Origin, String, String, String)>>,
+    pub(crate) unknown: RefCell<Vec<(SetBy, String, String, String)>>,
 }
 
 impl Reading {
@@ -54,32 +54,32 @@ impl Reading {
     /// Notes a fault of the key at `path`.
     pub(crate) fn fault(
         &self,
-        origin: &Origin,
+        set_by: &SetBy,
         path: &str,
         problem: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.note(origin, true, path, problem.into(), help.into());
+        self.note(set_by, true, path, problem.into(), help.into());
     }
 
     /// Notes a fault in a place that may hold a credential, which is not to be shown.
-    pub(crate) fn fault_unshown(&self, origin: &Origin, path: &str, problem: &str, help: &str) {
-        self.note(origin, false, path, problem.into(), help.into());
+    pub(crate) fn fault_unshown(&self, set_by: &SetBy, path: &str, problem: &str, help: &str) {
+        self.note(set_by, false, path, problem.into(), help.into());
     }
 
     /// Finding a place takes time with the file's length, so there is an end to it.
-    fn note(&self, origin: &Origin, shown: bool, path: &str, problem: String, help: String) {
+    fn note(&self, set_by: &SetBy, shown: bool, path: &str, problem: String, help: String) {
         if self.faults.borrow().len() >= FAULTS_MAX {
             self.untold.set(self.untold.get() + 1);
             return;
         }
-        let order = match origin {
-            Origin::File(span) => span.start,
-            Origin::Env(_) => usize::MAX - 2,
-            Origin::Flag(_) => usize::MAX - 1,
-            Origin::Unsaid => usize::MAX,
+        let order = match set_by {
+            SetBy::File(span) => span.start,
+            SetBy::Env(_) => usize::MAX - 2,
+            SetBy::Flag(_) => usize::MAX - 1,
+            SetBy::Nothing => usize::MAX,
         };
-        let fault = Fault { place: self.place(origin, shown), key: path.into(), problem, help };
+        let fault = Fault { place: self.place(set_by, shown), key: path.into(), problem, help };
         self.faults.borrow_mut().push((order, fault));
     }
 
@@ -92,14 +92,14 @@ impl Reading {
             return Ok(());
         }
         let told = faults.into_iter().map(|(_, fault)| fault);
-        Err(Faults(told.chain(untold(self.untold.get(), self.place(&Origin::Unsaid, false))).collect()))
+        Err(Faults(told.chain(untold(self.untold.get(), self.place(&SetBy::Nothing, false))).collect()))
     }
 
     /// Says that something of the design isn't there yet.
-    pub(crate) fn not_yet(&self, origin: &Origin, path: &str, value: &str) {
+    pub(crate) fn not_yet(&self, set_by: &SetBy, path: &str, value: &str) {
         let what = if value.is_empty() { format!("`{path}`") } else { format!("`{path} = {value:?}`") };
         self.fault(
-            origin,
+            set_by,
             path,
             format!("{what} is not in this version yet"),
             "remove it; a later version will know it",
@@ -118,21 +118,21 @@ impl Reading {
     }
 
     /// Notes where a setting was said, so that its component can find fault with it.
-    pub(crate) fn setting(&self, path: &str, origin: &Origin) {
+    pub(crate) fn setting(&self, path: &str, set_by: &SetBy) {
         let mut settings = self.settings.borrow_mut();
         // Finding a place takes time with the file's length.
         if settings.len() < SETTINGS_MAX {
-            settings.insert(path.to_owned(), self.place(origin, true));
+            settings.insert(path.to_owned(), self.place(set_by, true));
         }
     }
 
-    fn place(&self, origin: &Origin, shown: bool) -> Place {
-        match (origin, &self.file) {
-            (Origin::File(span), Some((file, text))) => place_in(file, text, span, shown),
-            (Origin::Env(name), _) => Place::Environment(name.clone()),
-            (Origin::Flag(name), _) => Place::Flag(name),
-            (Origin::Unsaid, Some((file, _))) => Place::Whole(file.clone()),
-            (Origin::File(_) | Origin::Unsaid, None) => Place::Nowhere,
+    fn place(&self, set_by: &SetBy, shown: bool) -> Place {
+        match (set_by, &self.file) {
+            (SetBy::File(span), Some((file, text))) => place_in(file, text, span, shown),
+            (SetBy::Env(name), _) => Place::Environment(name.clone()),
+            (SetBy::Flag(name), _) => Place::Flag(name),
+            (SetBy::Nothing, Some((file, _))) => Place::Whole(file.clone()),
+            (SetBy::File(_) | SetBy::Nothing, None) => Place::Nowhere,
         }
     }
 
@@ -149,23 +149,23 @@ impl Reading {
         let unknown = self.unknown.borrow();
         let room = FAULTS_MAX.saturating_sub(self.faults.borrow().len());
         self.untold.set(self.untold.get() + unknown.len().saturating_sub(room));
-        for (origin, path, pattern, name) in unknown.iter().take(room) {
+        for (set_by, path, pattern, name) in unknown.iter().take(room) {
             let siblings: Vec<&str> = known
                 .iter()
                 .filter_map(|key| key.strip_prefix(pattern.as_str()))
                 .map(|rest| if pattern.is_empty() { rest } else { rest.trim_start_matches('.') })
                 .filter(|rest| !rest.contains('.') && !rest.is_empty())
                 .collect();
-            let help = help_for_unknown(origin, path, name, &siblings, &known);
-            let problem = match origin {
-                Origin::Env(variable) => {
+            let help = help_for_unknown(set_by, path, name, &siblings, &known);
+            let problem = match set_by {
+                SetBy::Env(variable) => {
                     format!("{variable} overrides nothing: there is no key `{}`", dotted(path, name))
                 }
-                Origin::File(_) | Origin::Flag(_) | Origin::Unsaid => {
+                SetBy::File(_) | SetBy::Flag(_) | SetBy::Nothing => {
                     format!("`{}` is not a key that Oncegate knows", dotted(path, name))
                 }
             };
-            self.fault(origin, &dotted(path, name), problem, help);
+            self.fault(set_by, &dotted(path, name), problem, help);
         }
     }
 }

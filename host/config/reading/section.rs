@@ -4,10 +4,10 @@
 //! A fault is noted and the default taken, so that one reading finds every fault.
 
 use super::item::{Item, NAME_HELP};
-use super::key::{ConfigKey, Key, KeyWithin, TableKey};
+use super::key::{ConfigKey, KeyWithin, PlainKey, TableKey};
 use super::report::Reading;
 use super::row::{Bearing, Unset};
-use super::tree::{Entry, Node, Origin, Table, Value, of_value};
+use super::tree::{Entry, Located, SetBy, Table, Value, of_value};
 use super::units::is_name;
 use super::unknown::dotted;
 
@@ -19,7 +19,7 @@ pub(crate) struct Section<'r> {
     /// Its dotted key with `NAME` for names: which keys there are doesn't depend on names.
     pattern: String,
     /// Where it begins.
-    pub(crate) origin: Origin,
+    pub(crate) set_by: SetBy,
     table: Table,
     /// The keys that were asked for.
     asked: Vec<(&'static str, Bearing)>,
@@ -29,7 +29,7 @@ impl<'r> Section<'r> {
     /// The whole configuration.
     pub(crate) fn root(reading: &'r Reading, table: Table) -> Self {
         let (path, pattern) = (String::new(), String::new());
-        Self { reading, path, pattern, origin: Origin::Unsaid, table, asked: Vec::new() }
+        Self { reading, path, pattern, set_by: SetBy::Nothing, table, asked: Vec::new() }
     }
 
     /// The table that a key has as its value.
@@ -38,8 +38,8 @@ impl<'r> Section<'r> {
             item.refuse("a table was expected here");
             return None;
         };
-        let (path, pattern, origin) = (item.path, item.pattern, item.node.origin);
-        Some(Self { reading: item.reading, path, pattern, origin, table, asked: Vec::new() })
+        let (path, pattern, set_by) = (item.path, item.pattern, item.node.set_by);
+        Some(Self { reading: item.reading, path, pattern, set_by, table, asked: Vec::new() })
     }
 
     /// The value of a key, if the file sets it.
@@ -52,12 +52,12 @@ impl<'r> Section<'r> {
     }
 
     /// What the file sets the key to, or its default.
-    pub(crate) fn get<T>(&mut self, key: &Key<T>) -> T {
+    pub(crate) fn get<T>(&mut self, key: &PlainKey<T>) -> T {
         self.find(key).unwrap_or_else(|| self.default(key))
     }
 
     /// The key's default.
-    pub(crate) fn default<T>(&self, key: &Key<T>) -> T {
+    pub(crate) fn default<T>(&self, key: &PlainKey<T>) -> T {
         (key.parse)(&self.unset(key)).expect("a key takes its own default")
     }
 
@@ -68,7 +68,7 @@ impl<'r> Section<'r> {
     }
 
     /// What the file sets the key to; that it doesn't is a fault where the key must be set.
-    pub(crate) fn find<T>(&mut self, key: &Key<T>) -> Option<T> {
+    pub(crate) fn find<T>(&mut self, key: &PlainKey<T>) -> Option<T> {
         self.needed(key).and_then(|item| (key.parse)(&item))
     }
 
@@ -81,7 +81,7 @@ impl<'r> Section<'r> {
         let item = self.item(key);
         if let (None, Unset::Fault(help)) = (&item, key.unset) {
             let path = dotted(&self.path, key.name);
-            self.reading.fault(&self.origin, &path, format!("`{path}` is missing"), help);
+            self.reading.fault(&self.set_by, &path, format!("`{path}` is missing"), help);
         }
         item
     }
@@ -89,9 +89,9 @@ impl<'r> Section<'r> {
     /// The key's default as a value to be read.
     fn unset<P>(&self, key: &ConfigKey<P>) -> Item<'r> {
         let Unset::Value(text) = key.unset else { unreachable!("`{}` has a default", key.name) };
-        let value = of_value(text, &Origin::Unsaid).unwrap_or_else(|| Value::Loose(text.to_owned()));
+        let value = of_value(text, &SetBy::Nothing).unwrap_or_else(|| Value::Loose(text.to_owned()));
         let (path, pattern) = (dotted(&self.path, key.name), dotted(&self.pattern, key.name));
-        Item { reading: self.reading, path, pattern, node: Node { origin: Origin::Unsaid, value } }
+        Item { reading: self.reading, path, pattern, node: Located { set_by: SetBy::Nothing, value } }
     }
 
     /// A table within this one; an empty one where there is none.
@@ -100,7 +100,7 @@ impl<'r> Section<'r> {
             reading: self.reading,
             path: dotted(&self.path, key.name),
             pattern: dotted(&self.pattern, key.name),
-            origin: self.origin.clone(),
+            set_by: self.set_by.clone(),
             table: Table::default(),
             asked: Vec::new(),
         };
@@ -116,7 +116,7 @@ impl<'r> Section<'r> {
             let path = dotted(name, &entry.name);
             if !is_name(&entry.name) {
                 let problem = format!("`{}` can't be a name", entry.name);
-                self.reading.fault(&entry.origin, &path, problem, NAME_HELP);
+                self.reading.fault(&entry.set_by, &path, problem, NAME_HELP);
             }
             let item =
                 Item { reading: self.reading, path, pattern: pattern.clone(), node: entry.node.clone() };
@@ -130,21 +130,21 @@ impl<'r> Section<'r> {
         for name in names {
             self.asked.push((name, Bearing::Plain));
             if let Some(entry) = self.table.0.iter().find(|entry| entry.name == *name) {
-                self.reading.not_yet(&entry.origin, &dotted(&self.path, name), "");
+                self.reading.not_yet(&entry.set_by, &dotted(&self.path, name), "");
             }
         }
     }
 
     /// Whether the key was said, and where.
-    pub(crate) fn said(&self, name: &str) -> Option<&Origin> {
-        self.table.0.iter().find(|entry| entry.name == name).map(|entry| &entry.origin)
+    pub(crate) fn set_by(&self, name: &str) -> Option<&SetBy> {
+        self.table.0.iter().find(|entry| entry.name == name).map(|entry| &entry.set_by)
     }
 
     /// Notes what nobody asked for.
     pub(crate) fn close(self) {
         for entry in &self.table.0 {
             if !self.asked.iter().any(|(name, _)| *name == entry.name) {
-                let key = (entry.origin.clone(), self.path.clone(), self.pattern.clone(), entry.name.clone());
+                let key = (entry.set_by.clone(), self.path.clone(), self.pattern.clone(), entry.name.clone());
                 self.reading.unknown.borrow_mut().push(key);
             }
         }
@@ -161,8 +161,8 @@ impl<'r> Section<'r> {
     }
 
     /// The keys asked for that bear on the promises of a guarded route, as far as the file sets them.
-    pub(crate) fn guarding(&self) -> impl Iterator<Item = (&'static str, &Origin)> {
+    pub(crate) fn guarding(&self) -> impl Iterator<Item = (&'static str, &SetBy)> {
         let guarding = self.asked.iter().filter(|(_, bearing)| *bearing == Bearing::Guarding);
-        guarding.filter_map(|(name, _)| Some((*name, self.said(name)?)))
+        guarding.filter_map(|(name, _)| Some((*name, self.set_by(name)?)))
     }
 }

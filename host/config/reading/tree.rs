@@ -1,4 +1,4 @@
-//! What a configuration says, before anybody asks what it means: values with their origin. The
+//! What a configuration says, before anybody asks what it means: values with what set them. The
 //! file, the environment and the flags all become one tree, so that each fault can name the place
 //! it came from.
 
@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Where a value was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum SetBy {
     /// In the file, at these bytes.
     File(Range<usize>),
     /// In this variable of the environment.
@@ -16,13 +16,13 @@ pub(crate) enum Origin {
     /// By this flag.
     Flag(&'static str),
     /// Nowhere: it is what one gets without saying anything.
-    Unsaid,
+    Nothing,
 }
 
 /// A value and where it was said.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) origin: Origin,
+pub(crate) struct Located {
+    pub(crate) set_by: SetBy,
     pub(crate) value: Value,
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Value {
     Decimal(Option<f64>, String),
     Flag(bool),
     Date(String),
-    List(Vec<Node>),
+    List(Vec<Located>),
     Table(Table),
     /// Of the environment or the command line, where everything is text: it becomes what the key
     /// asks for.
@@ -52,38 +52,38 @@ pub(crate) struct Table(pub(crate) Vec<Entry>);
 pub(crate) struct Entry {
     pub(crate) name: String,
     /// Where the name stands.
-    pub(crate) origin: Origin,
-    pub(crate) node: Node,
+    pub(crate) set_by: SetBy,
+    pub(crate) node: Located,
 }
 
 impl Table {
     /// The value under a name.
-    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
+    pub(crate) fn node(&self, name: &str) -> Option<&Located> {
         self.0.iter().find(|entry| entry.name == name).map(|entry| &entry.node)
     }
 
     /// The value under a name, to be changed; an empty table is put there where there is none.
-    pub(crate) fn node_mut(&mut self, name: &str, origin: &Origin) -> &mut Node {
+    pub(crate) fn node_mut(&mut self, name: &str, set_by: &SetBy) -> &mut Located {
         let at = self.0.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
-            let node = Node { origin: origin.clone(), value: Value::Table(Self::default()) };
-            self.0.push(Entry { name: name.to_owned(), origin: origin.clone(), node });
+            let node = Located { set_by: set_by.clone(), value: Value::Table(Self::default()) };
+            self.0.push(Entry { name: name.to_owned(), set_by: set_by.clone(), node });
             self.0.len() - 1
         });
         &mut self.0[at].node
     }
 
     /// Puts a value under a path of names, over whatever stood there.
-    pub(crate) fn put(&mut self, path: &[&str], origin: &Origin, value: Value) {
+    pub(crate) fn put(&mut self, path: &[&str], set_by: &SetBy, value: Value) {
         let Some((name, rest)) = path.split_first() else { return };
         if rest.is_empty() {
             self.0.retain(|entry| entry.name != *name);
-            let node = Node { origin: origin.clone(), value };
-            self.0.push(Entry { name: (*name).to_owned(), origin: origin.clone(), node });
+            let node = Located { set_by: set_by.clone(), value };
+            self.0.push(Entry { name: (*name).to_owned(), set_by: set_by.clone(), node });
             return;
         }
-        let node = self.node_mut(name, origin);
+        let node = self.node_mut(name, set_by);
         if let Value::Table(table) = &mut node.value {
-            table.put(rest, origin, value);
+            table.put(rest, set_by, value);
         }
         // Else the file has something else than a table there, and that is a fault of the file.
     }
@@ -91,28 +91,28 @@ impl Table {
 
 /// The tree of a TOML document.
 pub(crate) fn of_document(table: &DeTable<'_>) -> Table {
-    of_table(table, &Origin::File)
+    of_table(table, &SetBy::File)
 }
 
 /// The tree of one TOML value that was said elsewhere than in the file.
-pub(crate) fn of_value(text: &str, origin: &Origin) -> Option<Value> {
+pub(crate) fn of_value(text: &str, set_by: &SetBy) -> Option<Value> {
     let parsed = DeValue::parse(text).ok()?;
-    Some(of_node(&parsed, &|_| origin.clone()).value)
+    Some(of_node(&parsed, &|_| set_by.clone()).value)
 }
 
-fn of_table(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> Origin) -> Table {
+fn of_table(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> SetBy) -> Table {
     let mut entries: Vec<_> = table.iter().collect();
     // The parser sorts by name; people read by line.
     entries.sort_by_key(|(name, _)| name.span().start);
     let entry = |(name, node): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| Entry {
         name: name.get_ref().to_string(),
-        origin: place(name.span()),
+        set_by: place(name.span()),
         node: of_node(node, place),
     };
     Table(entries.into_iter().map(entry).collect())
 }
 
-fn of_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> Origin) -> Node {
+fn of_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> SetBy) -> Located {
     let value = match node.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => {
@@ -127,7 +127,7 @@ fn of_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> Origin) 
         DeValue::Array(list) => Value::List(list.iter().map(|node| of_node(node, place)).collect()),
         DeValue::Table(table) => Value::Table(of_table(table, place)),
     };
-    Node { origin: place(node.span()), value }
+    Located { set_by: place(node.span()), value }
 }
 
 impl Value {

@@ -1,18 +1,18 @@
 //! Help for keys that nobody knows: the one that was meant, where it belongs, or which there are.
 
-use super::tree::Origin;
+use super::tree::SetBy;
 use super::units::nearest;
 use std::collections::BTreeSet;
 
 /// What a reader of an unknown key would like to hear.
 pub(crate) fn help_for_unknown(
-    origin: &Origin,
+    set_by: &SetBy,
     path: &str,
     name: &str,
     siblings: &[&str],
     known: &BTreeSet<String>,
 ) -> String {
-    let env = matches!(origin, Origin::Env(_));
+    let env = matches!(set_by, SetBy::Env(_));
     let spell = |key: &str| if env { variable(key) } else { key.to_owned() };
     if let Some(meant) = nearest(name, siblings.iter().copied()) {
         let meant = if env { variable(&dotted(path, meant)) } else { meant.to_owned() };

@@ -3,7 +3,7 @@
 use super::keys::WHEN_UNKNOWN;
 use super::types::{OnError, PrincipalChanged, RouteConfig};
 use crate::policies::Policy;
-use crate::reading::{Item, Origin, Reading, Section};
+use crate::reading::{Item, Reading, Section, SetBy};
 use crate::server::{Server, is_loopback};
 use crate::upstreams::UpstreamConfig;
 use oncegate_core::WhenUnknown;
@@ -15,10 +15,10 @@ pub(super) const NO_PATH: &str = "?";
 
 /// A key that bears on the promises of a guarded route lets somebody believe that the route is guarded.
 pub(super) fn refuse_guarding(section: &Section<'_>) {
-    for (name, origin) in section.guarding() {
+    for (name, set_by) in section.guarding() {
         let path = format!("{}.{name}", section.path);
         let problem = format!("`{path}` means nothing on a route without a policy, which guards nothing");
-        section.reading.fault(origin, &path, problem, "add `policy = \"NAME\"`, or remove it");
+        section.reading.fault(set_by, &path, problem, "add `policy = \"NAME\"`, or remove it");
     }
 }
 
@@ -31,9 +31,9 @@ pub(super) fn check_methods(section: &Section<'_>, methods: &[String]) {
     }
     let words = never.join(" and ");
     if never.len() == methods.len() {
-        let origin = section.said("methods").unwrap_or(&section.origin).clone();
+        let set_by = section.set_by("methods").unwrap_or(&section.set_by).clone();
         section.reading.fault(
-            &origin,
+            &set_by,
             &format!("{}.methods", section.path),
             format!("`{}.methods` has nothing but {words}, which are never guarded", section.path),
             "add the methods that act, like \"POST\", or remove `policy`",
@@ -81,14 +81,14 @@ fn check_repeats(item: &Item<'_>, upstream: &UpstreamConfig, methods: &[String])
 /// Two routes with one name, or that one request would match alike.
 pub(super) fn compare(
     reading: &Reading,
-    origin: &Origin,
+    set_by: &SetBy,
     route: &RouteConfig,
-    before: &[(Origin, RouteConfig)],
+    before: &[(SetBy, RouteConfig)],
 ) {
-    let same_name = |(_, other): &&(Origin, RouteConfig)| !route.name.is_empty() && other.name == route.name;
+    let same_name = |(_, other): &&(SetBy, RouteConfig)| !route.name.is_empty() && other.name == route.name;
     if before.iter().any(|other| same_name(&other)) {
         let problem = format!("there are two routes named `{}`", route.name);
-        reading.fault(origin, &format!("routes.{}", route.name), problem, "give each a name of its own");
+        reading.fault(set_by, &format!("routes.{}", route.name), problem, "give each a name of its own");
     }
     let alike = |other: &RouteConfig| {
         let both_all = route.methods.is_empty() && other.methods.is_empty();
@@ -99,7 +99,7 @@ pub(super) fn compare(
     };
     if let Some((_, other)) = before.iter().find(|(_, other)| alike(other)) {
         reading.fault(
-            origin,
+            set_by,
             &format!("routes.{}", route.name),
             format!(
                 "`{}` and `{}` take the same requests: same host, path and method",

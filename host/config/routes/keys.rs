@@ -2,27 +2,27 @@
 
 use super::types::{ClientGone, OnError, PrincipalChanged};
 use crate::reading::units::{is_host, is_name, is_token, nearest};
-use crate::reading::{Item, Key, KeyWithin, NAME_HELP, TableKey, Unset};
+use crate::reading::{Item, KeyWithin, NAME_HELP, PlainKey, TableKey, Unset};
 use crate::upstreams::RESPONSE_TIMEOUT as UPSTREAM_RESPONSE_TIMEOUT;
 use oncegate_core::{WhenUnknown, WhileRunning};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) const NAME: Key<String> = Key::new(
+pub(super) const NAME: PlainKey<String> = PlainKey::new(
     "name",
     Unset::Fault("give the route a name; logs and metrics use it"),
     |item| item.parsed(NAME_HELP, |text| is_name(text).then(|| text.to_owned())),
     "For logs, metrics and look-ups.",
 );
-pub(super) const HOST: Key<String> =
-    Key::new("host", Unset::Nothing("every host"), host, "A host name without port.");
-pub(super) const PATH: Key<String> = Key::new(
+pub(super) const HOST: PlainKey<String> =
+    PlainKey::new("host", Unset::Nothing("every host"), host, "A host name without port.");
+pub(super) const PATH: PlainKey<String> = PlainKey::new(
     "path",
     Unset::Fault("a path that begins with `/`; `/` itself takes everything"),
     path,
     "A prefix on segment borders: `/v1` takes `/v1` and `/v1/charges`, not `/v10`.",
 );
-pub(super) const METHODS: Key<Vec<String>> = Key::new(
+pub(super) const METHODS: PlainKey<Vec<String>> = PlainKey::new(
     "methods",
     Unset::Nothing("every method"),
     |item| item.each(method),
@@ -40,14 +40,14 @@ pub(super) const POLICY: KeyWithin<[Arc<str>], Arc<str>> = KeyWithin::new(
     |item, names| named(item, "policies", names),
     "A name of `[policies]`. Without it the route is proxied and guards nothing.",
 );
-pub(super) const WHILE_RUNNING: Key<WhileRunning> = Key::new(
+pub(super) const WHILE_RUNNING: PlainKey<WhileRunning> = PlainKey::new(
     "while_running",
     Unset::Value("\"wait\""),
     |item| item.choice(&[("wait", WhileRunning::Wait), ("reject", WhileRunning::Reject)]),
     "What a duplicate gets while the first runs; `\"reject\"`: 409 `in-flight` at once.",
 )
 .guarding();
-pub(super) const WHEN_UNKNOWN: Key<WhenUnknown> = Key::new(
+pub(super) const WHEN_UNKNOWN: PlainKey<WhenUnknown> = PlainKey::new(
     "when_unknown",
     Unset::Value("\"hold\""),
     |item| {
@@ -56,7 +56,7 @@ pub(super) const WHEN_UNKNOWN: Key<WhenUnknown> = Key::new(
     "What a duplicate gets where nobody knows the outcome: 409 `outcome-unknown`. `\"probe\"`: the same, and the policy's `resolution` asks the upstream meanwhile (of operations begun since it says so). `\"resend\"`: it runs again, where the upstream `dedupes` or `accept_repeats` or the route has only PUT and DELETE.",
 )
 .guarding();
-pub(super) const ON_ERROR: Key<OnError> = Key::new(
+pub(super) const ON_ERROR: PlainKey<OnError> = PlainKey::new(
     "on_error",
     Unset::Value("\"refuse\""),
     |item| item.choice(&[("refuse", OnError::Refuse), ("bypass", OnError::Bypass)]),
@@ -64,28 +64,28 @@ pub(super) const ON_ERROR: Key<OnError> = Key::new(
 )
 .guarding();
 pub(super) const OUTCOMES: TableKey = TableKey::table("outcomes").guarding();
-pub(super) const CLIENT_GONE: Key<ClientGone> = Key::new(
+pub(super) const CLIENT_GONE: PlainKey<ClientGone> = PlainKey::new(
     "client_gone",
     Unset::Value("\"finish\""),
     |item| item.choice(&[("finish", ClientGone::Finish), ("close", ClientGone::Close)]),
     "When no client is left the execution goes on all the same. `\"close\"`: the upstream's connection is closed, and the outcome is unknown unless the answer was complete.",
 )
 .guarding();
-pub(super) const PRINCIPAL_CHANGED: Key<PrincipalChanged> = Key::new(
+pub(super) const PRINCIPAL_CHANGED: PlainKey<PrincipalChanged> = PlainKey::new(
     "principal_changed",
     Unset::Value("\"count\""),
     |item| item.choice(&[("count", PrincipalChanged::Count), ("refuse", PrincipalChanged::Refuse)]),
     "The same key and content from another principal (a refreshed token, say) is another operation: counted, as far as this gateway remembers, in `oncegate_principal_changed_total`, and told in the log now and then; keys made of the body aren't. `\"refuse\"`: 409 `principal-changed`, on every gateway, as long as the first one's record lives, for one more durable write an operation. Callers can then learn of one another's requests and block them: for routes whose callers are one party. What began before the setting is not refused; after a crash in the midst of a claim, or an operator's word, the other is let in when the `lease` is over.",
 )
 .guarding();
-pub(super) const STRIP: Key<Vec<String>> = Key::new(
+pub(super) const STRIP: PlainKey<Vec<String>> = PlainKey::new(
     "strip",
     Unset::Value("[]"),
     |item| item.each(field_name),
     "Fields of answers that are not kept, beside those that never are.",
 )
 .guarding();
-pub(super) const RESPONSE_TIMEOUT: Key<Duration> = Key::new(
+pub(super) const RESPONSE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "response_timeout",
     Unset::Nothing("the upstream's"),
     UPSTREAM_RESPONSE_TIMEOUT.parse,

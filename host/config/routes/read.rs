@@ -10,7 +10,7 @@ use crate::answers::{self, ANSWERS};
 use crate::outcomes;
 use crate::policies::Policy;
 use crate::principal::{self, Principal};
-use crate::reading::{Item, Origin, Reading, Section};
+use crate::reading::{Item, Reading, Section, SetBy};
 use crate::remembering::{self, Bounds, Remembering};
 use crate::server::Server;
 use crate::upstreams::UpstreamConfig;
@@ -34,13 +34,13 @@ pub(crate) fn read(reading: &Reading, item: Option<Item<'_>>, scope: &Scope<'_>)
     if items.is_empty() {
         item.refuse("at least one [[routes]]");
     }
-    let mut routes: Vec<(Origin, RouteConfig)> = Vec::new();
+    let mut routes: Vec<(SetBy, RouteConfig)> = Vec::new();
     for item in items {
-        let origin = item.node.origin.clone();
+        let set_by = item.node.set_by.clone();
         let Some(section) = Section::of(item) else { continue };
         let route = route(section, scope);
-        compare(reading, &origin, &route, &routes);
-        routes.push((origin, route));
+        compare(reading, &set_by, &route, &routes);
+        routes.push((set_by, route));
     }
     let routes: Vec<_> = routes.into_iter().map(|(_, route)| Arc::new(route)).collect();
     warn(reading, &routes, scope.server, scope.upstreams, scope.policies);
@@ -96,7 +96,7 @@ fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
 
 /// What the route's keys may say together.
 fn check(section: &mut Section<'_>, route: &RouteConfig, scope: &Scope<'_>) {
-    if section.said(POLICY.name).is_some() {
+    if section.set_by(POLICY.name).is_some() {
         check_methods(section, &route.methods);
     } else {
         refuse_guarding(section);

@@ -2,8 +2,7 @@
 
 use crate::outcomes::StatusRule;
 use crate::principal::Principal;
-use crate::reach::Reach;
-use oncegate_core::{Times, WhenUnknown, WhileRunning};
+use oncegate_core::{Reach, Times, WhenUnknown, WhileRunning};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,18 +12,22 @@
 //! - [`decide()`]: (rules, record, event, now) → what to do.
 //! - [`codec`]: records as bytes, with a format version in front.
 //! - [`problem`]: the codes of the gateway's own answers.
+//! - [`reach`]: which requests a route takes.
+//! - [`durability`]: what an answer's end waits for.
 //! - [`keyspaces::list`]: the key spaces of each policy and the gateways that derive keys by them.
 //! - [`keyspaces::claim`]: one claim of an operation under several keys.
 
 pub mod answer;
 pub mod codec;
 pub mod decide;
+pub mod durability;
 pub mod ids;
 pub mod keyspaces;
 #[cfg(test)]
 mod model;
 pub mod outcome;
 pub mod problem;
+pub mod reach;
 pub mod record;
 pub mod time;
 
@@ -31,6 +35,7 @@ pub use answer::{Answer, AnswerSummary};
 pub use decide::{
     Claim, Decision, Event, PROBE_TURN, Probe, Refusal, Rules, Unchanged, WhenUnknown, WhileRunning, decide,
 };
+pub use durability::Durability;
 pub use ids::{
     ExecutionId, Fingerprint, Framer, GatewayId, KeySpace, OperationId, PartKind, PrincipalId, Recipe,
     Secret, SpaceNumber,
@@ -39,5 +44,6 @@ pub use keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Reply};
 pub use keyspaces::keys::{ClaimKeys, Key};
 pub use keyspaces::list::KeySpaces;
 pub use outcome::{Disposition, Outcome, Settlement, UnknownReason};
+pub use reach::{Reach, host_of};
 pub use record::{Origin, Pointer, Probing, Record, State, Times, View};
 pub use time::Timestamp;

@@ -22,7 +22,7 @@ macro_rules! codes {
 
             const fn row(self) -> Row {
                 match self {
-                    $($(Self::$code => Row { name: $name, status: $status, again: Again::$again, title: $title },)*)*
+                    $($(Self::$code => Row { name: $name, status: $status, again: Repeat::$again, title: $title },)*)*
                 }
             }
         }
@@ -75,13 +75,13 @@ pub const AGREED: &[&str] = &["key-missing", "key-malformed"];
 struct Row {
     name: &'static str,
     status: u16,
-    again: Again,
+    again: Repeat,
     title: &'static str,
 }
 
 /// Whether asking again with the same key is useful.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
+enum Repeat {
     Useful,
     Useless,
 }
@@ -109,7 +109,7 @@ impl Code {
 
     /// Whether asking again with the same key is useful.
     pub fn is_retryable(self) -> bool {
-        self.row().again == Again::Useful
+        self.row().again == Repeat::Useful
     }
 
     /// The names of [`Code::ALL`], for lists that people read.

@@ -1,12 +1,12 @@
 //! Routes, and which of them a request takes: the most specific one by host, then path, then method.
 
-use crate::config::{self, host_of};
+use crate::config;
 use crate::keyspaces::{ActiveSpaces, OlderGeneration};
 use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
 use crate::upstream::Upstream;
 use http::Method;
-use oncegate_core::{Origin, SpaceNumber};
+use oncegate_core::{Origin, SpaceNumber, host_of};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -26,11 +26,10 @@ mod writer;
 pub use folder::OpenError;
 
 use super::{Size, Store, StoreError, Swap, Version, Versioned};
-use crate::config::Durability;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
-use oncegate_core::{OperationId, Record, Timestamp};
+use oncegate_core::{Durability, OperationId, Record, Timestamp};
 use reader::{Query, Reader};
 use reopen::Reopening;
 use shared::{Shared, Unclear};

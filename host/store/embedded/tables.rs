@@ -12,14 +12,13 @@
 
 use super::folder::OpenError;
 use super::tail;
-use crate::config::Durability;
 use crate::store::{Kind, Kinds, StoreError, Version, Versioned};
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode, UserValue,
 };
-use oncegate_core::{OperationId, Record, Timestamp, codec};
+use oncegate_core::{Durability, OperationId, Record, Timestamp, codec};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

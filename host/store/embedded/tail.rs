@@ -8,7 +8,7 @@
 //!
 //! The format is that of fjall 3's `journal/entry.rs`; numbers are little-endian.
 
-use crate::config::Durability;
+use oncegate_core::Durability;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -7,12 +7,11 @@
 
 use super::shared::{Shared, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
-use crate::config::Durability;
 use crate::store::{Kind, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use fjall::PersistMode;
-use oncegate_core::{OperationId, Timestamp};
+use oncegate_core::{Durability, OperationId, Timestamp};
 use rustix::fs::statvfs;
 use std::collections::HashMap;
 use std::path::PathBuf;
