@@ -1,9 +1,12 @@
-//! Configuration: what the file says (`reading`) and what the program means (here), with one fallible
-//! step between them ([`load()`]).
+//! Configuration (`design/configuration.md`): what an operator writes, and what the program makes of it, with one
+//! fallible step between them ([`load()`]).
 //!
-//! Nothing in this room opens a socket, a store or a component. It reads the file, the
-//! environment's overrides and the flags of `serve`, and reports every fault at once, each with
-//! its line and what would do. `reference.md` lists every key.
+//! Nothing here opens a socket, a store or a component. [`load()`] reads the file, the environment's overrides and
+//! the flags of `serve`, and reports every fault at once, each with its place and what would do instead.
+//!
+//! A file each for the tables of the configuration: server, ledger, upstreams, policies, principal,
+//! routes. Each declares its keys as items (`reading/key.rs`), of which `reference.md` is made. `reading/` turns text
+//! into values and notes faults.
 
 mod answers;
 mod change;

@@ -1,4 +1,4 @@
-//! From what was said to what is meant: the one fallible step.
+//! From the tree of values to the configuration: the one fallible step.
 
 use super::ledger::{self, LedgerConfig};
 use super::policies::{self, Policy};

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// What the design promises of each ledger time: from a tenth of a second up.
+/// Each ledger time is from a tenth of a second up (`design/configuration.md`).
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Ten years: beyond it somebody meant something else.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);

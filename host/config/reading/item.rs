@@ -1,4 +1,4 @@
-//! The value of a key, being read: what it must be, and what is said where it is not.
+//! The value of a key, being read: what it must be, and the fault where it is something else.
 
 use super::report::Reading;
 use super::tree::{Located, SetBy, Value};

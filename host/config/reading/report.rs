@@ -1,5 +1,4 @@
-//! One reading of a configuration: what was found wrong or worth saying, which keys there are, and
-//! how a place in the file is told.
+//! The notes of one reading of a configuration: faults, warnings, the keys that there are, and places in the file.
 
 use super::fault::{Fault, Faults, Place};
 use super::row::KeyRow;
@@ -17,7 +16,7 @@ const SETTINGS_MAX: usize = 1000;
 /// A longer line is not shown.
 const EXCERPT_BYTES_MAX: usize = 400;
 
-/// A last word on the faults that aren't told.
+/// A last fault that says how many more there are.
 pub(crate) fn untold(number: usize, place: Place) -> Option<Fault> {
     let problem = format!("there are {number} more faults");
     let help = "mend the first ones; the rest will then be told".to_owned();
@@ -31,11 +30,11 @@ pub(crate) struct Reading {
     pub(crate) file: Option<(PathBuf, String)>,
     /// What was found wrong, with its place in the order of reading.
     faults: RefCell<Vec<(usize, Fault)>>,
-    /// How many more there are than anybody wants to read.
+    /// How many faults there are beyond [`FAULTS_MAX`].
     untold: Cell<usize>,
     /// What is allowed but worth saying.
     pub(crate) warnings: RefCell<Vec<String>>,
-    /// Where each setting of a policy was said, by its dotted key.
+    /// The place of each setting of a policy, by its dotted key.
     pub(crate) settings: RefCell<BTreeMap<String, Place>>,
     /// Every key that was asked for, as `upstreams.NAME.urls`.
     known: RefCell<BTreeSet<String>>,
@@ -95,7 +94,7 @@ impl Reading {
         Err(Faults(told.chain(untold(self.untold.get(), self.place(&SetBy::Nothing, false))).collect()))
     }
 
-    /// Says that something of the design isn't there yet.
+    /// Notes a key or a value of a later version.
     pub(crate) fn not_yet(&self, set_by: &SetBy, path: &str, value: &str) {
         let what = if value.is_empty() { format!("`{path}`") } else { format!("`{path} = {value:?}`") };
         self.fault(
@@ -117,7 +116,7 @@ impl Reading {
         }
     }
 
-    /// Notes where a setting was said, so that its component can find fault with it.
+    /// Notes the place of a setting, for faults that only its component can find.
     pub(crate) fn setting(&self, path: &str, set_by: &SetBy) {
         let mut settings = self.settings.borrow_mut();
         // Finding a place takes time with the file's length.

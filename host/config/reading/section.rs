@@ -18,7 +18,7 @@ pub(crate) struct Section<'r> {
     pub(crate) path: String,
     /// Its dotted key with `NAME` for names: which keys there are doesn't depend on names.
     pattern: String,
-    /// Where it begins.
+    /// Where the table begins.
     pub(crate) set_by: SetBy,
     table: Table,
     /// The keys that were asked for.
@@ -67,7 +67,7 @@ impl<'r> Section<'r> {
             .unwrap_or_else(|| (key.parse)(&self.unset(key), context).expect("a key takes its own default"))
     }
 
-    /// What the file sets the key to; that it doesn't is a fault where the key must be set.
+    /// What the file sets the key to. A key that must be set and isn't is a fault.
     pub(crate) fn find<T>(&mut self, key: &PlainKey<T>) -> Option<T> {
         self.needed(key).and_then(|item| (key.parse)(&item))
     }
@@ -125,7 +125,7 @@ impl<'r> Section<'r> {
         outer.table.0.iter().filter_map(read).collect()
     }
 
-    /// Keys that the design has and this version has not.
+    /// Keys of a later version, refused by name.
     pub(crate) fn later(&mut self, names: &[&'static str]) {
         for name in names {
             self.asked.push((name, Bearing::Plain));
@@ -135,7 +135,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Whether the key was said, and where.
+    /// What set the key, if anything did.
     pub(crate) fn set_by(&self, name: &str) -> Option<&SetBy> {
         self.table.0.iter().find(|entry| entry.name == name).map(|entry| &entry.set_by)
     }

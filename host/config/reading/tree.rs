@@ -1,25 +1,24 @@
-//! What a configuration says, before anybody asks what it means: values with what set them. The
-//! file, the environment and the flags all become one tree, so that each fault can name the place
-//! it came from.
+//! The values of a configuration before anybody asks what they mean, each with what set it. The file, the
+//! environment and the flags become one tree, so that each fault can name the place it came from.
 
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Where a value was said.
+/// What set a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SetBy {
-    /// In the file, at these bytes.
+    /// The file, at these bytes.
     File(Range<usize>),
-    /// In this variable of the environment.
+    /// This variable of the environment.
     Env(String),
-    /// By this flag.
+    /// This flag.
     Flag(&'static str),
-    /// Nowhere: it is what one gets without saying anything.
+    /// Nothing: the value is a default, or stands in for what a flag implies.
     Nothing,
 }
 
-/// A value and where it was said.
+/// A value and what set it.
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
     pub(crate) set_by: SetBy,
