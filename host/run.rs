@@ -1,17 +1,20 @@
 //! Wiring: from a configuration to a running gateway, and to its end.
 
 use crate::activation::{
-    PromiseBroken, Reloader, check_start, given_up_words, identity, load_policies, log_unavailable, memories,
-    record_refusal,
+    PromiseBroken, Reloader, check_start, given_up_words, identity, load_policies, log_unavailable,
+    record_refusal, retentions,
 };
 use crate::admin;
 use crate::config::{self, Config, Faults, Source, StoreKind};
 use crate::gateway::{ActiveConfig, BindError, Listeners, Shared, Workers};
 use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceResolver, SpaceTable};
 use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, STORE_CALLS};
 use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};
-use crate::store::{AnyStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreError};
+use crate::store::{
+    AnyStore, CallTimes, ConfiguredStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreCall,
+    StoreError, Timed,
+};
 use crate::upstream::Upstreams;
 use oncegate_core::Secret;
 use oncegate_core::Timestamp;
@@ -256,7 +259,7 @@ pub(crate) async fn assemble(
     }
     log_unavailable(&SpaceTable::default(), &table);
     archive.tidy(&ledger.spaces(), &BTreeSet::new());
-    ledger.remember(&memories(&config)).await?;
+    ledger.remember(&retentions(&config)).await.map_err(IdentityError::from)?;
     let metrics = Metrics::default();
     for generation in generations.values() {
         metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
@@ -306,7 +309,23 @@ async fn until(deadline: Instant, holds: impl Fn() -> bool) {
     }
 }
 
-async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<AnyStore>), ServeError> {
+/// The metrics of the store's calls.
+#[derive(Debug)]
+struct StoreMetrics;
+
+impl CallTimes for StoreMetrics {
+    fn took(&self, call: StoreCall, time: Duration) {
+        let histogram = match call {
+            StoreCall::Load => &STORE_CALLS.load,
+            StoreCall::Swap => &STORE_CALLS.swap,
+            StoreCall::Due => &STORE_CALLS.due,
+            StoreCall::Scan => &STORE_CALLS.scan,
+        };
+        histogram.observe(time.as_secs_f64());
+    }
+}
+
+async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<ConfiguredStore>), ServeError> {
     let (store, recovered, clock, cache) = match &config.ledger.store {
         StoreKind::Memory => {
             let store = AnyStore::Memory(Arc::new(Memory::new(config.ledger.memory)));
@@ -318,7 +337,7 @@ async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<AnyStore>),
             (AnyStore::Embedded(store), recovered, clock, Some(config.ledger.memory))
         }
     };
-    let (ledger, keeper) = Ledger::new(store, clock, cache);
+    let (ledger, keeper) = Ledger::new(Timed::new(store, Arc::new(StoreMetrics)), clock, cache);
     let unknown = ledger.recover(&recovered.orphans).await?;
     if recovered.records > 0 || unknown > 0 {
         tracing::info!(

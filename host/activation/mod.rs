@@ -10,7 +10,7 @@ mod tend;
 mod watch;
 
 pub use history::Attempt;
-pub use policies::{identity, load_policies, memories};
+pub use policies::{identity, load_policies, retentions};
 pub use promise::{PromiseBroken, check_start};
 pub use tend::log_unavailable;
 
@@ -273,7 +273,7 @@ impl Reloader {
         let promises = self.promises(&active, &generations).await?;
         let change = ledger.examine(&identity(&config, &generations), accept_duplicates).await?;
         let resolved = self.resolve(&config, &generations, &active, accept_duplicates).await?;
-        ledger.remember(&memories(&config)).await?;
+        ledger.remember(&retentions(&config)).await.map_err(IdentityError::from)?;
         let Resolved { spaces: mut table, given_up } = resolved;
         let given_up = change.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
         let unavailable = table.unavailable.values().map(|unavailable| unavailable.why.to_string());

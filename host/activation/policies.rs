@@ -2,7 +2,7 @@
 
 use crate::config::{self, ComponentSource, Config};
 use crate::gateway::ActiveConfig;
-use crate::ledger::{Identity, NORMALISATION, RouteEntry, RouteKeys, RouteMemory, RouteTable, Space};
+use crate::ledger::{Identity, NORMALISATION, RouteEntry, RouteKeys, RouteRetention, RouteTable, Space};
 use crate::policy::{self, Engine, Generation, Generations, LoadError, RequestField};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,10 +95,10 @@ fn route_entry(route: &config::RouteConfig, generations: &Generations) -> RouteE
 }
 
 /// How long the guarded routes remember.
-pub fn memories(config: &Config) -> BTreeMap<String, RouteMemory> {
+pub fn retentions(config: &Config) -> BTreeMap<String, RouteRetention> {
     let of = |route: &Arc<config::RouteConfig>| {
         let policy = route.policy.as_deref()?.to_owned();
-        Some((route.name.to_string(), RouteMemory { policy, memory: route.times.memory }))
+        Some((route.name.to_string(), RouteRetention { policy, memory: route.times.memory }))
     };
     config.routes.iter().filter_map(of).collect()
 }

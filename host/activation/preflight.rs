@@ -87,7 +87,7 @@ pub fn look(config: &Config, engine: &Arc<Engine>, generations: &Generations) ->
     };
     crate::run::runtime()?.block_on(async {
         let clock = Clock::start(recovered.last_time);
-        let (ledger, _keeper) = Ledger::new(AnyStore::Embedded(store), clock, None);
+        let (ledger, _keeper) = Ledger::new(AnyStore::Embedded(store).untimed(), clock, None);
         read(config, engine, generations, &ledger).await
     })
 }

@@ -60,7 +60,7 @@ impl Gateway {
         let config = crate::config::load(&source).unwrap();
         let archive = Archive::within(folder.path().join("policies"));
         let clock = Clock::following(Timestamp::default(), || NOW.get());
-        let (ledger, _) = Ledger::new(AnyStore::Memory(store.clone()), clock, None);
+        let (ledger, _) = Ledger::new(AnyStore::Memory(store.clone()).untimed(), clock, None);
         let engine = Engine::new(1).unwrap();
         let shared = crate::run::assemble(config, engine, ledger, &archive, Some(LIST), false);
         let mut reloader = Reloader::new(source, Arc::new(shared.await.unwrap()), Retirement::default());
@@ -141,7 +141,7 @@ impl Gateway {
         Err(match claimed {
             Claimed::Won(permit) if permit.holds() => return Ok(permit),
             Claimed::Won(_) => "may not be sent",
-            Claimed::Elsewhere | Claimed::Stands(Begun::Refuse(Refusal::InFlight, _)) => "in flight",
+            Claimed::Elsewhere(..) | Claimed::Stands(Begun::Refuse(Refusal::InFlight, _)) => "in flight",
             Claimed::Stands(Begun::Replay { .. }) => "answer",
             other => panic!("{other:?}"),
         })

@@ -6,8 +6,8 @@ use super::filter::OperationFilter;
 use super::reply::{Reply, problem, problem_with, sorted_json};
 use super::resolution::{GivenAnswer, OperatorVerdict, Resolution, check_reason};
 use crate::gateway::{ActiveConfig, Shared, answer};
-use crate::ledger::{Evidence, Intervention};
-use crate::store::{Store, StoreError, Version, Versioned};
+use crate::ledger::{Intervention, LateSettlement};
+use crate::store::{StoreError, Version, Versioned};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use oncegate_core::problem::Code;
@@ -30,7 +30,7 @@ pub(super) async fn list(shared: &Shared, query: &str) -> Reply {
     let now = shared.ledger.clock().now();
     let (mut found, mut scanned, mut next) = (Vec::new(), 0_u64, filter.after);
     for _ in 0..PAGES_MAX {
-        let page = match shared.ledger.store().scan(next, PAGE).await {
+        let page = match shared.ledger.confirmed().scan(next, PAGE).await {
             Ok(page) => page,
             Err(error) => return unavailable(&error),
         };
@@ -61,7 +61,7 @@ pub(super) async fn show(shared: &Shared, id: OperationId) -> Reply {
     match ledger.load(id).await {
         Err(error) => unavailable(&error),
         Ok(Some(found)) if found.record.view(now) != View::Absent => {
-            let late = ledger.evidence(id).iter().map(late_settlement).collect();
+            let late = ledger.late_settlements(id).iter().map(late_settlement).collect();
             sorted_json(&Operation { evidence: Some(late), ..operation(id, &found, now) })
         }
         Ok(_) => missing(),
@@ -107,7 +107,7 @@ fn no_record(id: OperationId, view: View) -> Operation {
 }
 
 /// A settlement that came too late and changed nothing.
-fn late_settlement(late: &Evidence) -> LateSettlementReport {
+fn late_settlement(late: &LateSettlement) -> LateSettlementReport {
     LateSettlementReport {
         at: late.at.to_string(),
         execution: late.execution.to_string(),

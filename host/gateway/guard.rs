@@ -17,7 +17,7 @@ use crate::gateway::request::verdict::Guarded;
 use crate::ledger::{self, Claimant, Claimed, Pursued};
 use crate::observe::metrics::RequestResult;
 use crate::policy::Receipt;
-use crate::store::{AnyStore, StoreError};
+use crate::store::{ConfiguredStore, StoreError};
 use crate::upstream::Admission;
 use bytes::Bytes;
 use http::Response;
@@ -98,8 +98,8 @@ type Executed = Result<Response<AnswerBody>, Problem>;
 async fn execute(
     execution: &Rc<Execution>,
     id: OperationId,
-    claimant: Claimant<AnyStore>,
-) -> Result<Executed, Claimed<AnyStore>> {
+    claimant: Claimant<ConfiguredStore>,
+) -> Result<Executed, Claimed<ConfiguredStore>> {
     let slot = match execution.route.upstream.admit(Admission::Execution) {
         Ok(slot) => slot,
         Err(refusal) => return Ok(Err(not_admitted(refusal).of(id))),

@@ -1,19 +1,18 @@
-//! Writes: deciding again when a swap is lost, and reading back where its own result is unclear.
-//!
-//! A store that says [`StoreError::Indeterminate`] may have written. What it wrote carries an
-//! execution id that is never used twice, so reading back tells: no winner is told that it lost,
-//! and no settlement that stands is taken for one that came too late.
+//! What events other than claims bring about: deciding again when a swap is lost.
 
-use super::{Advance, Ledger, NO_RULES};
-use crate::store::{Store, StoreError, Swap, Version, Versioned};
+use super::state::{Ledger, NO_RULES};
+use crate::store::{Store, StoreError, Swap, Versioned};
 use oncegate_core::{
-    Decision, Event, ExecutionId, OperationId, Outcome, Record, State, Timestamp, Unchanged, codec, decide,
+    Decision, Event, ExecutionId, OperationId, Outcome, Record, State, Timestamp, Unchanged, decide,
 };
 use std::sync::Arc;
 
 /// So often a swap is tried. Each time it is lost, somebody else's change stands; that the same
 /// record changes so often within one call means that something is wrong.
 pub(super) const SWAPS_MAX: usize = 16;
+
+/// What stands after an event, or why it changed nothing.
+pub type Advance = Result<Option<Versioned>, Unchanged>;
 
 /// What came of an event that is no claim.
 #[derive(Debug)]
@@ -34,31 +33,6 @@ impl From<Advanced> for Advance {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Swaps, and where the result is unclear reads back what came of it.
-    pub(super) async fn swap(
-        &self,
-        id: OperationId,
-        expected: Option<Version>,
-        next: Option<Arc<Record>>,
-        now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
-        match self.store.swap(id, expected, next.clone(), now).await {
-            Err(unclear @ StoreError::Indeterminate(_)) => {
-                // As long as nobody can read, it stays unclear.
-                let Ok(standing) = self.store.load(id).await else { return Err(unclear) };
-                Ok(match (standing, next) {
-                    (Some(standing), Some(next)) if is_stored_as(&standing.record, &next) => {
-                        Swap::Done(standing.version)
-                    }
-                    // Nothing stands under the version of a removal.
-                    (None, None) => Swap::Done(Version(0)),
-                    (standing, _) => Swap::Conflict(standing),
-                })
-            }
-            result => result,
-        }
-    }
-
     /// Does what an event that is no claim brings about, deciding again with whatever record stands
     /// there when a swap is lost.
     pub(super) async fn advance(
@@ -70,7 +44,7 @@ impl<S: Store> Ledger<S> {
         // What was held for our own removal, should a lost swap show something else.
         let begun = standing.as_ref().map(|versioned| versioned.record.first_attempt);
         for _ in 0..SWAPS_MAX {
-            let now = self.clock.now();
+            let now = self.clock().now();
             let record = standing.as_ref().map(|versioned| &*versioned.record);
             let next = match decide(&NO_RULES, record, event.clone(), now) {
                 Decision::Put(record) => Some(Arc::new(record)),
@@ -90,7 +64,7 @@ impl<S: Store> Ledger<S> {
                 }
             };
             let expected = standing.as_ref().map(|versioned| versioned.version);
-            match self.swap(id, expected, next.clone(), now).await? {
+            match self.store.swap(id, expected, next.clone(), now).await? {
                 Swap::Done(version) => {
                     return Ok(Advanced::Done(next.map(|record| Versioned { version, record })));
                 }
@@ -106,11 +80,6 @@ pub(super) fn changes_too_fast() -> StoreError {
     StoreError::Unavailable(
         "the record changed again and again, or the store does not say what it wrote".into(),
     )
-}
-
-/// Whether the one is what becomes of the other in a store, which keeps times to the millisecond.
-fn is_stored_as(standing: &Record, written: &Record) -> bool {
-    standing.execution == written.execution && codec::encode(standing) == codec::encode(written)
 }
 
 /// Whether what stands is what the event would have brought about: an earlier write of it, whose

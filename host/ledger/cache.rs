@@ -1,6 +1,6 @@
 //! Final records kept in memory, so that a replay asks no store.
 
-use super::IdMap;
+use super::id_map::{IdMap, id_map};
 use crate::store::{Version, Versioned};
 use oncegate_core::OperationId;
 use std::collections::VecDeque;
@@ -35,11 +35,11 @@ struct Cached {
 impl Cache {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            records: super::id_map(),
+            records: id_map(),
             order: Mutex::default(),
             bytes: AtomicUsize::new(0),
             bytes_max,
-            forgotten: super::id_map(),
+            forgotten: id_map(),
             forgettings: Mutex::default(),
         }
     }

@@ -5,47 +5,13 @@
 //! that was claimed may be sent. What was derived before that moment and isn't sent yet never is: it is
 //! turned away, and comes again by the new routes.
 
-use super::identity::{Identity, IdentityError, Losses, by_id, in_words};
-use super::{Ledger, Request};
-use crate::store::{Store, StoreError, Version};
-use oncegate_core::{KeySpaces, OperationId, Record, State, View};
+use super::identity::{Identity, IdentityError, TRIES, by_id};
+use super::state::Ledger;
+use super::survey::{Losses, in_words};
+use crate::store::{Store, Version};
+use oncegate_core::{KeySpaces, OperationId, Record};
 use std::collections::BTreeSet;
 use std::mem::take;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// How many records a look at all of them reads at once.
-const SCAN_PORTION: usize = 256;
-
-/// What keeps claims and changes apart.
-#[derive(Debug, Default)]
-pub(super) struct Turnstile {
-    /// Claims are noted.
-    noting: AtomicBool,
-    /// Nothing that was claimed may be sent.
-    closed: AtomicBool,
-    begun: Mutex<BTreeSet<OperationId>>,
-}
-
-impl Turnstile {
-    /// Somebody got the right to claim this operation; its flight stands already.
-    pub(super) fn pass(&self, request: &Request) {
-        // With the one in `Change::watch`: either this claim is noted, or its flight is found there.
-        fence(Ordering::SeqCst);
-        if self.noting.load(Ordering::SeqCst) {
-            self.begun().insert(request.id);
-        }
-    }
-
-    /// Whether nothing may be sent now.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
-
-    fn begun(&self) -> MutexGuard<'_, BTreeSet<OperationId>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A change that has been looked at. Dropped, it is not made.
 #[derive(Debug)]
@@ -115,12 +81,8 @@ impl<'a, S: Store> Change<'a, S> {
     }
 
     fn watch(&mut self) {
-        let turnstile = &self.ledger.turnstile;
-        turnstile.begun().clear();
-        turnstile.noting.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        let in_flight: Vec<_> = self.ledger.flights.iter().map(|flight| *flight.key()).collect();
-        turnstile.begun().extend(in_flight);
+        let flights = &self.ledger.flights;
+        self.ledger.gate.begin_noting(|| flights.iter().map(|flight| *flight.key()).collect());
         self.watches = true;
     }
 
@@ -132,7 +94,7 @@ impl<'a, S: Store> Change<'a, S> {
     /// Looks at what was claimed since the last look, and at `more`; what of it has no record yet.
     async fn look(&self, mut more: BTreeSet<OperationId>) -> Result<BTreeSet<OperationId>, IdentityError> {
         let mut losses = Losses::new();
-        more.append(&mut self.ledger.turnstile.begun());
+        more.append(&mut self.ledger.gate.take_noted());
         let mut without = BTreeSet::new();
         for id in more {
             match self.ledger.store.load(id).await? {
@@ -150,7 +112,7 @@ impl<'a, S: Store> Change<'a, S> {
         if self.watches {
             // First what came while all were looked at, so that it isn't long closed.
             let early = self.look(BTreeSet::new()).await?;
-            self.ledger.turnstile.closed.store(true, Ordering::SeqCst);
+            self.ledger.gate.close();
             taken.closed = true;
             self.look(early).await?;
         }
@@ -165,8 +127,7 @@ impl<'a, S: Store> Change<'a, S> {
 impl<S: Store> Drop for Change<'_, S> {
     fn drop(&mut self) {
         if self.watches {
-            self.ledger.turnstile.noting.store(false, Ordering::SeqCst);
-            self.ledger.turnstile.begun().clear();
+            self.ledger.gate.end_noting();
         }
     }
 }
@@ -174,36 +135,49 @@ impl<S: Store> Drop for Change<'_, S> {
 impl<S: Store> Drop for Taken<'_, S> {
     fn drop(&mut self) {
         if self.closed {
-            self.ledger.turnstile.closed.store(false, Ordering::SeqCst);
+            self.ledger.gate.open();
         }
     }
 }
 
 impl<S: Store> Ledger<S> {
-    /// Looks at all records that live: how many `judge` has the same word for.
-    pub(super) async fn survey(
+    /// Makes `identity` the ledger's, unless records that live would lose their keys by it; these are
+    /// given up where they may be, and told.
+    pub async fn agree(
         &self,
-        judge: impl Fn(&Record) -> Option<String>,
-    ) -> Result<Losses, StoreError> {
-        let mut found = Losses::new();
-        let mut passed = None;
-        loop {
-            let page = self.store.scan(passed, SCAN_PORTION).await?;
-            let Some((last, _)) = page.last() else { return Ok(found) };
-            passed = Some(*last);
-            for (_, versioned) in &page {
-                self.count(&versioned.record, &mut found, &judge);
+        identity: &Identity,
+        accept_duplicates: bool,
+    ) -> Result<Vec<String>, IdentityError> {
+        for _ in 0..TRIES {
+            let change = self.examine(identity, accept_duplicates).await?;
+            let given_up = change.given_up().to_vec();
+            match change.take_effect().await {
+                Err(IdentityError::Overtaken) => {}
+                done => return done.map(|_taken| given_up),
             }
         }
+        Err(IdentityError::Overtaken)
     }
 
-    /// A pointer counts with what it leads to.
-    fn count(&self, record: &Record, found: &mut Losses, judge: impl Fn(&Record) -> Option<String>) {
-        let lives =
-            !matches!(record.state, State::Pointer(_)) && record.view(self.clock.now()) != View::Absent;
-        if let Some(word) = lives.then(|| judge(record)).flatten() {
-            *found.entry(word).or_default() += 1;
+    /// Looks what making `identity` the ledger's would cost. Claims go on meanwhile; those that come and
+    /// could be lost are looked at when it [takes effect](Change::take_effect).
+    pub async fn examine(
+        &self,
+        identity: &Identity,
+        accept_duplicates: bool,
+    ) -> Result<Change<'_, S>, IdentityError> {
+        let Some((version, before)) = self.identity().await? else {
+            return Ok(Change::new(self, None, Some(identity.clone()), None));
+        };
+        let (_, lists) = self.load_spaces().await?;
+        let next = identity.merged(&before);
+        let may_lose = identity.may_lose(&before, &lists);
+        let next = (next != before).then_some(next);
+        let mut change = Change::new(self, Some(version), next, may_lose.then_some((before, lists)));
+        if may_lose {
+            change.survey(accept_duplicates).await?;
         }
+        Ok(change)
     }
 }
 

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::ledger::{Begun, Claimant, Claimed, Clock, Derived, Permit, RouteTable, Space};
-use crate::store::conformance::{completed, executing, id, record};
+use crate::ledger::{Begun, Claimant, Claimed, Clock, Derived, Permit, Request, RouteTable, Space};
+use crate::store::conformance::{completed, executing, id, on_a_runtime as run, record};
 use crate::store::{AnyStore, Memory};
 use oncegate_core::{Claim, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use std::time::Duration;
 
 type OnMemory = Arc<Ledger>;
 
-fn run<T>(future: impl Future<Output = T>) -> T {
-    crate::run::runtime().unwrap().block_on(future)
-}
-
 fn ledger() -> OnMemory {
-    Ledger::new(AnyStore::Memory(Arc::new(Memory::new(1 << 20))), Clock::start(Timestamp::default()), None).0
+    Ledger::new(
+        AnyStore::Memory(Arc::new(Memory::new(1 << 20))).untimed(),
+        Clock::start(Timestamp::default()),
+        None,
+    )
+    .0
 }
 
 fn now(ledger: &OnMemory) -> u64 {
-    ledger.clock.now().as_millis() / 1_000
+    ledger.clock().now().as_millis() / 1_000
 }
 
 /// Everything goes by this policy.
@@ -68,7 +69,7 @@ async fn claim(claimant: Claimant) -> Permit {
 
 async fn put(ledger: &OnMemory, key: u64, record: &Record) {
     let record = Arc::new(Record { origin: origin(), ..record.clone() });
-    ledger.store.swap(id(key), None, Some(record), ledger.clock.now()).await.unwrap();
+    ledger.store.swap(id(key), None, Some(record), ledger.clock().now()).await.unwrap();
 }
 
 #[track_caller]
@@ -110,7 +111,7 @@ fn what_no_record_would_lose_is_free() {
         // Forgotten, of another policy, a pointer.
         put(&ledger, 1, &completed(1, 5)).await;
         let others = record(completed(now(&ledger), 5).state.clone());
-        ledger.store.swap(id(2), None, Some(others), ledger.clock.now()).await.unwrap();
+        ledger.store.swap(id(2), None, Some(others), ledger.clock().now()).await.unwrap();
         ledger.agree(&by("other"), false).await.unwrap();
         ledger.agree(&by("pay"), false).await.unwrap();
     });

@@ -1,43 +1,35 @@
-//! The right to claim, the right to execute, and the duty to settle. Each is held by one owner; what
-//! is dropped unused is given back or recorded as unknown, never lost.
+//! The right to claim an operation. Dropped unused, the next one may claim.
 
-use super::advance::{Advanced, SWAPS_MAX, changes_too_fast};
+use super::advance::{SWAPS_MAX, changes_too_fast};
+use super::begin::Begun;
 use super::flight::{Ending, Flight, Interest, Progress};
+use super::permit::Permit;
+use super::request::Request;
 use super::spaces::list_lapsed;
-use super::{Begun, Ledger, Overdue, Request, SpacePin};
-use crate::store::{AnyStore, Store, StoreError, Swap, Version, Versioned};
+use super::state::{Ledger, Overdue};
+use crate::store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
-    Answer, Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal, Reply,
-    Settlement, Timestamp, UnknownReason, View,
+    Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal, Reply,
+    Timestamp, View,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// What came of claiming.
 #[derive(Debug)]
-pub enum Claimed<S: Store = AnyStore> {
+pub enum Claimed<S: Store = ConfiguredStore> {
     /// The claim is durable: execute.
     Won(Permit<S>),
     /// Something else stands there: what came of asking, with the claim given up.
     Stands(Begun<S>),
-    /// Another gateway on the same store executes it: begin again a little later.
-    Elsewhere,
-}
-
-/// Why an outcome isn't on the record.
-#[derive(Debug, thiserror::Error)]
-pub enum Unsettled {
-    /// Not yet: the store failed. The settlement is kept and tried again.
-    #[error(transparent)]
-    Store(StoreError),
-    /// Never: the record has gone on without this execution, whose outcome is kept as evidence.
-    #[error("the record has gone on without this execution")]
-    Overtaken,
+    /// Another gateway on the same store executes it: begin again when the record of this operation is
+    /// another than this version, or a little later.
+    Elsewhere(OperationId, Option<Version>),
 }
 
 /// The right to claim an operation in this process.
 #[derive(Debug)]
-pub struct Claimant<S: Store = AnyStore> {
+pub struct Claimant<S: Store = ConfiguredStore> {
     pub(super) ledger: Arc<Ledger<S>>,
     pub(super) request: Request,
     pub(super) flight: Arc<Flight>,
@@ -56,7 +48,7 @@ impl<S: Store> Ledger<S> {
         let end = ClaimResult::NotWon { instead: NotWon::Refuse(reused), id: request.id, record: None };
         let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::looking(by, end);
         loop {
-            let asked = self.clock.now();
+            let asked = self.clock().now();
             match multi_claim.ask(by, asked) {
                 Ask::Load(id) => match self.store.load(id).await {
                     Ok(found) => {
@@ -107,9 +99,9 @@ impl<S: Store> Claimant<S> {
             return self.failed(list_lapsed(), &[]).await;
         }
         let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::of(by);
-        let mut asked = ledger.clock.now();
+        let mut asked = ledger.clock().now();
         for _ in 0..SWAPS_MAX * (keys.len() + common.len()) {
-            let now = ledger.clock.now();
+            let now = ledger.clock().now();
             let reply = match multi_claim.ask(by, now) {
                 Ask::Done(ClaimResult::Won { id, version, record }) => {
                     let several = keys.len() + common.len() > 1;
@@ -129,7 +121,7 @@ impl<S: Store> Claimant<S> {
                     Err(error) => return self.failed(error, multi_claim.common()).await,
                 },
                 Ask::Swap { id, expected, next } => {
-                    match ledger.swap(id, expected, Some(next.clone()), now).await {
+                    match ledger.store.swap(id, expected, Some(next.clone()), now).await {
                         Ok(Swap::Done(version)) => Reply::Swapped(version, next),
                         Ok(Swap::Conflict(standing)) => {
                             Reply::Conflict(standing.map(|standing| (standing.version, standing.record)))
@@ -159,7 +151,7 @@ impl<S: Store> Claimant<S> {
             });
         } else {
             ledger.release(common, self.request.claim.execution).await;
-            let asked = ledger.clock.now();
+            let asked = ledger.clock().now();
             if let Ok(Some(standing)) = ledger.store.load(id).await
                 && let Some(begun) =
                     ledger.answer(&self.request, &self.request.rules, &standing.record, asked)
@@ -219,12 +211,13 @@ impl<S: Store> Claimant<S> {
         if let Some(standing) = &standing {
             self.ledger.keep_at_hand(id, standing);
         }
+        let version = standing.as_ref().map(|standing| standing.version);
         let record = standing.map(|standing| standing.record);
         let claimed = match (instead, &record) {
             // The store was asked before it expired, and answered when it had been swept: what is
             // left of an expired answer looks like one that was never kept.
             (NotWon::Refuse(Refusal::Consumed), Some(swept))
-                if swept.view(self.ledger.clock.now()) == View::Expired =>
+                if swept.view(self.ledger.clock().now()) == View::Expired =>
             {
                 Claimed::Stands(Begun::Refuse(Refusal::Expired, record.clone()))
             }
@@ -233,7 +226,7 @@ impl<S: Store> Claimant<S> {
             }
             (NotWon::Refuse(refusal), _) => Claimed::Stands(Begun::Refuse(refusal, record.clone())),
             // Another gateway on the same store executes it, or is about to.
-            (NotWon::Wait | NotWon::Replay, _) => return self.give_up(Claimed::Elsewhere),
+            (NotWon::Wait | NotWon::Replay, _) => return self.give_up(Claimed::Elsewhere(id, version)),
         };
         let ending = match record {
             Some(record) if id == self.request.id => Ending::Found(record, asked),
@@ -254,114 +247,6 @@ impl<S: Store> Drop for Claimant<S> {
     fn drop(&mut self) {
         if matches!(self.flight.progress(), Progress::Claiming) {
             self.ledger.clear(self.request.id, &self.flight, Ending::Lost);
-        }
-    }
-}
-
-/// The right to execute an operation, and the duty to settle it. Dropped unsettled, the outcome is
-/// unknown.
-#[derive(Debug)]
-pub struct Permit<S: Store = AnyStore> {
-    ledger: Arc<Ledger<S>>,
-    id: OperationId,
-    flight: Arc<Flight>,
-    record: Arc<Record>,
-    /// In which the keys were derived.
-    term: u64,
-    /// Until when its pointers surely stand; none: there are none.
-    pointers_until: Option<Timestamp>,
-    /// What its key is in stays on the list.
-    _pin: Option<Arc<SpacePin>>,
-    /// What it claimed without its principal, and goes with the operation.
-    common: Box<[(OperationId, Version)]>,
-    /// It was asked, and all held. From then on whoever has a key in common finds the record.
-    was_held: AtomicBool,
-    settled: bool,
-}
-
-impl<S: Store> Permit<S> {
-    /// Under which of its keys the operation is kept: what it is known by to its upstream, in whatever
-    /// key space it is sent again.
-    pub const fn id(&self) -> OperationId {
-        self.id
-    }
-
-    /// The record under which it executes.
-    pub fn record(&self) -> &Record {
-        &self.record
-    }
-
-    /// Whether the lease still holds: to be asked right before the first byte goes upstream. The first
-    /// time also those of the pointers, and the one on the list of key spaces, without a break since
-    /// the keys were derived.
-    pub fn holds(&self) -> bool {
-        let now = self.ledger.clock.now();
-        if self.flight.lease_left(now).is_zero() {
-            return false;
-        }
-        let held = self.was_held.load(Ordering::Relaxed)
-            || (self.pointers_until.is_none_or(|until| now < until) && self.ledger.list_holds(self.term));
-        self.was_held.store(held, Ordering::Relaxed);
-        held
-    }
-
-    /// Comes back when none of the operation's clients is left, waiting ones included.
-    pub async fn clients_gone(&self) {
-        self.flight.clients_gone().await;
-    }
-
-    /// Settles it; comes back when the outcome is durable. Where it isn't, nobody may be told it:
-    /// the error says why. `shared` is for those who waited, should it be *not applied*.
-    pub async fn settle(
-        mut self,
-        settlement: impl Into<Settlement>,
-        shared: Option<Arc<Answer>>,
-    ) -> Result<(), Unsettled> {
-        let settlement = settlement.into();
-        // Where it had to send nothing, others may have gone on: who waited asks again.
-        let shared = shared.filter(|_| self.was_held.load(Ordering::Relaxed) || self.holds());
-        // From here on the settlement is somebody's: ours, or in the keeper's queue.
-        self.settled = true;
-        self.flight.settle();
-        let (execution, known) = (self.flight.execution(), self.flight.known());
-        match self.ledger.settle(self.id, execution, known.clone(), &settlement).await {
-            Ok(advance) => {
-                let kept = matches!(advance, Advanced::Kept(..));
-                if matches!(advance, Advanced::Done(None)) {
-                    self.ledger.release(&self.common, execution).await;
-                }
-                self.ledger.conclude(self.id, &self.flight, &settlement, advance, shared);
-                // That nobody knows is never wrong.
-                match kept && !matches!(settlement.outcome, Outcome::Unknown(_)) {
-                    true => Err(Unsettled::Overtaken),
-                    false => Ok(()),
-                }
-            }
-            Err(error) => {
-                self.postpone(settlement, known, shared);
-                Err(Unsettled::Store(error))
-            }
-        }
-    }
-
-    /// Leaves the settlement to the keeper, which tries it until the store takes it.
-    fn postpone(&self, settlement: Settlement, known: Option<Versioned>, shared: Option<Arc<Answer>>) {
-        self.flight.settle();
-        self.flight.overdue();
-        self.ledger.postpone(Overdue {
-            id: self.id,
-            execution: self.flight.execution(),
-            known,
-            settlement,
-            waiting: Some((self.flight.clone(), shared)),
-        });
-    }
-}
-
-impl<S: Store> Drop for Permit<S> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.postpone(Outcome::Unknown(UnknownReason::Abandoned).into(), self.flight.known(), None);
         }
     }
 }

@@ -3,19 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::store::Memory;
-use crate::store::conformance::{completed, executing, id};
+use crate::store::conformance::{completed, executing, id, on_a_runtime as run};
 use crate::store::faulty::{Fault, Faulty};
-use oncegate_core::{Outcome, PrincipalId, UnknownReason};
+use crate::store::{Memory, Store};
+use oncegate_core::{
+    Claim, Key, Outcome, PrincipalId, Refusal, Rules, State, Timestamp, UnknownReason, WhenUnknown,
+    WhileRunning,
+};
+use std::sync::Arc;
 use std::time::Duration;
 
 type Bench = Arc<Ledger<Faulty<Memory>>>;
 
 const COMMON: u64 = 9;
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    crate::run::runtime().unwrap().block_on(future)
-}
 
 fn bench() -> Bench {
     let store = Faulty::new(Memory::new(1 << 20));
@@ -194,5 +194,23 @@ fn a_record_of_its_own_comes_first() {
         permit(&ledger, 1).await.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
         let own = claim(&ledger, 2).await;
         assert!(matches!(own, Claimed::Stands(Begun::Replay { .. })), "{own:?}");
+    });
+}
+
+/// A shared store brings its own time with each answer.
+#[test]
+fn a_stores_time_moves_the_ledgers_clock() {
+    run(async {
+        let ledger = bench();
+        let later = ledger.clock().now().plus(Duration::from_secs(3_600));
+        ledger.store().says_it_is(later);
+        assert!(ledger.clock().now() < later, "nothing was asked yet");
+        ledger.load(id(1)).await.unwrap();
+        assert!(ledger.clock().now() >= later);
+        // By that time a lease is over which by this process's clock would stand.
+        let lapsing = executing(later.minus(Duration::from_secs(60)).as_secs());
+        ledger.store().swap(id(2), None, Some(lapsing), later).await.unwrap();
+        let claimed = claim(&ledger, 2).await;
+        assert!(matches!(claimed, Claimed::Stands(Begun::Refuse(Refusal::Unknown, _))), "{claimed:?}");
     });
 }

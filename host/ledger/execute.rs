@@ -1,7 +1,8 @@
 //! The order of an execution's steps, which every promise rests on. Who carries the request and the
 //! answer is somebody else's: the gateway's connections, or a simulation's.
 
-use super::{Claimant, Claimed, Permit, Unsettled};
+use super::claim::{Claimant, Claimed};
+use super::permit::{Permit, Unsettled};
 use crate::store::Store;
 use oncegate_core::{Answer, Settlement};
 use std::future::Future;

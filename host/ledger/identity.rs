@@ -4,9 +4,9 @@
 //! every operation a second time. So this is kept in the store, and a change is refused that would
 //! take the key of any record that lives.
 
-use super::change::Change;
-use super::{Ledger, RouteTable};
-use crate::store::{Store, StoreError, Swap, Version};
+use super::routes::RouteTable;
+use super::state::Ledger;
+use crate::store::{DocumentError, Store, StoreError, Swap, Version};
 use bytes::Bytes;
 use oncegate_core::{GatewayId, KeySpaces, Record, Secret};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub const NORMALISATION: u16 = 1;
 const SECRET: &str = "secret";
 const IDENTITY: &str = "identity";
 /// Others write the document this often between reading and writing it: they do it all the time.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 
 /// How keys are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +46,9 @@ pub struct Space {
 /// Why a ledger can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The store failed.
+    /// The store failed, or a document can't be read.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Document(#[from] DocumentError),
     /// The secret is another one, and there are records.
     #[error(
         "the ledger has another secret than `ledger.secret_file`: its {0} live records could not be found again, and \
@@ -62,11 +62,6 @@ pub enum IdentityError {
          every operation could run once by each; use the secret that the ledger has, or stop the other one first"
     )]
     SecretInUse(String),
-    /// What is stored of it can't be read.
-    #[error(
-        "the ledger's own document `{0}` can't be read: the data folder is damaged or a later version wrote it; use that version, or another folder"
-    )]
-    Damaged(&'static str),
     /// Keys would change while records live.
     #[error(
         "operations that the ledger has live records of would get other keys and run again: {}. Keep what it was; or \
@@ -79,18 +74,10 @@ pub enum IdentityError {
     Overtaken,
 }
 
-/// What would become of the records that live, by what would take their keys: how many.
-pub(super) type Losses = BTreeMap<String, u64>;
-
-/// Each with its number.
-pub(super) fn in_words(losses: &Losses) -> Vec<String> {
-    let one = |(what, count): (&String, &u64)| match count {
-        // Not counted: it is no matter of records.
-        0 => what.clone(),
-        1 => format!("{what} (1 live record)"),
-        count => format!("{what} ({count} live records)"),
-    };
-    losses.iter().map(one).collect()
+impl From<StoreError> for IdentityError {
+    fn from(error: StoreError) -> Self {
+        Self::Document(error.into())
+    }
 }
 
 /// Gateways as they are named to operators.
@@ -173,7 +160,7 @@ impl<S: Store> Ledger<S> {
                 None => (None, None),
                 Some((version, bytes)) => {
                     let stored: [u8; 32] =
-                        bytes[..].try_into().map_err(|_| IdentityError::Damaged(SECRET))?;
+                        bytes[..].try_into().map_err(|_| DocumentError::Damaged(SECRET))?;
                     (Some(version), Some(stored))
                 }
             };
@@ -225,49 +212,11 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Makes `identity` the ledger's, unless records that live would lose their keys by it; these are
-    /// given up where they may be, and told.
-    pub async fn agree(
-        &self,
-        identity: &Identity,
-        accept_duplicates: bool,
-    ) -> Result<Vec<String>, IdentityError> {
-        for _ in 0..TRIES {
-            let change = self.examine(identity, accept_duplicates).await?;
-            let given_up = change.given_up().to_vec();
-            match change.take_effect().await {
-                Err(IdentityError::Overtaken) => {}
-                done => return done.map(|_taken| given_up),
-            }
-        }
-        Err(IdentityError::Overtaken)
-    }
-
-    /// Looks what making `identity` the ledger's would cost. Claims go on meanwhile; those that come and
-    /// could be lost are looked at when it [takes effect](Change::take_effect).
-    pub async fn examine(
-        &self,
-        identity: &Identity,
-        accept_duplicates: bool,
-    ) -> Result<Change<'_, S>, IdentityError> {
-        let Some((version, before)) = self.identity().await? else {
-            return Ok(Change::new(self, None, Some(identity.clone()), None));
-        };
-        let (_, lists) = self.load_spaces().await?;
-        let next = identity.merged(&before);
-        let may_lose = identity.may_lose(&before, &lists);
-        let next = (next != before).then_some(next);
-        let mut change = Change::new(self, Some(version), next, may_lose.then_some((before, lists)));
-        if may_lose {
-            change.survey(accept_duplicates).await?;
-        }
-        Ok(change)
-    }
-
-    async fn identity(&self) -> Result<Option<(Version, Identity)>, IdentityError> {
+    /// The document, if there is one.
+    pub(super) async fn identity(&self) -> Result<Option<(Version, Identity)>, IdentityError> {
         let stored = self.store.load_meta(IDENTITY).await?;
         let read = |(version, bytes): (Version, Bytes)| {
-            let identity = serde_json::from_slice(&bytes).map_err(|_| IdentityError::Damaged(IDENTITY))?;
+            let identity = serde_json::from_slice(&bytes).map_err(|_| DocumentError::Damaged(IDENTITY))?;
             Ok((version, identity))
         };
         stored.map(read).transpose()
@@ -279,7 +228,7 @@ impl<S: Store> Ledger<S> {
         expected: Option<Version>,
         next: &Identity,
     ) -> Result<(), IdentityError> {
-        let bytes = serde_json::to_vec(next).map_err(|_| IdentityError::Damaged(IDENTITY))?;
+        let bytes = serde_json::to_vec(next).map_err(|_| DocumentError::Damaged(IDENTITY))?;
         match self.store.swap_meta(IDENTITY, expected, bytes.into()).await? {
             Swap::Done(_) => Ok(()),
             Swap::Conflict(_) => Err(IdentityError::Overtaken),

@@ -1,7 +1,8 @@
 //! What a key space needs to leave its policy's list: that nothing but records holds it open, and none of
 //! them is left.
 
-use super::{Ledger, SpacesError};
+use super::spaces::SpacesError;
+use super::state::Ledger;
 use crate::store::{Store, StoreError, Swap, Versioned};
 use oncegate_core::keyspaces::list::{Space, SpaceList};
 use oncegate_core::{GatewayId, OperationId, SpaceNumber, State, Timestamp, View};
@@ -154,10 +155,10 @@ impl<S: Store> Ledger<S> {
         if !of_space || record.first_attempt > since {
             return Ok(false);
         }
-        let now = self.clock.now();
+        let now = self.clock().now();
         if record.view(now) == View::Absent {
             // By this clock, which may be ahead of the one after the next start: what is removed stays so.
-            let removed = self.swap(id, Some(versioned.version), None, now).await?;
+            let removed = self.store.swap(id, Some(versioned.version), None, now).await?;
             return Ok(!matches!(removed, Swap::Done(_)));
         }
         match record.state {

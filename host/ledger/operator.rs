@@ -1,6 +1,6 @@
 //! What an operator does to operations by hand, one by one and each at a version that was shown.
 
-use super::{Ledger, NO_RULES};
+use super::state::{Ledger, NO_RULES};
 use crate::store::{Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{Decision, Event, ExecutionId, OperationId, Outcome, Record, Unchanged, View, decide};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl<S: Store> Ledger<S> {
         current: &Versioned,
         event: Event<'_>,
     ) -> Result<Intervention, StoreError> {
-        let now = self.clock.now();
+        let now = self.clock().now();
         let next = match decide(&NO_RULES, Some(&current.record), event, now) {
             Decision::Put(record) => Some(Arc::new(record)),
             Decision::Remove => None,
@@ -80,7 +80,7 @@ impl<S: Store> Ledger<S> {
                 unreachable!("these answer claims only; the table in oncegate-core shows it")
             }
         };
-        match self.swap(id, Some(current.version), next.clone(), now).await? {
+        match self.store.swap(id, Some(current.version), next.clone(), now).await? {
             Swap::Done(version) => {
                 if let Some(cache) = &self.cache {
                     cache.forget(id, current.version);
@@ -102,7 +102,7 @@ impl<S: Store> Ledger<S> {
 }
 
 fn is_gone<S: Store>(record: &Record, ledger: &Ledger<S>) -> bool {
-    record.view(ledger.clock.now()) == View::Absent
+    record.view(ledger.clock().now()) == View::Absent
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
     /// With a cache, though the store is memory: what is cached must go, too.
     fn ledger() -> Arc<Ledger> {
         Ledger::new(
-            AnyStore::Memory(Arc::new(Memory::new(1 << 20))),
+            AnyStore::Memory(Arc::new(Memory::new(1 << 20))).untimed(),
             Clock::start(Timestamp::default()),
             Some(1 << 20),
         )

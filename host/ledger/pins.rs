@@ -5,10 +5,10 @@
 //! has in common with it. So the space by whose key it is claimed must not leave before it has: others could
 //! enter without it, and claim the operation under keys of which this one knows nothing.
 
-use super::IdentityError;
-use super::Ledger;
+use super::identity::IdentityError;
 use super::spaces::{SpacesError, list_lapsed};
-use crate::store::{Store, StoreError};
+use super::state::Ledger;
+use crate::store::{DocumentError, Store, StoreError};
 use oncegate_core::{OperationId, SpaceNumber};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,7 +105,7 @@ impl<S: Store> Ledger<S> {
                 Ok(Some(pin))
             }
             Ok((false, _)) => Err(list_lapsed()),
-            Err(SpacesError::Ledger(IdentityError::Store(error))) => Err(error),
+            Err(SpacesError::Ledger(IdentityError::Document(DocumentError::Store(error)))) => Err(error),
             Err(error) => Err(StoreError::Unavailable(error.to_string().into())),
         }
     }

@@ -1,7 +1,7 @@
 //! Pointers: records under an operation's older keys that lead to the one of its newest, which alone has
 //! state and answer (DESIGN §6, "Changing the keys").
 
-use super::Ledger;
+use super::state::Ledger;
 use crate::store::{Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{OperationId, Record, State, Timestamp, View};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ impl<S: Store> Ledger<S> {
         current: &Versioned,
     ) -> Result<bool, StoreError> {
         let State::Pointer(pointer) = &current.record.state else { return Ok(false) };
-        let now = self.clock.now();
+        let now = self.clock().now();
         let (found, lease_until) = self.end_of(current, now).await?;
         let next = match found {
             None if lease_until <= now => None,
@@ -34,7 +34,7 @@ impl<S: Store> Ledger<S> {
             }
         };
         let removes = next.is_none();
-        let swap = self.swap(id, Some(current.version), next, now).await?;
+        let swap = self.store.swap(id, Some(current.version), next, now).await?;
         Ok(removes && matches!(swap, Swap::Done(_)))
     }
 
@@ -77,7 +77,7 @@ impl<S: Store> Ledger<S> {
     pub async fn find(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
         let Some(found) = self.store.load(id).await? else { return Ok(None) };
         match found.record.state {
-            State::Pointer(_) => Ok(self.end_of(&found, self.clock.now()).await?.0),
+            State::Pointer(_) => Ok(self.end_of(&found, self.clock().now()).await?.0),
             _ => Ok(Some(found)),
         }
     }
@@ -85,7 +85,7 @@ impl<S: Store> Ledger<S> {
     /// Whether there is a record of an operation that a duplicate would be told of.
     pub async fn knows(&self, id: OperationId) -> Result<bool, StoreError> {
         let found = self.find(id).await?;
-        Ok(found.is_some_and(|found| found.record.view(self.clock.now()) != View::Absent))
+        Ok(found.is_some_and(|found| found.record.view(self.clock().now()) != View::Absent))
     }
 }
 

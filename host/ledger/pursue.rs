@@ -1,11 +1,14 @@
 //! A request's way to an answer: it begins until something comes of it.
 
-use super::{Begun, Claimant, Claimed, Ledger, Request};
+use super::begin::Begun;
+use super::claim::{Claimant, Claimed};
+use super::request::Request;
+use super::state::Ledger;
 use crate::store::{Store, StoreError};
 use oncegate_core::{Answer, Record, Refusal, WhenUnknown};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// While another gateway executes, one looks again after so long, then after twice that, and so on.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -48,14 +51,14 @@ impl<S: Store> Ledger<S> {
                 Begun::Claim(claimant) => match execute(claimant).await {
                     Ok(report) => return Pursued::Executed(report),
                     Err(Claimed::Stands(begun)) => begun,
-                    // Stores don't call back, so look again.
-                    Err(Claimed::Elsewhere | Claimed::Won(_)) if Instant::now() < deadline => {
+                    Err(Claimed::Elsewhere(id, version)) if Instant::now() < deadline => {
                         // Who waited never sends again what ends unknown meanwhile: its caller has not
                         // been told yet.
                         if request.rules.when_unknown == WhenUnknown::Resend {
                             request.rules.when_unknown = WhenUnknown::Hold;
                         }
-                        tokio::time::sleep(pause).await;
+                        // A store that is told of other gateways' writes wakes it earlier.
+                        let _ = timeout(pause, self.store.changed(id, version)).await;
                         pause = (pause * 2).min(LOOK_AGAIN_MAX);
                         continue;
                     }

@@ -1,6 +1,7 @@
 //! A request to the ledger: an operation by its keys.
 
-use super::{Flight, SpacePin};
+use super::flight::Flight;
+use super::pins::SpacePin;
 use oncegate_core::{Claim, Key, OperationId, Rules, SpaceNumber};
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,7 +1,9 @@
 //! The end of an execution: its settlement on the record, its flight's end, what its keys held.
 
 use super::advance::Advanced;
-use super::{Ending, Evidence, Flight, Ledger, Overdue};
+use super::flight::{Ending, Flight};
+use super::late::LateSettlement;
+use super::state::{Ledger, Overdue};
 use crate::store::{Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{Answer, Event, ExecutionId, OperationId, Outcome, Settlement, State};
 use std::sync::Arc;
@@ -45,16 +47,16 @@ impl<S: Store> Ledger<S> {
             Advanced::Done(standing) => return self.land(id, flight, standing, shared),
             Advanced::Kept(why, standing) => (why, standing),
         };
-        let evidence = Evidence::of(settlement, flight.execution(), why, self.clock.now());
+        let late = LateSettlement::of(settlement, flight.execution(), why, self.clock().now());
         tracing::warn!(
             operation = %id,
-            execution = %evidence.execution,
-            outcome = evidence.outcome.word(),
-            status = evidence.status,
+            execution = %late.execution,
+            outcome = late.outcome.word(),
+            status = late.status,
             reason = why.word(),
             "a settlement came too late and changed nothing; it is kept as evidence"
         );
-        self.late.add(id, evidence);
+        self.late.add(id, late);
         let ending = match standing {
             Some(standing) => {
                 self.keep_at_hand(id, &standing);
@@ -102,12 +104,12 @@ impl<S: Store> Ledger<S> {
     /// can't be taken away now ends with its lease.
     pub(super) async fn release(&self, common: &[(OperationId, Version)], execution: ExecutionId) {
         for (id, version) in common {
-            let removed = self.swap(*id, Some(*version), None, self.clock.now()).await;
+            let removed = self.store.swap(*id, Some(*version), None, self.clock().now()).await;
             // A sweep notes when it looks again; the record is still what this execution wrote.
             if let Ok(Swap::Conflict(Some(swept))) = removed
                 && swept.record.execution == execution
             {
-                let _ = self.swap(*id, Some(swept.version), None, self.clock.now()).await;
+                let _ = self.store.swap(*id, Some(swept.version), None, self.clock().now()).await;
             }
         }
     }

@@ -5,10 +5,11 @@
 //! kept at hand. On a store that one process has for itself the lease never ends, because nobody else
 //! could act on its end; then nothing is written but when something changes.
 
+use super::identity::IdentityError;
 use super::leaving::Looks;
 use super::pins::SpacePins;
-use super::{IdentityError, Ledger};
-use crate::store::{Store, StoreError, Swap, Version};
+use super::state::Ledger;
+use crate::store::{DocumentError, Store, StoreError, Swap, Version};
 use arc_swap::ArcSwap;
 use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver, Space};
 use oncegate_core::{GatewayId, KeySpaces, SpaceNumber, Timestamp};
@@ -143,14 +144,14 @@ impl<S: Store> Ledger<S> {
 
     pub(super) fn list_holds(&self, term: u64) -> bool {
         // First: it opens again after a new term has begun.
-        if self.turnstile.is_closed() {
+        if self.gate.is_closed() {
             return false;
         }
         let lease = oncegate_core::keyspaces::list::ListLease {
             term: self.list_term(),
             until: Timestamp::from_millis(self.spaces.until.load(Ordering::Acquire)),
         };
-        lease.is_unbroken_since(term, self.clock.now())
+        lease.is_unbroken_since(term, self.clock().now())
     }
 
     /// Who this gateway is on the list.
@@ -249,14 +250,14 @@ impl<S: Store> Ledger<S> {
 
     /// The other gateways that derive keys in a space, as this gateway knows it.
     pub fn others_deriving(&self, policy: &str, number: SpaceNumber) -> Vec<GatewayId> {
-        self.spaces.document.load().others_deriving(self.gateway(), policy, number, self.clock.now())
+        self.spaces.document.load().others_deriving(self.gateway(), policy, number, self.clock().now())
     }
 
     /// Whether another gateway or a request in flight decides by this space, as this gateway knows it.
     pub fn decides_somebody_by(&self, policy: &str, number: SpaceNumber) -> bool {
         let spaces = self.spaces.document.load();
         spaces
-            .memberships(policy, self.clock.now())
+            .memberships(policy, self.clock().now())
             .any(|(_, membership)| membership.decides.contains(&number))
     }
 
@@ -267,21 +268,21 @@ impl<S: Store> Ledger<S> {
             return Ok(Vec::new());
         }
         let (_, spaces) = self.load_spaces().await?;
-        let (now, own) = (self.clock.now(), self.gateway());
+        let (now, own) = (self.clock().now(), self.gateway());
         let others = spaces.members.iter().filter(|live| live.id != own && now < live.lease_until);
         Ok(others.map(|live| live.id).collect())
     }
 
     /// What holds a space open, as this gateway knows it.
     pub fn blockers(&self, policy: &str, number: SpaceNumber) -> Vec<Blocker> {
-        self.spaces().blockers(policy, number, self.clock.now())
+        self.spaces().blockers(policy, number, self.clock().now())
     }
 
     pub(super) async fn load_spaces(&self) -> Result<(Option<Version>, KeySpaces), IdentityError> {
         Ok(match self.store.load_meta(SPACES).await? {
             None => (None, KeySpaces::default()),
             Some((version, bytes)) => {
-                let damaged = |_| IdentityError::Damaged(SPACES);
+                let damaged = |_| IdentityError::from(DocumentError::Damaged(SPACES));
                 (Some(version), oncegate_core::keyspaces::codec::decode(&bytes).map_err(damaged)?)
             }
         })
@@ -299,7 +300,7 @@ impl<S: Store> Ledger<S> {
         let gateway = self.gateway();
         loop {
             let (expected, before) = self.load_spaces().await?;
-            let now = self.clock.now();
+            let now = self.clock().now();
             let was_member =
                 before.members.iter().any(|member| member.id == gateway && now < member.lease_until);
             let mut next = before.clone();
@@ -317,7 +318,7 @@ impl<S: Store> Ledger<S> {
                 }
             }
             // Late: somebody may have taken it for dead before this swap, and let a space leave.
-            if !was_member || self.clock.now() >= Timestamp::from_millis(stands_on) {
+            if !was_member || self.clock().now() >= Timestamp::from_millis(stands_on) {
                 self.spaces.term.fetch_add(1, Ordering::AcqRel);
             }
             if was_member || enters {

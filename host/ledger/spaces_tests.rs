@@ -6,14 +6,18 @@
 mod older_keys;
 
 use super::*;
-use crate::store::Memory;
-use crate::store::conformance::{executing, id};
+use crate::store::conformance::{executing, id, on_a_runtime as run};
 use crate::store::faulty::{Fault, Faulty};
+use crate::store::{Memory, Store};
 use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver};
-use oncegate_core::{Fingerprint, Outcome, SpaceNumber, Times, UnknownReason};
+use oncegate_core::{
+    Claim, Fingerprint, Key, Outcome, Record, Refusal, Rules, SpaceNumber, State, Times, Timestamp,
+    UnknownReason, WhenUnknown, WhileRunning,
+};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -30,10 +34,6 @@ thread_local! {
 
 fn passes(span: Duration) {
     NOW.set(NOW.get() + span);
-}
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    crate::run::runtime().unwrap().block_on(future)
 }
 
 /// A gateway with what it derives keys by.
@@ -140,7 +140,7 @@ impl Gateway {
         };
         Err(match claimed {
             Claimed::Won(permit) => return Ok(permit),
-            Claimed::Elsewhere => "in flight",
+            Claimed::Elsewhere(..) => "in flight",
             Claimed::Stands(Begun::Replay { .. }) => "answer",
             Claimed::Stands(Begun::Refuse(Refusal::Unknown, _)) => "unknown",
             Claimed::Stands(Begun::Refuse(Refusal::Expired, _)) => "expired",

@@ -3,20 +3,25 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::store::Memory;
-use crate::store::conformance::{executing, id};
-use oncegate_core::{Fingerprint, Outcome, Timestamp, UnknownReason};
+use crate::store::conformance::{executing, id, on_a_runtime as run};
+use crate::store::{AnyStore, Memory};
+use oncegate_core::{
+    Claim, Decision, Fingerprint, Outcome, Record, Refusal, Rules, State, Timestamp, UnknownReason,
+    WhenUnknown, WhileRunning,
+};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-fn run<T>(future: impl Future<Output = T>) -> T {
-    crate::run::runtime().unwrap().block_on(future)
-}
-
 fn ledger() -> Arc<Ledger> {
-    Ledger::new(AnyStore::Memory(Arc::new(Memory::new(1 << 20))), Clock::start(Timestamp::default()), None).0
+    Ledger::new(
+        AnyStore::Memory(Arc::new(Memory::new(1 << 20))).untimed(),
+        Clock::start(Timestamp::default()),
+        None,
+    )
+    .0
 }
 
 /// A request under one key; `content` is what its fingerprint stands for.
@@ -89,7 +94,7 @@ fn who_waited_for_what_ended_unknown_does_not_send_it_again() {
 #[test]
 fn what_has_a_record_is_never_too_late() {
     run(async {
-        let store = AnyStore::Memory(Arc::new(Memory::new(1 << 20)));
+        let store = AnyStore::Memory(Arc::new(Memory::new(1 << 20))).untimed();
         let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), Some(0));
         let asked = |first_sent| {
             let mut asked = request(&ledger, 1);

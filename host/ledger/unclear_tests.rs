@@ -5,12 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::store::conformance::{completed, executing, id, put, record};
+use crate::store::conformance::{completed, executing, id, on_a_runtime as run, put, record};
 use crate::store::faulty::{Fault, Faulty};
-use crate::store::{Embedded, Memory};
-use oncegate_core::{AnswerSummary, Durability, Outcome, Timestamp, UnknownReason, View};
-use std::sync::atomic::AtomicU64;
+use crate::store::{Embedded, Memory, Store, StoreError};
+use oncegate_core::{
+    AnswerSummary, Claim, Durability, ExecutionId, Outcome, Record, Refusal, Rules, State, Timestamp,
+    Unchanged, UnknownReason, View, WhenUnknown, WhileRunning,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Both ways in which a result can be unclear, once and twice in a row.
 const UNCLEAR: [&[Fault]; 4] = [
@@ -19,10 +24,6 @@ const UNCLEAR: [&[Fault]; 4] = [
     &[Fault::Unwritten, Fault::Written],
     &[Fault::Unwritten, Fault::Unwritten],
 ];
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    crate::run::runtime().unwrap().block_on(future)
-}
 
 struct Bed<S: Store> {
     ledger: Arc<Ledger<Faulty<S>>>,
@@ -77,7 +78,7 @@ impl<S: Store> Bed<S> {
     }
 
     async fn view(&self, key: u64) -> View {
-        let standing = self.store().inner.load(id(key)).await.unwrap();
+        let standing = self.store().inner.load(id(key)).await.unwrap().value;
         standing.map_or(View::Absent, |standing| standing.record.view(self.ledger.clock().now()))
     }
 
@@ -130,7 +131,7 @@ fn all<S: Store>(make: impl Fn() -> S) {
         what_can_be_read_is_replayed(Bed::new(make())).await;
         without_room_an_answer_is_consumed(Bed::new(make())).await;
         a_record_that_is_not_at_hand_answers_before_any_time_is_compared(Bed::new(make())).await;
-        the_late_settler_of_another_execution_changes_nothing_and_is_evidence(Bed::new(make())).await;
+        a_late_settlement_of_another_execution_changes_nothing(Bed::new(make())).await;
         who_was_paused_past_its_lease_sends_nothing_and_settles(Bed::new(make())).await;
     });
 }
@@ -155,7 +156,7 @@ async fn a_claim_that_stands_is_won<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     bed.store().next(faults);
     let permit = bed.permit(1).await;
     assert!(permit.holds(), "{faults:?}");
-    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let standing = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     assert_eq!(&*standing.record, permit.record(), "{faults:?}");
     permit.settle(completed_outcome(), None).await.unwrap();
     assert_eq!((bed.view(1).await, bed.store().to_come()), (View::Completed, 0));
@@ -167,7 +168,7 @@ async fn a_settlement_that_stands_is_no_late_one<S: Store>(bed: Bed<S>, faults: 
         bed.store().next(faults);
         permit.settle(outcome.clone(), None).await.unwrap();
         assert_eq!(bed.view(n).await, expected, "{faults:?} {outcome:?}");
-        assert_eq!(bed.ledger.evidence(id(n)), [], "{faults:?} {outcome:?}");
+        assert_eq!(bed.ledger.late_settlements(id(n)), [], "{faults:?} {outcome:?}");
         assert_eq!((bed.ledger.executing(), bed.ledger.settlements_overdue()), (0, 0));
         let duplicate = bed.begin(n).await;
         match (expected, &duplicate) {
@@ -191,11 +192,12 @@ async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[Fault]) {
         bed.ledger.renew(id(1), &flight).await.unwrap();
     }
     bed.ledger.renew(id(1), &flight).await.unwrap();
-    let (after, standing) = (flight.known().unwrap(), bed.store().inner.load(id(1)).await.unwrap().unwrap());
+    let (after, standing) =
+        (flight.known().unwrap(), bed.store().inner.load(id(1)).await.unwrap().value.unwrap());
     assert_eq!((after.version, &after.record), (standing.version, &standing.record), "{faults:?}");
     assert!(after.record.due_at() > before.record.due_at(), "{faults:?}");
     permit.settle(completed_outcome(), None).await.unwrap();
-    assert_eq!(bed.ledger.evidence(id(1)), []);
+    assert_eq!(bed.ledger.late_settlements(id(1)), []);
 }
 
 async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
@@ -205,9 +207,9 @@ async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     put(&*bed.store().inner, id(2), None, Some(completed(1, 10))).await;
     bed.store().next(faults);
     assert_eq!(bed.ledger.sweep(10).await.unwrap(), 2);
-    let swept = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let swept = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     assert!(matches!(swept.record.state, State::Consumed { .. }), "{faults:?} {swept:?}");
-    assert!(bed.store().inner.load(id(2)).await.unwrap().is_none(), "{faults:?}");
+    assert!(bed.store().inner.load(id(2)).await.unwrap().value.is_none(), "{faults:?}");
 }
 
 async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Fault]) {
@@ -215,7 +217,7 @@ async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Fau
     put(&*bed.store().inner, id(1), None, Some(executing(now.as_secs() + 60))).await;
     bed.store().next(faults);
     assert_eq!(bed.ledger.recover(&[id(1)]).await.unwrap(), 1, "{faults:?}");
-    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let standing = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     let crashed = matches!(standing.record.state, State::Unknown { reason: UnknownReason::Crashed, .. });
     assert!(crashed, "{faults:?} {standing:?}");
 }
@@ -271,7 +273,11 @@ async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store
     bed.keep_house();
     bed.store().unreadable(false);
     bed.until("it is recorded", async || bed.ledger.settlements_overdue() == 0).await;
-    assert_eq!((bed.view(1).await, bed.ledger.evidence(id(1))), (View::Completed, vec![]), "{fault:?}");
+    assert_eq!(
+        (bed.view(1).await, bed.ledger.late_settlements(id(1))),
+        (View::Completed, vec![]),
+        "{fault:?}"
+    );
     let duplicate = bed.begin(1).await;
     assert!(matches!(duplicate, Begun::Replay { .. }), "{fault:?} {duplicate:?}");
 }
@@ -342,27 +348,27 @@ async fn without_room_an_answer_is_consumed<S: Store>(bed: Bed<S>) {
     let permit = bed.permit(1).await;
     bed.store().next(&[Fault::Full]);
     permit.settle(completed_outcome(), None).await.unwrap();
-    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let standing = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     let State::Consumed { summary, .. } = &standing.record.state else { panic!("{standing:?}") };
     assert_eq!(summary.status, Some(201));
 }
 
-async fn the_late_settler_of_another_execution_changes_nothing_and_is_evidence<S: Store>(bed: Bed<S>) {
+async fn a_late_settlement_of_another_execution_changes_nothing<S: Store>(bed: Bed<S>) {
     let permit = bed.permit(1).await;
     let own = permit.record().execution;
     // Another gateway sent it again.
-    let standing = bed.store().inner.load(id(1)).await.unwrap().unwrap();
+    let standing = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     let other = Record { execution: ExecutionId([77; 16]), attempts: 2, ..(*standing.record).clone() };
     let version = put(&*bed.store().inner, id(1), Some(standing.version), Some(Arc::new(other))).await;
     let settled = permit.settle(completed_outcome(), None).await;
     // Nobody may be told what isn't on the record.
     assert!(matches!(settled, Err(Unsettled::Overtaken)), "{settled:?}");
-    assert_eq!(bed.store().inner.load(id(1)).await.unwrap().unwrap().version, version, "unchanged");
-    let evidence = bed.ledger.evidence(id(1));
-    let [evidence] = &evidence[..] else { panic!("{evidence:?}") };
-    assert_eq!((evidence.execution, evidence.status), (own, Some(201)));
-    assert_eq!(evidence.reason, Unchanged::OtherExecution);
-    assert_eq!(bed.ledger.evidence(id(2)), []);
+    assert_eq!(bed.store().inner.load(id(1)).await.unwrap().value.unwrap().version, version, "unchanged");
+    let late = bed.ledger.late_settlements(id(1));
+    let [late] = &late[..] else { panic!("{late:?}") };
+    assert_eq!((late.execution, late.status), (own, Some(201)));
+    assert_eq!(late.reason, Unchanged::OtherExecution);
+    assert_eq!(bed.ledger.late_settlements(id(2)), []);
 }
 
 /// The pause ends its lease before the first byte: nothing may be sent, and its own word that nothing
@@ -373,11 +379,11 @@ async fn who_was_paused_past_its_lease_sends_nothing_and_settles<S: Store>(bed: 
         let Claimed::Won(permit) = claimed else { panic!("{claimed:?}") };
         bed.until("its lease lapses", async || !permit.holds()).await;
         bed.ledger.sweep(10).await.unwrap();
-        let standing = bed.store().inner.load(id(n)).await.unwrap().unwrap();
+        let standing = bed.store().inner.load(id(n)).await.unwrap().value.unwrap();
         let lapsed = matches!(standing.record.state, State::Unknown { reason: UnknownReason::Lapsed, .. });
         assert!(lapsed, "{standing:?}");
         permit.settle(outcome, None).await.unwrap();
-        assert_eq!((bed.view(n).await, bed.ledger.evidence(id(n))), (expected, vec![]));
+        assert_eq!((bed.view(n).await, bed.ledger.late_settlements(id(n))), (expected, vec![]));
     }
 }
 

@@ -1,7 +1,10 @@
 //! The store that the configuration names, as one type.
 
-use super::{Embedded, Memory, Size, Store, StoreError, Swap, Version, Versioned};
-use crate::observe::metrics::{STORE_CALLS, timed};
+use super::embedded::Embedded;
+use super::memory::Memory;
+use super::size::Size;
+use super::timed::Timed;
+use super::verbs::{Said, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::sync::Arc;
@@ -14,6 +17,16 @@ pub enum AnyStore {
     Embedded(Embedded),
 }
 
+/// The store of a gateway's ledger.
+pub type ConfiguredStore = Timed<AnyStore>;
+
+impl AnyStore {
+    /// As a gateway's store of which nobody hears how long calls take.
+    pub fn untimed(self) -> ConfiguredStore {
+        Timed::untimed(self)
+    }
+}
+
 impl std::fmt::Debug for AnyStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -23,12 +36,19 @@ impl std::fmt::Debug for AnyStore {
     }
 }
 
-impl Store for AnyStore {
-    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
-        match self {
-            Self::Memory(store) => timed(&STORE_CALLS.load, store.load(id)).await,
-            Self::Embedded(store) => timed(&STORE_CALLS.load, store.load(id)).await,
+/// Calls `$call` on the store that it is. A new store is one more line here.
+macro_rules! on_each {
+    ($any:expr, $store:ident => $call:expr) => {
+        match $any {
+            Self::Memory($store) => $call,
+            Self::Embedded($store) => $call,
         }
+    };
+}
+
+impl Store for AnyStore {
+    async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
+        on_each!(self, store => store.load(id).await)
     }
 
     async fn swap(
@@ -37,36 +57,20 @@ impl Store for AnyStore {
         expected: Option<Version>,
         next: Option<Arc<Record>>,
         now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
-        match self {
-            Self::Memory(store) => timed(&STORE_CALLS.swap, store.swap(id, expected, next, now)).await,
-            Self::Embedded(store) => timed(&STORE_CALLS.swap, store.swap(id, expected, next, now)).await,
-        }
+    ) -> Said<Swap<Versioned>> {
+        on_each!(self, store => store.swap(id, expected, next, now).await)
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
-        match self {
-            Self::Memory(store) => timed(&STORE_CALLS.due, store.due(until, limit)).await,
-            Self::Embedded(store) => timed(&STORE_CALLS.due, store.due(until, limit)).await,
-        }
+    async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
+        on_each!(self, store => store.due(until, limit).await)
     }
 
-    async fn scan(
-        &self,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
-        match self {
-            Self::Memory(store) => timed(&STORE_CALLS.scan, store.scan(after, limit)).await,
-            Self::Embedded(store) => timed(&STORE_CALLS.scan, store.scan(after, limit)).await,
-        }
+    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
+        on_each!(self, store => store.scan(after, limit).await)
     }
 
-    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
-        match self {
-            Self::Memory(store) => store.load_meta(name).await,
-            Self::Embedded(store) => store.load_meta(name).await,
-        }
+    async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
+        on_each!(self, store => store.load_meta(name).await)
     }
 
     async fn swap_meta(
@@ -74,24 +78,19 @@ impl Store for AnyStore {
         name: &'static str,
         expected: Option<Version>,
         next: Bytes,
-    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
-        match self {
-            Self::Memory(store) => store.swap_meta(name, expected, next).await,
-            Self::Embedded(store) => store.swap_meta(name, expected, next).await,
-        }
+    ) -> Said<Swap<(Version, Bytes)>> {
+        on_each!(self, store => store.swap_meta(name, expected, next).await)
+    }
+
+    async fn changed(&self, id: OperationId, since: Option<Version>) {
+        on_each!(self, store => store.changed(id, since).await);
     }
 
     fn size(&self) -> Size {
-        match self {
-            Self::Memory(store) => store.size(),
-            Self::Embedded(store) => store.size(),
-        }
+        on_each!(self, store => store.size())
     }
 
     fn trouble(&self) -> Option<&'static str> {
-        match self {
-            Self::Memory(store) => store.trouble(),
-            Self::Embedded(store) => store.trouble(),
-        }
+        on_each!(self, store => store.trouble())
     }
 }

@@ -103,7 +103,7 @@ pub(crate) async fn put<S: Store>(
     expected: Option<Version>,
     next: Option<Arc<Record>>,
 ) -> Version {
-    match store.swap(id, expected, next, NOW).await.unwrap() {
+    match store.swap(id, expected, next, NOW).await.unwrap().value {
         Swap::Done(version) => version,
         Swap::Conflict(current) => panic!("expected {expected:?}, found {current:?}"),
     }
@@ -116,7 +116,7 @@ async fn lose<S: Store>(
     expected: Option<Version>,
     next: Option<Arc<Record>>,
 ) -> Option<Versioned> {
-    match store.swap(id, expected, next, NOW).await.unwrap() {
+    match store.swap(id, expected, next, NOW).await.unwrap().value {
         Swap::Done(_) => panic!("{expected:?} must not win"),
         Swap::Conflict(current) => current,
     }
@@ -124,14 +124,14 @@ async fn lose<S: Store>(
 
 /// Asserts what stands there.
 pub(crate) async fn assert_holds<S: Store>(store: &S, id: OperationId, version: Version, record: &Record) {
-    let loaded = store.load(id).await.unwrap().expect("a record");
+    let loaded = store.load(id).await.unwrap().value.expect("a record");
     assert_eq!((loaded.version, &*loaded.record), (version, record));
 }
 
 async fn absent_loads_none<S: Store>(store: &S) {
-    assert!(store.load(id(0)).await.unwrap().is_none());
-    assert!(store.load_meta("nothing").await.unwrap().is_none());
-    assert!(store.due(Timestamp::MAX, 10).await.unwrap().is_empty());
+    assert!(store.load(id(0)).await.unwrap().value.is_none());
+    assert!(store.load_meta("nothing").await.unwrap().value.is_none());
+    assert!(store.due(Timestamp::MAX, 10).await.unwrap().value.is_empty());
 }
 
 async fn what_was_put_is_loaded<S: Store>(store: &S) {
@@ -163,7 +163,7 @@ async fn a_conflict_brings_the_record_along<S: Store>(store: &S) {
     put(store, id(3), Some(version), None).await;
     // Where nothing stands, that is what the conflict shows.
     assert!(lose(store, id(3), Some(version), Some(two)).await.is_none());
-    assert!(store.load(id(3)).await.unwrap().is_none());
+    assert!(store.load(id(3)).await.unwrap().value.is_none());
 }
 
 async fn a_stale_version_changes_nothing<S: Store>(store: &S) {
@@ -175,16 +175,16 @@ async fn a_stale_version_changes_nothing<S: Store>(store: &S) {
         assert_eq!(current.version, new);
     }
     assert_holds(store, id(4), new, &done).await;
-    assert_eq!(store.due(Timestamp::from_secs(3_000), 10).await.unwrap(), [id(4)], "due as completed");
-    assert!(store.due(Timestamp::from_secs(2_599), 10).await.unwrap().is_empty());
+    assert_eq!(store.due(Timestamp::from_secs(3_000), 10).await.unwrap().value, [id(4)], "due as completed");
+    assert!(store.due(Timestamp::from_secs(2_599), 10).await.unwrap().value.is_empty());
     put(store, id(4), Some(new), None).await;
 }
 
 async fn removal_is_a_swap<S: Store>(store: &S) {
     let version = put(store, id(5), None, Some(executing(3_000))).await;
     let removed = put(store, id(5), Some(version), None).await;
-    assert!(store.load(id(5)).await.unwrap().is_none());
-    assert!(store.due(Timestamp::MAX, 10).await.unwrap().is_empty(), "nothing is due of what is gone");
+    assert!(store.load(id(5)).await.unwrap().value.is_none());
+    assert!(store.due(Timestamp::MAX, 10).await.unwrap().value.is_empty(), "nothing is due of what is gone");
     assert!(lose(store, id(5), Some(version), None).await.is_none());
     assert!(
         lose(store, id(5), Some(removed), None).await.is_none(),
@@ -222,11 +222,11 @@ async fn due_comes_earliest_first_and_follows_changes<S: Store>(store: &S) {
         versions.push(put(store, id(40 + n), None, Some(executing(3_000 + (10 - n) % 10))).await);
     }
     let by_time: Vec<_> = (0..10).map(|n| id(40 + (10 - n) % 10)).collect();
-    assert_eq!(store.due(at(2_999), 100).await.unwrap(), []);
-    assert_eq!(store.due(at(3_000), 100).await.unwrap(), by_time[..1], "at or before");
-    assert_eq!(store.due(at(3_005), 100).await.unwrap(), by_time[..6]);
-    assert_eq!(store.due(at(9_999), 3).await.unwrap(), by_time[..3], "the earliest of them");
-    assert_eq!(store.due(at(9_999), 0).await.unwrap(), []);
+    assert_eq!(store.due(at(2_999), 100).await.unwrap().value, []);
+    assert_eq!(store.due(at(3_000), 100).await.unwrap().value, by_time[..1], "at or before");
+    assert_eq!(store.due(at(3_005), 100).await.unwrap().value, by_time[..6]);
+    assert_eq!(store.due(at(9_999), 3).await.unwrap().value, by_time[..3], "the earliest of them");
+    assert_eq!(store.due(at(9_999), 0).await.unwrap().value, []);
     // The earliest moves to the end, the last to the front, though all before it were listed.
     versions[0] = put(store, id(40), Some(versions[0]), Some(executing(4_000))).await;
     versions[1] = put(store, id(41), Some(versions[1]), Some(executing(2_500))).await;
@@ -235,16 +235,16 @@ async fn due_comes_earliest_first_and_follows_changes<S: Store>(store: &S) {
     moved.pop();
     moved.insert(0, id(41));
     moved.push(id(40));
-    assert_eq!(store.due(at(9_999), 100).await.unwrap(), moved);
-    assert_eq!(store.due(at(2_500), 100).await.unwrap(), [id(41)]);
+    assert_eq!(store.due(at(9_999), 100).await.unwrap().value, moved);
+    assert_eq!(store.due(at(2_500), 100).await.unwrap().value, [id(41)]);
     for (n, version) in versions.into_iter().enumerate() {
         put(store, id(40 + n as u64), Some(version), None).await;
     }
-    assert_eq!(store.due(Timestamp::MAX, 100).await.unwrap(), []);
+    assert_eq!(store.due(Timestamp::MAX, 100).await.unwrap().value, []);
 }
 
 async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
-    assert!(store.scan(None, 10).await.unwrap().is_empty());
+    assert!(store.scan(None, 10).await.unwrap().value.is_empty());
     let mut expected = Vec::new();
     for n in 70..80 {
         // Large ones make pages short.
@@ -255,7 +255,7 @@ async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
     for limit in [1, 3, 100] {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let page = store.scan(after, limit).await.unwrap();
+            let page = store.scan(after, limit).await.unwrap().value;
             assert!(page.len() <= limit);
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
@@ -263,11 +263,11 @@ async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
         }
         assert_eq!(found, expected, "pages of {limit}");
     }
-    assert!(store.scan(None, 0).await.unwrap().is_empty());
+    assert!(store.scan(None, 0).await.unwrap().value.is_empty());
     // `after` need not stand there any more.
     let (first, version) = expected[0];
     put(store, first, Some(version), None).await;
-    let next = store.scan(Some(first), 1).await.unwrap();
+    let next = store.scan(Some(first), 1).await.unwrap().value;
     assert_eq!(next[0].0, expected[1].0);
     for (id, version) in &expected[1..] {
         put(store, *id, Some(*version), None).await;
@@ -276,24 +276,28 @@ async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
 
 async fn documents_swap_like_records<S: Store>(store: &S) {
     let (one, two) = (Bytes::from_static(b"one"), Bytes::from_static(b"two"));
-    let Swap::Done(first) = store.swap_meta("secret", None, one.clone()).await.unwrap() else { panic!() };
-    assert_eq!(store.load_meta("secret").await.unwrap(), Some((first, one.clone())));
-    let Swap::Conflict(current) = store.swap_meta("secret", None, two.clone()).await.unwrap() else {
+    let Swap::Done(first) = store.swap_meta("secret", None, one.clone()).await.unwrap().value else {
+        panic!()
+    };
+    assert_eq!(store.load_meta("secret").await.unwrap().value, Some((first, one.clone())));
+    let Swap::Conflict(current) = store.swap_meta("secret", None, two.clone()).await.unwrap().value else {
         panic!()
     };
     assert_eq!(current, Some((first, one)));
-    let Swap::Done(second) = store.swap_meta("secret", Some(first), two.clone()).await.unwrap() else {
+    let Swap::Done(second) = store.swap_meta("secret", Some(first), two.clone()).await.unwrap().value else {
         panic!()
     };
     assert_ne!(first, second);
-    let Swap::Conflict(current) = store.swap_meta("secret", Some(first), Bytes::new()).await.unwrap() else {
+    let Swap::Conflict(current) = store.swap_meta("secret", Some(first), Bytes::new()).await.unwrap().value
+    else {
         panic!()
     };
     assert_eq!(current, Some((second, two)));
-    let Swap::Conflict(None) = store.swap_meta("other", Some(first), Bytes::new()).await.unwrap() else {
+    let Swap::Conflict(None) = store.swap_meta("other", Some(first), Bytes::new()).await.unwrap().value
+    else {
         panic!()
     };
-    assert!(store.load_meta("other").await.unwrap().is_none());
+    assert!(store.load_meta("other").await.unwrap().value.is_none());
 }
 
 async fn size_counts_records<S: Store>(store: &S) {
@@ -326,7 +330,7 @@ fn one_of_many_claimants_wins<S: Store>(store: &Arc<S>) {
                         .map(|_| {
                             let store = store.clone();
                             tokio::spawn(async move {
-                                store.swap(id, None, Some(executing(3_000)), NOW).await.unwrap()
+                                store.swap(id, None, Some(executing(3_000)), NOW).await.unwrap().value
                             })
                         })
                         .collect();
@@ -358,5 +362,5 @@ fn one_of_many_claimants_wins<S: Store>(store: &Arc<S>) {
 
 /// Runs this on a current-thread runtime, as a worker does.
 pub(crate) fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use super::{Size, Store, StoreError, Swap, Version, Versioned};
+use super::size::Size;
+use super::verbs::{Said, Stamped, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What becomes of one swap.
@@ -24,12 +25,14 @@ pub(crate) enum Fault {
     Full,
 }
 
-/// See the module.
+/// Fails as it is told to, and says any time.
 pub(crate) struct Faulty<S> {
     pub(crate) inner: Arc<S>,
     /// Of the next swaps, in order; those after them are done as they should be.
     faults: Mutex<VecDeque<Fault>>,
     unreadable: AtomicBool,
+    /// Its own time in milliseconds, which its answers bring; 0: it has none.
+    time: AtomicU64,
 }
 
 impl<S> std::fmt::Debug for Faulty<S> {
@@ -45,7 +48,7 @@ impl<S> Faulty<S> {
 
     /// One of several around the same store, each with faults of its own.
     pub(crate) fn sharing(inner: Arc<S>) -> Self {
-        Self { inner, faults: Mutex::default(), unreadable: AtomicBool::new(false) }
+        Self { inner, faults: Mutex::default(), unreadable: AtomicBool::new(false), time: AtomicU64::new(0) }
     }
 
     /// The next swaps end so.
@@ -56,6 +59,17 @@ impl<S> Faulty<S> {
     /// From now on nothing can be read, or it can again.
     pub(crate) fn unreadable(&self, unreadable: bool) {
         self.unreadable.store(unreadable, Ordering::Relaxed);
+    }
+
+    /// From now on its answers bring this time.
+    pub(crate) fn says_it_is(&self, time: Timestamp) {
+        self.time.store(time.as_millis(), Ordering::Relaxed);
+    }
+
+    fn stamped<T>(&self, said: Stamped<T>) -> Stamped<T> {
+        let time =
+            Some(self.time.load(Ordering::Relaxed)).filter(|time| *time > 0).map(Timestamp::from_millis);
+        Stamped { time, ..said }
     }
 
     /// How many faults are still to come.
@@ -72,9 +86,9 @@ impl<S> Faulty<S> {
 }
 
 impl<S: Store> Store for Faulty<S> {
-    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+    async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
         self.read()?;
-        self.inner.load(id).await
+        self.inner.load(id).await.map(|said| self.stamped(said))
     }
 
     async fn swap(
@@ -83,11 +97,11 @@ impl<S: Store> Store for Faulty<S> {
         expected: Option<Version>,
         next: Option<Arc<Record>>,
         now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
+    ) -> Said<Swap<Versioned>> {
         let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         let unclear = || StoreError::Indeterminate("the answer was lost".into());
         match fault {
-            Fault::None => self.inner.swap(id, expected, next, now).await,
+            Fault::None => self.inner.swap(id, expected, next, now).await.map(|said| self.stamped(said)),
             Fault::Written => {
                 self.inner.swap(id, expected, next, now).await?;
                 Err(unclear())
@@ -98,22 +112,18 @@ impl<S: Store> Store for Faulty<S> {
         }
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+    async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
         self.read()?;
-        self.inner.due(until, limit).await
+        self.inner.due(until, limit).await.map(|said| self.stamped(said))
     }
 
-    async fn scan(
-        &self,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
         self.read()?;
-        self.inner.scan(after, limit).await
+        self.inner.scan(after, limit).await.map(|said| self.stamped(said))
     }
 
-    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
-        self.inner.load_meta(name).await
+    async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
+        self.inner.load_meta(name).await.map(|said| self.stamped(said))
     }
 
     async fn swap_meta(
@@ -121,8 +131,12 @@ impl<S: Store> Store for Faulty<S> {
         name: &'static str,
         expected: Option<Version>,
         next: Bytes,
-    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
-        self.inner.swap_meta(name, expected, next).await
+    ) -> Said<Swap<(Version, Bytes)>> {
+        self.inner.swap_meta(name, expected, next).await.map(|said| self.stamped(said))
+    }
+
+    async fn changed(&self, id: OperationId, since: Option<Version>) {
+        self.inner.changed(id, since).await;
     }
 
     fn size(&self) -> Size {

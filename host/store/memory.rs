@@ -3,7 +3,8 @@
 //! It knows nothing of what a record means but its weight and when it is due. Every method is
 //! ready at once, and no guard outlives the call that took it.
 
-use super::{Kind, Kinds, Size, Store, StoreError, Swap, Version, Versioned};
+use super::size::{Kind, Kinds, Size};
+use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::{Entry, OccupiedEntry, VacantEntry};
@@ -13,6 +14,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
+use tokio::sync::Notify;
 
 /// Records in a sharded map, bounded in bytes. A full one refuses new records and never drops one
 /// that lives. What lives may grow a quarter over the bound: the answers of executions that were under
@@ -29,6 +31,39 @@ pub struct Memory {
     /// Of each of [`Kind::ALL`].
     kinds: [AtomicU64; 5],
     capacity_bytes: usize,
+    watchers: Watchers,
+}
+
+/// Those who wait for a write of another gateway on this store. There are none where the store is one
+/// gateway's alone, so that a write costs it one look at their number.
+#[derive(Default)]
+struct Watchers {
+    count: AtomicUsize,
+    written: Notify,
+}
+
+/// One of them.
+struct Watching<'a>(&'a Watchers);
+
+impl Watchers {
+    fn join(&self) -> Watching<'_> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Watching(self)
+    }
+
+    /// A record was written, and its shard is unlocked. A watcher that read the shard before is counted
+    /// already, because the lock orders its count before this look.
+    fn wake(&self) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            self.written.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 type DueIndex = BTreeSet<(Timestamp, OperationId)>;
@@ -56,6 +91,7 @@ impl Memory {
             count: AtomicU64::new(0),
             kinds: Default::default(),
             capacity_bytes,
+            watchers: Watchers::default(),
         }
     }
 
@@ -148,8 +184,8 @@ impl Memory {
 }
 
 impl Store for Memory {
-    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
-        Ok(self.records.get(&id).map(|slot| slot.clone()))
+    async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
+        Ok(self.records.get(&id).map(|slot| slot.clone()).into())
     }
 
     async fn swap(
@@ -158,8 +194,8 @@ impl Store for Memory {
         expected: Option<Version>,
         next: Option<Arc<Record>>,
         _now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
-        match (self.records.entry(id), expected, next) {
+    ) -> Said<Swap<Versioned>> {
+        let swapped = match (self.records.entry(id), expected, next) {
             (Entry::Occupied(slot), expected, _) if expected != Some(slot.get().version) => {
                 Ok(Swap::Conflict(Some(slot.get().clone())))
             }
@@ -168,10 +204,14 @@ impl Store for Memory {
             (Entry::Occupied(slot), _, None) => Ok(Swap::Done(self.remove(slot))),
             (Entry::Vacant(slot), None, Some(record)) => self.insert(slot, record).map(Swap::Done),
             (Entry::Vacant(_), None, None) => Ok(Swap::Done(self.version())),
+        }?;
+        if matches!(swapped, Swap::Done(_)) {
+            self.watchers.wake();
         }
+        Ok(swapped.into())
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+    async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
         let mut found = Vec::new();
         for stripe in &self.due {
             let stripe = locked(stripe);
@@ -179,16 +219,12 @@ impl Store for Memory {
         }
         found.sort_unstable();
         found.truncate(limit);
-        Ok(found.into_iter().map(|(_, id)| id).collect())
+        Ok(found.into_iter().map(|(_, id)| id).collect::<Vec<_>>().into())
     }
 
     /// Walks the whole map for each page: an order of ids beside it would cost every operation for
     /// the sake of a list that few ask for.
-    async fn scan(
-        &self,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
         let mut page = BTreeMap::new();
         for slot in self.records.iter().filter(|slot| after.is_none_or(|after| *slot.key() > after)) {
             let last = page.last_key_value().map(|(last, _)| *last);
@@ -199,11 +235,11 @@ impl Store for Memory {
                 page.pop_last();
             }
         }
-        Ok(page.into_iter().collect())
+        Ok(page.into_iter().collect::<Vec<_>>().into())
     }
 
-    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
-        Ok(locked(&self.documents).get(name).cloned())
+    async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
+        Ok(locked(&self.documents).get(name).cloned().into())
     }
 
     async fn swap_meta(
@@ -211,15 +247,28 @@ impl Store for Memory {
         name: &'static str,
         expected: Option<Version>,
         next: Bytes,
-    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+    ) -> Said<Swap<(Version, Bytes)>> {
         let mut documents = locked(&self.documents);
         let current = documents.get(name);
         if current.map(|(version, _)| *version) != expected {
-            return Ok(Swap::Conflict(current.cloned()));
+            return Ok(Swap::Conflict(current.cloned()).into());
         }
         let version = self.version();
         documents.insert(name, (version, next));
-        Ok(Swap::Done(version))
+        Ok(Swap::Done(version).into())
+    }
+
+    async fn changed(&self, id: OperationId, since: Option<Version>) {
+        let _watching = self.watchers.join();
+        loop {
+            // First, so that no write goes unnoticed between the look and the wait.
+            let written = self.watchers.written.notified();
+            let version = self.records.get(&id).map(|slot| slot.version);
+            if version != since {
+                return;
+            }
+            written.await;
+        }
     }
 
     fn size(&self) -> Size {
@@ -267,6 +316,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
+    use crate::store::Stamped;
     use crate::store::conformance::{self, NOW, completed, executing, id, on_a_runtime, put};
 
     #[test]
@@ -284,8 +334,8 @@ mod tests {
             }
             let full = store.swap(id(10), None, Some(executing(3_000)), NOW).await;
             assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
-            assert!(store.load(id(10)).await.unwrap().is_none());
-            assert_eq!(store.due(Timestamp::MAX, 100).await.unwrap().len(), 10);
+            assert!(store.load(id(10)).await.unwrap().value.is_none());
+            assert_eq!(store.due(Timestamp::MAX, 100).await.unwrap().value.len(), 10);
             // Settling always works, and it takes two removals to make room again.
             versions[0] = put(&store, id(0), Some(versions[0]), Some(completed(2_000, 100))).await;
             put(&store, id(1), Some(versions[1]), None).await;
@@ -308,13 +358,16 @@ mod tests {
                 store.swap(id(n as u64), Some(versions[n]), Some(completed(2_000, body)), NOW).await
             };
             for n in 0..4 {
-                assert!(matches!(settle(n, 300_000).await, Ok(Swap::Done(_))), "answer {n}");
+                assert!(
+                    matches!(settle(n, 300_000).await, Ok(Stamped { value: Swap::Done(_), .. })),
+                    "answer {n}"
+                );
             }
             let full = settle(4, 300_000).await;
             assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
-            assert_eq!(store.load(id(4)).await.unwrap().unwrap().version, versions[4], "as it was");
+            assert_eq!(store.load(id(4)).await.unwrap().value.unwrap().version, versions[4], "as it was");
             // That it happened can be recorded whatever is full.
-            assert!(matches!(settle(4, 100).await, Ok(Swap::Done(_))));
+            assert!(matches!(settle(4, 100).await, Ok(Stamped { value: Swap::Done(_), .. })));
         });
     }
 

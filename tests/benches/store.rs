@@ -87,7 +87,7 @@ async fn put(store: &AnyStore, number: u64, expected: Option<Version>, next: Arc
         let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32 * 16 + 7);
         chunk.copy_from_slice(&mixed.to_le_bytes());
     }
-    match store.swap(OperationId(id), expected, Some(next), NOW).await {
+    match store.swap(OperationId(id), expected, Some(next), NOW).await.map(|said| said.value) {
         Ok(Swap::Done(version)) => version,
         other => panic!("a lone writer must win: {other:?}"),
     }

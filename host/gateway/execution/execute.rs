@@ -14,7 +14,7 @@ use crate::gateway::execution::report::{Client, Report};
 use crate::gateway::execution::stream::{Shown, take_in};
 use crate::gateway::execution::task::Execution;
 use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
-use crate::store::AnyStore;
+use crate::store::ConfiguredStore;
 use crate::upstream::{Attempted, ResponseBody, Retry, Slot, attempts};
 use bytes::Bytes;
 use http::Response;
@@ -67,7 +67,7 @@ enum WithheldEnd {
     Last(CapturedAnswer, Feed),
 }
 
-impl Exchange<AnyStore> for DetachedExecution {
+impl Exchange<ConfiguredStore> for DetachedExecution {
     type End = End;
 
     fn lost(self, claimed: Claimed) {

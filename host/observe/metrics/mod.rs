@@ -9,7 +9,7 @@ mod upstreams;
 
 pub use process::Snapshot;
 pub use requests::{RequestResult, RouteMetrics};
-pub use store::{STORE_CALLS, StoreCalls, timed};
+pub use store::{STORE_CALLS, StoreCalls};
 pub use upstreams::UpstreamMetrics;
 
 use policies::PolicyFamilies;

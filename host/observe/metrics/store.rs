@@ -5,7 +5,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::LazyLock;
-use std::time::Instant;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StoreOp {
@@ -44,14 +43,6 @@ impl StoreCalls {
             self.family.clone(),
         );
     }
-}
-
-/// Awaits a call of the store and notes how long it took.
-pub async fn timed<T>(histogram: &Histogram, call: impl Future<Output = T>) -> T {
-    let begun = Instant::now();
-    let came = call.await;
-    histogram.observe(begun.elapsed().as_secs_f64());
-    came
 }
 
 /// From a look into memory to a disk that hangs.

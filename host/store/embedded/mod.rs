@@ -25,7 +25,8 @@ mod writer;
 
 pub use folder::OpenError;
 
-use super::{Size, Store, StoreError, Swap, Version, Versioned};
+use super::size::Size;
+use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
@@ -177,8 +178,8 @@ impl Drop for Embedded {
 }
 
 impl Store for Embedded {
-    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
-        self.read(|answer| Query::Record(id, answer)).await
+    async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
+        Ok(self.read(|answer| Query::Record(id, answer)).await?.into())
     }
 
     async fn swap(
@@ -187,28 +188,24 @@ impl Store for Embedded {
         expected: Option<Version>,
         next: Option<Arc<Record>>,
         now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
-        self.write(|version, answer| {
+    ) -> Said<Swap<Versioned>> {
+        let swap = self.write(|version, answer| {
             let next = next.map(|record| NextRecord::new(version, record));
             Command::Record { id, expected, version, next, now, answer }
-        })
-        .await
+        });
+        Ok(swap.await?.into())
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
-        self.read(|answer| Query::Due(until, limit, answer)).await
+    async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
+        Ok(self.read(|answer| Query::Due(until, limit, answer)).await?.into())
     }
 
-    async fn scan(
-        &self,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
-        self.read(|answer| Query::Scan(after, limit, answer)).await
+    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
+        Ok(self.read(|answer| Query::Scan(after, limit, answer)).await?.into())
     }
 
-    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
-        self.read(|answer| Query::Document(name, answer)).await
+    async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
+        Ok(self.read(|answer| Query::Document(name, answer)).await?.into())
     }
 
     async fn swap_meta(
@@ -216,8 +213,9 @@ impl Store for Embedded {
         name: &'static str,
         expected: Option<Version>,
         next: Bytes,
-    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
-        self.write(|version, answer| Command::Document { name, expected, version, next, answer }).await
+    ) -> Said<Swap<(Version, Bytes)>> {
+        let swap = self.write(|version, answer| Command::Document { name, expected, version, next, answer });
+        Ok(swap.await?.into())
     }
 
     fn size(&self) -> Size {

@@ -54,7 +54,8 @@ fn everything_is_there_when_it_is_opened_again() {
             let unknown = record(State::Unknown { since: NOW, reason: UnknownReason::Broken });
             versions[1] = put(&store, id(1), Some(versions[1]), Some(unknown)).await;
             put(&store, id(2), Some(versions[2]), None).await;
-            let Swap::Done(secret) = store.swap_meta("secret", None, "word".into()).await.unwrap() else {
+            let Swap::Done(secret) = store.swap_meta("secret", None, "word".into()).await.unwrap().value
+            else {
                 panic!()
             };
             store.swap(id(9), Some(Version(1)), None, later).await.unwrap();
@@ -69,11 +70,11 @@ fn everything_is_there_when_it_is_opened_again() {
         assert_eq!((recovered.last_time, recovered.records), (later, 5));
         on_a_runtime(async {
             assert_holds(&store, id(0), versions[0], &completed(2_000, 1 << 20)).await;
-            assert_eq!(store.load(id(1)).await.unwrap().unwrap().version, versions[1]);
-            assert!(store.load(id(2)).await.unwrap().is_none());
+            assert_eq!(store.load(id(1)).await.unwrap().value.unwrap().version, versions[1]);
+            assert!(store.load(id(2)).await.unwrap().value.is_none());
             assert_holds(&store, id(3), versions[3], &executing(3_003)).await;
-            assert_eq!(store.load_meta("secret").await.unwrap(), Some((secret, "word".into())));
-            let due = store.due(Timestamp::from_secs(3_004), 10).await.unwrap();
+            assert_eq!(store.load_meta("secret").await.unwrap().value, Some((secret, "word".into())));
+            let due = store.due(Timestamp::from_secs(3_004), 10).await.unwrap().value;
             assert_eq!(due, [id(0), id(3), id(4)]);
             put(&store, id(3), Some(versions[3]), Some(completed(2_600, 0))).await;
         });
@@ -261,13 +262,13 @@ fn a_batch_torn_by_a_power_loss_is_no_damage() {
     fs::write(&journal, bytes).unwrap();
     let (store, _) = open(&folder);
     on_a_runtime(async {
-        assert_eq!(store.load(id(1)).await.unwrap().unwrap().record, completed(2_000, 9_000));
-        assert!(store.load(id(2)).await.unwrap().is_none());
+        assert_eq!(store.load(id(1)).await.unwrap().value.unwrap().record, completed(2_000, 9_000));
+        assert!(store.load(id(2)).await.unwrap().value.is_none());
         put(&store, id(2), None, Some(completed(2_000, 100))).await;
     });
     store.close().unwrap();
     let (store, _) = open(&folder);
-    on_a_runtime(async { assert!(store.load(id(2)).await.unwrap().is_some()) });
+    on_a_runtime(async { assert!(store.load(id(2)).await.unwrap().value.is_some()) });
 }
 
 /// Whether the ledger opens and every record in it reads as it was written.
@@ -280,7 +281,7 @@ fn reads_as_ever(path: &Path, damaged_file: &str) -> bool {
     on_a_runtime(async {
         let mut whole = true;
         for n in 0..250 {
-            match store.load(id(n)).await {
+            match store.load(id(n)).await.map(|said| said.value) {
                 Ok(Some(found)) => {
                     let written = completed(2_000 + n, if n < 200 && n % 10 == 0 { 20_000 } else { 200 });
                     assert_eq!(found.record, written, "{damaged_file}: another record was read");
@@ -332,7 +333,7 @@ fn waves(store: &Arc<Embedded>, waves: u64, records: u64, body_bytes: usize) {
             for task in tasks {
                 task.await.unwrap();
             }
-            assert_eq!(store.due(Timestamp::MAX, 10).await.unwrap(), []);
+            assert_eq!(store.due(Timestamp::MAX, 10).await.unwrap().value, []);
         }
     });
 }
@@ -434,7 +435,7 @@ fn check_acknowledged(folder: &TempDir, acknowledged: &[String]) {
     }
     on_a_runtime(async {
         for (n, (version, body)) in last {
-            let found = store.load(id(n)).await.unwrap().unwrap_or_else(|| panic!("{n} is lost"));
+            let found = store.load(id(n)).await.unwrap().value.unwrap_or_else(|| panic!("{n} is lost"));
             match (body, &found.record.state) {
                 (Some(body), _) => {
                     assert_eq!((found.version, found.record), (version, completed(n, body as usize)));
@@ -468,7 +469,7 @@ fn writes_until_the_disk_is_full() {
         rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
         let mut last = 0;
         for n in 0.. {
-            match store.swap(id(n), None, Some(completed(n, 5_000)), NOW).await {
+            match store.swap(id(n), None, Some(completed(n, 5_000)), NOW).await.map(|said| said.value) {
                 Ok(Swap::Done(version)) => {
                     say(&format!("settled {n} {} 5000", version.0));
                     last = n;
@@ -483,11 +484,11 @@ fn writes_until_the_disk_is_full() {
         assert!(matches!(swapped, Err(StoreError::Unavailable(_))), "{swapped:?}");
         // What was acknowledged can be read, and nothing is said of what is unclear.
         for n in 0..after_the_last {
-            assert_eq!(store.load(id(n)).await.unwrap().unwrap().record, completed(n, 5_000));
+            assert_eq!(store.load(id(n)).await.unwrap().value.unwrap().record, completed(n, 5_000));
         }
         let unclear = store.load(id(after_the_last)).await;
         assert!(matches!(unclear, Err(StoreError::Unavailable(_))), "{unclear:?}");
-        assert!(store.load(id(9_999)).await.unwrap().is_none());
+        assert!(store.load(id(9_999)).await.unwrap().value.is_none());
         // Its folder stays its own meanwhile.
         assert!(matches!(refused(Path::new(&folder)), OpenError::Locked { .. }));
         // Once there is room it goes on by itself, with everything in it.
@@ -500,10 +501,10 @@ fn writes_until_the_disk_is_full() {
         }
         assert!(store.trouble().is_none());
         for n in 0..after_the_last {
-            assert_eq!(store.load(id(n)).await.unwrap().unwrap().record, completed(n, 5_000));
+            assert_eq!(store.load(id(n)).await.unwrap().value.unwrap().record, completed(n, 5_000));
         }
         // The unclear one stands whole or not at all, and its key can be used.
-        let version = match store.load(id(after_the_last)).await.unwrap() {
+        let version = match store.load(id(after_the_last)).await.unwrap().value {
             Some(standing) => {
                 assert_eq!(standing.record, completed(after_the_last, 5_000));
                 standing.version
@@ -515,7 +516,7 @@ fn writes_until_the_disk_is_full() {
             let version = put(&store, id(n), None, Some(completed(n, 5_000))).await;
             say(&format!("settled {n} {} 5000", version.0));
         }
-        let due = store.due(Timestamp::MAX, 10_000).await.unwrap();
+        let due = store.due(Timestamp::MAX, 10_000).await.unwrap().value;
         assert_eq!((due.len() as u64, store.size().records), (after_the_last + 50, after_the_last + 50));
         store.close().unwrap();
         say("settled everything");

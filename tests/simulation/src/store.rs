@@ -5,7 +5,7 @@ use crate::keys::operation_of;
 use crate::process::Process;
 use crate::world::{Event, World, locked};
 use bytes::Bytes;
-use oncegate::store::{Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate::store::{Said, Size, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{OperationId, Outcome, Record, State, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -197,8 +197,8 @@ impl SimStore {
 }
 
 impl Store for SimStore {
-    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
-        self.read(|disk| disk.load(id)).await
+    async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
+        Ok(self.read(|disk| disk.load(id)).await?.into())
     }
 
     async fn swap(
@@ -207,7 +207,7 @@ impl Store for SimStore {
         expected: Option<Version>,
         next: Option<Arc<Record>>,
         now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
+    ) -> Said<Swap<Versioned>> {
         let frees = next.is_none() && locked(&self.freeing).contains(&id);
         let write = Write { id, expected, next, now, frees };
         self.process.step("about to write").await;
@@ -239,41 +239,37 @@ impl Store for SimStore {
         };
         self.process.step("written").await;
         self.travel().await;
-        Ok(swapped)
+        Ok(swapped.into())
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
-        self.read(|disk| {
+    async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
+        let read = self.read(|disk| {
             let tables = locked(&disk.tables);
             let due = tables.records.iter().map(|(id, versioned)| (versioned.record.due_at(), *id));
             let mut due: Vec<_> = due.filter(|(at, _)| *at <= until).collect();
             due.sort_unstable();
-            due.into_iter().take(limit).map(|(_, id)| id).collect()
-        })
-        .await
+            due.into_iter().take(limit).map(|(_, id)| id).collect::<Vec<_>>()
+        });
+        Ok(read.await?.into())
     }
 
-    async fn scan(
-        &self,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
-        self.read(|disk| {
+    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
+        let read = self.read(|disk| {
             let tables = locked(&disk.tables);
             let behind = tables.records.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
-            behind.take(limit).map(|(id, versioned)| (*id, versioned.clone())).collect()
-        })
-        .await
+            behind.take(limit).map(|(id, versioned)| (*id, versioned.clone())).collect::<Vec<_>>()
+        });
+        Ok(read.await?.into())
     }
 
-    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
+    async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
         self.travel_apart().await;
         if self.world.happens(self.world.faults.refused) {
             return Err(refused());
         }
         let read = locked(&self.disk.tables).documents.get(name).cloned();
         self.travel_apart().await;
-        Ok(read)
+        Ok(read.into())
     }
 
     async fn swap_meta(
@@ -281,7 +277,7 @@ impl Store for SimStore {
         name: &'static str,
         expected: Option<Version>,
         next: Bytes,
-    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+    ) -> Said<Swap<(Version, Bytes)>> {
         self.process.step("about to change a document").await;
         self.travel_apart().await;
         match self.fate() {
@@ -305,7 +301,7 @@ impl Store for SimStore {
         let swapped = self.disk.swap_document(name, expected, next);
         self.process.step("a document is changed").await;
         self.travel_apart().await;
-        Ok(swapped)
+        Ok(swapped.into())
     }
 
     fn size(&self) -> Size {

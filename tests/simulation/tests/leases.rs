@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use oncegate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
-use oncegate::store::{Memory, Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate::store::{Memory, Said, Size, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
     Claim, Fingerprint, OperationId, Origin, Outcome, PrincipalId, Recipe, Record, Rules, State, Times,
     Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
@@ -49,7 +49,7 @@ impl Troubled {
 }
 
 impl Store for Troubled {
-    async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+    async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
         self.inner.load(id).await
     }
 
@@ -59,7 +59,7 @@ impl Store for Troubled {
         expected: Option<Version>,
         next: Option<Arc<Record>>,
         now: Timestamp,
-    ) -> Result<Swap<Versioned>, StoreError> {
+    ) -> Said<Swap<Versioned>> {
         self.over(Trouble::Of(id)).await;
         let settles = !next.as_ref().is_some_and(|next| matches!(next.state, State::Executing { .. }));
         if settles {
@@ -71,20 +71,16 @@ impl Store for Troubled {
         self.inner.swap(id, expected, next, now).await
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+    async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
         self.over(Trouble::Sweeps).await;
         self.inner.due(until, limit).await
     }
 
-    async fn scan(
-        &self,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
         self.inner.scan(after, limit).await
     }
 
-    async fn load_meta(&self, name: &'static str) -> Result<Option<(Version, Bytes)>, StoreError> {
+    async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
         self.inner.load_meta(name).await
     }
 
@@ -93,7 +89,7 @@ impl Store for Troubled {
         name: &'static str,
         expected: Option<Version>,
         next: Bytes,
-    ) -> Result<Swap<(Version, Bytes)>, StoreError> {
+    ) -> Said<Swap<(Version, Bytes)>> {
         self.inner.swap_meta(name, expected, next).await
     }
 
@@ -190,7 +186,7 @@ impl Bed {
 
     /// As what another gateway on this store would see the record.
     async fn seen(&self, n: u8) -> View {
-        let standing = self.ledger.store().inner.load(id(n)).await.unwrap();
+        let standing = self.ledger.store().inner.load(id(n)).await.unwrap().value;
         standing.map_or(View::Absent, |standing| standing.record.view(self.ledger.clock().now()))
     }
 
@@ -258,7 +254,7 @@ fn what_waits_for_the_store_to_take_its_outcome_is_renewed_until_it_does() {
                 sleep(LEASE / 100).await;
             }
             assert_eq!(bed.seen(1).await, View::Completed, "{trouble:?}");
-            assert_eq!(bed.ledger.evidence(id(1)), []);
+            assert_eq!(bed.ledger.late_settlements(id(1)), []);
         });
     }
 }

@@ -1,35 +1,12 @@
 //! Who asks the upstream about an unknown outcome, and what the answer does to the record. The sweep
 //! finds what is due to be asked; whose swap wins has the turn. Asking itself is for others.
 
-use super::{Advance, Ledger};
-use crate::store::{Store, StoreError, Version, Versioned};
-use oncegate_core::{Event, OperationId, Outcome, PROBE_TURN, Probe, Record, Timestamp, UnknownReason};
-use std::sync::Arc;
-use std::time::Duration;
+use super::advance::Advance;
+use super::state::Ledger;
+use super::turn::Turn;
+use crate::store::{Store, StoreError, Versioned};
+use oncegate_core::{Event, Outcome, Probe, UnknownReason};
 use tokio::sync::mpsc;
-
-/// The turn to ask about one operation.
-#[derive(Clone, Debug)]
-pub struct Turn {
-    /// Which operation.
-    pub id: OperationId,
-    /// Its record, with the turn in it.
-    pub record: Arc<Record>,
-    pub(super) version: Version,
-    /// When somebody else may have the turn.
-    pub(super) until: Timestamp,
-}
-
-impl Turn {
-    pub(super) fn new(id: OperationId, version: Version, record: Arc<Record>, now: Timestamp) -> Self {
-        Self { id, record, version, until: now.plus(PROBE_TURN) }
-    }
-
-    /// How much of it is left at `now`.
-    pub fn left(&self, now: Timestamp) -> Duration {
-        self.until.since(now)
-    }
-}
 
 impl<S: Store> Ledger<S> {
     /// Takes the turns of this process from now on, at most `waiting` of them queued: what finds no room
@@ -72,11 +49,13 @@ mod tests {
     use crate::ledger::Clock;
     use crate::store::conformance::{id, on_a_runtime, put, record};
     use crate::store::{AnyStore, Memory};
-    use oncegate_core::{Probing, State};
+    use oncegate_core::{Probing, Record, State, Timestamp};
+    use std::sync::Arc;
+    use std::time::Duration;
 
     fn ledger() -> Arc<Ledger> {
         Ledger::new(
-            AnyStore::Memory(Arc::new(Memory::new(1 << 20))),
+            AnyStore::Memory(Arc::new(Memory::new(1 << 20))).untimed(),
             Clock::start(Timestamp::default()),
             None,
         )

@@ -2,11 +2,12 @@
 //! step of the wall clock neither expires nor revives anything; from one process to the next, too, as
 //! long as the machine stays up.
 
-use crate::store::{Store, StoreError, Swap};
+use super::verbs::{Stamped, Store, StoreError, Swap};
 use oncegate_core::Timestamp;
-use oncegate_core::record::CLOCK_TOLERANCE;
+use oncegate_core::time::millis;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The document that says what the last process on this store took ledger time to be.
@@ -19,6 +20,8 @@ pub struct Clock {
     ledger: Timestamp,
     since: Duration,
     monotonic: fn() -> Duration,
+    /// By how many milliseconds the store's time turned out to be ahead of that.
+    ahead: AtomicU64,
 }
 
 /// Where ledger time and the boot clock stood at one moment, and since which start of the machine.
@@ -39,21 +42,17 @@ impl Clock {
     /// For a store that belongs to this machine: goes on where the last process on it was, if the
     /// machine was not started anew since, whatever became of the wall clock. Else as [`start`](Self::start).
     pub async fn resume<S: Store>(store: &S, floor: Timestamp) -> Result<Self, StoreError> {
-        let stored = store.load_meta(CLOCK).await?;
+        let Stamped { value: stored, .. } = store.load_meta(CLOCK).await?;
         let last = stored.as_ref().and_then(|(_, bytes)| serde_json::from_slice::<Stand>(bytes).ok());
         // Where the system doesn't tell, nothing is known of the time between.
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = boot_id.trim().to_owned();
         let boot = Self::boot();
         let start = resumed(last.as_ref(), &boot_id, boot, Self::wall(), floor);
-        let clock = Self { ledger: start, since: boot, monotonic: Self::boot };
-        let next = Stand {
-            boot_id,
-            boot_millis: oncegate_core::time::millis(boot),
-            ledger_millis: start.as_millis(),
-        };
+        let clock = Self { ledger: start, since: boot, monotonic: Self::boot, ahead: AtomicU64::new(0) };
+        let next = Stand { boot_id, boot_millis: millis(boot), ledger_millis: start.as_millis() };
         let bytes = serde_json::to_vec(&next).unwrap_or_default();
-        match store.swap_meta(CLOCK, stored.map(|(version, _)| version), bytes.into()).await? {
+        match store.swap_meta(CLOCK, stored.map(|(version, _)| version), bytes.into()).await?.value {
             // One process has the store open; whoever lost this has no use for it.
             Swap::Done(_) | Swap::Conflict(_) => Ok(clock),
         }
@@ -61,11 +60,25 @@ impl Clock {
 
     /// Shows `start` now, and from then on follows `monotonic`, which a simulation moves as it likes.
     pub fn following(start: Timestamp, monotonic: fn() -> Duration) -> Self {
-        Self { ledger: start, since: monotonic(), monotonic }
+        Self { ledger: start, since: monotonic(), monotonic, ahead: AtomicU64::new(0) }
     }
 
     /// Ledger time.
     pub fn now(&self) -> Timestamp {
+        self.own().plus(Duration::from_millis(self.ahead.load(Ordering::Relaxed)))
+    }
+
+    /// A store said that by its own clock it was this late, a moment ago. Ledger time is put forward to
+    /// that, never back: gateways that share a store agree on the latest time that it told any of them.
+    pub fn hear(&self, time: Timestamp) {
+        let ahead = time.since(self.own());
+        if !ahead.is_zero() {
+            self.ahead.fetch_max(millis(ahead), Ordering::Relaxed);
+        }
+    }
+
+    /// What this process makes of its monotonic clock alone.
+    fn own(&self) -> Timestamp {
         self.ledger.plus((self.monotonic)().saturating_sub(self.since))
     }
 
@@ -110,51 +123,13 @@ fn ahead(wall: Timestamp, ledger: Timestamp) -> i64 {
     seconds(wall.since(ledger)) - seconds(ledger.since(wall))
 }
 
-/// Tells when ledger and wall clock differ by more than the tolerance, once for each change.
-#[derive(Debug, Default)]
-pub(super) struct Difference {
-    /// What was told last, in seconds; 0: that they agree.
-    told: i64,
-}
-
-impl Difference {
-    pub(super) fn look(&mut self, clock: &Clock) {
-        let ahead = clock.wall_ahead();
-        if !self.is_news(ahead) {
-            return;
-        }
-        if self.told == 0 {
-            tracing::info!("the wall clock and ledger time agree again");
-        } else {
-            tracing::warn!(
-                seconds = ahead,
-                "the wall clock differs from ledger time (ahead of it where positive): nothing that is recorded \
-                 expires by that, but what clients say of time is held against the later of both"
-            );
-        }
-    }
-
-    fn is_news(&mut self, ahead: i64) -> bool {
-        let tolerance = CLOCK_TOLERANCE.as_secs();
-        let differs = if ahead.unsigned_abs() > tolerance { ahead } else { 0 };
-        let changed = match (self.told, differs) {
-            (0, 0) => false,
-            (0, _) | (_, 0) => true,
-            (told, differs) => told.abs_diff(differs) > tolerance,
-        };
-        if changed {
-            self.told = differs;
-        }
-        changed
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
     use crate::store::Memory;
+    use crate::store::conformance::on_a_runtime;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -185,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_second_process_goes_on_where_the_first_was() {
-        crate::run::runtime().unwrap().block_on(async {
+        on_a_runtime(async {
             let store = Memory::new(1 << 20);
             // As if the wall clock had been a day ahead when the first one started.
             let floor = Clock::wall().plus(DAY);
@@ -198,11 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn each_change_of_the_difference_is_told_once() {
-        let mut difference = Difference::default();
-        let news: Vec<bool> = [0, 300, -300, 301, 302, 600, 602, -900, -901, 3, 3]
-            .map(|ahead| difference.is_news(ahead))
-            .into();
-        assert_eq!(news, [false, false, false, true, false, false, true, true, false, true, false]);
+    fn a_stores_time_moves_the_clock_forward_only() {
+        let clock = Clock::following(Timestamp::from_secs(1_000), || Duration::ZERO);
+        for (said, expected) in [(999, 1_000), (1_060, 1_060), (1_030, 1_060), (1_061, 1_061)] {
+            clock.hear(Timestamp::from_secs(said));
+            assert_eq!(clock.now(), Timestamp::from_secs(expected), "it said {said}");
+        }
     }
 }

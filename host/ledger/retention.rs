@@ -7,8 +7,7 @@
 //! the store, because a restart with a longer memory must not make a ledger believe that it always
 //! had it.
 
-use super::{IdentityError, Ledger};
-use crate::store::{Store, Swap};
+use crate::store::{Confirmed, DocumentError, Store, Swap};
 use arc_swap::ArcSwap;
 use oncegate_core::Timestamp;
 use oncegate_core::record::CLOCK_TOLERANCE;
@@ -17,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const MEMORIES: &str = "memories";
+const DOCUMENT: &str = "memories";
 
 /// What a route remembers from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteMemory {
+pub struct RouteRetention {
     /// The policy that makes its keys.
     pub policy: String,
     /// The route's own retention and tombstone together.
@@ -30,7 +29,7 @@ pub struct RouteMemory {
 
 /// What is in force now.
 #[derive(Debug, Default)]
-pub(super) struct Memories(ArcSwap<History>);
+pub(super) struct RetentionHistory(ArcSwap<History>);
 
 /// Routes by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,46 +44,45 @@ struct Changes {
     changes: Vec<(u64, u64)>,
 }
 
-impl<S: Store> Ledger<S> {
-    /// Takes note of what the routes remember, before requests are answered by it.
-    pub async fn remember(&self, routes: &BTreeMap<String, RouteMemory>) -> Result<(), IdentityError> {
+impl RetentionHistory {
+    /// Takes note of what the routes remember from `now` on, the later of ledger and wall clock.
+    pub(super) async fn note<S: Store>(
+        &self,
+        store: &Confirmed<S>,
+        routes: &BTreeMap<String, RouteRetention>,
+        now: Timestamp,
+    ) -> Result<(), DocumentError> {
         loop {
-            let stored = self.store.load_meta(MEMORIES).await?;
+            let stored = store.load_meta(DOCUMENT).await?;
             let before: History = match &stored {
                 None => History::default(),
                 Some((_, bytes)) => {
-                    serde_json::from_slice(bytes).map_err(|_| IdentityError::Damaged(MEMORIES))?
+                    serde_json::from_slice(bytes).map_err(|_| DocumentError::Damaged(DOCUMENT))?
                 }
             };
-            let next = before.after(routes, self.clock.latest());
+            let next = before.after(routes, now);
             if next != before {
-                let bytes = serde_json::to_vec(&next).map_err(|_| IdentityError::Damaged(MEMORIES))?;
+                let bytes = serde_json::to_vec(&next).map_err(|_| DocumentError::Damaged(DOCUMENT))?;
                 let expected = stored.map(|(version, _)| version);
-                if let Swap::Conflict(_) = self.store.swap_meta(MEMORIES, expected, bytes.into()).await? {
+                if let Swap::Conflict(_) = store.swap_meta(DOCUMENT, expected, bytes.into()).await? {
                     continue;
                 }
             }
-            self.memories.0.store(next.into());
+            self.0.store(next.into());
             return Ok(());
         }
     }
 
-    /// What an operation of this route must not be older than, where there is no record of it: by
-    /// `clock`, the later of ledger and wall clock. `own` is what the route remembers now.
-    pub fn remembered_since(
-        &self,
-        route: &str,
-        own: Duration,
-        first_sent: Timestamp,
-        clock: Timestamp,
-    ) -> Timestamp {
-        clock.minus(self.memories.0.load().least(route, first_sent).map_or(own, |least| least.min(own)))
+    /// The least memory that was in force on this route since `first_sent`; none where the route is not
+    /// known.
+    pub(super) fn least(&self, route: &str, first_sent: Timestamp) -> Option<Duration> {
+        self.0.load().least(route, first_sent)
     }
 }
 
 impl History {
     /// With what `routes` remember from `now` on.
-    fn after(&self, routes: &BTreeMap<String, RouteMemory>, now: Timestamp) -> Self {
+    fn after(&self, routes: &BTreeMap<String, RouteRetention>, now: Timestamp) -> Self {
         let mut next = self.clone();
         for (name, route) in routes {
             let memory = millis(route.memory);
@@ -147,18 +145,19 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::ledger::Clock;
+    use crate::ledger::{Clock, Ledger};
     use crate::store::Memory;
+    use crate::store::conformance::on_a_runtime;
 
     const HOUR: u64 = 3_600;
 
-    fn route(hours: u64) -> BTreeMap<String, RouteMemory> {
+    fn route(hours: u64) -> BTreeMap<String, RouteRetention> {
         named("charges", hours)
     }
 
-    fn named(name: &str, hours: u64) -> BTreeMap<String, RouteMemory> {
+    fn named(name: &str, hours: u64) -> BTreeMap<String, RouteRetention> {
         let memory = Duration::from_secs(hours * HOUR);
-        [(name.to_owned(), RouteMemory { policy: "keys".into(), memory })].into()
+        [(name.to_owned(), RouteRetention { policy: "keys".into(), memory })].into()
     }
 
     fn at(hours: u64) -> Timestamp {
@@ -210,12 +209,12 @@ mod tests {
     #[test]
     fn it_is_there_after_a_restart() {
         let store = Memory::new(1 << 20);
-        crate::run::runtime().unwrap().block_on(async {
+        on_a_runtime(async {
             let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), None);
             ledger.remember(&route(1)).await.unwrap();
             ledger.remember(&route(48)).await.unwrap();
             // As another process would find it.
-            ledger.memories.0.store(History::default().into());
+            ledger.retention.0.store(History::default().into());
             ledger.remember(&route(48)).await.unwrap();
             let now = ledger.clock().latest();
             let own = Duration::from_secs(48 * HOUR);

@@ -1,18 +1,18 @@
-//! Settlements that came too late and changed nothing: kept in this process's memory for the
+//! Settlements that came too late and changed nothing: remembered in this process's memory for the
 //! operator, who can learn from them what an execution really came to.
 
 use oncegate_core::{Disposition, ExecutionId, OperationId, Outcome, Settlement, Timestamp, Unchanged};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-/// Of one operation, so many are kept: the latest.
+/// Of one operation, so many are remembered: the latest.
 const EACH_MAX: usize = 8;
 /// Of so many operations: those for which one came last.
 const OPERATIONS_MAX: usize = 1024;
 
 /// A settlement that changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evidence {
+pub struct LateSettlement {
     /// When it came.
     pub at: Timestamp,
     /// The execution that it was of.
@@ -27,16 +27,16 @@ pub struct Evidence {
 
 /// The latest of them, by operation.
 #[derive(Debug, Default)]
-pub(super) struct Late(Mutex<Kept>);
+pub(super) struct LateSettlements(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
-struct Kept {
-    by_operation: HashMap<OperationId, VecDeque<Evidence>>,
+struct Remembered {
+    by_operation: HashMap<OperationId, VecDeque<LateSettlement>>,
     /// Each operation once, in the order in which their first came.
     order: VecDeque<OperationId>,
 }
 
-impl Evidence {
+impl LateSettlement {
     pub(super) fn of(
         settlement: &Settlement,
         execution: ExecutionId,
@@ -52,10 +52,10 @@ impl Evidence {
     }
 }
 
-impl Late {
-    pub(super) fn add(&self, id: OperationId, evidence: Evidence) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept { by_operation, order } = &mut *kept;
+impl LateSettlements {
+    pub(super) fn add(&self, id: OperationId, late: LateSettlement) {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Remembered { by_operation, order } = &mut *remembered;
         let of_this = by_operation.entry(id).or_insert_with(|| {
             order.push_back(id);
             VecDeque::new()
@@ -63,7 +63,7 @@ impl Late {
         if of_this.len() == EACH_MAX {
             of_this.pop_front();
         }
-        of_this.push_back(evidence);
+        of_this.push_back(late);
         if order.len() > OPERATIONS_MAX
             && let Some(oldest) = order.pop_front()
         {
@@ -71,9 +71,9 @@ impl Late {
         }
     }
 
-    pub(super) fn of(&self, id: OperationId) -> Vec<Evidence> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.by_operation.get(&id).into_iter().flatten().copied().collect()
+    pub(super) fn of(&self, id: OperationId) -> Vec<LateSettlement> {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.by_operation.get(&id).into_iter().flatten().copied().collect()
     }
 }
 
@@ -84,18 +84,18 @@ mod tests {
 
     #[test]
     fn a_bounded_number_is_kept_the_latest_of_each() {
-        let late = Late::default();
+        let late = LateSettlements::default();
         let settlement = Settlement::from(Outcome::NotApplied);
         let at = |n: u64| {
-            Evidence::of(&settlement, ExecutionId([1; 16]), Unchanged::Final, Timestamp::from_secs(n))
+            LateSettlement::of(&settlement, ExecutionId([1; 16]), Unchanged::Final, Timestamp::from_secs(n))
         };
         (0..20).for_each(|n| late.add(id(0), at(n)));
-        let kept: Vec<u64> = late.of(id(0)).iter().map(|evidence| evidence.at.as_secs()).collect();
-        assert_eq!(kept, (12..20).collect::<Vec<_>>());
+        let remembered: Vec<u64> = late.of(id(0)).iter().map(|late| late.at.as_secs()).collect();
+        assert_eq!(remembered, (12..20).collect::<Vec<_>>());
         (1..=OPERATIONS_MAX as u64).for_each(|n| late.add(id(n), at(n)));
         assert_eq!((late.of(id(0)), late.of(id(1)).len()), (vec![], 1), "the oldest went");
-        let mut kept = late.0.lock().unwrap_or_else(PoisonError::into_inner);
-        assert_eq!((kept.order.len(), kept.by_operation.len()), (OPERATIONS_MAX, OPERATIONS_MAX));
-        kept.order.clear();
+        let mut remembered = late.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!((remembered.order.len(), remembered.by_operation.len()), (OPERATIONS_MAX, OPERATIONS_MAX));
+        remembered.order.clear();
     }
 }

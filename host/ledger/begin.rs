@@ -1,0 +1,173 @@
+//! The begin of an operation: what stands in its way, what may be waited for, or the right to claim.
+
+use super::advance::Advanced;
+use super::claim::Claimant;
+use super::flight::Flight;
+use super::request::Request;
+use super::state::Ledger;
+use crate::store::{ConfiguredStore, Store, StoreError, Versioned};
+use dashmap::mapref::entry::Entry;
+use oncegate_core::{
+    Answer, Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, WhenUnknown, decide,
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What came of asking.
+#[derive(Debug)]
+pub enum Begun<S: Store = ConfiguredStore> {
+    /// Nobody here executes it: claim it. Dropped unused, the next one may.
+    Claim(Claimant<S>),
+    /// Answer from this record.
+    Replay {
+        /// It.
+        record: Arc<Record>,
+        /// The request waited for it.
+        waited: bool,
+    },
+    /// Turn it away. The record is the one that stands in the way, where there is one.
+    Refuse(Refusal, Option<Arc<Record>>),
+    /// The execution that it waited for proved not to be applied; this was its answer.
+    Shared(Arc<Answer>),
+    /// The store failed.
+    Unavailable(StoreError),
+}
+
+impl<S: Store> Begun<S> {
+    /// The same, of a request that waited for it.
+    pub(super) fn waited(self) -> Self {
+        match self {
+            Self::Replay { record, .. } => Self::Replay { record, waited: true },
+            begun => begun,
+        }
+    }
+}
+
+impl<S: Store> Ledger<S> {
+    /// Begins an operation: finds what stands in its way, waits for an execution in this process,
+    /// or hands out the right to claim. Dropping the future loses nothing.
+    pub async fn begin(self: &Arc<Self>, mut request: Request) -> Begun<S> {
+        let deadline = Instant::now() + request.wait;
+        loop {
+            let mut ended_unknown = false;
+            for key in request.lower() {
+                match self.begin_lower(&request, key, deadline).await {
+                    Some(Begun::Refuse(Refusal::Unknown, _)) => ended_unknown = true,
+                    Some(begun) => return begun,
+                    None => {}
+                }
+            }
+            if ended_unknown && request.rules.when_unknown == WhenUnknown::Resend {
+                // It waited for that, and its caller has not been told yet.
+                request.rules.when_unknown = WhenUnknown::Hold;
+            }
+            let asked = self.clock().now();
+            if let Some(versioned) = self.at_hand(request.id).await
+                && let Some(begun) = self.answer(&request, &request.rules, &versioned.record, asked)
+                && (self.is_whole(&request) || matches!(begun, Begun::Replay { .. }))
+            {
+                return begun;
+            }
+            let flight = match self.flights.entry(request.id) {
+                Entry::Vacant(vacant) => {
+                    let flight = Arc::new(Flight::new(request.claim.execution, request.claim.fingerprint));
+                    vacant.insert(flight.clone());
+                    self.gate.pass(request.id);
+                    return Begun::Claim(Claimant { ledger: self.clone(), request, flight });
+                }
+                Entry::Occupied(occupied) => occupied.get().clone(),
+            };
+            match self.follow(&request, &flight, asked, deadline).await {
+                Some(Begun::Refuse(Refusal::KeyReused, standing)) => {
+                    return self.refuse_reused(&request, standing).await;
+                }
+                Some(begun) => return begun,
+                None => {}
+            }
+            // The flight was given up before anything was sent: the next one may claim.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Whether what stands under the request's key says all: it has no other, nor one in a space that came
+    /// while the lease on the list was over. Else that alone is told which no other key could change.
+    pub(super) fn is_whole(&self, request: &Request) -> bool {
+        request.derived.keys.is_empty() && self.list_holds(request.derived.term)
+    }
+
+    /// What is at hand of an operation under a key in a lower space. None: nothing that answers it. That
+    /// what it waited for ended unknown is told by the claim, when all keys were looked at.
+    async fn begin_lower(&self, request: &Request, key: &Key, deadline: Instant) -> Option<Begun<S>> {
+        let asked = self.clock().now();
+        if let Some(versioned) = self.at_hand(key.id).await {
+            let request = request.by(key);
+            // Only an answer: anything else is told when all keys were looked at.
+            if let Some(begun @ Begun::Replay { .. }) =
+                self.answer(&request, &request.rules, &versioned.record, asked)
+            {
+                return Some(begun);
+            }
+        }
+        let flight = self.flights.get(&key.id).map(|flight| flight.clone())?;
+        match self.follow(&request.by(key), &flight, asked, deadline).await? {
+            Begun::Refuse(Refusal::KeyReused, _) => None,
+            begun => Some(begun),
+        }
+    }
+
+    /// Operations that were executing when the last process on an embedded store ended: nobody
+    /// knows what came of them. Returns how many were so.
+    pub async fn recover(&self, orphans: &[OperationId]) -> Result<usize, StoreError> {
+        let mut recovered = 0;
+        for id in orphans {
+            let Some(orphan) = self.store.load(*id).await? else { continue };
+            let advance = self.advance(*id, Some(orphan), &Event::Restart).await?;
+            recovered += usize::from(matches!(advance, Advanced::Done(_)));
+        }
+        Ok(recovered)
+    }
+
+    /// A final record that needs no waiting: from the cache, or from a store that is memory.
+    async fn at_hand(&self, id: OperationId) -> Option<Versioned> {
+        match &self.cache {
+            Some(cache) => cache.find(id),
+            None => self.store.load(id).await.ok().flatten(),
+        }
+    }
+
+    /// Decides a claim on what was read when the store was asked at `read_at`. The answer may have been
+    /// long on its way: what was executing then may have renewed its lease since, or be settled.
+    pub(super) fn decide_claim(
+        &self,
+        rules: &Rules,
+        record: Option<&Record>,
+        claim: &Claim,
+        read_at: Timestamp,
+    ) -> Decision {
+        match decide(rules, record, Event::Claim(claim), read_at) {
+            running @ (Decision::Wait | Decision::Refuse(Refusal::InFlight)) => running,
+            _ => decide(rules, record, Event::Claim(claim), self.clock().now()),
+        }
+    }
+
+    /// What a record that was read at that time answers to a request under `rules`, unless that is to
+    /// claim or to wait.
+    pub(super) fn answer(
+        &self,
+        request: &Request,
+        rules: &Rules,
+        record: &Arc<Record>,
+        read_at: Timestamp,
+    ) -> Option<Begun<S>> {
+        match self.decide_claim(rules, Some(record), &request.claim, read_at) {
+            Decision::Replay => Some(Begun::Replay { record: record.clone(), waited: false }),
+            Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
+            Decision::Execute(_)
+            | Decision::Wait
+            | Decision::Follow
+            | Decision::Put(_)
+            | Decision::Remove
+            | Decision::Keep(_) => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Waiting for an execution that runs in this process.
+
+use super::begin::Begun;
+use super::flight::{Ending, Flight, Interest, Progress};
+use super::request::Request;
+use super::state::Ledger;
+use crate::store::Store;
+use oncegate_core::{Record, Refusal, Rules, State, Timestamp, View, WhenUnknown};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl<S: Store> Ledger<S> {
+    /// Waits for an execution of this process, as far as the rules say. None: begin again.
+    /// `begun`: when the request began to.
+    pub(super) async fn follow(
+        &self,
+        request: &Request,
+        flight: &Arc<Flight>,
+        begun: Timestamp,
+        deadline: Instant,
+    ) -> Option<Begun<S>> {
+        // A waiter never sends again what ended unknown while it waited, even where the route
+        // resends: its caller has not been told yet.
+        let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
+        let _interest = Interest::new(flight);
+        let late = flight.settles();
+        loop {
+            let changed = flight.changed();
+            // Before one looks where its record is: that is said first.
+            let progress = flight.progress();
+            let Some(request) = request.at(flight) else {
+                // It is sent once more under a key to which pointers led, and this request has none that
+                // its record could be judged by. Its caller asks again.
+                let _ = tokio::time::timeout_at(deadline, flight.over()).await;
+                return Some(Begun::Refuse(Refusal::InFlight, None));
+            };
+            let request = &*request;
+            match progress {
+                Progress::Ended(Ending::Recorded(record)) => {
+                    // One that still executes is somebody else's.
+                    let is_over = !matches!(record.state, State::Executing { .. });
+                    let answer = || self.answer(request, &ended, &record, self.clock().now());
+                    let begun = is_over.then(answer).flatten()?;
+                    return Some(self.while_listed(request, begun.waited()));
+                }
+                // What was read before the request came may be stale by now.
+                Progress::Ended(Ending::Found(_, asked)) if asked <= begun => return None,
+                Progress::Ended(Ending::Found(record, asked)) => {
+                    let begun = self.answer(request, &ended, &record, asked)?;
+                    return Some(self.while_listed(request, begun.waited()));
+                }
+                // The key is free again, and nothing of the other request is this one's business. Who came
+                // when the key could be free already asks what another gateway has made of it since.
+                Progress::Ended(Ending::NotApplied(_))
+                    if late || !flight.is_of(&request.claim.fingerprint) =>
+                {
+                    return None;
+                }
+                Progress::Ended(Ending::NotApplied(Some(answer))) => return Some(Begun::Shared(answer)),
+                Progress::Ended(Ending::NotApplied(None)) => {
+                    return Some(Begun::Refuse(Refusal::InFlight, None));
+                }
+                Progress::Ended(Ending::Failed(error)) => return Some(Begun::Unavailable(error)),
+                Progress::Ended(Ending::Lost) => return None,
+                Progress::Running(record) => match self.meanwhile(request, &record).await {
+                    Some(begun) => return Some(begun),
+                    None if Instant::now() >= deadline => {
+                        return Some(Begun::Refuse(Refusal::InFlight, Some(record)));
+                    }
+                    None => {}
+                },
+                Progress::Claiming => {}
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err()
+                && matches!(flight.progress(), Progress::Claiming)
+            {
+                return Some(Begun::Refuse(Refusal::InFlight, None));
+            }
+        }
+    }
+
+    /// What may be said of an execution that runs in this process, as far as that ends the waiting.
+    async fn meanwhile(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
+        let now = self.clock().now();
+        if record.view(now) == View::Executing {
+            let begun = self.answer(request, &request.rules, record, now)?;
+            return Some(self.while_listed(request, begun));
+        }
+        // The lease lapsed, so another gateway may have gone on without us: the store says what is so.
+        let standing = self.store.load(request.id).await.ok()??;
+        let begun = self.answer(request, &request.rules, &standing.record, now)?;
+        (self.is_whole(request) || matches!(begun, Begun::Replay { .. })).then_some(begun)
+    }
+
+    /// What a waiter is told of a record, where the lease on the list has held since its keys were derived.
+    /// If not, what was claimed here may have been left behind under a key that nobody claims by any more:
+    /// then nothing but an answer says what became of the operation, and its caller asks again.
+    fn while_listed(&self, request: &Request, begun: Begun<S>) -> Begun<S> {
+        match matches!(begun, Begun::Replay { .. }) || self.list_holds(request.derived.term) {
+            true => begun,
+            false => Begun::Refuse(Refusal::InFlight, None),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The gate between claims and a change of how keys are made. It notes claims while a change is looked
+//! at, and is closed while the change is made: then nothing that was claimed may be sent.
+
+use oncegate_core::OperationId;
+use std::collections::BTreeSet;
+use std::mem::take;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Keeps claims and changes apart.
+#[derive(Debug, Default)]
+pub(super) struct ClaimGate {
+    notes: AtomicBool,
+    closed: AtomicBool,
+    noted: Mutex<BTreeSet<OperationId>>,
+}
+
+impl ClaimGate {
+    /// Somebody got the right to claim this operation; its flight is in the map already.
+    pub(super) fn pass(&self, id: OperationId) {
+        // Store-load fence (Dekker): pairs with the fence in `begin_noting`. Either this claim is noted, or
+        // its flight is found there.
+        fence(Ordering::SeqCst);
+        if self.notes.load(Ordering::SeqCst) {
+            self.noted().insert(id);
+        }
+    }
+
+    /// Whether nothing may be sent now.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes claims from now on. `in_flight`: the operations whose flights are in the map, asked for after
+    /// noting began.
+    pub(super) fn begin_noting(&self, in_flight: impl FnOnce() -> Vec<OperationId>) {
+        self.noted().clear();
+        self.notes.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let in_flight = in_flight();
+        self.noted().extend(in_flight);
+    }
+
+    /// What was noted since the last call.
+    pub(super) fn take_noted(&self) -> BTreeSet<OperationId> {
+        take(&mut *self.noted())
+    }
+
+    /// Notes nothing any more.
+    pub(super) fn end_noting(&self) {
+        self.notes.store(false, Ordering::SeqCst);
+        self.noted().clear();
+    }
+
+    /// From now on nothing may be sent.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// What is claimed may be sent again.
+    pub(super) fn open(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+    }
+
+    fn noted(&self) -> MutexGuard<'_, BTreeSet<OperationId>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,72 @@
+//! Settlements that the store would not take yet: tried again until it takes them.
+
+use crate::ledger::advance::Advanced;
+use crate::ledger::state::{Ledger, Overdue};
+use crate::store::{Store, StoreError};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// Overdue settlements are tried again after so long, then after twice that, and so on.
+const RETRY: Duration = Duration::from_millis(25);
+/// But no later than after this.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+impl<S: Store> Ledger<S> {
+    /// Tries overdue settlements again, for as long as it is polled: each once, and from the first that fails
+    /// on later.
+    pub(super) async fn settle_overdue(&self, mut settlements: mpsc::UnboundedReceiver<Overdue>) {
+        let mut overdue = VecDeque::new();
+        let mut retry = RETRY;
+        loop {
+            if overdue.is_empty() {
+                // The ledger has a sender itself.
+                overdue.extend(settlements.recv().await);
+            }
+            while let Ok(more) = settlements.try_recv() {
+                overdue.push_back(more);
+            }
+            match self.settle_each(&mut overdue).await {
+                Ok(()) => retry = RETRY,
+                Err(error) => {
+                    tracing::debug!(overdue = overdue.len(), %error, "settlements are still overdue");
+                    sleep(retry).await;
+                    retry = (retry * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn settle_each(&self, overdue: &mut VecDeque<Overdue>) -> Result<(), StoreError> {
+        for _ in 0..overdue.len() {
+            let Some(one) = overdue.pop_front() else { break };
+            match self.settle(one.id, one.execution, one.known.clone(), &one.settlement).await {
+                Ok(advance) => self.recorded(one, advance),
+                Err(error) => {
+                    overdue.push_back(one);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn recorded(&self, overdue: Overdue, advance: Advanced) {
+        self.overdue_count.fetch_sub(1, Ordering::Relaxed);
+        let Overdue { id, settlement, waiting, .. } = overdue;
+        let outcome = settlement.outcome.disposition().word();
+        match waiting {
+            Some((flight, shared)) => {
+                tracing::info!(operation = %id, outcome, "an overdue settlement is recorded");
+                self.conclude(id, &flight, &settlement, advance, shared);
+            }
+            // Where it does not stand there is nothing to tell.
+            None if matches!(advance, Advanced::Done(_)) => {
+                tracing::info!(operation = %id, "a claim that the store did not confirm, and under which nothing was sent, is undone");
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The right to execute, and the duty to settle. Dropped unsettled, the outcome is recorded as unknown.
+
+use super::advance::Advanced;
+use super::flight::Flight;
+use super::pins::SpacePin;
+use super::state::{Ledger, Overdue};
+use crate::store::{ConfiguredStore, Store, StoreError, Version, Versioned};
+use oncegate_core::{Answer, OperationId, Outcome, Record, Settlement, Timestamp, UnknownReason};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why an outcome isn't on the record.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// Not yet: the store failed. The settlement is kept and tried again.
+    #[error(transparent)]
+    Store(StoreError),
+    /// Never: the record has gone on without this execution, whose outcome is remembered as a late settlement.
+    #[error("the record has gone on without this execution")]
+    Overtaken,
+}
+
+/// The right to execute an operation, and the duty to settle it. Dropped unsettled, the outcome is
+/// unknown.
+#[derive(Debug)]
+pub struct Permit<S: Store = ConfiguredStore> {
+    pub(super) ledger: Arc<Ledger<S>>,
+    pub(super) id: OperationId,
+    pub(super) flight: Arc<Flight>,
+    pub(super) record: Arc<Record>,
+    /// In which the keys were derived.
+    pub(super) term: u64,
+    /// Until when its pointers surely stand; none: there are none.
+    pub(super) pointers_until: Option<Timestamp>,
+    /// What its key is in stays on the list.
+    pub(super) _pin: Option<Arc<SpacePin>>,
+    /// What it claimed without its principal, and goes with the operation.
+    pub(super) common: Box<[(OperationId, Version)]>,
+    /// It was asked, and all held. From then on whoever has a key in common finds the record.
+    pub(super) was_held: AtomicBool,
+    pub(super) settled: bool,
+}
+
+impl<S: Store> Permit<S> {
+    /// Under which of its keys the operation is kept: what it is known by to its upstream, in whatever
+    /// key space it is sent again.
+    pub const fn id(&self) -> OperationId {
+        self.id
+    }
+
+    /// The record under which it executes.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Whether the lease still holds: to be asked right before the first byte goes upstream. The first
+    /// time also those of the pointers, and the one on the list of key spaces, without a break since
+    /// the keys were derived.
+    pub fn holds(&self) -> bool {
+        let now = self.ledger.clock().now();
+        if self.flight.lease_left(now).is_zero() {
+            return false;
+        }
+        let held = self.was_held.load(Ordering::Relaxed)
+            || (self.pointers_until.is_none_or(|until| now < until) && self.ledger.list_holds(self.term));
+        self.was_held.store(held, Ordering::Relaxed);
+        held
+    }
+
+    /// Comes back when none of the operation's clients is left, waiting ones included.
+    pub async fn clients_gone(&self) {
+        self.flight.clients_gone().await;
+    }
+
+    /// Settles it; comes back when the outcome is durable. Where it isn't, nobody may be told it:
+    /// the error says why. `shared` is for those who waited, should it be *not applied*.
+    pub async fn settle(
+        mut self,
+        settlement: impl Into<Settlement>,
+        shared: Option<Arc<Answer>>,
+    ) -> Result<(), Unsettled> {
+        let settlement = settlement.into();
+        // Where it had to send nothing, others may have gone on: who waited asks again.
+        let shared = shared.filter(|_| self.was_held.load(Ordering::Relaxed) || self.holds());
+        // From here on the settlement is somebody's: ours, or in the keeper's queue.
+        self.settled = true;
+        self.flight.settle();
+        let (execution, known) = (self.flight.execution(), self.flight.known());
+        match self.ledger.settle(self.id, execution, known.clone(), &settlement).await {
+            Ok(advance) => {
+                let kept = matches!(advance, Advanced::Kept(..));
+                if matches!(advance, Advanced::Done(None)) {
+                    self.ledger.release(&self.common, execution).await;
+                }
+                self.ledger.conclude(self.id, &self.flight, &settlement, advance, shared);
+                // That nobody knows is never wrong.
+                match kept && !matches!(settlement.outcome, Outcome::Unknown(_)) {
+                    true => Err(Unsettled::Overtaken),
+                    false => Ok(()),
+                }
+            }
+            Err(error) => {
+                self.postpone(settlement, known, shared);
+                Err(Unsettled::Store(error))
+            }
+        }
+    }
+
+    /// Leaves the settlement to the keeper, which tries it until the store takes it.
+    fn postpone(&self, settlement: Settlement, known: Option<Versioned>, shared: Option<Arc<Answer>>) {
+        self.flight.settle();
+        self.flight.overdue();
+        self.ledger.postpone(Overdue {
+            id: self.id,
+            execution: self.flight.execution(),
+            known,
+            settlement,
+            waiting: Some((self.flight.clone(), shared)),
+        });
+    }
+}
+
+impl<S: Store> Drop for Permit<S> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.postpone(Outcome::Unknown(UnknownReason::Abandoned).into(), self.flight.known(), None);
+        }
+    }
+}

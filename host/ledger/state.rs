@@ -1,0 +1,159 @@
+//! What a ledger holds. Files beside this one say what it does.
+
+use super::cache::Cache;
+use super::flight::Flight;
+use super::gate::ClaimGate;
+use super::id_map::{IdMap, id_map};
+use super::late::{LateSettlement, LateSettlements};
+use super::retention::{RetentionHistory, RouteRetention};
+use super::spaces::Spaces;
+use super::turn::Turn;
+use crate::store::{Clock, ConfiguredStore, Confirmed, DocumentError, Store, StoreError, Versioned};
+use oncegate_core::{
+    Answer, ExecutionId, OperationId, Rules, Settlement, Timestamp, WhenUnknown, WhileRunning,
+};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+
+/// What events that ask for nothing are decided under: only claims have rules.
+pub(super) const NO_RULES: Rules =
+    Rules { while_running: WhileRunning::Reject, when_unknown: WhenUnknown::Hold };
+
+/// The ledger.
+#[derive(Debug)]
+pub struct Ledger<S = ConfiguredStore> {
+    pub(super) store: Arc<Confirmed<S>>,
+    pub(super) flights: IdMap<Arc<Flight>>,
+    /// None where the store itself is memory.
+    pub(super) cache: Option<Cache>,
+    pub(super) executions: Executions,
+    pub(super) late: LateSettlements,
+    pub(super) retention: RetentionHistory,
+    pub(super) overdue: mpsc::UnboundedSender<Overdue>,
+    pub(super) overdue_count: AtomicU64,
+    /// To whoever asks upstreams about unknown outcomes.
+    pub(super) turns: OnceLock<mpsc::Sender<Turn>>,
+    /// When the keeper next looks at the leases by itself, in milliseconds of ledger time.
+    pub(super) keeper_wakes: AtomicU64,
+    /// Wakes it before that.
+    pub(super) keeper: Notify,
+    pub(super) spaces: Spaces,
+    pub(super) gate: ClaimGate,
+}
+
+/// A settlement that the store would not take yet.
+#[derive(Debug)]
+pub(super) struct Overdue {
+    pub(super) id: OperationId,
+    pub(super) execution: ExecutionId,
+    /// What was last known of the record.
+    pub(super) known: Option<Versioned>,
+    pub(super) settlement: Settlement,
+    /// Who waits for it. Nobody does for a claim of unclear result, under which nothing was sent.
+    pub(super) waiting: Option<(Arc<Flight>, Option<Arc<Answer>>)>,
+}
+
+/// Hands out execution ids: a random start, counted up.
+#[derive(Debug)]
+pub(super) struct Executions {
+    pub(super) process: u64,
+    next: AtomicU64,
+}
+
+impl<S: Store> Ledger<S> {
+    /// A ledger whose execution ids begin with `process`, and what brings the settlements that its store
+    /// would not take.
+    pub(super) fn of(
+        process: u64,
+        store: S,
+        clock: Clock,
+        cache_bytes: Option<usize>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Overdue>) {
+        let (overdue, settlements) = mpsc::unbounded_channel();
+        let ledger = Arc::new(Self {
+            store: Arc::new(Confirmed::new(store, clock)),
+            flights: id_map(),
+            cache: cache_bytes.map(Cache::new),
+            executions: Executions { process, next: AtomicU64::new(0) },
+            late: LateSettlements::default(),
+            retention: RetentionHistory::default(),
+            overdue,
+            overdue_count: AtomicU64::new(0),
+            turns: OnceLock::new(),
+            keeper_wakes: AtomicU64::new(0),
+            keeper: Notify::new(),
+            spaces: Spaces::new(),
+            gate: ClaimGate::default(),
+        });
+        (ledger, settlements)
+    }
+
+    /// The ledger's clock.
+    pub fn clock(&self) -> &Clock {
+        self.store.clock()
+    }
+
+    /// The store under it.
+    pub fn store(&self) -> &S {
+        self.store.store()
+    }
+
+    /// The same with the clock beside it, for key spaces on the same ledger.
+    pub fn confirmed(&self) -> &Arc<Confirmed<S>> {
+        &self.store
+    }
+
+    /// How many executions run in this process.
+    pub fn executing(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// How many final records are kept at hand.
+    pub fn cached(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::len)
+    }
+
+    /// How many settlements wait for the store to take them. While there are any, it isn't well.
+    pub fn settlements_overdue(&self) -> u64 {
+        self.overdue_count.load(Ordering::Relaxed)
+    }
+
+    /// Settlements of this operation that came too late and changed nothing, as far as this process
+    /// remembers them, earliest first.
+    pub fn late_settlements(&self, id: OperationId) -> Vec<LateSettlement> {
+        self.late.of(id)
+    }
+
+    /// An id for an execution.
+    pub fn execution_id(&self) -> ExecutionId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.executions.process.to_le_bytes());
+        id[8..].copy_from_slice(&self.executions.next.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        ExecutionId(id)
+    }
+
+    /// The record of an operation.
+    pub async fn load(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        self.store.load(id).await
+    }
+
+    /// Takes note of what the routes remember, before requests are answered by it.
+    pub async fn remember(&self, routes: &BTreeMap<String, RouteRetention>) -> Result<(), DocumentError> {
+        self.retention.note(&self.store, routes, self.clock().latest()).await
+    }
+
+    /// What an operation of this route must not be older than, where there is no record of it: by
+    /// `clock`, the later of ledger and wall clock. `own` is what the route remembers now.
+    pub fn remembered_since(
+        &self,
+        route: &str,
+        own: Duration,
+        first_sent: Timestamp,
+        clock: Timestamp,
+    ) -> Timestamp {
+        clock.minus(self.retention.least(route, first_sent).map_or(own, |least| least.min(own)))
+    }
+}
