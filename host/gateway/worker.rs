@@ -94,7 +94,7 @@ pub struct Retirement(Orders<WorkerOrder>);
 
 impl Retirement {
     /// All generations but these.
-    pub fn retire_all_but(&self, keep: &[u64]) {
-        self.0.give(&WorkerOrder::RetireAllBut(keep.into()));
+    pub fn retire_all_but(&self, active: &[u64]) {
+        self.0.give(&WorkerOrder::RetireAllBut(active.into()));
     }
 }

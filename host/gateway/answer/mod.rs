@@ -1,6 +1,10 @@
 //! The gateway's answers to clients: problem documents, replays of kept answers, the upstream's answer as
 //! it comes, look-ups, and the body that carries any of them (`design/answers.md`, `design/problems.md`).
 
+#![doc = include_str!("../../design/answers.md")]
+#![doc = include_str!("../../design/headers.md")]
+#![doc = include_str!("../../design/problems.md")]
+
 pub mod body;
 mod describe;
 pub mod first;

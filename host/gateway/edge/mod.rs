@@ -1,6 +1,8 @@
 //! Client connections: listeners, worker threads, hyper's server, and what bounds connections in number
 //! and time (`design/edge.md`). The edge knows no policy, ledger or route: a [`Service`] answers.
 
+#![doc = include_str!("../../design/edge.md")]
+
 mod activity;
 mod connection;
 mod listener;
