@@ -13,7 +13,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use oncegate_core::GatewayId;
-use oncegate_core::keyspaces::list::{self, Blocker, Refused};
+use oncegate_core::keyspaces::list::{self, Blocker, DeriverRefusal};
 use oncegate_core::problem::Code;
 use serde_json::{Map, json as value};
 
@@ -136,7 +136,7 @@ fn held_open(blocker: &Blocker, own: &GatewayId) -> HeldOpen {
 /// Components under settings that were seen to break the promise of their key-schema, and are kept out.
 fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
     let spaces = shared.ledger.spaces();
-    let one = |refused: &Refused| RefusedDeriver {
+    let one = |refused: &DeriverRefusal| RefusedDeriver {
         key_schema: refused.deriver.key_schema.to_string(),
         key_epoch: refused.deriver.key_epoch,
         component_sha256: refused.deriver.component.to_string(),

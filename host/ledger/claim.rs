@@ -9,7 +9,7 @@ use super::spaces::list_lapsed;
 use super::state::{Ledger, Overdue};
 use crate::store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
-    Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal, Reply,
+    Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal, StoreReply,
     Timestamp, View,
 };
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl<S: Store> Ledger<S> {
                 Ask::Load(id) => match self.store.load(id).await {
                     Ok(found) => {
                         let found = found.map(|found| (found.version, found.record));
-                        multi_claim.on_reply(by, Reply::Loaded(found), asked);
+                        multi_claim.on_reply(by, StoreReply::Loaded(found), asked);
                     }
                     Err(error) => return Begun::Unavailable(error),
                 },
@@ -117,14 +117,14 @@ impl<S: Store> Claimant<S> {
                     return self.not_won(instead, id, standing, asked);
                 }
                 Ask::Load(id) => match ledger.store.load(id).await {
-                    Ok(found) => Reply::Loaded(found.map(|found| (found.version, found.record))),
+                    Ok(found) => StoreReply::Loaded(found.map(|found| (found.version, found.record))),
                     Err(error) => return self.failed(error, multi_claim.common()).await,
                 },
                 Ask::Swap { id, expected, next } => {
                     match ledger.store.swap(id, expected, Some(next.clone()), now).await {
-                        Ok(Swap::Done(version)) => Reply::Swapped(version, next),
+                        Ok(Swap::Done(version)) => StoreReply::Swapped(version, next),
                         Ok(Swap::Conflict(standing)) => {
-                            Reply::Conflict(standing.map(|standing| (standing.version, standing.record)))
+                            StoreReply::Conflict(standing.map(|standing| (standing.version, standing.record)))
                         }
                         Err(error) => return self.failed(error, multi_claim.common()).await,
                     }

@@ -40,7 +40,7 @@ pub use ids::{
     ExecutionId, Fingerprint, Framer, GatewayId, KeySpace, OperationId, PartKind, PrincipalId, Recipe,
     Secret, SpaceNumber,
 };
-pub use keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Reply};
+pub use keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, StoreReply};
 pub use keyspaces::keys::{ClaimKeys, Key};
 pub use keyspaces::list::KeySpaces;
 pub use outcome::{Disposition, Outcome, Settlement, UnknownReason};

@@ -3,7 +3,9 @@
 
 use crate::codec::Corrupt;
 use crate::ids::{GatewayId, SpaceNumber};
-use crate::keyspaces::list::{Deriver, KeySpaces, Known, Member, Membership, Refused, Space, SpaceList};
+use crate::keyspaces::list::{
+    Deriver, DeriverRefusal, KeySpaces, KnownSpace, Member, Membership, Space, SpaceList,
+};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,14 +15,14 @@ use std::sync::Arc;
 const FORMAT: u8 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredSpaces {
     format: u8,
-    policies: Vec<(String, StoredList)>,
+    policies: Vec<(String, StoredSpaceList)>,
     gateways: Vec<StoredMember>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredList {
+struct StoredSpaceList {
     version: u64,
     /// With since when each is closing, in milliseconds.
     spaces: Vec<(u32, StoredDeriver, Option<u64>)>,
@@ -47,7 +49,7 @@ struct StoredMember {
 /// The document as bytes.
 pub fn encode(spaces: &KeySpaces) -> Vec<u8> {
     let numbers = |set: &std::collections::BTreeSet<SpaceNumber>| set.iter().map(|n| n.0).collect();
-    let list = |list: &SpaceList| StoredList {
+    let list = |list: &SpaceList| StoredSpaceList {
         version: list.version,
         spaces: (list.spaces.iter())
             .map(|one| {
@@ -77,7 +79,7 @@ pub fn encode(spaces: &KeySpaces) -> Vec<u8> {
             .map(|(policy, membership)| (policy.to_string(), numbers(&membership.pins)))
             .collect(),
     };
-    let stored = Stored {
+    let stored = StoredSpaces {
         format: FORMAT,
         policies: spaces.policies.iter().map(|(name, one)| (name.to_string(), list(one))).collect(),
         gateways: spaces.members.iter().map(member).collect(),
@@ -91,7 +93,7 @@ pub fn decode(bytes: &[u8]) -> Result<KeySpaces, Corrupt> {
     if let Some(later) = crate::codec::format(bytes).filter(|format| *format > FORMAT) {
         return Err(Corrupt::Format(later));
     }
-    let stored: Stored = rmp_serde::from_slice(bytes)?;
+    let stored: StoredSpaces = rmp_serde::from_slice(bytes)?;
     let numbers = |all: Vec<u32>| all.into_iter().map(SpaceNumber).collect();
     let member = |member: StoredMember| -> Result<Member, Corrupt> {
         let membership = |(policy, version, derives, decides): (String, u64, Vec<u32>, Vec<u32>)| {
@@ -135,8 +137,8 @@ impl From<StoredDeriver> for Deriver {
     }
 }
 
-impl From<StoredList> for SpaceList {
-    fn from(list: StoredList) -> Self {
+impl From<StoredSpaceList> for SpaceList {
+    fn from(list: StoredSpaceList) -> Self {
         Self {
             version: list.version,
             spaces: (list.spaces.into_iter())
@@ -147,14 +149,14 @@ impl From<StoredList> for SpaceList {
                 })
                 .collect(),
             known: (list.known.into_iter())
-                .map(|(number, key_schema, key_epoch)| Known {
+                .map(|(number, key_schema, key_epoch)| KnownSpace {
                     number: SpaceNumber(number),
                     key_schema: key_schema.into(),
                     key_epoch,
                 })
                 .collect(),
             refused: (list.refused.into_iter())
-                .map(|(deriver, why)| Refused { deriver: deriver.into(), why: why.into() })
+                .map(|(deriver, why)| DeriverRefusal { deriver: deriver.into(), why: why.into() })
                 .collect(),
         }
     }

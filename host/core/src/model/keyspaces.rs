@@ -16,7 +16,7 @@
 use crate::answer::{Answer, AnswerSummary};
 use crate::decide::{Claim, Refusal, Rules, WhenUnknown, WhileRunning};
 use crate::ids::{ExecutionId, Fingerprint, GatewayId, OperationId, PrincipalId, Recipe, SpaceNumber};
-use crate::keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Phase, Reply};
+use crate::keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Phase, StoreReply};
 use crate::keyspaces::keys::{ClaimKeys, Key};
 use crate::keyspaces::list::{Deriver, KeySpaces, ListLease, Member, Membership, Space, SpaceList};
 use crate::outcome::UnknownReason;
@@ -205,7 +205,7 @@ struct Scene {
 }
 
 /// A claim: its operation, its execution and the spaces of its keys.
-type Claimed<'a> = (u8, u8, &'a [u8]);
+type Claiming<'a> = (u8, u8, &'a [u8]);
 
 type Step = (String, Option<&'static str>, World);
 
@@ -342,7 +342,7 @@ impl Model {
     }
 
     /// The keys of this claim.
-    fn with_keys<T>(&self, (op, e, claims): Claimed<'_>, f: impl FnOnce(ClaimKeys<'_>) -> T) -> T {
+    fn with_keys<T>(&self, (op, e, claims): Claiming<'_>, f: impl FnOnce(ClaimKeys<'_>) -> T) -> T {
         let key = |space: &u8| Key {
             space: SpaceNumber((*space).into()),
             id: key_id(self.keys[usize::from(op)][usize::from(*space)]),
@@ -366,7 +366,7 @@ impl Model {
     }
 
     /// This claim, which has done nothing yet.
-    fn begun(&self, claimed: Claimed<'_>) -> MultiKeyClaim<V> {
+    fn begun(&self, claimed: Claiming<'_>) -> MultiKeyClaim<V> {
         self.with_keys(claimed, MultiKeyClaim::of)
     }
 
@@ -375,7 +375,7 @@ impl Model {
     fn steps(
         &self,
         multi_claim: &mut MultiKeyClaim<V>,
-        claimed: Claimed<'_>,
+        claimed: Claiming<'_>,
         records: &mut [Option<Rec>],
         history: &[(u8, Truth)],
         lost: bool,
@@ -406,11 +406,11 @@ impl Model {
                             wrote = Some(here as u8);
                             records[here] = Some(self.rec(&next));
                             match lost {
-                                true => Reply::Unclear,
-                                false => Reply::Swapped(version(records[here].unwrap()), next),
+                                true => StoreReply::Unclear,
+                                false => StoreReply::Swapped(version(records[here].unwrap()), next),
                             }
                         }
-                        false => Reply::Conflict(load(records, id)),
+                        false => StoreReply::Conflict(load(records, id)),
                     };
                     multi_claim.on_reply(keys, reply, NOW);
                     // What it met is followed in a step of its own; told at once.
@@ -419,7 +419,7 @@ impl Model {
                     }
                 }
                 Ask::Load(id) => {
-                    multi_claim.on_reply(keys, Reply::Loaded(load(records, id)), NOW);
+                    multi_claim.on_reply(keys, StoreReply::Loaded(load(records, id)), NOW);
                     if self.ways.one_load {
                         break;
                     }

@@ -11,7 +11,7 @@
 use crate::answer::Answer;
 use crate::decide::{Claim, Refusal, Rules, WhenUnknown, WhileRunning};
 use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe, SpaceNumber};
-use crate::keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, Reply};
+use crate::keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, StoreReply};
 use crate::keyspaces::keys::{ClaimKeys, Key};
 use crate::record::{Origin, Record, State, Times};
 use crate::time::Timestamp;
@@ -163,16 +163,16 @@ impl Model<'_> {
                     _ => Ok(()),
                 };
             }
-            Ask::Load(id) => Reply::Loaded(world.records.get(&id).cloned()),
+            Ask::Load(id) => StoreReply::Loaded(world.records.get(&id).cloned()),
             Ask::Swap { id, expected, next } => {
                 let standing = world.records.get(&id).cloned();
                 match standing.as_ref().map(|(version, _)| *version) == expected {
                     true => {
                         world.writes += 1;
                         world.records.insert(id, (world.writes, next.clone()));
-                        if lost { Reply::Unclear } else { Reply::Swapped(world.writes, next) }
+                        if lost { StoreReply::Unclear } else { StoreReply::Swapped(world.writes, next) }
                     }
-                    false => Reply::Conflict(standing),
+                    false => StoreReply::Conflict(standing),
                 }
             }
         };
@@ -317,16 +317,16 @@ impl Model<'_> {
                     Ask::Done(ClaimResult::NotWon { instead, .. }) => {
                         return Some(format!("{principal}: {instead:?}"));
                     }
-                    Ask::Load(id) => Reply::Loaded(alone.records.get(&id).cloned()),
+                    Ask::Load(id) => StoreReply::Loaded(alone.records.get(&id).cloned()),
                     Ask::Swap { id, expected, next } => {
                         let standing = alone.records.get(&id).cloned();
                         match standing.as_ref().map(|(version, _)| *version) == expected {
                             true => {
                                 alone.writes += 1;
                                 alone.records.insert(id, (alone.writes, next.clone()));
-                                Reply::Swapped(alone.writes, next)
+                                StoreReply::Swapped(alone.writes, next)
                             }
-                            false => Reply::Conflict(standing),
+                            false => StoreReply::Conflict(standing),
                         }
                     }
                 };

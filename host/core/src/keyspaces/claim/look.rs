@@ -1,6 +1,6 @@
 //! The look at all own keys, before a claim ends without an answer.
 
-use super::machine::{Look, MultiKeyClaim, Phase, Standing, judge};
+use super::machine::{AnswerSearch, MultiKeyClaim, Phase, Standing, judge};
 use super::result::{ClaimResult, NotWon};
 use crate::decide::Refusal;
 use crate::keyspaces::chain::PointerChain;
@@ -13,14 +13,14 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     pub(super) fn look(
         &mut self,
         keys: ClaimKeys<'_>,
-        mut look: Look<V>,
+        mut look: AnswerSearch<V>,
         found: Option<Standing<V>>,
         now: Timestamp,
     ) {
         if let Some(standing) = found.filter(|(_, record)| record.view(now) != View::Absent) {
             if let State::Pointer(_) = &standing.1.state {
                 if let Some(chain) = longer(keys, &mut look, standing).filter(|chain| !chain.returns()) {
-                    self.phase = Phase::Look(Look { via: Some(chain), ..look });
+                    self.phase = Phase::Look(AnswerSearch { via: Some(chain), ..look });
                     return;
                 }
             } else {
@@ -35,7 +35,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
             }
         }
         self.phase = match look.key + 1 < keys.own.len() {
-            true => Phase::Look(Look { key: look.key + 1, via: None, ..look }),
+            true => Phase::Look(AnswerSearch { key: look.key + 1, via: None, ..look }),
             false => Phase::Ended(look.otherwise),
         };
     }
@@ -44,7 +44,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
 /// The chain with this pointer; none where it is too long to be followed.
 fn longer<V>(
     keys: ClaimKeys<'_>,
-    look: &mut Look<V>,
+    look: &mut AnswerSearch<V>,
     (version, record): Standing<V>,
 ) -> Option<PointerChain<V>> {
     let State::Pointer(pointer) = &record.state else { return None };
@@ -61,7 +61,7 @@ fn longer<V>(
 /// How the claim ends by this state.
 fn seen<V>(
     keys: ClaimKeys<'_>,
-    look: &Look<V>,
+    look: &AnswerSearch<V>,
     (version, record): Standing<V>,
     now: Timestamp,
 ) -> ClaimResult<V> {

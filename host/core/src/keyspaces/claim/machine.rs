@@ -29,7 +29,7 @@ pub enum Ask<V> {
 
 /// The store's reply to what a [`MultiKeyClaim`] asked for.
 #[derive(Clone, Debug)]
-pub enum Reply<V> {
+pub enum StoreReply<V> {
     /// To a load.
     Loaded(Option<Standing<V>>),
     /// To a swap: it took effect, and the record stands there under this version.
@@ -82,7 +82,7 @@ pub(crate) enum Phase<V> {
     /// written over meanwhile.
     Check { chain: PointerChain<V>, next: usize, live: bool },
     /// Before the claim ends without an answer: see whether any key leads to one.
-    Look(Look<V>),
+    Look(AnswerSearch<V>),
     /// All other keys are claimed: execute the unknown record once more, where it is.
     Resend,
     /// The answer of that swap was lost: read it again.
@@ -93,7 +93,7 @@ pub(crate) enum Phase<V> {
 
 /// How far the look for an answer has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Look<V> {
+pub(crate) struct AnswerSearch<V> {
     /// How the claim ends if no key leads to an answer.
     pub(super) otherwise: Box<ClaimResult<V>>,
     /// The number of the own key that is looked at.
@@ -155,8 +155,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
             Phase::RereadResent => Ask::Load(self.end(keys).id),
             Phase::Follow(chain) => Ask::Load(chain.target()),
             Phase::Check { chain, next, .. } => Ask::Load(chain.links()[*next].id),
-            Phase::Look(Look { via: Some(chain), .. }) => Ask::Load(chain.target()),
-            Phase::Look(Look { key, .. }) => Ask::Load(keys.own[*key].id),
+            Phase::Look(AnswerSearch { via: Some(chain), .. }) => Ask::Load(chain.target()),
+            Phase::Look(AnswerSearch { key, .. }) => Ask::Load(keys.own[*key].id),
             Phase::Ended(result) => Ask::Done((**result).clone()),
         }
     }
@@ -194,11 +194,11 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
 
     /// Takes in the store's reply. `asked` is the time that was given to [`ask`](Self::ask), which is before
     /// the store looked.
-    pub fn on_reply(&mut self, keys: ClaimKeys<'_>, reply: Reply<V>, asked: Timestamp) {
+    pub fn on_reply(&mut self, keys: ClaimKeys<'_>, reply: StoreReply<V>, asked: Timestamp) {
         // The place is taken only for this call: every branch puts the next phase there.
         match (std::mem::replace(&mut self.phase, Phase::Reread), reply) {
-            (Phase::Own(key), Reply::Loaded(found)) => self.own(keys, key, found, asked),
-            (Phase::Write(over), Reply::Swapped(version, record)) => {
+            (Phase::Own(key), StoreReply::Loaded(found)) => self.own(keys, key, found, asked),
+            (Phase::Write(over), StoreReply::Swapped(version, record)) => {
                 // Over a live pointer: its claimant may still be on its way, and now relies on this one.
                 let alone = over.is_none_or(|over| over.lease_until <= asked);
                 if self.step < keys.common.len() && alone {
@@ -206,18 +206,18 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
                 }
                 self.wrote(keys, version, record, asked);
             }
-            (Phase::Write(_), Reply::Conflict(Some(standing))) => self.found(keys, standing, asked),
-            (Phase::Write(_), Reply::Conflict(None)) => self.phase = Phase::Write(None),
+            (Phase::Write(_), StoreReply::Conflict(Some(standing))) => self.found(keys, standing, asked),
+            (Phase::Write(_), StoreReply::Conflict(None)) => self.phase = Phase::Write(None),
             // A lost answer: see what stands at the present key.
             (Phase::Write(_), _) => {}
-            (Phase::Reread, Reply::Loaded(Some(standing))) => self.found(keys, standing, asked),
+            (Phase::Reread, StoreReply::Loaded(Some(standing))) => self.found(keys, standing, asked),
             (Phase::Reread, _) => self.phase = Phase::Write(None),
             (phase @ (Phase::Resend | Phase::RereadResent), reply) => self.resend(keys, phase, reply),
-            (Phase::Follow(chain), Reply::Loaded(found)) => self.follow(keys, chain, found, asked),
-            (Phase::Check { chain, next, live }, Reply::Loaded(found)) => {
+            (Phase::Follow(chain), StoreReply::Loaded(found)) => self.follow(keys, chain, found, asked),
+            (Phase::Check { chain, next, live }, StoreReply::Loaded(found)) => {
                 self.check(keys, chain, next, live, found);
             }
-            (Phase::Look(look), Reply::Loaded(found)) => self.look(keys, look, found, asked),
+            (Phase::Look(look), StoreReply::Loaded(found)) => self.look(keys, look, found, asked),
             (phase, _) => self.phase = phase,
         }
     }
@@ -241,7 +241,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
 impl<V> Phase<V> {
     /// A look for an answer under every key, before the claim ends so.
     pub(super) fn look(otherwise: ClaimResult<V>) -> Self {
-        Self::Look(Look { otherwise: Box::new(otherwise), key: 0, via: None })
+        Self::Look(AnswerSearch { otherwise: Box::new(otherwise), key: 0, via: None })
     }
 }
 

@@ -29,5 +29,5 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use machine::Phase;
-pub use machine::{Ask, MultiKeyClaim, Reply};
+pub use machine::{Ask, MultiKeyClaim, StoreReply};
 pub use result::{ClaimResult, NotWon};

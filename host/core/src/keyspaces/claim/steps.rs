@@ -1,6 +1,6 @@
 //! Claiming one key after the other: what is written, and what is met there.
 
-use super::machine::{Again, MultiKeyClaim, Over, Phase, Reply, Standing, judge};
+use super::machine::{Again, MultiKeyClaim, Over, Phase, Standing, StoreReply, judge};
 use super::result::{ClaimResult, NotWon};
 use crate::decide::{Claim, Decision, Event, Refusal, decide};
 use crate::ids::{Fingerprint, OperationId};
@@ -165,12 +165,12 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     }
 
     /// The reply to the swap that sends the unknown record again, or to the load after a lost answer.
-    pub(super) fn resend(&mut self, keys: ClaimKeys<'_>, phase: Phase<V>, reply: Reply<V>) {
+    pub(super) fn resend(&mut self, keys: ClaimKeys<'_>, phase: Phase<V>, reply: StoreReply<V>) {
         match (phase, reply) {
-            (Phase::Resend, Reply::Swapped(version, record)) => self.resent(keys, version, record),
-            (Phase::Resend, Reply::Unclear) => self.phase = Phase::RereadResent,
-            (Phase::Resend, Reply::Conflict(Some((version, record))))
-            | (Phase::RereadResent, Reply::Loaded(Some((version, record))))
+            (Phase::Resend, StoreReply::Swapped(version, record)) => self.resent(keys, version, record),
+            (Phase::Resend, StoreReply::Unclear) => self.phase = Phase::RereadResent,
+            (Phase::Resend, StoreReply::Conflict(Some((version, record))))
+            | (Phase::RereadResent, StoreReply::Loaded(Some((version, record))))
                 if record.execution == keys.claim.execution =>
             {
                 self.resent(keys, version, record);

@@ -149,7 +149,7 @@ impl Shelf {
                 Ask::Done(end) => return (multi_claim, end),
                 Ask::Load(id) => {
                     self.loads += 1;
-                    Reply::Loaded(self.records.get(&id).cloned())
+                    StoreReply::Loaded(self.records.get(&id).cloned())
                 }
                 Ask::Swap { id, expected, next } => {
                     let standing = self.records.get(&id).cloned();
@@ -159,11 +159,11 @@ impl Shelf {
                             self.writes += 1;
                             self.records.insert(id, (self.writes, next.clone()));
                             match unclear.contains(&swaps) {
-                                true => Reply::Unclear,
-                                false => Reply::Swapped(self.writes, next),
+                                true => StoreReply::Unclear,
+                                false => StoreReply::Swapped(self.writes, next),
                             }
                         }
-                        false => Reply::Conflict(standing),
+                        false => StoreReply::Conflict(standing),
                     }
                 }
             };

@@ -42,7 +42,7 @@ pub struct Space {
 
 /// A key space that is or was active.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownSpace {
     /// Its number.
     pub number: SpaceNumber,
     /// Its key schema.
@@ -53,7 +53,7 @@ pub struct Known {
 
 /// A deriver that must not become active: it was seen to make other keys under the same key schema and epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct DeriverRefusal {
     /// The deriver.
     pub deriver: Deriver,
     /// What was seen, as a text.
@@ -68,9 +68,9 @@ pub struct SpaceList {
     /// The spaces, lowest number first.
     pub spaces: Vec<Space>,
     /// Every space that is or was on the list.
-    pub known: Vec<Known>,
+    pub known: Vec<KnownSpace>,
     /// The derivers that may not become active.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<DeriverRefusal>,
 }
 
 /// What a gateway does by the list of one policy.
@@ -157,8 +157,9 @@ impl SpaceList {
 
     /// The number that this schema and epoch have or would get.
     fn number(&self, deriver: &Deriver) -> SpaceNumber {
-        let same =
-            |known: &&Known| known.key_schema == deriver.key_schema && known.key_epoch == deriver.key_epoch;
+        let same = |known: &&KnownSpace| {
+            known.key_schema == deriver.key_schema && known.key_epoch == deriver.key_epoch
+        };
         let next = || self.known.iter().map(|known| known.number.0 + 1).max().unwrap_or(0);
         self.known.iter().find(same).map_or_else(|| SpaceNumber(next()), |known| known.number)
     }
@@ -193,7 +194,7 @@ impl SpaceList {
             None => {
                 if !self.known.iter().any(|known| known.number == number) {
                     let Deriver { key_schema, key_epoch, .. } = deriver.clone();
-                    self.known.push(Known { number, key_schema, key_epoch });
+                    self.known.push(KnownSpace { number, key_schema, key_epoch });
                 }
                 let place = self.spaces.partition_point(|space| space.number < number);
                 self.spaces.insert(place, Space { number, deriver: deriver.clone(), closing_since: None });
@@ -213,7 +214,7 @@ impl SpaceList {
         if self.refused.len() >= REFUSALS_MAX {
             self.refused.remove(0);
         }
-        self.refused.push(Refused { deriver: deriver.clone(), why: why.into() });
+        self.refused.push(DeriverRefusal { deriver: deriver.clone(), why: why.into() });
     }
 }
 
