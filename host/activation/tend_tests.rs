@@ -202,6 +202,7 @@ fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, spaces: 
             when_unknown: oncegate_core::WhenUnknown::Hold,
         },
         wait: Duration::ZERO,
+        waiting_room: None,
         derived: Derived {
             space: highest.space,
             keys: if keys.len() > 1 { keys } else { Vec::new() },

@@ -38,6 +38,7 @@ fn request(ledger: &Bench, principal: u8, lease: Duration) -> Request {
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
         wait: Duration::from_secs(60),
+        waiting_room: None,
         derived: Derived::default(),
     };
     request.claim.origin.principal = PrincipalId([principal; 32]);

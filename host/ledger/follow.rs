@@ -24,6 +24,7 @@ impl<S: Store> Ledger<S> {
         let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
         let _interest = Interest::new(flight);
         let late = flight.settles();
+        let mut place = None;
         loop {
             let changed = flight.changed();
             // Before one looks where its record is: that is said first.
@@ -31,7 +32,9 @@ impl<S: Store> Ledger<S> {
             let Some(request) = request.at(flight) else {
                 // It is sent once more under a key to which pointers led, and this request has none that
                 // its record could be judged by. Its caller asks again.
-                let _ = tokio::time::timeout_at(deadline, flight.over()).await;
+                if let Some(_place) = request.place() {
+                    let _ = tokio::time::timeout_at(deadline, flight.over()).await;
+                }
                 return Some(Begun::Refuse(Refusal::InFlight, None));
             };
             let request = &*request;
@@ -70,6 +73,10 @@ impl<S: Store> Ledger<S> {
                     None => {}
                 },
                 Progress::Claiming => {}
+            }
+            place = place.or_else(|| request.place());
+            if place.is_none() {
+                return Some(Begun::Refuse(Refusal::InFlight, flight.running()));
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err()
                 && matches!(flight.progress(), Progress::Claiming)

@@ -34,6 +34,7 @@ mod spaces;
 mod state;
 mod survey;
 mod turn;
+mod waiting;
 
 pub use crate::store::Clock;
 pub use advance::Advance;
@@ -55,6 +56,7 @@ pub use routes::{RouteEntry, RouteKeys, RouteTable};
 pub use spaces::{Entered, LIST_LEASE, Numbers, SpacesError};
 pub use state::Ledger;
 pub use turn::Turn;
+pub use waiting::{Place, WaitingRoom};
 
 #[cfg(test)]
 mod common_tests;

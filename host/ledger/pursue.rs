@@ -57,6 +57,9 @@ impl<S: Store> Ledger<S> {
                         if request.rules.when_unknown == WhenUnknown::Resend {
                             request.rules.when_unknown = WhenUnknown::Hold;
                         }
+                        let Some(_place) = request.place() else {
+                            return Pursued::Refuse(Refusal::InFlight, None);
+                        };
                         // A store that is told of other gateways' writes wakes it earlier.
                         let _ = timeout(pause, self.store.changed(id, version)).await;
                         pause = (pause * 2).min(LOOK_AGAIN_MAX);

@@ -2,6 +2,7 @@
 
 use super::flight::Flight;
 use super::pins::SpacePin;
+use super::waiting::{Place, WaitingRoom};
 use oncegate_core::{Claim, Key, OperationId, Rules, SpaceNumber};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Request {
     pub rules: Rules,
     /// How long it waits for a running execution.
     pub wait: Duration,
+    /// Who has room for it to wait; none: there is always room.
+    pub waiting_room: Option<Arc<dyn WaitingRoom>>,
     /// By which key spaces its keys were derived.
     pub derived: Derived,
 }
@@ -40,6 +43,14 @@ pub struct Derived {
 }
 
 impl Request {
+    /// A place to wait. None: there is no room. A request that names no waiting room always has a place.
+    pub(super) fn place(&self) -> Option<Place> {
+        match &self.waiting_room {
+            Some(room) => room.enter(),
+            None => Some(Box::new(())),
+        }
+    }
+
     /// Its key in its own space.
     pub fn only_key(&self) -> Key {
         Key {

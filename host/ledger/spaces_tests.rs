@@ -119,6 +119,7 @@ impl Gateway {
             },
             rules: HOLD,
             wait: Duration::ZERO,
+            waiting_room: None,
             derived: Derived {
                 space: highest.space,
                 keys: if keys.len() > 1 { keys } else { Vec::new() },

@@ -40,6 +40,7 @@ fn request(ledger: &Ledger, content: u8) -> Request {
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Resend },
         wait: Duration::from_secs(60),
+        waiting_room: None,
         derived: Derived::default(),
     }
 }
@@ -169,4 +170,31 @@ fn clients_are_gone_when_none_waits_any_more() {
 async fn no_clients_are_left(permit: &Permit) -> bool {
     let mut clients_gone = pin!(permit.clients_gone());
     poll_fn(|cx| Poll::Ready(clients_gone.as_mut().poll(cx).is_ready())).await
+}
+
+/// Room for one.
+#[derive(Debug, Default)]
+struct Bench(Arc<()>);
+
+impl WaitingRoom for Bench {
+    fn enter(&self) -> Option<Place> {
+        (Arc::strong_count(&self.0) == 1).then(|| Box::new(self.0.clone()) as Place)
+    }
+}
+
+#[test]
+fn a_request_waits_only_where_there_is_room() {
+    run(async {
+        let (ledger, bench) = (ledger(), Arc::new(Bench::default()));
+        let asking = || Request { waiting_room: Some(bench.clone()), ..request(&ledger, 1) };
+        let Begun::Claim(claimant) = ledger.begin(asking()).await else { panic!("a free key") };
+        assert!(bench.enter().is_some(), "an execution waits for nobody");
+        let mut waiting = pin!(ledger.begin(asking()));
+        assert!(pending(&mut waiting).await);
+        let turned_away = ledger.begin(asking()).await;
+        assert!(matches!(turned_away, Begun::Refuse(Refusal::InFlight, None)), "{turned_away:?}");
+        drop(claimant);
+        assert!(matches!(waiting.await, Begun::Claim(_)));
+        assert!(bench.enter().is_some(), "its place is free again");
+    });
 }

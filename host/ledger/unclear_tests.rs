@@ -56,6 +56,7 @@ impl<S: Store> Bed<S> {
             },
             rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
             wait: Duration::ZERO,
+            waiting_room: None,
             derived: Derived::default(),
         }
     }
@@ -423,6 +424,7 @@ fn with_first_sent_a_forgotten_operation_is_too_late_and_never_runs_again() {
                 },
                 rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
                 wait: Duration::ZERO,
+                waiting_room: None,
                 derived: Derived::default(),
             }
         };

@@ -146,6 +146,7 @@ fn own_request(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard)
             when_unknown: when_unknown(route, guard, &head.method),
         },
         wait: route.config.wait,
+        waiting_room: Some(route.clone()),
         derived: ledger::Derived::default(),
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::config;
 use crate::keyspaces::{ActiveSpaces, OlderGeneration};
+use crate::ledger::{Place, WaitingRoom};
 use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
-use crate::upstream::Upstream;
+use crate::upstream::{Admission, Upstream};
 use http::Method;
 use oncegate_core::{Origin, SpaceNumber, host_of};
 use std::sync::Arc;
@@ -84,6 +85,13 @@ impl Route {
     /// The term of the lease on that list in which its spaces were entered.
     pub fn term(&self) -> u64 {
         self.spaces.as_ref().map_or(0, |spaces| spaces.term)
+    }
+}
+
+/// Requests wait for executions of their route's upstream.
+impl WaitingRoom for Route {
+    fn enter(&self) -> Option<Place> {
+        Some(Box::new(self.upstream.admit(Admission::Waiter).ok()?))
     }
 }
 

@@ -136,6 +136,7 @@ pub fn request(
         },
         rules: Rules { while_running: setting.while_running, when_unknown: setting.when_unknown },
         wait: setting.wait,
+        waiting_room: None,
         derived: Derived {
             space: highest.space,
             keys: if keys.len() > 1 { keys } else { Vec::new() },

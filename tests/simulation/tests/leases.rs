@@ -170,6 +170,7 @@ impl Bed {
             },
             rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
             wait: Duration::ZERO,
+            waiting_room: None,
             derived: Derived::default(),
         }
     }

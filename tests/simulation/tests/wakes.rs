@@ -74,6 +74,7 @@ fn request(ledger: &OnMemory) -> Request {
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
         wait: Duration::from_secs(30),
+        waiting_room: None,
         derived: Derived::default(),
     }
 }
