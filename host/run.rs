@@ -15,7 +15,7 @@ use crate::store::{
     AnyStore, CallTimes, ConfiguredStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreCall,
     StoreError, Timed,
 };
-use crate::upstream::Upstreams;
+use crate::upstream::UpstreamTable;
 use oncegate_core::Secret;
 use oncegate_core::Timestamp;
 use std::collections::BTreeSet;
@@ -264,7 +264,7 @@ pub(crate) async fn assemble(
     for generation in generations.values() {
         metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
     }
-    let active = ActiveConfig::new(config, generations, table, &Upstreams::new(), &metrics);
+    let active = ActiveConfig::new(config, generations, table, &UpstreamTable::new(), &metrics);
     Ok(Shared::new(active, ledger, secret, engine, metrics))
 }
 

@@ -10,7 +10,7 @@ use crate::ledger::Ledger;
 use crate::observe::metrics::{Metrics, Snapshot};
 use crate::policy::{Failure, Generation, Generations};
 use crate::store::{Kind, Store};
-use crate::upstream::{Upstreams, upstreams};
+use crate::upstream::{UpstreamTable, upstreams};
 use arc_swap::ArcSwap;
 use oncegate_core::{PrincipalId, Secret};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct ActiveConfig {
     /// The key spaces by which they derive keys.
     pub spaces: SpaceTable,
     /// Upstreams, by name.
-    pub upstreams: Upstreams,
+    pub upstreams: UpstreamTable,
 }
 
 impl ActiveConfig {
@@ -39,7 +39,7 @@ impl ActiveConfig {
         config: Config,
         generations: Generations,
         spaces: SpaceTable,
-        before: &Upstreams,
+        before: &UpstreamTable,
         metrics: &Metrics,
     ) -> Self {
         let upstreams = upstreams(&config.upstreams, before, metrics);

@@ -18,8 +18,8 @@ pub use exchange::NoHead;
 pub use h1::send_once;
 pub use pieces::Piece;
 pub use pool::{Pool, Pools, ResponseBody};
-pub use runtime::{Upstream, Upstreams, upstreams};
-pub use slots::{Admission, Refusal, Slot, Slots};
+pub use runtime::{Upstream, UpstreamTable, upstreams};
+pub use slots::{Admission, NotAdmitted, Slot, Slots};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! An upstream while the gateway runs: its configuration, its counters, and what is under way to it.
 
-use super::slots::{Admission, Refusal, Slot, Slots};
+use super::slots::{Admission, NotAdmitted, Slot, Slots};
 use crate::config;
 use crate::observe::metrics::{Metrics, UpstreamMetrics};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub struct Upstream {
 }
 
 /// All configured upstreams, by name.
-pub type Upstreams = BTreeMap<Arc<str>, Arc<Upstream>>;
+pub type UpstreamTable = BTreeMap<Arc<str>, Arc<Upstream>>;
 
 impl Upstream {
     /// An upstream to which nothing is under way.
@@ -45,7 +45,7 @@ impl Upstream {
     /// Admits an execution before its claim, or a request before it waits for an execution. The slot is
     /// held for as long as that lasts. Unguarded requests need none: an answer that an execution waits
     /// for may come as one.
-    pub fn admit(&self, kind: Admission) -> Result<Slot, Refusal> {
+    pub fn admit(&self, kind: Admission) -> Result<Slot, NotAdmitted> {
         Slots::admit(&self.slots, kind)
     }
 
@@ -58,9 +58,9 @@ impl Upstream {
 /// The upstreams of a configuration. Those of `before` that are configured as before go on.
 pub fn upstreams(
     configured: &BTreeMap<Arc<str>, Arc<config::UpstreamConfig>>,
-    before: &Upstreams,
+    before: &UpstreamTable,
     metrics: &Metrics,
-) -> Upstreams {
+) -> UpstreamTable {
     let one = |config: &Arc<config::UpstreamConfig>| {
         let same = before.get(&config.name).filter(|upstream| upstream.config == *config).cloned();
         (config.name.clone(), same.unwrap_or_else(|| Upstream::new(config.clone(), metrics)))

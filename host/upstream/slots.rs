@@ -14,7 +14,7 @@ pub enum Admission {
 
 /// Why an upstream admits nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum NotAdmitted {
     /// The gateway shuts down, and its grace is over.
     Closed,
 }
@@ -52,9 +52,9 @@ impl Slots {
         }
     }
 
-    pub(super) fn admit(slots: &Arc<Self>, kind: Admission) -> Result<Slot, Refusal> {
+    pub(super) fn admit(slots: &Arc<Self>, kind: Admission) -> Result<Slot, NotAdmitted> {
         if slots.is_closed.load(Ordering::Relaxed) {
-            return Err(Refusal::Closed);
+            return Err(NotAdmitted::Closed);
         }
         slots.count(kind).fetch_add(1, Ordering::Relaxed);
         Ok(Slot { slots: slots.clone(), kind })
@@ -92,8 +92,8 @@ mod tests {
         let slots = Arc::<Slots>::default();
         let admitted = Slots::admit(&slots, Admission::Execution).expect("it is open");
         slots.close();
-        assert_eq!(Slots::admit(&slots, Admission::Execution).err(), Some(Refusal::Closed));
-        assert_eq!(Slots::admit(&slots, Admission::Waiter).err(), Some(Refusal::Closed));
+        assert_eq!(Slots::admit(&slots, Admission::Execution).err(), Some(NotAdmitted::Closed));
+        assert_eq!(Slots::admit(&slots, Admission::Waiter).err(), Some(NotAdmitted::Closed));
         assert_eq!(slots.executions(), 1);
         drop(admitted);
         assert_eq!(slots.executions(), 0);

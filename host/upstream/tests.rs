@@ -5,7 +5,7 @@
 use super::body::RequestBody;
 use super::h1::SendError;
 use super::pool::{Pool, Pools};
-use super::runtime::{Upstream, Upstreams, upstreams};
+use super::runtime::{Upstream, UpstreamTable, upstreams};
 use crate::config;
 use crate::observe::metrics::Metrics;
 use http::Request;
@@ -108,11 +108,11 @@ fn a_request_that_was_begun_is_never_handed_back() {
 #[test]
 fn only_a_changed_upstream_is_made_anew() {
     let metrics = Metrics::default();
-    let load = |port, before: &Upstreams| {
+    let load = |port, before: &UpstreamTable| {
         let config = configured("127.0.0.1".into(), port);
         upstreams(&[(config.name.clone(), config)].into(), before, &metrics)
     };
-    let first = load(9, &Upstreams::new());
+    let first = load(9, &UpstreamTable::new());
     let same = load(9, &first);
     let changed = load(10, &same);
     assert!(Arc::ptr_eq(&first["origin"], &same["origin"]));

@@ -11,7 +11,7 @@ use crate::gateway::execution::capture::CapturedAnswer;
 use crate::gateway::execution::judge::Judge;
 use crate::gateway::execution::no_answer::{self, NoAnswer};
 use crate::gateway::execution::report::{Client, Report};
-use crate::gateway::execution::stream::{Shown, take_in};
+use crate::gateway::execution::stream::{ShownAnswer, take_in};
 use crate::gateway::execution::task::Execution;
 use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use crate::store::ConfiguredStore;
@@ -52,7 +52,7 @@ struct DetachedExecution {
 }
 
 /// What the client gets no sooner than the outcome is durable.
-struct End {
+struct ExecutionEnd {
     operation: OperationId,
     client: Client,
     withheld: WithheldEnd,
@@ -68,13 +68,13 @@ enum WithheldEnd {
 }
 
 impl Exchange<ConfiguredStore> for DetachedExecution {
-    type End = End;
+    type End = ExecutionEnd;
 
     fn lost(self, claimed: Claimed) {
         self.client.tell(Report::Claimed(claimed));
     }
 
-    async fn run(self, permit: &Permit) -> Exchanged<End> {
+    async fn run(self, permit: &Permit) -> Exchanged<ExecutionEnd> {
         let Self { execution, client } = self;
         // What is sent once more goes under the same id again, by which the upstream may know it.
         execution.id.set(permit.id());
@@ -102,10 +102,10 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
         }
         execution.route.metrics.execution(joined);
         let Exchanged { settlement, shared, end: withheld } = last;
-        Exchanged { settlement, shared, end: End { operation: permit.id(), client, withheld } }
+        Exchanged { settlement, shared, end: ExecutionEnd { operation: permit.id(), client, withheld } }
     }
 
-    fn release(End { operation, client, withheld }: End) {
+    fn release(ExecutionEnd { operation, client, withheld }: ExecutionEnd) {
         match withheld {
             WithheldEnd::Problem(problem) => client.tell(Report::Failed(problem)),
             WithheldEnd::Whole(CapturedAnswer { head, mut capture, .. }) => {
@@ -121,7 +121,7 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
         }
     }
 
-    fn withhold(End { operation, client, withheld }: End, why: Unsettled) {
+    fn withhold(ExecutionEnd { operation, client, withheld }: ExecutionEnd, why: Unsettled) {
         let problem = no_answer::unsettled(operation, &why);
         match withheld {
             WithheldEnd::Problem(_) | WithheldEnd::Whole(_) => client.tell(Report::Failed(problem)),
@@ -153,9 +153,9 @@ async fn attempt(
     };
     let (settlement, shared) = judge.settle(&answer).await;
     let end = match shown {
-        Shown::Nothing => WithheldEnd::Whole(answer),
-        Shown::AllButTheEnd(feed) => WithheldEnd::Last(answer, feed),
-        Shown::Never => WithheldEnd::Problem(no_answer::unshowable(
+        ShownAnswer::Nothing => WithheldEnd::Whole(answer),
+        ShownAnswer::AllButTheEnd(feed) => WithheldEnd::Last(answer, feed),
+        ShownAnswer::Never => WithheldEnd::Problem(no_answer::unshowable(
             operation,
             execution.peer.protocol,
             &settlement.outcome,

@@ -12,10 +12,10 @@ const EXECUTIONS_MAX: usize = 16_384;
 /// Generations by the executions that they decided, as far as this process remembers them. None is kept
 /// alive by it.
 #[derive(Debug, Default)]
-pub struct ExecutionGenerations(Mutex<Known>);
+pub struct ExecutionGenerations(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct Remembered {
     generations: HashMap<ExecutionId, Weak<Generation>>,
     /// Earliest first; some may be forgotten already.
     order: VecDeque<ExecutionId>,
@@ -24,9 +24,9 @@ struct Known {
 impl ExecutionGenerations {
     /// Remembers which generation decided an execution.
     pub fn note(&self, execution: ExecutionId, generation: &Arc<Generation>) {
-        let mut known = self.known();
-        if known.order.len() >= EXECUTIONS_MAX {
-            let Known { generations, order } = &mut *known;
+        let mut remembered = self.remembered();
+        if remembered.order.len() >= EXECUTIONS_MAX {
+            let Remembered { generations, order } = &mut *remembered;
             order.retain(|execution| generations.contains_key(execution));
             // Half of them at once, so that this isn't done each time.
             let many = order.len().saturating_sub(EXECUTIONS_MAX / 2);
@@ -34,21 +34,21 @@ impl ExecutionGenerations {
                 generations.remove(&old);
             }
         }
-        known.generations.insert(execution, Arc::downgrade(generation));
-        known.order.push_back(execution);
+        remembered.generations.insert(execution, Arc::downgrade(generation));
+        remembered.order.push_back(execution);
     }
 
     /// The outcome of the execution is known.
     pub fn forget(&self, execution: ExecutionId) {
-        self.known().generations.remove(&execution);
+        self.remembered().generations.remove(&execution);
     }
 
     /// The generation that decided the execution, if it is still there.
     pub fn of(&self, execution: ExecutionId) -> Option<Arc<Generation>> {
-        self.known().generations.get(&execution).and_then(Weak::upgrade)
+        self.remembered().generations.get(&execution).and_then(Weak::upgrade)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,7 @@
-//! What is sent upstream: guarded executions, unguarded requests and probes.
+//! Everything that is sent upstream: guarded executions, unguarded requests and probes.
+//!
+//! An execution goes through `execute` → `stream` (with `capture`) → `judge`, in the order of
+//! [`ledger::execute`](crate::ledger::execute()).
 
 pub mod abandon;
 mod capture;

@@ -3,7 +3,7 @@
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::edge::Protocol;
 use crate::ledger::Unsettled;
-use crate::upstream::{NoHead, Refusal};
+use crate::upstream::{NoHead, NotAdmitted};
 use oncegate_core::{Disposition, OperationId, Outcome, UnknownReason};
 
 /// The gateway shuts down, and nothing was sent.
@@ -60,9 +60,9 @@ pub fn broken(detail: &'static str) -> Problem {
 }
 
 /// The upstream admits no execution: nothing was claimed.
-pub fn not_admitted(refusal: Refusal) -> Problem {
+pub fn not_admitted(refusal: NotAdmitted) -> Problem {
     match refusal {
-        Refusal::Closed => Problem::new(Code::Draining, SHUT_DOWN_UNSENT),
+        NotAdmitted::Closed => Problem::new(Code::Draining, SHUT_DOWN_UNSENT),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests that nothing guards: they stream both ways.
+//! Requests that nothing guards. They stream both ways (`design/upstreams.md`).
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::problem::{Code, Problem};
@@ -104,7 +104,7 @@ fn answer(response: Response<ResponseBody>) -> Response<AnswerBody> {
     response
 }
 
-/// Both sides speak another protocol now: what one says goes to the other, until one ends.
+/// Both sides speak another protocol now: the bytes of each go to the other, until one ends.
 async fn tunnel(client: OnUpgrade, upstream: OnUpgrade) {
     if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
         let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await;

@@ -33,7 +33,7 @@ const QUESTIONS_MAX: usize = 8;
 const TO_RECORD: Duration = Duration::from_secs(10);
 
 /// What a probe came to.
-struct Found {
+struct ProbeResult {
     outcome: Outcome,
     /// When the question that found it was sent.
     asked: Timestamp,
@@ -135,9 +135,9 @@ fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> 
 }
 
 /// The outcome stays unknown.
-fn nothing(asked: Timestamp, name: &'static str) -> Found {
+fn nothing(asked: Timestamp, name: &'static str) -> ProbeResult {
     // The record keeps its own reason.
-    Found { outcome: Outcome::Unknown(UnknownReason::Ambiguous), asked, name, is_last: false }
+    ProbeResult { outcome: Outcome::Unknown(UnknownReason::Ambiguous), asked, name, is_last: false }
 }
 
 /// Asks until the policy has read enough.
@@ -146,14 +146,14 @@ async fn ask(
     route: &Route,
     generation: &Arc<Generation>,
     turn: &Turn,
-) -> Result<Found, Failure> {
+) -> Result<ProbeResult, Failure> {
     let clock = worker.shared.ledger.clock();
     let principal = &turn.record.origin.principal;
     let receipt = Receipt::of(turn.id, &turn.record);
     let first = worker.policies.question(generation, principal, receipt.clone());
     let first = worker.timed(generation, "question", first).await?;
     let Some(mut question) = first else {
-        return Ok(Found { is_last: true, ..nothing(clock.now(), "no_question") });
+        return Ok(ProbeResult { is_last: true, ..nothing(clock.now(), "no_question") });
     };
     let mut asked = clock.now();
     for _ in 0..QUESTIONS_MAX {
@@ -174,7 +174,7 @@ async fn ask(
                 continue;
             }
         };
-        return Ok(Found { outcome, asked, name, is_last: false });
+        return Ok(ProbeResult { outcome, asked, name, is_last: false });
     }
     tracing::warn!(operation = %turn.id, "a policy's `resolution` asks more than {QUESTIONS_MAX} questions in a row");
     Ok(nothing(asked, "still_unknown"))

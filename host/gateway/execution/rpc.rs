@@ -1,8 +1,7 @@
-//! The status that gRPC, gRPC-Web and Connect answers carry themselves, wherever it stands: in the
-//! header, in the trailers, in a frame at the end of the body, in a JSON error.
+//! The status that answers of gRPC, gRPC-Web and Connect carry themselves, wherever it stands: in the
+//! header, in the trailers, in a frame at the end of the body, in a JSON error (`design/life.md`).
 //!
-//! Framed bodies are looked through as they pass, so that an answer too large to keep has a status,
-//! too.
+//! Framed bodies are read as they pass. So an answer that is too large to keep has its status, too.
 
 use crate::policy::coding;
 use base64::Engine;
@@ -74,7 +73,7 @@ fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// What an answer of one of these protocols says of itself, while its body passes.
+/// The own status of an answer of one of these protocols, read while its body passes.
 #[derive(Debug)]
 pub struct OwnStatus {
     protocol: RpcProtocol,
@@ -82,9 +81,9 @@ pub struct OwnStatus {
 }
 
 impl OwnStatus {
-    /// None: the answer is of none of these protocols, and its HTTP status counts. An answer of
-    /// something in front of the service, such as a proxy's 503 in HTML, is not of the protocol
-    /// that was asked in.
+    /// Looks which protocol an answer is of. None: none of these, and its HTTP status counts. An answer
+    /// that something in front of the service gave, such as a proxy's 503 in HTML, is not of the protocol
+    /// that the client asked in.
     pub fn of(request: &HeaderMap, answer: &Parts) -> Option<Self> {
         let by_type = RpcProtocol::of_type(&answer.headers);
         let protocol = match by_type {
@@ -103,15 +102,15 @@ impl OwnStatus {
         Some(Self { protocol, frames })
     }
 
-    /// Looks through a piece of the body.
+    /// Reads a piece of the body.
     pub fn take(&mut self, data: &[u8]) {
         if let Some(frames) = &mut self.frames {
             frames.take(data);
         }
     }
 
-    /// What the whole answer means. `body`: as it came; none where it wasn't kept. None: it isn't of
-    /// the protocol after all.
+    /// What the whole answer means. `body`: as it came; none where it was not kept. None: the answer is not
+    /// of the protocol after all.
     pub fn judge(
         &self,
         head: &Parts,
@@ -120,7 +119,7 @@ impl OwnStatus {
     ) -> Option<Disposition> {
         let code = match self.protocol {
             RpcProtocol::ConnectUnary if head.status == 200 => Some(0),
-            RpcProtocol::ConnectUnary => connect_error(head, &body()?)?,
+            RpcProtocol::ConnectUnary => connect_code(&connect_error(head, &body()?)?.code),
             RpcProtocol::ConnectStream => self.last_frame(head, body).and_then(|frame| connect_end(&frame)),
             RpcProtocol::Grpc => in_fields(trailers).or_else(|| in_fields(Some(&head.headers))),
             RpcProtocol::GrpcWeb { .. } => {
@@ -182,35 +181,31 @@ fn number(text: &[u8]) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// The error of a Connect answer with another status than 200. None: it is no Connect error;
-/// `Some(None)`: it is one without a code that has a name.
-fn connect_error(head: &Parts, body: &Bytes) -> Option<Option<u8>> {
-    #[derive(Deserialize)]
-    struct Error {
-        code: String,
-    }
+/// An error as Connect writes it. The code is one of gRPC's, by name.
+#[derive(Deserialize)]
+struct RpcError {
+    code: String,
+}
+
+/// The error of a Connect answer with another status than 200. None: it is no Connect error.
+fn connect_error(head: &Parts, body: &Bytes) -> Option<RpcError> {
     let content_type = head.headers.get(CONTENT_TYPE)?.as_bytes();
     let rest = strip(content_type, b"application/json")?;
     if !matches!(rest, [] | [b';' | b' ', ..]) {
         return None;
     }
     let plain = coding::removed(&head.headers, body, LAST_FRAME_MAX).ok()?;
-    let error: Error = serde_json::from_slice(&plain).ok()?;
-    Some(connect_code(&error.code))
+    serde_json::from_slice(&plain).ok()
 }
 
-/// The end of a Connect stream: without an error it is a success. None: it can't be read, or has a
-/// code without a name.
+/// The end of a Connect stream: without an error it is a success. None: the end can't be read, or its
+/// code has no name.
 fn connect_end(frame: &[u8]) -> Option<u8> {
     #[derive(Deserialize)]
-    struct End {
-        error: Option<Error>,
+    struct StreamEnd {
+        error: Option<RpcError>,
     }
-    #[derive(Deserialize)]
-    struct Error {
-        code: String,
-    }
-    let end: End = serde_json::from_slice(frame).ok()?;
+    let end: StreamEnd = serde_json::from_slice(frame).ok()?;
     end.error.map_or(Some(0), |error| connect_code(&error.code))
 }
 

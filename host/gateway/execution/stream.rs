@@ -32,7 +32,7 @@ enum Extent {
 
 /// What the client has of an answer that was taken in.
 #[derive(Debug)]
-pub enum Shown {
+pub enum ShownAnswer {
     /// Nothing yet: all of it waits.
     Nothing,
     /// All but the end, which goes out by this feed.
@@ -42,7 +42,7 @@ pub enum Shown {
 }
 
 /// An answer's body on its way from the upstream. `abandoned` says when to give it up.
-struct Source<'a, A> {
+struct AnswerSource<'a, A> {
     body: ResponseBody,
     idle: Duration,
     abandoned: Pin<&'a mut A>,
@@ -54,23 +54,23 @@ pub async fn take_in(
     response: Response<ResponseBody>,
     client: &Client,
     abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
-) -> (CapturedAnswer, Shown) {
+) -> (CapturedAnswer, ShownAnswer) {
     let (mut head, body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
     let (operation, upstream) = (execution.id.get(), &execution.route.upstream);
     let marks_end = execution.peer.protocol.marks_end;
     let (body_kept, shared) = (execution.route.config.body_kept, &execution.worker.shared);
     let mut capture = Capture::new(&execution.fields, &head, body_kept, shared);
-    let mut source = Source { body, idle: upstream.config.body_idle_timeout, abandoned };
+    let mut source = AnswerSource { body, idle: upstream.config.body_idle_timeout, abandoned };
     let extent = match marks_end {
         true => source.take_what_is_there(&mut capture).await,
         false => source.take_all(&mut capture).await,
     };
     let settled_first = match extent {
-        Extent::Whole | Extent::Cut(_) if capture.is_spilled() => Some(Shown::Never),
-        Extent::Whole => Some(Shown::Nothing),
+        Extent::Whole | Extent::Cut(_) if capture.is_spilled() => Some(ShownAnswer::Never),
+        Extent::Whole => Some(ShownAnswer::Nothing),
         // The end of the connection would be the end of the answer.
-        Extent::Cut(_) if !marks_end && capture.length.is_none() => Some(Shown::Never),
+        Extent::Cut(_) if !marks_end && capture.length.is_none() => Some(ShownAnswer::Never),
         Extent::Cut(_) | Extent::MoreToCome => None,
     };
     if let Some(shown) = settled_first {
@@ -86,7 +86,7 @@ pub async fn take_in(
     if let Some(reason) = cut {
         tracing::warn!(%operation, upstream = %upstream.name(), reason = reason.word(), "an answer was cut short");
     }
-    (CapturedAnswer { head, capture, cut }, Shown::AllButTheEnd(feed))
+    (CapturedAnswer { head, capture, cut }, ShownAnswer::AllButTheEnd(feed))
 }
 
 impl Extent {
@@ -98,7 +98,7 @@ impl Extent {
     }
 }
 
-impl<A: Future<Output = UnknownReason>> Source<'_, A> {
+impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
     /// The next piece of the answer, which is cut short where it is given up.
     async fn next_piece(&mut self) -> Piece {
         tokio::select! {
