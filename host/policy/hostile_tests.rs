@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use super::tests::{decide, guests, key_of, load, pool, receipt, reply, run};
+use super::tests::{decide, guests, key_of, load, pool, reply, run, settled};
 use crate::policy::interface::failure::Failure;
 use crate::policy::run::generation::Generation;
 use guests::{COUNT_OF_CALLS, Guest};
@@ -102,7 +102,7 @@ fn keys_of_no_bytes_and_of_a_megabyte_are_refused_and_one_with_nul_is_a_key() {
 }
 
 fn settle(generation: &Arc<Generation>) -> Option<Failure> {
-    run(pool().settle(generation, &PrincipalId([1; 32]), receipt(), reply(true))).err()
+    run(settled(&pool(), generation, PrincipalId([1; 32]), reply(true))).err()
 }
 
 #[test]

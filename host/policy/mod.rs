@@ -25,8 +25,8 @@ pub use engine::code_cache::CodeCache;
 pub(crate) use engine::digest::hex;
 pub use engine::shared::{Engine, EngineError};
 pub use interface::failure::{Broken, Failure};
-pub use interface::hooks::{Hook, HookResult};
-pub use interface::v0_1::{Attribute, Exports, Part, Shape};
+pub use interface::hooks::{Exports, Hook, HookCall, HookResult, Interface};
+pub use interface::v0_1::{Attribute, Part, Shape};
 pub use interface::{
     Changes, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
     Payload, PayloadWant, Plan, ProblemView, Receipt, Refusal, Reply, RequestField, Settlement, Verdict,

@@ -375,6 +375,17 @@ pub(super) fn receipt() -> Receipt {
     }
 }
 
+/// What `settle` says to an answer.
+pub(super) async fn settled(
+    pool: &InstancePool,
+    generation: &Arc<Generation>,
+    principal: PrincipalId,
+    reply: Reply,
+) -> Result<Option<Settlement>, Failure> {
+    let call = HookCall::Settle { receipt: receipt(), reply };
+    pool.call(generation, &principal, call).await.map(HookResult::settlement)
+}
+
 pub(super) fn reply(complete: bool) -> Reply {
     Reply { status: 200, fields: vec![], trailers: vec![], payload: Payload::Absent, complete }
 }
@@ -389,21 +400,21 @@ fn settle_sees_one_principal_per_instance() {
         (i32.store offset=20 (i32.const 1024) (global.get $calls))
         i32.const 1024";
     let generation = load(&Guest { settle: Some(settle.into()), ..Guest::default() }.component()).unwrap();
-    assert!(generation.exports().outcome);
+    assert!(generation.exports().has(Interface::Outcome));
     let pool = InstancePool::new(&ENGINE);
     let calls_seen = |principal: u8| {
         let principal = PrincipalId([principal; 32]);
-        let settled = run(pool.settle(&generation, &principal, receipt(), reply(true)));
+        let settled = run(settled(&pool, &generation, principal, reply(true)));
         let settled = settled.unwrap().unwrap();
         assert_eq!(settled.disposition, Disposition::NotApplied);
         settled.memo.unwrap().len()
     };
     assert_eq!([calls_seen(1), calls_seen(1), calls_seen(2), calls_seen(1)], [1, 2, 1, 3]);
     assert_eq!(key_of(decide(&pool, &generation, "k")), "k");
-    let cut = run(pool.settle(&generation, &PrincipalId([1; 32]), receipt(), reply(false)));
+    let cut = run(settled(&pool, &generation, PrincipalId([1; 32]), reply(false)));
     assert!(cut.unwrap_err().to_string().contains("settlement.disposition: an incomplete answer"));
     let silent = load(&guests::keyed_by_header("a", "toy/1")).unwrap();
-    let said = run(pool.settle(&silent, &PrincipalId([1; 32]), receipt(), reply(true)));
+    let said = run(settled(&pool, &silent, PrincipalId([1; 32]), reply(true)));
     assert_eq!(said, Ok(None));
 }
 

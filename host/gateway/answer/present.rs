@@ -6,7 +6,8 @@ use crate::gateway::answer::names::status;
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::worker::Worker;
 use crate::policy::{
-    Changes, Failure, Generation, OwnedOperation, Payload, ProblemView, Receipt, Reply, Wording,
+    Changes, Failure, Generation, HookCall, HookResult, OwnedOperation, Payload, ProblemView, Receipt, Reply,
+    Wording,
 };
 use bytes::Bytes;
 use http::Response;
@@ -52,14 +53,9 @@ impl Presenter {
         response: Response<AnswerBody>,
     ) -> Result<Response<AnswerBody>, Problem> {
         let operation = self.operation.clone();
-        let said = worker.policies.present(
-            &self.generation,
-            &self.principal,
-            receipt,
-            operation,
-            whole_reply(answer, body_kept),
-        );
-        match worker.timed(&self.generation, "present", said).await {
+        let call = HookCall::Present { receipt, operation, reply: whole_reply(answer, body_kept) };
+        let call = worker.policies.call(&self.generation, &self.principal, call);
+        match worker.timed(&self.generation, "present", call).await.map(HookResult::changes) {
             Ok(None) => Ok(response),
             Ok(Some(changes)) => Ok(changed(response, changes)),
             Err(failure) => {
@@ -76,10 +72,10 @@ impl Presenter {
     /// A problem in the words of this caller's protocol; none where it has none, or the hook fails.
     pub async fn explain(&self, worker: &Worker, problem: &Problem) -> Option<Wording> {
         let operation = self.operation.clone();
-        let view = problem.view();
-        let said = worker.policies.explain(&self.generation, &self.principal, operation, view);
-        let said = worker.timed(&self.generation, "explain", said).await;
-        said.unwrap_or_else(|failure| {
+        let call = HookCall::Explain { operation, problem: problem.view() };
+        let call = worker.policies.call(&self.generation, &self.principal, call);
+        let result = worker.timed(&self.generation, "explain", call).await;
+        result.map(HookResult::wording).unwrap_or_else(|failure| {
             self.failed(worker, "explain", &failure);
             None
         })

@@ -84,7 +84,7 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
             shared.drift.note(observation, &execution.route);
         }
         // Its generation may have to ask the upstream what came of it.
-        let asks = execution.generation.exports().resolution;
+        let asks = execution.generation.exports().has(crate::policy::Interface::Resolution);
         if asks {
             shared.decided_by.note(permit.record().execution, &execution.generation);
         }

@@ -66,7 +66,7 @@ impl Judge<'_> {
                 return only(rule.means);
             }
         }
-        if self.generation.exports().outcome {
+        if self.generation.exports().has(policy::Interface::Outcome) {
             match self.ask_policy(answer).await {
                 Ok(Some(settlement)) => return settlement,
                 Ok(None) => {}
@@ -94,7 +94,8 @@ impl Judge<'_> {
     ) -> Result<Option<policy::Settlement>, policy::Failure> {
         let receipt = policy::Receipt::of(self.operation, self.record);
         let reply = answer.capture.reply(&answer.head, self.generation.plan(), answer.cut.is_none());
-        let call = self.worker.policies.settle(self.generation, self.principal, receipt, reply);
-        self.worker.timed(self.generation, "settle", call).await
+        let call = policy::HookCall::Settle { receipt, reply };
+        let call = self.worker.policies.call(self.generation, self.principal, call);
+        Ok(self.worker.timed(self.generation, "settle", call).await?.settlement())
     }
 }

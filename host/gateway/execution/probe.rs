@@ -10,7 +10,8 @@ use crate::gateway::shared::Reservation;
 use crate::gateway::worker::Worker;
 use crate::ledger::Turn;
 use crate::policy::{
-    Broken, Failure, Finding, FoundReply, Generation, Outbound, Payload, PayloadWant, Receipt, Reply, view,
+    Broken, Failure, Finding, FoundReply, Generation, HookCall, Interface, Outbound, Payload, PayloadWant,
+    Receipt, Reply, view,
 };
 use crate::upstream::{Piece, RequestBody, ResponseBody};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -118,7 +119,7 @@ async fn take(worker: &Worker, turn: &Turn) {
 /// active one or an older one.
 fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> {
     let (active, origin) = (worker.active(), &turn.record.origin);
-    let asks = |generation: &Arc<Generation>| generation.exports().resolution;
+    let asks = |generation: &Arc<Generation>| generation.exports().has(Interface::Resolution);
     let is_of_space = |generation: &&Arc<Generation>| {
         generation.plan().key_schema == origin.key_schema && generation.key_epoch() == origin.key_epoch
     };
@@ -150,8 +151,9 @@ async fn ask(
     let clock = worker.shared.ledger.clock();
     let principal = &turn.record.origin.principal;
     let receipt = Receipt::of(turn.id, &turn.record);
-    let first = worker.policies.question(generation, principal, receipt.clone());
-    let first = worker.timed(generation, "question", first).await?;
+    let first = HookCall::Question { receipt: receipt.clone() };
+    let first = worker.policies.call(generation, principal, first);
+    let first = worker.timed(generation, "question", first).await?.question();
     let Some(mut question) = first else {
         return Ok(ProbeResult { is_last: true, ..nothing(clock.now(), "no_question") });
     };
@@ -162,8 +164,9 @@ async fn ask(
         let Some(reply) = send(worker, route, turn, &question).await else {
             return Ok(nothing(asked, "unanswered"));
         };
-        let call = worker.policies.reading(generation, principal, receipt.clone(), question, reply);
-        let reading = worker.timed(generation, "reading", call).await?;
+        let call = HookCall::Reading { receipt: receipt.clone(), asked: question, reply };
+        let call = worker.policies.call(generation, principal, call);
+        let reading = worker.timed(generation, "reading", call).await?.finding();
         let (outcome, name) = match reading {
             Finding::Happened(reply) => (happened(*reply, &route.config), "happened"),
             Finding::Consumed => (Outcome::Consumed(AnswerSummary::default()), "consumed"),

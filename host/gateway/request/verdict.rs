@@ -175,7 +175,7 @@ async fn judge(context: &RequestContext, generation: &Arc<Generation>) -> Result
     let begun = Instant::now();
     let verdict = context.worker.policies.decide(generation, &operation).await;
     context.route.metrics.decided(begun.elapsed());
-    let presenter = generation.exports().presentation.then(|| Presenter {
+    let presenter = generation.exports().has(crate::policy::Interface::Presentation).then(|| Presenter {
         generation: generation.clone(),
         principal: context.principal,
         operation: OwnedOperation::of(&operation),

@@ -1,73 +1,18 @@
 //! Whether a policy keeps its promises: one check for each of them.
 
+use super::anatomy::counts;
+use super::desk::{Desk, VerdictDigest};
+use super::report::{Check, PromiseReport};
 use super::variants::{self, Guise};
-use super::{Desk, VectorSubject, VerdictDigest, Workbench};
-use crate::policy::load::pipeline;
+use super::workbench::{VectorSubject, Workbench};
 use crate::policy::load::sample::Sample;
 use crate::policy::load::vectors;
-use serde::Serialize;
+use crate::policy::run::instance::settings_text;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Of one kind as many faults are written down; more would say nothing new.
-const FAULTS_MAX: usize = 20;
-/// A trap can bring a long trace along.
-const FAULT_BYTES_MAX: usize = 600;
 /// Values of one setting that are tried.
 const VALUES_MAX: usize = 12;
-
-/// What came of all checks.
-#[derive(Clone, Debug, Serialize)]
-pub struct PromiseReport {
-    /// In the order in which they were made.
-    pub checks: Vec<Check>,
-}
-
-/// What came of one check.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Check {
-    /// Its name.
-    pub name: &'static str,
-    /// What was looked at, in words.
-    pub scope: String,
-    /// Broken promises.
-    pub faults: Vec<String>,
-    /// What may be meant so.
-    pub warnings: Vec<String>,
-    /// What was found out.
-    pub facts: Vec<String>,
-}
-
-impl PromiseReport {
-    /// Whether every promise is kept.
-    pub fn is_fine(&self) -> bool {
-        self.checks.iter().all(|check| check.faults.is_empty())
-    }
-}
-
-impl Check {
-    pub(super) fn new(name: &'static str) -> Self {
-        Self { name, ..Self::default() }
-    }
-
-    pub(super) fn fault(&mut self, text: impl Into<String>) {
-        note(&mut self.faults, text.into());
-    }
-
-    pub(super) fn warn(&mut self, text: impl Into<String>) {
-        note(&mut self.warnings, text.into());
-    }
-}
-
-fn note(list: &mut Vec<String>, mut text: String) {
-    if text.len() > FAULT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
-        text.push('…');
-    }
-    if list.len() < FAULTS_MAX && !list.contains(&text) {
-        list.push(text);
-    }
-}
 
 impl Workbench {
     /// Makes all checks. `seed` orders the shuffled ones.
@@ -104,7 +49,7 @@ impl Workbench {
         if vectors.cases.is_empty() {
             check.warn("there is not one case: nothing is tested");
         }
-        for (hook, count) in super::counts(self.compiled.inspected.exports, vectors) {
+        for (hook, count) in counts(self.compiled.inspected.exports, vectors) {
             match count {
                 0 => check.warn(format!("no case is about `{hook}`, which the component exports")),
                 count => check.facts.push(format!("{hook}: {count}")),
@@ -418,8 +363,8 @@ impl Effects {
 fn distinct(settings: impl Iterator<Item = Map<String, Value>>) -> Vec<Map<String, Value>> {
     let mut seen = BTreeSet::new();
     let mut all = vec![Map::new()];
-    seen.insert(pipeline::settings_text(&all[0]));
-    all.extend(settings.filter(|one| seen.insert(pipeline::settings_text(one))));
+    seen.insert(settings_text(&all[0]));
+    all.extend(settings.filter(|one| seen.insert(settings_text(one))));
     all
 }
 

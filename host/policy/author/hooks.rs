@@ -1,9 +1,11 @@
 //! What the hooks beside `decide` say to an answer or a problem that an author shows them.
 
-use super::{DecideReport, Workbench};
+use super::workbench::{DecideReport, Workbench};
 use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{Hook, HookCall, HookResult};
-use crate::policy::interface::{Finding, OwnedOperation, ProblemView, Receipt, Verdict};
+use crate::policy::interface::hooks::{ArgumentSource, Hook, HookCall, HookResult};
+use crate::policy::interface::{
+    Finding, Guard, Outbound, OwnedOperation, ProblemView, Receipt, Reply, Verdict,
+};
 use crate::policy::load::pipeline::{self, LoadFault};
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
@@ -46,21 +48,22 @@ pub enum HookOutcome {
 }
 
 impl Workbench {
-    /// Asks the hooks that are shown something, and `question` wherever it is exported. `answer` is what
+    /// Calls the hooks that are shown something, and `question` wherever it is exported. `decided` is what
     /// `decide` said to the same request.
     pub fn call_hooks(
         &self,
         sample: &Sample,
-        answer: &DecideReport,
+        decided: &DecideReport,
         shown: &Shown,
     ) -> Result<Vec<HookReport>, LoadFault> {
-        let mut calls = HookCalls { workbench: self, sample, decided: answer, reports: Vec::new() };
-        let receipt = calls.receipt(shown);
+        let source = Source { sample, decided, shown, answer: None, asked: None };
+        let mut calls = HookCalls { workbench: self, source, reports: Vec::new() };
         if let Some(answer) = &shown.answer {
-            calls.settle(receipt.as_ref(), answer)?;
-            calls.present(receipt.as_ref(), answer)?;
+            calls.source.answer = Some(answer);
+            calls.call(Hook::Settle)?;
+            calls.call(Hook::Present)?;
         }
-        calls.resolve(receipt.as_ref(), &shown.found)?;
+        calls.resolve()?;
         if let Some(code) = &shown.problem {
             calls.explain(code)?;
         }
@@ -68,100 +71,141 @@ impl Workbench {
     }
 }
 
-struct HookCalls<'w> {
-    workbench: &'w Workbench,
+/// Where the arguments of the calls come from. A fault says why a hook isn't asked.
+struct Source<'w> {
     sample: &'w Sample,
     decided: &'w DecideReport,
-    reports: Vec<HookReport>,
+    shown: &'w Shown,
+    /// The answer at hand.
+    answer: Option<&'w SampleAnswer>,
+    /// The question at hand.
+    asked: Option<Outbound>,
 }
 
 const UNGUARDED: &str = "the request is not guarded";
 
-impl HookCalls<'_> {
-    fn receipt(&self, shown: &Shown) -> Option<Receipt> {
-        let Some(Ok(Verdict::Guard(guard))) = &self.decided.verdict else { return None };
+impl Source<'_> {
+    fn guard(&self) -> Option<&Guard> {
+        if let Some(Ok(Verdict::Guard(guard))) = &self.decided.verdict { Some(guard) } else { None }
+    }
+
+    fn answer(&self) -> Result<&SampleAnswer, String> {
+        self.answer.ok_or_else(|| "there is no answer".into())
+    }
+
+    fn problem_of(&self, code: &str) -> Option<ProblemView> {
+        let operation = self.guard().map(|guard| self.sample.operation(&self.decided.plan, &guard.key));
+        ProblemView::of_code(code, operation)
+    }
+}
+
+impl ArgumentSource for Source<'_> {
+    type Fault = String;
+
+    fn receipt(&mut self) -> Result<Receipt, String> {
+        let guard = self.guard().ok_or(UNGUARDED)?;
         let mut receipt = vectors::receipt(self.sample, &self.decided.plan, guard);
-        if let Some(memo) = &shown.memo {
+        if let Some(memo) = &self.shown.memo {
             receipt.memo = Some(memo.as_str().into());
         }
-        Some(receipt)
+        Ok(receipt)
     }
 
-    fn operation(&self) -> Option<OwnedOperation> {
-        self.sample.view(&self.decided.plan).ok().map(|operation| OwnedOperation::of(&operation))
+    fn operation(&mut self) -> Result<OwnedOperation, String> {
+        let operation = self.sample.view(&self.decided.plan);
+        operation.map(|operation| OwnedOperation::of(&operation)).map_err(|_| UNGUARDED.into())
     }
 
-    fn settle(&mut self, receipt: Option<&Receipt>, answer: &SampleAnswer) -> Result<(), LoadFault> {
-        let plan = &self.decided.plan;
-        let call = match (receipt, vectors::ruled(plan, answer)) {
-            (None, _) => Err(UNGUARDED.into()),
-            (_, Some(rule)) => Err(format!(
+    fn settled_reply(&mut self) -> Result<Reply, String> {
+        let (plan, answer) = (&self.decided.plan, self.answer()?);
+        match vectors::ruled(plan, answer) {
+            None => Ok(answer.declared(plan)),
+            Some(rule) => Err(format!(
                 "the plan's rule for {}-{} says already: {}",
                 rule.lowest,
                 rule.highest,
                 rule.means.word()
             )),
-            (Some(receipt), None) => Ok(HookCall::Settle(receipt.clone(), answer.declared(plan))),
-        };
-        self.ask(Hook::Settle, call).map(drop)
+        }
     }
 
-    fn present(&mut self, receipt: Option<&Receipt>, answer: &SampleAnswer) -> Result<(), LoadFault> {
-        let call = match (receipt, self.operation()) {
-            (Some(_), _) if !answer.complete => {
-                Err("of an answer that was cut off there is no replay".into())
-            }
-            (Some(receipt), Some(operation)) => {
-                Ok(HookCall::Present(receipt.clone(), operation, answer.whole()))
-            }
-            _ => Err(UNGUARDED.into()),
-        };
-        self.ask(Hook::Present, call).map(drop)
+    fn asked(&mut self, _receipt: &Receipt) -> Result<Outbound, String> {
+        self.asked.take().ok_or_else(|| "nothing was asked".into())
     }
 
+    fn found_reply(&mut self) -> Result<Reply, String> {
+        Ok(self.answer()?.whole())
+    }
+
+    fn kept_reply(&mut self) -> Result<Reply, String> {
+        let answer = self.answer()?;
+        if !answer.complete {
+            return Err("of an answer that was cut off there is no replay".into());
+        }
+        Ok(answer.whole())
+    }
+
+    fn problem(&mut self) -> Result<ProblemView, String> {
+        let code = self.shown.problem.as_deref().unwrap_or_default();
+        self.problem_of(code).ok_or_else(|| format!("{code} is no problem of the gateway's"))
+    }
+}
+
+struct HookCalls<'w> {
+    workbench: &'w Workbench,
+    source: Source<'w>,
+    reports: Vec<HookReport>,
+}
+
+impl HookCalls<'_> {
     /// The questions, and what is read of the answers that are given.
-    fn resolve(&mut self, receipt: Option<&Receipt>, found: &[SampleAnswer]) -> Result<(), LoadFault> {
+    fn resolve(&mut self) -> Result<(), LoadFault> {
+        let found = &self.source.shown.found;
         if found.is_empty() && !Hook::Question.is_in(self.workbench.compiled.inspected.exports) {
             return Ok(());
         }
-        let question = receipt.map(|receipt| HookCall::Question(receipt.clone())).ok_or(UNGUARDED.into());
-        let mut asked = match self.ask(Hook::Question, question)? {
-            Some(HookResult::Question(asked)) => asked,
-            _ => None,
-        };
+        self.source.asked = self.call(Hook::Question)?.and_then(HookResult::question);
         for answer in found {
-            let call = match (receipt, asked.take()) {
-                (Some(receipt), Some(asked)) => Ok(HookCall::Reading(receipt.clone(), asked, answer.whole())),
-                _ => Err("nothing was asked".into()),
+            self.source.answer = Some(answer);
+            let result = match self.source.asked {
+                Some(_) => self.call(Hook::Reading)?,
+                None => self.report(Hook::Reading, Err("nothing was asked".into()))?,
             };
-            if let Some(HookResult::Reading(Finding::Ask(next))) = self.ask(Hook::Reading, call)? {
-                asked = Some(next);
-            }
+            self.source.asked = match result.map(HookResult::finding) {
+                Some(Finding::Ask(next)) => Some(next),
+                _ => None,
+            };
         }
         Ok(())
     }
 
     fn explain(&mut self, code: &str) -> Result<(), LoadFault> {
-        let operation = match &self.decided.verdict {
-            Some(Ok(Verdict::Guard(guard))) => Some(self.sample.operation(&self.decided.plan, &guard.key)),
-            _ => None,
+        let undecided = "the policy has not decided about the request";
+        let call = match (&self.source.decided.verdict, self.source.problem_of(code)) {
+            (Some(Ok(Verdict::Refuse(_))), _) => Err("a policy's own refusal is worded by itself".into()),
+            (_, None) => Err(format!("{code} is no problem of the gateway's")),
+            (Some(Ok(_)), _) => Hook::Explain.call_from(&mut self.source).map_err(|_| undecided.into()),
+            _ => Err(undecided.into()),
         };
-        let call = match (&self.decided.verdict, self.operation(), ProblemView::of_code(code, operation)) {
-            (Some(Ok(Verdict::Refuse(_))), ..) => Err("a policy's own refusal is worded by itself".into()),
-            (Some(Ok(_)), Some(operation), Some(problem)) => Ok(HookCall::Explain(operation, problem)),
-            (.., None) => Err(format!("{code} is no problem of the gateway's")),
-            _ => Err("the policy has not decided about the request".into()),
-        };
-        self.ask(Hook::Explain, call).map(drop)
+        self.report(Hook::Explain, call).map(drop)
     }
 
-    /// Asks on a fresh instance, where there is something to ask.
-    fn ask(&mut self, hook: Hook, call: Result<HookCall, String>) -> Result<Option<HookResult>, LoadFault> {
+    /// Calls a hook with what is at hand.
+    fn call(&mut self, hook: Hook) -> Result<Option<HookResult>, LoadFault> {
+        let call = hook.call_from(&mut self.source);
+        self.report(hook, call)
+    }
+
+    /// Makes a call on a fresh instance, or notes why not.
+    fn report(
+        &mut self,
+        hook: Hook,
+        call: Result<HookCall, String>,
+    ) -> Result<Option<HookResult>, LoadFault> {
         let workbench = self.workbench;
-        let exported = hook.is_in(workbench.compiled.inspected.exports);
         let call = match call {
-            _ if !exported => {
-                Err(format!("the component doesn't export `oncegate:policy/{}`", hook.interface()))
+            _ if !hook.is_in(workbench.compiled.inspected.exports) => {
+                Err(format!("the component doesn't export `oncegate:policy/{}`", hook.interface().name()))
             }
             call => call,
         };
@@ -177,15 +221,11 @@ impl HookCalls<'_> {
         let (mut instance, _) = program.instance(workbench.budget).map_err(pipeline::fault_of_start)?;
         instance.collect_log();
         let begun = Instant::now();
-        let result = call.ask(&mut instance, workbench.budget.call);
+        let result = instance.call(&call, workbench.budget.call);
         let time = begun.elapsed();
         let returned = result.as_ref().ok().cloned();
-        self.reports.push(HookReport {
-            hook,
-            outcome: HookOutcome::Called(result),
-            log: instance.take_log(),
-            time,
-        });
+        let outcome = HookOutcome::Called(result);
+        self.reports.push(HookReport { hook, outcome, log: instance.take_log(), time });
         Ok(returned)
     }
 }

@@ -1,15 +1,14 @@
 //! Whether a policy answers at all, and always the same: each call on an instance of its own, and all
 //! of them on used ones in shuffled orders.
 
-use super::checks::Check;
-use super::{VectorSubject, Workbench};
+use super::report::Check;
+use super::workbench::{VectorSubject, Workbench};
 use crate::policy::interface::failure::Failure;
 use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::interface::{Plan, Verdict};
-use crate::policy::load::pipeline;
 use crate::policy::load::sample::{DecideOutcome, Sample};
 use crate::policy::load::vectors::CaseQuestion;
-use crate::policy::run::instance::Instance;
+use crate::policy::run::instance::{Instance, settings_text};
 use std::collections::{BTreeMap, HashMap};
 
 /// Shuffled passes.
@@ -56,7 +55,7 @@ impl AnyCall<'_> {
                 DecideOutcome::NotOfInterest | DecideOutcome::NotUtf8(_) => None,
                 DecideOutcome::Decided(result) => Some(result),
             }),
-            Self::Hook(call) => CallResult::Hook(call.ask(instance, workbench.budget.call)),
+            Self::Hook(call) => CallResult::Hook(instance.call(call, workbench.budget.call)),
         }
     }
 }
@@ -221,7 +220,7 @@ fn by_settings<'w>(subjects: &'w [VectorSubject<'w>]) -> Vec<(String, Vec<&'w Ve
     let mut groups: Vec<(String, Vec<&VectorSubject<'_>>)> = Vec::new();
     let mut places = HashMap::new();
     for subject in subjects {
-        let text = pipeline::settings_text(&subject.settings);
+        let text = settings_text(&subject.settings);
         let at = *places.entry(text.clone()).or_insert_with(|| {
             groups.push((text, Vec::new()));
             groups.len() - 1

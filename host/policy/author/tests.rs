@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
+use crate::policy::interface::v0_1::Part;
+use crate::policy::load::sample::Sample;
 use crate::policy::tests::guests::{self, Guest};
 use crate::policy::tests::{ENGINE, policy};
+use serde_json::Value;
 use serde_json::json;
 
 /// A component with these cases: a name, settings, and a request.

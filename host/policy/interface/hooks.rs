@@ -1,18 +1,59 @@
-//! The hooks beside `policy` as a test vector or an author calls them: what they are asked, what they
-//! say, and how that is written. The gateway's own calls go through `run::pool::InstancePool`.
+//! The hooks that a component may export beside `policy`: what each is called with, what it returns,
+//! and how test vectors write that. Whoever calls one of them, the gateway, a vector or an author's
+//! command, calls it with a [`HookCall`].
 
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::v0_1::Exports;
 use crate::policy::interface::{
     Changes, Finding, FoundReply, Outbound, OwnedOperation, ProblemView, Receipt, Reply, Settlement, Wording,
 };
-use crate::policy::run::instance::Instance;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::OperationId;
 use oncegate_core::problem::Code;
 use serde_json::{Value, json};
-use std::time::Duration;
+
+/// An interface that a component may export beside `policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the interfaces of policy.wit")]
+pub enum Interface {
+    Outcome,
+    Resolution,
+    Presentation,
+}
+
+impl Interface {
+    /// All of them, in the order of policy.wit.
+    pub const ALL: [Self; 3] = [Self::Outcome, Self::Resolution, Self::Presentation];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Outcome => "outcome",
+            Self::Resolution => "resolution",
+            Self::Presentation => "presentation",
+        }
+    }
+}
+
+/// Which of the interfaces a component exports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exports([bool; Interface::ALL.len()]);
+
+impl Exports {
+    /// Whether it exports this one.
+    pub const fn has(self, interface: Interface) -> bool {
+        self.0[interface as usize]
+    }
+
+    /// It exports this one, too.
+    pub(crate) fn add(&mut self, interface: Interface) {
+        self.0[interface as usize] = true;
+    }
+
+    /// Those that it exports.
+    pub fn iter(self) -> impl Iterator<Item = Interface> {
+        Interface::ALL.into_iter().filter(move |interface| self.has(*interface))
+    }
+}
 
 /// A hook that a component may export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,64 +82,118 @@ impl Hook {
     }
 
     /// The interface that it is of.
-    pub const fn interface(self) -> &'static str {
+    pub const fn interface(self) -> Interface {
         match self {
-            Self::Settle => "outcome",
-            Self::Question | Self::Reading => "resolution",
-            Self::Present | Self::Explain => "presentation",
+            Self::Settle => Interface::Outcome,
+            Self::Question | Self::Reading => Interface::Resolution,
+            Self::Present | Self::Explain => Interface::Presentation,
         }
     }
 
     /// Whether a component with these exports has it.
     pub const fn is_in(self, exports: Exports) -> bool {
-        match self {
-            Self::Settle => exports.outcome,
-            Self::Question | Self::Reading => exports.resolution,
-            Self::Present | Self::Explain => exports.presentation,
-        }
+        exports.has(self.interface())
     }
-}
 
-/// A call of one of these hooks.
-#[derive(Clone, Debug)]
-pub(crate) enum HookCall {
-    Settle(Receipt, Reply),
-    Question(Receipt),
-    Reading(Receipt, Outbound, Reply),
-    Present(Receipt, OwnedOperation, Reply),
-    Explain(OwnedOperation, ProblemView),
-}
-
-impl HookCall {
-    pub(crate) fn hook(&self) -> Hook {
+    /// What it is called with.
+    pub(crate) const fn arguments(self) -> &'static [HookArgument] {
+        use HookArgument::{Asked, Operation, Problem, Receipt, Reply};
         match self {
-            Self::Settle(..) => Hook::Settle,
-            Self::Question(..) => Hook::Question,
-            Self::Reading(..) => Hook::Reading,
-            Self::Present(..) => Hook::Present,
-            Self::Explain(..) => Hook::Explain,
+            Self::Settle => &[Receipt, Reply],
+            Self::Question => &[Receipt],
+            Self::Reading => &[Receipt, Asked, Reply],
+            Self::Present => &[Receipt, Operation, Reply],
+            Self::Explain => &[Operation, Problem],
         }
     }
 
-    /// Makes it.
-    pub(crate) fn ask(&self, instance: &mut Instance, time: Duration) -> Result<HookResult, Failure> {
+    /// A call of it, with arguments from `source`.
+    pub(crate) fn call_from<S: ArgumentSource>(self, source: &mut S) -> Result<HookCall, S::Fault> {
         Ok(match self {
-            Self::Settle(receipt, reply) => HookResult::Settle(instance.settle(receipt, reply, time)?),
-            Self::Question(receipt) => HookResult::Question(instance.question(receipt, time)?),
-            Self::Reading(receipt, asked, reply) => {
-                HookResult::Reading(instance.reading(receipt, asked, reply, time)?)
+            Self::Settle => HookCall::Settle { receipt: source.receipt()?, reply: source.settled_reply()? },
+            Self::Question => HookCall::Question { receipt: source.receipt()? },
+            Self::Reading => {
+                let receipt = source.receipt()?;
+                let asked = source.asked(&receipt)?;
+                HookCall::Reading { receipt, asked, reply: source.found_reply()? }
             }
-            Self::Present(receipt, operation, reply) => {
-                HookResult::Present(instance.present(receipt, &operation.borrowed(), reply, time)?)
-            }
-            Self::Explain(operation, problem) => {
-                HookResult::Explain(instance.explain(&operation.borrowed(), problem, time)?)
-            }
+            Self::Present => HookCall::Present {
+                receipt: source.receipt()?,
+                operation: source.operation()?,
+                reply: source.kept_reply()?,
+            },
+            Self::Explain => HookCall::Explain { operation: source.operation()?, problem: source.problem()? },
         })
     }
 }
 
-/// What one of these hooks settlement.
+/// What a hook may be called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HookArgument {
+    /// What the ledger knows of the operation.
+    Receipt,
+    /// What `decide` saw of the request.
+    Operation,
+    /// An answer.
+    Reply,
+    /// The question to which the answer is one.
+    Asked,
+    /// One of the gateway's own answers.
+    Problem,
+}
+
+/// Where the arguments of a call come from that no request makes: a test vector, or an author.
+pub(crate) trait ArgumentSource {
+    /// Why the hook can't be called.
+    type Fault;
+
+    /// What the ledger knows of the operation.
+    fn receipt(&mut self) -> Result<Receipt, Self::Fault>;
+
+    /// What `decide` saw of the request.
+    fn operation(&mut self) -> Result<OwnedOperation, Self::Fault>;
+
+    /// An answer that is to be settled: what the plan declared of it.
+    fn settled_reply(&mut self) -> Result<Reply, Self::Fault>;
+
+    /// The question that was asked about the operation.
+    fn asked(&mut self, receipt: &Receipt) -> Result<Outbound, Self::Fault>;
+
+    /// The answer to a question: all of it.
+    fn found_reply(&mut self) -> Result<Reply, Self::Fault>;
+
+    /// An answer that is to be replayed: all of it.
+    fn kept_reply(&mut self) -> Result<Reply, Self::Fault>;
+
+    /// One of the gateway's own answers.
+    fn problem(&mut self) -> Result<ProblemView, Self::Fault>;
+}
+
+/// A call of a hook.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the hooks of policy.wit and their parameters")]
+pub enum HookCall {
+    Settle { receipt: Receipt, reply: Reply },
+    Question { receipt: Receipt },
+    Reading { receipt: Receipt, asked: Outbound, reply: Reply },
+    Present { receipt: Receipt, operation: OwnedOperation, reply: Reply },
+    Explain { operation: OwnedOperation, problem: ProblemView },
+}
+
+impl HookCall {
+    /// The hook that is called.
+    pub fn hook(&self) -> Hook {
+        match self {
+            Self::Settle { .. } => Hook::Settle,
+            Self::Question { .. } => Hook::Question,
+            Self::Reading { .. } => Hook::Reading,
+            Self::Present { .. } => Hook::Present,
+            Self::Explain { .. } => Hook::Explain,
+        }
+    }
+}
+
+/// What a hook returned.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the hooks of policy.wit")]
 pub enum HookResult {
@@ -110,6 +205,42 @@ pub enum HookResult {
 }
 
 impl HookResult {
+    /// What a component says that doesn't export the hook.
+    pub(crate) const fn nothing(hook: Hook) -> Self {
+        match hook {
+            Hook::Settle => Self::Settle(None),
+            Hook::Question => Self::Question(None),
+            Hook::Reading => Self::Reading(Finding::StillUnknown),
+            Hook::Present => Self::Present(None),
+            Hook::Explain => Self::Explain(None),
+        }
+    }
+
+    /// What `settle` said.
+    pub fn settlement(self) -> Option<Settlement> {
+        if let Self::Settle(settlement) = self { settlement } else { None }
+    }
+
+    /// What `question` asks.
+    pub fn question(self) -> Option<Outbound> {
+        if let Self::Question(question) = self { question } else { None }
+    }
+
+    /// What `reading` found.
+    pub fn finding(self) -> Finding {
+        if let Self::Reading(finding) = self { finding } else { Finding::StillUnknown }
+    }
+
+    /// What `present` changes.
+    pub fn changes(self) -> Option<Changes> {
+        if let Self::Present(changes) = self { changes } else { None }
+    }
+
+    /// How `explain` words a problem.
+    pub fn wording(self) -> Option<Wording> {
+        if let Self::Explain(wording) = self { wording } else { None }
+    }
+
     /// As test vectors write it, so that it can be copied into one. A body that isn't text is
     /// `{"bytes": […]}`.
     pub fn json(&self) -> Value {

@@ -2,7 +2,7 @@
 //! policy may have.
 
 use crate::policy::engine::limits::VECTORS_BYTES_MAX;
-use crate::policy::interface::v0_1::Exports;
+use crate::policy::interface::hooks::{Exports, Interface};
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
 /// What a component's file says.
@@ -159,20 +159,20 @@ impl Contents {
         // Some language runtimes export more than they were asked for. It is never called.
         let Some(ours) = name.strip_prefix("oncegate:policy/") else { return Ok(()) };
         let (interface, version) = ours.split_once('@').unwrap_or((ours, ""));
-        let there = match interface {
-            "policy" => &mut self.policy,
-            "outcome" => &mut self.exports.outcome,
-            "resolution" => &mut self.exports.resolution,
-            "presentation" => &mut self.exports.presentation,
-            _ => return Err(Unfit::Export(name.into())),
-        };
+        let known = Interface::ALL.into_iter().find(|known| known.name() == interface);
+        if known.is_none() && interface != "policy" {
+            return Err(Unfit::Export(name.into()));
+        }
         if !is_version_0_1(version) {
             return Err(Unfit::ExportVersion(name.into()));
         }
         if kind != ComponentExternalKind::Instance {
             return Err(Unfit::NotAnInterface(name.into()));
         }
-        *there = true;
+        match known {
+            Some(interface) => self.exports.add(interface),
+            None => self.policy = true,
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::policy::engine::digest::{digest, hex};
 use crate::policy::engine::limits::COMPONENT_BYTES_MAX;
 use crate::policy::engine::shared::Engine;
 use crate::policy::interface::failure::{Failure, one_line};
+use crate::policy::interface::hooks::Interface;
 use crate::policy::interface::v0_1::Indices;
 use crate::policy::interface::wasi;
 use crate::policy::load::builtin;
@@ -16,7 +17,7 @@ use crate::policy::load::steps::{Step, Steps};
 use crate::policy::load::vectors::{self, VectorFault};
 use crate::policy::run::budget::CallBudget;
 use crate::policy::run::generation::{Generation, LoadReport};
-use crate::policy::run::instance::Program;
+use crate::policy::run::instance::{Program, settings_text};
 use oncegate_core::{Timestamp, WhenUnknown};
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -106,7 +107,7 @@ pub enum LoadFault {
 impl Generation {
     /// Whether it can do what this route asks of its policy.
     pub fn fits(&self, route: &config::RouteConfig) -> Result<(), LoadError> {
-        if route.when_unknown != WhenUnknown::Probe || self.exports().resolution {
+        if route.when_unknown != WhenUnknown::Probe || self.exports().has(Interface::Resolution) {
             return Ok(());
         }
         Err(LoadError {
@@ -241,11 +242,6 @@ impl Engine {
 
 fn describe(faults: &[SettingFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// The settings as `configure` gets them.
-pub(crate) fn settings_text(settings: &serde_json::Map<String, serde_json::Value>) -> String {
-    serde_json::Value::Object(settings.clone()).to_string()
 }
 
 pub(crate) fn fault_of_start(failure: Failure) -> LoadFault {

@@ -4,7 +4,7 @@ use crate::config::Instances;
 use crate::policy::engine::compiled::Compiled;
 use crate::policy::interface::Plan;
 use crate::policy::interface::failure::Failure;
-use crate::policy::interface::v0_1::Exports;
+use crate::policy::interface::hooks::{Exports, Interface};
 use crate::policy::load::recent::Recent;
 use crate::policy::load::steps::Step;
 use crate::policy::run::budget::CallBudget;
@@ -162,11 +162,6 @@ impl Generation {
     /// What a list of policies shows.
     pub fn describe(&self) -> Description {
         let LoadReport { number, digest, key_epoch, component, size, exports, settings, .. } = &self.report;
-        let optional = [
-            ("outcome", exports.outcome),
-            ("resolution", exports.resolution),
-            ("presentation", exports.presentation),
-        ];
         Description {
             name: self.name().to_string(),
             generation: *number,
@@ -175,7 +170,7 @@ impl Generation {
             size: *size,
             key_schema: self.plan.key_schema.to_string(),
             key_epoch: *key_epoch,
-            exports: optional.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect(),
+            exports: exports.iter().map(Interface::name).collect(),
             settings: settings.clone(),
             instances: if self.is_fresh() { "fresh" } else { "reuse" },
             slow: self.slow_policy.is_slow(),

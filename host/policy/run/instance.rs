@@ -4,10 +4,9 @@ use crate::policy::engine::epoch_clock::{EpochClock, Runner};
 use crate::policy::engine::limits::INSTANCE_CALLS_MAX;
 use crate::policy::engine::state::InstanceState;
 use crate::policy::interface::failure::{Broken, Failure, one_line};
+use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::interface::v0_1::{Hooks, Indices};
-use crate::policy::interface::{
-    Changes, Finding, Operation, Outbound, Plan, ProblemView, Receipt, Reply, Settlement, Verdict, Wording,
-};
+use crate::policy::interface::{Operation, Plan, Verdict};
 use crate::policy::run::budget::CallBudget;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +41,7 @@ impl Program {
         let hooks = hooks.map_err(|error| Failure::Instantiate(one_line(&error)))?;
         let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX, runner };
         let plan =
-            instance.call(budget.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
+            instance.run(budget.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
         // A guest that has used half of what it had room for when it started is made anew before
         // it reaches the limit in the middle of a call.
         let memory = instance.store.data().memory();
@@ -79,6 +78,11 @@ impl Program {
     }
 }
 
+/// The settings as `configure` gets them.
+pub(crate) fn settings_text(settings: &serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::Value::Object(settings.clone()).to_string()
+}
+
 /// A configured instance. Whatever call fails, the instance is not to be used again.
 pub(crate) struct Instance {
     store: Store<InstanceState>,
@@ -91,58 +95,12 @@ pub(crate) struct Instance {
 impl Instance {
     /// Calls `decide`.
     pub(crate) fn decide(&mut self, operation: &Operation<'_>, time: Duration) -> Result<Verdict, Failure> {
-        self.call(time, |hooks, store, time| hooks.decide(store, operation, time))
+        self.run(time, |hooks, store, time| hooks.decide(store, operation, time))
     }
 
-    /// Calls `settle`.
-    pub(crate) fn settle(
-        &mut self,
-        receipt: &Receipt,
-        reply: &Reply,
-        time: Duration,
-    ) -> Result<Option<Settlement>, Failure> {
-        self.call(time, |hooks, store, time| hooks.settle(store, receipt, reply, time))
-    }
-
-    /// Calls `question`.
-    pub(crate) fn question(
-        &mut self,
-        receipt: &Receipt,
-        time: Duration,
-    ) -> Result<Option<Outbound>, Failure> {
-        self.call(time, |hooks, store, time| hooks.question(store, receipt, time))
-    }
-
-    /// Calls `reading`.
-    pub(crate) fn reading(
-        &mut self,
-        receipt: &Receipt,
-        asked: &Outbound,
-        reply: &Reply,
-        time: Duration,
-    ) -> Result<Finding, Failure> {
-        self.call(time, |hooks, store, time| hooks.reading(store, receipt, asked, reply, time))
-    }
-
-    /// Calls `present`.
-    pub(crate) fn present(
-        &mut self,
-        receipt: &Receipt,
-        operation: &Operation<'_>,
-        reply: &Reply,
-        time: Duration,
-    ) -> Result<Option<Changes>, Failure> {
-        self.call(time, |hooks, store, time| hooks.present(store, receipt, operation, reply, time))
-    }
-
-    /// Calls `explain`.
-    pub(crate) fn explain(
-        &mut self,
-        operation: &Operation<'_>,
-        problem: &ProblemView,
-        time: Duration,
-    ) -> Result<Option<Wording>, Failure> {
-        self.call(time, |hooks, store, time| hooks.explain(store, operation, problem, time))
+    /// Calls any other hook.
+    pub(crate) fn call(&mut self, call: &HookCall, time: Duration) -> Result<HookResult, Failure> {
+        self.run(time, |hooks, store, time| hooks.call(store, call, time))
     }
 
     /// From now on lines of the log are kept for [`Self::take_log`] instead of being logged.
@@ -170,7 +128,7 @@ impl Instance {
         self.calls >= INSTANCE_CALLS_MAX || self.store.data().memory() > self.memory_mark
     }
 
-    fn call<T>(
+    fn run<T>(
         &mut self,
         time: Duration,
         hook: impl FnOnce(&Hooks, &mut Store<InstanceState>, Duration) -> Result<T, Failure>,

@@ -1,13 +1,13 @@
 //! The instances that one thread keeps for use again.
 
 use crate::policy::interface::failure::Failure;
+use crate::policy::interface::hooks::{HookCall, HookResult};
 use crate::policy::interface::{Operation, Verdict};
 use crate::policy::run::budget::CallBudget;
 use crate::policy::run::generation::Generation;
 use crate::policy::run::instance::Instance;
 use oncegate_core::PrincipalId;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// One in so many decisions is repeated on a fresh instance.
 const SECOND_OPINION_EVERY: u64 = 1000;
@@ -102,19 +102,19 @@ impl InstanceCache {
 
     /// Calls a hook that sees answers, on an instance that has seen no other principal's: a guest's
     /// buffer must not carry one caller's answer to another.
-    pub(crate) fn call_with_answer<T>(
+    pub(crate) fn call_with_answer(
         &mut self,
         generation: &Generation,
         principal: &PrincipalId,
+        call: &HookCall,
         budget: CallBudget,
-        hook: impl FnOnce(&mut Instance, Duration) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    ) -> Result<HookResult, Failure> {
         let kept = self.by_principal.iter().position(|(of, _)| of == principal);
         let mut instance = match kept {
             Some(index) => self.by_principal.swap_remove(index).1,
             None => generation.instance(budget)?,
         };
-        let result = hook(&mut instance, budget.call)?;
+        let result = instance.call(call, budget.call)?;
         if instance.lingered() {
             generation.slow_policy.slowed();
         }

@@ -1,13 +1,16 @@
 //! `presentation` of version 0.1: speaking the caller's protocol.
 
-use super::{
-    Duration, Failure, InstanceState, ReplyLists, Store, answer, broken, field, hooks, pairs, receipt_of,
-    rules, selection, wit,
-};
-use crate::policy::interface::failure::Broken;
+use super::bindings::{hooks, wit};
+use super::lift::{pairs, returned};
+use super::lower::{self, ReplyLists, field, selection};
+use crate::policy::engine::state::InstanceState;
+use crate::policy::interface::failure::{Broken, Failure};
+use crate::policy::interface::rules::{self, broken};
 use crate::policy::interface::{Changes, Operation, ProblemView, Receipt, Reply, Wording};
 use http::HeaderName;
 use oncegate_core::Disposition;
+use std::time::Duration;
+use wasmtime::Store;
 
 /// Names that a policy may remove at once.
 const REMOVED_MAX: usize = 16;
@@ -23,10 +26,10 @@ pub(super) fn present(
 ) -> Result<Option<Changes>, Failure> {
     let fields: Vec<_> = operation.fields.iter().map(field).collect();
     let selected = selection(&operation.payload);
-    let asked = super::operation(operation, &fields, &selected);
+    let asked = lower::operation(operation, &fields, &selected);
     let lists = ReplyLists::of(reply);
-    let lifted = guest.call_present(store, receipt_of(receipt), asked, lists.lower(reply));
-    let lifted = answer(lifted, time)?;
+    let lifted = guest.call_present(store, lower::receipt(receipt), asked, lists.lower(reply));
+    let lifted = returned(lifted, time)?;
     Ok(lifted.map(|lifted| changes(lifted, reply.status)).transpose()?)
 }
 
@@ -40,7 +43,7 @@ pub(super) fn explain(
 ) -> Result<Option<Wording>, Failure> {
     let fields: Vec<_> = operation.fields.iter().map(field).collect();
     let selected = selection(&operation.payload);
-    let asked = super::operation(operation, &fields, &selected);
+    let asked = lower::operation(operation, &fields, &selected);
     let lowered = hooks::presentation::Problem {
         status: problem.status,
         code: &problem.code,
@@ -52,7 +55,7 @@ pub(super) fn explain(
         first_status: problem.first_status,
         first_location: problem.first_location.as_deref(),
     };
-    let lifted = answer(guest.call_explain(store, asked, lowered), time)?;
+    let lifted = returned(guest.call_explain(store, asked, lowered), time)?;
     Ok(lifted.map(wording).transpose()?)
 }
 

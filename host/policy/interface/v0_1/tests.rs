@@ -1,6 +1,16 @@
 //! Each rule of `policy.wit` for what this host calls, broken once: the error names the rule.
 
-use super::*;
+use super::bindings::{hooks, wit};
+use super::lift::on_one_line;
+use super::outcome::settlement;
+use super::policy::{guard, plan, refusal};
+use super::presentation;
+use super::resolution::{finding, found_reply, outbound};
+use crate::config::StatusRule;
+use crate::policy::interface::failure::Broken;
+use crate::policy::interface::{FingerprintRule, RequestField};
+use oncegate_core::{Disposition, WhenUnknown};
+use std::time::Duration;
 
 fn good_plan() -> wit::Plan {
     wit::Plan {

@@ -1,18 +1,14 @@
 //! How test vectors are written. `plugins/README.md` tells it to authors.
 
-use super::VectorFault;
-use crate::policy::interface::hooks::Hook;
-use crate::policy::interface::v0_1::{Attribute, Part, Shape};
-use crate::policy::interface::{FingerprintRule, Guard};
+use super::expect::Expect;
+use super::fault::{CASES_MAX, VectorFault};
+use crate::policy::interface::hooks::{Hook, HookArgument};
 use crate::policy::load::sample::Sample;
 use crate::policy::load::sample_answer::SampleAnswer;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
+use oncegate_core::Disposition;
 use serde::Deserialize;
 use serde_json::Value;
-use std::time::Duration;
-
-pub(super) const CASES_MAX: usize = 1000;
 
 #[derive(Deserialize)]
 struct VectorsVersion {
@@ -151,210 +147,6 @@ impl DispositionText {
     }
 }
 
-/// What a case is about. What hooks say is compared as JSON, so it is kept so.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) enum Expect {
-    Bypass(Option<String>),
-    Guard(ExpectGuard),
-    Refuse { status: u16, code: String },
-    Outcome(Value),
-    Settle(Value),
-    Question(Value),
-    Reading(Value),
-    Present(Value),
-    Explain(Value),
-    NoPlan(Option<String>),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct ExpectGuard {
-    key_schema: Option<String>,
-    key: Option<Vec<PartText>>,
-    fingerprint: Option<FingerprintText>,
-    first_sent: Option<u32>,
-    memo: Option<String>,
-    while_running: Option<WhileRunningText>,
-    when_unknown: Option<WhenUnknownText>,
-    retention_seconds: Option<u64>,
-    tombstone_seconds: Option<u64>,
-    forward: Option<Vec<(String, String)>>,
-    labels: Option<Vec<(String, String)>>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WhileRunningText {
-    RouteDefault,
-    Reject,
-    Wait,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WhenUnknownText {
-    RouteDefault,
-    Hold,
-    Probe,
-    Resend,
-}
-
-impl ExpectGuard {
-    /// The first of what is written that a guard under this key-schema hasn't: as it is written, and as
-    /// it is.
-    pub(super) fn difference(&self, key_schema: &str, guard: &Guard) -> Option<(String, String)> {
-        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
-        let forward = guard.forward.iter();
-        let forward = forward.map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
-        None.or_else(|| differs("key-schema", self.key_schema.as_deref(), key_schema))
-            .or_else(|| differs("key", self.key.as_deref().map(parts_of), guard.key.clone()))
-            .or_else(|| {
-                let rule = self.fingerprint.as_ref().map(FingerprintText::meant);
-                differs("fingerprint", rule, guard.fingerprint.clone())
-            })
-            .or_else(|| differs("first-sent", self.first_sent.map(Some), guard.first_sent))
-            .or_else(|| differs("memo", self.memo.as_deref().map(Some), guard.memo.as_deref()))
-            .or_else(|| {
-                differs("while-running", self.while_running.map(|what| what.meant()), guard.while_running)
-            })
-            .or_else(|| {
-                differs("when-unknown", self.when_unknown.map(|what| what.meant()), guard.when_unknown)
-            })
-            .or_else(|| {
-                differs("retention-seconds", self.retention_seconds.map(Some), seconds(guard.retention))
-            })
-            .or_else(|| {
-                differs("tombstone-seconds", self.tombstone_seconds.map(Some), seconds(guard.tombstone))
-            })
-            .or_else(|| differs("forward", self.forward.clone(), forward.collect()))
-            .or_else(|| differs("labels", self.labels.clone(), guard.labels.clone()))
-    }
-}
-
-fn differs<T: PartialEq + std::fmt::Debug>(
-    member: &str,
-    expected: Option<T>,
-    found: T,
-) -> Option<(String, String)> {
-    let expected = expected.filter(|expected| *expected != found)?;
-    Some((format!("the {member} {expected:?}"), format!("{found:?}")))
-}
-
-impl WhileRunningText {
-    fn meant(self) -> Option<WhileRunning> {
-        match self {
-            Self::RouteDefault => None,
-            Self::Reject => Some(WhileRunning::Reject),
-            Self::Wait => Some(WhileRunning::Wait),
-        }
-    }
-}
-
-impl WhenUnknownText {
-    fn meant(self) -> Option<WhenUnknown> {
-        match self {
-            Self::RouteDefault => None,
-            Self::Hold => Some(WhenUnknown::Hold),
-            Self::Probe => Some(WhenUnknown::Probe),
-            Self::Resend => Some(WhenUnknown::Resend),
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum PartText {
-    Text(String),
-    Bytes(Vec<u8>),
-    Of(AttributeText),
-    Document(ShapeText),
-    Missing,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum AttributeText {
-    Method,
-    Authority,
-    Path,
-    Query,
-    Body,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct ShapeText {
-    keep: Vec<String>,
-    drop: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum FingerprintText {
-    Request,
-    Document(ShapeText),
-    Parts(Vec<PartText>),
-    KeyOnly,
-}
-
-impl Expect {
-    /// The name of what is expected.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Bypass(_) => "bypass",
-            Self::Guard(_) => "guard",
-            Self::Refuse { .. } => "refuse",
-            Self::Outcome(_) => "outcome",
-            Self::Settle(_) => "settle",
-            Self::Question(_) => "question",
-            Self::Reading(_) => "reading",
-            Self::Present(_) => "present",
-            Self::Explain(_) => "explain",
-            Self::NoPlan(_) => "no-plan",
-        }
-    }
-
-    /// In words, but for what a guard must say.
-    pub(super) fn describe(&self) -> String {
-        match self {
-            Self::Bypass(None) => "a bypass".into(),
-            Self::Bypass(Some(reason)) => format!("a bypass ({reason})"),
-            Self::Guard(_) => "a guard".into(),
-            Self::Refuse { status, code } => format!("a refusal ({status} {code})"),
-            Self::NoPlan(None) => "no plan".into(),
-            Self::NoPlan(Some(words)) => format!("no plan ({words})"),
-            Self::Outcome(_)
-            | Self::Settle(_)
-            | Self::Question(_)
-            | Self::Reading(_)
-            | Self::Present(_)
-            | Self::Explain(_) => format!("a word of `{}`", self.name()),
-        }
-    }
-
-    /// Whether it is about an answer or a problem, and `decide` may say what it will.
-    pub(super) fn is_of_a_hook(&self) -> bool {
-        !matches!(self, Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. } | Self::NoPlan(_))
-    }
-
-    /// The hook that must be exported for it; none: `decide` says it, or the plan may.
-    pub(super) fn hook(&self) -> Option<Hook> {
-        match self {
-            Self::Bypass(_) | Self::Guard(_) | Self::Refuse { .. } | Self::Outcome(_) | Self::NoPlan(_) => {
-                None
-            }
-            Self::Settle(_) => Some(Hook::Settle),
-            Self::Question(_) => Some(Hook::Question),
-            Self::Reading(_) => Some(Hook::Reading),
-            Self::Present(_) => Some(Hook::Present),
-            Self::Explain(_) => Some(Hook::Explain),
-        }
-    }
-}
-
 impl Case {
     /// The request.
     pub(crate) fn sample(&self) -> Result<Sample, VectorFault> {
@@ -366,9 +158,8 @@ impl Case {
     /// What the vector counts for: `decide`, or one of the other hooks.
     pub(crate) fn hook_name(&self) -> &'static str {
         match &self.expect {
-            Expect::Outcome(_) => "settle",
             Expect::NoPlan(_) => "configure",
-            expect => expect.hook().map_or("decide", Hook::name),
+            expect => expect.called().map_or("decide", Hook::name),
         }
     }
 
@@ -400,25 +191,19 @@ impl Case {
     /// Whether it has what its expectation needs, and nothing that would mean nothing.
     fn check_form(&self) -> Result<(), VectorFault> {
         let expect = self.expect.name();
-        let (answers, reads, explains) = match &self.expect {
-            Expect::Bypass(_)
-            | Expect::Guard(_)
-            | Expect::Refuse { .. }
-            | Expect::NoPlan(_)
-            | Expect::Question(_) => (false, false, false),
-            Expect::Outcome(_) | Expect::Settle(_) | Expect::Present(_) => (true, false, false),
-            Expect::Reading(_) => (true, true, false),
-            Expect::Explain(_) => (false, false, true),
-        };
-        let receives = answers || matches!(self.expect, Expect::Question(_));
+        let arguments = self.expect.called().map_or(&[][..], Hook::arguments);
+        let takes = |argument| arguments.contains(&argument);
+        let (answers, explains) = (takes(HookArgument::Reply), takes(HookArgument::Problem));
+        let (asked, receives) = (takes(HookArgument::Asked), takes(HookArgument::Receipt));
+        let settles = self.expect.called() == Some(Hook::Settle);
         let asks = !self.is_of_settings();
         let misfit = [
             ("request", !self.request.is_empty(), asks, asks),
             ("answer", self.answer.is_some(), answers, answers),
             ("problem", self.problem.is_some(), explains, explains),
-            ("asked", self.asked.is_some(), reads, false),
+            ("asked", self.asked.is_some(), asked, false),
             ("receipt", self.receipt.is_given(), receives, false),
-            ("complete", self.is_cut(), matches!(self.expect, Expect::Outcome(_) | Expect::Settle(_)), false),
+            ("complete", self.is_cut(), settles, false),
         ]
         .into_iter()
         .find_map(|(member, there, may, must)| match (there, may, must) {
@@ -440,36 +225,4 @@ fn trailers(pairs: &[(String, String)]) -> Result<HeaderMap, String> {
         trailers.append(name, HeaderValue::from_str(value).map_err(|error| error.to_string())?);
     }
     Ok(trailers)
-}
-
-fn parts_of(parts: &[PartText]) -> Vec<Part> {
-    let part = |part: &PartText| match part {
-        PartText::Text(text) => Part::Text(text.clone()),
-        PartText::Bytes(bytes) => Part::Bytes(bytes.clone()),
-        PartText::Of(AttributeText::Method) => Part::Of(Attribute::Method),
-        PartText::Of(AttributeText::Authority) => Part::Of(Attribute::Authority),
-        PartText::Of(AttributeText::Path) => Part::Of(Attribute::Path),
-        PartText::Of(AttributeText::Query) => Part::Of(Attribute::Query),
-        PartText::Of(AttributeText::Body) => Part::Of(Attribute::Body),
-        PartText::Document(shape) => Part::Document(shape.meant()),
-        PartText::Missing => Part::Missing,
-    };
-    parts.iter().map(part).collect()
-}
-
-impl ShapeText {
-    pub(super) fn meant(&self) -> Shape {
-        Shape { keep: self.keep.clone(), drop: self.drop.clone() }
-    }
-}
-
-impl FingerprintText {
-    pub(super) fn meant(&self) -> FingerprintRule {
-        match self {
-            Self::Request => FingerprintRule::Request,
-            Self::Document(shape) => FingerprintRule::Document(shape.meant()),
-            Self::Parts(parts) => FingerprintRule::Parts(parts_of(parts)),
-            Self::KeyOnly => FingerprintRule::KeyOnly,
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! `multipart/form-data` (RFC 7578) as a document: texts as in any form, of a file its name, type
 //! and digest. The boundary, which clients choose anew for each attempt, leaves no trace.
 
-use super::parse::Builder;
-use super::{Document, Node};
+use super::builder::Builder;
+use super::tree::{Document, Node};
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};

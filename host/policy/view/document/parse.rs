@@ -1,6 +1,7 @@
 //! JSON and urlencoded forms as documents.
 
-use super::{DEEPEST, Document, Node, Span, in_utf16_order, number};
+use super::builder::Builder;
+use super::tree::{Document, Node};
 use json_event_parser::{JsonEvent, JsonSyntaxError, SliceJsonParser};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
@@ -15,8 +16,8 @@ pub(super) fn json(body: &[u8]) -> Result<Document, String> {
         match events.parse_next().map_err(|error| describe(&error))? {
             JsonEvent::String(text) | JsonEvent::ObjectKey(text) => builder.text(&text),
             JsonEvent::Number(number) => builder.number(&number)?,
-            JsonEvent::Boolean(value) => builder.nodes.push(Node::Bool(value)),
-            JsonEvent::Null => builder.nodes.push(Node::Null),
+            JsonEvent::Boolean(value) => builder.push(Node::Bool(value)),
+            JsonEvent::Null => builder.push(Node::Null),
             JsonEvent::StartArray => builder.open(Node::Array { end: 0 })?,
             JsonEvent::StartObject => builder.open(Node::Object { end: 0, first: 0, count: 0 })?,
             JsonEvent::EndArray => builder.close_array(),
@@ -60,134 +61,4 @@ fn decode(text: &[u8]) -> Option<Cow<'_, str>> {
     }
     let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     percent_decode(&spaced).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()))
-}
-
-/// A document in the making.
-pub(super) struct Builder {
-    nodes: Vec<Node>,
-    text: String,
-    names: Vec<u32>,
-    /// The containers that are open, outermost first.
-    open: Vec<u32>,
-    /// Room to work in.
-    scratch: Vec<u32>,
-    digits: String,
-}
-
-impl Builder {
-    pub(super) fn for_body(bytes: usize) -> Self {
-        Self {
-            // Hardly a value takes less than eight bytes; where one does the buffer grows.
-            nodes: Vec::with_capacity(bytes / 8 + 1),
-            text: String::with_capacity(bytes),
-            names: Vec::new(),
-            open: Vec::new(),
-            scratch: Vec::new(),
-            digits: String::new(),
-        }
-    }
-
-    pub(super) fn text(&mut self, text: &str) {
-        let start = self.text.len() as u32;
-        self.text.push_str(text);
-        self.nodes.push(Node::Text(Span { start, end: self.text.len() as u32 }));
-    }
-
-    fn number(&mut self, number: &str) -> Result<(), String> {
-        let start = self.text.len() as u32;
-        number::write(number, &mut self.digits, &mut self.text)?;
-        self.nodes.push(Node::Number(Span { start, end: self.text.len() as u32 }));
-        Ok(())
-    }
-
-    pub(super) fn open(&mut self, container: Node) -> Result<(), String> {
-        if self.open.len() == DEEPEST {
-            return Err(format!("nested deeper than {DEEPEST}"));
-        }
-        self.open.push(self.nodes.len() as u32);
-        self.nodes.push(container);
-        Ok(())
-    }
-
-    pub(super) fn close_array(&mut self) {
-        let end = self.nodes.len() as u32;
-        if let Some(at) = self.open.pop() {
-            self.nodes[at as usize] = Node::Array { end };
-        }
-    }
-
-    pub(super) fn close_object(&mut self) -> Result<(), String> {
-        let Some(at) = self.open.pop() else { return Ok(()) };
-        let end = self.nodes.len() as u32;
-        let mut names = std::mem::take(&mut self.scratch);
-        names.clear();
-        let mut name = at + 1;
-        while name < end {
-            names.push(name);
-            name = match self.nodes[name as usize + 1] {
-                Node::Array { end } | Node::Object { end, .. } => end,
-                Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) => name + 2,
-            };
-        }
-        names.sort_unstable_by(|a, b| in_utf16_order(self.name(*a), self.name(*b)));
-        if let Some(twice) = names.windows(2).find(|pair| self.name(pair[0]) == self.name(pair[1])) {
-            let shown: String = self.name(twice[0]).chars().take(80).collect();
-            return Err(format!("the name {shown:?} comes twice in {}", self.place(at)));
-        }
-        let first = self.names.len() as u32;
-        self.names.extend_from_slice(&names);
-        self.nodes[at as usize] = Node::Object { end, first, count: names.len() as u32 };
-        self.scratch = names;
-        Ok(())
-    }
-
-    /// A form as an object: the value of a name that repeats is an array, in the order of arrival.
-    pub(super) fn fields<T>(
-        &mut self,
-        mut fields: Vec<(Cow<'_, str>, T)>,
-        mut value: impl FnMut(&mut Self, T) -> Result<(), String>,
-    ) -> Result<(), String> {
-        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-        self.open(Node::Object { end: 0, first: 0, count: 0 })?;
-        let mut fields = fields.into_iter().peekable();
-        while let Some((name, first)) = fields.next() {
-            self.text(&name);
-            if fields.peek().is_none_or(|(next, _)| *next != name) {
-                value(self, first)?;
-                continue;
-            }
-            self.open(Node::Array { end: 0 })?;
-            value(self, first)?;
-            while let Some((_, more)) = fields.next_if(|(next, _)| *next == name) {
-                value(self, more)?;
-            }
-            self.close_array();
-        }
-        self.close_object()
-    }
-
-    fn name(&self, node: u32) -> &str {
-        match self.nodes[node as usize] {
-            Node::Text(span) => &self.text[span.start as usize..span.end as usize],
-            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Array { .. } | Node::Object { .. } => "",
-        }
-    }
-
-    /// Where an object stands: the name before it, where there is one.
-    fn place(&self, object: u32) -> String {
-        match self.open.last().map(|parent| self.nodes[*parent as usize]) {
-            None => "the outermost object".into(),
-            Some(Node::Object { .. }) => {
-                let shown: String = self.name(object - 1).chars().take(80).collect();
-                format!("the object {shown:?}")
-            }
-            Some(Node::Array { .. } | Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_)) => {
-                format!("an object of an array, at depth {}", self.open.len())
-            }
-        }
-    }
-
-    pub(super) fn finish(self) -> Document {
-        Document { nodes: self.nodes, text: self.text, names: self.names }
-    }
 }

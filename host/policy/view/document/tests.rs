@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use super::tree::valid_pointer;
 use super::*;
+use crate::policy::interface::Found;
+use crate::policy::interface::v0_1::Shape;
 use proptest::prelude::*;
 
 fn canonical(json: &str) -> String {

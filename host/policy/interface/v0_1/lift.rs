@@ -1,0 +1,51 @@
+//! What comes out, as far as every interface has it: failures, fields, dispositions, times.
+
+use super::bindings::wit;
+use crate::policy::interface::failure::{Broken, Failure};
+use crate::policy::interface::rules::broken;
+use oncegate_core::Disposition;
+use std::time::Duration;
+
+/// A call's result, where trap and `err` are failures alike.
+pub(super) fn returned<T>(called: wasmtime::Result<Result<T, String>>, time: Duration) -> Result<T, Failure> {
+    match called {
+        Ok(Ok(lifted)) => Ok(lifted),
+        Ok(Err(text)) => Err(Failure::Err(on_one_line(&text))),
+        Err(error) => Err(Failure::of_call(&error, time)),
+    }
+}
+
+/// A policy's own words for the log, where they must not look like something else.
+pub(super) fn on_one_line(text: &str) -> String {
+    let mut line = String::new();
+    for character in text.chars().take(1 << 10) {
+        match character {
+            '"' | '\'' | '\\' => line.push(character),
+            character => line.extend(character.escape_debug()),
+        }
+    }
+    line
+}
+
+pub(super) fn pairs(fields: Vec<wit::FieldResult>) -> Vec<(String, String)> {
+    if fields.is_empty() {
+        return Vec::new();
+    }
+    fields.into_iter().map(|field| (field.name, field.value)).collect()
+}
+
+pub(super) fn disposition(lifted: wit::Disposition) -> Disposition {
+    match lifted {
+        wit::Disposition::Completed => Disposition::Completed,
+        wit::Disposition::Consumed => Disposition::Consumed,
+        wit::Disposition::NotApplied => Disposition::NotApplied,
+        wit::Disposition::Unknown => Disposition::Unknown,
+    }
+}
+
+pub(super) fn retention(place: &'static str, seconds: Option<u32>) -> Result<Option<Duration>, Broken> {
+    match seconds {
+        Some(0) => broken(place, "0 seconds: at least 1 is allowed"),
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
+}

@@ -1,0 +1,31 @@
+//! Reading a body by its content type.
+
+use super::tree::Document;
+use super::{multipart, parse};
+use crate::policy::interface::v0_1::Shape;
+
+/// Beyond this the indexes could overflow; `body_bytes` is far below.
+const LARGEST: usize = 256 << 20;
+
+impl Document {
+    /// Reads a body by its content type. An `Err` says why and where it is malformed.
+    pub(crate) fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
+        if body.len() > LARGEST {
+            return Err(format!("{} bytes are more than a document may have", body.len()));
+        }
+        let content_type = content_type.unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            parse::form(body)
+        } else if essence.eq_ignore_ascii_case("multipart/form-data") {
+            multipart::form(content_type, body)
+        } else {
+            parse::json(body)
+        }
+    }
+}
+
+/// JSON in canonical form: RFC 8785, but each number keeps its exact decimal value.
+pub(crate) fn canonical_json(document: &[u8]) -> Result<Vec<u8>, String> {
+    Ok(Document::parse(None, document)?.canonical(&Shape::default()))
+}
