@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use super::tree::valid_pointer;
+use super::tree::{in_utf16_order, valid_pointer};
 use super::*;
 use crate::policy::interface::Found;
 use crate::policy::interface::v0_1::Shape;
