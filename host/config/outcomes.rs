@@ -110,8 +110,8 @@ fn range(rule: &StatusRule) -> String {
 /// Rules that free the key after an answer which may follow an effect.
 pub(crate) fn warn(reading: &Reading, path: &str, rules: &[StatusRule]) {
     for rule in rules.iter().filter(|rule| rule.means == Disposition::NotApplied) {
-        let doubted = |status: u16| Disposition::of_status(status, false, false) != Disposition::NotApplied;
-        if (rule.lowest..=rule.highest).any(doubted) {
+        let may_have_run = |status: u16| Disposition::of_status(status.into()) != Disposition::NotApplied;
+        if (rule.lowest..=rule.highest).any(may_have_run) {
             reading.warn(format!(
                 "`{path}.outcomes` frees the key after {}: if the upstream ever answers so after taking effect, a retry runs it again",
                 range(rule)

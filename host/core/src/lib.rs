@@ -43,7 +43,7 @@ pub use ids::{
 pub use keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, StoreReply};
 pub use keyspaces::keys::{ClaimKeys, Key};
 pub use keyspaces::list::KeySpaces;
-pub use outcome::{Disposition, Outcome, Settlement, UnknownReason};
+pub use outcome::{AnswerStatus, Disposition, Outcome, Settlement, UnknownReason};
 pub use reach::{Reach, host_of};
 pub use record::{Origin, Pointer, Probing, Record, State, Times, View};
 pub use time::Timestamp;

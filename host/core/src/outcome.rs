@@ -38,18 +38,15 @@ impl Disposition {
     }
 
     /// What a whole answer with this status means unless operator or policy say otherwise (`design/life.md`).
-    ///
-    /// `retry_after`: the answer says when to come back. `dedupes`: the upstream honours the forwarded key,
-    /// so a 409 can be its own "still in flight".
-    pub fn of_status(status: u16, retry_after: bool, dedupes: bool) -> Self {
-        match status {
+    pub fn of_status(answer: AnswerStatus) -> Self {
+        match answer.status {
             307 | 308 => Self::NotApplied,
             200..=399 => Self::Completed,
             401 | 403 | 407 | 408 | 412 | 417 | 421 | 423 | 425 | 426 | 428 | 429 | 511 => Self::NotApplied,
-            409 if dedupes => Self::Unknown,
+            409 if answer.dedupes => Self::Unknown,
             400..=500 => Self::Completed,
             501 => Self::NotApplied,
-            503 if retry_after => Self::NotApplied,
+            503 if answer.retry_after => Self::NotApplied,
             _ => Self::Unknown,
         }
     }
@@ -66,6 +63,23 @@ impl Disposition {
             // DATA_LOSS, and what has no name
             _ => Self::Unknown,
         }
+    }
+}
+
+/// What is read of a whole answer to judge it by its status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerStatus {
+    /// The status.
+    pub status: u16,
+    /// The answer says when to come back.
+    pub retry_after: bool,
+    /// The upstream honours the forwarded key, so a 409 can be its own "still in flight".
+    pub dedupes: bool,
+}
+
+impl From<u16> for AnswerStatus {
+    fn from(status: u16) -> Self {
+        Self { status, ..Self::default() }
     }
 }
 
@@ -182,12 +196,14 @@ mod tests {
                 200..=500 => Completed,
                 _ => Unknown,
             };
-            assert_eq!(Disposition::of_status(status, false, false), expected, "{status}");
+            assert_eq!(Disposition::of_status(status.into()), expected, "{status}");
         }
-        assert_eq!(Disposition::of_status(503, true, false), NotApplied);
-        assert_eq!(Disposition::of_status(502, true, false), Unknown);
-        assert_eq!(Disposition::of_status(409, false, true), Unknown);
-        assert_eq!(Disposition::of_status(409, false, false), Completed);
+        let later = |status| AnswerStatus { status, retry_after: true, dedupes: false };
+        assert_eq!(Disposition::of_status(later(503)), NotApplied);
+        assert_eq!(Disposition::of_status(later(502)), Unknown);
+        let deduped = AnswerStatus { status: 409, retry_after: false, dedupes: true };
+        assert_eq!(Disposition::of_status(deduped), Unknown);
+        assert_eq!(Disposition::of_status(409.into()), Completed);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::gateway::worker::Worker;
 use crate::policy::{self, Generation};
 use http::header;
 use oncegate_core::{
-    Answer, Disposition, OperationId, Outcome, PrincipalId, Record, Settlement, UnknownReason,
+    Answer, AnswerStatus, Disposition, OperationId, Outcome, PrincipalId, Record, Settlement, UnknownReason,
 };
 use std::sync::Arc;
 
@@ -80,11 +80,11 @@ impl Judge<'_> {
         only(match (cut, own_status) {
             (Some(_), _) => Disposition::Unknown,
             (None, Some(own_status)) => own_status,
-            (None, None) => Disposition::of_status(
+            (None, None) => Disposition::of_status(AnswerStatus {
                 status,
-                head.headers.contains_key(header::RETRY_AFTER),
-                self.route.upstream.config.dedupes,
-            ),
+                retry_after: head.headers.contains_key(header::RETRY_AFTER),
+                dedupes: self.route.upstream.config.dedupes,
+            }),
         })
     }
 

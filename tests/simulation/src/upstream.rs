@@ -1,7 +1,7 @@
 //! The upstream: it acts at once, late or never, and what it answers need not tell.
 
 use crate::world::{Event, RequestId, World, locked};
-use oncegate_core::{Disposition, OperationId, Timestamp, UnknownReason};
+use oncegate_core::{AnswerStatus, Disposition, OperationId, Timestamp, UnknownReason};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -164,5 +164,9 @@ impl Upstream {
 
 /// What an answer means, by the gateway's own table.
 pub fn meaning(answered: &Answered, dedupes: bool) -> Disposition {
-    Disposition::of_status(answered.status, answered.retry_after, dedupes)
+    Disposition::of_status(AnswerStatus {
+        status: answered.status,
+        retry_after: answered.retry_after,
+        dedupes,
+    })
 }
