@@ -1,24 +1,17 @@
 //! Wiring: from a configuration to a running gateway, and to its end.
 
-use crate::activation::{
-    PromiseBroken, Reloader, check_start, given_up_words, identity, load_policies, log_unavailable,
-    record_refusal, retentions,
-};
+use crate::activation::{self, ActivationError, Reloader};
 use crate::admin;
-use crate::config::{self, Config, Faults, Source, StoreKind};
-use crate::gateway::{ActiveConfig, BindError, Listeners, Shared, Workers};
-use crate::keyspaces::{self, Archive, ResolveError, Resolved, SpaceResolver, SpaceTable};
-use crate::ledger::{Clock, IdentityError, Keeper, Ledger, Numbers, SpacesError};
-use crate::observe::metrics::{Metrics, STORE_CALLS};
-use crate::policy::{CodeCache, Engine, EngineError, Generations, LoadError};
+use crate::config::{self, Config, Source, StoreKind};
+use crate::gateway::{BindError, Listeners, Shared, Workers};
+use crate::keyspaces::Archive;
+use crate::ledger::{Clock, Keeper, Ledger};
+use crate::policy::{Engine, EngineError};
+use crate::observe::metrics::STORE_CALLS;
 use crate::store::{
-    AnyStore, CallTimes, ConfiguredStore, Embedded, Memory, OpenError, Recovered, Store as _, StoreCall,
-    StoreError, Timed,
+    AnyStore, CallTimes, ConfiguredStore, Embedded, Memory, Recovered, Store as _, StoreCall, Timed,
 };
-use crate::upstream::UpstreamTable;
-use oncegate_core::Secret;
-use oncegate_core::Timestamp;
-use std::collections::BTreeSet;
+use oncegate_core::{LostRecords, Timestamp};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,41 +29,38 @@ const TELL_AT_END: Duration = Duration::from_secs(1);
 
 /// Why a gateway doesn't start.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ServeError {
-    #[error("{0}")]
-    Config(Faults),
+    /// Its configuration can't be put in force.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    /// It can't listen for requests.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Nor for its operators.
     #[error(
         "can't listen on {0} for the admin interface: {1}; choose another address with --admin, or `--admin off`"
     )]
     BindAdmin(SocketAddr, std::io::Error),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    #[error(transparent)]
-    Spaces(#[from] SpacesError),
-    #[error("the ledger can't be read: {0}")]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    #[error(transparent)]
-    Policy(#[from] LoadError),
-    #[error(transparent)]
-    Promise(PromiseBroken),
+    /// There can be no policies.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// There can be no threads.
     #[error("a thread can't be started: {0}")]
     Thread(#[from] std::io::Error),
 }
 
+impl ServeError {
+    /// Whether the mistake is in what was typed, and not in a file.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Activation(error) if error.is_usage())
+    }
+}
+
 /// Runs a gateway until SIGTERM or SIGINT, and drains it. SIGHUP reloads.
-/// `accept_duplicates`: records that would lose their keys by this configuration are given up.
-pub fn serve(source: Source, accept_duplicates: bool) -> Result<(), ServeError> {
+/// `lost`: what becomes of records that would lose their keys by this configuration.
+pub fn serve(source: Source, lost: LostRecords) -> Result<(), ServeError> {
     runtime()?.block_on(async {
-        let gateway = Gateway::start(source, accept_duplicates).await?;
+        let gateway = Gateway::start(source, lost).await?;
         // Before it says that it is ready: whoever reads that may send one at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -84,7 +74,7 @@ pub fn serve(source: Source, accept_duplicates: bool) -> Result<(), ServeError> 
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 // A refusal is told by the reloader.
-                _ = hangup.recv() => { let _ = gateway.reloader.reload(false).await; }
+                _ = hangup.recv() => { let _ = gateway.reloader.reload(LostRecords::Refuse).await; }
             }
         }
         // A second signal means now.
@@ -116,9 +106,9 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts one: binds first, so that a second gateway on the same port changes nothing.
-    /// `accept_duplicates`: as for [`serve`].
-    pub async fn start(source: Source, accept_duplicates: bool) -> Result<Self, ServeError> {
-        let config = config::load(&source).map_err(ServeError::Config)?;
+    /// `lost`: as for [`serve`].
+    pub async fn start(source: Source, lost: LostRecords) -> Result<Self, ServeError> {
+        let config = config::load(&source).map_err(ActivationError::Config)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -133,7 +123,7 @@ impl Gateway {
         let engine = Engine::new(config.server.workers)?;
         let (ledger, keeper) = open_ledger(&config).await?;
         let archive = Archive::of(&config);
-        let shared = Arc::new(assemble(config, engine, ledger, &archive, None, accept_duplicates).await?);
+        let shared = Arc::new(activation::start(config, engine, ledger, &archive, None, lost).await?);
         let keeper = tokio::spawn(keeper.run());
         let workers = Workers::start(&shared, listeners)?;
         let reloader = Arc::new(Reloader::new(source, shared.clone(), workers.retirement()));
@@ -234,74 +224,6 @@ impl Gateway {
     }
 }
 
-/// Loads the policies of a configuration and has the ledger agree with how they make keys, or says why it
-/// doesn't. `list_lease`: as for [`Ledger::join_spaces`].
-pub(crate) async fn assemble(
-    config: Config,
-    engine: Arc<Engine>,
-    ledger: Arc<Ledger>,
-    archive: &Archive,
-    list_lease: Option<Duration>,
-    accept_duplicates: bool,
-) -> Result<Shared, ServeError> {
-    // First, so that other gateways know of this one before it reads what it then goes by.
-    ledger.join_spaces(list_lease).await?;
-    let secret = ledger.secret(config.ledger.secret, accept_duplicates).await?;
-    keep_code(&engine, &config, &secret);
-    let generations = load_policies(&engine, &config, None, &BTreeSet::new())?;
-    let agreed = ledger.agree(&identity(&config, &generations), accept_duplicates).await?;
-    let resolver = SpaceResolver { ledger: &ledger, engine: &engine, archive, accept_duplicates };
-    keep_promises(&resolver, &config, &generations).await?;
-    let Resolved { spaces: table, given_up } =
-        resolver.resolve(&config, &generations, None, &Numbers::new()).await?;
-    for what in agreed.iter().chain(&given_up) {
-        tracing::warn!("{}", given_up_words(what));
-    }
-    log_unavailable(&SpaceTable::default(), &table);
-    archive.tidy(&ledger.spaces(), &BTreeSet::new());
-    ledger.remember(&retentions(&config)).await.map_err(IdentityError::from)?;
-    let metrics = Metrics::default();
-    for generation in generations.values() {
-        metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
-    }
-    let active = ActiveConfig::new(config, generations, table, &UpstreamTable::new(), &metrics);
-    Ok(Shared::new(active, ledger, secret, engine, metrics))
-}
-
-/// A start with another policy than the ledger last saw is a reload, too: it must make the keys that were
-/// made before, or say that it makes others.
-async fn keep_promises(
-    resolver: &SpaceResolver<'_>,
-    config: &Config,
-    generations: &Generations,
-) -> Result<(), ServeError> {
-    let spaces = resolver.ledger.read_spaces().await?;
-    for (policy, generation) in generations {
-        if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
-            return Err(ServeError::Promise(PromiseBroken::recorded(generation, &why)));
-        }
-    }
-    let (before, next) = (resolver.before(config, generations).await?, generations.clone());
-    let checked = tokio::task::spawn_blocking(move || check_start(&before, &next)).await;
-    let Err(broken) = checked.map_err(ResolveError::from)? else { return Ok(()) };
-    if let Some(generation) = generations.get(&broken.policy) {
-        record_refusal(resolver.ledger, &broken, generation).await;
-    }
-    Err(ServeError::Promise(broken))
-}
-
-/// Compiled policies are kept beside an embedded ledger. Without them a start only takes longer.
-fn keep_code(engine: &Engine, config: &Config, secret: &Secret) {
-    let StoreKind::Embedded(path) = &config.ledger.store else { return };
-    let folder = path.join("oncegate.code");
-    match CodeCache::open(&folder, secret) {
-        Ok(cache) => engine.keep_code_in(cache),
-        Err(error) => {
-            tracing::warn!(folder = %folder.display(), %error, "compiled policies are not kept here");
-        }
-    }
-}
-
 /// Waits until this holds, or the deadline has come.
 async fn until(deadline: Instant, holds: impl Fn() -> bool) {
     while !holds() && Instant::now() < deadline {
@@ -325,7 +247,7 @@ impl CallTimes for StoreMetrics {
     }
 }
 
-async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<ConfiguredStore>), ServeError> {
+async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<ConfiguredStore>), ActivationError> {
     let (store, recovered, clock, cache) = match &config.ledger.store {
         StoreKind::Memory => {
             let store = AnyStore::Memory(Arc::new(Memory::new(config.ledger.memory)));

@@ -3,7 +3,6 @@
 
 use crate::config;
 use crate::policy::{Generation, Step};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ impl Revision {
 }
 
 /// The last load of a policy that did something.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     /// When it ended, by the wall clock.
     pub at: String,
@@ -31,7 +30,6 @@ pub struct Attempt {
     /// The steps that were taken; where it failed the last is the one that did.
     pub steps: Vec<Step>,
     /// Why it failed, where it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 

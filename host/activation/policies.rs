@@ -9,30 +9,60 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Loads policies; keeps generations whose component and configuration are as they were, and those
-/// of the policies in `held` whatever their files say.
-pub fn load_policies(
+/// Which generations of what is active are used again, and not loaded anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reuse<'a> {
+    /// None: nothing is active.
+    Nothing,
+    /// Those whose component and configuration are as they were, and those of suspended policies whatever
+    /// their files say.
+    Unchanged(&'a ActiveConfig, &'a BTreeSet<Arc<str>>),
+    /// Those of all policies but this one, and of it, too, if it is unchanged.
+    AllBut(&'a ActiveConfig, &'a str),
+}
+
+impl Reuse<'_> {
+    fn generation(self, policy: &config::Policy) -> Option<Arc<Generation>> {
+        let (active, stays) = match self {
+            Self::Nothing => return None,
+            Self::Unchanged(active, suspended) => (active, suspended.contains(&policy.name)),
+            Self::AllBut(active, name) => (active, *policy.name != *name),
+        };
+        let same = active.config.policies.get(&policy.name).is_some_and(|known| **known == *policy);
+        let generation = active.generations.get(&policy.name)?;
+        (same && (stays || is_unchanged(policy, generation))).then(|| generation.clone())
+    }
+}
+
+/// Loads the policies of a configuration, up to the first that can't be loaded.
+pub(super) fn load_policies(
     engine: &Arc<Engine>,
     config: &Config,
-    active: Option<&ActiveConfig>,
-    held: &BTreeSet<Arc<str>>,
+    reuse: Reuse<'_>,
 ) -> Result<Generations, LoadError> {
-    let mut generations = Generations::new();
-    for (name, policy) in &config.policies {
-        let kept = active.and_then(|active| {
-            let same = active.config.policies.get(name) == Some(policy);
-            let stays = |generation: &Generation| held.contains(name) || is_unchanged(policy, generation);
-            active.generations.get(name).filter(|generation| same && stays(generation))
-        });
-        let generation = match kept {
-            Some(generation) => generation.clone(),
+    load_each(engine, config, reuse).collect()
+}
+
+/// Loads the policies of a configuration one by one, as far as the caller goes on.
+pub(super) fn load_each(
+    engine: &Arc<Engine>,
+    config: &Config,
+    reuse: Reuse<'_>,
+) -> impl Iterator<Item = Result<(Arc<str>, Arc<Generation>), LoadError>> {
+    config.policies.iter().map(move |(name, policy)| {
+        let generation = match reuse.generation(policy) {
+            Some(generation) => generation,
             None => engine.load(policy).map_err(|error| error.located(config))?,
         };
-        let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(name));
-        routes.try_for_each(|route| generation.fits(route))?;
-        generations.insert(name.clone(), generation);
-    }
-    Ok(generations)
+        fits_routes(&generation, config)?;
+        Ok((name.clone(), generation))
+    })
+}
+
+/// Whether the generation can do what its policy's routes want of it.
+pub(super) fn fits_routes(generation: &Generation, config: &Config) -> Result<(), LoadError> {
+    let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(generation.name()));
+    routes.try_for_each(|route| generation.fits(route))
 }
 
 fn is_unchanged(policy: &config::Policy, generation: &Generation) -> bool {
@@ -61,7 +91,7 @@ pub(super) fn file_digest(path: &Path) -> Option<String> {
 }
 
 /// How keys are made with this configuration and these policies.
-pub fn identity(config: &Config, generations: &Generations) -> Identity {
+pub(super) fn identity(config: &Config, generations: &Generations) -> Identity {
     Identity {
         deployment: config.ledger.deployment.to_string(),
         normalisation: NORMALISATION,
@@ -95,7 +125,7 @@ fn route_entry(route: &config::RouteConfig, generations: &Generations) -> RouteE
 }
 
 /// How long the guarded routes remember.
-pub fn retentions(config: &Config) -> BTreeMap<String, RouteRetention> {
+pub(super) fn retentions(config: &Config) -> BTreeMap<String, RouteRetention> {
     let of = |route: &Arc<config::RouteConfig>| {
         let policy = route.policy.as_deref()?.to_owned();
         Some((route.name.to_string(), RouteRetention { policy, memory: route.times.memory }))

@@ -3,12 +3,15 @@
 //!
 //! Nothing is written that a start would heed; only the folder is locked for as long as it is read.
 
-use super::{PromiseBroken, check_start, identity};
+use super::ActivationError;
+use super::plan::{Plan, Purpose, Tools};
+use super::policies::{Reuse, load_each};
 use crate::config::{Config, StoreKind};
-use crate::keyspaces::{self, Archive, ResolveError, SpaceResolver, deriver};
-use crate::ledger::{Clock, IdentityError, Ledger, SpacesError};
-use crate::policy::{Engine, Generations};
+use crate::keyspaces::{Archive, deriver};
+use crate::ledger::{Clock, Ledger, SpacesError};
+use crate::policy::{Engine, Generations, LoadError};
 use crate::store::{AnyStore, Embedded, OpenError};
+use oncegate_core::LostRecords;
 use oncegate_core::SpaceNumber;
 use oncegate_core::keyspaces::list::{self, Deriver};
 use std::collections::BTreeMap;
@@ -53,26 +56,25 @@ pub enum SpaceRole {
     Missing(String),
 }
 
-/// Why a start would be refused.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say what each is")]
-pub enum Refused {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    #[error(transparent)]
-    Spaces(#[from] SpacesError),
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    #[error(transparent)]
-    Promise(#[from] PromiseBroken),
-    #[error("no runtime: {0}")]
-    Runtime(#[from] std::io::Error),
+/// Loads every policy as a start would: read, compiled, configured, tested by its own vectors. Where some
+/// can't be loaded, it says so of all of them.
+pub fn load_all(config: &Config, engine: &Arc<Engine>) -> Result<Generations, Vec<LoadError>> {
+    let (mut generations, mut faults) = (Generations::new(), Vec::new());
+    for loaded in load_each(engine, config, Reuse::Nothing) {
+        match loaded {
+            Ok((name, generation)) => _ = generations.insert(name, generation),
+            Err(error) => faults.push(error),
+        }
+    }
+    if faults.is_empty() { Ok(generations) } else { Err(faults) }
 }
 
-/// Looks at the configuration's ledger. Blocks.
-pub fn look(config: &Config, engine: &Arc<Engine>, generations: &Generations) -> Result<Preflight, Refused> {
+/// Looks at the configuration's ledger. Opening it blocks.
+pub async fn look(
+    config: &Config,
+    engine: &Arc<Engine>,
+    generations: &Generations,
+) -> Result<Preflight, ActivationError> {
     let StoreKind::Embedded(path) = &config.ledger.store else { return Ok(Preflight::New) };
     if !Embedded::is_in(path) {
         return Ok(Preflight::New);
@@ -85,11 +87,11 @@ pub fn look(config: &Config, engine: &Arc<Engine>, generations: &Generations) ->
         Err(locked @ OpenError::Locked { .. }) => return Ok(Preflight::Unseen(locked.to_string())),
         Err(error) => return Err(error.into()),
     };
-    crate::run::runtime()?.block_on(async {
-        let clock = Clock::start(recovered.last_time);
-        let (ledger, _keeper) = Ledger::new(AnyStore::Embedded(store).untimed(), clock, None);
-        read(config, engine, generations, &ledger).await
-    })
+    let clock = Clock::start(recovered.last_time);
+    let (ledger, _keeper) = Ledger::new(AnyStore::Embedded(store).untimed(), clock, None);
+    let archive = Archive::of(config);
+    let tools = Tools { ledger: &ledger, engine, archive: &archive, lost: LostRecords::Refuse };
+    forecast(tools, config, generations).await
 }
 
 /// Files that this user made in another one's folder would stand in that one's way.
@@ -101,27 +103,19 @@ fn is_anothers(path: &Path) -> Option<String> {
     })
 }
 
-async fn read(
+/// The way of a start up to where it would write, and what it would find then.
+async fn forecast(
+    tools: Tools<'_>,
     config: &Config,
-    engine: &Arc<Engine>,
     generations: &Generations,
-    ledger: &Ledger,
-) -> Result<Preflight, Refused> {
+) -> Result<Preflight, ActivationError> {
     if let Some(configured) = config.ledger.secret {
-        ledger.may_get_secret(&configured).await?;
+        tools.ledger.may_get_secret(&configured).await?;
     }
-    ledger.examine(&identity(config, generations), false).await?;
-    let spaces = ledger.read_spaces().await?;
-    for (policy, generation) in generations {
-        if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
-            return Err(PromiseBroken::recorded(generation, &why).into());
-        }
-    }
-    let archive = Archive::of(config);
-    let resolver = SpaceResolver { ledger, engine, archive: &archive, accept_duplicates: false };
-    check_start(&resolver.before(config, generations).await?, generations)?;
+    let plan = Plan::make(tools, Purpose::Check, config.clone(), generations.clone()).await?;
+    let (resolver, spaces) = (tools.resolver(), tools.ledger.spaces());
     let mut seen = BTreeMap::new();
-    for (policy, generation) in generations {
+    for (policy, generation) in &plan.generations {
         let own = deriver(generation);
         let mut list = spaces.list(policy).cloned().unwrap_or_default();
         let known = list.numbers();

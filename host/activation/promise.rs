@@ -1,6 +1,5 @@
-//! Whether the generations of a reload keep the promise of their key-schemas.
+//! Whether generations keep the promise of their key-schemas.
 
-use super::ReloadError;
 use crate::gateway::ActiveConfig;
 use crate::policy::{Comparison, Generation, Generations, Step, Steps, compare};
 use std::collections::BTreeMap;
@@ -38,7 +37,7 @@ pub struct PromiseBroken {
 
 impl PromiseBroken {
     /// What the ledger keeps of this generation from when it was seen, here or elsewhere.
-    pub fn recorded(new: &Generation, why: &str) -> Self {
+    pub(super) fn recorded(new: &Generation, why: &str) -> Self {
         let mut steps = Steps::default();
         let _ = steps.take("promise", || Err::<(), ()>(()));
         steps.note("refused before");
@@ -52,34 +51,25 @@ impl PromiseBroken {
     }
 }
 
-/// Checks every policy of `next` that has another generation than in `active`. Blocks.
-///
-/// It is held against what makes the keys of its space now: the active generation, or an older one. Where
-/// that is none there is no promise: that is the ledger's to take or refuse.
-pub(super) fn check(active: &ActiveConfig, next: &Generations) -> Result<Promises, ReloadError> {
-    let mut promises = Promises::new();
-    for (name, new) in next {
-        if active.generations.get(name).is_some_and(|old| old.number() == new.number()) {
-            continue;
+/// What makes the keys of each policy's space before a reload, where `next` has another generation: the active
+/// generation, or an older one. Where that is none there is no promise: that is the ledger's to take or refuse.
+pub(super) fn derivers_before(active: &ActiveConfig, next: &Generations) -> Generations {
+    let before = |(name, new): (&Arc<str>, &Arc<Generation>)| {
+        let deciding = active.generations.get(name);
+        if deciding.is_some_and(|old| old.number() == new.number()) {
+            return None;
         }
         let older = active.spaces.open.get(name).into_iter().flat_map(|spaces| &spaces.older);
-        let older = older.map(|older| &older.generation);
-        let mut known = active.generations.get(name).into_iter().chain(older);
-        let Some(old) = known.find(|old| old.shares_keys_with(new)) else { continue };
-        promises.insert(name.clone(), one(name, old, new).map_err(ReloadError::Promise)?);
-    }
-    Ok(promises)
+        let mut known = deciding.into_iter().chain(older.map(|older| &older.generation));
+        known.find(|old| old.shares_keys_with(new)).map(|old| (name.clone(), old.clone()))
+    };
+    next.iter().filter_map(before).collect()
 }
 
-/// Checks what a start brings against what made keys last, by policy. Blocks.
-pub fn check_start(before: &Generations, next: &Generations) -> Result<(), PromiseBroken> {
-    for (name, old) in before {
-        let Some(new) = next.get(name) else { continue };
-        for warning in one(name, old, new)?.warnings {
-            tracing::warn!("{warning}");
-        }
-    }
-    Ok(())
+/// Checks each policy of `next` against what made keys `before`. Blocks.
+pub(super) fn check(before: &Generations, next: &Generations) -> Result<Promises, PromiseBroken> {
+    let pairs = before.iter().filter_map(|(name, old)| Some((name, old, next.get(name)?)));
+    pairs.map(|(name, old, new)| Ok((name.clone(), one(name, old, new)?))).collect()
 }
 
 fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<PromiseCheck, PromiseBroken> {

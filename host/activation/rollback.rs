@@ -5,29 +5,29 @@
 //! leaves it out, or the next change of another file would bring the failing one back. Whoever
 //! reloads the policy by its name takes it again, and so does a restart.
 
+use super::ActivationError;
 use super::history::Revision;
-use super::policies::component_digest;
-use super::{ActivationReport, Occasion, ReloadError, Reloader, no_such};
+use super::policies::{component_digest, fits_routes};
+use super::reload::{Reloader, no_such};
+use super::report::{ActivationReport, Occasion};
 use crate::config::Config;
+use oncegate_core::LostRecords;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-const ASKED: Occasion = Occasion { word: "rollback", result: "rolled_back" };
-const BY_ITSELF: Occasion = Occasion { word: "automatic rollback", result: "rolled_back" };
 
 impl Reloader {
     /// Brings back the generation that was active before this policy's present one, with its
     /// settings.
-    pub async fn roll_back(&self, name: &str) -> Result<ActivationReport, ReloadError> {
+    pub async fn roll_back(&self, name: &str) -> Result<ActivationReport, ActivationError> {
         let _one = self.one_at_a_time.lock().await;
         let active = self.shared.active.load_full();
         let Some(policy) = active.config.policies.get(name) else { return Err(no_such(&active, name)) };
         let before = self.history().before(name).cloned();
         let outcome = match before {
             Some(before) => self.bring_back(before).await,
-            None => Err(ReloadError::NothingBefore(policy.name.clone())),
+            None => Err(ActivationError::NothingBefore(policy.name.clone())),
         };
-        self.tell(name, ASKED, outcome)
+        self.tell(name, Occasion::ROLLBACK, outcome)
     }
 
     /// Rolls back what fails within its trial, for as long as it is polled.
@@ -56,21 +56,20 @@ impl Reloader {
                 );
                 let outcome = self.bring_back(before).await;
                 // A refusal is told there.
-                let _ = self.tell(name, BY_ITSELF, outcome);
+                let _ = self.tell(name, Occasion::AUTOMATIC, outcome);
             }
         }
     }
 
     /// Makes `before` active in place of its policy's present generation, which is suspended.
-    async fn bring_back(&self, before: Revision) -> Result<ActivationReport, ReloadError> {
+    async fn bring_back(&self, before: Revision) -> Result<ActivationReport, ActivationError> {
         let active = self.shared.active.load_full();
         let name = before.config.name.clone();
-        let mut routes = active.config.routes.iter().filter(|route| route.policy.as_ref() == Some(&name));
-        routes.try_for_each(|route| before.generation.fits(route))?;
+        fits_routes(&before.generation, &active.config)?;
         let (mut config, mut generations) = (active.config.clone(), active.generations.clone());
         config.policies.insert(name.clone(), before.config);
         generations.insert(name.clone(), before.generation);
-        let mut report = self.commit(config, generations, false).await?;
+        let mut report = self.put_in_force(config, generations, LostRecords::Refuse).await?;
         if let (Some(config), Some(generation)) =
             (active.config.policies.get(&name), active.generations.get(&name))
         {
@@ -86,8 +85,8 @@ impl Reloader {
     pub(super) async fn without_suspended(
         &self,
         mut config: Config,
-    ) -> Result<(Config, BTreeSet<Arc<str>>), ReloadError> {
-        let mut held = BTreeSet::new();
+    ) -> Result<(Config, BTreeSet<Arc<str>>), ActivationError> {
+        let mut suspended = BTreeSet::new();
         let asked: Vec<_> = {
             let history = self.history();
             config
@@ -105,12 +104,12 @@ impl Reloader {
             let Some(present) = active.config.policies.get(&policy.name) else { continue };
             if history.is_suspended(&policy, digest.as_deref().unwrap_or_default()) {
                 config.policies.insert(policy.name.clone(), present.clone());
-                held.insert(policy.name.clone());
+                suspended.insert(policy.name.clone());
                 config.warnings.extend(history.suspended(&policy.name).map(suspended_words));
             }
         }
         drop(history);
-        Ok((config, held))
+        Ok((config, suspended))
     }
 }
 

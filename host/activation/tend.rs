@@ -1,6 +1,6 @@
 //! Key spaces across reloads: who decides by which, and their end.
 
-use super::Reloader;
+use super::reload::Reloader;
 use crate::config::Config;
 use crate::gateway::ActiveConfig;
 use crate::keyspaces::{self, ResolveError, Resolved, SpaceResolver, SpaceTable};
@@ -58,7 +58,7 @@ impl Reloader {
     }
 
     /// By which key spaces the active configuration and requests in flight decide.
-    fn deciding(&self) -> Numbers {
+    pub(super) fn deciding(&self) -> Numbers {
         let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         let mut deciding = Numbers::new();
         for guard in guards.iter().filter_map(Weak::upgrade) {

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::activation::ReloadError;
+use crate::activation::{ActivationError, start};
 use crate::config::{Flags, Source};
 use crate::gateway::{Retirement, Shared};
 use crate::keyspaces::{ActiveSpaces, Archive};
@@ -13,7 +13,9 @@ use crate::policy::{Engine, Generation};
 use crate::store::conformance::{executing, id};
 use crate::store::{AnyStore, Memory};
 use oncegate_core::keyspaces::list::Blocker;
-use oncegate_core::{Claim, Fingerprint, Key, Origin, Outcome, Refusal, SpaceNumber, Times, Timestamp};
+use oncegate_core::{
+    Claim, Fingerprint, Key, LostRecords, Origin, Outcome, Refusal, SpaceNumber, Times, Timestamp,
+};
 use std::cell::Cell;
 
 /// How long a gateway stands on the list without tending it.
@@ -29,7 +31,11 @@ fn passes(span: Duration) {
 }
 
 fn run(scene: impl AsyncFnOnce(Arc<Memory>)) {
-    crate::run::runtime().unwrap().block_on(scene(Arc::new(Memory::new(1 << 22))));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(scene(Arc::new(Memory::new(1 << 22))));
 }
 
 struct Gateway {
@@ -62,7 +68,7 @@ impl Gateway {
         let clock = Clock::following(Timestamp::default(), || NOW.get());
         let (ledger, _) = Ledger::new(AnyStore::Memory(store.clone()).untimed(), clock, None);
         let engine = Engine::new(1).unwrap();
-        let shared = crate::run::assemble(config, engine, ledger, &archive, Some(LIST), false);
+        let shared = start(config, engine, ledger, &archive, Some(LIST), LostRecords::Refuse);
         let mut reloader = Reloader::new(source, Arc::new(shared.await.unwrap()), Retirement::default());
         reloader.archive = archive;
         Self { reloader, folder }
@@ -77,9 +83,9 @@ impl Gateway {
     }
 
     /// Goes over to another way.
-    async fn changes(&self, way: u32) -> Result<(), ReloadError> {
+    async fn changes(&self, way: u32) -> Result<(), ActivationError> {
         std::fs::write(self.folder.path().join("oncegate.toml"), config(way)).unwrap();
-        self.reloader.reload(false).await.map(|_| ())
+        self.reloader.reload(LostRecords::Refuse).await.map(|_| ())
     }
 
     /// As it does from time to time. `again`: long after what couldn't be loaded was tried last.
@@ -337,7 +343,7 @@ fn keys_by_which_another_gateway_executes_are_not_given_up() {
     run(async |store| {
         let (one, other) = unavailable(&store).await;
         other.executes().await;
-        let report = one.reloader.reload(true).await.unwrap();
+        let report = one.reloader.reload(LostRecords::GiveUp).await.unwrap();
         assert!(one.refuses_because().is_some());
         let told = report.warnings.join("; ");
         assert!(told.contains(&other.ledger().gateway().to_string()), "{told}");
@@ -348,7 +354,7 @@ fn keys_by_which_another_gateway_executes_are_not_given_up() {
             passes(LIST / 2);
             one.tends(false).await;
         }
-        let report = one.reloader.reload(true).await.unwrap();
+        let report = one.reloader.reload(LostRecords::GiveUp).await.unwrap();
         assert!(report.warnings.join("; ").contains("may run again"), "{report:?}");
         assert_eq!((one.on_list(), one.refuses_because()), (vec![0], None));
     });

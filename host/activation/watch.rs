@@ -1,9 +1,10 @@
 //! What makes a reload happen by itself: files that change.
 
-use super::Reloader;
 use super::policies::file_digest;
+use super::reload::Reloader;
 use notify_debouncer_full::notify::{self, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, new_debouncer};
+use oncegate_core::LostRecords;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ impl Reloader {
             let now = self.digests().await;
             if now != seen {
                 // A refusal is told by `reload`, and tried again when the files change again.
-                let _ = self.reload(false).await;
+                let _ = self.reload(LostRecords::Refuse).await;
                 seen = now;
             }
         }

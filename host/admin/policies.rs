@@ -6,15 +6,15 @@ use super::api::{
 };
 use super::reply::{Reply, json, problem, problem_with, status_of};
 use super::serve::Admin;
-use crate::activation::{ActivationReport, Attempt, PolicyReport, ReloadError, Reloader};
+use crate::activation::{ActivationError, ActivationReport, Attempt, PolicyReport, Reloader};
 use crate::gateway::Shared;
 use crate::policy::{self, Generation};
 use http::Request;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use oncegate_core::GatewayId;
 use oncegate_core::keyspaces::list::{self, Blocker, DeriverRefusal};
 use oncegate_core::problem::Code;
+use oncegate_core::{GatewayId, LostRecords};
 use serde_json::{Map, json as value};
 
 /// Of a reload's body, which says one thing.
@@ -148,13 +148,13 @@ fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
 
 /// `POST /v1/reload`, and of one policy `POST /v1/policies/NAME/reload`.
 pub(super) async fn reload(reloader: &Reloader, policy: Option<&str>, request: Request<Incoming>) -> Reply {
-    let accept_duplicates = match read_request(request).await {
-        Ok(request) => request.accept_duplicates,
+    let lost = match read_request(request).await {
+        Ok(request) => LostRecords::giving_up(request.accept_duplicates),
         Err(refused) => return refused,
     };
     replaced(match policy {
-        None => reloader.reload(accept_duplicates).await,
-        Some(name) => reloader.reload_policy(name, accept_duplicates).await,
+        None => reloader.reload(lost).await,
+        Some(name) => reloader.reload_policy(name, lost).await,
     })
 }
 
@@ -178,24 +178,26 @@ async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, Reply
     })
 }
 
-fn replaced(outcome: Result<ActivationReport, ReloadError>) -> Reply {
+fn replaced(outcome: Result<ActivationReport, ActivationError>) -> Reply {
     let error = match outcome {
         Ok(report) => return json(&reload_report(&report)),
         Err(error) => error,
     };
     let code = match &error {
-        ReloadError::NoSuchPolicy(..) => Code::NotFound,
-        ReloadError::NothingBefore(_) => Code::NothingBefore,
-        ReloadError::Broken(_) => Code::ReloadFailed,
-        ReloadError::Config(_)
-        | ReloadError::Unchangeable(_)
-        | ReloadError::Policy(_)
-        | ReloadError::Promise(_)
-        | ReloadError::Identity(_)
-        | ReloadError::Resolve(_) => Code::ReloadRefused,
+        ActivationError::NoSuchPolicy(..) => Code::NotFound,
+        ActivationError::NothingBefore(_) => Code::NothingBefore,
+        ActivationError::Broken(_) => Code::ReloadFailed,
+        ActivationError::Config(_)
+        | ActivationError::Open(_)
+        | ActivationError::Unreadable(_)
+        | ActivationError::Unchangeable(_)
+        | ActivationError::Policy(_)
+        | ActivationError::Promise(_)
+        | ActivationError::Identity(_)
+        | ActivationError::KeySpaces(_) => Code::ReloadRefused,
     };
     let mut more = Map::new();
-    let steps: Vec<Step> = error.steps().iter().map(step).collect();
+    let steps: Vec<Step> = error.failed_load().map_or(&[][..], |(_, steps)| steps).iter().map(step).collect();
     if !steps.is_empty() {
         more.insert("steps".to_owned(), value!(steps));
     }

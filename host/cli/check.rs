@@ -1,9 +1,10 @@
 //! `oncegate check`
 
 use super::{Output, USAGE, flags, say};
-use crate::activation::preflight::{self, Preflight, PreflightSpace, Refused, SpaceRole};
+use crate::activation::preflight::{self, Preflight, PreflightSpace, SpaceRole};
 use crate::config::{self, ComponentSource, Config, Fault, Faults, Place, RouteConfig, StoreKind};
-use crate::policy::{Engine, Generations, LoadError};
+use crate::policy::{Engine, Generations};
+use crate::run;
 use oncegate_core::Durability;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -32,8 +33,11 @@ pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
     let loaded = config::load(&args.flags.clone().source(env));
     let checked = loaded.and_then(|config| {
         let (engine, generations) = check_policies(&config)?;
-        let preflight = preflight::look(&config, &engine, &generations);
-        let preflight = preflight.map_err(|refused| Faults(vec![refusal(&config, &refused)]))?;
+        let looked = run::runtime().map_err(|error| format!("no runtime: {error}")).and_then(|runtime| {
+            let looked = runtime.block_on(preflight::look(&config, &engine, &generations));
+            looked.map_err(|refused| refused.to_string())
+        });
+        let preflight = looked.map_err(|refused| Faults(vec![refusal(&config, refused)]))?;
         let spaces = KeySpaceForecast { preflight, generations };
         Ok((config, spaces))
     });
@@ -62,28 +66,22 @@ fn check_policies(config: &Config) -> Result<(Arc<Engine>, Generations), Faults>
         Ok(engine) => engine,
         Err(error) => return Err(Faults(vec![fault("*", error.to_string())])),
     };
-    let (mut generations, mut faults) = (Generations::new(), Vec::new());
-    for policy in config.policies.values() {
-        let loaded = engine.load(policy).and_then(|generation| {
-            let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(&policy.name));
-            routes.try_for_each(|route| generation.fits(route))?;
-            Ok(generation)
-        });
-        match loaded.map_err(|error| error.located(config)) {
-            Ok(generation) => _ = generations.insert(policy.name.clone(), generation),
-            Err(LoadError { settings: Some(told), .. }) => faults.extend(told.0),
-            Err(error) => faults.push(fault(&policy.name, error.to_string())),
-        }
-    }
-    if faults.is_empty() { Ok((engine, generations)) } else { Err(Faults(faults)) }
+    let faults = match preflight::load_all(config, &engine) {
+        Ok(generations) => return Ok((engine, generations)),
+        Err(errors) => errors.into_iter().flat_map(|error| match error.settings {
+            Some(settings) => settings.0,
+            None => vec![fault(&error.policy, error.to_string())],
+        }),
+    };
+    Err(Faults(faults.collect()))
 }
 
 /// Why the ledger would refuse a start. The texts say what would do.
-fn refusal(config: &Config, refused: &Refused) -> Fault {
+fn refusal(config: &Config, refused: String) -> Fault {
     Fault {
         place: config.file.clone().map_or(Place::Flag("--data"), Place::Whole),
         key: "ledger".into(),
-        problem: refused.to_string(),
+        problem: refused,
         help: "a start or a reload with this configuration would be refused so".into(),
     }
 }

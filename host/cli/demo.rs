@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use oncegate_core::LostRecords;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
         data: Some(folder.to_owned()),
         ..Flags::default()
     };
-    let gateway = Gateway::start(Source { flags, ..Source::default() }, false).await?;
+    let gateway = Gateway::start(Source { flags, ..Source::default() }, LostRecords::Refuse).await?;
     let Some(&address) = gateway.listening().first() else { return Ok(()) };
     say::out(format!(
         "A service that charges cards runs at http://{upstream}, Oncegate in front of it at http://{address}.\n\n"

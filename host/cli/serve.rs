@@ -1,7 +1,8 @@
 //! `oncegate serve`
 
 use super::{USAGE, flags, log, say};
-use crate::run::{self, ServeError};
+use crate::run;
+use oncegate_core::LostRecords;
 use std::process::ExitCode;
 
 /// Run the gateway
@@ -35,12 +36,11 @@ pub(super) fn run(args: Args, env: Vec<(String, String)>) -> ExitCode {
         say::error(problem, "write a level, like info, or oncegate=debug,info");
         return ExitCode::from(USAGE);
     }
-    match run::serve(args.flags.source(env), args.accept_duplicates) {
+    match run::serve(args.flags.source(env), LostRecords::giving_up(args.accept_duplicates)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say::error(&error, "");
-            let usage = matches!(&error, ServeError::Config(faults) if faults.are_usage());
-            if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -45,5 +45,5 @@ pub use keyspaces::keys::{ClaimKeys, Key};
 pub use keyspaces::list::KeySpaces;
 pub use outcome::{AnswerStatus, Disposition, Outcome, Settlement, UnknownReason};
 pub use reach::{Reach, host_of};
-pub use record::{Origin, Pointer, Probing, Record, State, Times, View};
+pub use record::{LostRecords, Origin, Pointer, Probing, Record, State, Times, View};
 pub use time::Timestamp;

@@ -166,6 +166,23 @@ pub enum View {
     Pointer,
 }
 
+/// What becomes of records that would lose their keys by a change of how keys are made: their operations may
+/// run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostRecords {
+    /// The change is refused.
+    Refuse,
+    /// They are given up, and that is told.
+    GiveUp,
+}
+
+impl LostRecords {
+    /// As an operator allows it.
+    pub const fn giving_up(allowed: bool) -> Self {
+        if allowed { Self::GiveUp } else { Self::Refuse }
+    }
+}
+
 impl View {
     /// Its name in look-ups, lists and metrics.
     pub const fn word(self) -> &'static str {

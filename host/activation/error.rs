@@ -1,0 +1,87 @@
+//! Why a configuration is not put in force.
+
+use super::PromiseBroken;
+use crate::config::Faults;
+use crate::keyspaces::ResolveError;
+use crate::ledger::{IdentityError, SpacesError};
+use crate::policy::{LoadError, Step};
+use crate::store::{OpenError, StoreError};
+use std::sync::Arc;
+
+/// Why a start, a reload or a check is refused. What was active stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivationError {
+    /// The configuration has faults.
+    #[error("{0}")]
+    Config(Faults),
+    /// The ledger can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It can't be read.
+    #[error("the ledger can't be read: {0}")]
+    Unreadable(#[from] StoreError),
+    /// The configuration changes what can't change while the gateway runs.
+    #[error("{} can't change while the gateway runs: restart it, or put the old value back", .0.join(", "))]
+    Unchangeable(Vec<String>),
+    /// A policy doesn't load.
+    #[error("{0}")]
+    Policy(#[from] LoadError),
+    /// A policy breaks the promise of its key-schema.
+    #[error("{0}")]
+    Promise(PromiseBroken),
+    /// Keys would change.
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
+    /// Keys can't be derived in all key spaces.
+    #[error("{0}")]
+    KeySpaces(#[from] ResolveError),
+    /// No policy has this name.
+    #[error("there is no policy `{0}`; there are: {1}")]
+    NoSuchPolicy(String, String),
+    /// There is nothing to go back to.
+    #[error(
+        "policy `{0}` has had no other generation since the gateway started: there is nothing to go back to"
+    )]
+    NothingBefore(Arc<str>),
+    /// A thread of the loading died.
+    #[error("the loading broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl From<SpacesError> for ActivationError {
+    fn from(error: SpacesError) -> Self {
+        Self::KeySpaces(error.into())
+    }
+}
+
+impl ActivationError {
+    /// The policy whose load it ended, with the steps of that, the last one failed.
+    pub fn failed_load(&self) -> Option<(&Arc<str>, &[Step])> {
+        match self {
+            Self::Policy(fault) => Some((&fault.policy, &fault.steps)),
+            Self::Promise(broken) => Some((&broken.policy, &broken.steps)),
+            Self::Config(_)
+            | Self::Open(_)
+            | Self::Unreadable(_)
+            | Self::Unchangeable(_)
+            | Self::Identity(_)
+            | Self::KeySpaces(_)
+            | Self::NoSuchPolicy(..)
+            | Self::NothingBefore(_)
+            | Self::Broken(_) => None,
+        }
+    }
+
+    /// The policy whose fault it is, where it is one's.
+    pub(super) fn policy(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::NothingBefore(name) => Some(name),
+            other => other.failed_load().map(|(policy, _)| policy),
+        }
+    }
+
+    /// Whether the mistake is in what was typed, and not in a file.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(faults) if faults.are_usage())
+    }
+}

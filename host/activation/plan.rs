@@ -1,0 +1,164 @@
+//! The one order in which a configuration with its policies is put in force (`design/loading.md`).
+//!
+//! 1. Its policies are loaded: [`load_policies`](super::load_policies).
+//! 2. None of them breaks the promise of its key-schema. One that does is recorded in the ledger.
+//! 3. The ledger agrees with how keys are made, or says what records would lose theirs.
+//! 4. What makes keys is archived, the key spaces are entered, and what routes remember is written down.
+//! 5. How keys are made takes effect, and the configuration is active by one pointer swap.
+//!
+//! Steps 1 to 3 are the [`Plan`]; 4 and 5 are its [commit](super::commit). A start, a reload and a check go this
+//! way, and differ by their [`Purpose`] only.
+
+use super::ActivationError;
+use super::policies::identity;
+use super::promise::{self, PromiseBroken, Promises};
+use crate::config::Config;
+use crate::gateway::ActiveConfig;
+use crate::keyspaces::{self, Archive, SpaceResolver};
+use crate::ledger::{Change, Ledger};
+use crate::policy::{Engine, Generation, Generations};
+use crate::store::ConfiguredStore;
+use oncegate_core::LostRecords;
+use std::sync::Arc;
+
+/// What an activation works with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tools<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) engine: &'a Arc<Engine>,
+    /// Where what makes keys is kept.
+    pub(super) archive: &'a Archive,
+    /// What becomes of records that would lose their keys.
+    pub(super) lost: LostRecords,
+}
+
+impl<'a> Tools<'a> {
+    pub(super) fn resolver(&self) -> SpaceResolver<'a> {
+        SpaceResolver {
+            ledger: self.ledger,
+            engine: self.engine,
+            archive: self.archive,
+            accept_duplicates: self.lost == LostRecords::GiveUp,
+        }
+    }
+}
+
+/// What a configuration is to be put in force for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose<'a> {
+    /// A start: no request goes by anything else yet.
+    Start,
+    /// A reload: requests go on by this one until the new one takes its place.
+    Reload(&'a ActiveConfig),
+    /// A check: nothing is put in force, and nothing is written.
+    Check,
+}
+
+impl<'a> Purpose<'a> {
+    /// What is active until then.
+    pub(super) fn active(self) -> Option<&'a ActiveConfig> {
+        match self {
+            Self::Reload(active) => Some(active),
+            Self::Start | Self::Check => None,
+        }
+    }
+
+    /// Whether this generation is active already.
+    pub(super) fn has(self, generation: &Generation) -> bool {
+        let active = self.active().and_then(|active| active.generations.get(generation.name()));
+        active.is_some_and(|active| active.number() == generation.number())
+    }
+}
+
+/// A configuration that may be put in force.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) config: Config,
+    pub(super) generations: Generations,
+    pub(super) promises: Promises,
+    pub(super) agreement: Agreement<'a>,
+}
+
+/// How far the ledger has agreed with how keys are made.
+#[derive(Debug)]
+pub(super) enum Agreement<'a> {
+    /// It goes by it. These records were given up for it, in words.
+    InForce(Vec<String>),
+    /// It would go by it.
+    Examined(Change<'a, ConfiguredStore>),
+}
+
+impl Agreement<'_> {
+    /// What is given up by it, in words.
+    pub(super) fn given_up(&self) -> &[String] {
+        match self {
+            Self::InForce(given_up) => given_up,
+            Self::Examined(change) => change.given_up(),
+        }
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// Finds out whether a configuration with these generations may be put in force.
+    pub(super) async fn make(
+        tools: Tools<'a>,
+        purpose: Purpose<'_>,
+        config: Config,
+        generations: Generations,
+    ) -> Result<Self, ActivationError> {
+        let promises = check_promises(tools, purpose, &config, &generations).await?;
+        let (identity, accept_duplicates) =
+            (identity(&config, &generations), tools.lost == LostRecords::GiveUp);
+        let agreement = match purpose {
+            // No request was derived by another, so it takes effect at once, before any key space is entered.
+            Purpose::Start => Agreement::InForce(tools.ledger.agree(&identity, accept_duplicates).await?),
+            // It takes effect in the moment of the pointer swap.
+            Purpose::Reload(_) | Purpose::Check => {
+                Agreement::Examined(tools.ledger.examine(&identity, accept_duplicates).await?)
+            }
+        };
+        Ok(Self { config, generations, promises, agreement })
+    }
+}
+
+/// Checks the promises of what is new.
+async fn check_promises(
+    tools: Tools<'_>,
+    purpose: Purpose<'_>,
+    config: &Config,
+    next: &Generations,
+) -> Result<Promises, ActivationError> {
+    let spaces = tools.ledger.read_spaces().await?;
+    for (policy, generation) in next.iter().filter(|(_, generation)| !purpose.has(generation)) {
+        if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
+            return Err(ActivationError::Promise(PromiseBroken::recorded(generation, &why)));
+        }
+    }
+    let before = match purpose.active() {
+        Some(active) => promise::derivers_before(active, next),
+        None => tools.resolver().before(config, next).await?,
+    };
+    let after = next.clone();
+    let checked = tokio::task::spawn_blocking(move || promise::check(&before, &after)).await?;
+    let broken = match checked {
+        Ok(promises) => return Ok(promises),
+        Err(broken) => broken,
+    };
+    let records = match purpose {
+        Purpose::Start | Purpose::Reload(_) => next.get(&broken.policy),
+        Purpose::Check => None,
+    };
+    if let Some(generation) = records {
+        record_refusal(tools.ledger, &broken, generation).await;
+    }
+    Err(ActivationError::Promise(broken))
+}
+
+/// Has the ledger record that this generation breaks its promise: no gateway on it takes it.
+async fn record_refusal(ledger: &Ledger, broken: &PromiseBroken, generation: &Generation) {
+    let Some(why) = &broken.to_record else { return };
+    let recorded = ledger.refuse_deriver(&broken.policy, &keyspaces::deriver(generation), why).await;
+    if let Err(error) = recorded {
+        tracing::warn!(policy = %broken.policy, %error, "that it is refused can't be kept in the ledger");
+    }
+}

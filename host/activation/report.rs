@@ -1,0 +1,59 @@
+//! What a reload did: told in the log and in metrics, and to whoever asked for it.
+
+use super::promise::Promises;
+use crate::gateway::ActiveConfig;
+use crate::policy::{Generation, Step};
+
+/// What a reload did.
+#[derive(Clone, Debug)]
+pub struct ActivationReport {
+    /// All policies, and whether they are new.
+    pub policies: Vec<PolicyReport>,
+    /// What is allowed but worth saying aloud.
+    pub warnings: Vec<String>,
+}
+
+/// One policy after a reload.
+#[derive(Clone, Debug)]
+pub struct PolicyReport {
+    /// Its name.
+    pub name: String,
+    /// Its active generation.
+    pub generation: u64,
+    /// The digest of its component.
+    pub sha256: String,
+    /// Whether this reload brought it.
+    pub changed: bool,
+    /// The steps that brought it.
+    pub steps: Vec<Step>,
+}
+
+impl PolicyReport {
+    pub(super) fn new(generation: &Generation, before: &ActiveConfig, promises: &Promises) -> Self {
+        let old = before.generations.get(generation.name()).map(|old| old.number());
+        let changed = old != Some(generation.number());
+        let promise = promises.get(generation.name()).into_iter().flat_map(|checked| checked.steps.clone());
+        let steps = generation.steps().iter().cloned().chain(promise);
+        Self {
+            name: generation.name().to_string(),
+            generation: generation.number(),
+            sha256: generation.digest().to_owned(),
+            changed,
+            steps: if changed { steps.collect() } else { Vec::new() },
+        }
+    }
+}
+
+/// Why generations change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Occasion {
+    pub(super) word: &'static str,
+    /// In `policy_reloads_total`.
+    pub(super) result: &'static str,
+}
+
+impl Occasion {
+    pub(super) const RELOAD: Self = Self { word: "reload", result: "ok" };
+    pub(super) const ROLLBACK: Self = Self { word: "rollback", result: "rolled_back" };
+    pub(super) const AUTOMATIC: Self = Self { word: "automatic rollback", result: "rolled_back" };
+}

@@ -1,0 +1,58 @@
+//! A start: the first configuration is put in force on a ledger that may know other ones.
+
+use super::plan::{Plan, Purpose, Tools};
+use super::policies::{Reuse, load_policies};
+use super::{ActivationError, log_unavailable};
+use crate::config::{Config, StoreKind};
+use crate::gateway::Shared;
+use crate::keyspaces::{Archive, SpaceTable};
+use crate::ledger::{Ledger, Numbers};
+use crate::observe::metrics::Metrics;
+use crate::policy::{CodeCache, Engine};
+use oncegate_core::{LostRecords, Secret};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Loads the policies of a configuration and has the ledger agree with how they make keys, or says why it
+/// doesn't. `list_lease`: as for [`Ledger::join_spaces`].
+pub async fn start(
+    config: Config,
+    engine: Arc<Engine>,
+    ledger: Arc<Ledger>,
+    archive: &Archive,
+    list_lease: Option<Duration>,
+    lost: LostRecords,
+) -> Result<Shared, ActivationError> {
+    // First, so that other gateways know of this one before it reads what it then goes by.
+    ledger.join_spaces(list_lease).await?;
+    let secret = ledger.secret(config.ledger.secret, lost == LostRecords::GiveUp).await?;
+    cache_code(&engine, &config, &secret);
+    let generations = load_policies(&engine, &config, Reuse::Nothing)?;
+    let tools = Tools { ledger: &ledger, engine: &engine, archive, lost };
+    let plan = Plan::make(tools, Purpose::Start, config, generations).await?;
+    let metrics = Metrics::default();
+    let committed = plan.commit(tools, Purpose::Start, &Numbers::new(), &metrics, |active| active).await?;
+    for warning in committed.promises.iter().chain(&committed.given_up) {
+        tracing::warn!("{warning}");
+    }
+    let active = committed.swapped;
+    log_unavailable(&SpaceTable::default(), &active.spaces);
+    archive.tidy(&ledger.spaces(), &BTreeSet::new());
+    for generation in active.generations.values() {
+        metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
+    }
+    Ok(Shared::new(active, ledger, secret, engine, metrics))
+}
+
+/// Compiled policies are kept beside an embedded ledger. Without them a start only takes longer.
+fn cache_code(engine: &Engine, config: &Config, secret: &Secret) {
+    let StoreKind::Embedded(path) = &config.ledger.store else { return };
+    let folder = path.join("oncegate.code");
+    match CodeCache::open(&folder, secret) {
+        Ok(cache) => engine.keep_code_in(cache),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "compiled policies are not kept here");
+        }
+    }
+}
