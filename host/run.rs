@@ -6,8 +6,8 @@ use crate::config::{self, Config, Source, StoreKind};
 use crate::gateway::{BindError, Listeners, Shared, Workers};
 use crate::keyspaces::Archive;
 use crate::ledger::{Clock, Keeper, Ledger};
-use crate::policy::{Engine, EngineError};
 use crate::observe::metrics::STORE_CALLS;
+use crate::policy::{Engine, EngineError};
 use crate::store::{
     AnyStore, CallTimes, ConfiguredStore, Embedded, Memory, Recovered, Store as _, StoreCall, Timed,
 };

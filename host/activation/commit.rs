@@ -1,7 +1,7 @@
 //! A plan put in force: what is written before, what takes effect, and one pointer swap.
 
 use super::ActivationError;
-use super::plan::{Agreement, Plan, Purpose, Tools};
+use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
 use super::policies::retentions;
 use crate::gateway::ActiveConfig;
 use crate::keyspaces::Resolved;
@@ -35,7 +35,7 @@ impl<T> Committed<T> {
     }
 }
 
-impl Plan<'_> {
+impl ActivationPlan<'_> {
     /// Puts it in force. `in_flight`: the key spaces by which requests under way decide. `swap` makes the
     /// configuration active; what the ledger was told takes effect in the same moment.
     pub(super) async fn commit<T>(

@@ -6,7 +6,7 @@
 //! 4. What makes keys is archived, the key spaces are entered, and what routes remember is written down.
 //! 5. How keys are made takes effect, and the configuration is active by one pointer swap.
 //!
-//! Steps 1 to 3 are the [`Plan`]; 4 and 5 are its [commit](super::commit). A start, a reload and a check go this
+//! Steps 1 to 3 are the [`ActivationPlan`]; 4 and 5 are its [commit](super::commit). A start, a reload and a check go this
 //! way, and differ by their [`Purpose`] only.
 
 use super::ActivationError;
@@ -72,7 +72,7 @@ impl<'a> Purpose<'a> {
 
 /// A configuration that may be put in force.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(super) struct ActivationPlan<'a> {
     pub(super) config: Config,
     pub(super) generations: Generations,
     pub(super) promises: Promises,
@@ -98,7 +98,7 @@ impl Agreement<'_> {
     }
 }
 
-impl<'a> Plan<'a> {
+impl<'a> ActivationPlan<'a> {
     /// Finds out whether a configuration with these generations may be put in force.
     pub(super) async fn make(
         tools: Tools<'a>,

@@ -4,7 +4,7 @@
 //! Nothing is written that a start would heed; only the folder is locked for as long as it is read.
 
 use super::ActivationError;
-use super::plan::{Plan, Purpose, Tools};
+use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_each};
 use crate::config::{Config, StoreKind};
 use crate::keyspaces::{Archive, deriver};
@@ -112,7 +112,7 @@ async fn forecast(
     if let Some(configured) = config.ledger.secret {
         tools.ledger.may_get_secret(&configured).await?;
     }
-    let plan = Plan::make(tools, Purpose::Check, config.clone(), generations.clone()).await?;
+    let plan = ActivationPlan::make(tools, Purpose::Check, config.clone(), generations.clone()).await?;
     let (resolver, spaces) = (tools.resolver(), tools.ledger.spaces());
     let mut seen = BTreeMap::new();
     for (policy, generation) in &plan.generations {

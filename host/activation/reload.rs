@@ -2,7 +2,7 @@
 
 use super::ActivationError;
 use super::history::{Attempt, PolicyHistories, Revision};
-use super::plan::{Plan, Purpose, Tools};
+use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_policies};
 use super::report::{ActivationReport, Occasion, PolicyReport};
 use crate::config::{self, Config, Source};
@@ -156,7 +156,7 @@ impl Reloader {
         let shared = &self.shared;
         let tools = Tools { ledger: &shared.ledger, engine: &shared.engine, archive: &self.archive, lost };
         let purpose = Purpose::Reload(&active);
-        let plan = Plan::make(tools, purpose, config, generations).await?;
+        let plan = ActivationPlan::make(tools, purpose, config, generations).await?;
         let reported = |new: &Arc<Generation>| PolicyReport::new(new, &active, &plan.promises);
         let policies = plan.generations.values().map(reported).collect();
         let in_flight = self.deciding();

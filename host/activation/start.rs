@@ -1,6 +1,6 @@
 //! A start: the first configuration is put in force on a ledger that may know other ones.
 
-use super::plan::{Plan, Purpose, Tools};
+use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_policies};
 use super::{ActivationError, log_unavailable};
 use crate::config::{Config, StoreKind};
@@ -30,7 +30,7 @@ pub async fn start(
     cache_code(&engine, &config, &secret);
     let generations = load_policies(&engine, &config, Reuse::Nothing)?;
     let tools = Tools { ledger: &ledger, engine: &engine, archive, lost };
-    let plan = Plan::make(tools, Purpose::Start, config, generations).await?;
+    let plan = ActivationPlan::make(tools, Purpose::Start, config, generations).await?;
     let metrics = Metrics::default();
     let committed = plan.commit(tools, Purpose::Start, &Numbers::new(), &metrics, |active| active).await?;
     for warning in committed.promises.iter().chain(&committed.given_up) {

@@ -34,7 +34,7 @@ pub struct Status {
     /// The routes, in their order.
     pub routes: Vec<RouteStatus>,
     /// The key spaces, by policy.
-    pub key_spaces: BTreeMap<String, Vec<KeySpace>>,
+    pub key_spaces: BTreeMap<String, Vec<KeySpaceStatus>>,
 }
 
 /// The ledger, in [`Status`].
@@ -83,7 +83,7 @@ pub struct RouteStatus {
 
 /// A key space by which a policy's keys are derived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeySpace {
+pub struct KeySpaceStatus {
     /// Its number on the policy's list.
     pub number: u32,
     /// The deriver's key schema.
@@ -111,16 +111,16 @@ pub struct HeldOpen {
 
 /// `GET /v1/policies`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Policies {
+pub struct PolicyList {
     /// The active generation of each, by name.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<PolicyStatus>,
     /// Why the last reload was refused, if it was.
     pub last_reload_error: Option<String>,
 }
 
-/// The active generation of a policy, in [`Policies`].
+/// The active generation of a policy, in [`PolicyList`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Policy {
+pub struct PolicyStatus {
     /// The policy's name.
     pub name: String,
     /// Counts all generations of the process.
@@ -150,7 +150,7 @@ pub struct Policy {
     /// How long that took.
     pub load_ms: u64,
     /// The steps of its load.
-    pub steps: Vec<Step>,
+    pub steps: Vec<LoadStep>,
     /// Why the last reload was refused, if it was because of this policy.
     pub error: Option<String>,
     /// The last load since the start.
@@ -158,7 +158,7 @@ pub struct Policy {
     /// The generation that a rollback would bring back.
     pub rollback_to: Option<u64>,
     /// The key spaces by which its keys are derived.
-    pub key_spaces: Vec<KeySpace>,
+    pub key_spaces: Vec<KeySpaceStatus>,
     /// Components under settings that broke the promise of their key schema.
     pub refused_makers: Vec<RefusedDeriver>,
     /// Why its routes refuse what they would guard, if they do.
@@ -167,7 +167,7 @@ pub struct Policy {
 
 /// A step of a load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct LoadStep {
     /// Its name, such as `compile`.
     pub step: String,
     /// Whether it was passed.
@@ -187,7 +187,7 @@ pub struct LastLoad {
     /// What began it: `reload`, `rollback`, `automatic rollback`.
     pub occasion: String,
     /// The steps that were taken; where it failed the last is the one that did.
-    pub steps: Vec<Step>,
+    pub steps: Vec<LoadStep>,
     /// Why it failed, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -210,12 +210,12 @@ pub struct RefusedDeriver {
 
 /// `GET /v1/upstreams`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upstreams {
+pub struct UpstreamList {
     /// Each, by name.
     pub upstreams: Vec<UpstreamStatus>,
 }
 
-/// An upstream, in [`Upstreams`]. The numbers count requests that were sent to it.
+/// An upstream, in [`UpstreamList`]. The numbers count requests that were sent to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamStatus {
     /// Its name.
@@ -269,14 +269,14 @@ pub struct ReloadedPolicy {
     pub changed: bool,
     /// The steps that brought it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<Step>,
+    pub steps: Vec<LoadStep>,
 }
 
 /// `GET /v1/operations`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationPage {
     /// What the filter takes, of the records that this call read.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<OperationDocument>,
     /// Behind this one the next call goes on; none: that was all.
     pub next: Option<String>,
     /// How many records this call read.
@@ -285,7 +285,7 @@ pub struct OperationPage {
 
 /// An operation: all that is known of it, but for keys, bodies and credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operation {
+pub struct OperationDocument {
     /// Its id.
     pub operation: String,
     /// Its state, such as `unknown`.
@@ -398,5 +398,5 @@ pub struct AdminProblem {
     pub detail: Option<String>,
     /// Of a refused reload: the steps of the load that it ended, the last one failed.
     #[serde(default)]
-    pub steps: Vec<Step>,
+    pub steps: Vec<LoadStep>,
 }

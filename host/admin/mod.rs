@@ -2,6 +2,7 @@
 //! and DELETE only (`design/admin.md`).
 
 pub mod api;
+mod context;
 mod filter;
 mod operations;
 mod policies;

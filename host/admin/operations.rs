@@ -1,9 +1,9 @@
 //! Operations, listed and changed by hand (`design/admin.md`). A change names what it does and why, counts
 //! only at the version that was shown, and is logged.
 
-use super::api::{LateSettlementReport, Operation, OperationPage, OperationRecord, ProbingStatus};
+use super::api::{LateSettlementReport, OperationDocument, OperationPage, OperationRecord, ProbingStatus};
 use super::filter::OperationFilter;
-use super::reply::{Reply, problem, problem_with, sorted_json};
+use super::reply::{AdminReply, problem, problem_with, sorted_json};
 use super::resolution::{GivenAnswer, OperatorVerdict, Resolution, check_reason};
 use crate::gateway::{ActiveConfig, Shared, answer};
 use crate::ledger::{Intervention, LateSettlement};
@@ -22,7 +22,7 @@ const PAGES_MAX: usize = 8;
 pub(super) const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// `GET /v1/operations?state=&route=&older_than=&limit=&after=`
-pub(super) async fn list(shared: &Shared, query: &str) -> Reply {
+pub(super) async fn list(shared: &Shared, query: &str) -> AdminReply {
     let filter = match OperationFilter::parse(query) {
         Ok(filter) => filter,
         Err(faults) => return bad_request(&faults),
@@ -55,21 +55,21 @@ pub(super) async fn list(shared: &Shared, query: &str) -> Reply {
 }
 
 /// `GET /v1/operations/{id}`
-pub(super) async fn show(shared: &Shared, id: OperationId) -> Reply {
+pub(super) async fn show(shared: &Shared, id: OperationId) -> AdminReply {
     let ledger = &shared.ledger;
     let now = ledger.clock().now();
     match ledger.load(id).await {
         Err(error) => unavailable(&error),
         Ok(Some(found)) if found.record.view(now) != View::Absent => {
             let late = ledger.late_settlements(id).iter().map(late_settlement).collect();
-            sorted_json(&Operation { evidence: Some(late), ..operation(id, &found, now) })
+            sorted_json(&OperationDocument { evidence: Some(late), ..operation(id, &found, now) })
         }
         Ok(_) => missing(),
     }
 }
 
 /// What the interface shows of an operation.
-fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> Operation {
+fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> OperationDocument {
     let record = &found.record;
     let (origin, view) = (&record.origin, record.view(now));
     let recorded = OperationRecord {
@@ -93,11 +93,11 @@ fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> Operation {
             next: probing.next.map(|at| at.max(record.unknown_since().unwrap_or_default()).to_string()),
         }),
     };
-    Operation { recorded: Some(recorded), ..no_record(id, view) }
+    OperationDocument { recorded: Some(recorded), ..no_record(id, view) }
 }
 
-fn no_record(id: OperationId, view: View) -> Operation {
-    Operation {
+fn no_record(id: OperationId, view: View) -> OperationDocument {
+    OperationDocument {
         operation: id.to_string(),
         state: view.word().to_owned(),
         recorded: None,
@@ -118,7 +118,7 @@ fn late_settlement(late: &LateSettlement) -> LateSettlementReport {
 }
 
 /// `POST /v1/operations/{id}/resolve`
-pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap, body: &[u8]) -> Reply {
+pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap, body: &[u8]) -> AdminReply {
     // A page in somebody's browser can post text here, but not JSON without being asked first.
     let content_type =
         fields.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -153,14 +153,14 @@ pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap
     match shared.ledger.resolve(id, version, &outcome).await {
         Ok(Intervention::Done(standing)) => {
             tracing::warn!(operation = %id, outcome = word, reason, "an operator resolved an unknown outcome");
-            sorted_json(&Operation { left_out, ..now_standing(shared, id, standing.as_ref()) })
+            sorted_json(&OperationDocument { left_out, ..now_standing(shared, id, standing.as_ref()) })
         }
         other => not_done(shared, id, other, "resolved"),
     }
 }
 
 /// `DELETE /v1/operations/{id}?version=&reason=`
-pub(super) async fn forget(shared: &Shared, id: OperationId, query: &str) -> Reply {
+pub(super) async fn forget(shared: &Shared, id: OperationId, query: &str) -> AdminReply {
     let (mut version, mut reason, mut faults) = (None, String::new(), Vec::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -188,7 +188,7 @@ pub(super) async fn forget(shared: &Shared, id: OperationId, query: &str) -> Rep
     }
 }
 
-fn now_standing(shared: &Shared, id: OperationId, standing: Option<&Versioned>) -> Operation {
+fn now_standing(shared: &Shared, id: OperationId, standing: Option<&Versioned>) -> OperationDocument {
     match standing {
         Some(standing) => operation(id, standing, shared.ledger.clock().now()),
         None => no_record(id, View::Absent),
@@ -196,7 +196,12 @@ fn now_standing(shared: &Shared, id: OperationId, standing: Option<&Versioned>) 
 }
 
 /// Why nothing was changed.
-fn not_done(shared: &Shared, id: OperationId, why: Result<Intervention, StoreError>, done: &str) -> Reply {
+fn not_done(
+    shared: &Shared,
+    id: OperationId,
+    why: Result<Intervention, StoreError>,
+    done: &str,
+) -> AdminReply {
     match why {
         Err(error) => unavailable(&error),
         Ok(Intervention::Missing) => missing(),
@@ -221,7 +226,7 @@ fn not_done(shared: &Shared, id: OperationId, why: Result<Intervention, StoreErr
     }
 }
 
-fn refused(id: OperationId, why: Unchanged, done: &str) -> Reply {
+fn refused(id: OperationId, why: Unchanged, done: &str) -> AdminReply {
     match why {
         Unchanged::Executing => problem(
             Code::Executing,
@@ -247,15 +252,15 @@ fn refused(id: OperationId, why: Unchanged, done: &str) -> Reply {
     }
 }
 
-fn missing() -> Reply {
+fn missing() -> AdminReply {
     problem(Code::NotFound, "The ledger has no record of this operation.")
 }
 
-fn unavailable(error: &StoreError) -> Reply {
+fn unavailable(error: &StoreError) -> AdminReply {
     problem(Code::LedgerUnavailable, &error.to_string())
 }
 
-fn bad_request(faults: &[String]) -> Reply {
+fn bad_request(faults: &[String]) -> AdminReply {
     problem(Code::BadRequest, &format!("{}.", faults.join("; ")))
 }
 

@@ -1,11 +1,11 @@
 //! `GET /v1/policies` with each policy's key spaces, and what replaces generations: reload and rollback.
 
 use super::api::{
-    HeldOpen, KeySpace, LastLoad, Policies, Policy, RefusedDeriver, ReloadReport, ReloadRequest,
-    ReloadedPolicy, Step,
+    HeldOpen, KeySpaceStatus, LastLoad, LoadStep, PolicyList, PolicyStatus, RefusedDeriver, ReloadReport,
+    ReloadRequest, ReloadedPolicy,
 };
-use super::reply::{Reply, json, problem, problem_with, status_of};
-use super::serve::Admin;
+use super::context::Admin;
+use super::reply::{AdminReply, json, problem, problem_with, status_of};
 use crate::activation::{ActivationError, ActivationReport, Attempt, PolicyReport, Reloader};
 use crate::gateway::Shared;
 use crate::policy::{self, Generation};
@@ -20,15 +20,15 @@ use serde_json::{Map, json as value};
 /// Of a reload's body, which says one thing.
 const REQUEST_BYTES_MAX: usize = 4 << 10;
 
-pub(super) fn policies(admin: &Admin) -> Policies {
+pub(super) fn policies(admin: &Admin) -> PolicyList {
     let active = admin.shared.active.load();
-    Policies {
+    PolicyList {
         policies: active.generations.values().map(|generation| policy(admin, generation)).collect(),
         last_reload_error: admin.reloader.last_error(),
     }
 }
 
-fn policy(admin: &Admin, generation: &Generation) -> Policy {
+fn policy(admin: &Admin, generation: &Generation) -> PolicyStatus {
     let (shared, reloader, name) = (&admin.shared, &admin.reloader, generation.name());
     let policy::Description {
         name: _,
@@ -49,7 +49,7 @@ fn policy(admin: &Admin, generation: &Generation) -> Policy {
     } = generation.describe();
     let active = shared.active.load();
     let unavailable = active.spaces.unavailable.get(name);
-    Policy {
+    PolicyStatus {
         name: name.to_string(),
         generation: number,
         component,
@@ -74,8 +74,8 @@ fn policy(admin: &Admin, generation: &Generation) -> Policy {
     }
 }
 
-fn step(step: &policy::Step) -> Step {
-    Step { step: step.step.to_owned(), ok: step.ok, micros: step.micros, note: step.note.clone() }
+fn step(step: &policy::Step) -> LoadStep {
+    LoadStep { step: step.step.to_owned(), ok: step.ok, micros: step.micros, note: step.note.clone() }
 }
 
 fn last_load(attempt: &Attempt) -> LastLoad {
@@ -88,13 +88,13 @@ fn last_load(attempt: &Attempt) -> LastLoad {
 }
 
 /// The key spaces by which a policy's keys are derived, with what holds each open and how to end that.
-pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpace> {
+pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpaceStatus> {
     let ledger = &shared.ledger;
     let active = shared.active.load();
     let deciding = active.spaces.open.get(policy).map(|spaces| spaces.guard.number);
     let spaces = ledger.spaces();
     let own = ledger.gateway();
-    let one = |space: &list::Space| KeySpace {
+    let one = |space: &list::Space| KeySpaceStatus {
         number: space.number.0,
         key_schema: space.deriver.key_schema.to_string(),
         key_epoch: space.deriver.key_epoch,
@@ -147,7 +147,11 @@ fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
 }
 
 /// `POST /v1/reload`, and of one policy `POST /v1/policies/NAME/reload`.
-pub(super) async fn reload(reloader: &Reloader, policy: Option<&str>, request: Request<Incoming>) -> Reply {
+pub(super) async fn reload(
+    reloader: &Reloader,
+    policy: Option<&str>,
+    request: Request<Incoming>,
+) -> AdminReply {
     let lost = match read_request(request).await {
         Ok(request) => LostRecords::giving_up(request.accept_duplicates),
         Err(refused) => return refused,
@@ -159,12 +163,12 @@ pub(super) async fn reload(reloader: &Reloader, policy: Option<&str>, request: R
 }
 
 /// `POST /v1/policies/NAME/rollback`
-pub(super) async fn roll_back(reloader: &Reloader, policy: &str) -> Reply {
+pub(super) async fn roll_back(reloader: &Reloader, policy: &str) -> AdminReply {
     replaced(reloader.roll_back(policy).await)
 }
 
 /// Whether records may be given up. No body: they may not.
-async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, Reply> {
+async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, AdminReply> {
     let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
     let body = body
         .map_err(|_| problem(Code::BadRequest, "The body broke off, or has more than 4 KiB."))?
@@ -178,7 +182,7 @@ async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, Reply
     })
 }
 
-fn replaced(outcome: Result<ActivationReport, ActivationError>) -> Reply {
+fn replaced(outcome: Result<ActivationReport, ActivationError>) -> AdminReply {
     let error = match outcome {
         Ok(report) => return json(&reload_report(&report)),
         Err(error) => error,
@@ -197,7 +201,8 @@ fn replaced(outcome: Result<ActivationReport, ActivationError>) -> Reply {
         | ActivationError::KeySpaces(_) => Code::ReloadRefused,
     };
     let mut more = Map::new();
-    let steps: Vec<Step> = error.failed_load().map_or(&[][..], |(_, steps)| steps).iter().map(step).collect();
+    let steps: Vec<LoadStep> =
+        error.failed_load().map_or(&[][..], |(_, steps)| steps).iter().map(step).collect();
     if !steps.is_empty() {
         more.insert("steps".to_owned(), value!(steps));
     }

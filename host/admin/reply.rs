@@ -9,27 +9,32 @@ use oncegate_core::problem::Code;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type AdminReply = Response<Full<Bytes>>;
 
 /// A document. Members stand in the order in which it declares them.
-pub(super) fn json(document: &impl Serialize) -> Reply {
+pub(super) fn json(document: &impl Serialize) -> AdminReply {
     let mut body = serde_json::to_vec_pretty(document).unwrap_or_default();
     body.push(b'\n');
     reply(StatusCode::OK, "application/json", body.into())
 }
 
 /// A document with its members in alphabetical order.
-pub(super) fn sorted_json(document: &impl Serialize) -> Reply {
+pub(super) fn sorted_json(document: &impl Serialize) -> AdminReply {
     json(&serde_json::to_value(document).unwrap_or_default())
 }
 
 /// A problem with the status of its code.
-pub(super) fn problem(code: Code, detail: &str) -> Reply {
+pub(super) fn problem(code: Code, detail: &str) -> AdminReply {
     problem_with(status_of(code), code, detail, Map::new())
 }
 
 /// A problem that HTTP has a status of its own for, and that has more members.
-pub(super) fn problem_with(status: StatusCode, code: Code, detail: &str, more: Map<String, Value>) -> Reply {
+pub(super) fn problem_with(
+    status: StatusCode,
+    code: Code,
+    detail: &str,
+    more: Map<String, Value>,
+) -> AdminReply {
     let title = status.canonical_reason().unwrap_or_default();
     let mut document = problem_document(code.name(), title, status, detail);
     document.extend(more);
@@ -40,11 +45,11 @@ pub(super) fn status_of(code: Code) -> StatusCode {
     StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-pub(super) fn text(status: StatusCode, body: &str) -> Reply {
+pub(super) fn text(status: StatusCode, body: &str) -> AdminReply {
     reply(status, "text/plain; charset=utf-8", body.to_owned().into())
 }
 
-pub(super) fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+pub(super) fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> AdminReply {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -4,7 +4,8 @@
 //! needs a `Host` of its own, so that no web page can talk to it by a name that it made point
 //! here (DNS rebinding), and beyond loopback the token.
 
-use super::reply::{Reply, problem, reply, sorted_json, text};
+use super::context::Admin;
+use super::reply::{AdminReply, problem, reply, sorted_json, text};
 use super::{operations, policies, status, upstreams};
 use crate::activation::Reloader;
 use crate::gateway::Shared;
@@ -20,22 +21,21 @@ use oncegate_core::problem::Code;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// What the interface answers from.
+/// The interface on its listener.
 #[derive(Debug)]
-pub(super) struct Admin {
-    pub(super) shared: Arc<Shared>,
-    pub(super) reloader: Arc<Reloader>,
-    pub(super) started: std::time::Instant,
+struct Service {
+    admin: Admin,
     address: Option<SocketAddr>,
 }
 
 /// Serves the interface for as long as it is polled.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Reloader>) {
     let address = listener.local_addr().ok();
-    let admin = Arc::new(Admin { shared, reloader, address, started: std::time::Instant::now() });
+    let admin = Admin { shared, reloader, started: Instant::now() };
+    let service = Arc::new(Service { admin, address });
     // Owns its connections, so that they end with it.
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -48,11 +48,11 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
             }
         };
         while connections.try_join_next().is_some() {}
-        let admin = admin.clone();
+        let service = service.clone();
         connections.spawn(async move {
             let service = service_fn(move |request| {
-                let admin = admin.clone();
-                async move { Ok::<_, Infallible>(admin.answer(request).await) }
+                let service = service.clone();
+                async move { Ok::<_, Infallible>(service.answer(request).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -65,13 +65,13 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
     }
 }
 
-impl Admin {
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
+impl Service {
+    async fn answer(&self, request: Request<Incoming>) -> AdminReply {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (request.method(), &segments[..]) {
             (&Method::GET, ["livez"]) => text(StatusCode::OK, "alive\n"),
-            (&Method::GET, ["readyz"]) => match self.shared.unready() {
+            (&Method::GET, ["readyz"]) => match self.admin.shared.unready() {
                 None => text(StatusCode::OK, "ready\n"),
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
             },
@@ -87,33 +87,33 @@ impl Admin {
         }
     }
 
-    async fn route(&self, segments: &[&str], request: Request<Incoming>) -> Reply {
+    async fn route(&self, segments: &[&str], request: Request<Incoming>) -> AdminReply {
         let (get, post, delete) = (&Method::GET, &Method::POST, &Method::DELETE);
         let query = request.uri().query().unwrap_or_default().to_owned();
         let method = request.method().clone();
         match (&method, segments) {
-            (m, ["status"]) if m == get => sorted_json(&status::status(self)),
-            (m, ["policies"]) if m == get => sorted_json(&policies::policies(self)),
-            (m, ["upstreams"]) if m == get => sorted_json(&upstreams::list(&self.shared)),
-            (m, ["operations"]) if m == get => operations::list(&self.shared, &query).await,
+            (m, ["status"]) if m == get => sorted_json(&status::status(&self.admin)),
+            (m, ["policies"]) if m == get => sorted_json(&policies::policies(&self.admin)),
+            (m, ["upstreams"]) if m == get => sorted_json(&upstreams::list(&self.admin.shared)),
+            (m, ["operations"]) if m == get => operations::list(&self.admin.shared, &query).await,
             (m, ["operations", id]) if m == get => match parse_id(id) {
-                Ok(id) => operations::show(&self.shared, id).await,
+                Ok(id) => operations::show(&self.admin.shared, id).await,
                 Err(refused) => refused,
             },
             (m, ["operations", id]) if m == delete => match parse_id(id) {
-                Ok(id) => operations::forget(&self.shared, id, &query).await,
+                Ok(id) => operations::forget(&self.admin.shared, id, &query).await,
                 Err(refused) => refused,
             },
             (m, ["operations", id, "resolve"]) if m == post => match parse_id(id) {
                 Ok(id) => self.resolve(id, request).await,
                 Err(refused) => refused,
             },
-            (m, ["reload"]) if m == post => policies::reload(&self.reloader, None, request).await,
+            (m, ["reload"]) if m == post => policies::reload(&self.admin.reloader, None, request).await,
             (m, ["policies", name, "reload"]) if m == post => {
-                policies::reload(&self.reloader, Some(name), request).await
+                policies::reload(&self.admin.reloader, Some(name), request).await
             }
             (m, ["policies", name, "rollback"]) if m == post => {
-                policies::roll_back(&self.reloader, name).await
+                policies::roll_back(&self.admin.reloader, name).await
             }
             (_, ["status" | "policies" | "upstreams" | "operations" | "reload"])
             | (_, ["operations", _] | ["operations", _, "resolve"])
@@ -125,15 +125,15 @@ impl Admin {
         }
     }
 
-    fn metrics(&self) -> Reply {
-        let body = self.shared.metrics.render(&self.shared.snapshot());
+    fn metrics(&self) -> AdminReply {
+        let body = self.admin.shared.metrics.render(&self.admin.shared.snapshot());
         reply(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body.into())
     }
 
-    async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> Reply {
+    async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> AdminReply {
         let (parts, body) = request.into_parts();
         match Limited::new(body, operations::BODY_BYTES_MAX).collect().await {
-            Ok(body) => operations::resolve(&self.shared, id, &parts.headers, &body.to_bytes()).await,
+            Ok(body) => operations::resolve(&self.admin.shared, id, &parts.headers, &body.to_bytes()).await,
             Err(error) if error.is::<http_body_util::LengthLimitError>() => problem(
                 Code::BodyTooLarge,
                 "A resolution has at most 4 MiB. An answer that is larger can be said to be consumed.",
@@ -143,8 +143,8 @@ impl Admin {
     }
 
     /// Only under a name of this listener, and beyond loopback only with the token.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Reply> {
-        let active = self.shared.active.load();
+    fn admit(&self, headers: &HeaderMap) -> Result<(), AdminReply> {
+        let active = self.admin.shared.active.load();
         let server = &active.config.server;
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if !self.is_own_name(host, &server.admin_hosts) {
@@ -192,7 +192,7 @@ impl Admin {
     }
 }
 
-fn parse_id(text: &str) -> Result<OperationId, Reply> {
+fn parse_id(text: &str) -> Result<OperationId, AdminReply> {
     text.parse()
         .map_err(|_| problem(Code::BadRequest, "An operation id is 64 lower-case hexadecimal digits."))
 }

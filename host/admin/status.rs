@@ -1,8 +1,8 @@
 //! `GET /v1/status`
 
 use super::api::{LedgerStatus, RouteStatus, Status};
+use super::context::Admin;
 use super::policies::key_spaces;
-use super::serve::Admin;
 use crate::config::StoreKind;
 use crate::gateway::{ActiveConfig, Shared};
 use crate::observe::metrics::Snapshot;

@@ -1,9 +1,9 @@
 //! `GET /v1/upstreams`
 
-use super::api::{UpstreamStatus, Upstreams};
+use super::api::{UpstreamList, UpstreamStatus};
 use crate::gateway::Shared;
 
-pub(super) fn list(shared: &Shared) -> Upstreams {
+pub(super) fn list(shared: &Shared) -> UpstreamList {
     let active = shared.active.load();
     let upstreams = active.upstreams.values().map(|upstream| {
         let (counters, slots) = (&upstream.metrics, upstream.slots());
@@ -19,5 +19,5 @@ pub(super) fn list(shared: &Shared) -> Upstreams {
             timed_out: counters.timed_out.get(),
         }
     });
-    Upstreams { upstreams: upstreams.collect() }
+    UpstreamList { upstreams: upstreams.collect() }
 }

@@ -5,7 +5,7 @@ mod show;
 
 use super::client::{AdminClient, CommandFailure};
 use super::{Output, say};
-use crate::admin::api::{Operation, OperationPage, OperationRecord};
+use crate::admin::api::{OperationDocument, OperationPage, OperationRecord};
 use crate::config::parse_duration;
 use oncegate_core::OperationId;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -80,7 +80,11 @@ impl FilterArgs {
     }
 
     /// All operations that it takes, up to `limit`, page by page; and whether there may be more.
-    fn all(&self, gateway: &AdminClient, limit: usize) -> Result<(Vec<Operation>, Rest), CommandFailure> {
+    fn all(
+        &self,
+        gateway: &AdminClient,
+        limit: usize,
+    ) -> Result<(Vec<OperationDocument>, Rest), CommandFailure> {
         let (mut found, mut after) = (Vec::new(), None);
         while found.len() < limit {
             let target = self.target(PAGE.min(limit - found.len()), after.as_deref());
@@ -124,13 +128,13 @@ fn time(text: &str) -> Result<String, String> {
     }
 }
 
-fn load(gateway: &AdminClient, id: OperationId) -> Result<Operation, CommandFailure> {
+fn load(gateway: &AdminClient, id: OperationId) -> Result<OperationDocument, CommandFailure> {
     gateway.get(&format!("/v1/operations/{id}"))
 }
 
 /// `ID  state  route  POST /path  since`
-fn line(operation: &Operation) -> String {
-    let Operation { operation: id, state, recorded, .. } = operation;
+fn line(operation: &OperationDocument) -> String {
+    let OperationDocument { operation: id, state, recorded, .. } = operation;
     let Some(OperationRecord { route, method, path, description, .. }) = recorded else {
         return format!("{id}  {state}\n");
     };
@@ -139,7 +143,7 @@ fn line(operation: &Operation) -> String {
 }
 
 /// The version that a change of this operation names.
-fn version(operation: &Operation) -> String {
+fn version(operation: &OperationDocument) -> String {
     operation.recorded.as_ref().map(|record| record.version.clone()).unwrap_or_default()
 }
 

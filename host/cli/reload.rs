@@ -2,7 +2,7 @@
 
 use super::client::{self, AdminAnswer, AdminClient, CommandFailure};
 use super::{Output, say};
-use crate::admin::api::{ReloadReport, ReloadRequest, Step};
+use crate::admin::api::{LoadStep, ReloadReport, ReloadRequest};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
@@ -78,7 +78,7 @@ fn tell(said: AdminAnswer, output: Output) -> ExitCode {
 }
 
 /// How far the load came, in a line: `it came through read, digest, and failed at inspect`.
-fn how_far(steps: &[Step]) -> String {
+fn how_far(steps: &[LoadStep]) -> String {
     let through: Vec<&str> = steps.iter().filter(|step| step.ok).map(|step| &*step.step).collect();
     match (through.as_slice(), steps.iter().find(|step| !step.ok)) {
         ([], Some(failed)) => format!("it failed at its first step, {}", failed.step),

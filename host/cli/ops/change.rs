@@ -1,7 +1,7 @@
 //! `oncegate ops resolve` and `forget`: by id, or all that a filter takes.
 
 use super::{AdminClient, FilterArgs, OPERATIONS_MAX, Rest, id, line, load, version};
-use crate::admin::api::{GivenReply, Operation, ResolveRequest};
+use crate::admin::api::{GivenReply, OperationDocument, ResolveRequest};
 use crate::cli::client::CommandFailure;
 use crate::cli::{Output, say};
 use crate::config::io_words;
@@ -174,7 +174,7 @@ impl ChangeArgs {
         &self,
         states: &[&str],
         output: Output,
-        act: impl Fn(&str, &str) -> Result<Operation, CommandFailure>,
+        act: impl Fn(&str, &str) -> Result<OperationDocument, CommandFailure>,
     ) -> Result<ExitCode, CommandFailure> {
         match (self.id, self.filter.is_empty()) {
             (Some(_), false) => {
@@ -199,7 +199,7 @@ impl ChangeArgs {
         &self,
         states: &[&str],
         output: Output,
-        act: impl Fn(&str, &str) -> Result<Operation, CommandFailure>,
+        act: impl Fn(&str, &str) -> Result<OperationDocument, CommandFailure>,
     ) -> Result<ExitCode, CommandFailure> {
         if let Some(state) = self.filter.state.as_deref().filter(|state| !states.contains(state)) {
             return Err(CommandFailure::usage(
@@ -235,7 +235,7 @@ impl ChangeArgs {
 }
 
 /// What it would be done to: nothing is done without --yes.
-fn would(operations: &[Operation], output: Output) -> ExitCode {
+fn would(operations: &[OperationDocument], output: Output) -> ExitCode {
     let words = || {
         let lines: String = operations.iter().map(line).collect();
         format!("{lines}{} operations; nothing is changed without --yes\n", operations.len())
