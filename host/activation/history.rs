@@ -1,5 +1,5 @@
-//! What became of each policy's reloads: what was active before, what was rolled back from, and how
-//! far the last load came.
+//! The history of each policy since the start: the generation before the active one, the one that a rollback
+//! suspended, and how far the last load came.
 
 use crate::config;
 use crate::policy::{Generation, Step};
@@ -55,12 +55,12 @@ impl PolicyHistories {
         self.0.get(name)?.before.as_ref()
     }
 
-    /// What was rolled back from, and is not taken again without being asked for by name.
+    /// The revision that a rollback suspended. A reload of the configuration leaves it out.
     pub(super) fn suspended(&self, name: &str) -> Option<&Revision> {
         self.0.get(name)?.suspended.as_ref()
     }
 
-    /// Whether the configuration still says what was rolled back from.
+    /// Whether the configuration still names the suspended revision.
     pub(super) fn is_suspended(&self, config: &config::Policy, digest: &str) -> bool {
         self.suspended(&config.name).is_some_and(|suspended| suspended.is_of(config, digest))
     }
@@ -77,7 +77,7 @@ impl PolicyHistories {
         (history.before, history.suspended) = (Some(old.clone()), Some(old));
     }
 
-    /// It may be taken again.
+    /// The policy's suspended revision may become active again.
     pub(super) fn forgive(&mut self, name: &str) {
         if let Some(history) = self.0.get_mut(name) {
             history.suspended = None;

@@ -1,4 +1,4 @@
-//! From a configuration to the generations of its policies, and what the ledger is told of them.
+//! Loads the policies of a configuration, and describes them to the ledger.
 
 use crate::config::{self, ComponentSource, Config};
 use crate::gateway::ActiveConfig;

@@ -1,7 +1,7 @@
-//! What a start with a configuration would find in its ledger: the key spaces, and whether it would be
-//! refused. For `oncegate check`.
+//! Preflight, for `oncegate check`: whether the ledger would refuse a start with this configuration, and which
+//! key spaces the policies would have (`design/commands.md`).
 //!
-//! Nothing is written that a start would heed; only the folder is locked for as long as it is read.
+//! A preflight writes nothing that a start would heed. It locks the data folder while it reads.
 
 use super::ActivationError;
 use super::plan::{ActivationPlan, Purpose, Tools};
@@ -11,20 +11,19 @@ use crate::keyspaces::{Archive, deriver};
 use crate::ledger::{Clock, Ledger, SpacesError};
 use crate::policy::{Engine, Generations, LoadError};
 use crate::store::{AnyStore, Embedded, OpenError};
-use oncegate_core::LostRecords;
-use oncegate_core::SpaceNumber;
 use oncegate_core::keyspaces::list::{self, Deriver};
+use oncegate_core::{LostRecords, SpaceNumber};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What was found.
+/// What a preflight found.
 #[derive(Debug)]
 pub enum Preflight {
     /// There is no ledger yet, or it is memory: each policy begins with a key space of its own.
     New,
-    /// It can't be looked at now, for this reason.
+    /// The ledger can't be looked at now, for this reason.
     Unseen(String),
     /// The key spaces that there would be, by policy, lowest number first.
     Seen(BTreeMap<Arc<str>, Vec<PreflightSpace>>),
@@ -39,11 +38,11 @@ pub struct PreflightSpace {
     pub key_schema: Arc<str>,
     /// Its key epoch.
     pub key_epoch: u64,
-    /// What it would be for.
+    /// What the policy would use it for.
     pub role: SpaceRole,
 }
 
-/// What a key space is for.
+/// What a policy uses a key space for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpaceRole {
     /// The policy decides by it, as before.
@@ -56,8 +55,8 @@ pub enum SpaceRole {
     Missing(String),
 }
 
-/// Loads every policy as a start would: read, compiled, configured, tested by its own vectors. Where some
-/// can't be loaded, it says so of all of them.
+/// Loads every policy as a start would: read, compiled, configured, tested by its own vectors. The error has
+/// the faults of all policies, not only of the first.
 pub fn load_all(config: &Config, engine: &Arc<Engine>) -> Result<Generations, Vec<LoadError>> {
     let (mut generations, mut faults) = (Generations::new(), Vec::new());
     for loaded in load_each(engine, config, Reuse::Nothing) {
@@ -103,7 +102,7 @@ fn is_anothers(path: &Path) -> Option<String> {
     })
 }
 
-/// The way of a start up to where it would write, and what it would find then.
+/// Goes the way of a start up to the first write, and tells the key spaces that it would enter.
 async fn forecast(
     tools: Tools<'_>,
     config: &Config,

@@ -29,14 +29,14 @@ pub struct PromiseBroken {
     pub key_schema: Arc<str>,
     /// What was seen, and of how many.
     pub seen: String,
-    /// What was seen, where it is to be kept: it is so on every machine, and isn't kept yet.
+    /// What the ledger should record. None: it is recorded already, or it may differ on another machine.
     pub to_record: Option<String>,
     /// The steps of its load, this check the last.
     pub steps: Vec<Step>,
 }
 
 impl PromiseBroken {
-    /// What the ledger keeps of this generation from when it was seen, here or elsewhere.
+    /// The refusal of a generation that the ledger has recorded, by this gateway or another.
     pub(super) fn recorded(new: &Generation, why: &str) -> Self {
         let mut steps = Steps::default();
         let _ = steps.take("promise", || Err::<(), ()>(()));
@@ -51,8 +51,8 @@ impl PromiseBroken {
     }
 }
 
-/// What makes the keys of each policy's space before a reload, where `next` has another generation: the active
-/// generation, or an older one. Where that is none there is no promise: that is the ledger's to take or refuse.
+/// What derives the keys of each policy's space before a reload, where `next` has another generation: the
+/// active generation or an older one. A policy without one has made no promise; the ledger takes or refuses it.
 pub(super) fn derivers_before(active: &ActiveConfig, next: &Generations) -> Generations {
     let before = |(name, new): (&Arc<str>, &Arc<Generation>)| {
         let deciding = active.generations.get(name);

@@ -1,9 +1,9 @@
-//! Going back to the generation before: asked for, or by itself when a new one fails within its
-//! trial.
+//! Rollback: the generation before becomes active again. An operator asks for it, or a new generation fails
+//! within its trial.
 //!
-//! What was rolled back from is suspended: as long as the configuration says just that, a reload
-//! leaves it out, or the next change of another file would bring the failing one back. Whoever
-//! reloads the policy by its name takes it again, and so does a restart.
+//! A rollback suspends the generation that it replaces. While the configuration still names that one, a reload
+//! leaves it out; otherwise the next change of any file would bring the failing generation back. A reload of
+//! the policy by its name ends the suspension, and so does a restart.
 
 use super::ActivationError;
 use super::history::Revision;
@@ -80,8 +80,8 @@ impl Reloader {
         Ok(report)
     }
 
-    /// The configuration with policies that were rolled back left as they are active, and their
-    /// names.
+    /// The configuration, in which each policy with a suspended revision stays as it is active; and the names
+    /// of these policies.
     pub(super) async fn without_suspended(
         &self,
         mut config: Config,

@@ -1,4 +1,4 @@
-//! What makes a reload happen by itself: files that change.
+//! Reloads by themselves when a file of the configuration or of a policy changes.
 
 use super::policies::file_digest;
 use super::reload::Reloader;
