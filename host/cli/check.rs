@@ -21,15 +21,15 @@ use std::sync::Arc;
     oncegate check --config oncegate.toml\n  \
     oncegate check --config oncegate.toml --output json | jq '.faults[] | {line, problem}'\n\n\
     Code 0: it can be served, though there may be warnings. Code 1: it has faults.")]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     #[command(flatten)]
-    flags: flags::Args,
+    flags: flags::FlagArgs,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 }
 
-pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
+pub(super) fn run(args: &CheckArgs, env: Vec<(String, String)>) -> ExitCode {
     let loaded = config::load(&args.flags.clone().source(env));
     let checked = loaded.and_then(|config| {
         let (engine, generations) = check_policies(&config)?;

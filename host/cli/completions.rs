@@ -10,13 +10,13 @@ use std::process::ExitCode;
     oncegate completions bash > ~/.local/share/bash-completion/completions/oncegate\n  \
     oncegate completions zsh > ~/.zfunc/_oncegate\n  \
     oncegate completions fish > ~/.config/fish/completions/oncegate.fish")]
-pub(super) struct Args {
+pub(super) struct CompletionsArgs {
     /// Which shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
-pub(super) fn run(args: &Args, mut command: clap::Command) -> ExitCode {
+pub(super) fn run(args: &CompletionsArgs, mut command: clap::Command) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "oncegate", &mut script);
     say::out(String::from_utf8_lossy(&script));

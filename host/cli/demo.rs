@@ -25,13 +25,13 @@ const CHARGE_TIME: Duration = Duration::from_millis(300);
 /// what came of them, and stays up for you to try until Ctrl-C.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  oncegate demo --once\n      tells the story and ends")]
-pub(super) struct Args {
+pub(super) struct DemoArgs {
     /// End after the story
     #[arg(long)]
     once: bool,
 }
 
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &DemoArgs) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("oncegate-demo-{}", std::process::id()));
     let told = match run::runtime() {
         Ok(runtime) => runtime.block_on(tell(args, &folder.to_string_lossy())),
@@ -62,7 +62,7 @@ enum DemoError {
     Http(#[from] hyper::Error),
 }
 
-async fn tell(args: &Args, folder: &str) -> Result<(), DemoError> {
+async fn tell(args: &DemoArgs, folder: &str) -> Result<(), DemoError> {
     let charges = Arc::new(sample_upstream::Charges::default());
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let upstream = listener.local_addr()?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What to serve.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct FlagArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", env = "ONCEGATE_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub(super) struct Args {
     data: Option<String>,
 }
 
-impl Args {
+impl FlagArgs {
     /// What a configuration is read from.
     pub(super) fn source(self, env: Vec<(String, String)>) -> Source {
         let Self { config, upstream, listen, admin, workers, policy, settings, store, data } = self;

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 /// How much is logged, and how.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct LogArgs {
     /// What to log: error, warn, info, debug or trace, also by part: `info,oncegate::ledger=debug`
     #[arg(
         long = "log",
@@ -35,7 +35,7 @@ enum Format {
 }
 
 /// Sets the log up for the whole process. Says why not, if the filter can't be read.
-pub(super) fn set_up(args: &Args) -> Result<(), String> {
+pub(super) fn set_up(args: &LogArgs) -> Result<(), String> {
     let format = match args.format {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,

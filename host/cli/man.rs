@@ -11,7 +11,7 @@ use std::process::ExitCode;
     oncegate man serve | man -l -\n  \
     oncegate man policy build | man -l -\n  \
     oncegate man --dir /usr/local/share/man/man1")]
-pub(super) struct Args {
+pub(super) struct ManArgs {
     /// The page of this command
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     verbs: Vec<String>,
@@ -20,7 +20,7 @@ pub(super) struct Args {
     dir: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &Args, command: clap::Command) -> ExitCode {
+pub(super) fn run(args: &ManArgs, command: clap::Command) -> ExitCode {
     if let Some(dir) = &args.dir {
         return match clap_mangen::generate_to(command, dir) {
             Ok(()) => ExitCode::SUCCESS,

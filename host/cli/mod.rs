@@ -48,14 +48,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Serve(serve::Args),
-    Demo(demo::Args),
-    Check(check::Args),
-    Reload(reload::Args),
-    Ops(ops::Args),
-    Policy(policy::Args),
-    Completions(completions::Args),
-    Man(man::Args),
+    Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
+    Check(check::CheckArgs),
+    Reload(reload::ReloadArgs),
+    Ops(ops::OpsArgs),
+    Policy(policy::PolicyArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Does what was typed. Arguments and environment are passed in, so that a test needs no process.

@@ -28,25 +28,25 @@ const PAGE: usize = 500;
     oncegate ops resolve 3f1c… --outcome not-applied --reason 'not in the bank statement'\n  \
     oncegate ops forget --state completed --route tests --reason 'a test run' --yes\n\n\
     Code 0: done. Code 1: not done, or not all of it. Code 2: usage.")]
-pub(super) struct Args {
+pub(super) struct OpsArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: OpsVerb,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
-enum Verb {
+enum OpsVerb {
     List(show::List),
     Show(show::Show),
     Resolve(change::Resolve),
     Forget(change::Forget),
 }
 
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &OpsArgs) -> ExitCode {
     let (done, output) = match &args.verb {
-        Verb::List(list) => (list.run(), list.output),
-        Verb::Show(show) => (show.run(), show.output),
-        Verb::Resolve(resolve) => (resolve.run(), resolve.output),
-        Verb::Forget(forget) => (forget.run(), forget.output),
+        OpsVerb::List(list) => (list.run(), list.output),
+        OpsVerb::Show(show) => (show.run(), show.output),
+        OpsVerb::Resolve(resolve) => (resolve.run(), resolve.output),
+        OpsVerb::Forget(forget) => (forget.run(), forget.output),
     };
     done.unwrap_or_else(|failure| failure.tell(output))
 }

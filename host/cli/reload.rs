@@ -23,7 +23,7 @@ use std::process::ExitCode;
     though operations that the ledger knows may run again; the answer says which\n  \
     oncegate reload --admin 10.0.0.5:8081 --token-file /run/secrets/oncegate\n\n\
     Code 0: the new ones are active. Code 1: the old ones still are.")]
-pub(super) struct Args {
+pub(super) struct ReloadArgs {
     #[command(flatten)]
     gateway: AdminClient,
     /// Only this policy
@@ -40,14 +40,14 @@ pub(super) struct Args {
     output: Output,
 }
 
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &ReloadArgs) -> ExitCode {
     match ask(args) {
         Ok(said) => tell(said, args.output),
         Err(failure) => failure.tell(args.output),
     }
 }
 
-fn ask(args: &Args) -> Result<AdminAnswer, CommandFailure> {
+fn ask(args: &ReloadArgs) -> Result<AdminAnswer, CommandFailure> {
     let path = match &args.policy {
         None => "/v1/reload".to_owned(),
         Some(name) => {

@@ -20,18 +20,18 @@ use std::process::ExitCode;
     flags win over ONCEGATE_ variables, and those over the file\n  \
     oncegate serve --config oncegate.toml --accept-duplicates\n      \
     starts though operations that the ledger knows may run again; its log says which")]
-pub(super) struct Args {
+pub(super) struct ServeArgs {
     #[command(flatten)]
-    flags: flags::Args,
+    flags: flags::FlagArgs,
     /// Give up records that would lose their keys: this start, with another deployment, secret, principal or
     /// route, or without what made keys before. Their operations may run again
     #[arg(long)]
     accept_duplicates: bool,
     #[command(flatten)]
-    log: log::Args,
+    log: log::LogArgs,
 }
 
-pub(super) fn run(args: Args, env: Vec<(String, String)>) -> ExitCode {
+pub(super) fn run(args: ServeArgs, env: Vec<(String, String)>) -> ExitCode {
     if let Err(problem) = log::set_up(&args.log) {
         say::error(problem, "write a level, like info, or oncegate=debug,info");
         return ExitCode::from(USAGE);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
     oncegate policy bench rust/rust.wasm go/go.wasm js/js.wasm --output json\n  \
     oncegate policy bench builtin:idempotency-key --request request.http\n\n\
     Without a request of yours it is a POST with twelve fields, `Idempotency-Key` among them.")]
-pub(super) struct Args {
+pub(super) struct BenchArgs {
     /// Components, folders of policies that were built, or `builtin:NAME`
     #[arg(value_name = "COMPONENT", default_value = ".")]
     components: Vec<String>,
@@ -27,7 +27,7 @@ pub(super) struct Args {
     pub(super) output: Output,
 }
 
-pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
+pub(super) fn run(args: &BenchArgs, env: Vec<(String, String)>) -> Done {
     let request = Request { header: headers(&args.request), ..args.request.clone() };
     let sample = request.sample()?;
     let mut rows = Vec::new();

@@ -24,7 +24,7 @@ use std::time::Instant;
     oncegate policy build --core orders.core.wasm --out orders.wasm\n      \
     of a module that some other compiler made\n\n\
     Code 0: built, into FOLDER/NAME.wasm. Code 1: not, and what is missing is named.")]
-pub(super) struct Args {
+pub(super) struct BuildArgs {
     /// The policy's folder
     #[arg(value_name = "FOLDER", default_value = ".")]
     folder: PathBuf,
@@ -45,7 +45,7 @@ pub(super) struct Args {
     pub(super) output: Output,
 }
 
-pub(super) fn run(args: &Args) -> Done {
+pub(super) fn run(args: &BuildArgs) -> Done {
     let begun = Instant::now();
     if !args.folder.is_dir() {
         return Err(Trouble::usage(

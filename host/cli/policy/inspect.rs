@@ -16,7 +16,7 @@ use serde_json::{Value, json};
     oncegate policy inspect builtin:idempotency-key --settings '{ from = [\"header:x-request-id\"] }'\n  \
     oncegate policy inspect orders --output json | jq -r .plan.key_schema\n\n\
     Code 0: it would load. Code 1: it would not, or it fails its own test vectors.")]
-pub(super) struct Args {
+pub(super) struct InspectArgs {
     #[command(flatten)]
     subject: Subject,
     /// How to write it
@@ -24,7 +24,7 @@ pub(super) struct Args {
     pub(super) output: Output,
 }
 
-pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
+pub(super) fn run(args: &InspectArgs, env: Vec<(String, String)>) -> Done {
     let Subject { component, settings } = &args.subject;
     let policy = settings.policy(component, env)?;
     let anatomy =

@@ -31,29 +31,29 @@ use std::sync::Arc;
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub(super) struct Args {
+pub(super) struct PolicyArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: PolicyVerb,
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum Verb {
-    New(new::Args),
-    Build(build::Args),
-    Inspect(inspect::Args),
-    Test(test::Args),
-    Bench(bench::Args),
-    Run(run::Args),
+enum PolicyVerb {
+    New(new::NewArgs),
+    Build(build::BuildArgs),
+    Inspect(inspect::InspectArgs),
+    Test(test::TestArgs),
+    Bench(bench::BenchArgs),
+    Run(run::RunArgs),
 }
 
-pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> ExitCode {
+pub(super) fn run(args: &PolicyArgs, env: Vec<(String, String)>) -> ExitCode {
     let (output, done) = match &args.verb {
-        Verb::New(args) => (Output::Text, new::run(args)),
-        Verb::Build(args) => (args.output, build::run(args)),
-        Verb::Inspect(args) => (args.output, inspect::run(args, env)),
-        Verb::Test(args) => (args.output, test::run(args, env)),
-        Verb::Bench(args) => (args.output, bench::run(args, env)),
-        Verb::Run(args) => (args.output, run::run(args, env)),
+        PolicyVerb::New(args) => (Output::Text, new::run(args)),
+        PolicyVerb::Build(args) => (args.output, build::run(args)),
+        PolicyVerb::Inspect(args) => (args.output, inspect::run(args, env)),
+        PolicyVerb::Test(args) => (args.output, test::run(args, env)),
+        PolicyVerb::Bench(args) => (args.output, bench::run(args, env)),
+        PolicyVerb::Run(args) => (args.output, run::run(args, env)),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
     oncegate policy new --lang rust orders\n  \
     oncegate policy new --lang python policies/orders\n\n\
     then: oncegate policy build orders && oncegate policy test orders")]
-pub(super) struct Args {
+pub(super) struct NewArgs {
     /// The language
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     lang: Language,
@@ -26,7 +26,7 @@ pub(super) struct Args {
 /// In templates this stands for the policy's name.
 const NAME: &str = "my-policy";
 
-pub(super) fn run(args: &Args) -> Done {
+pub(super) fn run(args: &NewArgs) -> Done {
     let name = folder_name(&args.folder)?;
     if !is_name(&name) {
         return Err(Trouble::usage(

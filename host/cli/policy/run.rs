@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
     oncegate policy run payments --header 'Idempotency-Key: 1' --found list.http --found payment.http\n  \
     oncegate policy run json-rpc --request call.http --problem in-flight\n\n\
     Code 0: it said something, whatever it was. Code 1: it failed, or can't be loaded.")]
-pub(super) struct Args {
+pub(super) struct RunArgs {
     #[command(flatten)]
     subject: Subject,
     #[command(flatten)]
@@ -79,7 +79,7 @@ fn answer(file: &Path) -> Result<SampleAnswer, Trouble> {
     })
 }
 
-pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
+pub(super) fn run(args: &RunArgs, env: Vec<(String, String)>) -> Done {
     let sample = args.request.sample()?;
     let shown = args.shown.read()?;
     let policy = args.subject.settings.policy(&args.subject.component, env)?;

@@ -21,7 +21,7 @@ use std::time::UNIX_EPOCH;
     oncegate policy test builtin:idempotency-key --settings '{ from = [\"body:/id\"] }'\n      \
     the requests of the vectors, under these settings\n\n\
     Code 0: every promise is kept. Code 1: one is broken, and the report says which and by what.")]
-pub(super) struct Args {
+pub(super) struct TestArgs {
     #[command(flatten)]
     subject: Subject,
     /// Other test vectors than those in the component
@@ -35,7 +35,7 @@ pub(super) struct Args {
     pub(super) output: Output,
 }
 
-pub(super) fn run(args: &Args, env: Vec<(String, String)>) -> Done {
+pub(super) fn run(args: &TestArgs, env: Vec<(String, String)>) -> Done {
     let Subject { component, settings } = &args.subject;
     let policy = settings.policy(component, env)?;
     let engine = Engine::for_author().map_err(|error| Trouble::new(error.to_string(), ""))?;
