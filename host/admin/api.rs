@@ -3,7 +3,7 @@
 //!
 //! They name no other room, but for what the look-up of an operation shows.
 
-use crate::gateway::answer::Description;
+use crate::gateway::answer::OperationDescription;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -306,7 +306,7 @@ pub struct OperationDocument {
 pub struct OperationRecord {
     /// What the look-up shows of it, too.
     #[serde(flatten)]
-    pub description: Description,
+    pub description: OperationDescription,
     /// Raised by each change of the record: a decimal number. A change by hand names it.
     pub version: String,
     /// The route that it came in by.

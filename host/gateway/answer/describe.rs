@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Outcome and times of an operation: nothing that was sent or answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Description {
+pub struct OperationDescription {
     /// Executions that were begun.
     pub attempts: u32,
     /// When the first of them was.
@@ -56,13 +56,13 @@ impl DescribedStatus {
 }
 
 /// What is known of an operation, by its record.
-pub fn describe(record: &Record, now: Timestamp) -> Description {
-    let mut description = Description {
+pub fn describe(record: &Record, now: Timestamp) -> OperationDescription {
+    let mut description = OperationDescription {
         attempts: record.attempts,
         first_attempt: record.first_attempt.to_string(),
         expires: record.expires_at().to_string(),
         forgotten: record.forgotten_at().to_string(),
-        ..Description::default()
+        ..OperationDescription::default()
     };
     let outcome = |word: &str| Some(word.to_owned());
     match &record.state {
@@ -99,7 +99,7 @@ pub struct LookUp {
     operation: String,
     state: &'static str,
     #[serde(flatten)]
-    description: Description,
+    description: OperationDescription,
 }
 
 impl LookUp {
@@ -123,10 +123,10 @@ mod tests {
             (DescribedStatus::Of(None), Some(json!(null))),
             (DescribedStatus::Of(Some(201)), Some(json!(201))),
         ] {
-            let description = Description { status, ..Description::default() };
+            let description = OperationDescription { status, ..OperationDescription::default() };
             let document = json!(description);
             assert_eq!(document.get("status"), expected.as_ref());
-            assert_eq!(serde_json::from_value::<Description>(document).unwrap(), description);
+            assert_eq!(serde_json::from_value::<OperationDescription>(document).unwrap(), description);
         }
     }
 }

@@ -16,5 +16,5 @@ pub mod replay;
 pub mod stream;
 
 pub use crate::gateway::request::fields::kept_fields;
-pub use describe::{DescribedStatus, Description, LookUp, describe};
+pub use describe::{DescribedStatus, LookUp, OperationDescription, describe};
 pub use problem::document as problem_document;
