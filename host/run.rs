@@ -30,27 +30,27 @@ const TELL_AT_END: Duration = Duration::from_secs(1);
 /// Why a gateway doesn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Its configuration can't be put in force.
+    /// The configuration can't be put in force.
     #[error(transparent)]
     Activation(#[from] ActivationError),
-    /// It can't listen for requests.
+    /// The gateway can't listen for requests.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Nor for its operators.
+    /// The admin interface can't listen.
     #[error(
         "can't listen on {0} for the admin interface: {1}; choose another address with --admin, or `--admin off`"
     )]
     BindAdmin(SocketAddr, std::io::Error),
-    /// There can be no policies.
+    /// The policy engine can't be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// There can be no threads.
+    /// A thread or the runtime can't be started.
     #[error("a thread can't be started: {0}")]
     Thread(#[from] std::io::Error),
 }
 
 impl ServeError {
-    /// Whether the mistake is in what was typed, and not in a file.
+    /// Whether the mistake is in the command that was typed, and not in a file.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Activation(error) if error.is_usage())
     }

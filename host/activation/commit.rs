@@ -1,4 +1,4 @@
-//! A plan put in force: what is written before, what takes effect, and one pointer swap.
+//! The second half of the order: a plan is put in force by what is written before, and by one pointer swap.
 
 use super::ActivationError;
 use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
@@ -12,16 +12,16 @@ use crate::upstream::UpstreamTable;
 use oncegate_core::LostRecords;
 use std::mem::take;
 
-/// What was put in force, and what is worth saying of it.
+/// A plan that is in force, with what is worth saying of it.
 #[derive(Debug)]
 pub(super) struct Committed<T> {
-    /// What the pointer swap returned.
+    /// The result of the pointer swap.
     pub(super) swapped: T,
-    /// What the configuration allows.
+    /// The warnings of the configuration.
     pub(super) allowed: Vec<String>,
-    /// What the checks of the promises showed.
+    /// The warnings of the promise checks.
     pub(super) promises: Vec<String>,
-    /// Records that were given up.
+    /// The records that were given up.
     pub(super) given_up: Vec<String>,
     /// Why some policies guard nothing for now.
     pub(super) unavailable: Vec<String>,
@@ -36,8 +36,8 @@ impl<T> Committed<T> {
 }
 
 impl ActivationPlan<'_> {
-    /// Puts it in force. `in_flight`: the key spaces by which requests under way decide. `swap` makes the
-    /// configuration active; what the ledger was told takes effect in the same moment.
+    /// Puts the plan in force. `in_flight`: the key spaces by which requests under way decide. `swap` makes the
+    /// configuration active. While it does, the ledger sends nothing that was derived in the old way.
     pub(super) async fn commit<T>(
         mut self,
         tools: Tools<'_>,
@@ -58,7 +58,7 @@ impl ActivationPlan<'_> {
         let taken = match take_effect(self.agreement).await {
             Ok(taken) => taken,
             Err(error) => {
-                // The lists go by what stays active.
+                // The old configuration stays active, and the lists go by that again.
                 if let Some(active) = active {
                     let tools = Tools { lost: LostRecords::Refuse, ..tools };
                     let (config, generations) = (&active.config, &active.generations);
@@ -85,7 +85,7 @@ async fn take_effect(agreement: Agreement<'_>) -> Result<Option<Taken<'_, Config
     }
 }
 
-/// What is said of what was given up.
+/// The warning about records that were given up.
 fn given_up_words(what: &str) -> String {
     format!("accepted: these operations may run again: {what}")
 }

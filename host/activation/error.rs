@@ -17,7 +17,7 @@ pub enum ActivationError {
     /// The ledger can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// It can't be read.
+    /// The ledger can't be read.
     #[error("the ledger can't be read: {0}")]
     Unreadable(#[from] StoreError),
     /// The configuration changes what can't change while the gateway runs.
@@ -55,7 +55,7 @@ impl From<SpacesError> for ActivationError {
 }
 
 impl ActivationError {
-    /// The policy whose load it ended, with the steps of that, the last one failed.
+    /// The policy that could not be loaded, and the steps of its load; the last one failed.
     pub fn failed_load(&self) -> Option<(&Arc<str>, &[Step])> {
         match self {
             Self::Policy(fault) => Some((&fault.policy, &fault.steps)),
@@ -72,7 +72,7 @@ impl ActivationError {
         }
     }
 
-    /// The policy whose fault it is, where it is one's.
+    /// The policy that is at fault, if one is.
     pub(super) fn policy(&self) -> Option<&Arc<str>> {
         match self {
             Self::NothingBefore(name) => Some(name),
@@ -80,7 +80,7 @@ impl ActivationError {
         }
     }
 
-    /// Whether the mistake is in what was typed, and not in a file.
+    /// Whether the mistake is in the command that was typed, and not in a file.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Config(faults) if faults.are_usage())
     }

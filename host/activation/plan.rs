@@ -26,9 +26,9 @@ use std::sync::Arc;
 pub(super) struct Tools<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) engine: &'a Arc<Engine>,
-    /// Where what makes keys is kept.
+    /// The archive of the components that derive keys.
     pub(super) archive: &'a Archive,
-    /// What becomes of records that would lose their keys.
+    /// Whether records that would lose their keys are given up.
     pub(super) lost: LostRecords,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// What a configuration is to be put in force for.
+/// Why a configuration goes this way.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose<'a> {
     /// A start: no request goes by anything else yet.
@@ -55,7 +55,7 @@ pub(super) enum Purpose<'a> {
 }
 
 impl<'a> Purpose<'a> {
-    /// What is active until then.
+    /// The configuration that is active meanwhile.
     pub(super) fn active(self) -> Option<&'a ActiveConfig> {
         match self {
             Self::Reload(active) => Some(active),
@@ -82,14 +82,14 @@ pub(super) struct ActivationPlan<'a> {
 /// How far the ledger has agreed with how keys are made.
 #[derive(Debug)]
 pub(super) enum Agreement<'a> {
-    /// It goes by it. These records were given up for it, in words.
+    /// The ledger goes by it already. These records were given up, in words.
     InForce(Vec<String>),
-    /// It would go by it.
+    /// The ledger would go by it, and has not begun to.
     Examined(Change<'a, ConfiguredStore>),
 }
 
 impl Agreement<'_> {
-    /// What is given up by it, in words.
+    /// The records that are given up, in words.
     pub(super) fn given_up(&self) -> &[String] {
         match self {
             Self::InForce(given_up) => given_up,
@@ -110,9 +110,10 @@ impl<'a> ActivationPlan<'a> {
         let (identity, accept_duplicates) =
             (identity(&config, &generations), tools.lost == LostRecords::GiveUp);
         let agreement = match purpose {
-            // No request was derived by another, so it takes effect at once, before any key space is entered.
+            // No request has keys that were made in another way. So the ledger goes by the new one at once, before
+            // any key space is entered.
             Purpose::Start => Agreement::InForce(tools.ledger.agree(&identity, accept_duplicates).await?),
-            // It takes effect in the moment of the pointer swap.
+            // Requests go on by the old way. The new one takes effect in the moment of the pointer swap.
             Purpose::Reload(_) | Purpose::Check => {
                 Agreement::Examined(tools.ledger.examine(&identity, accept_duplicates).await?)
             }

@@ -21,7 +21,7 @@ pub struct Reloader {
     pub(super) shared: Arc<Shared>,
     pub(super) retirement: Retirement,
     pub(super) archive: Archive,
-    /// Who decides by which key space, requests in flight included.
+    /// The key spaces by which the active configuration and requests in flight decide.
     pub(super) guards: Mutex<Vec<Weak<SpaceGuard>>>,
     /// Another configuration is active.
     pub(super) changed: tokio::sync::Notify,
@@ -33,7 +33,7 @@ pub struct Reloader {
 /// Why the last reload was refused.
 #[derive(Debug)]
 struct RefusedReload {
-    /// The policy whose fault it is, where it is one's.
+    /// The policy that is at fault, if one is.
     policy: Option<Arc<str>>,
     why: String,
 }
@@ -120,7 +120,7 @@ impl Reloader {
         self.activate(config, Anew::WhatChanged { suspended }, lost).await
     }
 
-    /// Loads policies of `config` and makes it all active. What is replaced may come back by a rollback.
+    /// Loads policies of `config` and puts all of it in force. A rollback can bring back what is replaced.
     async fn activate(
         &self,
         config: Config,
@@ -165,7 +165,7 @@ impl Reloader {
         Ok(ActivationReport { policies, warnings: committed.warnings() })
     }
 
-    /// What took the place of `replaced` is watched for a while, and taken back where it fails.
+    /// The generation that replaced this one is on trial for a while: failures bring the old one back.
     fn begin_trial(&self, replaced: &Revision) {
         let active = self.shared.active.load();
         let name = replaced.generation.name();
@@ -174,7 +174,7 @@ impl Reloader {
         else {
             return;
         };
-        // Across key spaces it would not be taken back by itself, so there is nothing to watch.
+        // An automatic rollback never changes the key space, so there is nothing to watch across key spaces.
         if generation.shares_keys_with(&replaced.generation) {
             generation.begin_trial(config.trial);
         }
@@ -257,7 +257,7 @@ pub(super) fn no_such(active: &ActiveConfig, name: &str) -> ActivationError {
     ActivationError::NoSuchPolicy(name.to_owned(), names.join(", "))
 }
 
-/// What was active and is not any more, of policies that are still there.
+/// The revisions that were replaced, of policies that are still there.
 fn replaced(before: &ActiveConfig, after: &ActiveConfig) -> Vec<Revision> {
     let gone = |(name, old): (&Arc<str>, &Arc<Generation>)| {
         let new = after.generations.get(name)?;

@@ -1,4 +1,4 @@
-//! What a reload did: told in the log and in metrics, and to whoever asked for it.
+//! The report of a reload or rollback, for the log, for metrics and for whoever asked.
 
 use super::promise::Promises;
 use crate::gateway::ActiveConfig;
@@ -9,7 +9,7 @@ use crate::policy::{Generation, Step};
 pub struct ActivationReport {
     /// All policies, and whether they are new.
     pub policies: Vec<PolicyReport>,
-    /// What is allowed but worth saying aloud.
+    /// What is allowed but risky or surprising.
     pub warnings: Vec<String>,
 }
 

@@ -264,6 +264,7 @@ pub struct ReloadedPolicy {
     /// Its active generation.
     pub generation: u64,
     /// The digest of its component.
+    #[serde(default)]
     pub sha256: String,
     /// Whether this reload brought it.
     pub changed: bool,

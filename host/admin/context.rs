@@ -1,11 +1,11 @@
-//! What the admin interface answers from.
+//! The context of the admin interface: everything that a page is made of.
 
 use crate::activation::Reloader;
 use crate::gateway::Shared;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What the admin interface answers from.
+/// Everything that a page is made of.
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) shared: Arc<Shared>,

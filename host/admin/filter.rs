@@ -41,7 +41,7 @@ impl OperationFilter {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let refused = |help: &str| format!("`{name}` can't be {value:?}: {help}");
-        // What a form leaves empty is as if it were not there.
+        // A form sends empty parameters, too; they count as absent.
         if value.is_empty() && ["state", "route", "older_than", "limit", "after"].contains(&name) {
             return Ok(());
         }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Records that one call reads at most: the next call goes on behind them.
 const PAGE: usize = 512;
 const PAGES_MAX: usize = 8;
-/// Of a change's body: an answer of 1 MiB in base64, and more.
+/// The limit of a resolution's body: an answer of 1 MiB in base64, and more.
 pub(super) const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// `GET /v1/operations?state=&route=&older_than=&limit=&after=`
@@ -68,7 +68,7 @@ pub(super) async fn show(shared: &Shared, id: OperationId) -> AdminReply {
     }
 }
 
-/// What the interface shows of an operation.
+/// An operation with its record.
 fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> OperationDocument {
     let record = &found.record;
     let (origin, view) = (&record.origin, record.view(now));

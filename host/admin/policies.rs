@@ -17,7 +17,7 @@ use oncegate_core::problem::Code;
 use oncegate_core::{GatewayId, LostRecords};
 use serde_json::{Map, json as value};
 
-/// Of a reload's body, which says one thing.
+/// The limit of a reload's body, which has one member.
 const REQUEST_BYTES_MAX: usize = 4 << 10;
 
 pub(super) fn policies(admin: &Admin) -> PolicyList {
@@ -110,7 +110,7 @@ pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpaceStatus> {
     spaces.list(policy).map_or(&[][..], |list| &list.spaces).iter().map(one).collect()
 }
 
-/// What holds a key space open, and what ends that.
+/// Words for what holds a key space open, and for what ends that.
 fn held_open(blocker: &Blocker, own: &GatewayId) -> HeldOpen {
     let whose =
         |gateway| if gateway == own { "this gateway".to_owned() } else { format!("gateway {gateway}") };
@@ -167,7 +167,7 @@ pub(super) async fn roll_back(reloader: &Reloader, policy: &str) -> AdminReply {
     replaced(reloader.roll_back(policy).await)
 }
 
-/// Whether records may be given up. No body: they may not.
+/// Reads the body of a reload. Without one, no record may be given up.
 async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, AdminReply> {
     let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
     let body = body

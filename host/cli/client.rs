@@ -72,7 +72,7 @@ impl CommandFailure {
     }
 }
 
-/// What the gateway said.
+/// The admin interface's answer.
 #[derive(Debug)]
 pub(super) struct AdminAnswer {
     pub(super) status: StatusCode,

@@ -137,7 +137,7 @@ async fn story(gateway: SocketAddr, charges: &sample_upstream::Charges) -> Resul
     Ok(())
 }
 
-/// What the gateway said.
+/// The gateway's answer to a request of the demo.
 struct DemoAnswer {
     status: StatusCode,
     fields: HeaderMap,

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// Operations that one command lists or changes at most; run it again for more.
 const OPERATIONS_MAX: usize = 100_000;
-/// Of one page.
+/// Operations on one page.
 const PAGE: usize = 500;
 
 /// Look at operations and say how unknown ones ended

@@ -234,7 +234,7 @@ impl ChangeArgs {
     }
 }
 
-/// What it would be done to: nothing is done without --yes.
+/// Shows the operations that `--yes` would change.
 fn would(operations: &[OperationDocument], output: Output) -> ExitCode {
     let words = || {
         let lines: String = operations.iter().map(line).collect();
