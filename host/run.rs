@@ -1,15 +1,15 @@
 //! Wiring: from a configuration to a running gateway, and to its end.
 
-use crate::activation::{self, ActivationError, Reloader};
+use crate::activation::{self, ActivationError, Archive, Reloader};
 use crate::admin;
 use crate::config::{self, Config, Source, StoreKind};
 use crate::gateway::{BindError, Listeners, Shared, Workers};
-use crate::keyspaces::Archive;
-use crate::ledger::{Clock, Keeper, Ledger};
+use crate::keyspaces;
+use crate::ledger::{Keeper, Ledger};
 use crate::observe::metrics::STORE_CALLS;
 use crate::policy::{Engine, EngineError};
 use crate::store::{
-    AnyStore, CallTimes, ConfiguredStore, Embedded, Memory, Recovered, Store as _, StoreCall, Timed,
+    AnyStore, CallTimes, Clock, ConfiguredStore, Embedded, Memory, Recovered, Store as _, StoreCall, Timed,
 };
 use oncegate_core::{LostRecords, Timestamp};
 use std::io::Write;
@@ -130,7 +130,7 @@ impl Gateway {
         let mut tasks = vec![
             tokio::spawn(reloader.clone().watch()),
             tokio::spawn(reloader.clone().watch_trials()),
-            tokio::spawn(reloader.clone().tend()),
+            tend(reloader.clone()),
         ];
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = admin {
@@ -222,6 +222,11 @@ impl Gateway {
     fn under_way(&self) -> (usize, usize) {
         (self.shared.executions.load(Ordering::Relaxed), self.shared.edge.connections.load(Ordering::Relaxed))
     }
+}
+
+/// Tends the gateway's place on the lists of key spaces.
+fn tend(reloader: Arc<Reloader>) -> JoinHandle<()> {
+    tokio::spawn(async move { keyspaces::tend(&*reloader).await })
 }
 
 /// Waits until this holds, or the deadline has come.

@@ -4,8 +4,8 @@ use super::ActivationError;
 use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
 use super::policies::retentions;
 use crate::gateway::ActiveConfig;
-use crate::keyspaces::Resolved;
-use crate::ledger::{IdentityError, Numbers, Taken};
+use crate::keyspaces::{Numbers, Resolved};
+use crate::ledger::{IdentityError, Taken};
 use crate::observe::metrics::Metrics;
 use crate::store::ConfiguredStore;
 use crate::upstream::UpstreamTable;
@@ -46,8 +46,9 @@ impl ActivationPlan<'_> {
         metrics: &Metrics,
         swap: impl FnOnce(ActiveConfig) -> T,
     ) -> Result<Committed<T>, ActivationError> {
-        let (resolver, active) = (tools.resolver(), purpose.active());
-        let resolved = resolver.resolve(&self.config, &self.generations, active, in_flight).await?;
+        let (active, in_force) = (purpose.active(), purpose.in_force(&self.generations));
+        let resolver = tools.resolver(&self.config);
+        let resolved = resolver.resolve(&self.generations, in_force.as_ref(), in_flight).await?;
         tools.ledger.remember(&retentions(&self.config)).await.map_err(IdentityError::from)?;
         let Resolved { spaces: mut table, given_up } = resolved;
         let given_up = self.agreement.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
@@ -61,8 +62,9 @@ impl ActivationPlan<'_> {
                 // The old configuration stays active, and the lists go by that again.
                 if let Some(active) = active {
                     let tools = Tools { lost: LostRecords::Refuse, ..tools };
-                    let (config, generations) = (&active.config, &active.generations);
-                    tools.resolver().resolve(config, generations, Some(active), in_flight).await?;
+                    let in_force = purpose.in_force(&active.generations);
+                    let resolver = tools.resolver(&active.config);
+                    resolver.resolve(&active.generations, in_force.as_ref(), in_flight).await?;
                 }
                 return Err(error.into());
             }

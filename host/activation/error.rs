@@ -1,9 +1,9 @@
 //! Why a configuration is not put in force.
 
-use super::PromiseBroken;
+use super::{LoaderError, PromiseBroken};
 use crate::config::Faults;
-use crate::keyspaces::ResolveError;
-use crate::ledger::{IdentityError, SpacesError};
+use crate::keyspaces::{ResolveError, SpacesError};
+use crate::ledger::IdentityError;
 use crate::policy::{LoadError, Step};
 use crate::store::{OpenError, StoreError};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub enum ActivationError {
     Identity(#[from] IdentityError),
     /// Keys can't be derived in all key spaces.
     #[error("{0}")]
-    KeySpaces(#[from] ResolveError),
+    KeySpaces(#[from] ResolveError<LoaderError>),
     /// No policy has this name.
     #[error("there is no policy `{0}`; there are: {1}")]
     NoSuchPolicy(String, String),

@@ -3,9 +3,11 @@
 //!
 //! A request keeps the configuration that it began with. A fault leaves the active one alone and is told.
 
+mod archive;
 mod commit;
 mod error;
 mod history;
+mod loader;
 mod plan;
 mod policies;
 pub mod preflight;
@@ -17,10 +19,11 @@ mod start;
 mod tend;
 mod watch;
 
+pub use archive::Archive;
 pub use error::ActivationError;
 pub use history::Attempt;
+pub use loader::{LoaderError, PolicyLoader};
 pub use promise::PromiseBroken;
 pub use reload::Reloader;
 pub use report::{ActivationReport, PolicyReport};
 pub use start::start;
-pub use tend::log_unavailable;

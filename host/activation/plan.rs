@@ -9,12 +9,13 @@
 //! Steps 1 to 3 are the [`ActivationPlan`]; 4 and 5 are its [commit](super::commit). A start, a reload and a check go this
 //! way, and differ by their [`Purpose`] only.
 
-use super::ActivationError;
+use super::archive::{Archive, deriver};
 use super::policies::identity;
 use super::promise::{self, PromiseBroken, Promises};
+use super::{ActivationError, PolicyLoader};
 use crate::config::Config;
 use crate::gateway::ActiveConfig;
-use crate::keyspaces::{self, Archive, SpaceResolver};
+use crate::keyspaces::{self, InForce, SpaceRegistry, SpaceResolver};
 use crate::ledger::{Change, Ledger};
 use crate::policy::{Engine, Generation, Generations};
 use crate::store::ConfiguredStore;
@@ -33,13 +34,23 @@ pub(super) struct Tools<'a> {
 }
 
 impl<'a> Tools<'a> {
-    pub(super) fn resolver(&self) -> SpaceResolver<'a> {
-        SpaceResolver {
-            ledger: self.ledger,
-            engine: self.engine,
-            archive: self.archive,
-            accept_duplicates: self.lost == LostRecords::GiveUp,
-        }
+    /// Loads older generations of the policies of this configuration.
+    pub(super) fn loader<'b>(&self, config: &'b Config) -> PolicyLoader<'b>
+    where
+        'a: 'b,
+    {
+        PolicyLoader { config, engine: self.engine, archive: self.archive }
+    }
+
+    /// Finds the generations by which the keys of this configuration's policies are derived.
+    pub(super) fn resolver<'b>(
+        &self,
+        config: &'b Config,
+    ) -> SpaceResolver<'b, ConfiguredStore, PolicyLoader<'b>>
+    where
+        'a: 'b,
+    {
+        SpaceResolver { registry: self.ledger.key_spaces(), loader: self.loader(config), lost: self.lost }
     }
 }
 
@@ -61,6 +72,14 @@ impl<'a> Purpose<'a> {
             Self::Reload(active) => Some(active),
             Self::Start | Self::Check => None,
         }
+    }
+
+    /// By what keys are derived until these generations are in force.
+    pub(super) fn in_force(self, next: &Generations) -> Option<InForce<'a, Arc<Generation>>> {
+        let active = self.active()?;
+        let staying = next.values().filter(|generation| self.has(generation));
+        let staying = staying.map(|generation| generation.name().clone()).collect();
+        Some(InForce { generations: &active.generations, spaces: &active.spaces, staying })
     }
 
     /// Whether this generation is active already.
@@ -129,15 +148,15 @@ async fn check_promises(
     config: &Config,
     next: &Generations,
 ) -> Result<Promises, ActivationError> {
-    let spaces = tools.ledger.read_spaces().await?;
+    let spaces = tools.ledger.key_spaces().read().await?;
     for (policy, generation) in next.iter().filter(|(_, generation)| !purpose.has(generation)) {
-        if let Some(why) = keyspaces::refusal(&spaces, policy, generation) {
+        if let Some(why) = keyspaces::refusal(&spaces, policy, &deriver(generation)) {
             return Err(ActivationError::Promise(PromiseBroken::recorded(generation, &why)));
         }
     }
     let before = match purpose.active() {
         Some(active) => promise::derivers_before(active, next),
-        None => tools.resolver().before(config, next).await?,
+        None => tools.resolver(config).before(next).await?,
     };
     let after = next.clone();
     let checked = tokio::task::spawn_blocking(move || promise::check(&before, &after)).await?;
@@ -150,15 +169,19 @@ async fn check_promises(
         Purpose::Check => None,
     };
     if let Some(generation) = records {
-        record_refusal(tools.ledger, &broken, generation).await;
+        record_refusal(tools.ledger.key_spaces(), &broken, generation).await;
     }
     Err(ActivationError::Promise(broken))
 }
 
 /// Has the ledger record that this generation breaks its promise: no gateway on it takes it.
-async fn record_refusal(ledger: &Ledger, broken: &PromiseBroken, generation: &Generation) {
+async fn record_refusal(
+    registry: &SpaceRegistry<ConfiguredStore>,
+    broken: &PromiseBroken,
+    generation: &Generation,
+) {
     let Some(why) = &broken.to_record else { return };
-    let recorded = ledger.refuse_deriver(&broken.policy, &keyspaces::deriver(generation), why).await;
+    let recorded = registry.refuse(&broken.policy, &deriver(generation), why).await;
     if let Err(error) = recorded {
         tracing::warn!(policy = %broken.policy, %error, "that it is refused can't be kept in the ledger");
     }

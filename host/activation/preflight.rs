@@ -4,13 +4,14 @@
 //! A preflight writes nothing that a start would heed. It locks the data folder while it reads.
 
 use super::ActivationError;
+use super::archive::{Archive, deriver};
 use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_each};
 use crate::config::{Config, StoreKind};
-use crate::keyspaces::{Archive, deriver};
-use crate::ledger::{Clock, Ledger, SpacesError};
+use crate::keyspaces::{Loaded, Loader as _, ResolveError, SpacesError};
+use crate::ledger::Ledger;
 use crate::policy::{Engine, Generations, LoadError};
-use crate::store::{AnyStore, Embedded, OpenError};
+use crate::store::{AnyStore, Clock, Embedded, OpenError};
 use oncegate_core::keyspaces::list::{self, Deriver};
 use oncegate_core::{LostRecords, SpaceNumber};
 use std::collections::BTreeMap;
@@ -112,7 +113,7 @@ async fn forecast(
         tools.ledger.may_get_secret(&configured).await?;
     }
     let plan = ActivationPlan::make(tools, Purpose::Check, config.clone(), generations.clone()).await?;
-    let (resolver, spaces) = (tools.resolver(), tools.ledger.spaces());
+    let (loader, spaces) = (tools.loader(config), tools.ledger.key_spaces().lists());
     let mut seen = BTreeMap::new();
     for (policy, generation) in &plan.generations {
         let own = deriver(generation);
@@ -124,9 +125,9 @@ async fn forecast(
             let role = match (*one == number, known.contains(one)) {
                 (true, true) => SpaceRole::Decides,
                 (true, false) => SpaceRole::Opens,
-                (false, _) => match resolver.load(config, policy, deriver).await? {
-                    Ok(_) => SpaceRole::Reads,
-                    Err(why) => SpaceRole::Missing(why),
+                (false, _) => match loader.load(policy, deriver).await.map_err(ResolveError::Loader)? {
+                    Loaded::Ready(_) => SpaceRole::Reads,
+                    Loaded::Missing(why) => SpaceRole::Missing(why),
                 },
             };
             let Deriver { key_schema, key_epoch, .. } = deriver.clone();

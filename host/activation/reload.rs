@@ -1,18 +1,18 @@
 //! Reloads: of the configuration or of one policy, one at a time, while requests flow.
 
-use super::ActivationError;
 use super::history::{Attempt, PolicyHistories, Revision};
 use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_policies};
 use super::report::{ActivationReport, Occasion, PolicyReport};
+use super::{ActivationError, Archive};
 use crate::config::{self, Config, Source};
 use crate::gateway::{ActiveConfig, Retirement, Shared};
-use crate::keyspaces::{Archive, SpaceGuard};
-use crate::ledger::Clock;
+use crate::keyspaces::SpaceGuards;
 use crate::policy::{Generation, Generations, Step};
+use crate::store::Clock;
 use oncegate_core::LostRecords;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Reloads, one at a time.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Reloader {
     pub(super) retirement: Retirement,
     pub(super) archive: Archive,
     /// The key spaces by which the active configuration and requests in flight decide.
-    pub(super) guards: Mutex<Vec<Weak<SpaceGuard>>>,
+    pub(super) guards: SpaceGuards,
     /// Another configuration is active.
     pub(super) changed: tokio::sync::Notify,
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
@@ -45,7 +45,7 @@ impl Reloader {
         let reloader = Self {
             source,
             archive: Archive::of(&active.config),
-            guards: Mutex::default(),
+            guards: SpaceGuards::default(),
             changed: tokio::sync::Notify::new(),
             shared,
             retirement,
@@ -53,7 +53,7 @@ impl Reloader {
             last_error: Mutex::default(),
             history: Mutex::default(),
         };
-        reloader.note(&active);
+        reloader.guards.note(&active.spaces);
         reloader
     }
 
@@ -159,7 +159,7 @@ impl Reloader {
         let plan = ActivationPlan::make(tools, purpose, config, generations).await?;
         let reported = |new: &Arc<Generation>| PolicyReport::new(new, &active, &plan.promises);
         let policies = plan.generations.values().map(reported).collect();
-        let in_flight = self.deciding();
+        let in_flight = self.guards.deciding();
         let committed =
             plan.commit(tools, purpose, &in_flight, &shared.metrics, |next| self.put(next)).await?;
         Ok(ActivationReport { policies, warnings: committed.warnings() })

@@ -2,11 +2,11 @@
 
 use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_policies};
-use super::{ActivationError, log_unavailable};
+use super::{ActivationError, Archive};
 use crate::config::{Config, StoreKind};
 use crate::gateway::Shared;
-use crate::keyspaces::{Archive, SpaceTable};
-use crate::ledger::{Ledger, Numbers};
+use crate::keyspaces::{Numbers, SpaceTable};
+use crate::ledger::Ledger;
 use crate::observe::metrics::Metrics;
 use crate::policy::{CodeCache, Engine};
 use oncegate_core::{LostRecords, Secret};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Loads the policies of a configuration and has the ledger agree with how they make keys, or says why it
-/// doesn't. `list_lease`: as for [`Ledger::join_spaces`].
+/// doesn't. `list_lease`: as for [`SpaceRegistry::join`](crate::keyspaces::SpaceRegistry::join).
 pub async fn start(
     config: Config,
     engine: Arc<Engine>,
@@ -25,7 +25,7 @@ pub async fn start(
     lost: LostRecords,
 ) -> Result<Shared, ActivationError> {
     // First, so that other gateways know of this one before it reads what it then goes by.
-    ledger.join_spaces(list_lease).await?;
+    ledger.key_spaces().join(list_lease).await?;
     let secret = ledger.secret(config.ledger.secret, lost == LostRecords::GiveUp).await?;
     cache_code(&engine, &config, &secret);
     let generations = load_policies(&engine, &config, Reuse::Nothing)?;
@@ -37,8 +37,8 @@ pub async fn start(
         tracing::warn!("{warning}");
     }
     let active = committed.swapped;
-    log_unavailable(&SpaceTable::default(), &active.spaces);
-    archive.tidy(&ledger.spaces(), &BTreeSet::new());
+    active.spaces.log_changes(&SpaceTable::default());
+    archive.tidy(&ledger.key_spaces().lists(), &BTreeSet::new());
     for generation in active.generations.values() {
         metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
     }

@@ -4,19 +4,20 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::activation::{ActivationError, start};
+use crate::activation::{ActivationError, Archive, start};
 use crate::config::{Flags, Source};
 use crate::gateway::{Retirement, Shared};
-use crate::keyspaces::{ActiveSpaces, Archive};
-use crate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
+use crate::keyspaces::{ActiveSpaces, Retry, tend_once};
+use crate::ledger::{Begun, Claimed, Derived, Ledger, Permit, Request};
 use crate::policy::{Engine, Generation};
 use crate::store::conformance::{executing, id};
-use crate::store::{AnyStore, Memory};
+use crate::store::{AnyStore, Clock, Memory};
 use oncegate_core::keyspaces::list::Blocker;
 use oncegate_core::{
     Claim, Fingerprint, Key, LostRecords, Origin, Outcome, Refusal, SpaceNumber, Times, Timestamp,
 };
 use std::cell::Cell;
+use std::time::Duration;
 
 /// How long a gateway stands on the list without tending it.
 const LIST: Duration = Duration::from_secs(30);
@@ -90,7 +91,8 @@ impl Gateway {
 
     /// As it does from time to time. `again`: long after what couldn't be loaded was tried last.
     async fn tends(&self, again: bool) {
-        self.reloader.tend_once(again).await.unwrap();
+        let retry = if again { Retry::Missing } else { Retry::No };
+        tend_once(&self.reloader, retry).await.unwrap();
     }
 
     /// Gets what makes the keys of another one.
@@ -119,13 +121,14 @@ impl Gateway {
         unavailable
     }
 
-    fn spaces(&self, policy: &str) -> Option<(Arc<Generation>, ActiveSpaces)> {
+    fn spaces(&self, policy: &str) -> Option<(Arc<Generation>, ActiveSpaces<Arc<Generation>>)> {
         let active = self.shared().active.load();
         Some((active.generations[policy].clone(), active.spaces.open.get(policy)?.clone()))
     }
 
     fn on_list(&self) -> Vec<u32> {
-        let numbers = self.ledger().spaces().list("keys").map(|list| list.numbers()).unwrap_or_default();
+        let numbers =
+            self.ledger().key_spaces().lists().list("keys").map(|list| list.numbers()).unwrap_or_default();
         numbers.into_iter().map(|number| number.0).collect()
     }
 
@@ -137,7 +140,7 @@ impl Gateway {
     async fn goes(
         &self,
         policy: &str,
-        (generation, spaces): &(Arc<Generation>, ActiveSpaces),
+        (generation, spaces): &(Arc<Generation>, ActiveSpaces<Arc<Generation>>),
     ) -> Result<Permit, &'static str> {
         let request = request(self.ledger(), policy, generation, spaces);
         let claimed = match self.ledger().begin(request).await {
@@ -168,7 +171,12 @@ impl Gateway {
 }
 
 /// Number and key are one here, but that each policy has its own.
-fn request(ledger: &Arc<Ledger>, policy: &str, generation: &Generation, spaces: &ActiveSpaces) -> Request {
+fn request(
+    ledger: &Arc<Ledger>,
+    policy: &str,
+    generation: &Generation,
+    spaces: &ActiveSpaces<Arc<Generation>>,
+) -> Request {
     let like = executing(0);
     let key = |number: SpaceNumber, generation: &Generation| Key {
         space: number,
@@ -233,7 +241,9 @@ fn a_policy_is_shut_where_another_gateways_keys_cannot_be_derived_and_no_other_i
     run(async |store| {
         let (one, other) = unavailable(&store).await;
         let why = one.refuses_because().unwrap();
-        for word in ["policy `keys`", "key space 1", &other.ledger().gateway().to_string(), ".json"] {
+        for word in
+            ["policy `keys`", "key space 1", &other.ledger().key_spaces().gateway().to_string(), ".json"]
+        {
             assert!(why.contains(word), "{word:?} is not in {why}");
         }
         assert!(!why.contains("--accept-duplicates"), "it would not do while the other lives: {why}");
@@ -296,8 +306,8 @@ fn what_was_under_way_is_claimed_by_the_old_keys_and_the_other_finds_it() {
         one.tends(false).await;
         one.tends(true).await;
         other.tends(false).await;
-        let own = one.ledger().gateway();
-        assert_eq!(other.ledger().blockers("keys", SpaceNumber(0)), [Blocker::Decides(own)]);
+        let own = one.ledger().key_spaces().gateway();
+        assert_eq!(other.ledger().key_spaces().blockers("keys", SpaceNumber(0)), [Blocker::Decides(own)]);
         let permit = one.goes("keys", &under_way).await.unwrap();
         assert_eq!(other.asks("keys").await.unwrap_err(), "in flight");
         permit.settle(Outcome::Completed(Arc::default()), None).await.unwrap();
@@ -305,7 +315,10 @@ fn what_was_under_way_is_claimed_by_the_old_keys_and_the_other_finds_it() {
         drop(under_way);
         one.tends(false).await;
         other.tends(false).await;
-        assert!(matches!(other.ledger().blockers("keys", SpaceNumber(0))[..], [Blocker::Records(_)]));
+        assert!(matches!(
+            other.ledger().key_spaces().blockers("keys", SpaceNumber(0))[..],
+            [Blocker::Records(_)]
+        ));
         assert_eq!(other.on_list(), [0, 1]);
     });
 }
@@ -346,7 +359,7 @@ fn keys_by_which_another_gateway_executes_are_not_given_up() {
         let report = one.reloader.reload(LostRecords::GiveUp).await.unwrap();
         assert!(one.refuses_because().is_some());
         let told = report.warnings.join("; ");
-        assert!(told.contains(&other.ledger().gateway().to_string()), "{told}");
+        assert!(told.contains(&other.ledger().key_spaces().gateway().to_string()), "{told}");
         other.tends(false).await;
         assert_eq!(other.asks("keys").await.unwrap_err(), "answer");
         drop(other);

@@ -89,11 +89,11 @@ fn last_load(attempt: &Attempt) -> LastLoad {
 
 /// The key spaces by which a policy's keys are derived, with what holds each open and how to end that.
 pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpaceStatus> {
-    let ledger = &shared.ledger;
+    let registry = shared.ledger.key_spaces();
     let active = shared.active.load();
     let deciding = active.spaces.open.get(policy).map(|spaces| spaces.guard.number);
-    let spaces = ledger.spaces();
-    let own = ledger.gateway();
+    let spaces = registry.lists();
+    let own = registry.gateway();
     let one = |space: &list::Space| KeySpaceStatus {
         number: space.number.0,
         key_schema: space.deriver.key_schema.to_string(),
@@ -101,7 +101,7 @@ pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpaceStatus> {
         component_sha256: space.deriver.component.to_string(),
         settings_sha256: space.deriver.settings.to_string(),
         decides: Some(space.number) == deciding,
-        held_open_by: ledger
+        held_open_by: registry
             .blockers(policy, space.number)
             .iter()
             .map(|blocker| held_open(blocker, &own))
@@ -135,7 +135,7 @@ fn held_open(blocker: &Blocker, own: &GatewayId) -> HeldOpen {
 
 /// Components under settings that were seen to break the promise of their key-schema, and are kept out.
 fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
-    let spaces = shared.ledger.spaces();
+    let spaces = shared.ledger.key_spaces().lists();
     let one = |refused: &DeriverRefusal| RefusedDeriver {
         key_schema: refused.deriver.key_schema.to_string(),
         key_epoch: refused.deriver.key_epoch,

@@ -108,7 +108,7 @@ impl AccessRecord {
             return;
         }
         let line = Line {
-            time: crate::ledger::Clock::wall().to_string(),
+            time: crate::store::Clock::wall().to_string(),
             peer: self.peer,
             method: self.method.as_str(),
             // The query is left out: it may hold credentials.

@@ -5,7 +5,7 @@ use crate::gateway::edge::EdgeState;
 use crate::gateway::execution::generations::ExecutionGenerations;
 use crate::gateway::request::drift::DriftDetector;
 use crate::gateway::request::route::{Route, RoutingTable};
-use crate::keyspaces::SpaceTable;
+use crate::keyspaces::{Deriving, SpaceTable};
 use crate::ledger::Ledger;
 use crate::observe::metrics::{Metrics, Snapshot};
 use crate::policy::{Failure, Generation, Generations};
@@ -27,7 +27,7 @@ pub struct ActiveConfig {
     /// The active generations, by policy name.
     pub generations: Generations,
     /// The key spaces by which they derive keys.
-    pub spaces: SpaceTable,
+    pub spaces: SpaceTable<Arc<Generation>>,
     /// Upstreams, by name.
     pub upstreams: UpstreamTable,
 }
@@ -38,7 +38,7 @@ impl ActiveConfig {
     pub fn new(
         config: Config,
         generations: Generations,
-        spaces: SpaceTable,
+        spaces: SpaceTable<Arc<Generation>>,
         before: &UpstreamTable,
         metrics: &Metrics,
     ) -> Self {
@@ -59,6 +59,18 @@ impl ActiveConfig {
         });
         let routes = RoutingTable::new(routes.collect());
         Self { config, routes, generations, spaces, upstreams }
+    }
+}
+
+impl Deriving for ActiveConfig {
+    type Generation = Arc<Generation>;
+
+    fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    fn spaces(&self) -> &SpaceTable<Arc<Generation>> {
+        &self.spaces
     }
 }
 

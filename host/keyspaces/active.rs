@@ -1,23 +1,24 @@
 //! The key spaces by which a policy's keys are derived: the one of its active generation and those of older
-//! ones (DESIGN §6, "Changing the keys").
+//! ones (`design/key-changes.md`).
 
-use crate::policy::Generation;
+use super::registry::{Numbers, SpaceRegistry};
+use crate::store::Store;
 use oncegate_core::SpaceNumber;
 use oncegate_core::keyspaces::list::Closed;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A generation of another key space on the policy's list. It derives keys and decides nothing.
 #[derive(Clone, Debug)]
-pub struct OlderGeneration {
+pub struct OlderGeneration<G> {
     /// The number of its space.
     pub number: SpaceNumber,
-    /// What makes its keys.
-    pub generation: Arc<Generation>,
+    /// What derives the keys there.
+    pub generation: G,
 }
 
-/// Who decides by a key space, for as long as somebody does: the routes of a configuration hold it, and
-/// requests hold their route.
+/// A counted use of a key space: who decides by it holds this for as long as that is so. The routes of an
+/// active configuration hold it, and requests hold their route.
 #[derive(Debug)]
 pub struct SpaceGuard {
     /// The policy.
@@ -26,48 +27,112 @@ pub struct SpaceGuard {
     pub number: SpaceNumber,
 }
 
-/// The key spaces of one policy, as a configuration derives keys by them.
+/// All space guards of this gateway.
+#[derive(Debug, Default)]
+pub struct SpaceGuards(Mutex<Vec<Weak<SpaceGuard>>>);
+
+/// The key spaces of one policy by which its keys are derived.
 #[derive(Clone, Debug)]
-pub struct ActiveSpaces {
+pub struct ActiveSpaces<G> {
     /// The space by which the active generation decides.
     pub guard: Arc<SpaceGuard>,
     /// The others on the list, lowest number first.
-    pub older: Vec<OlderGeneration>,
-    /// In which term of the lease on the list: see [`Entered::term`](ledger::Entered::term).
+    pub older: Vec<OlderGeneration<G>>,
+    /// The term of the lease on the lists: see [`Entered::term`](super::Entered::term).
     pub term: u64,
     /// The version of the list.
     pub version: u64,
 }
 
-/// The key spaces of all policies, as a configuration derives keys by them.
-#[derive(Clone, Debug, Default)]
-pub struct SpaceTable {
+/// The key spaces of all policies by which keys are derived.
+#[derive(Clone, Debug)]
+pub struct SpaceTable<G> {
     /// By policy name.
-    pub open: BTreeMap<Arc<str>, ActiveSpaces>,
+    pub open: BTreeMap<Arc<str>, ActiveSpaces<G>>,
     /// Policies whose keys can't be derived in one of their spaces, by name.
     pub unavailable: BTreeMap<Arc<str>, Unavailable>,
-}
-
-impl SpaceTable {
-    /// A change of how keys are made began this term, in which nothing that was derived before may be
-    /// sent, and these are the first of it. Those whose lease on the list broke meanwhile are not.
-    pub fn begin(&mut self, term: u64) {
-        let in_time = self.open.values_mut().filter(|spaces| spaces.term + 1 == term);
-        in_time.for_each(|spaces| spaces.term = term);
-    }
 }
 
 /// Why a policy guards nothing for now: its routes refuse what they would guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// The space in which keys can't be derived; none: the list doesn't take its own.
+    /// The space in which keys can't be derived; none: the list doesn't take the policy's own.
     pub number: Option<SpaceNumber>,
-    /// In words, with what would do.
+    /// In words, with what would help.
     pub why: Arc<str>,
 }
 
+impl SpaceGuards {
+    /// Counts those who decide by this table from now on.
+    pub fn note<G>(&self, table: &SpaceTable<G>) {
+        let mut guards = self.all();
+        guards.retain(|guard| guard.strong_count() > 0);
+        guards.extend(table.open.values().map(|spaces| Arc::downgrade(&spaces.guard)));
+    }
+
+    /// By which key spaces the active configuration and requests in flight decide.
+    pub fn deciding(&self) -> Numbers {
+        let mut deciding = Numbers::new();
+        for guard in self.all().iter().filter_map(Weak::upgrade) {
+            deciding.entry(guard.policy.clone()).or_default().insert(guard.number);
+        }
+        deciding
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<SpaceGuard>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<G> Default for SpaceTable<G> {
+    fn default() -> Self {
+        Self { open: BTreeMap::new(), unavailable: BTreeMap::new() }
+    }
+}
+
+impl<G> SpaceTable<G> {
+    /// The older generations of a policy, lowest number of their spaces first.
+    pub fn older(&self, policy: &str) -> impl DoubleEndedIterator<Item = &OlderGeneration<G>> {
+        self.open.get(policy).into_iter().flat_map(|spaces| &spaces.older)
+    }
+
+    /// A change of how keys are made began this term, in which nothing that was derived before may be sent, and
+    /// what is derived by this table is the first of it. Policies whose lease on the lists broke meanwhile stay
+    /// in their old term.
+    pub fn begin(&mut self, term: u64) {
+        let in_time = self.open.values_mut().filter(|spaces| spaces.term + 1 == term);
+        in_time.for_each(|spaces| spaces.term = term);
+    }
+
+    /// Whether keys are derived by the lists as they are, as far as any are derived, and may be sent.
+    pub fn is_up_to_date<S: Store>(&self, registry: &SpaceRegistry<S>) -> bool {
+        let (lists, term) = (registry.lists(), registry.term());
+        let is_listed =
+            |policy: &str, number| lists.list(policy).is_some_and(|list| list.find(number).is_some());
+        let is_current = |(policy, spaces): (&Arc<str>, &ActiveSpaces<G>)| {
+            spaces.term == term && lists.list(policy).is_some_and(|list| list.version == spaces.version)
+        };
+        let mut unavailable = self.unavailable.iter();
+        // Why a policy guards nothing is over when its space has left.
+        unavailable.all(|(policy, why)| why.number.is_none_or(|number| is_listed(policy, number)))
+            && self.open.iter().all(is_current)
+    }
+
+    /// Logs which policies guard nothing from now on, and which guard again, where `before` was active.
+    pub fn log_changes(&self, before: &Self) {
+        for (policy, unavailable) in &self.unavailable {
+            if before.unavailable.get(policy).is_none_or(|known| known.why != unavailable.why) {
+                tracing::error!(space = unavailable.number.map(|number| number.0), "{}", unavailable.why);
+            }
+        }
+        for policy in before.unavailable.keys().filter(|policy| !self.unavailable.contains_key(*policy)) {
+            tracing::info!(%policy, "keys can be derived in all key spaces again: the policy guards its routes");
+        }
+    }
+}
+
 impl Unavailable {
-    /// While it derived no keys the list has gone on, and doesn't take its own space again now.
+    /// While the policy derived no keys the list has gone on, and doesn't take its own space again now.
     pub fn closed(policy: &str, why: &Closed) -> Self {
         let why = format!(
             "policy `{policy}` derived no keys for a while, and the ledger doesn't take its key space back now: {why}. \

@@ -1,17 +1,13 @@
-//! Which generations derive a policy's keys: what is active, and what is loaded for the other spaces on its
+//! By which generations the keys of each policy are derived: the active one, and one for each other space on its
 //! list.
 
 use super::active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
-use super::archive::{Archive, deriver};
-use crate::config::Config;
-use crate::gateway::ActiveConfig;
-use crate::ledger::{Ledger, Numbers, SpacesError, by_id};
-use crate::policy::{Engine, Generation, Generations, LoadError};
+use super::loader::{Generations, Loaded, Loader};
+use super::registry::{Entered, Numbers, SpaceRegistry, SpacesError};
+use crate::store::Store;
 use oncegate_core::keyspaces::list::{Closed, Deriver, Space};
-use oncegate_core::{KeySpaces, SpaceNumber};
-use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
+use oncegate_core::{GatewayId, KeySpaces, LostRecords, SpaceNumber};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The lists changed this often between reading them and entering: somebody changes them all the time.
@@ -19,143 +15,122 @@ const TRIES: usize = 16;
 
 /// Why a policy's keys can't be derived in all its key spaces.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
-    /// The list can't be used or doesn't take the space.
+pub enum ResolveError<E> {
+    /// A list can't be used or doesn't take the space.
     #[error("{0}")]
     Spaces(#[from] SpacesError),
-    /// What makes the keys can't be kept.
-    #[error("what makes the keys of policy `{0}` can't be kept for later restarts in {1}: {2}")]
-    Keep(Arc<str>, PathBuf, io::Error),
-    /// A thread of the loading died.
-    #[error("the loading broke off: {0}")]
-    Broken(#[from] tokio::task::JoinError),
+    /// The loader broke off.
+    #[error("{0}")]
+    Loader(E),
 }
 
-/// Why the ledger doesn't take this generation, if it was seen to make other keys than its key space has.
-pub fn refusal(spaces: &KeySpaces, policy: &str, generation: &Generation) -> Option<Arc<str>> {
-    match spaces.list(policy)?.refusal(&deriver(generation))? {
-        Closed::Refused(why) => Some(why),
-        Closed::Full => None,
-    }
-}
-
-/// What lining up needs.
+/// Finds the generations by which keys are derived.
 #[derive(Debug)]
-pub struct SpaceResolver<'a> {
-    /// The ledger.
-    pub ledger: &'a Ledger,
+pub struct SpaceResolver<'a, S: Store, L> {
+    /// The lists.
+    pub registry: &'a SpaceRegistry<S>,
     /// Loads older generations.
-    pub engine: &'a Arc<Engine>,
-    /// Where they are kept.
-    pub archive: &'a Archive,
-    /// Records in a space whose deriver can't be loaded may be given up.
-    pub accept_duplicates: bool,
+    pub loader: L,
+    /// What becomes of records in a space whose generation can't be loaded.
+    pub lost: LostRecords,
 }
 
-/// What came of lining up.
-#[derive(Debug, Default)]
-pub struct Resolved {
-    /// The policies with their key spaces.
-    pub spaces: SpaceTable,
+/// By what keys are derived until now.
+#[derive(Clone, Debug)]
+pub struct InForce<'a, G> {
+    /// The active generations.
+    pub generations: &'a Generations<G>,
+    /// Their key spaces.
+    pub spaces: &'a SpaceTable<G>,
+    /// The policies whose active generation stays.
+    pub staying: BTreeSet<Arc<str>>,
+}
+
+/// By what keys are derived from now on.
+#[derive(Debug)]
+pub struct Resolved<G> {
+    /// The key spaces of all policies.
+    pub spaces: SpaceTable<G>,
     /// What was given up, in words.
     pub given_up: Vec<String>,
 }
 
 /// What derives keys in a space, or why nothing does.
-enum Reading {
-    Loaded(OlderGeneration),
-    /// Nothing needs it any more, or it was given up, in these words. The list has changed.
+enum Derived<G> {
+    By(G),
+    /// Nothing needs the space any more, or it was given up, in these words. The list has changed.
     Gone(Option<String>),
     Missing(Unavailable),
 }
 
-impl SpaceResolver<'_> {
-    /// Puts the key spaces of all policies on the ledger's lists and loads their older generations, from what is
-    /// `active` already where that is possible. `in_flight`: what requests under way decide by. A policy
-    /// that is active already and whose space the list doesn't take any more guards nothing; a new one is refused.
+/// How far resolving has come, over its tries.
+struct Progress<G> {
+    older: BTreeMap<Arc<str>, Vec<OlderGeneration<G>>>,
+    /// Policies that stay as they are and whose space a list doesn't take back.
+    closed: BTreeMap<Arc<str>, Unavailable>,
+    given_up: Vec<String>,
+}
+
+impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
+    /// Puts the key spaces of all policies on the lists and loads their older generations, from what is `in_force`
+    /// where that is possible. `in_flight`: what requests under way decide by. Where a list doesn't take a
+    /// space, a policy that stays as it is becomes unavailable; with a new one it is an error.
     pub async fn resolve(
         &self,
-        config: &Config,
-        generations: &Generations,
-        active: Option<&ActiveConfig>,
+        generations: &Generations<L::Generation>,
+        in_force: Option<&InForce<'_, L::Generation>>,
         in_flight: &Numbers,
-    ) -> Result<Resolved, ResolveError> {
-        let derivers: BTreeMap<Arc<str>, Deriver> =
-            generations.iter().map(|(name, generation)| (name.clone(), deriver(generation))).collect();
-        self.keep(config, generations).await?;
-        let mut loaded: BTreeMap<Arc<str>, Vec<OlderGeneration>> = BTreeMap::new();
-        let (mut given_up, mut closed) = (Vec::new(), BTreeMap::new());
+    ) -> Result<Resolved<L::Generation>, ResolveError<L::Error>> {
+        let deriver = |(policy, generation): (&Arc<str>, &L::Generation)| {
+            (policy.clone(), self.loader.deriver(generation))
+        };
+        let derivers: BTreeMap<Arc<str>, Deriver> = generations.iter().map(deriver).collect();
+        for (policy, generation) in generations {
+            self.loader.store(policy, generation).await.map_err(ResolveError::Loader)?;
+        }
+        let mut progress = Progress { older: BTreeMap::new(), closed: BTreeMap::new(), given_up: Vec::new() };
         for _ in 0..TRIES {
-            let spaces = self.ledger.read_spaces().await?;
-            let (mut unavailable, mut moved) = (closed.clone(), false);
-            for (policy, deriver) in derivers.iter().filter(|(policy, _)| !closed.contains_key(*policy)) {
-                let older = loaded.entry(policy.clone()).or_default();
-                for space in spaces.list(policy).map_or(&[][..], |list| &list.spaces) {
-                    if is_of(space, deriver) || older.iter().any(|one| one.number == space.number) {
-                        continue;
-                    }
-                    match self.older_generation(config, policy, space, active).await? {
-                        Reading::Loaded(one) => older.push(one),
-                        Reading::Missing(why) => _ = unavailable.insert(policy.clone(), why),
-                        Reading::Gone(words) => {
-                            given_up.extend(words);
-                            moved = true;
-                        }
-                    }
-                }
-            }
-            if moved {
+            let lists = self.registry.read().await?;
+            let Some(unavailable) = self.load_older(&mut progress, &derivers, &lists, in_force).await? else {
                 continue;
-            }
+            };
             let mut derivers = derivers.clone();
             derivers.retain(|policy, _| !unavailable.contains_key(policy));
             let readable = |policy: &Arc<str>, space: &Space| {
-                let own = derivers.get(policy).is_some_and(|deriver| is_of(space, deriver));
-                own || loaded.get(policy).is_some_and(|all| all.iter().any(|r| r.number == space.number))
+                derivers.get(policy).is_some_and(|deriver| is_of(space, deriver))
+                    || progress.has(policy, space.number)
             };
-            let entered = match self.ledger.enter_spaces(&derivers, in_flight, readable).await {
-                Err(SpacesError::Moved) => continue,
-                Err(SpacesError::Closed(policy, why)) if is_active(active, generations, &policy) => {
-                    closed.insert(policy.clone(), Unavailable::closed(&policy, &why));
-                    continue;
+            let entered = self.registry.enter(&derivers, in_flight, readable).await;
+            match entered {
+                Ok(entered) => return Ok(self.entered(entered, progress, unavailable)),
+                Err(SpacesError::Moved) => {}
+                Err(SpacesError::Closed(policy, why))
+                    if in_force.is_some_and(|in_force| in_force.staying.contains(&policy)) =>
+                {
+                    progress.closed.insert(policy.clone(), Unavailable::closed(&policy, &why));
                 }
-                entered => entered?,
-            };
-            let listed = self.ledger.spaces();
-            let on_list = |policy: &str, older: &OlderGeneration| {
-                listed.list(policy).is_some_and(|list| list.find(older.number).is_some())
-            };
-            let active = |(policy, number): (Arc<str>, SpaceNumber)| {
-                let mut older = loaded.remove(&policy).unwrap_or_default();
-                older.retain(|older| on_list(&policy, older));
-                older.sort_by_key(|older| older.number);
-                let guard = Arc::new(SpaceGuard { policy: policy.clone(), number });
-                let version = entered.versions.get(&policy).copied().unwrap_or_default();
-                (policy, ActiveSpaces { guard, older, term: entered.term, version })
-            };
-            let open = entered.numbers.into_iter().map(active).collect();
-            return Ok(Resolved { spaces: SpaceTable { open, unavailable }, given_up });
+                Err(error) => return Err(error.into()),
+            }
         }
         Err(SpacesError::Moved.into())
     }
 
-    /// What made keys last in the spaces of these generations, where that was something else: a start
-    /// with another policy is a change, too. What can't be loaded is told and left out.
+    /// What made keys last in the spaces of these generations, where that was something else: a start with another
+    /// policy is a change, too. What can't be loaded is logged and left out.
     pub async fn before(
         &self,
-        config: &Config,
-        generations: &Generations,
-    ) -> Result<Generations, ResolveError> {
-        let spaces = self.ledger.read_spaces().await?;
+        generations: &Generations<L::Generation>,
+    ) -> Result<Generations<L::Generation>, ResolveError<L::Error>> {
+        let lists = self.registry.read().await?;
         let mut before = Generations::new();
         for (policy, generation) in generations {
-            let new = deriver(generation);
-            let Some(list) = spaces.list(policy) else { continue };
+            let new = self.loader.deriver(generation);
+            let Some(list) = lists.list(policy) else { continue };
             let listed = list.find_by(&new.key_schema, new.key_epoch);
             let Some(space) = listed.filter(|space| space.deriver != new) else { continue };
-            match self.load(config, policy, &space.deriver).await? {
-                Ok(old) => _ = before.insert(policy.clone(), old),
-                Err(why) => tracing::warn!(
+            match self.load(policy, &space.deriver).await? {
+                Loaded::Ready(old) => _ = before.insert(policy.clone(), old),
+                Loaded::Missing(why) => tracing::warn!(
                     %policy,
                     why,
                     "what made this policy's keys before can't be loaded, so that the new one can't be compared with it: \
@@ -166,115 +141,160 @@ impl SpaceResolver<'_> {
         Ok(before)
     }
 
-    async fn keep(&self, config: &Config, generations: &Generations) -> Result<(), ResolveError> {
-        for (name, generation) in generations {
-            let Some(policy) = config.policies.get(name) else { continue };
-            let (archive, source) = (self.archive.clone(), policy.component.clone());
-            let generation = generation.clone();
-            let kept = tokio::task::spawn_blocking(move || archive.keep(&source, &generation)).await?;
-            kept.map_err(|error| ResolveError::Keep(name.clone(), self.archive.folder(), error))?;
+    /// Loads what derives keys in each space on the lists, as far as it isn't yet. Returns the policies for which
+    /// that can't be done; none: a list has changed by it, and has to be read again.
+    async fn load_older(
+        &self,
+        progress: &mut Progress<L::Generation>,
+        derivers: &BTreeMap<Arc<str>, Deriver>,
+        lists: &KeySpaces,
+        in_force: Option<&InForce<'_, L::Generation>>,
+    ) -> Result<Option<BTreeMap<Arc<str>, Unavailable>>, ResolveError<L::Error>> {
+        let (mut unavailable, mut moved) = (progress.closed.clone(), false);
+        for (policy, deriver) in derivers {
+            if progress.closed.contains_key(policy) {
+                continue;
+            }
+            for space in lists.list(policy).map_or(&[][..], |list| &list.spaces) {
+                if is_of(space, deriver) || progress.has(policy, space.number) {
+                    continue;
+                }
+                match self.deriving(policy, space, in_force).await? {
+                    Derived::By(generation) => progress.add(policy, space.number, generation),
+                    Derived::Missing(why) => _ = unavailable.insert(policy.clone(), why),
+                    Derived::Gone(words) => {
+                        progress.given_up.extend(words);
+                        moved = true;
+                    }
+                }
+            }
         }
-        Ok(())
+        Ok((!moved).then_some(unavailable))
     }
 
     /// What derives keys in this space.
-    async fn older_generation(
+    async fn deriving(
         &self,
-        config: &Config,
         policy: &Arc<str>,
         space: &Space,
-        active: Option<&ActiveConfig>,
-    ) -> Result<Reading, ResolveError> {
-        let number = space.number;
-        if let Some(generation) = active.and_then(|active| find(active, policy, space)) {
-            return Ok(Reading::Loaded(OlderGeneration { number, generation }));
+        in_force: Option<&InForce<'_, L::Generation>>,
+    ) -> Result<Derived<L::Generation>, ResolveError<L::Error>> {
+        if let Some(generation) = in_force.and_then(|in_force| self.find(in_force, policy, space)) {
+            return Ok(Derived::By(generation));
         }
-        let why = match self.load(config, policy, &space.deriver).await? {
-            Ok(generation) => return Ok(Reading::Loaded(OlderGeneration { number, generation })),
-            Err(why) => why,
+        let why = match self.load(policy, &space.deriver).await? {
+            Loaded::Ready(generation) => return Ok(Derived::By(generation)),
+            Loaded::Missing(why) => why,
         };
-        let Deriver { key_schema, key_epoch, .. } = &space.deriver;
-        let name = format!(
-            "policy `{policy}`: its key space {number} (key-schema {key_schema:?}, key_epoch {key_epoch})"
-        );
-        if self.ledger.leave_if_empty(policy, number).await? {
-            return Ok(Reading::Gone(None));
+        if self.registry.remove_if_empty(policy, space.number).await? {
+            return Ok(Derived::Gone(None));
         }
-        let others = match self.accept_duplicates {
-            true => self.ledger.abandon_space(policy, number).await?,
-            false => self.ledger.others_deriving(policy, number),
+        let gives_up = self.lost == LostRecords::GiveUp;
+        let others = match gives_up {
+            true => self.registry.abandon(policy, space.number).await?,
+            false => self.registry.others_deriving(policy, space.number),
         };
-        if others.is_empty() && self.accept_duplicates {
-            return Ok(Reading::Gone(Some(format!(
+        if others.is_empty() && gives_up {
+            let name = name_of(policy, space);
+            return Ok(Derived::Gone(Some(format!(
                 "{name} is given up with its records, for what made their keys can't be loaded: {why}"
             ))));
         }
-        let why = if others.is_empty() {
-            format!(
-                "{name} still has records, and what made their keys can't be loaded: {why}. Until then its routes \
-                 refuse what they would guard. Put it back; or wait until these records are forgotten; or give them \
-                 up with `oncegate reload --accept-duplicates`"
-            )
-        } else {
-            format!(
-                "{name} is used by another gateway on this ledger ({}), and what makes its keys can't be loaded here: \
-                 {why}. Until then its routes refuse here what they would guard. Put it there; or reload the other \
-                 one with a key space that this one has, too; or stop it",
-                by_id(&others)
-            )
-        };
-        Ok(Reading::Missing(Unavailable { number: Some(number), why: why.into() }))
+        let why = why_missing(policy, space, &others, &why);
+        Ok(Derived::Missing(Unavailable { number: Some(space.number), why: why.into() }))
     }
 
-    /// What derives keys in the space of this deriver, from where that is kept; or why it can't be loaded.
-    pub async fn load(
+    async fn load(
         &self,
-        config: &Config,
         policy: &Arc<str>,
         deriver: &Deriver,
-    ) -> Result<Result<Arc<Generation>, String>, ResolveError> {
-        let Some(like) = config.policies.get(policy).cloned() else {
-            return Ok(Err("the policy is not in the configuration".into()));
+    ) -> Result<Loaded<L::Generation>, ResolveError<L::Error>> {
+        self.loader.load(policy, deriver).await.map_err(ResolveError::Loader)
+    }
+
+    /// What is in force already and derives the keys of this space.
+    fn find(
+        &self,
+        in_force: &InForce<'_, L::Generation>,
+        policy: &Arc<str>,
+        space: &Space,
+    ) -> Option<L::Generation> {
+        let older = in_force.spaces.older(policy).map(|older| &older.generation);
+        let mut all = in_force.generations.get(policy).into_iter().chain(older);
+        all.find(|generation| is_of(space, &self.loader.deriver(generation))).cloned()
+    }
+
+    /// The table by which keys are derived now that the lists were entered.
+    fn entered(
+        &self,
+        entered: Entered,
+        mut progress: Progress<L::Generation>,
+        unavailable: BTreeMap<Arc<str>, Unavailable>,
+    ) -> Resolved<L::Generation> {
+        let lists = self.registry.lists();
+        let is_listed =
+            |policy: &str, number| lists.list(policy).is_some_and(|list| list.find(number).is_some());
+        let active = |(policy, number): (Arc<str>, SpaceNumber)| {
+            let mut older = progress.older.remove(&policy).unwrap_or_default();
+            older.retain(|one| is_listed(&policy, one.number));
+            older.sort_by_key(|one| one.number);
+            let guard = Arc::new(SpaceGuard { policy: policy.clone(), number });
+            let version = entered.versions.get(&policy).copied().unwrap_or_default();
+            (policy, ActiveSpaces { guard, older, term: entered.term, version })
         };
-        let (archive, engine, deriver) = (self.archive.clone(), self.engine.clone(), deriver.clone());
-        let load = move || {
-            let policy = archive.policy(&deriver, &like)?;
-            let generation = engine.load(&policy).map_err(|error: LoadError| error.to_string())?;
-            match generation.plan().key_schema == deriver.key_schema {
-                true => Ok(generation),
-                false => Err(format!("it now has the key-schema {:?}", generation.plan().key_schema)),
-            }
-        };
-        Ok(tokio::task::spawn_blocking(load).await?)
+        let open = entered.numbers.into_iter().map(active).collect();
+        Resolved { spaces: SpaceTable { open, unavailable }, given_up: progress.given_up }
     }
 }
 
-/// Whether the policy stays as it is.
-fn is_active(active: Option<&ActiveConfig>, generations: &Generations, policy: &str) -> bool {
-    let number = |all: &Generations| all.get(policy).map(|generation| generation.number());
-    active.is_some_and(|active| number(&active.generations) == number(generations))
+impl<G> Progress<G> {
+    fn has(&self, policy: &Arc<str>, number: SpaceNumber) -> bool {
+        self.older.get(policy).is_some_and(|older| older.iter().any(|one| one.number == number))
+    }
+
+    fn add(&mut self, policy: &Arc<str>, number: SpaceNumber, generation: G) {
+        self.older.entry(policy.clone()).or_default().push(OlderGeneration { number, generation });
+    }
+}
+
+/// Why the ledger doesn't take this deriver, if it was seen to make other keys than its key space has.
+pub fn refusal(lists: &KeySpaces, policy: &str, deriver: &Deriver) -> Option<Arc<str>> {
+    match lists.list(policy)?.refusal(deriver)? {
+        Closed::Refused(why) => Some(why),
+        Closed::Full => None,
+    }
+}
+
+/// Gateways as they are named to operators.
+pub fn by_id(gateways: &[GatewayId]) -> String {
+    gateways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn is_of(space: &Space, deriver: &Deriver) -> bool {
     space.deriver.key_schema == deriver.key_schema && space.deriver.key_epoch == deriver.key_epoch
 }
 
-/// What is active already and makes the keys of this space.
-fn find(active: &ActiveConfig, policy: &Arc<str>, space: &Space) -> Option<Arc<Generation>> {
-    let older = active.spaces.open.get(policy).into_iter().flat_map(|spaces| &spaces.older);
-    let all = active.generations.get(policy).into_iter().chain(older.map(|older| &older.generation));
-    all.into_iter().find(|generation| is_of(space, &deriver(generation))).cloned()
+fn name_of(policy: &str, space: &Space) -> String {
+    let Deriver { key_schema, key_epoch, .. } = &space.deriver;
+    let number = space.number;
+    format!("policy `{policy}`: its key space {number} (key-schema {key_schema:?}, key_epoch {key_epoch})")
 }
 
-/// Whether a configuration derives keys by the lists as they are, as far as it derives any, and may send what
-/// it derives.
-pub fn is_up_to_date(active: &ActiveConfig, ledger: &Ledger) -> bool {
-    let (lists, term) = (ledger.spaces(), ledger.list_term());
-    let is_listed = |policy: &str, number| lists.list(policy).is_some_and(|list| list.find(number).is_some());
-    let mut unavailable = active.spaces.unavailable.iter();
-    // Why a policy guards nothing is over when its space has left.
-    unavailable.all(|(policy, unavailable)| unavailable.number.is_none_or(|number| is_listed(policy, number)))
-        && active.spaces.open.iter().all(|(policy, spaces)| {
-            spaces.term == term && lists.list(policy).is_some_and(|list| list.version == spaces.version)
-        })
+/// `others`: the other gateways that derive keys in the space.
+fn why_missing(policy: &str, space: &Space, others: &[GatewayId], why: &str) -> String {
+    let name = name_of(policy, space);
+    if others.is_empty() {
+        format!(
+            "{name} still has records, and what made their keys can't be loaded: {why}. Until then its routes \
+             refuse what they would guard. Put it back; or wait until these records are forgotten; or give them \
+             up with `oncegate reload --accept-duplicates`"
+        )
+    } else {
+        format!(
+            "{name} is used by another gateway on this ledger ({}), and what makes its keys can't be loaded here: \
+             {why}. Until then its routes refuse here what they would guard. Put it there; or reload the other \
+             one with a key space that this one has, too; or stop it",
+            by_id(others)
+        )
+    }
 }

@@ -92,7 +92,7 @@ impl<S: Store> Ledger<S> {
     /// Whether what stands under the request's key says all: it has no other, nor one in a space that came
     /// while the lease on the list was over. Else that alone is told which no other key could change.
     pub(super) fn is_whole(&self, request: &Request) -> bool {
-        request.derived.keys.is_empty() && self.list_holds(request.derived.term)
+        request.derived.keys.is_empty() && self.spaces.holds_since(request.derived.term)
     }
 
     /// What is at hand of an operation under a key in a lower space. None: nothing that answers it. That

@@ -5,9 +5,10 @@
 //! that was claimed may be sent. What was derived before that moment and isn't sent yet never is: it is
 //! turned away, and comes again by the new routes.
 
-use super::identity::{Identity, IdentityError, TRIES, by_id};
+use super::identity::{Identity, IdentityError, TRIES};
 use super::state::Ledger;
 use super::survey::{Losses, in_words};
+use crate::keyspaces::by_id;
 use crate::store::{Store, Version};
 use oncegate_core::{KeySpaces, OperationId, Record};
 use std::collections::BTreeSet;
@@ -60,7 +61,7 @@ impl<'a, S: Store> Change<'a, S> {
         let mut losses = self.ledger.survey(|record| self.loss(record)).await?;
         if let (Some((before, _)), Some(next)) = (&self.before, &self.next)
             && next.is_at_odds_with(before)
-            && let others = self.ledger.others_alive().await?
+            && let others = self.ledger.spaces.others_alive().await?
             && !others.is_empty()
         {
             let others = by_id(&others);
@@ -112,14 +113,14 @@ impl<'a, S: Store> Change<'a, S> {
         if self.watches {
             // First what came while all were looked at, so that it isn't long closed.
             let early = self.look(BTreeSet::new()).await?;
-            self.ledger.gate.close();
+            self.ledger.spaces.suspend();
             taken.closed = true;
             self.look(early).await?;
         }
         if let Some(next) = take(&mut self.next) {
             self.ledger.write_identity(self.expected, &next).await?;
         }
-        taken.term = taken.closed.then(|| self.ledger.begin_term());
+        taken.term = taken.closed.then(|| self.ledger.spaces.begin_term());
         Ok(taken)
     }
 }
@@ -135,7 +136,7 @@ impl<S: Store> Drop for Change<'_, S> {
 impl<S: Store> Drop for Taken<'_, S> {
     fn drop(&mut self) {
         if self.closed {
-            self.ledger.gate.open();
+            self.ledger.spaces.resume();
         }
     }
 }
@@ -169,7 +170,7 @@ impl<S: Store> Ledger<S> {
         let Some((version, before)) = self.identity().await? else {
             return Ok(Change::new(self, None, Some(identity.clone()), None));
         };
-        let (_, lists) = self.load_spaces().await?;
+        let lists = self.spaces.stored().await?;
         let next = identity.merged(&before);
         let may_lose = identity.may_lose(&before, &lists);
         let next = (next != before).then_some(next);

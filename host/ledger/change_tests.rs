@@ -53,7 +53,7 @@ async fn begin(ledger: &OnMemory, key: u64) -> Claimant {
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
         wait: Duration::ZERO,
         waiting_room: None,
-        derived: Derived { term: ledger.list_term(), ..Derived::default() },
+        derived: Derived { term: ledger.key_spaces().term(), ..Derived::default() },
     };
     match ledger.begin(request).await {
         Begun::Claim(claimant) => claimant,

@@ -5,8 +5,8 @@ use super::begin::Begun;
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::permit::Permit;
 use super::request::Request;
-use super::spaces::list_lapsed;
 use super::state::{Ledger, Overdue};
+use crate::keyspaces;
 use crate::store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
     Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal, StoreReply,
@@ -95,8 +95,8 @@ impl<S: Store> Claimant<S> {
         };
         let common = &request.derived.common[..];
         let by = ClaimKeys { own: keys, common, claim: &request.claim, rules: &request.rules };
-        if !ledger.list_holds(request.derived.term) {
-            return self.failed(list_lapsed(), &[]).await;
+        if !ledger.spaces.holds_since(request.derived.term) {
+            return self.failed(keyspaces::lapsed(), &[]).await;
         }
         let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::of(by);
         let mut asked = ledger.clock().now();

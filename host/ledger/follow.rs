@@ -103,7 +103,7 @@ impl<S: Store> Ledger<S> {
     /// If not, what was claimed here may have been left behind under a key that nobody claims by any more:
     /// then nothing but an answer says what became of the operation, and its caller asks again.
     fn while_listed(&self, request: &Request, begun: Begun<S>) -> Begun<S> {
-        match matches!(begun, Begun::Replay { .. }) || self.list_holds(request.derived.term) {
+        match matches!(begun, Begun::Replay { .. }) || self.spaces.holds_since(request.derived.term) {
             true => begun,
             false => Begun::Refuse(Refusal::InFlight, None),
         }

@@ -1,5 +1,5 @@
-//! The gate between claims and a change of how keys are made. It notes claims while a change is looked
-//! at, and is closed while the change is made: then nothing that was claimed may be sent.
+//! The gate between claims and a change of how keys are made. It notes claims while a change is looked at. While
+//! the change is made, the lease on the lists of key spaces is suspended: nothing that was claimed may be sent.
 
 use oncegate_core::OperationId;
 use std::collections::BTreeSet;
@@ -11,7 +11,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub(super) struct ClaimGate {
     notes: AtomicBool,
-    closed: AtomicBool,
     noted: Mutex<BTreeSet<OperationId>>,
 }
 
@@ -24,11 +23,6 @@ impl ClaimGate {
         if self.notes.load(Ordering::SeqCst) {
             self.noted().insert(id);
         }
-    }
-
-    /// Whether nothing may be sent now.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
     }
 
     /// Notes claims from now on. `in_flight`: the operations whose flights are in the map, asked for after
@@ -50,16 +44,6 @@ impl ClaimGate {
     pub(super) fn end_noting(&self) {
         self.notes.store(false, Ordering::SeqCst);
         self.noted().clear();
-    }
-
-    /// From now on nothing may be sent.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-    }
-
-    /// What is claimed may be sent again.
-    pub(super) fn open(&self) {
-        self.closed.store(false, Ordering::SeqCst);
     }
 
     fn noted(&self) -> MutexGuard<'_, BTreeSet<OperationId>> {

@@ -6,9 +6,10 @@
 
 use super::routes::RouteTable;
 use super::state::Ledger;
+use crate::keyspaces::by_id;
 use crate::store::{DocumentError, Store, StoreError, Swap, Version};
 use bytes::Bytes;
-use oncegate_core::{GatewayId, KeySpaces, Record, Secret};
+use oncegate_core::{KeySpaces, Record, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -78,11 +79,6 @@ impl From<StoreError> for IdentityError {
     fn from(error: StoreError) -> Self {
         Self::Document(error.into())
     }
-}
-
-/// Gateways as they are named to operators.
-pub fn by_id(gateways: &[GatewayId]) -> String {
-    gateways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Identity {
@@ -199,7 +195,7 @@ impl<S: Store> Ledger<S> {
 
     /// Not even where records are given up: another gateway would go on by the secret that it has.
     async fn is_no_others(&self) -> Result<(), IdentityError> {
-        match &self.others_alive().await?[..] {
+        match &self.spaces.others_alive().await?[..] {
             [] => Ok(()),
             others => Err(IdentityError::SecretInUse(by_id(others))),
         }

@@ -2,8 +2,8 @@
 
 use super::advance::Advanced;
 use super::flight::Flight;
-use super::pins::SpacePin;
 use super::state::{Ledger, Overdue};
+use crate::keyspaces::SpacePin;
 use crate::store::{ConfiguredStore, Store, StoreError, Version, Versioned};
 use oncegate_core::{Answer, OperationId, Outcome, Record, Settlement, Timestamp, UnknownReason};
 use std::sync::Arc;
@@ -62,7 +62,8 @@ impl<S: Store> Permit<S> {
             return false;
         }
         let held = self.was_held.load(Ordering::Relaxed)
-            || (self.pointers_until.is_none_or(|until| now < until) && self.ledger.list_holds(self.term));
+            || (self.pointers_until.is_none_or(|until| now < until)
+                && self.ledger.spaces.holds_since(self.term));
         self.was_held.store(held, Ordering::Relaxed);
         held
     }

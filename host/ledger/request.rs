@@ -1,8 +1,8 @@
 //! A request to the ledger: an operation by its keys.
 
 use super::flight::Flight;
-use super::pins::SpacePin;
 use super::waiting::{Place, WaitingRoom};
+use crate::keyspaces::SpacePin;
 use oncegate_core::{Claim, Key, OperationId, Rules, SpaceNumber};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Derived {
     /// The same keys without the principal, one for each space, where the route refuses a changed one.
     pub common: Vec<Key>,
     /// In which term of the lease on the list of key spaces the list was entered by which they were: see
-    /// [`Entered::term`](super::Entered::term).
+    /// [`Entered::term`](crate::keyspaces::Entered::term).
     pub term: u64,
     /// It is guarded by an older generation only, whose space it keeps on the list.
     pub pin: Option<Arc<SpacePin>>,

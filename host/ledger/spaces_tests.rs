@@ -6,6 +6,7 @@
 mod older_keys;
 
 use super::*;
+use crate::keyspaces::{Numbers, SpacesError};
 use crate::store::conformance::{executing, id, on_a_runtime as run};
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Memory, Store};
@@ -58,7 +59,7 @@ impl Gateway {
     async fn start(store: &Arc<Memory>, epoch: u32) -> Self {
         let clock = Clock::following(Timestamp::default(), || NOW.get());
         let (ledger, _) = Ledger::new(Faulty::sharing(store.clone()), clock, None);
-        ledger.join_spaces(Some(LIST)).await.unwrap();
+        ledger.key_spaces().join(Some(LIST)).await.unwrap();
         let mut gateway = Self { ledger, derives: Vec::new(), decides: 0, term: 0 };
         gateway.enter(epoch).await.unwrap();
         gateway
@@ -67,7 +68,7 @@ impl Gateway {
     /// Reads the list and derives by it, whoever decided by what before being gone.
     async fn enter(&mut self, epoch: u32) -> Result<(), SpacesError> {
         let derivers = BTreeMap::from([(Arc::from(POLICY), deriver(epoch))]);
-        let entered = self.ledger.enter_spaces(&derivers, &Numbers::new(), |_, _| true).await?;
+        let entered = self.ledger.key_spaces().enter(&derivers, &Numbers::new(), |_, _| true).await?;
         self.term = entered.term;
         self.decides = entered.numbers[POLICY].0;
         self.derives = self.on_list();
@@ -76,11 +77,19 @@ impl Gateway {
 
     async fn tend(&self) -> bool {
         let decides = Numbers::from([(POLICY.into(), BTreeSet::from([SpaceNumber(self.decides)]))]);
-        self.ledger.tend_spaces(&decides).await.unwrap()
+        self.ledger.key_spaces().tend(&decides).await.unwrap()
     }
 
     fn on_list(&self) -> Vec<u32> {
-        self.ledger.spaces().list(POLICY).unwrap().numbers().into_iter().map(|number| number.0).collect()
+        self.ledger
+            .key_spaces()
+            .lists()
+            .list(POLICY)
+            .unwrap()
+            .numbers()
+            .into_iter()
+            .map(|number| number.0)
+            .collect()
     }
 
     /// A request for the operation, with its keys: number and key are one here.
@@ -265,16 +274,17 @@ fn a_lease_that_came_back_unnoticed_is_a_new_term() {
         passes(LIST);
         assert!(!old.tend().await, "it has to enter again");
         // Somebody entered for it: a swap whose answer was lost.
-        let (gateway, again) = (old.ledger.gateway(), NOW.get() + LIST * 2);
-        let (version, mut spaces) = old.ledger.load_spaces().await.unwrap();
+        let (gateway, again) = (old.ledger.key_spaces().gateway(), NOW.get() + LIST * 2);
+        let (version, bytes) = old.ledger.store.load_meta("key-spaces").await.unwrap().unwrap();
+        let mut spaces = oncegate_core::keyspaces::codec::decode(&bytes).unwrap();
         spaces.renew(gateway, Timestamp::default().plus(again));
         old.ledger
             .store()
-            .swap_meta("key-spaces", version, oncegate_core::keyspaces::codec::encode(&spaces).into())
+            .swap_meta("key-spaces", Some(version), oncegate_core::keyspaces::codec::encode(&spaces).into())
             .await
             .unwrap();
         let _ = old.tend().await;
-        assert_ne!(old.ledger.list_term(), before);
+        assert_ne!(old.ledger.key_spaces().term(), before);
         assert_eq!(old.asks().await.unwrap_err(), "unavailable");
         old.enter(0).await.unwrap();
         assert!(old.asks().await.unwrap().holds());
@@ -288,8 +298,8 @@ fn a_space_stays_while_a_gateway_that_lives_is_behind() {
         let (old, mut new) = apart().await;
         // The first doesn't know of the second's space and decides by its own.
         assert!(new.tend().await);
-        let blockers = new.ledger.blockers(POLICY, SpaceNumber(0));
-        assert_eq!(blockers, [Blocker::Decides(old.ledger.gateway())]);
+        let blockers = new.ledger.key_spaces().blockers(POLICY, SpaceNumber(0));
+        assert_eq!(blockers, [Blocker::Decides(old.ledger.key_spaces().gateway())]);
         passes(LIST - Duration::from_secs(1));
         assert!(new.tend().await);
         assert_eq!(new.on_list(), [0, 1]);
@@ -431,14 +441,18 @@ fn what_one_gateway_refuses_no_other_takes_but_where_it_is_active_it_goes_on() {
             BTreeMap::from([(Arc::from(POLICY), Deriver { component: component.into(), ..deriver(1) })])
         };
         let enter = async |gateway: &Gateway, component: &str| {
-            gateway.ledger.enter_spaces(&by(component), &Numbers::new(), |_, _| true).await
+            gateway.ledger.key_spaces().enter(&by(component), &Numbers::new(), |_, _| true).await
         };
         // The second one has it active when the first sees that it makes other keys.
         enter(&two, "other").await.unwrap();
         one.enter(1).await.unwrap();
         for component in ["bad", "other", "c"] {
             let refused = &by(component)[POLICY];
-            one.ledger.refuse_deriver(&POLICY.into(), refused, "POST /x gets another key").await.unwrap();
+            one.ledger
+                .key_spaces()
+                .refuse(&POLICY.into(), refused, "POST /x gets another key")
+                .await
+                .unwrap();
         }
         let third = Gateway::start(&store, 1).await;
         for (gateway, component) in [(&two, "bad"), (&third, "bad"), (&third, "other")] {
@@ -463,7 +477,7 @@ fn how_keys_are_made_does_not_change_while_another_gateway_goes_by_what_was() {
             one.ledger.agree(&before, false).await.unwrap();
             // No record stands in the way, but one may come at any time.
             let refused = one.ledger.agree(&next, false).await.unwrap_err().to_string();
-            assert!(refused.contains(&two.ledger.gateway().to_string()), "{refused}");
+            assert!(refused.contains(&two.ledger.key_spaces().gateway().to_string()), "{refused}");
             drop(two);
             passes(LIST);
             one.enter(1).await.unwrap();
@@ -481,7 +495,7 @@ fn the_secret_is_not_replaced_while_another_gateway_goes_by_it() {
         assert_eq!(two.ledger.secret(None, false).await.unwrap(), made);
         for accept_duplicates in [false, true] {
             let refused = two.ledger.secret(Some([2; 32]), accept_duplicates).await.unwrap_err().to_string();
-            assert!(refused.contains(&one.ledger.gateway().to_string()), "{refused}");
+            assert!(refused.contains(&one.ledger.key_spaces().gateway().to_string()), "{refused}");
         }
         assert!(two.ledger.may_get_secret(&[2; 32]).await.is_err());
         assert_eq!(two.ledger.secret(Some([1; 32]), false).await.unwrap(), made);

@@ -6,11 +6,11 @@ use super::gate::ClaimGate;
 use super::id_map::{IdMap, id_map};
 use super::late::{LateSettlement, LateSettlements};
 use super::retention::{RetentionHistory, RouteRetention};
-use super::spaces::Spaces;
 use super::turn::Turn;
+use crate::keyspaces::{SpaceRegistry, pointers};
 use crate::store::{Clock, ConfiguredStore, Confirmed, DocumentError, Store, StoreError, Versioned};
 use oncegate_core::{
-    Answer, ExecutionId, OperationId, Rules, Settlement, Timestamp, WhenUnknown, WhileRunning,
+    Answer, ExecutionId, GatewayId, OperationId, Rules, Settlement, Timestamp, WhenUnknown, WhileRunning,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +40,7 @@ pub struct Ledger<S = ConfiguredStore> {
     pub(super) keeper_wakes: AtomicU64,
     /// Wakes it before that.
     pub(super) keeper: Notify,
-    pub(super) spaces: Spaces,
+    pub(super) spaces: SpaceRegistry<S>,
     pub(super) gate: ClaimGate,
 }
 
@@ -73,8 +73,10 @@ impl<S: Store> Ledger<S> {
         cache_bytes: Option<usize>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Overdue>) {
         let (overdue, settlements) = mpsc::unbounded_channel();
+        let store = Arc::new(Confirmed::new(store, clock));
+        let spaces = SpaceRegistry::new(store.clone(), gateway_id(process));
         let ledger = Arc::new(Self {
-            store: Arc::new(Confirmed::new(store, clock)),
+            store,
             flights: id_map(),
             cache: cache_bytes.map(Cache::new),
             executions: Executions { process, next: AtomicU64::new(0) },
@@ -85,7 +87,7 @@ impl<S: Store> Ledger<S> {
             turns: OnceLock::new(),
             keeper_wakes: AtomicU64::new(0),
             keeper: Notify::new(),
-            spaces: Spaces::new(),
+            spaces,
             gate: ClaimGate::default(),
         });
         (ledger, settlements)
@@ -101,9 +103,14 @@ impl<S: Store> Ledger<S> {
         self.store.store()
     }
 
-    /// The same with the clock beside it, for key spaces on the same ledger.
+    /// The same with the clock beside it.
     pub fn confirmed(&self) -> &Arc<Confirmed<S>> {
         &self.store
+    }
+
+    /// The lists of key spaces in its store.
+    pub fn key_spaces(&self) -> &SpaceRegistry<S> {
+        &self.spaces
     }
 
     /// How many executions run in this process.
@@ -140,6 +147,11 @@ impl<S: Store> Ledger<S> {
         self.store.load(id).await
     }
 
+    /// The record of an operation, by the id of its record or of a pointer to it.
+    pub async fn find(&self, id: OperationId) -> Result<Option<Versioned>, StoreError> {
+        pointers::find(&self.store, id).await
+    }
+
     /// Takes note of what the routes remember, before requests are answered by it.
     pub async fn remember(&self, routes: &BTreeMap<String, RouteRetention>) -> Result<(), DocumentError> {
         self.retention.note(&self.store, routes, self.clock().latest()).await
@@ -156,4 +168,13 @@ impl<S: Store> Ledger<S> {
     ) -> Timestamp {
         clock.minus(self.retention.least(route, first_sent).map_or(own, |least| least.min(own)))
     }
+}
+
+/// Who the gateway of this process is on the lists of key spaces.
+fn gateway_id(process: u64) -> GatewayId {
+    let half = process.to_le_bytes();
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&half);
+    id[8..].copy_from_slice(&half);
+    GatewayId(id)
 }

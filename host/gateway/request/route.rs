@@ -21,7 +21,7 @@ pub struct Route {
     /// The active generation of its policy; none: plain proxying.
     pub generation: Option<Arc<Generation>>,
     /// The key spaces of that policy; none: it has none yet.
-    pub spaces: Option<ActiveSpaces>,
+    pub spaces: Option<ActiveSpaces<Arc<Generation>>>,
     /// Keys can't be derived in one of the spaces: requests that could be guarded are refused.
     pub is_unavailable: bool,
     /// Its counters.
@@ -37,7 +37,7 @@ impl Route {
     /// The active generation, where it or an older one judges this method here.
     pub fn judge(&self, method: &Method) -> Option<&Arc<Generation>> {
         let generation = self.generation.as_ref()?;
-        let reads = |older: &OlderGeneration| self.judges(&older.generation, method);
+        let reads = |older: &OlderGeneration<Arc<Generation>>| self.judges(&older.generation, method);
         (self.judges(generation, method) || self.older().iter().any(reads)).then_some(generation)
     }
 
@@ -59,7 +59,7 @@ impl Route {
     }
 
     /// The generations of the other key spaces on the policy's list.
-    pub fn older(&self) -> &[OlderGeneration] {
+    pub fn older(&self) -> &[OlderGeneration<Arc<Generation>>] {
         self.spaces.as_ref().map_or(&[], |spaces| &spaces.older)
     }
 

@@ -7,8 +7,7 @@ use crate::gateway::answer::refusals;
 use crate::gateway::request::context::{RequestContext, WholeRequest};
 use crate::gateway::request::keys;
 use crate::gateway::request::progress::RequestProgress;
-use crate::keyspaces::OlderGeneration;
-use crate::ledger::SpacePin;
+use crate::keyspaces::{OlderGeneration, SpacePin};
 use crate::policy::{Failure, Generation, Guard, OwnedOperation, Refusal, RequestField, Verdict};
 use crate::store::StoreError;
 use std::sync::Arc;
@@ -42,7 +41,7 @@ pub struct Guarded {
 #[derive(Debug)]
 pub struct OlderGuard {
     /// The generation.
-    pub older: OlderGeneration,
+    pub older: OlderGeneration<Arc<Generation>>,
     /// Its verdict.
     pub guard: Box<Guard>,
 }
@@ -105,7 +104,7 @@ async fn older_guards(context: &RequestContext) -> Result<Vec<OlderGuard>, Probl
 }
 
 /// An operation that the active generation does not guard stays guarded by an older one as
-/// [`Ledger::stays_guarded`](crate::ledger::Ledger::stays_guarded) says.
+/// [`SpaceRegistry::stays_guarded`](crate::keyspaces::SpaceRegistry::stays_guarded) says.
 async fn stays_guarded(
     context: &mut RequestContext,
     older: Vec<OlderGuard>,
@@ -132,15 +131,13 @@ async fn pinned(
     guards: &[OlderGuard],
 ) -> Result<Option<(usize, SpacePin)>, StoreError> {
     let context = whole.context;
-    for (i, OlderGuard { older, guard }) in guards.iter().enumerate().rev() {
+    let Some(policy) = &context.route.config.policy else { return Ok(None) };
+    let key = |OlderGuard { older, guard }: &OlderGuard| {
         let (id, _) = keys::key(whole, &older.generation, guard);
-        let place = (older.number, context.route.list_version());
-        let ledger = &context.worker.shared.ledger;
-        if let Some(pin) = ledger.stays_guarded(older.generation.name(), place, id).await? {
-            return Ok(Some((i, pin)));
-        }
-    }
-    Ok(None)
+        (older.number, id)
+    };
+    let spaces = context.worker.shared.ledger.key_spaces();
+    spaces.older_guard((policy, context.route.list_version()), guards, key).await
 }
 
 /// Why a generation gave no verdict.

@@ -1,6 +1,7 @@
 //! Sweeps: does what is due to records, in small portions.
 
 use super::wall::Difference;
+use crate::keyspaces::pointers;
 use crate::ledger::advance::Advanced;
 use crate::ledger::state::Ledger;
 use crate::ledger::turn::Turn;
@@ -67,7 +68,7 @@ impl<S: Store> Ledger<S> {
     async fn sweep_one(&self, id: OperationId) -> Result<(), StoreError> {
         let Some(current) = self.store.load(id).await? else { return Ok(()) };
         if let State::Pointer(_) = current.record.state {
-            return self.sweep_pointer(id, &current).await.map(|_| ());
+            return pointers::sweep(&self.store, id, &current).await.map(|_| ());
         }
         let before = current.record.clone();
         let now = self.clock().now();

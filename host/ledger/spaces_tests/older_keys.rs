@@ -84,7 +84,7 @@ fn pointers_in_a_circle_are_swept() {
         let up = Arc::new(Record { state: State::Pointer(up), ..(*down.record).clone() });
         new.ledger.store().swap(id(0), None, Some(up), new.ledger.clock().now()).await.unwrap();
         passes(LEASE);
-        assert!(new.ledger.sweep_pointer(id(1), &down).await.unwrap());
+        assert!(crate::keyspaces::pointers::sweep(&new.ledger.store, id(1), &down).await.unwrap());
         assert!(new.ledger.load(id(1)).await.unwrap().is_none());
     });
 }
@@ -136,34 +136,49 @@ fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
 fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
     run(async {
         let policy = Arc::from(POLICY);
-        let place =
-            |gateway: &Gateway| (SpaceNumber(0), gateway.ledger.spaces().list(POLICY).unwrap().version);
+        let place = |gateway: &Gateway| {
+            (SpaceNumber(0), gateway.ledger.key_spaces().lists().list(POLICY).unwrap().version)
+        };
         let store = shared();
         let (mut one, mut two) = (Gateway::start(&store, 0).await, Gateway::start(&store, 0).await);
         one.enter(1).await.unwrap();
         let at = place(&one);
-        let pin = one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("one decides by it");
-        let stale = one.ledger.spaces();
+        let pin = one
+            .ledger
+            .key_spaces()
+            .stays_guarded(&policy, at, id(0))
+            .await
+            .unwrap()
+            .expect("one decides by it");
+        let stale = one.ledger.key_spaces().lists();
         two.enter(1).await.unwrap();
         two.tend().await;
         assert_eq!(two.on_list(), [0, 1]);
-        assert!(two.ledger.stays_guarded(&policy, place(&two), id(0)).await.unwrap().is_none());
-        let second =
-            one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().expect("it has not read it yet");
-        assert_eq!(one.ledger.spaces(), stale, "that was written there already");
+        assert!(two.ledger.key_spaces().stays_guarded(&policy, place(&two), id(0)).await.unwrap().is_none());
+        let second = one
+            .ledger
+            .key_spaces()
+            .stays_guarded(&policy, at, id(0))
+            .await
+            .unwrap()
+            .expect("it has not read it yet");
+        assert_eq!(one.ledger.key_spaces().lists(), stale, "that was written there already");
         drop(pin);
         one.tend().await;
         two.tend().await;
         assert_eq!(two.on_list(), [0, 1]);
-        let stale = one.ledger.spaces();
+        let stale = one.ledger.key_spaces().lists();
         drop(second);
         one.tend().await;
         assert_eq!(one.on_list(), [1]);
-        assert!(one.ledger.stays_guarded(&policy, at, id(0)).await.unwrap().is_none());
+        assert!(one.ledger.key_spaces().stays_guarded(&policy, at, id(0)).await.unwrap().is_none());
         // As it would be, had it not read that.
         two.enter(0).await.unwrap();
-        one.ledger.read_spaces().await.unwrap();
-        assert_ne!(one.ledger.spaces(), stale);
-        assert!(one.ledger.stays_guarded(&policy, at, id(0)).await.is_err(), "others may know other keys");
+        one.ledger.key_spaces().read().await.unwrap();
+        assert_ne!(one.ledger.key_spaces().lists(), stale);
+        assert!(
+            one.ledger.key_spaces().stays_guarded(&policy, at, id(0)).await.is_err(),
+            "others may know other keys"
+        );
     });
 }

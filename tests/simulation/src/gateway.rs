@@ -2,16 +2,15 @@
 //! gateway, between simulated clients, store and upstream.
 
 use crate::keys::{POLICY, guards, operation_id, operation_of, request, spaces, ways_of};
+use crate::place::{Place, is_full};
 use crate::process::Process;
-use crate::spaces::{ActiveSpaces, Place, is_full};
 use crate::store::{Disk, SimStore};
 use crate::upstream::{Answered, Call, Upstream, meaning};
 use crate::world::{Event, Reply, RequestId, World};
 use bytes::Bytes;
-use oncegate::ledger::{
-    self, Claimed, Clock, Exchange, Exchanged, Ledger, Permit, Pursued, SpacePin, Unsettled,
-};
-use oncegate::store::StoreError;
+use oncegate::keyspaces::{ActiveSpaces, SpacePin};
+use oncegate::ledger::{self, Claimed, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
+use oncegate::store::{Clock, StoreError};
 use oncegate::upstream::{Attempted, Retry, attempts};
 use oncegate_core::{
     Answer, AnswerSummary, Disposition, Outcome, Probe, Record, SpaceNumber, State, UnknownReason,
@@ -125,13 +124,13 @@ impl Gateway {
                 sleep(Duration::from_millis(10)).await;
             }
             let place = loop {
-                match Place::take(&gateway.world, &ledger, gateway.way.get()).await {
+                match Place::take(&gateway.world, &running, &ledger, gateway.way.get()).await {
                     Ok(place) => break place,
                     Err(_) => gateway.way.set(Place::way_back(&gateway.world, &ledger).unwrap_or(1)),
                 }
             };
             if gateway.world.setting.changes.is_some() {
-                running.spawn(place.clone().tend(running.clone()));
+                running.spawn(place.clone().tend());
             }
             running.spawn(probe(gateway.world.clone(), ledger.clone(), gateway.upstream.clone()));
             *gateway.running.borrow_mut() = Some(Running { process: running, ledger, place });
@@ -189,17 +188,17 @@ async fn handle(
 ) {
     let Running { process, ledger, place } = running;
     process.step("a request arrives").await;
-    let Some(lineup) = place.lineup() else {
+    let Some((way, active)) = place.derives() else {
         return tell(&process, &world, asked, client, Reply::Unavailable).await;
     };
     if world.setting.changes.is_some() {
         process.step("its keys are to be derived").await;
     }
-    let spaces = spaces(&world, asked.operation, &lineup);
+    let spaces = spaces(&world, asked.operation, (way, &active));
     if world.setting.changes.is_some() {
         world.note(Event::Keyed { request: asked.request, ways: ways_of(&spaces) });
     }
-    let pin = match guard(&world, &ledger, asked.operation, &lineup, &spaces).await {
+    let pin = match guard(&world, &ledger, asked.operation, (way, &active), &spaces).await {
         Ok(Guarding::Active) => None,
         Ok(Guarding::Older(pin)) => Some(pin),
         Ok(Guarding::None) => {
@@ -215,7 +214,7 @@ async fn handle(
             world: world.clone(),
             upstream: upstream.clone(),
             asked,
-            _lineup: lineup.clone(),
+            _spaces: active.clone(),
             client: report,
         };
         // Detached: it belongs to the gateway, not to the client.
@@ -226,7 +225,7 @@ async fn handle(
             Err(_) => Ok(Reply::Cut),
         }
     };
-    let request = request(&world, &ledger, asked, (&spaces, lineup.term), pin);
+    let request = request(&world, &ledger, asked, (&spaces, active.term), pin);
     let reply = match ledger.pursue(request, execute).await {
         Pursued::Executed(reply) => reply,
         Pursued::Replay { record, .. } => replayed(&record),
@@ -254,24 +253,20 @@ enum Guarding {
     None,
 }
 
-/// What `weigh` in the real gateway says: what the active way doesn't guard an older one may.
+/// What the active way doesn't guard an older one may.
 async fn guard(
     world: &World,
     ledger: &Arc<SimLedger>,
     operation: usize,
-    lineup: &ActiveSpaces,
+    (way, active): (u32, &ActiveSpaces<u32>),
     spaces: &[(SpaceNumber, u32)],
 ) -> Result<Guarding, StoreError> {
-    if guards(world, operation, lineup.way()) {
+    if guards(world, operation, way) {
         return Ok(Guarding::Active);
     }
-    for (number, way) in spaces.iter().rev() {
-        let (place, id) = ((*number, lineup.version), operation_id(world, operation, *way));
-        if let Some(pin) = ledger.stays_guarded(&POLICY.into(), place, id).await? {
-            return Ok(Guarding::Older(pin));
-        }
-    }
-    Ok(Guarding::None)
+    let key = |(number, way): &(SpaceNumber, u32)| (*number, operation_id(world, operation, *way));
+    let found = ledger.key_spaces().older_guard((&POLICY.into(), active.version), spaces, key).await?;
+    Ok(found.map_or(Guarding::None, |(_, pin)| Guarding::Older(pin)))
 }
 
 /// Sends what nothing guards.
@@ -322,7 +317,7 @@ struct Wire {
     upstream: Arc<Upstream>,
     asked: Asked,
     /// What it decides by stands on the list as long as it executes.
-    _lineup: Rc<ActiveSpaces>,
+    _spaces: ActiveSpaces<u32>,
     client: oneshot::Sender<Report>,
 }
 

@@ -2,9 +2,10 @@
 
 use crate::faults::Ways;
 use crate::gateway::{Asked, SimLedger};
-use crate::spaces::ActiveSpaces;
 use crate::world::World;
-use oncegate::ledger::{self, Derived, SpacePin};
+use oncegate::keyspaces::{ActiveSpaces, SpacePin};
+use oncegate::ledger::{self, Derived};
+use oncegate_core::keyspaces::list::Deriver;
 use oncegate_core::{
     Claim, Fingerprint, Framer, Key, KeySpace, OperationId, Origin, PartKind, PrincipalId, Recipe, Record,
     Rules, Secret, SpaceNumber,
@@ -20,6 +21,22 @@ const SECRET: Secret = Secret::new([7; 32]);
 /// The name of a way of making keys.
 pub fn key_schema(way: u32) -> String {
     format!("simulated/{way}")
+}
+
+/// A way of making keys, as it stands on a list.
+pub fn deriver(way: u32) -> Deriver {
+    let text = Arc::<str>::from;
+    Deriver {
+        key_schema: key_schema(way).into(),
+        key_epoch: 0,
+        component: text("component"),
+        settings: text("settings"),
+    }
+}
+
+/// The way that stands on a list so.
+pub fn way_of(world: &World, deriver: &Deriver) -> u32 {
+    ways(world).find(|way| *deriver.key_schema == key_schema(*way)).expect("there are no others")
 }
 
 /// The ways of making keys that there are in a run.
@@ -82,8 +99,16 @@ fn fingerprint(content: u32, way: u32) -> Fingerprint {
 }
 
 /// The spaces in which a gateway derives keys of an operation, with the way of each.
-pub fn spaces(world: &World, operation: usize, lineup: &ActiveSpaces) -> Vec<(SpaceNumber, u32)> {
-    lineup.spaces.iter().copied().filter(|(_, way)| guards(world, operation, *way)).collect()
+pub fn spaces(
+    world: &World,
+    operation: usize,
+    (way, active): (u32, &ActiveSpaces<u32>),
+) -> Vec<(SpaceNumber, u32)> {
+    let older = active.older.iter().map(|older| (older.number, older.generation));
+    let all = std::iter::once((active.guard.number, way)).chain(older);
+    let mut spaces: Vec<_> = all.filter(|(_, way)| guards(world, operation, *way)).collect();
+    spaces.sort_by_key(|(number, _)| *number);
+    spaces
 }
 
 /// Their ways.

@@ -4,7 +4,7 @@
 //!
 //! - [`faults`]: what a run is of.
 //! - [`world`]: time, dice, history.
-//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties; [`keys`], [`spaces`]: by what
+//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties; [`keys`], [`place`]: by what
 //!   operations are known.
 //! - [`checker`]: the promises, over effects, answers and announcements of doubt.
 #![allow(missing_docs, reason = "a test's own types; the modules and the fields that need words have them")]
@@ -14,8 +14,8 @@ pub mod faults;
 pub mod gateway;
 pub mod keys;
 pub mod people;
+pub mod place;
 pub mod process;
-pub mod spaces;
 pub mod store;
 pub mod upstream;
 pub mod world;

@@ -4,7 +4,7 @@
 use crate::faults::Changes;
 use crate::gateway::{Asked, Gateway, answer};
 use crate::keys::{content, ids, operation_of};
-use crate::spaces::TEND_EVERY;
+use crate::place::TEND_EVERY;
 use crate::store::Disk;
 use crate::upstream::Upstream;
 use crate::world::{Event, Reply, World};

@@ -1,4 +1,4 @@
-//! Where what made keys is kept, so that a restart finds its older generations again.
+//! Where what generations are made of is stored, so that a restart finds the older ones again.
 
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::policy::{self, Generation};
@@ -11,8 +11,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What made keys in the ledger's key spaces: components and settings by digest, in the data folder. A
-/// store that is memory needs none, for its records end with the process.
+/// Components and settings by digest, in the data folder: all that derive keys in the ledger's key spaces. A
+/// store that is memory needs none, because its records end with the process.
 #[derive(Clone, Debug)]
 pub struct Archive(Option<PathBuf>);
 
@@ -31,8 +31,8 @@ impl Archive {
         Self(Some(folder))
     }
 
-    /// Keeps what made this generation, before anything is claimed by its keys.
-    pub(super) fn keep(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
+    /// Stores what a generation is made of.
+    pub(super) fn store(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
         let Some(folder) = &self.0 else { return Ok(()) };
         fs::create_dir_all(folder)?;
         let component = folder.join(format!("{}.wasm", generation.digest()));
@@ -48,7 +48,7 @@ impl Archive {
         if settings.exists() { Ok(()) } else { write(folder, &settings, text.as_bytes()) }
     }
 
-    /// The policy that makes the keys of a space, with the limits of its present configuration.
+    /// The policy that is made of this, with the limits of its present configuration.
     pub(super) fn policy(&self, deriver: &Deriver, like: &config::Policy) -> Result<config::Policy, String> {
         let folder = self.0.as_ref().ok_or("a ledger in memory keeps none")?;
         let component = folder.join(format!("{}.wasm", deriver.component));

@@ -1,47 +1,42 @@
-//! What a key space needs to leave its policy's list: that nothing but records holds it open, and none of
-//! them is left.
+//! How a key space leaves its policy's list: when nothing but records blocks it, and none of them is left.
 
-use super::spaces::SpacesError;
-use super::state::Ledger;
+use super::pointers;
+use super::registry::{SpaceRegistry, SpacesError};
 use crate::store::{Store, StoreError, Swap, Versioned};
 use oncegate_core::keyspaces::list::{Space, SpaceList};
 use oncegate_core::{GatewayId, OperationId, SpaceNumber, State, Timestamp, View};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many records a look for what holds a space open reads at once.
+/// How many records a search reads at once.
 const SCAN_PORTION: usize = 256;
 
-/// How far each look has come, by policy and space.
+/// How far each search has come, by policy and space.
 #[derive(Debug, Default)]
-pub(super) struct Looks(Mutex<BTreeMap<(Arc<str>, SpaceNumber), Look>>);
+pub(super) struct Searches(Mutex<BTreeMap<(Arc<str>, SpaceNumber), Search>>);
 
-/// A look through all records for those that hold a space open. What was passed doesn't come back:
-/// nothing is claimed any more before the moment that it asks about.
+/// A search through all records for those that block a space. What it passed doesn't come back: nothing is
+/// claimed any more before the moment that it asks about.
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct Search {
     since: Timestamp,
     /// The last record that it passed.
     passed: Option<OperationId>,
 }
 
-impl Looks {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, SpaceNumber), Look>> {
+impl Searches {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, SpaceNumber), Search>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: Store> Ledger<S> {
-    /// Takes a space off the list though records of it may be left: their operations may run again. Not
-    /// while other gateways derive keys in it, which go on executing by it: these.
-    pub async fn abandon_space(
-        &self,
-        policy: &str,
-        number: SpaceNumber,
-    ) -> Result<Vec<GatewayId>, SpacesError> {
+impl<S: Store> SpaceRegistry<S> {
+    /// Removes a space from the list though records of it may be left: their operations may run again. Not while
+    /// other gateways derive keys in it, which go on executing by it: returns these.
+    pub async fn abandon(&self, policy: &str, number: SpaceNumber) -> Result<Vec<GatewayId>, SpacesError> {
         let own = self.gateway();
         let (others, _) = self
-            .change_spaces(false, |spaces, now| {
+            .change_as_member(|spaces, now| {
                 let others = spaces.others_deriving(own, policy, number, now);
                 if others.is_empty()
                     && let Some(list) = spaces.policies.get_mut(policy)
@@ -55,34 +50,34 @@ impl<S: Store> Ledger<S> {
         Ok(others)
     }
 
-    /// Takes a space off the list if nothing but records held it open, and none of those is left. Says
-    /// whether it is off.
-    pub async fn leave_if_empty(&self, policy: &Arc<str>, number: SpaceNumber) -> Result<bool, SpacesError> {
+    /// Removes a space from the list if nothing but records blocked it, and none of those is left. True: it is
+    /// off the list.
+    pub async fn remove_if_empty(&self, policy: &Arc<str>, number: SpaceNumber) -> Result<bool, SpacesError> {
         // So that the list says whether anybody decides by it now, and if not since when.
-        self.change_spaces(false, |_, _| Ok(())).await?;
-        match self.spaces().list(policy).and_then(|list| list.find(number)) {
-            Some(space) => self.leave(policy, space).await,
+        self.change_as_member(|_, _| Ok(())).await?;
+        match self.lists().list(policy).and_then(|list| list.find(number)) {
+            Some(space) => self.remove(policy, space).await,
             None => Ok(true),
         }
     }
 
-    /// Takes off the lists what nothing holds open any more.
-    pub(super) async fn leave_all(&self) -> Result<(), SpacesError> {
+    /// Removes from the lists what nothing blocks any more.
+    pub(super) async fn remove_closing(&self) -> Result<(), SpacesError> {
         for (policy, space) in self.closing() {
-            self.leave(&policy, &space).await?;
+            self.remove(&policy, &space).await?;
         }
         Ok(())
     }
 
-    async fn leave(&self, policy: &Arc<str>, space: &Space) -> Result<bool, SpacesError> {
+    async fn remove(&self, policy: &Arc<str>, space: &Space) -> Result<bool, SpacesError> {
         let Some(since) = space.closing_since else { return Ok(false) };
         if !self.is_empty_before(policy, space, since).await? {
             return Ok(false);
         }
-        let (left, _) = self
-            .change_spaces(false, |spaces, now| Ok(spaces.remove_space(policy, space.number, since, now)))
+        let (removed, _) = self
+            .change_as_member(|spaces, now| Ok(spaces.remove_space(policy, space.number, since, now)))
             .await?;
-        if left {
+        if removed {
             tracing::info!(
                 %policy,
                 space = space.number.0,
@@ -91,12 +86,12 @@ impl<S: Store> Ledger<S> {
                 "a key space has left: no record needs it any more"
             );
         }
-        Ok(left)
+        Ok(removed)
     }
 
-    /// The spaces that nothing but records holds open.
+    /// The spaces that nothing but records blocks.
     fn closing(&self) -> Vec<(Arc<str>, Space)> {
-        let spaces = self.spaces();
+        let spaces = self.lists();
         let closing = |(policy, list): (&Arc<str>, &SpaceList)| {
             let closing = list.spaces.iter().filter(|space| space.closing_since.is_some());
             closing.map(|space| (policy.clone(), space.clone())).collect::<Vec<_>>()
@@ -112,34 +107,35 @@ impl<S: Store> Ledger<S> {
         since: Timestamp,
     ) -> Result<bool, StoreError> {
         let place = (policy.clone(), space.number);
-        let known = self.spaces.looks.all().get(&place).copied().filter(|look| look.since == since);
-        let mut look = known.unwrap_or(Look { since, passed: None });
-        let done = loop {
-            let page = self.store.scan(look.passed, SCAN_PORTION).await?;
+        let begun = self.searches.all().get(&place).copied().filter(|search| search.since == since);
+        let mut search = begun.unwrap_or(Search { since, passed: None });
+        let is_empty = loop {
+            let page = self.store.scan(search.passed, SCAN_PORTION).await?;
             let Some((last, _)) = page.last() else { break true };
             let last = *last;
-            let mut held = false;
+            let mut blocked = false;
             for (id, versioned) in page {
-                if self.holds_space(policy, space, since, id, versioned).await? {
-                    held = true;
+                if self.blocks(policy, space, since, id, versioned).await? {
+                    blocked = true;
                     break;
                 }
-                look.passed = Some(id);
+                search.passed = Some(id);
             }
-            if held {
+            if blocked {
                 break false;
             }
-            look.passed = Some(last);
+            search.passed = Some(last);
         };
-        if done {
-            self.spaces.looks.all().remove(&place);
+        if is_empty {
+            self.searches.all().remove(&place);
         } else {
-            self.spaces.looks.all().insert(place, look);
+            self.searches.all().insert(place, search);
         }
-        Ok(done)
+        Ok(is_empty)
     }
 
-    async fn holds_space(
+    /// Whether a record blocks the space.
+    async fn blocks(
         &self,
         policy: &Arc<str>,
         space: &Space,
@@ -155,14 +151,14 @@ impl<S: Store> Ledger<S> {
         if !of_space || record.first_attempt > since {
             return Ok(false);
         }
-        let now = self.clock().now();
+        let now = self.now();
         if record.view(now) == View::Absent {
             // By this clock, which may be ahead of the one after the next start: what is removed stays so.
             let removed = self.store.swap(id, Some(versioned.version), None, now).await?;
             return Ok(!matches!(removed, Swap::Done(_)));
         }
         match record.state {
-            State::Pointer(_) => Ok(!self.sweep_pointer(id, &versioned).await?),
+            State::Pointer(_) => Ok(!pointers::sweep(&self.store, id, &versioned).await?),
             _ => Ok(true),
         }
     }

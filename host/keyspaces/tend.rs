@@ -1,0 +1,158 @@
+//! Keeps a gateway's place on the lists of key spaces: says by what it decides, removes what nothing needs any
+//! more, and derives keys by the lists as they are.
+
+use super::active::{SpaceGuards, SpaceTable};
+use super::loader::{Generations, Loader};
+use super::registry::SpaceRegistry;
+use super::resolver::{InForce, ResolveError, SpaceResolver};
+use crate::store::Store;
+use oncegate_core::LostRecords;
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::time::Duration;
+use tokio::sync::MutexGuard;
+use tokio::time::Instant;
+
+/// How often the lists are tended.
+#[derive(Clone, Copy, Debug)]
+pub struct TendTimes {
+    /// While a policy has several spaces.
+    pub open: Duration,
+    /// While none has.
+    pub idle: Duration,
+    /// What couldn't be loaded is tried again after this time, then after twice that, and so on.
+    pub again: Duration,
+    /// But no later than after this.
+    pub again_max: Duration,
+}
+
+impl TendTimes {
+    /// For a gateway with this lease on the lists; none: it never ends.
+    pub fn with_lease(lease: Option<Duration>) -> Self {
+        Self {
+            open: Duration::from_millis(500),
+            idle: lease.map_or(Duration::from_secs(600), |lease| lease / 3),
+            again: Duration::from_secs(2),
+            again_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// By what keys are derived at a moment.
+pub trait Deriving {
+    /// What derives keys.
+    type Generation;
+
+    /// The active generations.
+    fn generations(&self) -> &Generations<Self::Generation>;
+
+    /// Their key spaces.
+    fn spaces(&self) -> &SpaceTable<Self::Generation>;
+}
+
+/// A gateway whose place on the lists is tended.
+pub trait Tended {
+    /// Its store.
+    type Store: Store;
+    /// By what it derives keys at a moment.
+    type Active: Deriving;
+    /// What loads older generations.
+    type Loader<'a>: Loader<Generation = GenerationOf<Self>, Error = Self::LoadError>
+    where
+        Self: 'a;
+    /// Why loading broke off.
+    type LoadError: fmt::Display;
+
+    /// The lists.
+    fn registry(&self) -> &SpaceRegistry<Self::Store>;
+
+    /// Who decides here.
+    fn guards(&self) -> &SpaceGuards;
+
+    /// By what it derives keys now.
+    fn active(&self) -> impl Deref<Target = Self::Active>;
+
+    /// What loads older generations beside these active ones.
+    fn loader<'a>(&'a self, active: &'a Self::Active) -> Self::Loader<'a>;
+
+    /// Derives keys in these spaces from now on, with the same active generations.
+    fn put(&self, active: &Self::Active, spaces: SpaceTable<GenerationOf<Self>>);
+
+    /// Called after each look: what nothing needs any more may go.
+    fn tidy(&self) {}
+
+    /// Held while the active generations or their spaces change.
+    fn lock(&self) -> impl Future<Output = MutexGuard<'_, ()>>;
+
+    /// Comes back when the spaces have changed.
+    fn changed(&self) -> impl Future<Output = ()>;
+
+    /// How often its lists are tended. `lease`: its lease on the lists; none: it never ends.
+    fn times(&self, lease: Option<Duration>) -> TendTimes {
+        TendTimes::with_lease(lease)
+    }
+}
+
+/// What derives keys at a place.
+type GenerationOf<T> = <<T as Tended>::Active as Deriving>::Generation;
+
+/// Why a place can't be tended now.
+pub type TendError<T> = ResolveError<<T as Tended>::LoadError>;
+
+/// Which generations a look tries to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Also those that couldn't be loaded before.
+    Missing,
+    /// Only those that a changed list asks for.
+    No,
+}
+
+/// Tends the place for as long as it is polled.
+pub async fn tend<T: Tended>(place: &T) {
+    let mut tried = Instant::now();
+    let mut patience = None;
+    loop {
+        let lists = place.registry().lists();
+        let open = lists.policies.values().any(|list| list.spaces.len() > 1);
+        let times = place.times(place.registry().lease_length().await);
+        let is_missing = !place.active().spaces().unavailable.is_empty();
+        let wait = if is_missing { patience.unwrap_or(times.again) } else { times.again };
+        let pause = if open { times.open } else { times.idle };
+        let pause = if is_missing { pause.min(wait) } else { pause };
+        let _ = tokio::time::timeout(pause, place.changed()).await;
+        let _one = place.lock().await;
+        patience = Some(wait);
+        let retry = match is_missing && tried.elapsed() >= wait {
+            true => Retry::Missing,
+            false => Retry::No,
+        };
+        if retry == Retry::Missing {
+            tried = Instant::now();
+            patience = Some((wait * 2).min(times.again_max));
+        }
+        if let Err(error) = tend_once(place, retry).await {
+            tracing::warn!(%error, "the list of key spaces can't be kept: it is tried again");
+        }
+    }
+}
+
+/// Tends the place once. The caller holds its lock.
+pub async fn tend_once<T: Tended>(place: &T, retry: Retry) -> Result<(), TendError<T>> {
+    let registry = place.registry();
+    let is_member = registry.tend(&place.guards().deciding()).await?;
+    let active = place.active();
+    if retry == Retry::Missing || !is_member || !active.spaces().is_up_to_date(registry) {
+        let staying = active.generations().keys().cloned().collect();
+        let in_force = InForce { generations: active.generations(), spaces: active.spaces(), staying };
+        let resolver = SpaceResolver { registry, loader: place.loader(&active), lost: LostRecords::Refuse };
+        let in_flight = place.guards().deciding();
+        let next = resolver.resolve(active.generations(), Some(&in_force), &in_flight).await?.spaces;
+        if next.unavailable != active.spaces().unavailable || !active.spaces().is_up_to_date(registry) {
+            place.put(&active, next);
+        }
+    }
+    place.tidy();
+    Ok(())
+}
