@@ -2,7 +2,9 @@
 
 use crate::config::{self, ComponentSource, Config};
 use crate::gateway::ActiveConfig;
-use crate::ledger::{Identity, NORMALISATION, RouteEntry, RouteKeys, RouteRetention, RouteTable, Space};
+use crate::ledger::{
+    Identity, NORMALISATION, PolicySpace, RouteEntry, RouteKeys, RouteRetention, RouteTable,
+};
 use crate::policy::{self, Engine, Generation, Generations, LoadError, RequestField};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +101,7 @@ pub(super) fn identity(config: &Config, generations: &Generations) -> Identity {
         spaces: (generations.iter())
             .map(|(name, generation)| {
                 let key_schema = generation.plan().key_schema.to_string();
-                (name.to_string(), Space { key_schema, key_epoch: generation.key_epoch() })
+                (name.to_string(), PolicySpace { key_schema, key_epoch: generation.key_epoch() })
             })
             .collect(),
     }

@@ -20,7 +20,7 @@ pub enum Begun<S: Store = ConfiguredStore> {
     Claim(Claimant<S>),
     /// Answer from this record.
     Replay {
-        /// It.
+        /// The record.
         record: Arc<Record>,
         /// The request waited for it.
         waited: bool,
@@ -89,14 +89,14 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Whether what stands under the request's key says all: it has no other, nor one in a space that came
-    /// while the lease on the list was over. Else that alone is told which no other key could change.
+    /// True if no other key can change the answer: the request has one key and our lease on the list of
+    /// key spaces is unbroken. Otherwise only a replay may be answered from that key's record.
     pub(super) fn is_whole(&self, request: &Request) -> bool {
         request.derived.keys.is_empty() && self.spaces.holds_since(request.derived.term)
     }
 
-    /// What is at hand of an operation under a key in a lower space. None: nothing that answers it. That
-    /// what it waited for ended unknown is told by the claim, when all keys were looked at.
+    /// The answer at hand under one of the request's keys in lower spaces. None: that key answers nothing.
+    /// An execution that ended unknown while the request waited is told by the claim, which looks at all keys.
     async fn begin_lower(&self, request: &Request, key: &Key, deadline: Instant) -> Option<Begun<S>> {
         let asked = self.clock().now();
         if let Some(versioned) = self.at_hand(key.id).await {
@@ -135,8 +135,8 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Decides a claim on what was read when the store was asked at `read_at`. The answer may have been
-    /// long on its way: what was executing then may have renewed its lease since, or be settled.
+    /// Decides a claim on a record that was read when the store was asked at `read_at`. The answer may have
+    /// been long on its way: a record that was executing then may have renewed its lease since, or be settled.
     pub(super) fn decide_claim(
         &self,
         rules: &Rules,
@@ -150,8 +150,8 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// What a record that was read at that time answers to a request under `rules`, unless that is to
-    /// claim or to wait.
+    /// What a record that was read at that time answers to a request under `rules`. None: the request is
+    /// to claim or to wait.
     pub(super) fn answer(
         &self,
         request: &Request,

@@ -30,7 +30,7 @@ pub struct Change<'a, S: Store> {
 
 /// A change that is made. When this goes, claims go on.
 #[derive(Debug)]
-pub struct Taken<'a, S: Store> {
+pub struct ChangeMade<'a, S: Store> {
     ledger: &'a Ledger<S>,
     closed: bool,
     /// The term of the lease on the list of key spaces that begins with it, in which nothing that was
@@ -108,8 +108,8 @@ impl<'a, S: Store> Change<'a, S> {
 
     /// Makes the change, unless what was claimed meanwhile would lose its key by it. The caller puts in
     /// force what goes by it, and then drops what this returns.
-    pub async fn take_effect(mut self) -> Result<Taken<'a, S>, IdentityError> {
-        let mut taken = Taken { ledger: self.ledger, closed: false, term: None };
+    pub async fn take_effect(mut self) -> Result<ChangeMade<'a, S>, IdentityError> {
+        let mut taken = ChangeMade { ledger: self.ledger, closed: false, term: None };
         if self.watches {
             // First what came while all were looked at, so that it isn't long closed.
             let early = self.look(BTreeSet::new()).await?;
@@ -133,7 +133,7 @@ impl<S: Store> Drop for Change<'_, S> {
     }
 }
 
-impl<S: Store> Drop for Taken<'_, S> {
+impl<S: Store> Drop for ChangeMade<'_, S> {
     fn drop(&mut self) {
         if self.closed {
             self.ledger.spaces.resume();

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::ledger::{Begun, Claimant, Claimed, Clock, Derived, Permit, Request, RouteTable, Space};
+use crate::ledger::{Begun, Claimant, Claimed, Clock, Derived, Permit, PolicySpace, Request, RouteTable};
 use crate::store::conformance::{completed, executing, id, on_a_runtime as run, record};
 use crate::store::{AnyStore, Memory};
 use oncegate_core::{Claim, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
@@ -29,7 +29,7 @@ fn by(policy: &str) -> Identity {
         deployment: "default".into(),
         normalisation: 1,
         routes: RouteTable::all_to(policy),
-        spaces: [(policy.to_owned(), Space { key_schema: "s/1".into(), key_epoch: 0 })].into(),
+        spaces: [(policy.to_owned(), PolicySpace { key_schema: "s/1".into(), key_epoch: 0 })].into(),
     }
 }
 
@@ -164,7 +164,7 @@ fn a_change_that_takes_nothing_holds_nobody_up() {
         ledger.agree(&by("pay"), false).await.unwrap();
         let permit = claim(begin(&ledger, 1).await).await;
         let mut more = by("pay");
-        more.spaces.insert("more".into(), Space { key_schema: "m".into(), key_epoch: 0 });
+        more.spaces.insert("more".into(), PolicySpace { key_schema: "m".into(), key_epoch: 0 });
         let change = ledger.examine(&more, false).await.unwrap();
         let early = begin(&ledger, 2).await;
         let taken = change.take_effect().await.unwrap();

@@ -36,8 +36,8 @@ pub struct Claimant<S: Store = ConfiguredStore> {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Another operation runs here under the request's own key. That is told only when none of its others,
-    /// which a newer way of making keys may have made into one, leads to its answer.
+    /// Another operation runs here under the request's own key: refuses the request for that, unless one of
+    /// its other keys leads to its answer (a newer way of making keys may have made two keys into one).
     pub(super) async fn refuse_reused(&self, request: &Request, standing: Option<Arc<Record>>) -> Begun<S> {
         let (keys, common) = (&request.derived.keys[..], &request.derived.common[..]);
         let reused = Refusal::KeyReused;
@@ -110,7 +110,7 @@ impl<S: Store> Claimant<S> {
                 }
                 Ask::Done(ClaimResult::NotWon { instead, id, record }) => {
                     let standing = record.map(|(version, record)| Versioned { version, record });
-                    // Nothing of it will stand under its own keys.
+                    // Nothing of this request will stand under its own keys.
                     if matches!(instead, NotWon::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused)) {
                         ledger.release(multi_claim.common(), request.claim.execution).await;
                     }

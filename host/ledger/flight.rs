@@ -1,4 +1,5 @@
-//! Executions under way in this process, and those who wait for them.
+//! Executions under way in this process, and those who wait for them: one execution answers all of them
+//! (what the field calls singleflight).
 
 use crate::store::{StoreError, Version, Versioned};
 use oncegate_core::{Answer, ExecutionId, Fingerprint, OperationId, Record, State, Timestamp};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// An execution under way. The one who put it into the ledger's map owns the right to claim.
+/// An execution under way (singleflight). Whoever put it into the ledger's map owns the right to claim.
 #[derive(Debug)]
 pub struct Flight {
     progress: Mutex<Progress>,
@@ -178,8 +179,9 @@ impl Flight {
         self.proceed(Progress::Running(record));
     }
 
-    /// It has ended and its outcome only waits for the store to take it: it is not in doubt, so to
-    /// those who ask it goes on executing, however long the store takes. Its lease is renewed until then.
+    /// The execution has ended and its outcome only waits for the store to take it. The outcome is known, so
+    /// to those who ask the operation goes on executing, however long the store takes. Its lease is renewed
+    /// until then.
     pub(super) fn overdue(&self) {
         if let Progress::Running(record) = &mut *self.now() {
             *record = endless(record);
@@ -214,7 +216,7 @@ impl Flight {
         self.settles.store(true, Ordering::Release);
     }
 
-    /// Whether that is so.
+    /// Whether the outcome is on its way to the store, or there already.
     pub(super) fn settles(&self) -> bool {
         self.settles.load(Ordering::Acquire)
     }
@@ -234,7 +236,7 @@ impl Flight {
     }
 }
 
-/// The same, as if its lease never ended.
+/// The record as if its lease never ended.
 fn endless(record: &Record) -> Arc<Record> {
     let state = State::Executing { lease_until: Timestamp::MAX };
     Arc::new(Record { state, ..record.clone() })

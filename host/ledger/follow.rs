@@ -7,7 +7,16 @@ use super::state::Ledger;
 use crate::store::Store;
 use oncegate_core::{Record, Refusal, Rules, State, Timestamp, View, WhenUnknown};
 use std::sync::Arc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+
+/// A request that came to an execution under way.
+#[derive(Clone, Copy)]
+struct Joining {
+    /// When it came.
+    at: Timestamp,
+    /// The outcome was on its way to the store by then, so that the key may have been free already.
+    while_settling: bool,
+}
 
 impl<S: Store> Ledger<S> {
     /// Waits for an execution of this process, as far as the rules say. None: begin again.
@@ -19,52 +28,24 @@ impl<S: Store> Ledger<S> {
         begun: Timestamp,
         deadline: Instant,
     ) -> Option<Begun<S>> {
-        // A waiter never sends again what ended unknown while it waited, even where the route
-        // resends: its caller has not been told yet.
-        let ended = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
         let _interest = Interest::new(flight);
-        let late = flight.settles();
+        let joining = Joining { at: begun, while_settling: flight.settles() };
         let mut place = None;
         loop {
             let changed = flight.changed();
-            // Before one looks where its record is: that is said first.
+            // First how far it is, then where its record is: the flight tells where before it tells how far.
             let progress = flight.progress();
             let Some(request) = request.at(flight) else {
                 // It is sent once more under a key to which pointers led, and this request has none that
                 // its record could be judged by. Its caller asks again.
                 if let Some(_place) = request.place() {
-                    let _ = tokio::time::timeout_at(deadline, flight.over()).await;
+                    let _ = timeout_at(deadline, flight.over()).await;
                 }
                 return Some(Begun::Refuse(Refusal::InFlight, None));
             };
             let request = &*request;
             match progress {
-                Progress::Ended(Ending::Recorded(record)) => {
-                    // One that still executes is somebody else's.
-                    let is_over = !matches!(record.state, State::Executing { .. });
-                    let answer = || self.answer(request, &ended, &record, self.clock().now());
-                    let begun = is_over.then(answer).flatten()?;
-                    return Some(self.while_listed(request, begun.waited()));
-                }
-                // What was read before the request came may be stale by now.
-                Progress::Ended(Ending::Found(_, asked)) if asked <= begun => return None,
-                Progress::Ended(Ending::Found(record, asked)) => {
-                    let begun = self.answer(request, &ended, &record, asked)?;
-                    return Some(self.while_listed(request, begun.waited()));
-                }
-                // The key is free again, and nothing of the other request is this one's business. Who came
-                // when the key could be free already asks what another gateway has made of it since.
-                Progress::Ended(Ending::NotApplied(_))
-                    if late || !flight.is_of(&request.claim.fingerprint) =>
-                {
-                    return None;
-                }
-                Progress::Ended(Ending::NotApplied(Some(answer))) => return Some(Begun::Shared(answer)),
-                Progress::Ended(Ending::NotApplied(None)) => {
-                    return Some(Begun::Refuse(Refusal::InFlight, None));
-                }
-                Progress::Ended(Ending::Failed(error)) => return Some(Begun::Unavailable(error)),
-                Progress::Ended(Ending::Lost) => return None,
+                Progress::Ended(ending) => return self.after(request, flight, ending, joining),
                 Progress::Running(record) => match self.meanwhile(request, &record).await {
                     Some(begun) => return Some(begun),
                     None if Instant::now() >= deadline => {
@@ -78,11 +59,46 @@ impl<S: Store> Ledger<S> {
             if place.is_none() {
                 return Some(Begun::Refuse(Refusal::InFlight, flight.running()));
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err()
-                && matches!(flight.progress(), Progress::Claiming)
+            if timeout_at(deadline, changed).await.is_err() && matches!(flight.progress(), Progress::Claiming)
             {
                 return Some(Begun::Refuse(Refusal::InFlight, None));
             }
+        }
+    }
+
+    /// What a waiter is told of an execution that has ended. None: begin again.
+    fn after(
+        &self,
+        request: &Request,
+        flight: &Flight,
+        ending: Ending,
+        joining: Joining,
+    ) -> Option<Begun<S>> {
+        // A waiter never sends again what ended unknown while it waited, even where the route
+        // resends: its caller has not been told yet.
+        let rules = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
+        match ending {
+            // A record that still executes is somebody else's.
+            Ending::Recorded(record) if matches!(record.state, State::Executing { .. }) => None,
+            Ending::Recorded(record) => {
+                let begun = self.answer(request, &rules, &record, self.clock().now())?;
+                Some(self.while_listed(request, begun.waited()))
+            }
+            // What was read before the request came may be stale by now.
+            Ending::Found(_, asked) if asked <= joining.at => None,
+            Ending::Found(record, asked) => {
+                let begun = self.answer(request, &rules, &record, asked)?;
+                Some(self.while_listed(request, begun.waited()))
+            }
+            // The key is free again. Another fingerprint is another request, whose answer is nobody else's.
+            // And if the key could be free when this request came, another gateway may have used it since.
+            Ending::NotApplied(_) if joining.while_settling || !flight.is_of(&request.claim.fingerprint) => {
+                None
+            }
+            Ending::NotApplied(Some(answer)) => Some(Begun::Shared(answer)),
+            Ending::NotApplied(None) => Some(Begun::Refuse(Refusal::InFlight, None)),
+            Ending::Failed(error) => Some(Begun::Unavailable(error)),
+            Ending::Lost => None,
         }
     }
 

@@ -32,12 +32,12 @@ pub struct Identity {
     #[serde(default)]
     pub routes: RouteTable,
     /// Key spaces by policy name.
-    pub spaces: BTreeMap<String, Space>,
+    pub spaces: BTreeMap<String, PolicySpace>,
 }
 
 /// The key space of one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Space {
+pub struct PolicySpace {
     /// What its plan names its way of making keys.
     pub key_schema: String,
     /// The operator's number.

@@ -27,10 +27,10 @@ pub struct LateSettlement {
 
 /// The latest of them, by operation.
 #[derive(Debug, Default)]
-pub(super) struct LateSettlements(Mutex<Remembered>);
+pub(super) struct LateSettlements(Mutex<ByOperation>);
 
 #[derive(Debug, Default)]
-struct Remembered {
+struct ByOperation {
     by_operation: HashMap<OperationId, VecDeque<LateSettlement>>,
     /// Each operation once, in the order in which their first came.
     order: VecDeque<OperationId>,
@@ -55,7 +55,7 @@ impl LateSettlement {
 impl LateSettlements {
     pub(super) fn add(&self, id: OperationId, late: LateSettlement) {
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Remembered { by_operation, order } = &mut *remembered;
+        let ByOperation { by_operation, order } = &mut *remembered;
         let of_this = by_operation.entry(id).or_insert_with(|| {
             order.push_back(id);
             VecDeque::new()

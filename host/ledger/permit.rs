@@ -28,15 +28,16 @@ pub struct Permit<S: Store = ConfiguredStore> {
     pub(super) id: OperationId,
     pub(super) flight: Arc<Flight>,
     pub(super) record: Arc<Record>,
-    /// In which the keys were derived.
+    /// The term of the lease on the list in which the keys were derived.
     pub(super) term: u64,
-    /// Until when its pointers surely stand; none: there are none.
+    /// Until when all of its pointers surely stand; none: it has none.
     pub(super) pointers_until: Option<Timestamp>,
-    /// What its key is in stays on the list.
+    /// Keeps the space of its key on the list.
     pub(super) _pin: Option<Arc<SpacePin>>,
     /// What it claimed without its principal, and goes with the operation.
     pub(super) common: Box<[(OperationId, Version)]>,
-    /// It was asked, and all held. From then on whoever has a key in common finds the record.
+    /// [`holds`](Permit::holds) was asked, and all leases held. From then on every gateway that has a key in
+    /// common finds the record.
     pub(super) was_held: AtomicBool,
     pub(super) settled: bool,
 }
@@ -94,7 +95,7 @@ impl<S: Store> Permit<S> {
                     self.ledger.release(&self.common, execution).await;
                 }
                 self.ledger.conclude(self.id, &self.flight, &settlement, advance, shared);
-                // That nobody knows is never wrong.
+                // "Unknown" is never wrong, whatever the record says.
                 match kept && !matches!(settlement.outcome, Outcome::Unknown(_)) {
                     true => Err(Unsettled::Overtaken),
                     false => Ok(()),

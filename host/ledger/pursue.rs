@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// While another gateway executes, one looks again after so long, then after twice that, and so on.
+/// While another gateway executes, a waiter looks again after so long, then after twice that, and so on.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// But no later than after this.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub enum Pursued<T> {
     Executed(T),
     /// Answer from this record.
     Replay {
-        /// It.
+        /// The record.
         record: Arc<Record>,
         /// The request waited for it.
         waited: bool,

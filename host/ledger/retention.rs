@@ -34,10 +34,10 @@ pub(super) struct RetentionHistory(ArcSwap<History>);
 /// Routes by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-struct History(BTreeMap<String, Changes>);
+struct History(BTreeMap<String, RouteChanges>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Changes {
+struct RouteChanges {
     policy: String,
     /// Since when (milliseconds of the later of ledger and wall clock) and how long (milliseconds);
     /// earliest first. The first is taken to have been in force ever before.
@@ -96,7 +96,7 @@ impl History {
                 }
             };
             let changes = pruned(changed(changes, memory, now), now);
-            next.0.insert(name.clone(), Changes { policy: route.policy.clone(), changes });
+            next.0.insert(name.clone(), RouteChanges { policy: route.policy.clone(), changes });
         }
         next
     }
@@ -119,7 +119,7 @@ impl History {
 
 fn changed(mut changes: Vec<(u64, u64)>, memory: u64, now: Timestamp) -> Vec<(u64, u64)> {
     if changes.last().is_none_or(|(_, last)| *last != memory) {
-        // Changes come in order, whatever the clocks did.
+        // RouteChanges come in order, whatever the clocks did.
         let since = changes.last().map_or(0, |(since, _)| now.as_millis().max(*since));
         changes.push((since, memory));
     }

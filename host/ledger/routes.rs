@@ -1,6 +1,6 @@
 //! Where operations go: what the ledger remembers of the routes. A record is found again only by a
-//! request that meets the same policy and is asked in the same way who it comes from (DESIGN §6, "other
-//! ways to change keys").
+//! request that meets the same policy and whose principal comes from the same source
+//! (`design/key-changes.md`).
 
 use oncegate_core::{Origin, Reach, host_of};
 use serde::{Deserialize, Serialize};

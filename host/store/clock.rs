@@ -26,7 +26,7 @@ pub struct Clock {
 
 /// Where ledger time and the boot clock stood at one moment, and since which start of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stand {
+struct ClockReading {
     boot_id: String,
     boot_millis: u64,
     ledger_millis: u64,
@@ -43,14 +43,14 @@ impl Clock {
     /// machine was not started anew since, whatever became of the wall clock. Else as [`start`](Self::start).
     pub async fn resume<S: Store>(store: &S, floor: Timestamp) -> Result<Self, StoreError> {
         let Stamped { value: stored, .. } = store.load_meta(CLOCK).await?;
-        let last = stored.as_ref().and_then(|(_, bytes)| serde_json::from_slice::<Stand>(bytes).ok());
+        let last = stored.as_ref().and_then(|(_, bytes)| serde_json::from_slice::<ClockReading>(bytes).ok());
         // Where the system doesn't tell, nothing is known of the time between.
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = boot_id.trim().to_owned();
         let boot = Self::boot();
         let start = resumed(last.as_ref(), &boot_id, boot, Self::wall(), floor);
         let clock = Self { ledger: start, since: boot, monotonic: Self::boot, ahead: AtomicU64::new(0) };
-        let next = Stand { boot_id, boot_millis: millis(boot), ledger_millis: start.as_millis() };
+        let next = ClockReading { boot_id, boot_millis: millis(boot), ledger_millis: start.as_millis() };
         let bytes = serde_json::to_vec(&next).unwrap_or_default();
         match store.swap_meta(CLOCK, stored.map(|(version, _)| version), bytes.into()).await?.value {
             // One process has the store open; whoever lost this has no use for it.
@@ -105,7 +105,7 @@ impl Clock {
 }
 
 fn resumed(
-    last: Option<&Stand>,
+    last: Option<&ClockReading>,
     boot_id: &str,
     boot: Duration,
     wall: Timestamp,
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_step_of_the_wall_clock_across_a_restart_changes_nothing_while_the_machine_is_up() {
         let (at, second) = (Timestamp::from_secs, Duration::from_secs);
-        let last = Stand { boot_id: "a".into(), boot_millis: 5_000, ledger_millis: 1_000_000_000 };
+        let last = ClockReading { boot_id: "a".into(), boot_millis: 5_000, ledger_millis: 1_000_000_000 };
         let expected = at(1_000_007);
         for wall in [at(1), expected, expected.plus(DAY * 400)] {
             let resumed = |boot_id, boot, floor| resumed(Some(&last), boot_id, boot, wall, floor);

@@ -28,11 +28,11 @@ pub(super) struct Leases<'a, S: Store> {
     renewals: JoinSet<Renewal>,
     /// One failed since the last look.
     failed: bool,
-    /// That leases can't be renewed is told, once.
+    /// The log says already that leases can't be renewed.
     told: bool,
 }
 
-/// A renewal that is over; when the next is wanted, or why it failed.
+/// A renewal that is over: when the next one is wanted, or why this one failed.
 type Renewal = (OperationId, Arc<Flight>, Result<Timestamp, StoreError>);
 
 impl<'a, S: Store> Leases<'a, S> {
@@ -44,7 +44,7 @@ impl<'a, S: Store> Leases<'a, S> {
     pub(super) async fn keep(mut self, claimed: &Notify) {
         loop {
             let looked = Instant::now();
-            // Whoever claims while it looks wakes it again: it may have passed that one already.
+            // Whoever claims during the look wakes the keeper again: the look may have passed that flight.
             self.ledger.keeper_wakes.store(u64::MAX, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             let mut next = self.look();
@@ -84,7 +84,7 @@ impl<'a, S: Store> Leases<'a, S> {
                         (id, flight, renewed)
                     });
                 }
-                // It is being renewed.
+                // Its renewal is under way.
                 _ => {}
             }
         }
@@ -108,7 +108,8 @@ impl<'a, S: Store> Leases<'a, S> {
 impl<S: Store> Ledger<S> {
     /// Sees to it that the keeper looks at the leases by then.
     pub(in crate::ledger) fn expect_keeper(&self, by: Timestamp) {
-        // With the one in `run`: either it sees the lease, or this sees that it looks.
+        // Store-load fence (Dekker): pairs with the fence in `keep`. Either the keeper sees the lease, or
+        // this sees that the keeper looks.
         fence(Ordering::SeqCst);
         if by.as_millis() < self.keeper_wakes.load(Ordering::Relaxed) {
             self.keeper.notify_one();
@@ -121,7 +122,7 @@ impl<S: Store> Ledger<S> {
         id: OperationId,
         flight: &Flight,
     ) -> Result<Timestamp, StoreError> {
-        // Whether it ended meanwhile, lapsed or was taken over: nothing is left to renew.
+        // The execution has ended meanwhile, lapsed or was taken over: nothing is left to renew.
         const NEVER: Timestamp = Timestamp::MAX;
         let Some(known) = flight.known() else { return Ok(NEVER) };
         let now = self.clock().now();

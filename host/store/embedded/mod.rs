@@ -33,7 +33,7 @@ use folder::Folder;
 use oncegate_core::{Durability, OperationId, Record, Timestamp};
 use reader::{Query, Reader};
 use reopen::Reopening;
-use shared::{Shared, Unclear};
+use shared::{StoreState, Unclear};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -42,7 +42,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use tables::{NextRecord, Own, Tables, panic_text};
 use tokio::sync::oneshot;
-use writer::{Answer, Batch, Command, End, VERSIONS_RESERVED_AT_ONCE, Writer};
+use writer::{Batch, Command, End, Responder, VERSIONS_RESERVED_AT_ONCE, Writer};
 
 const READERS: usize = 2;
 /// Calls in flight, of each kind. Each is a request that waits, so far more than there can be.
@@ -50,7 +50,7 @@ const QUEUE_MAX: usize = 1 << 16;
 
 /// An open data folder.
 pub struct Embedded {
-    shared: Arc<Shared>,
+    shared: Arc<StoreState>,
     /// None once it is being closed.
     queues: Option<Queues>,
     threads: Vec<JoinHandle<()>>,
@@ -101,7 +101,7 @@ impl Embedded {
         let orphans = tables.running().map_err(damaged)?;
         let recovered = Recovered { orphans, last_time: own.clock, records: own.records };
         let bytes = tables.db.disk_space().unwrap_or(0);
-        let shared = Arc::new(Shared::new(version_next, &own, bytes, tables.clone()));
+        let shared = Arc::new(StoreState::new(version_next, &own, bytes, tables.clone()));
         let store = Self::start(folder, path, tables, shared, durability, own).map_err(io)?;
         Ok((store, recovered))
     }
@@ -111,7 +111,7 @@ impl Embedded {
         folder: Folder,
         path: &Path,
         tables: Tables,
-        shared: Arc<Shared>,
+        shared: Arc<StoreState>,
         durability: Durability,
         own: Own,
     ) -> io::Result<Self> {
@@ -155,7 +155,10 @@ impl Embedded {
     }
 
     /// Asks the writer. Once it has the command, no word from it means that it may have written.
-    async fn write<T>(&self, command: impl FnOnce(Version, Answer<T>) -> Command) -> Result<T, StoreError> {
+    async fn write<T>(
+        &self,
+        command: impl FnOnce(Version, Responder<T>) -> Command,
+    ) -> Result<T, StoreError> {
         self.shared.refusal()?;
         let (answer, answered) = oneshot::channel();
         let command = command(self.shared.version(), answer);
@@ -164,7 +167,7 @@ impl Embedded {
     }
 
     /// Asks a reader.
-    async fn read<T>(&self, query: impl FnOnce(Answer<T>) -> Query) -> Result<T, StoreError> {
+    async fn read<T>(&self, query: impl FnOnce(Responder<T>) -> Query) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         send(self.queues.as_ref().map(|queues| &queues.reads), query(answer))?;
         answered.await.unwrap_or_else(|_| Err(self.shared.failure_error()))

@@ -1,8 +1,8 @@
 //! The threads that read, so that no worker ever waits for the disk.
 
-use super::shared::{Shared, Subject};
+use super::shared::{ReadSubject, StoreState};
 use super::tables::{StoredRecord, Tables, panic_text};
-use super::writer::Answer;
+use super::writer::Responder;
 use crate::store::{StoreError, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
@@ -12,16 +12,16 @@ use std::sync::Arc;
 
 /// What a reader is asked for.
 pub(super) enum Query {
-    Record(OperationId, Answer<Option<Versioned>>),
-    Due(Timestamp, usize, Answer<Vec<OperationId>>),
-    Scan(Option<OperationId>, usize, Answer<Vec<(OperationId, Versioned)>>),
-    Document(&'static str, Answer<Option<(Version, Bytes)>>),
+    Record(OperationId, Responder<Option<Versioned>>),
+    Due(Timestamp, usize, Responder<Vec<OperationId>>),
+    Scan(Option<OperationId>, usize, Responder<Vec<(OperationId, Versioned)>>),
+    Document(&'static str, Responder<Option<(Version, Bytes)>>),
 }
 
 /// A reader's own state.
 #[derive(Clone)]
 pub(super) struct Reader {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<StoreState>,
 }
 
 impl Reader {
@@ -29,23 +29,28 @@ impl Reader {
     pub(super) fn run(self, queries: &Receiver<Query>) {
         for query in queries {
             match query {
-                Query::Record(id, answer) => self.answer(answer, Subject::Record(id), |tables| {
+                Query::Record(id, answer) => self.answer(answer, ReadSubject::Record(id), |tables| {
                     tables.record(id)?.as_ref().map(StoredRecord::read).transpose()
                 }),
                 Query::Due(until, limit, answer) => {
-                    self.answer(answer, Subject::List, |tables| self.due(tables, until, limit));
+                    self.answer(answer, ReadSubject::List, |tables| self.due(tables, until, limit));
                 }
                 Query::Scan(after, limit, answer) => {
-                    self.answer(answer, Subject::List, |tables| tables.scan(after, limit));
+                    self.answer(answer, ReadSubject::List, |tables| tables.scan(after, limit));
                 }
                 Query::Document(name, answer) => {
-                    self.answer(answer, Subject::Document(name), |tables| tables.document(name));
+                    self.answer(answer, ReadSubject::Document(name), |tables| tables.document(name));
                 }
             }
         }
     }
 
-    fn answer<T>(&self, answer: Answer<T>, of: Subject, read: impl FnOnce(&Tables) -> Result<T, StoreError>) {
+    fn answer<T>(
+        &self,
+        answer: Responder<T>,
+        of: ReadSubject,
+        read: impl FnOnce(&Tables) -> Result<T, StoreError>,
+    ) {
         // Of damaged tables the database asserts some things: one bad block must not end the thread.
         let read = |tables: &Tables| {
             catch_unwind(AssertUnwindSafe(|| read(tables)))

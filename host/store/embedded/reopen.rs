@@ -8,7 +8,7 @@
 //! is opened: what it then finds is on the disk.
 
 use super::folder::sync_folder;
-use super::shared::Shared;
+use super::shared::StoreState;
 use super::tables::{Own, Tables};
 use super::writer::{Command, VERSIONS_RESERVED_AT_ONCE};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -32,7 +32,7 @@ const BLOCK: usize = 64 << 10;
 pub(super) struct Reopening {
     pub(super) folder: PathBuf,
     pub(super) database: PathBuf,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<StoreState>,
 }
 
 impl Reopening {

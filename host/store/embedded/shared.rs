@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// See the module.
-pub(super) struct Shared {
+pub(super) struct StoreState {
     version_next: AtomicU64,
     records: AtomicU64,
     kinds: Mutex<Kinds>,
     bytes: AtomicU64,
     /// None while it is being opened again.
     tables: RwLock<Option<Tables>>,
-    failure: ArcSwapOption<Failure>,
+    failure: ArcSwapOption<FailedWrite>,
     /// Whether the disk has room for new records.
     room: AtomicBool,
     pub(super) due_floor: DueFloor,
 }
 
-impl Shared {
+impl StoreState {
     pub(super) fn new(version_next: u64, own: &Own, bytes: u64, tables: Tables) -> Self {
         Self {
             version_next: version_next.into(),
@@ -84,7 +84,7 @@ impl Shared {
         }
         let text =
             format!("a write to its folder failed ({reason}); it is opened again once the disk takes writes");
-        self.failure.store(Some(Arc::new(Failure { text: text.into(), unclear })));
+        self.failure.store(Some(Arc::new(FailedWrite { text: text.into(), unclear })));
         tracing::error!(
             reason,
             "the ledger's store failed: nothing new is executed until it is open again, what it acknowledged can be read"
@@ -128,7 +128,7 @@ impl Shared {
     /// write may or may not have changed.
     pub(super) fn read<T>(
         &self,
-        of: Subject,
+        of: ReadSubject,
         read: impl FnOnce(&Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if let Some(failure) = &*self.failure.load()
@@ -153,7 +153,7 @@ impl Shared {
 }
 
 /// A failed write.
-struct Failure {
+struct FailedWrite {
     text: Arc<str>,
     unclear: Unclear,
 }
@@ -168,7 +168,7 @@ pub(super) enum Unclear {
 
 /// What is read.
 #[derive(Clone, Copy)]
-pub(super) enum Subject {
+pub(super) enum ReadSubject {
     Record(OperationId),
     Document(&'static str),
     /// A list of records, each of which is looked at again before anything follows from it.
@@ -180,12 +180,12 @@ impl Unclear {
         Self::Of(HashSet::new(), HashSet::new())
     }
 
-    fn covers(&self, subject: Subject) -> bool {
+    fn covers(&self, subject: ReadSubject) -> bool {
         match (self, subject) {
             (Self::All, _) => true,
-            (Self::Of(records, _), Subject::Record(id)) => records.contains(&id),
-            (Self::Of(_, documents), Subject::Document(name)) => documents.contains(name),
-            (Self::Of(..), Subject::List) => false,
+            (Self::Of(records, _), ReadSubject::Record(id)) => records.contains(&id),
+            (Self::Of(_, documents), ReadSubject::Document(name)) => documents.contains(name),
+            (Self::Of(..), ReadSubject::List) => false,
         }
     }
 }
@@ -194,13 +194,13 @@ impl Unclear {
 /// index; scans that start here need not walk over them until the database has merged them away.
 #[derive(Default)]
 pub(super) struct DueFloor {
-    marks: Mutex<Marks>,
+    marks: Mutex<DueMarks>,
     /// One scan at a time: the marks are about it.
     scan: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Marks {
+struct DueMarks {
     floor: Timestamp,
     /// The earliest entry since the scan began.
     arrived: Timestamp,
@@ -217,7 +217,7 @@ impl DueFloor {
 
     /// Forgets what it learned: the index was opened again.
     fn reset(&self) {
-        *locked(&self.marks) = Marks::default();
+        *locked(&self.marks) = DueMarks::default();
     }
 
     /// Runs a scan for entries until then, from the moment that it is given, and learns from it.

@@ -51,12 +51,12 @@ pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
 /// Where these bytes of a journal can't be read though a whole batch follows.
 fn damaged(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
-    while let Some(batch) = Batch::read(&bytes[at..]).filter(|batch| batch.whole) {
+    while let Some(batch) = JournalBatch::read(&bytes[at..]).filter(|batch| batch.whole) {
         at += batch.length;
     }
     let rest = bytes.get(at + 1..)?;
     let starts = rest.iter().enumerate().filter(|(_, byte)| **byte == START).map(|(start, _)| start);
-    let is_whole = |start: usize| Batch::read(&rest[start..]).is_some_and(|batch| batch.whole);
+    let is_whole = |start: usize| JournalBatch::read(&rest[start..]).is_some_and(|batch| batch.whole);
     starts.into_iter().any(is_whole).then_some(at)
 }
 
@@ -79,9 +79,9 @@ fn journals(database: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 fn torn(bytes: &[u8], durability: Durability) -> Option<usize> {
     let mut at = 0;
     loop {
-        let batch = Batch::read(&bytes[at..])?;
+        let batch = JournalBatch::read(&bytes[at..])?;
         if !batch.whole {
-            let followed = Batch::read(&bytes[at + batch.length..]).is_some_and(|next| next.whole);
+            let followed = JournalBatch::read(&bytes[at + batch.length..]).is_some_and(|next| next.whole);
             return (!followed || durability == Durability::Async).then_some(at);
         }
         at += batch.length;
@@ -89,13 +89,13 @@ fn torn(bytes: &[u8], durability: Durability) -> Option<usize> {
 }
 
 /// A batch that reads well, from its start to its trailer.
-struct Batch {
+struct JournalBatch {
     length: usize,
     /// Its checksum is right, too.
     whole: bool,
 }
 
-impl Batch {
+impl JournalBatch {
     /// The batch in front; none where there is anything else.
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;

@@ -1,3 +1,4 @@
+//! Long because it is one suite, and what it sets up is shared.
 //! What the embedded store promises beyond the suite of all stores: it keeps, it refuses what it can't
 //! read, and it grows no further than what lives in it.
 

@@ -5,7 +5,7 @@
 //! `Pending`). Who loses to the latter is answered after the commit, too: nobody is shown what isn't
 //! durable.
 
-use super::shared::{Shared, Unclear};
+use super::shared::{StoreState, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
 use crate::store::{Kind, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
@@ -33,9 +33,9 @@ const ROOM_BYTES_MIN: u64 = 16 << 20;
 pub(super) const VERSIONS_RESERVED_AT_ONCE: u64 = 1 << 32;
 
 /// A document as it stands.
-type Document = (Version, Bytes);
+type VersionedDocument = (Version, Bytes);
 
-pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Responder<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the writer is asked for.
 pub(super) enum Command {
@@ -46,14 +46,14 @@ pub(super) enum Command {
         version: Version,
         next: Option<NextRecord>,
         now: Timestamp,
-        answer: Answer<Swap<Versioned>>,
+        answer: Responder<Swap<Versioned>>,
     },
     Document {
         name: &'static str,
         expected: Option<Version>,
         version: Version,
         next: Bytes,
-        answer: Answer<Swap<Document>>,
+        answer: Responder<Swap<VersionedDocument>>,
     },
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Writer {
     pub(super) tables: Tables,
     /// Whose disk it writes to.
     pub(super) folder: PathBuf,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<StoreState>,
     pub(super) durability: Durability,
     pub(super) own: Own,
     pub(super) batch: Batch,
@@ -98,9 +98,9 @@ pub(super) struct Batch {
     commands: usize,
     bytes: usize,
     records: HashMap<OperationId, Pending>,
-    documents: HashMap<&'static str, Document>,
-    record_answers: Vec<(Answer<Swap<Versioned>>, Swap<Versioned>)>,
-    document_answers: Vec<(Answer<Swap<Document>>, Swap<Document>)>,
+    documents: HashMap<&'static str, VersionedDocument>,
+    record_answers: Vec<(Responder<Swap<Versioned>>, Swap<Versioned>)>,
+    document_answers: Vec<(Responder<Swap<VersionedDocument>>, Swap<VersionedDocument>)>,
 }
 
 /// A record that the batch changes.
@@ -223,7 +223,7 @@ impl Writer {
         expected: Option<Version>,
         version: Version,
         next: Bytes,
-    ) -> Result<Decided<Document>, StoreError> {
+    ) -> Result<Decided<VersionedDocument>, StoreError> {
         let pending = self.batch.documents.get(name).cloned();
         let is_pending = pending.is_some();
         let current = pending.map_or_else(|| self.tables.document(name), |pending| Ok(Some(pending)))?;
@@ -400,6 +400,6 @@ enum Decided<T> {
 }
 
 /// Who no longer waits need not be told.
-fn reply<T>(answer: Answer<T>, result: Result<T, StoreError>) {
+fn reply<T>(answer: Responder<T>, result: Result<T, StoreError>) {
     let _ = answer.send(result);
 }
