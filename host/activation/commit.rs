@@ -5,7 +5,7 @@ use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
 use super::policies::retentions;
 use crate::gateway::ActiveConfig;
 use crate::keyspaces::{Numbers, Resolved};
-use crate::ledger::{IdentityError, Taken};
+use crate::ledger::{ChangeMade, IdentityError};
 use crate::observe::metrics::Metrics;
 use crate::store::ConfiguredStore;
 use crate::upstream::UpstreamTable;
@@ -80,7 +80,9 @@ impl ActivationPlan<'_> {
     }
 }
 
-async fn take_effect(agreement: Agreement<'_>) -> Result<Option<Taken<'_, ConfiguredStore>>, IdentityError> {
+async fn take_effect(
+    agreement: Agreement<'_>,
+) -> Result<Option<ChangeMade<'_, ConfiguredStore>>, IdentityError> {
     match agreement {
         Agreement::InForce(_) => Ok(None),
         Agreement::Examined(change) => change.take_effect().await.map(Some),
