@@ -45,7 +45,7 @@ fn expect_text(kept: &Path, text: &str) {
 }
 
 #[test]
-fn good_files_load_and_say_what_they_warn_of() {
+fn good_files_load_with_their_warnings() {
     for file in gallery("good") {
         let config = load(&of_file(&file)).unwrap_or_else(|faults| panic!("{}:\n{faults}", file.display()));
         let warnings: String = config.warnings.iter().map(|warning| format!("{warning}\n")).collect();
@@ -56,7 +56,7 @@ fn good_files_load_and_say_what_they_warn_of() {
 }
 
 #[test]
-fn bad_files_are_refused_with_every_fault_and_what_would_do() {
+fn bad_files_are_refused_with_every_fault() {
     for file in gallery("bad") {
         let faults = load(&of_file(&file)).expect_err(&file.display().to_string());
         assert!(faults.0.iter().all(|fault| !fault.help.is_empty()), "a fault without help: {faults}");
@@ -100,7 +100,7 @@ fn an_upstream_alone_is_a_whole_configuration() {
 }
 
 #[test]
-fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let mut source = of_file(Path::new("tests/config/good/small.toml"));
     let from = |source: &Source| load(source).unwrap();
     assert_eq!(from(&source).server.listen, ["127.0.0.1:7070".parse().unwrap()]);
@@ -153,7 +153,7 @@ fn paths_of_the_file_start_from_its_folder() {
 }
 
 #[test]
-fn what_the_file_says_is_what_is_meant() {
+fn a_whole_file_means_what_it_says() {
     let config = load(&of_file(Path::new("tests/config/good/everything.toml"))).unwrap();
     let route = &config.routes[0];
     assert_eq!(route.host.as_deref(), Some("api.example.com"));
@@ -183,7 +183,7 @@ fn what_the_file_says_is_what_is_meant() {
 }
 
 #[test]
-fn faults_of_environment_and_flags_say_where_they_come_from() {
+fn faults_of_environment_and_flags_name_their_place() {
     let mut source = of_file(Path::new("tests/config/good/small.toml"));
     source.env = env(&[
         ("ONCEGATE_SERVER__LISTN", "127.0.0.1:1"),
@@ -218,7 +218,7 @@ fn a_password_is_not_repeated() {
 }
 
 #[test]
-fn a_file_that_is_no_configuration_ends_the_report_early() {
+fn a_thousand_faults_end_the_report_early() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("oncegate.toml");
     for line in ["a = \n", "k# = 1\n"] {
@@ -230,7 +230,7 @@ fn a_file_that_is_no_configuration_ends_the_report_early() {
 }
 
 #[test]
-fn flags_alone_at_fault_are_a_matter_of_usage() {
+fn faults_of_flags_alone_are_usage() {
     assert!(load(&of_upstream("127.0.0.1:9000")).unwrap_err().are_usage());
     assert!(load(&Source::default()).unwrap_err().are_usage());
     assert!(!load(&of_file(Path::new("tests/config/bad/empty.toml"))).unwrap_err().are_usage());
@@ -246,7 +246,7 @@ fn nothing_at_all_says_how_to_begin() {
 }
 
 #[test]
-fn an_upstream_flag_goes_with_a_file_that_has_none() {
+fn an_upstream_flag_completes_a_file() {
     let mut source = of_file(Path::new("tests/config/server-only.toml"));
     assert!(load(&source).is_err());
     source.flags.upstream = Some("http://127.0.0.1:9000".into());
@@ -257,7 +257,7 @@ fn an_upstream_flag_goes_with_a_file_that_has_none() {
 }
 
 #[test]
-fn a_reload_names_what_it_can_not_change() {
+fn a_reload_names_the_keys_it_cannot_change() {
     let file = of_file(Path::new("tests/config/good/small.toml"));
     let old = load(&file).unwrap();
     assert_eq!(unchangeable(&old, &load(&file).unwrap()), Vec::<String>::new());
@@ -283,7 +283,7 @@ fn a_reload_names_what_it_can_not_change() {
 }
 
 #[test]
-fn no_text_whatsoever_brings_the_reader_down() {
+fn no_text_makes_the_reader_panic() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cut.toml");
     let whole = std::fs::read("tests/config/good/everything.toml").unwrap();

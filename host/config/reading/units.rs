@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_a_unit_and_may_have_a_point() {
+    fn durations_have_a_unit() {
         for (text, millis) in [
             ("50ms", 50),
             ("0.1s", 100),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn written_durations_and_sizes_read_back() {
         for millis in [1, 99, 100, 1500, 60_000, 61_000, 86_400_000, 3_600_000] {
             let span = Duration::from_millis(millis);
             assert_eq!(parse_duration(&write_duration(span)), Some(span));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_finger_is_near_and_another_word_is_not() {
+    fn a_typing_error_finds_the_nearest_name() {
         assert_eq!(nearest("listn", ["listen", "admin"]), Some("listen"));
         assert_eq!(nearest("Body-Bytes", ["body_kept", "body_bytes"]), Some("body_bytes"));
         assert_eq!(nearest("policy", ["principal", "policies"]), Some("policies"));

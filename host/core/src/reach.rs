@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn two_routes_meet_where_a_request_could_take_both() {
+    fn routes_that_share_a_request_meet() {
         let post = ["POST".to_owned()];
         let put = ["PUT".to_owned()];
         let reach = |host, path, methods| Reach { host, path, methods };
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_get_may_be_guarded_only_where_it_is_named() {
+    fn a_get_is_guarded_only_where_named() {
         let get = ["GET".to_owned()];
         let reach = |methods| Reach { host: None, path: "", methods };
         assert!(reach(&get[..]).may_guard("GET"));
