@@ -26,7 +26,7 @@ use crate::observe::metrics::RequestResult;
 use answer::body::AnswerBody;
 use answer::problem::Problem;
 use answer::{present, refusals};
-use edge::{After, Answered, EdgeState, Framing, Peer, Service};
+use edge::{After, Answered, EdgeService, EdgeState, Framing, Peer};
 use execution::{pass, probe};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -115,7 +115,7 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> A
     Answered { response, after }
 }
 
-impl Service for Worker {
+impl EdgeService for Worker {
     type Body = AnswerBody;
     type Order = WorkerOrder;
 

@@ -4,7 +4,7 @@
 //! Here a connection notes when it was last of use, and one task for each worker looks at all of
 //! them once a second.
 
-use super::service::{Framing, Service};
+use super::service::{EdgeService, Framing};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
@@ -116,7 +116,7 @@ impl IdleTimer {
     }
 
     /// Closes connections that are idle for too long, or whose head takes too long.
-    pub(super) async fn run<S: Service>(self: Rc<Self>, service: Rc<S>) {
+    pub(super) async fn run<S: EdgeService>(self: Rc<Self>, service: Rc<S>) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;

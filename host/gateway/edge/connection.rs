@@ -2,7 +2,7 @@
 
 use super::activity::{Activity, Busy, BusyBody, IdleTimer, TrackedIo};
 use super::peer::{Peer, Protocol};
-use super::service::{After, Answered, Service};
+use super::service::{After, Answered, EdgeService};
 use super::state::Counted;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode};
@@ -20,7 +20,12 @@ use tokio::net::TcpStream;
 const HEAD_BYTES_MIN: usize = 8192;
 
 /// Serves a connection until either side ends it.
-pub(super) async fn serve<S: Service>(service: Rc<S>, stream: TcpStream, peer: Peer, idle: Rc<IdleTimer>) {
+pub(super) async fn serve<S: EdgeService>(
+    service: Rc<S>,
+    stream: TcpStream,
+    peer: Peer,
+    idle: Rc<IdleTimer>,
+) {
     let _counted = Counted::new(service.edge(), |edge| &edge.connections);
     let limit = service.server(|server| server.limits.header_bytes).max(HEAD_BYTES_MIN);
     let activity = Arc::new(Activity::new());

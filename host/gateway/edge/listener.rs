@@ -3,7 +3,7 @@
 use super::activity::IdleTimer;
 use super::connection;
 use super::peer::{Peer, Protocol, Scheme};
-use super::service::Service;
+use super::service::EdgeService;
 use super::state::Counted;
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -95,7 +95,7 @@ fn socket(address: SocketAddr, port: Port) -> io::Result<Socket> {
 }
 
 /// Accepts connections until the gateway drains.
-pub(super) async fn listen<S: Service>(service: Rc<S>, socket: TcpListener, idle: Rc<IdleTimer>) {
+pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener, idle: Rc<IdleTimer>) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -136,7 +136,7 @@ pub(super) async fn listen<S: Service>(service: Rc<S>, socket: TcpListener, idle
 }
 
 /// Serves a connection, where there is room for it.
-fn admit<S: Service>(
+fn admit<S: EdgeService>(
     service: &Rc<S>,
     stream: TcpStream,
     address: SocketAddr,

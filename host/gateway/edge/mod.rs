@@ -1,5 +1,5 @@
 //! Client connections: listeners, worker threads, hyper's server, and what bounds connections in number
-//! and time (`design/edge.md`). The edge knows no policy, ledger or route: a [`Service`] answers.
+//! and time (`design/edge.md`). The edge knows no policy, ledger or route: a [`EdgeService`] answers.
 
 #![doc = include_str!("../../design/edge.md")]
 
@@ -15,6 +15,6 @@ pub use listener::{BindError, Listeners};
 #[cfg(test)]
 pub use peer::Scheme;
 pub use peer::{Peer, Protocol};
-pub use service::{After, Answered, Framing, Service};
+pub use service::{After, Answered, EdgeService, Framing};
 pub use state::{Counted, EdgeState};
 pub use workers::{Orders, WorkerThreads};

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// What a worker answers requests with. Each worker makes its own, on its own thread.
-pub trait Service: 'static {
+pub trait EdgeService: 'static {
     /// The body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
     /// What the workers can be told from outside.

@@ -2,7 +2,7 @@
 
 use super::activity::IdleTimer;
 use super::listener::{Listeners, listen};
-use super::service::Service;
+use super::service::EdgeService;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ pub struct WorkerThreads<O> {
 
 impl<O: Clone + Send + 'static> WorkerThreads<O> {
     /// Starts a thread for each worker's listeners. `make` is called on each thread for its service.
-    pub fn start<S: Service<Order = O>>(
+    pub fn start<S: EdgeService<Order = O>>(
         listeners: Listeners,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -77,7 +77,7 @@ impl<O: Clone> Orders<O> {
     }
 }
 
-fn run<S: Service>(
+fn run<S: EdgeService>(
     number: usize,
     sockets: Vec<TcpListener>,
     make: &impl Fn() -> S,
