@@ -7,10 +7,10 @@ pub mod cli;
 pub mod gateway;
 pub mod keyspaces;
 pub mod ledger;
-pub mod policy;
 pub mod run;
 pub mod store;
 pub mod upstream;
 
 pub use oncegate_config as config;
 pub use oncegate_observe as observe;
+pub use oncegate_policy as policy;

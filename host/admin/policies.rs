@@ -30,7 +30,7 @@ pub(super) fn policies(admin: &Admin) -> PolicyList {
 
 fn policy(admin: &Admin, generation: &Generation) -> PolicyStatus {
     let (shared, reloader, name) = (&admin.shared, &admin.reloader, generation.name());
-    let policy::Description {
+    let policy::GenerationSummary {
         name: _,
         generation: number,
         component,

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::tests::{decide, guests, key_of, load, pool, reply, run, settled};
-use crate::policy::interface::failure::Failure;
-use crate::policy::run::generation::Generation;
+use crate::interface::failure::Failure;
+use crate::run::generation::Generation;
 use guests::{COUNT_OF_CALLS, Guest};
 use oncegate_core::PrincipalId;
 use std::sync::Arc;

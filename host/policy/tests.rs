@@ -6,12 +6,12 @@
 pub(super) mod guests;
 
 use super::*;
-use crate::config::{self, ComponentSource, Instances};
-use crate::policy::engine::state::InstanceState;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::instance_cache::InstanceCache;
+use crate::engine::state::InstanceState;
+use crate::run::budget::CallBudget;
+use crate::run::instance_cache::InstanceCache;
 use bytes::Bytes;
 use guests::Guest;
+use oncegate_config::{self as config, ComponentSource, Instances};
 use oncegate_core::{Disposition, PrincipalId};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -381,7 +381,7 @@ pub(super) async fn settled(
     generation: &Arc<Generation>,
     principal: PrincipalId,
     reply: Reply,
-) -> Result<Option<Settlement>, Failure> {
+) -> Result<Option<PolicySettlement>, Failure> {
     let call = HookCall::Settle { receipt: receipt(), reply };
     pool.call(generation, &principal, call).await.map(HookResult::settlement)
 }

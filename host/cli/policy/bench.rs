@@ -1,6 +1,6 @@
 //! `oncegate policy bench`
 
-use super::{Done, Output, Request, Settings, Trouble, say, words};
+use super::{Done, Output, RequestFlags, SettingsFlags, Trouble, say, words};
 use crate::policy::author::{Spread, Timing, measure};
 use serde_json::{Value, json};
 
@@ -19,16 +19,16 @@ pub(super) struct BenchArgs {
     #[arg(value_name = "COMPONENT", default_value = ".")]
     components: Vec<String>,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsFlags,
     #[command(flatten)]
-    request: Request,
+    request: RequestFlags,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
 pub(super) fn run(args: &BenchArgs, env: Vec<(String, String)>) -> Done {
-    let request = Request { header: headers(&args.request), ..args.request.clone() };
+    let request = RequestFlags { header: headers(&args.request), ..args.request.clone() };
     let sample = request.sample()?;
     let mut rows = Vec::new();
     for component in &args.components {
@@ -49,7 +49,7 @@ pub(super) fn run(args: &BenchArgs, env: Vec<(String, String)>) -> Done {
 }
 
 /// As many fields as a client that isn't shy sends.
-fn headers(request: &Request) -> Vec<String> {
+fn headers(request: &RequestFlags) -> Vec<String> {
     if request.request.is_some() || !request.header.is_empty() {
         return request.header.clone();
     }

@@ -2,7 +2,7 @@
 
 use super::interfaces::{World, sources};
 use super::project::{Language, Project};
-use super::{Done, Output, Trouble, read, say, words};
+use super::{Done, Output, Trouble, authoring, read, say, words};
 use crate::config::{ComponentSource, io_words};
 use crate::policy::author::anatomy;
 use serde_json::json;
@@ -46,6 +46,7 @@ pub(super) struct BuildArgs {
 }
 
 pub(super) fn run(args: &BuildArgs) -> Done {
+    authoring("build")?;
     let begun = Instant::now();
     if !args.folder.is_dir() {
         return Err(Trouble::usage(
@@ -101,6 +102,7 @@ pub(super) fn run(args: &BuildArgs) -> Done {
 }
 
 /// A component with the sections that lie in the folder.
+#[cfg(feature = "author")]
 fn component(wasm: &[u8], folder: &Path) -> Result<Vec<u8>, Trouble> {
     let fault = |error: oncegate_componentize::Error| {
         Trouble::new(format!("this can't become a policy: {error}"), "")
@@ -121,6 +123,12 @@ fn component(wasm: &[u8], folder: &Path) -> Result<Vec<u8>, Trouble> {
         }
     }
     Ok(component)
+}
+
+/// There is nothing here that makes components.
+#[cfg(not(feature = "author"))]
+fn component(_wasm: &[u8], _folder: &Path) -> Result<Vec<u8>, Trouble> {
+    authoring("build").map(|()| Vec::new())
 }
 
 /// Has the language's own tool make a module, or a component.

@@ -1,6 +1,6 @@
 //! `oncegate policy inspect`
 
-use super::{Done, Output, Subject, Trouble, say, words};
+use super::{Done, Output, ComponentFlags, Trouble, say, words};
 use crate::config::Policy;
 use crate::policy::author::{Anatomy, anatomy};
 use crate::policy::{Engine, LoadError, Plan};
@@ -18,14 +18,14 @@ use serde_json::{Value, json};
     Code 0: it would load. Code 1: it would not, or it fails its own test vectors.")]
 pub(super) struct InspectArgs {
     #[command(flatten)]
-    subject: Subject,
+    subject: ComponentFlags,
     /// How to write it
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Output,
 }
 
 pub(super) fn run(args: &InspectArgs, env: Vec<(String, String)>) -> Done {
-    let Subject { component, settings } = &args.subject;
+    let ComponentFlags { component, settings } = &args.subject;
     let policy = settings.policy(component, env)?;
     let anatomy =
         anatomy(&policy.component).map_err(|fault| Trouble::new(format!("{component} {fault}"), ""))?;

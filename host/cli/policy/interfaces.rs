@@ -4,15 +4,8 @@
 use super::project::{Language, Project};
 use super::{Trouble, read};
 use crate::config::io_words;
+use crate::policy::{Hook, Interface};
 use std::path::Path;
-
-/// An interface that a policy may export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Interface {
-    Outcome,
-    Resolution,
-    Presentation,
-}
 
 /// What a policy is built for.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,40 +16,26 @@ pub(super) enum World {
     Named(String),
 }
 
-impl Interface {
-    const ALL: [Self; 3] = [Self::Outcome, Self::Resolution, Self::Presentation];
+/// The hook by whose function an interface is known in a source.
+fn mark(interface: Interface) -> &'static str {
+    let first = Hook::ALL.into_iter().find(|hook| hook.interface() == interface);
+    first.map_or("", Hook::name)
+}
 
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Outcome => "outcome",
-            Self::Resolution => "resolution",
-            Self::Presentation => "presentation",
+/// Whether a line of source defines an interface.
+fn is_defined(interface: Interface, language: Language, line: &str) -> bool {
+    let (name, hook) = (interface.name(), mark(interface));
+    match language {
+        Language::Rust => false,
+        Language::C => {
+            line.starts_with("og_") && line.contains(&format!(" og_{hook}(")) && !line.ends_with(';')
         }
-    }
-
-    fn hook(self) -> &'static str {
-        match self {
-            Self::Outcome => "settle",
-            Self::Resolution => "question",
-            Self::Presentation => "present",
-        }
-    }
-
-    /// Whether a line of source defines it.
-    fn is_defined(self, language: Language, line: &str) -> bool {
-        let (name, hook) = (self.name(), self.hook());
-        match language {
-            Language::Rust => false,
-            Language::C => {
-                line.starts_with("og_") && line.contains(&format!(" og_{hook}(")) && !line.ends_with(';')
-            }
-            Language::Go => line.starts_with(&format!("func {hook}(")),
-            Language::Assemblyscript => line.starts_with(&format!("export function {hook}(")),
-            Language::Js => line.starts_with(&format!("export const {name} ")),
-            Language::Python => {
-                let (first, rest) = name.split_at(1);
-                line.starts_with(&format!("class {}{rest}(", first.to_ascii_uppercase()))
-            }
+        Language::Go => line.starts_with(&format!("func {hook}(")),
+        Language::Assemblyscript => line.starts_with(&format!("export function {hook}(")),
+        Language::Js => line.starts_with(&format!("export const {name} ")),
+        Language::Python => {
+            let (first, rest) = name.split_at(1);
+            line.starts_with(&format!("class {}{rest}(", first.to_ascii_uppercase()))
         }
     }
 }
@@ -132,7 +111,7 @@ fn found(project: &Project) -> Result<Vec<Interface>, Trouble> {
         text.push('\n');
     }
     let defined =
-        |interface: &Interface| text.lines().any(|line| interface.is_defined(language, line.trim_end()));
+        |interface: &Interface| text.lines().any(|line| is_defined(*interface, language, line.trim_end()));
     Ok(Interface::ALL.into_iter().filter(defined).collect())
 }
 
@@ -172,7 +151,7 @@ mod tests {
             (Language::Python, "class Outcome(exports.Outcome):", true),
             (Language::Python, "    class Outcome(exports.Outcome):", false),
         ] {
-            assert_eq!(Interface::Outcome.is_defined(language, line), defines, "{line}");
+            assert_eq!(is_defined(Interface::Outcome, language, line), defines, "{line}");
         }
     }
 }

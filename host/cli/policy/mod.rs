@@ -97,25 +97,34 @@ impl From<Faults> for Trouble {
     }
 }
 
+/// Whether this build makes policies: what only that needs is the feature `author`.
+fn authoring(verb: &str) -> Result<(), Trouble> {
+    if cfg!(feature = "author") {
+        return Ok(());
+    }
+    let problem = format!("this build has no `policy {verb}`");
+    Err(Trouble::new(problem, "build oncegate with `--features author`, which is on by default"))
+}
+
 /// Which component, with which settings.
 #[derive(Clone, Debug, clap::Args)]
-struct Subject {
+struct ComponentFlags {
     /// A component, the folder of a policy that was built, or `builtin:NAME`
     #[arg(value_name = "COMPONENT", default_value = ".")]
     component: String,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsFlags,
 }
 
 /// With which settings.
 #[derive(Clone, Debug, clap::Args)]
-struct Settings {
+struct SettingsFlags {
     /// The settings, in JSON or as an inline table of TOML
     #[arg(long, value_name = "TABLE")]
     settings: Option<String>,
 }
 
-impl Settings {
+impl SettingsFlags {
     /// What a configuration file would mean by this component and these settings.
     fn policy(&self, component: &str, env: Vec<(String, String)>) -> Result<Arc<config::Policy>, Trouble> {
         let flags = Flags {
@@ -152,7 +161,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
 
 /// A request, from a file or from flags.
 #[derive(Clone, Debug, clap::Args)]
-struct Request {
+struct RequestFlags {
     /// A file with the request as HTTP/1.1 text; `-`: standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "path", "header", "body"])]
     request: Option<PathBuf>,
@@ -176,7 +185,7 @@ struct Request {
     route: String,
 }
 
-impl Request {
+impl RequestFlags {
     fn sample(&self) -> Result<Sample, Trouble> {
         let text = match &self.request {
             Some(path) => read(path)?,

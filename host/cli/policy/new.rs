@@ -1,7 +1,7 @@
 //! `oncegate policy new`
 
 use super::project::{Language, folder_name};
-use super::{Done, Trouble, say};
+use super::{Done, Trouble, authoring, say};
 use crate::config::io_words;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ pub(super) struct NewArgs {
 const NAME: &str = "my-policy";
 
 pub(super) fn run(args: &NewArgs) -> Done {
+    authoring("new")?;
     let name = folder_name(&args.folder)?;
     if !is_name(&name) {
         return Err(Trouble::usage(
@@ -122,6 +123,6 @@ fn files(language: Language) -> Vec<File> {
     };
     files.extend(template!("common": "vectors.json", "settings.schema.json"));
     files.push((".gitignore", "build/\ntarget/\nnode_modules/\n.venv/\n__pycache__/\n".into()));
-    files.push(("wit/policy.wit", oncegate_componentize::WIT.into()));
+    files.push(("wit/policy.wit", include_str!("../../../wit/v0.1/policy.wit").into()));
     files
 }

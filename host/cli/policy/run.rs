@@ -1,7 +1,7 @@
 //! `oncegate policy run`
 
-use super::{Done, Output, Request, Subject, Trouble, read, say, words};
-use crate::policy::author::{DecideReport, HookOutcome, HookReport, Shown};
+use super::{Done, Output, RequestFlags, ComponentFlags, Trouble, read, say, words};
+use crate::policy::author::{DecideReport, HookOutcome, HookReport, HookInputs};
 use crate::policy::sample_answer::SampleAnswer;
 use crate::policy::{Engine, Part, Verdict};
 use oncegate_core::problem::Code;
@@ -28,9 +28,9 @@ use std::path::{Path, PathBuf};
     Code 0: it said something, whatever it was. Code 1: it failed, or can't be loaded.")]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    subject: Subject,
+    subject: ComponentFlags,
     #[command(flatten)]
-    request: Request,
+    request: RequestFlags,
     #[command(flatten)]
     shown: ShownFlags,
     /// How to write it
@@ -60,13 +60,13 @@ struct ShownFlags {
 }
 
 impl ShownFlags {
-    fn read(&self) -> Result<Shown, Trouble> {
+    fn read(&self) -> Result<HookInputs, Trouble> {
         let mut answer = self.answer.as_deref().map(answer).transpose()?;
         if let Some(answer) = &mut answer {
             answer.complete = !self.cut;
         }
         let found = self.found.iter().map(|file| self::answer(file)).collect::<Result<_, _>>()?;
-        Ok(Shown { answer, found, problem: self.problem.clone(), memo: self.memo.clone() })
+        Ok(HookInputs { answer, found, problem: self.problem.clone(), memo: self.memo.clone() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `oncegate policy test`
 
-use super::{Done, Output, Subject, Trouble, read, say};
+use super::{Done, Output, ComponentFlags, Trouble, read, say};
 use crate::policy::Engine;
 use crate::policy::author::{Check, PromiseReport};
 use serde_json::json;
@@ -23,7 +23,7 @@ use std::time::UNIX_EPOCH;
     Code 0: every promise is kept. Code 1: one is broken, and the report says which and by what.")]
 pub(super) struct TestArgs {
     #[command(flatten)]
-    subject: Subject,
+    subject: ComponentFlags,
     /// Other test vectors than those in the component
     #[arg(long, value_name = "FILE")]
     vectors: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub(super) struct TestArgs {
 }
 
 pub(super) fn run(args: &TestArgs, env: Vec<(String, String)>) -> Done {
-    let Subject { component, settings } = &args.subject;
+    let ComponentFlags { component, settings } = &args.subject;
     let policy = settings.policy(component, env)?;
     let engine = Engine::for_author().map_err(|error| Trouble::new(error.to_string(), ""))?;
     let given = settings.settings.is_some().then(|| policy.settings.clone());

@@ -6,7 +6,7 @@ use crate::gateway::answer::names::status;
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::worker::Worker;
 use crate::policy::{
-    Changes, Failure, Generation, HookCall, HookResult, OwnedOperation, Payload, ProblemView, Receipt, Reply,
+    AnswerChanges, Failure, Generation, HookCall, HookResult, OwnedOperation, Payload, ProblemView, Receipt, Reply,
     Wording,
 };
 use bytes::Bytes;
@@ -116,7 +116,7 @@ fn decoded(answer: &Answer, body_kept: usize) -> Payload {
     }
 }
 
-fn changed(mut response: Response<AnswerBody>, changes: Changes) -> Response<AnswerBody> {
+fn changed(mut response: Response<AnswerBody>, changes: AnswerChanges) -> Response<AnswerBody> {
     let fields = response.headers_mut();
     if changes.body.is_some() {
         OF_THE_BODY.iter().for_each(|name| _ = fields.remove(name));

@@ -63,7 +63,7 @@ impl Problem {
     }
 
     /// A policy's own refusal.
-    pub fn refused(refusal: &crate::policy::Refusal) -> Self {
+    pub fn refused(refusal: &crate::policy::PolicyRefusal) -> Self {
         Self {
             status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST),
             code: refusal.code.clone().into(),

@@ -55,8 +55,8 @@ impl Judge<'_> {
     }
 
     /// What the answer means. Rules judge whole answers only, and none that has a status of its own.
-    async fn judge(&self, answer: &CapturedAnswer) -> policy::Settlement {
-        let only = |disposition| policy::Settlement { disposition, memo: None, retention: None };
+    async fn judge(&self, answer: &CapturedAnswer) -> policy::PolicySettlement {
+        let only = |disposition| policy::PolicySettlement { disposition, memo: None, retention: None };
         let CapturedAnswer { head, capture, cut } = answer;
         let status = head.status.as_u16();
         let own_status = if cut.is_none() { capture.own_status(head) } else { None };
@@ -91,7 +91,7 @@ impl Judge<'_> {
     async fn ask_policy(
         &self,
         answer: &CapturedAnswer,
-    ) -> Result<Option<policy::Settlement>, policy::Failure> {
+    ) -> Result<Option<policy::PolicySettlement>, policy::Failure> {
         let receipt = policy::Receipt::of(self.operation, self.record);
         let reply = answer.capture.reply(&answer.head, self.generation.plan(), answer.cut.is_none());
         let call = policy::HookCall::Settle { receipt, reply };

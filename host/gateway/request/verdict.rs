@@ -8,7 +8,7 @@ use crate::gateway::request::context::{RequestContext, WholeRequest};
 use crate::gateway::request::keys;
 use crate::gateway::request::progress::RequestProgress;
 use crate::keyspaces::{OlderGeneration, SpacePin};
-use crate::policy::{Failure, Generation, Guard, OwnedOperation, Refusal, RequestField, Verdict};
+use crate::policy::{Failure, Generation, Guard, OwnedOperation, PolicyRefusal, RequestField, Verdict};
 use crate::store::StoreError;
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,11 +1,11 @@
 //! What is in a component's file.
 
-use crate::config;
-use crate::policy::engine::digest::{digest, hex};
-use crate::policy::interface::hooks::{Exports, Hook};
-use crate::policy::load::inspect::inspect;
-use crate::policy::load::pipeline::{self, LoadFault};
-use crate::policy::load::vectors::{self, VectorFault, Vectors};
+use crate::engine::digest::{digest, hex};
+use crate::interface::hooks::{Exports, Hook};
+use crate::load::inspect::inspect;
+use crate::load::pipeline::{self, LoadFault};
+use crate::load::vectors::{self, VectorFault, Vectors};
+use oncegate_config as config;
 use serde_json::Value;
 
 /// What a component's file says of itself.

@@ -5,9 +5,9 @@ use super::desk::{Desk, VerdictDigest};
 use super::report::{Check, PromiseReport};
 use super::variants::{self, Guise};
 use super::workbench::{VectorSubject, Workbench};
-use crate::policy::load::sample::Sample;
-use crate::policy::load::vectors;
-use crate::policy::run::instance::settings_text;
+use crate::load::sample::Sample;
+use crate::load::vectors;
+use crate::run::instance::settings_text;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,11 +1,11 @@
 //! Instances for many requests, and what counts of their verdicts.
 
 use super::workbench::Workbench;
-use crate::policy::engine::digest::hex;
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::{Plan, Verdict};
-use crate::policy::load::sample::{DecideOutcome, Sample};
-use crate::policy::run::instance::{Instance, settings_text};
+use crate::engine::digest::hex;
+use crate::interface::failure::Failure;
+use crate::interface::{Plan, Verdict};
+use crate::load::sample::{DecideOutcome, Sample};
+use crate::run::instance::{Instance, settings_text};
 use serde_json::{Map, Value};
 
 /// Instances that are used again, one for each settings.

@@ -1,20 +1,18 @@
 //! What the hooks beside `decide` say to an answer or a problem that an author shows them.
 
 use super::workbench::{DecideReport, Workbench};
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{ArgumentSource, Hook, HookCall, HookResult};
-use crate::policy::interface::{
-    Finding, Guard, Outbound, OwnedOperation, ProblemView, Receipt, Reply, Verdict,
-};
-use crate::policy::load::pipeline::{self, LoadFault};
-use crate::policy::load::sample::Sample;
-use crate::policy::load::sample_answer::SampleAnswer;
-use crate::policy::load::vectors;
+use crate::interface::failure::Failure;
+use crate::interface::hooks::{ArgumentSource, Hook, HookCall, HookResult};
+use crate::interface::{Finding, Guard, Outbound, OwnedOperation, ProblemView, Receipt, Reply, Verdict};
+use crate::load::pipeline::{self, LoadFault};
+use crate::load::sample::Sample;
+use crate::load::sample_answer::SampleAnswer;
+use crate::load::vectors;
 use std::time::{Duration, Instant};
 
 /// What hooks are shown, beside the request.
 #[derive(Clone, Debug, Default)]
-pub struct Shown {
+pub struct HookInputs {
     /// The upstream's answer to the request: for `settle` and `present`.
     pub answer: Option<SampleAnswer>,
     /// Its answers to the policy's questions, in their order: for `reading`.
@@ -54,9 +52,9 @@ impl Workbench {
         &self,
         sample: &Sample,
         decided: &DecideReport,
-        shown: &Shown,
+        shown: &HookInputs,
     ) -> Result<Vec<HookReport>, LoadFault> {
-        let source = Source { sample, decided, shown, answer: None, asked: None };
+        let source = ShownArguments { sample, decided, shown, answer: None, asked: None };
         let mut calls = HookCalls { workbench: self, source, reports: Vec::new() };
         if let Some(answer) = &shown.answer {
             calls.source.answer = Some(answer);
@@ -72,10 +70,10 @@ impl Workbench {
 }
 
 /// Where the arguments of the calls come from. A fault says why a hook isn't asked.
-struct Source<'w> {
+struct ShownArguments<'w> {
     sample: &'w Sample,
     decided: &'w DecideReport,
-    shown: &'w Shown,
+    shown: &'w HookInputs,
     /// The answer at hand.
     answer: Option<&'w SampleAnswer>,
     /// The question at hand.
@@ -84,7 +82,7 @@ struct Source<'w> {
 
 const UNGUARDED: &str = "the request is not guarded";
 
-impl Source<'_> {
+impl ShownArguments<'_> {
     fn guard(&self) -> Option<&Guard> {
         if let Some(Ok(Verdict::Guard(guard))) = &self.decided.verdict { Some(guard) } else { None }
     }
@@ -99,7 +97,7 @@ impl Source<'_> {
     }
 }
 
-impl ArgumentSource for Source<'_> {
+impl ArgumentSource for ShownArguments<'_> {
     type Fault = String;
 
     fn receipt(&mut self) -> Result<Receipt, String> {
@@ -153,7 +151,7 @@ impl ArgumentSource for Source<'_> {
 
 struct HookCalls<'w> {
     workbench: &'w Workbench,
-    source: Source<'w>,
+    source: ShownArguments<'w>,
     reports: Vec<HookReport>,
 }
 

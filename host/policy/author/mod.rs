@@ -16,7 +16,7 @@ mod variants;
 mod workbench;
 
 pub use anatomy::{Anatomy, anatomy};
-pub use hooks::{HookOutcome, HookReport, Shown};
+pub use hooks::{HookInputs, HookOutcome, HookReport};
 pub use report::{Check, PromiseReport};
 pub use timing::{Spread, Timing, Unmeasured, measure};
 pub use workbench::{DecideReport, Workbench};

@@ -3,12 +3,12 @@
 
 use super::report::Check;
 use super::workbench::{VectorSubject, Workbench};
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{HookCall, HookResult};
-use crate::policy::interface::{Plan, Verdict};
-use crate::policy::load::sample::{DecideOutcome, Sample};
-use crate::policy::load::vectors::CaseQuestion;
-use crate::policy::run::instance::{Instance, settings_text};
+use crate::interface::failure::Failure;
+use crate::interface::hooks::{HookCall, HookResult};
+use crate::interface::{Plan, Verdict};
+use crate::load::sample::{DecideOutcome, Sample};
+use crate::load::vectors::CaseQuestion;
+use crate::run::instance::{Instance, settings_text};
 use std::collections::{BTreeMap, HashMap};
 
 /// Shuffled passes.

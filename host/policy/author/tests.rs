@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::policy::interface::v0_1::Part;
-use crate::policy::load::sample::Sample;
-use crate::policy::tests::guests::{self, Guest};
-use crate::policy::tests::{ENGINE, policy};
+use crate::interface::v0_1::Part;
+use crate::load::sample::Sample;
+use crate::tests::guests::{self, Guest};
+use crate::tests::{ENGINE, policy};
 use serde_json::Value;
 use serde_json::json;
 
@@ -158,9 +158,9 @@ fn other_hooks_are_held_against_purity_and_counted() {
 #[test]
 fn hooks_see_what_they_are_shown() {
     let asks = workbench(&guests::asking("GET", "/q", 2));
-    let answer = |text: &str| crate::policy::sample_answer::SampleAnswer::parse(text.as_bytes()).unwrap();
+    let answer = |text: &str| crate::sample_answer::SampleAnswer::parse(text.as_bytes()).unwrap();
     let found = answer("HTTP/1.1 200 OK\r\n\r\n");
-    let call_hooks = |workbench: &Workbench, request: &str, shown: &Shown| {
+    let call_hooks = |workbench: &Workbench, request: &str, shown: &HookInputs| {
         let sample = Sample::parse(request.as_bytes()).unwrap();
         let decided = workbench.run(&sample).unwrap();
         let reports = workbench.call_hooks(&sample, &decided, shown).unwrap();
@@ -172,20 +172,21 @@ fn hooks_see_what_they_are_shown() {
         };
         reports.iter().map(word).collect::<Vec<_>>()
     };
-    let said = call_hooks(&asks, KEYED, &Shown { found: vec![found.clone(), found], ..Shown::default() });
+    let said =
+        call_hooks(&asks, KEYED, &HookInputs { found: vec![found.clone(), found], ..HookInputs::default() });
     assert_eq!(said[1..], ["reading \"did-not-happen\"", "reading not asked: nothing was asked"]);
     assert!(said[0].starts_with("question {") && said[0].contains("\"path\":\"/q\""), "{said:?}");
-    let said = call_hooks(&asks, "POST / HTTP/1.1\r\n\r\n", &Shown::default());
+    let said = call_hooks(&asks, "POST / HTTP/1.1\r\n\r\n", &HookInputs::default());
     assert_eq!(said, ["question not asked: the request is not guarded"]);
     let settles = workbench(&guests::settles_by_what_the_answer_says(vec![(500, 599, 0)]));
-    let shown = |text: &str| Shown { answer: Some(answer(text)), ..Shown::default() };
+    let shown = |text: &str| HookInputs { answer: Some(answer(text)), ..HookInputs::default() };
     let said = call_hooks(&settles, KEYED, &shown("HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"3\"}"));
     assert!(said[0].starts_with("settle {\"disposition\":\"unknown\""), "{said:?}");
     assert_eq!(said[1], "present not asked: the component doesn't export `oncegate:policy/presentation`");
     let said = call_hooks(&settles, KEYED, &shown("HTTP/1.1 500 Oh\r\n\r\n"));
     assert_eq!(said[0], "settle not asked: the plan's rule for 500-599 says already: completed");
     let explains = Guest { explain: Some(guests::wording(418, "tea")), ..Guest::default() };
-    let shown = Shown { problem: Some("expired".into()), ..Shown::default() };
+    let shown = HookInputs { problem: Some("expired".into()), ..HookInputs::default() };
     let said = call_hooks(&workbench(&explains.component()), KEYED, &shown);
     assert!(said[0].starts_with("explain {") && said[0].contains("418"), "{said:?}");
 }

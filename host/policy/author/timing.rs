@@ -1,14 +1,14 @@
 //! How long a policy takes: to load, and for a call on a used and on a fresh instance.
 
-use crate::config;
-use crate::policy::engine::shared::{Engine, EngineError};
-use crate::policy::interface::failure::Failure;
-use crate::policy::load::pipeline::LoadError;
-use crate::policy::load::sample::Sample;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::generation::Generation;
-use crate::policy::run::instance_cache::InstanceCache;
-use crate::policy::view::seen::NotUtf8;
+use crate::engine::shared::{Engine, EngineError};
+use crate::interface::failure::Failure;
+use crate::load::pipeline::LoadError;
+use crate::load::sample::Sample;
+use crate::run::budget::CallBudget;
+use crate::run::generation::Generation;
+use crate::run::instance_cache::InstanceCache;
+use crate::view::seen::NotUtf8;
+use oncegate_config as config;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::hint::black_box;

@@ -4,9 +4,9 @@
 //! another order. None of that makes it another operation.
 
 use super::json::Json;
-use crate::policy::interface::Plan;
-use crate::policy::interface::{PayloadWant, RequestField};
-use crate::policy::load::sample::Sample;
+use crate::interface::Plan;
+use crate::interface::{PayloadWant, RequestField};
+use crate::load::sample::Sample;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that differ between an operation and its retry, with two values that each may have.

@@ -1,18 +1,18 @@
 //! A component on the bench, and what it decides about one request.
 
-use crate::config;
-use crate::policy::engine::compiled::Compiled;
-use crate::policy::engine::digest::hex;
-use crate::policy::engine::shared::Engine;
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::v0_1::Part;
-use crate::policy::interface::{Plan, Verdict};
-use crate::policy::load::pipeline::{self, LoadError, LoadFault};
-use crate::policy::load::sample::{DecideOutcome, Sample};
-use crate::policy::load::steps::Steps;
-use crate::policy::load::vectors::{self, VectorFault, Vectors};
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::instance::{Program, settings_text};
+use crate::engine::compiled::Compiled;
+use crate::engine::digest::hex;
+use crate::engine::shared::Engine;
+use crate::interface::failure::Failure;
+use crate::interface::v0_1::Part;
+use crate::interface::{Plan, Verdict};
+use crate::load::pipeline::{self, LoadError, LoadFault};
+use crate::load::sample::{DecideOutcome, Sample};
+use crate::load::steps::Steps;
+use crate::load::vectors::{self, VectorFault, Vectors};
+use crate::run::budget::CallBudget;
+use crate::run::instance::{LinkedPolicy, settings_text};
+use oncegate_config as config;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// A component that was compiled and linked, but neither configured nor tested yet.
 pub struct Workbench {
     pub(super) compiled: Arc<Compiled>,
-    pub(super) program: Program,
+    pub(super) program: LinkedPolicy,
     pub(super) budget: CallBudget,
     pub(super) vectors: Option<Vectors>,
     pub(super) settings: Option<Map<String, Value>>,
@@ -116,7 +116,7 @@ impl Workbench {
         Ok(DecideReport { plan, verdict, unshowable, key, operation, fingerprint, log, time })
     }
 
-    pub(super) fn program_with(&self, settings: Option<&Map<String, Value>>) -> Program {
+    pub(super) fn program_with(&self, settings: Option<&Map<String, Value>>) -> LinkedPolicy {
         match settings {
             Some(settings) => self.program.with_settings(&settings_text(settings)),
             None => self.program.clone(),

@@ -6,7 +6,7 @@
 //! Whoever can make that seal can read the ledger already. A file that isn't right is ignored and
 //! compiled anew; nothing here is needed.
 
-use crate::policy::engine::digest::hex;
+use crate::engine::digest::hex;
 use oncegate_core::Secret;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{Hash, Hasher};

@@ -1,6 +1,6 @@
 //! A compiled component, as the engine keeps it and generations share it.
 
-use crate::policy::load::inspect::Inspected;
+use crate::load::inspect::Inspected;
 use wasmtime::component::Component;
 
 /// A component that was compiled, with what its file said.

@@ -1,6 +1,6 @@
 //! When a guest that runs for long is stopped.
 
-use crate::policy::engine::limits::LINGER_TICKS;
+use crate::engine::limits::LINGER_TICKS;
 use std::time::Duration;
 use wasmtime::UpdateDeadline;
 

@@ -8,6 +8,6 @@ pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Bytes as hexadecimal digits, in which digests are written.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

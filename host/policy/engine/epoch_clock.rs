@@ -1,7 +1,7 @@
 //! The clock of deadlines: it moves the engine's epoch on every millisecond while guests run, and
 //! rests while none does.
 
-use crate::policy::engine::join::join;
+use crate::engine::join::join;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, compiler_fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};

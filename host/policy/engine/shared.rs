@@ -1,13 +1,13 @@
 //! The engine: what all policies and workers of a process share.
 
-use crate::policy::engine::code_cache::CodeCache;
-use crate::policy::engine::compiled::Compiled;
-use crate::policy::engine::epoch_clock::{EpochClock, EpochThread};
-use crate::policy::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX};
-use crate::policy::engine::state::InstanceState;
-use crate::policy::engine::threads::Threads;
-use crate::policy::interface::imports;
-use crate::policy::load::recent::Recent;
+use crate::engine::code_cache::CodeCache;
+use crate::engine::compiled::Compiled;
+use crate::engine::epoch_clock::{EpochClock, EpochThread};
+use crate::engine::limits::{AUTHOR_COMPILE_TIME_MAX, COMPILE_TIME_MAX};
+use crate::engine::state::InstanceState;
+use crate::engine::threads::Threads;
+use crate::interface::imports;
+use crate::load::recent::Recent;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -158,7 +158,7 @@ impl Engine {
 
 impl EngineError {
     fn wasm(error: wasmtime::Error) -> Self {
-        Self::Wasm(crate::policy::interface::failure::one_line(&error))
+        Self::Wasm(crate::interface::failure::one_line(&error))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The state of one instance, held against the limits.
 
-use crate::policy::engine::deadline::DeadlineExtension;
-use crate::policy::engine::limits::{
+use crate::engine::deadline::DeadlineExtension;
+use crate::engine::limits::{
     HANDED_BYTES_MAX, HandedTooMuch, LOG_LINES_MAX, MemoryExceeded, OutsideHook, TABLE_ELEMENTS_MAX,
 };
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Threads for calls that take longer than a worker can spare.
 
-use crate::policy::engine::join::join;
-use crate::policy::interface::failure::Failure;
-use crate::policy::run::generation::Generation;
-use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
+use crate::engine::join::join;
+use crate::interface::failure::Failure;
+use crate::run::generation::Generation;
+use crate::run::instance_cache::{InstanceCache, InstanceCaches};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

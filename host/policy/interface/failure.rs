@@ -1,6 +1,6 @@
 //! How a policy fails a call.
 
-use crate::policy::engine::limits::{HandedTooMuch, MemoryExceeded, NotThere, OutsideHook};
+use crate::engine::limits::{HandedTooMuch, MemoryExceeded, NotThere, OutsideHook};
 use std::time::Duration;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 

@@ -2,8 +2,9 @@
 //! and how test vectors write that. Whoever calls one of them, the gateway, a vector or an author's
 //! command, calls it with a [`HookCall`].
 
-use crate::policy::interface::{
-    Changes, Finding, FoundReply, Outbound, OwnedOperation, ProblemView, Receipt, Reply, Settlement, Wording,
+use crate::interface::{
+    AnswerChanges, Finding, FoundReply, Outbound, OwnedOperation, PolicySettlement, ProblemView, Receipt,
+    Reply, Wording,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -197,10 +198,10 @@ impl HookCall {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the hooks of policy.wit")]
 pub enum HookResult {
-    Settle(Option<Settlement>),
+    Settle(Option<PolicySettlement>),
     Question(Option<Outbound>),
     Reading(Finding),
-    Present(Option<Changes>),
+    Present(Option<AnswerChanges>),
     Explain(Option<Wording>),
 }
 
@@ -217,7 +218,7 @@ impl HookResult {
     }
 
     /// What `settle` said.
-    pub fn settlement(self) -> Option<Settlement> {
+    pub fn settlement(self) -> Option<PolicySettlement> {
         if let Self::Settle(settlement) = self { settlement } else { None }
     }
 
@@ -232,7 +233,7 @@ impl HookResult {
     }
 
     /// What `present` changes.
-    pub fn changes(self) -> Option<Changes> {
+    pub fn changes(self) -> Option<AnswerChanges> {
         if let Self::Present(changes) = self { changes } else { None }
     }
 

@@ -1,8 +1,8 @@
 //! What the host offers to components: `log` and `digest`, both versions 0.1.x.
 
-use crate::policy::engine::limits::LOG_LINE_BYTES_MAX;
-use crate::policy::engine::state::InstanceState;
-use crate::policy::view::document;
+use crate::engine::limits::LOG_LINE_BYTES_MAX;
+use crate::engine::state::InstanceState;
+use crate::view::document;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 use wasmtime::{Engine, StoreContextMut};

@@ -10,7 +10,7 @@ pub(crate) mod v0_1;
 pub(crate) mod wasi;
 
 pub use types::{
-    Changes, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
-    Payload, PayloadWant, Plan, ProblemView, Receipt, Refusal, Reply, RequestField, Settlement, Verdict,
-    Wording,
+    AnswerChanges, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
+    Payload, PayloadWant, Plan, PolicyRefusal, PolicySettlement, ProblemView, Receipt, Reply, RequestField,
+    Verdict, Wording,
 };

@@ -1,10 +1,10 @@
 //! The rules in the comments of `policy.wit` that more than one of its types follows. Each broken
 //! one is a [`Broken`] that names the field and says what the rule is.
 
-use crate::config::is_reserved;
-use crate::policy::interface::failure::Broken;
+use crate::interface::failure::Broken;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use oncegate_config::is_reserved;
 use oncegate_core::problem::Code;
 
 /// Pointers, parts, fields, rules in one list of a plan, shape or fingerprint.

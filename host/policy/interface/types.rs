@@ -2,9 +2,9 @@
 //! interface a component speaks.
 
 use super::v0_1::{Part, Shape};
-use crate::config::StatusRule;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use oncegate_config::StatusRule;
 use oncegate_core::{Claim, Disposition, OperationId, Origin, Record, Timestamp, WhenUnknown, WhileRunning};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +118,7 @@ pub enum Verdict {
     /// Protected.
     Guard(Box<Guard>),
     /// Turned away.
-    Refuse(Refusal),
+    Refuse(PolicyRefusal),
 }
 
 /// How an operation is to be protected.
@@ -161,7 +161,7 @@ pub enum FingerprintRule {
 
 /// A caller turned away by the policy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
+pub struct PolicyRefusal {
     /// 400 to 599.
     pub status: u16,
     /// The tail of the problem type.
@@ -201,7 +201,7 @@ pub struct Reply {
 
 /// What `settle` says.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settlement {
+pub struct PolicySettlement {
     /// What the answer means.
     pub disposition: Disposition,
     /// In place of the guard's.
@@ -253,7 +253,7 @@ pub struct FoundReply {
 
 /// What a duplicate's answer differs in from the kept one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Changes {
+pub struct AnswerChanges {
     /// Fields in place of those of the same name.
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Fields to leave out.

@@ -3,11 +3,11 @@
 //! There are no files, environment, arguments or sockets; clocks stand still; random numbers come
 //! from a fixed seed, started anew for each call; output goes to the log. What isn't written here
 //! traps when it is called, and only then: most of a runtime's imports never are. So a policy stays
-//! pure whatever its language brings (DESIGN §6).
+//! pure whatever its language brings (`design/policies.md`).
 
-use crate::policy::engine::limits::{LOG_LINE_BYTES_MAX, NotThere};
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::imports::{Level, tell};
+use crate::engine::limits::{LOG_LINE_BYTES_MAX, NotThere};
+use crate::engine::state::InstanceState;
+use crate::interface::imports::{Level, tell};
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentExtern, ComponentItem};
 use wasmtime::component::{

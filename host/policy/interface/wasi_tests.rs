@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use crate::policy::interface::failure::Failure;
-use crate::policy::tests::{decide, guests, key_of, load, pool};
+use crate::interface::failure::Failure;
+use crate::tests::{decide, guests, key_of, load, pool};
 use guests::Guest;
 
 const RANDOM: &str = r#"(import "wasi:random/random@0.2.3" "get-random-u64" (func $random (result i64)))"#;

@@ -2,7 +2,7 @@
 //! its source, its vectors and its settings' schema lie.
 
 /// The component behind `builtin:NAME`.
-pub(crate) fn component(name: &str) -> Option<&'static [u8]> {
+pub fn component(name: &str) -> Option<&'static [u8]> {
     match name {
         "content" => Some(include_bytes!("../../../plugins/content/content.wasm")),
         "idempotency-key" => Some(include_bytes!("../../../plugins/idempotency-key/idempotency-key.wasm")),
@@ -12,7 +12,7 @@ pub(crate) fn component(name: &str) -> Option<&'static [u8]> {
 }
 
 /// The names that [`component`] knows, for an error that says what there is.
-pub(crate) fn names() -> &'static [&'static str] {
+pub fn names() -> &'static [&'static str] {
     &["content", "idempotency-key", "webhook"]
 }
 

@@ -1,8 +1,8 @@
 //! What a file is, before it is compiled: a component of this interface, with imports that a
 //! policy may have.
 
-use crate::policy::engine::limits::VECTORS_BYTES_MAX;
-use crate::policy::interface::hooks::{Exports, Interface};
+use crate::engine::limits::VECTORS_BYTES_MAX;
+use crate::interface::hooks::{Exports, Interface};
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
 /// What a component's file says.
@@ -207,7 +207,7 @@ impl Contents {
 }
 
 fn check_import(name: &str) -> Result<(), Unfit> {
-    if crate::policy::interface::wasi::is_offered(name) {
+    if crate::interface::wasi::is_offered(name) {
         return Ok(());
     }
     if name.starts_with("wasi:") {

@@ -1,23 +1,23 @@
 //! The pipeline from a configuration's policy to a generation. It blocks: it is never run on a
 //! worker. Any failure leaves what is active alone.
 
-use crate::config::{self, ComponentSource, SettingFault};
-use crate::policy::engine::compiled::Compiled;
-use crate::policy::engine::digest::{digest, hex};
-use crate::policy::engine::limits::COMPONENT_BYTES_MAX;
-use crate::policy::engine::shared::Engine;
-use crate::policy::interface::failure::{Failure, one_line};
-use crate::policy::interface::hooks::Interface;
-use crate::policy::interface::v0_1::Indices;
-use crate::policy::interface::wasi;
-use crate::policy::load::builtin;
-use crate::policy::load::inspect::{Unfit, inspect};
-use crate::policy::load::schema;
-use crate::policy::load::steps::{Step, Steps};
-use crate::policy::load::vectors::{self, VectorFault};
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::generation::{Generation, LoadReport};
-use crate::policy::run::instance::{Program, settings_text};
+use crate::engine::compiled::Compiled;
+use crate::engine::digest::{digest, hex};
+use crate::engine::limits::COMPONENT_BYTES_MAX;
+use crate::engine::shared::Engine;
+use crate::interface::failure::{Failure, one_line};
+use crate::interface::hooks::Interface;
+use crate::interface::v0_1::Indices;
+use crate::interface::wasi;
+use crate::load::builtin;
+use crate::load::inspect::{Unfit, inspect};
+use crate::load::schema;
+use crate::load::steps::{Step, Steps};
+use crate::load::vectors::{self, VectorFault};
+use crate::run::budget::CallBudget;
+use crate::run::generation::{Generation, LoadReport};
+use crate::run::instance::{LinkedPolicy, settings_text};
+use oncegate_config::{self as config, ComponentSource, SettingFault};
 use oncegate_core::{Timestamp, WhenUnknown};
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -183,7 +183,7 @@ impl Engine {
         &self,
         config: &config::Policy,
         steps: &mut Steps,
-    ) -> Result<(Arc<Compiled>, Program), LoadFault> {
+    ) -> Result<(Arc<Compiled>, LinkedPolicy), LoadFault> {
         let bytes = steps.take("read", || component_bytes(&config.component))?;
         let digest = digest(&bytes);
         steps.take("digest", || match config.sha256.filter(|pinned| *pinned != digest) {
@@ -223,13 +223,13 @@ impl Engine {
         Ok(compiled)
     }
 
-    fn link(&self, config: &config::Policy, compiled: &Compiled) -> Result<Program, LoadFault> {
+    fn link(&self, config: &config::Policy, compiled: &Compiled) -> Result<LinkedPolicy, LoadFault> {
         let link = |error: wasmtime::Error| LoadFault::Link(one_line(&error));
         let with_wasi = wasi::linker_for(self.linker(), &compiled.component).map_err(link)?;
         let linker = with_wasi.as_ref().unwrap_or(self.linker());
         let component = linker.instantiate_pre(&compiled.component).map_err(link)?;
         let indices = Indices::new(&component, compiled.inspected.exports).map_err(link)?;
-        Ok(Program {
+        Ok(LinkedPolicy {
             policy: Arc::clone(&config.name),
             component,
             indices: Arc::new(indices),

@@ -5,13 +5,13 @@
 //! fingerprint. Refusing it instead runs nothing, and is a warning. What the old one bypassed,
 //! refused or failed on proves nothing.
 
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::{Guard, Plan, Verdict};
-use crate::policy::load::sample::{DecideOutcome, Sample};
-use crate::policy::load::vectors;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::generation::Generation;
-use crate::policy::run::instance::Instance;
+use crate::interface::failure::Failure;
+use crate::interface::{Guard, Plan, Verdict};
+use crate::load::sample::{DecideOutcome, Sample};
+use crate::load::vectors;
+use crate::run::budget::CallBudget;
+use crate::run::generation::Generation;
+use crate::run::instance::Instance;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,7 @@
 //! Without credentials, bounded in number and size, and gone with the process. Taking one costs a
 //! copy, so once there are enough of them one is taken now and then only.
 
-use crate::policy::load::sample::Sample;
+use crate::load::sample::Sample;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::VecDeque;

@@ -1,14 +1,14 @@
 //! A request as text, as test vectors have it and an author tries it: seen as the gateway sees one,
 //! without a gateway.
 
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::v0_1::{Attribute, Part};
-use crate::policy::interface::{FingerprintRule, Operation, Plan, Verdict};
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::instance::Instance;
-use crate::policy::view::document::Document;
-use crate::policy::view::parts::{self, Values};
-use crate::policy::view::seen::{self, NotUtf8, Seen};
+use crate::interface::failure::Failure;
+use crate::interface::v0_1::{Attribute, Part};
+use crate::interface::{FingerprintRule, Operation, Plan, Verdict};
+use crate::run::budget::CallBudget;
+use crate::run::instance::Instance;
+use crate::view::document::Document;
+use crate::view::parts::{self, Values};
+use crate::view::seen::{self, NotUtf8, Seen};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId, PartKind, Secret};

@@ -1,8 +1,8 @@
 //! An answer of an upstream as text, as test vectors have it and an author tries it: seen by a hook
 //! as the gateway shows one.
 
-use crate::policy::interface::{Payload, PayloadWant, Plan, Reply};
-use crate::policy::view::seen;
+use crate::interface::{Payload, PayloadWant, Plan, Reply};
+use crate::view::seen;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -41,7 +41,7 @@ impl SampleAnswer {
         }
         Ok(Self {
             status,
-            headers: crate::policy::load::sample::fields(head.headers)?,
+            headers: crate::load::sample::fields(head.headers)?,
             trailers: HeaderMap::new(),
             body: Bytes::copy_from_slice(&text[length..]),
             complete: true,
@@ -90,7 +90,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::policy::interface::Found;
+    use crate::interface::Found;
 
     #[test]
     fn each_hook_sees_of_an_answer_what_is_its_to_see() {

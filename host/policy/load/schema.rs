@@ -6,7 +6,7 @@
 //! `oneOf`, `allOf`, and `$ref` to a place of the same schema. What else it says is for other
 //! readers, and `configure` has the last word anyway.
 
-use crate::config::{Segment, SettingFault, dotted, nearest};
+use oncegate_config::{Segment, SettingFault, dotted, nearest};
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 

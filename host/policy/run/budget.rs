@@ -1,6 +1,6 @@
 //! How long a call of a policy may take, by where it is made.
 
-use crate::policy::engine::limits::{INLINE_TIME_MAX, SETUP_TIME_MAX};
+use crate::engine::limits::{INLINE_TIME_MAX, SETUP_TIME_MAX};
 use std::time::Duration;
 
 /// How long a thing may take.

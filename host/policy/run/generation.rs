@@ -1,16 +1,16 @@
 //! One activation of a policy.
 
-use crate::config::Instances;
-use crate::policy::engine::compiled::Compiled;
-use crate::policy::interface::Plan;
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{Exports, Interface};
-use crate::policy::load::recent::Recent;
-use crate::policy::load::steps::Step;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::instance::{Instance, Program};
-use crate::policy::run::slow_policy::SlowPolicyDetector;
-use crate::policy::run::trial::Trial;
+use crate::engine::compiled::Compiled;
+use crate::interface::Plan;
+use crate::interface::failure::Failure;
+use crate::interface::hooks::{Exports, Interface};
+use crate::load::recent::Recent;
+use crate::load::steps::Step;
+use crate::run::budget::CallBudget;
+use crate::run::instance::{Instance, LinkedPolicy};
+use crate::run::slow_policy::SlowPolicyDetector;
+use crate::run::trial::Trial;
+use oncegate_config::Instances;
 use oncegate_core::{PrincipalId, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// A compiled component with its settings, plan and limits. Requests hold it to their end.
 pub struct Generation {
-    pub(crate) program: Program,
+    pub(crate) program: LinkedPolicy,
     pub(crate) plan: Plan,
     pub(crate) report: LoadReport,
     /// The limit of a call on a policy thread.
@@ -53,7 +53,7 @@ pub(crate) struct LoadReport {
 
 impl Generation {
     pub(crate) fn new(
-        program: Program,
+        program: LinkedPolicy,
         plan: Plan,
         report: LoadReport,
         time: Duration,
@@ -160,9 +160,9 @@ impl Generation {
     }
 
     /// What a list of policies shows.
-    pub fn describe(&self) -> Description {
+    pub fn describe(&self) -> GenerationSummary {
         let LoadReport { number, digest, key_epoch, component, size, exports, settings, .. } = &self.report;
-        Description {
+        GenerationSummary {
             name: self.name().to_string(),
             generation: *number,
             component: component.clone(),
@@ -214,7 +214,7 @@ impl std::fmt::Debug for Generation {
 /// A generation as the admin interface lists it.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the answer")]
-pub struct Description {
+pub struct GenerationSummary {
     pub name: String,
     pub generation: u64,
     pub component: String,

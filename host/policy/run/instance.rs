@@ -1,13 +1,13 @@
 //! One instance of a component, and what instances are made from.
 
-use crate::policy::engine::epoch_clock::{EpochClock, Runner};
-use crate::policy::engine::limits::INSTANCE_CALLS_MAX;
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::failure::{Broken, Failure, one_line};
-use crate::policy::interface::hooks::{HookCall, HookResult};
-use crate::policy::interface::v0_1::{Hooks, Indices};
-use crate::policy::interface::{Operation, Plan, Verdict};
-use crate::policy::run::budget::CallBudget;
+use crate::engine::epoch_clock::{EpochClock, Runner};
+use crate::engine::limits::INSTANCE_CALLS_MAX;
+use crate::engine::state::InstanceState;
+use crate::interface::failure::{Broken, Failure, one_line};
+use crate::interface::hooks::{HookCall, HookResult};
+use crate::interface::v0_1::{Hooks, Indices};
+use crate::interface::{Operation, Plan, Verdict};
+use crate::run::budget::CallBudget;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
@@ -15,7 +15,7 @@ use wasmtime::component::{self, InstancePre};
 
 /// A linked component with the settings and limits of its instances.
 #[derive(Clone)]
-pub(crate) struct Program {
+pub(crate) struct LinkedPolicy {
     pub(crate) policy: Arc<str>,
     pub(crate) component: InstancePre<InstanceState>,
     pub(crate) indices: Arc<Indices>,
@@ -27,7 +27,7 @@ pub(crate) struct Program {
     pub(crate) clock: Arc<EpochClock>,
 }
 
-impl Program {
+impl LinkedPolicy {
     /// The same component with other settings.
     pub(crate) fn with_settings(&self, settings: &str) -> Self {
         Self { settings: settings.into(), ..self.clone() }

@@ -1,11 +1,11 @@
 //! The instances that one thread keeps for use again.
 
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{HookCall, HookResult};
-use crate::policy::interface::{Operation, Verdict};
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::generation::Generation;
-use crate::policy::run::instance::Instance;
+use crate::interface::failure::Failure;
+use crate::interface::hooks::{HookCall, HookResult};
+use crate::interface::{Operation, Verdict};
+use crate::run::budget::CallBudget;
+use crate::run::generation::Generation;
+use crate::run::instance::Instance;
 use oncegate_core::PrincipalId;
 use std::sync::{Arc, Weak};
 

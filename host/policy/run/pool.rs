@@ -1,13 +1,13 @@
 //! A worker's instances, and the calls of hooks on them.
 
-use crate::policy::engine::limits::INLINE_TIME_MAX;
-use crate::policy::engine::shared::Engine;
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{HookCall, HookResult};
-use crate::policy::interface::{Operation, OwnedOperation, Verdict};
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::generation::Generation;
-use crate::policy::run::instance_cache::{InstanceCache, InstanceCaches};
+use crate::engine::limits::INLINE_TIME_MAX;
+use crate::engine::shared::Engine;
+use crate::interface::failure::Failure;
+use crate::interface::hooks::{HookCall, HookResult};
+use crate::interface::{Operation, OwnedOperation, Verdict};
+use crate::run::budget::CallBudget;
+use crate::run::generation::Generation;
+use crate::run::instance_cache::{InstanceCache, InstanceCaches};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;

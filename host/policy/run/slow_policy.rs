@@ -1,7 +1,7 @@
 //! Policies that are too slow for a worker: how they are noticed, and how their calls wait.
 
-use crate::policy::engine::limits::QUICK_TIME_MAX;
-use crate::policy::interface::failure::Failure;
+use crate::engine::limits::QUICK_TIME_MAX;
+use crate::interface::failure::Failure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;

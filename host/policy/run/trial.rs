@@ -1,6 +1,6 @@
 //! A generation's trial: whether it fails so soon and so widely that the one before should come back.
 
-use crate::policy::interface::failure::Failure;
+use crate::interface::failure::Failure;
 use oncegate_core::PrincipalId;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,14 +1,14 @@
 //! What the parts of a key or fingerprint stand for, framed. The gateway makes operation ids of them,
 //! and the self-test compares what the gateway would make.
 
-use crate::policy::interface::FingerprintRule;
-use crate::policy::interface::v0_1::{Attribute, Part, Shape};
-use crate::policy::view::document::Document;
+use crate::interface::FingerprintRule;
+use crate::interface::v0_1::{Attribute, Part, Shape};
+use crate::view::document::Document;
 use oncegate_core::{Fingerprint, Framer, PartKind, Recipe, Secret};
 use std::hash::Hasher;
 
 /// The host's own values of one request.
-pub(crate) trait Values {
+pub trait Values {
     /// As received; the body is its bytes, empty where there is none.
     fn attribute(&self, attribute: Attribute) -> &[u8];
 
@@ -17,7 +17,7 @@ pub(crate) trait Values {
 }
 
 /// The fingerprint that `rule` makes of a request.
-pub(crate) fn fingerprint(rule: &FingerprintRule, values: &impl Values, secret: &Secret) -> Fingerprint {
+pub fn fingerprint(rule: &FingerprintRule, values: &impl Values, secret: &Secret) -> Fingerprint {
     const REQUEST_LINE: [Attribute; 4] =
         [Attribute::Method, Attribute::Authority, Attribute::Path, Attribute::Query];
     let mut framer = Framer::fingerprint(secret);
@@ -43,7 +43,7 @@ pub(crate) fn fingerprint(rule: &FingerprintRule, values: &impl Values, secret: 
 }
 
 /// Adds parts.
-pub(crate) fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
+pub fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
     for part in parts {
         match part {
             Part::Text(text) => framer.part(PartKind::Text, text.as_bytes()),
@@ -57,7 +57,7 @@ pub(crate) fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
 
 /// Adds a key to a quick hash, which is good for nothing but comparing within this process. False: it is
 /// made of the body, and the hash is of no use.
-pub(crate) fn hash(parts: &[Part], values: &impl Values, hasher: &mut impl Hasher) -> bool {
+pub fn hash(parts: &[Part], values: &impl Values, hasher: &mut impl Hasher) -> bool {
     for part in parts {
         let (kind, bytes) = match part {
             Part::Text(text) => (PartKind::Text, text.as_bytes()),

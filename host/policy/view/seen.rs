@@ -1,8 +1,8 @@
 //! What a policy sees of a request or an answer: exactly what its plan asked for.
 
-use crate::policy::interface::{Payload, PayloadWant, Plan, RequestField};
-use crate::policy::view::coding;
-use crate::policy::view::document::Document;
+use crate::interface::{Payload, PayloadWant, Plan, RequestField};
+use crate::view::coding;
+use crate::view::document::Document;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
@@ -88,7 +88,7 @@ pub enum NoDocument {
 }
 
 /// A body as a document, content codings removed.
-pub(crate) fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Document, NoDocument> {
+pub fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Document, NoDocument> {
     let plain = coding::removed(fields, body, limit).map_err(|fault| match fault {
         coding::CodingFault::Oversize => NoDocument::Oversize,
         coding::CodingFault::Malformed(why) => NoDocument::Malformed(why),
@@ -104,7 +104,7 @@ pub(crate) fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result
 }
 
 /// What stands at the pointers of a document, if it is one.
-pub(crate) fn selected(pointers: &[String], document: Result<&Document, &NoDocument>) -> Payload {
+pub fn selected(pointers: &[String], document: Result<&Document, &NoDocument>) -> Payload {
     match document {
         Ok(document) => Payload::Selected(document.select(pointers)),
         Err(NoDocument::Empty) => Payload::Absent,
@@ -116,7 +116,7 @@ pub(crate) fn selected(pointers: &[String], document: Result<&Document, &NoDocum
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::interface::Found;
+    use crate::interface::Found;
     use http::HeaderValue;
 
     fn plan(request_fields: Vec<RequestField>) -> Plan {

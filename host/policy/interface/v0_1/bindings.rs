@@ -3,7 +3,7 @@
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "generated, from the frozen interface")]
 mod generated {
     wasmtime::component::bindgen!({
-        path: "wit/v0.1",
+        path: "../../wit/v0.1",
         inline: "
             package oncegate:host;
             world host {

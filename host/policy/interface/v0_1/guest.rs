@@ -2,10 +2,10 @@
 
 use super::bindings::hooks;
 use super::{outcome, policy, presentation, resolution};
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{HookCall, HookResult};
-use crate::policy::interface::{Operation, Plan, Verdict};
+use crate::engine::state::InstanceState;
+use crate::interface::failure::Failure;
+use crate::interface::hooks::{HookCall, HookResult};
+use crate::interface::{Operation, Plan, Verdict};
 use std::time::Duration;
 use wasmtime::Store;
 

@@ -2,8 +2,8 @@
 
 use super::bindings::hooks;
 use super::guest::Hooks;
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::hooks::{Exports, Interface};
+use crate::engine::state::InstanceState;
+use crate::interface::hooks::{Exports, Interface};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 

@@ -1,8 +1,8 @@
 //! What comes out, as far as every interface has it: failures, fields, dispositions, times.
 
 use super::bindings::wit;
-use crate::policy::interface::failure::{Broken, Failure};
-use crate::policy::interface::rules::broken;
+use crate::interface::failure::{Broken, Failure};
+use crate::interface::rules::broken;
 use oncegate_core::Disposition;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What goes in, borrowed from the host's own types.
 
 use super::bindings::wit;
-use crate::policy::interface::{Found, Operation, Payload, Receipt, Reply};
+use crate::interface::{Found, Operation, Payload, Receipt, Reply};
 
 /// What `decide` and the hooks of `presentation` are asked about.
 pub(super) fn operation<'a>(

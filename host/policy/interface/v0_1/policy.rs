@@ -4,13 +4,13 @@ use super::bindings::hooks::policy::Guest;
 use super::bindings::{Part, Shape, wit};
 use super::lift::{disposition, pairs, retention, returned};
 use super::lower::{self, field, selection};
-use crate::config::StatusRule;
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::failure::{Broken, Failure};
-use crate::policy::interface::rules::{self, LIST_MAX, broken};
-use crate::policy::interface::{
-    FingerprintRule, Guard, Operation, PayloadWant, Plan, Refusal, RequestField, Verdict,
+use crate::engine::state::InstanceState;
+use crate::interface::failure::{Broken, Failure};
+use crate::interface::rules::{self, LIST_MAX, broken};
+use crate::interface::{
+    FingerprintRule, Guard, Operation, PayloadWant, Plan, PolicyRefusal, RequestField, Verdict,
 };
+use oncegate_config::StatusRule;
 use oncegate_core::{Disposition, WhenUnknown, WhileRunning};
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,7 +252,7 @@ pub(super) fn when_unknown(lifted: wit::WhenUnknown, probes: bool) -> Result<Opt
     }
 }
 
-pub(super) fn refusal(lifted: wit::Refusal) -> Result<Refusal, Broken> {
+pub(super) fn refusal(lifted: wit::Refusal) -> Result<PolicyRefusal, Broken> {
     const DETAIL_BYTES_MAX: usize = 1 << 10;
     if !(400..=599).contains(&lifted.status) {
         return broken("refusal.status", format!("{}: 400 to 599 is allowed", lifted.status));
@@ -260,7 +260,7 @@ pub(super) fn refusal(lifted: wit::Refusal) -> Result<Refusal, Broken> {
     rules::refusal_code("refusal.code", &lifted.code)?;
     rules::bytes_at_most("refusal.detail", &lifted.detail, DETAIL_BYTES_MAX)?;
     let more = |name: &str| name == "set-cookie" || name.starts_with("content-");
-    Ok(Refusal {
+    Ok(PolicyRefusal {
         status: lifted.status,
         code: lifted.code,
         detail: lifted.detail,

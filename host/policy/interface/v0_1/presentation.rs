@@ -3,10 +3,10 @@
 use super::bindings::{hooks, wit};
 use super::lift::{pairs, returned};
 use super::lower::{self, ReplyLists, field, selection};
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::failure::{Broken, Failure};
-use crate::policy::interface::rules::{self, broken};
-use crate::policy::interface::{Changes, Operation, ProblemView, Receipt, Reply, Wording};
+use crate::engine::state::InstanceState;
+use crate::interface::failure::{Broken, Failure};
+use crate::interface::rules::{self, broken};
+use crate::interface::{AnswerChanges, Operation, ProblemView, Receipt, Reply, Wording};
 use http::HeaderName;
 use oncegate_core::Disposition;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) fn present(
     operation: &Operation<'_>,
     reply: &Reply,
     time: Duration,
-) -> Result<Option<Changes>, Failure> {
+) -> Result<Option<AnswerChanges>, Failure> {
     let fields: Vec<_> = operation.fields.iter().map(field).collect();
     let selected = selection(&operation.payload);
     let asked = lower::operation(operation, &fields, &selected);
@@ -78,12 +78,12 @@ fn is_the_hosts(name: &str) -> bool {
     matches!(name, "set-cookie" | "idempotent-replayed")
 }
 
-pub(super) fn changes(lifted: hooks::presentation::Changes, status: u16) -> Result<Changes, Broken> {
+pub(super) fn changes(lifted: hooks::presentation::Changes, status: u16) -> Result<AnswerChanges, Broken> {
     rules::at_most("changes.remove", lifted.remove.len(), REMOVED_MAX)?;
     if lifted.body.as_ref().is_some_and(|body| !body.is_empty()) && is_bodiless(status) {
         return broken("changes.body", format!("an answer with the status {status} has no body"));
     }
-    Ok(Changes {
+    Ok(AnswerChanges {
         set: rules::fields("changes.set", pairs(lifted.set), is_the_hosts)?,
         remove: lifted.remove.iter().map(|name| removed(name)).collect::<Result<_, _>>()?,
         body: lifted.body.map(Into::into),

@@ -3,10 +3,10 @@
 use super::bindings::{hooks, wit};
 use super::lift::{pairs, returned};
 use super::lower::{self, ReplyLists, owned_field};
-use crate::policy::engine::state::InstanceState;
-use crate::policy::interface::failure::{Broken, Failure};
-use crate::policy::interface::rules::{self, broken};
-use crate::policy::interface::{Finding, FoundReply, Outbound, Receipt, Reply};
+use crate::engine::state::InstanceState;
+use crate::interface::failure::{Broken, Failure};
+use crate::interface::rules::{self, broken};
+use crate::interface::{Finding, FoundReply, Outbound, Receipt, Reply};
 use bytes::Bytes;
 use http::HeaderValue;
 use std::time::Duration;

@@ -6,9 +6,9 @@ use super::outcome::settlement;
 use super::policy::{guard, plan, refusal};
 use super::presentation;
 use super::resolution::{finding, found_reply, outbound};
-use crate::config::StatusRule;
-use crate::policy::interface::failure::Broken;
-use crate::policy::interface::{FingerprintRule, RequestField};
+use crate::interface::failure::Broken;
+use crate::interface::{FingerprintRule, RequestField};
+use oncegate_config::StatusRule;
 use oncegate_core::{Disposition, WhenUnknown};
 use std::time::Duration;
 

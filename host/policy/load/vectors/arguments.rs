@@ -6,13 +6,13 @@
 use super::expect::Expect;
 use super::fault::VectorFault;
 use super::format::{Case, ProblemMore, ProblemText};
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::{ArgumentSource, Exports, HookCall};
-use crate::policy::interface::{Guard, Outbound, OwnedOperation, Plan, ProblemView, Receipt, Reply, Verdict};
-use crate::policy::load::sample::Sample;
-use crate::policy::load::sample_answer::SampleAnswer;
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::instance::{Instance, Program};
+use crate::interface::failure::Failure;
+use crate::interface::hooks::{ArgumentSource, Exports, HookCall};
+use crate::interface::{Guard, Outbound, OwnedOperation, Plan, ProblemView, Receipt, Reply, Verdict};
+use crate::load::sample::Sample;
+use crate::load::sample_answer::SampleAnswer;
+use crate::run::budget::CallBudget;
+use crate::run::instance::{Instance, LinkedPolicy};
 use oncegate_core::OperationId;
 use oncegate_core::problem::Code;
 use serde_json::{Value, json};
@@ -45,15 +45,15 @@ pub(crate) fn receipt(sample: &Sample, plan: &Plan, guard: &Guard) -> Receipt {
 }
 
 /// The rule of a plan that settles a whole answer before `settle` is asked.
-pub(crate) fn ruled(plan: &Plan, answer: &SampleAnswer) -> Option<crate::config::StatusRule> {
-    let fits = |rule: &&crate::config::StatusRule| (rule.lowest..=rule.highest).contains(&answer.status);
+pub(crate) fn ruled(plan: &Plan, answer: &SampleAnswer) -> Option<oncegate_config::StatusRule> {
+    let fits = |rule: &&oncegate_config::StatusRule| (rule.lowest..=rule.highest).contains(&answer.status);
     plan.outcomes.iter().find(fits).filter(|_| answer.complete).copied()
 }
 
 /// Where the arguments of the call that a case is about come from.
 struct CaseArguments<'a> {
     case: &'a Case,
-    program: &'a Program,
+    program: &'a LinkedPolicy,
     budget: CallBudget,
     sample: Sample,
     answer: Option<SampleAnswer>,
@@ -66,7 +66,7 @@ impl Case {
     /// What it asks, beside `decide`. `decided`: what that said to its request.
     pub(crate) fn question(
         &self,
-        program: &Program,
+        program: &LinkedPolicy,
         exports: Exports,
         budget: CallBudget,
         (plan, decided): (&Plan, Option<&Verdict>),

@@ -3,7 +3,7 @@
 use super::expect::Expect;
 use super::fault::VectorFault;
 use super::format::Case;
-use crate::policy::interface::hooks::HookResult;
+use crate::interface::hooks::HookResult;
 use serde_json::Value;
 
 impl Case {

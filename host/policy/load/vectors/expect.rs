@@ -1,7 +1,7 @@
 //! What a case is about: `{ NAME: what is expected }`.
 
 use super::guard::ExpectGuard;
-use crate::policy::interface::hooks::Hook;
+use crate::interface::hooks::Hook;
 use serde::Deserialize;
 use serde::de::{Deserializer, EnumAccess, Error as _, VariantAccess as _, Visitor};
 use serde_json::Value;

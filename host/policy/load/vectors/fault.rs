@@ -1,6 +1,6 @@
 //! What is wrong with test vectors, or with what they show.
 
-use crate::policy::interface::failure::Failure;
+use crate::interface::failure::Failure;
 
 /// Cases that a component may carry.
 pub(super) const CASES_MAX: usize = 1000;

@@ -2,9 +2,9 @@
 
 use super::expect::Expect;
 use super::fault::{CASES_MAX, VectorFault};
-use crate::policy::interface::hooks::{Hook, HookArgument};
-use crate::policy::load::sample::Sample;
-use crate::policy::load::sample_answer::SampleAnswer;
+use crate::interface::hooks::{Hook, HookArgument};
+use crate::load::sample::Sample;
+use crate::load::sample_answer::SampleAnswer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::Disposition;
 use serde::Deserialize;

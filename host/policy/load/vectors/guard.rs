@@ -1,7 +1,7 @@
 //! What a case expects of a guard.
 
-use crate::policy::interface::v0_1::{Attribute, Part, Shape};
-use crate::policy::interface::{FingerprintRule, Guard};
+use crate::interface::v0_1::{Attribute, Part, Shape};
+use crate::interface::{FingerprintRule, Guard};
 use oncegate_core::{WhenUnknown, WhileRunning};
 use serde::Deserialize;
 use std::time::Duration;

@@ -4,19 +4,19 @@ use super::arguments::CaseQuestion;
 use super::expect::Expect;
 use super::fault::VectorFault;
 use super::format::{Case, Vectors, read};
-use crate::policy::interface::failure::Failure;
-use crate::policy::interface::hooks::Exports;
-use crate::policy::interface::{Plan, Verdict};
-use crate::policy::load::sample::{DecideOutcome, Sample};
-use crate::policy::run::budget::CallBudget;
-use crate::policy::run::instance::{Instance, Program, settings_text};
+use crate::interface::failure::Failure;
+use crate::interface::hooks::Exports;
+use crate::interface::{Plan, Verdict};
+use crate::load::sample::{DecideOutcome, Sample};
+use crate::run::budget::CallBudget;
+use crate::run::instance::{Instance, LinkedPolicy, settings_text};
 use oncegate_core::OperationId;
 use std::collections::HashMap;
 
 /// Runs all vectors of `section`. Returns how many there are.
 pub(crate) fn run(
     section: &[u8],
-    program: &Program,
+    program: &LinkedPolicy,
     exports: Exports,
     budget: CallBudget,
 ) -> Result<usize, VectorFault> {
@@ -29,7 +29,7 @@ pub(crate) fn run(
 
 /// One pass through vectors.
 pub(crate) struct Run<'p, 'v> {
-    program: &'p Program,
+    program: &'p LinkedPolicy,
     exports: Exports,
     budget: CallBudget,
     /// Instances that have been asked something already, by their settings.
@@ -38,7 +38,7 @@ pub(crate) struct Run<'p, 'v> {
 }
 
 impl<'p, 'v> Run<'p, 'v> {
-    pub(crate) fn new(program: &'p Program, exports: Exports, budget: CallBudget) -> Self {
+    pub(crate) fn new(program: &'p LinkedPolicy, exports: Exports, budget: CallBudget) -> Self {
         Self { program, exports, budget, used: HashMap::new(), keys: HashMap::new() }
     }
 
@@ -77,7 +77,7 @@ impl<'p, 'v> Run<'p, 'v> {
     fn hook(
         &self,
         case: &Case,
-        program: &Program,
+        program: &LinkedPolicy,
         question: &CaseQuestion,
         worn: &mut Instance,
     ) -> Result<(), VectorFault> {
@@ -129,7 +129,7 @@ impl Case {
     fn check_no_plan(
         &self,
         words: Option<&str>,
-        program: &Program,
+        program: &LinkedPolicy,
         budget: CallBudget,
     ) -> Result<(), VectorFault> {
         let found = match program.instance(budget) {

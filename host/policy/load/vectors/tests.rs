@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use crate::policy::tests::guests::{self, Guest};
-use crate::policy::tests::load;
+use crate::tests::guests::{self, Guest};
+use crate::tests::load;
 use serde_json::{Value, json};
 
 const KEYED: &str = "POST /a HTTP/1.1\r\nHost: api\r\nIdempotency-Key: k\r\n\r\n";

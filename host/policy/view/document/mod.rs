@@ -14,7 +14,7 @@ mod read;
 mod tree;
 
 pub(crate) use read::canonical_json;
-pub(crate) use tree::Document;
+pub use tree::Document;
 
 #[cfg(test)]
 mod tests;

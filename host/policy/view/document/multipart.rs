@@ -51,7 +51,7 @@ fn put(builder: &mut Builder, part: Part<'_>) -> Result<(), String> {
         }
         Part::File { filename, kind, content } => (filename, kind, content),
     };
-    let hex = crate::policy::hex(&Sha256::digest(content));
+    let hex = crate::hex(&Sha256::digest(content));
     builder.open(Node::Object { end: 0, first: 0, count: 0 })?;
     for (name, value) in [("filename", filename.as_str()), ("type", kind), ("sha256", &hex)] {
         builder.text(name);

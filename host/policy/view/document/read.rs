@@ -2,14 +2,14 @@
 
 use super::tree::Document;
 use super::{multipart, parse};
-use crate::policy::interface::v0_1::Shape;
+use crate::interface::v0_1::Shape;
 
 /// Beyond this the indexes could overflow; `body_bytes` is far below.
 const LARGEST: usize = 256 << 20;
 
 impl Document {
     /// Reads a body by its content type. An `Err` says why and where it is malformed.
-    pub(crate) fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
+    pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
         if body.len() > LARGEST {
             return Err(format!("{} bytes are more than a document may have", body.len()));
         }

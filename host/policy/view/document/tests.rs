@@ -2,8 +2,8 @@
 
 use super::tree::{in_utf16_order, valid_pointer};
 use super::*;
-use crate::policy::interface::Found;
-use crate::policy::interface::v0_1::Shape;
+use crate::interface::Found;
+use crate::interface::v0_1::Shape;
 use proptest::prelude::*;
 
 fn canonical(json: &str) -> String {

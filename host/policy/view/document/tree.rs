@@ -1,13 +1,13 @@
 //! The tree of a document, and its canonical form.
 
-use crate::policy::interface::Found;
-use crate::policy::interface::v0_1::Shape;
+use crate::interface::Found;
+use crate::interface::v0_1::Shape;
 use std::cmp::Ordering;
 use std::ops::Range;
 
 /// A body as a tree of values.
 #[derive(Debug)]
-pub(crate) struct Document {
+pub struct Document {
     pub(super) nodes: Vec<Node>,
     /// Strings without escapes and numbers in canonical form.
     pub(super) text: String,
@@ -42,7 +42,7 @@ pub(super) struct Span {
 
 impl Document {
     /// What stands at each pointer (RFC 6901). One that is no pointer points nowhere.
-    pub(crate) fn select(&self, pointers: &[String]) -> Vec<Found> {
+    pub fn select(&self, pointers: &[String]) -> Vec<Found> {
         pointers
             .iter()
             .map(|pointer| self.find(pointer).map_or(Found::Nothing, |at| self.found(at)))
@@ -52,16 +52,16 @@ impl Document {
     /// The places that count, in canonical form. Equal bytes, under one shape, if and only if
     /// these places hold equal values: in an array that isn't written whole each element stands
     /// behind its index, and nothing at all is no bytes.
-    pub(crate) fn canonical(&self, shape: &Shape) -> Vec<u8> {
+    pub fn canonical(&self, shape: &Shape) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len() + 4 * self.nodes.len());
-        let dropped = Marks::of(self, &shape.drop);
+        let dropped = ShapeMarks::of(self, &shape.drop);
         if shape.keep.is_empty() {
             if !dropped.contains(0) {
                 self.write_shaped(0, None, &dropped, &mut out);
             }
             return out;
         }
-        let mut kept = Marks::of(self, &shape.keep);
+        let mut kept = ShapeMarks::of(self, &shape.keep);
         kept.0.retain(|at| !dropped.0.iter().any(|above| self.subtree(*above).contains(at)));
         if kept.meet(&self.subtree(0)) {
             self.write_shaped(0, Some(&kept), &dropped, &mut out);
@@ -175,7 +175,7 @@ impl Document {
 
     /// As [`Self::write`], but leaves out what is dropped and, with `kept`, what leads to nothing
     /// that is kept. The node itself is neither.
-    fn write_shaped(&self, at: u32, kept: Option<&Marks>, dropped: &Marks, out: &mut Vec<u8>) {
+    fn write_shaped(&self, at: u32, kept: Option<&ShapeMarks>, dropped: &ShapeMarks, out: &mut Vec<u8>) {
         let kept = kept.filter(|kept| !kept.contains(at));
         let below = self.subtree(at);
         if kept.is_none() && !dropped.meet(&below) {
@@ -223,9 +223,9 @@ pub(crate) fn valid_pointer(text: &str) -> bool {
 }
 
 /// The nodes that pointers of a shape point to, in order.
-struct Marks(Vec<u32>);
+struct ShapeMarks(Vec<u32>);
 
-impl Marks {
+impl ShapeMarks {
     fn of(document: &Document, pointers: &[String]) -> Self {
         let mut nodes: Vec<u32> = pointers.iter().filter_map(|pointer| document.find(pointer)).collect();
         nodes.sort_unstable();

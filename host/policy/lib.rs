@@ -22,15 +22,15 @@ mod run;
 pub mod view;
 
 pub use engine::code_cache::CodeCache;
-pub(crate) use engine::digest::hex;
+pub use engine::digest::hex;
 pub use engine::shared::{Engine, EngineError};
 pub use interface::failure::{Broken, Failure};
 pub use interface::hooks::{Exports, Hook, HookCall, HookResult, Interface};
 pub use interface::v0_1::{Attribute, Part, Shape};
 pub use interface::{
-    Changes, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
-    Payload, PayloadWant, Plan, ProblemView, Receipt, Refusal, Reply, RequestField, Settlement, Verdict,
-    Wording,
+    AnswerChanges, Finding, FingerprintRule, Found, FoundReply, Guard, Operation, Outbound, OwnedOperation,
+    Payload, PayloadWant, Plan, PolicyRefusal, PolicySettlement, ProblemView, Receipt, Reply, RequestField,
+    Verdict, Wording,
 };
 pub use load::inspect::Unfit;
 pub use load::pipeline::{LoadError, LoadFault, component_bytes};
@@ -39,9 +39,9 @@ pub use load::recent::Recent;
 pub use load::steps::{Step, Steps};
 pub use load::vectors::VectorFault;
 pub use load::{builtin, recent, sample, sample_answer};
-pub use run::generation::{Description, Generation, Generations};
+pub use run::generation::{Generation, GenerationSummary, Generations};
 pub use run::pool::InstancePool;
-pub(crate) use view::{coding, document, parts};
+pub use view::{coding, document, parts};
 
 #[cfg(test)]
 mod hostile_tests;
