@@ -1,4 +1,6 @@
 //! Components of every kind, good and misbehaving, through the room's own door: load, decide, settle.
+//!
+//! Long because it is one table of components and what becomes of each.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,6 +1,6 @@
 //! `oncegate policy inspect`
 
-use super::{Done, Output, ComponentFlags, Trouble, say, words};
+use super::{ComponentFlags, Done, Output, Trouble, say, words};
 use crate::config::Policy;
 use crate::policy::author::{Anatomy, anatomy};
 use crate::policy::{Engine, LoadError, Plan};

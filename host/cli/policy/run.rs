@@ -1,7 +1,7 @@
 //! `oncegate policy run`
 
-use super::{Done, Output, RequestFlags, ComponentFlags, Trouble, read, say, words};
-use crate::policy::author::{DecideReport, HookOutcome, HookReport, HookInputs};
+use super::{ComponentFlags, Done, Output, RequestFlags, Trouble, read, say, words};
+use crate::policy::author::{DecideReport, HookInputs, HookOutcome, HookReport};
 use crate::policy::sample_answer::SampleAnswer;
 use crate::policy::{Engine, Part, Verdict};
 use oncegate_core::problem::Code;

@@ -1,6 +1,6 @@
 //! `oncegate policy test`
 
-use super::{Done, Output, ComponentFlags, Trouble, read, say};
+use super::{ComponentFlags, Done, Output, Trouble, read, say};
 use crate::policy::Engine;
 use crate::policy::author::{Check, PromiseReport};
 use serde_json::json;

@@ -6,8 +6,8 @@ use crate::gateway::answer::names::status;
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::worker::Worker;
 use crate::policy::{
-    AnswerChanges, Failure, Generation, HookCall, HookResult, OwnedOperation, Payload, ProblemView, Receipt, Reply,
-    Wording,
+    AnswerChanges, Failure, Generation, HookCall, HookResult, OwnedOperation, Payload, ProblemView, Receipt,
+    Reply, Wording,
 };
 use bytes::Bytes;
 use http::Response;

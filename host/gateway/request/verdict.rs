@@ -21,7 +21,7 @@ pub enum Treatment {
     /// It goes through unguarded, for this reason.
     Bypass(String),
     /// It is turned away.
-    Refuse(Refusal),
+    Refuse(PolicyRefusal),
 }
 
 /// By what an operation is guarded.

@@ -1,3 +1,7 @@
+//! Documents of every content type, and their canonical form.
+//!
+//! Long because it is tables of documents and what is read of each.
+
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::tree::{in_utf16_order, valid_pointer};
