@@ -1,47 +1,17 @@
 //! The begin of an operation: what stands in its way, what may be waited for, or the right to claim.
 
 use super::advance::Advanced;
-use super::claim::Claimant;
+use super::claim::{Begun, Claimant};
 use super::flight::Flight;
 use super::request::Request;
 use super::state::Ledger;
-use crate::store::{ConfiguredStore, Store, StoreError, Versioned};
+use crate::store::{Store, StoreError, Versioned};
 use dashmap::mapref::entry::Entry;
 use oncegate_core::{
-    Answer, Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, WhenUnknown, decide,
+    Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, WhenUnknown, decide,
 };
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// What came of asking.
-#[derive(Debug)]
-pub enum Begun<S: Store = ConfiguredStore> {
-    /// Nobody here executes it: claim it. Dropped unused, the next one may.
-    Claim(Claimant<S>),
-    /// Answer from this record.
-    Replay {
-        /// The record.
-        record: Arc<Record>,
-        /// The request waited for it.
-        waited: bool,
-    },
-    /// Turn it away. The record is the one that stands in the way, where there is one.
-    Refuse(Refusal, Option<Arc<Record>>),
-    /// The execution that it waited for proved not to be applied; this was its answer.
-    Shared(Arc<Answer>),
-    /// The store failed.
-    Unavailable(StoreError),
-}
-
-impl<S: Store> Begun<S> {
-    /// The same, of a request that waited for it.
-    pub(super) fn waited(self) -> Self {
-        match self {
-            Self::Replay { record, .. } => Self::Replay { record, waited: true },
-            begun => begun,
-        }
-    }
-}
 
 impl<S: Store> Ledger<S> {
     /// Begins an operation: finds what stands in its way, waits for an execution in this process,

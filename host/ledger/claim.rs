@@ -1,7 +1,6 @@
 //! The right to claim an operation. Dropped unused, the next one may claim.
 
 use super::advance::{SWAPS_MAX, changes_too_fast};
-use super::begin::Begun;
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::permit::Permit;
 use super::request::Request;
@@ -9,11 +8,41 @@ use super::state::{Ledger, Overdue};
 use crate::keyspaces;
 use crate::store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
-    Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal, StoreReply,
-    Timestamp, View,
+    Answer, Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal,
+    StoreReply, Timestamp, View,
 };
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// What came of asking.
+#[derive(Debug)]
+pub enum Begun<S: Store = ConfiguredStore> {
+    /// Nobody here executes it: claim it. Dropped unused, the next one may.
+    Claim(Claimant<S>),
+    /// Answer from this record.
+    Replay {
+        /// The record.
+        record: Arc<Record>,
+        /// The request waited for it.
+        waited: bool,
+    },
+    /// Turn it away. The record is the one that stands in the way, where there is one.
+    Refuse(Refusal, Option<Arc<Record>>),
+    /// The execution that it waited for proved not to be applied; this was its answer.
+    Shared(Arc<Answer>),
+    /// The store failed.
+    Unavailable(StoreError),
+}
+
+impl<S: Store> Begun<S> {
+    /// The same, of a request that waited for it.
+    pub(super) fn waited(self) -> Self {
+        match self {
+            Self::Replay { record, .. } => Self::Replay { record, waited: true },
+            begun => begun,
+        }
+    }
+}
 
 /// What came of claiming.
 #[derive(Debug)]

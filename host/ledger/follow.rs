@@ -1,6 +1,6 @@
 //! Waiting for an execution that runs in this process.
 
-use super::begin::Begun;
+use super::claim::Begun;
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::request::Request;
 use super::state::Ledger;

@@ -34,9 +34,8 @@ mod waiting;
 
 pub use crate::store::Clock;
 pub use advance::Advance;
-pub use begin::Begun;
 pub use change::{Change, ChangeMade};
-pub use claim::{Claimant, Claimed};
+pub use claim::{Begun, Claimant, Claimed};
 pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Interest, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, PolicySpace};

@@ -1,7 +1,6 @@
 //! A request's way to an answer: it begins until something comes of it.
 
-use super::begin::Begun;
-use super::claim::{Claimant, Claimed};
+use super::claim::{Begun, Claimant, Claimed};
 use super::request::Request;
 use super::state::Ledger;
 use crate::store::{Store, StoreError};

@@ -1,3 +1,4 @@
+//! Long because it is one suite, and what it sets up is shared.
 //! Two gateways on one store while the keys of a policy change: different versions of the list, one that
 //! doesn't renew its lease, claims and releases that end half-way.
 
