@@ -126,15 +126,14 @@ impl<'a> ActivationPlan<'a> {
         generations: Generations,
     ) -> Result<Self, ActivationError> {
         let promises = check_promises(tools, purpose, &config, &generations).await?;
-        let (identity, accept_duplicates) =
-            (identity(&config, &generations), tools.lost == LostRecords::GiveUp);
+        let (identity, lost) = (identity(&config, &generations), tools.lost);
         let agreement = match purpose {
             // No request has keys that were made in another way. So the ledger goes by the new one at once, before
             // any key space is entered.
-            Purpose::Start => Agreement::InForce(tools.ledger.agree(&identity, accept_duplicates).await?),
+            Purpose::Start => Agreement::InForce(tools.ledger.agree(&identity, lost).await?),
             // Requests go on by the old way. The new one takes effect in the moment of the pointer swap.
             Purpose::Reload(_) | Purpose::Check => {
-                Agreement::Examined(tools.ledger.examine(&identity, accept_duplicates).await?)
+                Agreement::Examined(tools.ledger.examine(&identity, lost).await?)
             }
         };
         Ok(Self { config, generations, promises, agreement })

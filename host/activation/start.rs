@@ -26,7 +26,7 @@ pub async fn start(
 ) -> Result<Shared, ActivationError> {
     // First, so that other gateways know of this one before it reads what it then goes by.
     ledger.key_spaces().join(list_lease).await?;
-    let secret = ledger.secret(config.ledger.secret, lost == LostRecords::GiveUp).await?;
+    let secret = ledger.secret(config.ledger.secret, lost).await?;
     cache_code(&engine, &config, &secret);
     let generations = load_policies(&engine, &config, Reuse::Nothing)?;
     let tools = Tools { ledger: &ledger, engine: &engine, archive, lost };

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 
 /// The interface on its listener.
 #[derive(Debug)]
-struct Service {
+struct AdminService {
     admin: Admin,
     address: Option<SocketAddr>,
 }
@@ -35,7 +35,7 @@ struct Service {
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Reloader>) {
     let address = listener.local_addr().ok();
     let admin = Admin { shared, reloader, started: Instant::now() };
-    let service = Arc::new(Service { admin, address });
+    let service = Arc::new(AdminService { admin, address });
     // Owns its connections, so that they end with it.
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -65,7 +65,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
     }
 }
 
-impl Service {
+impl AdminService {
     async fn answer(&self, request: Request<Incoming>) -> AdminReply {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();

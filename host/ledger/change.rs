@@ -10,7 +10,7 @@ use super::state::Ledger;
 use super::survey::{Losses, in_words};
 use crate::keyspaces::by_id;
 use crate::store::{Store, Version};
-use oncegate_core::{KeySpaces, OperationId, Record};
+use oncegate_core::{KeySpaces, LostRecords, OperationId, Record};
 use std::collections::BTreeSet;
 use std::mem::take;
 
@@ -54,8 +54,8 @@ impl<'a, S: Store> Change<'a, S> {
     }
 
     /// Looks at all records, and has what is claimed from now on noted, where nothing may be lost.
-    pub(super) async fn survey(&mut self, accept_duplicates: bool) -> Result<(), IdentityError> {
-        if !accept_duplicates {
+    pub(super) async fn survey(&mut self, lost: LostRecords) -> Result<(), IdentityError> {
+        if lost == LostRecords::Refuse {
             self.watch();
         }
         let mut losses = self.ledger.survey(|record| self.loss(record)).await?;
@@ -72,8 +72,8 @@ impl<'a, S: Store> Change<'a, S> {
                 0,
             );
         }
-        match accept_duplicates {
-            false if !losses.is_empty() => Err(IdentityError::Changed(in_words(&losses))),
+        match lost {
+            LostRecords::Refuse if !losses.is_empty() => Err(IdentityError::Changed(in_words(&losses))),
             _ => {
                 self.given_up = in_words(&losses);
                 Ok(())
@@ -144,13 +144,9 @@ impl<S: Store> Drop for ChangeMade<'_, S> {
 impl<S: Store> Ledger<S> {
     /// Makes `identity` the ledger's, unless records that live would lose their keys by it; these are
     /// given up where they may be, and told.
-    pub async fn agree(
-        &self,
-        identity: &Identity,
-        accept_duplicates: bool,
-    ) -> Result<Vec<String>, IdentityError> {
+    pub async fn agree(&self, identity: &Identity, lost: LostRecords) -> Result<Vec<String>, IdentityError> {
         for _ in 0..TRIES {
-            let change = self.examine(identity, accept_duplicates).await?;
+            let change = self.examine(identity, lost).await?;
             let given_up = change.given_up().to_vec();
             match change.take_effect().await {
                 Err(IdentityError::Overtaken) => {}
@@ -165,7 +161,7 @@ impl<S: Store> Ledger<S> {
     pub async fn examine(
         &self,
         identity: &Identity,
-        accept_duplicates: bool,
+        lost: LostRecords,
     ) -> Result<Change<'_, S>, IdentityError> {
         let Some((version, before)) = self.identity().await? else {
             return Ok(Change::new(self, None, Some(identity.clone()), None));
@@ -176,7 +172,7 @@ impl<S: Store> Ledger<S> {
         let next = (next != before).then_some(next);
         let mut change = Change::new(self, Some(version), next, may_lose.then_some((before, lists)));
         if may_lose {
-            change.survey(accept_duplicates).await?;
+            change.survey(lost).await?;
         }
         Ok(change)
     }

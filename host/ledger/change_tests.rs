@@ -86,21 +86,24 @@ fn refused<T: std::fmt::Debug>(result: Result<T, IdentityError>, words: &[&str])
 fn what_would_lose_a_live_record_is_refused_with_their_number_and_nothing_changes() {
     run(async {
         let ledger = ledger();
-        assert!(ledger.agree(&by("pay"), false).await.unwrap().is_empty());
+        assert!(ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap().is_empty());
         put(&ledger, 1, &completed(now(&ledger), 5)).await;
         put(&ledger, 2, &executing(now(&ledger))).await;
         for _ in 0..2 {
-            refused(ledger.agree(&by("other"), false).await, &["policy `pay` to policy `other`", "(2 live"]);
+            refused(
+                ledger.agree(&by("other"), LostRecords::Refuse).await,
+                &["policy `pay` to policy `other`", "(2 live"],
+            );
         }
         let moved = Identity { deployment: "blue".into(), ..by("pay") };
-        refused(ledger.agree(&moved, false).await, &["deployment", "(2 live"]);
+        refused(ledger.agree(&moved, LostRecords::Refuse).await, &["deployment", "(2 live"]);
         let later = Identity { normalisation: 2, ..by("pay") };
-        refused(ledger.agree(&later, false).await, &["rules 2", "(2 live"]);
-        assert!(ledger.agree(&by("pay"), false).await.unwrap().is_empty());
+        refused(ledger.agree(&later, LostRecords::Refuse).await, &["rules 2", "(2 live"]);
+        assert!(ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap().is_empty());
         // Given up once, it is told, and not held against the way back.
-        let given_up = ledger.agree(&by("other"), true).await.unwrap();
+        let given_up = ledger.agree(&by("other"), LostRecords::GiveUp).await.unwrap();
         assert!(given_up[0].contains("(2 live"), "{given_up:?}");
-        assert!(ledger.agree(&by("pay"), false).await.unwrap().is_empty());
+        assert!(ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap().is_empty());
     });
 }
 
@@ -108,13 +111,13 @@ fn what_would_lose_a_live_record_is_refused_with_their_number_and_nothing_change
 fn what_no_record_would_lose_is_free() {
     run(async {
         let ledger = ledger();
-        ledger.agree(&by("pay"), false).await.unwrap();
+        ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
         // Forgotten, of another policy, a pointer.
         put(&ledger, 1, &completed(1, 5)).await;
         let others = record(completed(now(&ledger), 5).state.clone());
         ledger.store.swap(id(2), None, Some(others), ledger.clock().now()).await.unwrap();
-        ledger.agree(&by("other"), false).await.unwrap();
-        ledger.agree(&by("pay"), false).await.unwrap();
+        ledger.agree(&by("other"), LostRecords::Refuse).await.unwrap();
+        ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
     });
 }
 
@@ -122,21 +125,21 @@ fn what_no_record_would_lose_is_free() {
 fn what_is_claimed_while_it_is_looked_at_holds_a_change_up() {
     run(async {
         let ledger = ledger();
-        ledger.agree(&by("pay"), false).await.unwrap();
+        ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
         // Its flight stands, and its record not yet.
         let early = begin(&ledger, 1).await;
-        let change = ledger.examine(&by("other"), false).await.unwrap();
+        let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
         let permit = claim(early).await;
         refused(change.take_effect().await, &["(1 live"]);
         assert!(permit.holds(), "it goes on as before");
         permit.settle(Outcome::NotApplied, None).await.unwrap();
 
-        let change = ledger.examine(&by("other"), false).await.unwrap();
+        let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
         let permit = claim(begin(&ledger, 2).await).await;
         refused(change.take_effect().await, &["(1 live"]);
         permit.settle(Outcome::NotApplied, None).await.unwrap();
 
-        let change = ledger.examine(&by("other"), false).await.unwrap();
+        let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
         drop(change.take_effect().await.unwrap());
     });
 }
@@ -146,9 +149,9 @@ fn what_is_claimed_while_it_is_looked_at_holds_a_change_up() {
 fn what_was_derived_before_a_change_is_never_sent_after_it() {
     run(async {
         let ledger = ledger();
-        ledger.agree(&by("pay"), false).await.unwrap();
+        ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
         let (late, later) = (begin(&ledger, 1).await, begin(&ledger, 2).await);
-        let change = ledger.examine(&by("other"), false).await.unwrap();
+        let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
         let taken = change.take_effect().await.unwrap();
         assert!(matches!(late.claim().await, Claimed::Stands(Begun::Unavailable(_))), "while it is made");
         drop(taken);
@@ -161,11 +164,11 @@ fn what_was_derived_before_a_change_is_never_sent_after_it() {
 fn a_change_that_takes_nothing_holds_nobody_up() {
     run(async {
         let ledger = ledger();
-        ledger.agree(&by("pay"), false).await.unwrap();
+        ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
         let permit = claim(begin(&ledger, 1).await).await;
         let mut more = by("pay");
         more.spaces.insert("more".into(), PolicySpace { key_schema: "m".into(), key_epoch: 0 });
-        let change = ledger.examine(&more, false).await.unwrap();
+        let change = ledger.examine(&more, LostRecords::Refuse).await.unwrap();
         let early = begin(&ledger, 2).await;
         let taken = change.take_effect().await.unwrap();
         assert!(permit.holds() && claim(early).await.holds());
@@ -178,14 +181,14 @@ fn a_change_that_takes_nothing_holds_nobody_up() {
 fn another_secret_takes_the_place_of_the_ledgers_only_where_nothing_lives() {
     run(async {
         let ledger = ledger();
-        ledger.secret(Some([1; 32]), false).await.unwrap();
+        ledger.secret(Some([1; 32]), LostRecords::Refuse).await.unwrap();
         put(&ledger, 1, &completed(1, 5)).await;
-        ledger.secret(Some([2; 32]), false).await.unwrap();
+        ledger.secret(Some([2; 32]), LostRecords::Refuse).await.unwrap();
         put(&ledger, 2, &completed(now(&ledger), 5)).await;
-        let error = ledger.secret(Some([3; 32]), false).await.unwrap_err();
+        let error = ledger.secret(Some([3; 32]), LostRecords::Refuse).await.unwrap_err();
         assert!(matches!(error, IdentityError::Secret(1)), "{error}");
-        ledger.secret(Some([3; 32]), true).await.unwrap();
-        assert!(ledger.secret(Some([2; 32]), false).await.is_err());
-        ledger.secret(None, false).await.unwrap();
+        ledger.secret(Some([3; 32]), LostRecords::GiveUp).await.unwrap();
+        assert!(ledger.secret(Some([2; 32]), LostRecords::Refuse).await.is_err());
+        ledger.secret(None, LostRecords::Refuse).await.unwrap();
     });
 }

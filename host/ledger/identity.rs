@@ -9,7 +9,7 @@ use super::state::Ledger;
 use crate::keyspaces::by_id;
 use crate::store::{DocumentError, Store, StoreError, Swap, Version};
 use bytes::Bytes;
-use oncegate_core::{KeySpaces, Record, Secret};
+use oncegate_core::{KeySpaces, LostRecords, Record, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ impl<S: Store> Ledger<S> {
     pub async fn secret(
         &self,
         configured: Option<[u8; 32]>,
-        accept_duplicates: bool,
+        lost: LostRecords,
     ) -> Result<Secret, IdentityError> {
         let mut fresh = [0; 32];
         match configured {
@@ -166,7 +166,7 @@ impl<S: Store> Ledger<S> {
                 }
                 Some(_) => {
                     self.is_no_others().await?;
-                    if !accept_duplicates {
+                    if lost == LostRecords::Refuse {
                         self.lives_nothing().await?;
                     }
                     tracing::warn!("the ledger gets another secret: what it has records of is given up");

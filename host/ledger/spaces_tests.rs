@@ -13,8 +13,8 @@ use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Memory, Store};
 use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver};
 use oncegate_core::{
-    Claim, Fingerprint, Key, Outcome, Record, Refusal, Rules, SpaceNumber, State, Times, Timestamp,
-    UnknownReason, WhenUnknown, WhileRunning,
+    Claim, Fingerprint, Key, LostRecords, Outcome, Record, Refusal, Rules, SpaceNumber, State, Times,
+    Timestamp, UnknownReason, WhenUnknown, WhileRunning,
 };
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -475,14 +475,14 @@ fn how_keys_are_made_does_not_change_while_another_gateway_goes_by_what_was() {
     for next in [routes, deployment, normalisation] {
         run(async {
             let (mut one, two) = apart().await;
-            one.ledger.agree(&before, false).await.unwrap();
+            one.ledger.agree(&before, LostRecords::Refuse).await.unwrap();
             // No record stands in the way, but one may come at any time.
-            let refused = one.ledger.agree(&next, false).await.unwrap_err().to_string();
+            let refused = one.ledger.agree(&next, LostRecords::Refuse).await.unwrap_err().to_string();
             assert!(refused.contains(&two.ledger.key_spaces().gateway().to_string()), "{refused}");
             drop(two);
             passes(LIST);
             one.enter(1).await.unwrap();
-            one.ledger.agree(&next, false).await.unwrap();
+            one.ledger.agree(&next, LostRecords::Refuse).await.unwrap();
         });
     }
 }
@@ -492,16 +492,16 @@ fn how_keys_are_made_does_not_change_while_another_gateway_goes_by_what_was() {
 fn the_secret_is_not_replaced_while_another_gateway_goes_by_it() {
     run(async {
         let (one, two) = apart().await;
-        let made = one.ledger.secret(Some([1; 32]), false).await.unwrap();
-        assert_eq!(two.ledger.secret(None, false).await.unwrap(), made);
-        for accept_duplicates in [false, true] {
-            let refused = two.ledger.secret(Some([2; 32]), accept_duplicates).await.unwrap_err().to_string();
+        let made = one.ledger.secret(Some([1; 32]), LostRecords::Refuse).await.unwrap();
+        assert_eq!(two.ledger.secret(None, LostRecords::Refuse).await.unwrap(), made);
+        for lost in [LostRecords::Refuse, LostRecords::GiveUp] {
+            let refused = two.ledger.secret(Some([2; 32]), lost).await.unwrap_err().to_string();
             assert!(refused.contains(&one.ledger.key_spaces().gateway().to_string()), "{refused}");
         }
         assert!(two.ledger.may_get_secret(&[2; 32]).await.is_err());
-        assert_eq!(two.ledger.secret(Some([1; 32]), false).await.unwrap(), made);
+        assert_eq!(two.ledger.secret(Some([1; 32]), LostRecords::Refuse).await.unwrap(), made);
         drop(one);
         passes(LIST);
-        assert_ne!(two.ledger.secret(Some([2; 32]), false).await.unwrap(), made);
+        assert_ne!(two.ledger.secret(Some([2; 32]), LostRecords::Refuse).await.unwrap(), made);
     });
 }
