@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::store::conformance::{completed, executing, id, on_a_runtime as run};
-use crate::store::faulty::{Fault, Faulty};
+use crate::store::faulty::{Faulty, StoreFault};
 use crate::store::{Memory, Store};
 use oncegate_core::{
     Claim, Key, Outcome, PrincipalId, Refusal, Rules, State, Timestamp, UnknownReason, WhenUnknown,
@@ -147,9 +147,9 @@ fn the_pointer_to_a_long_operation_goes_when_that_is_forgotten() {
 #[test]
 fn a_claim_that_fails_half_way_leaves_nothing_in_the_way() {
     run(async {
-        for fault in [Fault::Full, Fault::Unavailable] {
+        for fault in [StoreFault::Full, StoreFault::Unavailable] {
             let ledger = bench();
-            ledger.store().next(&[Fault::None, fault]);
+            ledger.store().next(&[StoreFault::None, fault]);
             let failed = claim(&ledger, 1).await;
             assert!(matches!(failed, Claimed::Stands(Begun::Unavailable(_))), "{failed:?}");
             assert_eq!(ledger.store().size().records, 0);
@@ -161,7 +161,8 @@ fn a_claim_that_fails_half_way_leaves_nothing_in_the_way() {
 #[test]
 fn a_claim_whose_writes_are_unclear_wins_by_reading_back() {
     run(async {
-        for faults in [[Fault::Written, Fault::None], [Fault::Unwritten, Fault::Written]] {
+        for faults in [[StoreFault::Written, StoreFault::None], [StoreFault::Unwritten, StoreFault::Written]]
+        {
             let ledger = bench();
             ledger.store().next(&faults);
             let first = permit(&ledger, 1).await;

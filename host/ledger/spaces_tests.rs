@@ -9,7 +9,7 @@ mod older_keys;
 use super::*;
 use crate::keyspaces::{Numbers, SpacesError};
 use crate::store::conformance::{executing, id, on_a_runtime as run};
-use crate::store::faulty::{Fault, Faulty};
+use crate::store::faulty::{Faulty, StoreFault};
 use crate::store::{Memory, Store};
 use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver};
 use oncegate_core::{
@@ -354,8 +354,8 @@ fn pointers_of_a_claimant_that_died_lapse() {
             let store = &old.ledger.store().inner.clone();
             let newest = Gateway::start(store, 2).await;
             assert_eq!(newest.derives, [0, 1, 2]);
-            let mut faults = vec![Fault::None; written];
-            faults.push(Fault::Unavailable);
+            let mut faults = vec![StoreFault::None; written];
+            faults.push(StoreFault::Unavailable);
             newest.ledger.store().next(&faults);
             assert_eq!(newest.asks().await.unwrap_err(), "unavailable");
             assert_eq!(old.asks().await.unwrap_err(), "in flight");
@@ -375,7 +375,7 @@ fn pointers_of_a_claimant_that_died_lapse() {
 /// answer is lost it is as if it had been given.
 #[test]
 fn a_release_leaves_its_pointers_to_lapse() {
-    for fault in [Fault::None, Fault::Written, Fault::Unwritten] {
+    for fault in [StoreFault::None, StoreFault::Written, StoreFault::Unwritten] {
         run(async {
             let (mut old, new) = apart().await;
             let permit = new.asks().await.unwrap();

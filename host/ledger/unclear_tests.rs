@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::store::conformance::{completed, executing, id, on_a_runtime as run, put, record};
-use crate::store::faulty::{Fault, Faulty};
+use crate::store::faulty::{Faulty, StoreFault};
 use crate::store::{Embedded, Memory, Store, StoreError};
 use oncegate_core::{
     AnswerSummary, Claim, Durability, ExecutionId, Outcome, Record, Refusal, Rules, State, Timestamp,
@@ -18,11 +18,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Both ways in which a result can be unclear, once and twice in a row.
-const UNCLEAR: [&[Fault]; 4] = [
-    &[Fault::Written],
-    &[Fault::Unwritten],
-    &[Fault::Unwritten, Fault::Written],
-    &[Fault::Unwritten, Fault::Unwritten],
+const UNCLEAR: [&[StoreFault]; 4] = [
+    &[StoreFault::Written],
+    &[StoreFault::Unwritten],
+    &[StoreFault::Unwritten, StoreFault::Written],
+    &[StoreFault::Unwritten, StoreFault::Unwritten],
 ];
 
 struct Bed<S: Store> {
@@ -122,12 +122,15 @@ fn all<S: Store>(make: impl Fn() -> S) {
             what_was_left_executing_is_unknown(Bed::new(make()), faults).await;
             what_an_operator_did_is_done(Bed::new(make()), faults).await;
         }
-        for fault in [Fault::Written, Fault::Unwritten] {
+        for fault in [StoreFault::Written, StoreFault::Unwritten] {
             a_claim_that_nobody_confirms_is_undone(Bed::new(make()), fault).await;
             a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(Bed::new(make()), fault).await;
         }
-        a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(Bed::new(make()), Fault::Unavailable)
-            .await;
+        a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(
+            Bed::new(make()),
+            StoreFault::Unavailable,
+        )
+        .await;
         who_comes_when_the_key_is_free_already_asks_again(Bed::new(make())).await;
         what_can_be_read_is_replayed(Bed::new(make())).await;
         without_room_an_answer_is_consumed(Bed::new(make())).await;
@@ -153,7 +156,7 @@ fn on_the_embedded_store() {
     });
 }
 
-async fn a_claim_that_stands_is_won<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+async fn a_claim_that_stands_is_won<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     bed.store().next(faults);
     let permit = bed.permit(1).await;
     assert!(permit.holds(), "{faults:?}");
@@ -163,7 +166,7 @@ async fn a_claim_that_stands_is_won<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     assert_eq!((bed.view(1).await, bed.store().to_come()), (View::Completed, 0));
 }
 
-async fn a_settlement_that_stands_is_no_late_one<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+async fn a_settlement_that_stands_is_no_late_one<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     for (n, (outcome, expected)) in (1..).zip(outcomes()) {
         let permit = bed.permit(n).await;
         bed.store().next(faults);
@@ -181,7 +184,7 @@ async fn a_settlement_that_stands_is_no_late_one<S: Store>(bed: Bed<S>, faults: 
     }
 }
 
-async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     let permit = bed.permit(1).await;
     let flight = bed.ledger.flights.get(&id(1)).unwrap().clone();
     let before = flight.known().unwrap();
@@ -201,7 +204,7 @@ async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     assert_eq!(bed.ledger.late_settlements(id(1)), []);
 }
 
-async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     let now = bed.ledger.clock().now();
     // Expired, and long forgotten.
     put(&*bed.store().inner, id(1), None, Some(completed(now.as_secs() - 620, 10))).await;
@@ -213,7 +216,7 @@ async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
     assert!(bed.store().inner.load(id(2)).await.unwrap().value.is_none(), "{faults:?}");
 }
 
-async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     let now = bed.ledger.clock().now();
     put(&*bed.store().inner, id(1), None, Some(executing(now.as_secs() + 60))).await;
     bed.store().next(faults);
@@ -223,20 +226,20 @@ async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Fau
     assert!(crashed, "{faults:?} {standing:?}");
 }
 
-async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[Fault]) {
+async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     // By hand nothing is tried again: what is not written is told, and shown again.
     let faults = &faults[..1];
     let unknown = record(State::Unknown { since: bed.ledger.clock().now(), reason: UnknownReason::Broken });
     let shown = put(&*bed.store().inner, id(1), None, Some(unknown)).await;
     bed.store().next(faults);
     let did = bed.ledger.resolve(id(1), shown, &completed_outcome()).await.unwrap();
-    let expected = faults == [Fault::Written];
+    let expected = faults == [StoreFault::Written];
     assert_eq!(matches!(did, Intervention::Done(_)), expected, "{faults:?} {did:?}");
     assert_eq!(bed.view(1).await == View::Completed, expected, "{faults:?}");
 }
 
 /// Nobody is told that it won, so nothing is sent; and what may have been written does not hold the key.
-async fn a_claim_that_nobody_confirms_is_undone<S: Store>(mut bed: Bed<S>, fault: Fault) {
+async fn a_claim_that_nobody_confirms_is_undone<S: Store>(mut bed: Bed<S>, fault: StoreFault) {
     bed.store().next(&[fault]);
     bed.store().unreadable(true);
     let claimed = bed.claim(1, Duration::from_secs(60)).await;
@@ -244,7 +247,7 @@ async fn a_claim_that_nobody_confirms_is_undone<S: Store>(mut bed: Bed<S>, fault
         matches!(claimed, Claimed::Stands(Begun::Unavailable(StoreError::Indeterminate(_))))
     };
     assert!(unclear(&claimed), "{fault:?} {claimed:?}");
-    assert_eq!(bed.view(1).await == View::Executing, fault == Fault::Written);
+    assert_eq!(bed.view(1).await == View::Executing, fault == StoreFault::Written);
     assert_eq!(bed.ledger.settlements_overdue(), 1, "it is not well");
     bed.keep_house();
     bed.store().unreadable(false);
@@ -255,7 +258,7 @@ async fn a_claim_that_nobody_confirms_is_undone<S: Store>(mut bed: Bed<S>, fault
 
 async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store>(
     mut bed: Bed<S>,
-    fault: Fault,
+    fault: StoreFault,
 ) {
     let claimed = bed.claim(1, Duration::from_millis(5)).await;
     let Claimed::Won(permit) = claimed else { panic!("{claimed:?}") };
@@ -288,7 +291,7 @@ async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store
 async fn who_comes_when_the_key_is_free_already_asks_again<S: Store>(mut bed: Bed<S>) {
     let permit = bed.permit(1).await;
     bed.store().unreadable(true);
-    bed.store().next(&[Fault::Written]);
+    bed.store().next(&[StoreFault::Written]);
     permit.settle(Outcome::NotApplied, Some(Arc::default())).await.unwrap_err();
     assert_eq!(bed.view(1).await, View::Absent);
     let now = bed.ledger.clock().now().as_secs();
@@ -314,12 +317,12 @@ async fn what_can_be_read_is_replayed<S: Store>(bed: Bed<S>) {
         },
         ..bed.request(1, Duration::from_secs(60))
     };
-    bed.store().next(&[Fault::Unavailable]);
+    bed.store().next(&[StoreFault::Unavailable]);
     let Begun::Claim(claimant) = bed.ledger.begin(request).await else { panic!("nothing is at hand") };
     let claimed = claimant.claim().await;
     assert!(matches!(claimed, Claimed::Stands(Begun::Replay { .. })), "{claimed:?}");
     // What is not there is refused: it can't be claimed.
-    bed.store().next(&[Fault::Unavailable]);
+    bed.store().next(&[StoreFault::Unavailable]);
     let claimed = bed.claim(2, Duration::from_secs(60)).await;
     let refused = matches!(claimed, Claimed::Stands(Begun::Unavailable(StoreError::Unavailable(_))));
     assert!(refused, "{claimed:?}");
@@ -347,7 +350,7 @@ async fn a_record_that_is_not_at_hand_answers_before_any_time_is_compared<S: Sto
 
 async fn without_room_an_answer_is_consumed<S: Store>(bed: Bed<S>) {
     let permit = bed.permit(1).await;
-    bed.store().next(&[Fault::Full]);
+    bed.store().next(&[StoreFault::Full]);
     permit.settle(completed_outcome(), None).await.unwrap();
     let standing = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     let State::Consumed { summary, .. } = &standing.record.state else { panic!("{standing:?}") };

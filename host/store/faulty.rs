@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 /// What becomes of one swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum StoreFault {
     /// It is done as it should be.
     None,
     /// It is done, and nobody is told.
@@ -29,7 +29,7 @@ pub(crate) enum Fault {
 pub(crate) struct Faulty<S> {
     pub(crate) inner: Arc<S>,
     /// Of the next swaps, in order; those after them are done as they should be.
-    faults: Mutex<VecDeque<Fault>>,
+    faults: Mutex<VecDeque<StoreFault>>,
     unreadable: AtomicBool,
     /// Its own time in milliseconds, which its answers bring; 0: it has none.
     time: AtomicU64,
@@ -52,7 +52,7 @@ impl<S> Faulty<S> {
     }
 
     /// The next swaps end so.
-    pub(crate) fn next(&self, faults: &[Fault]) {
+    pub(crate) fn next(&self, faults: &[StoreFault]) {
         *self.faults.lock().unwrap() = faults.iter().copied().collect();
     }
 
@@ -98,17 +98,17 @@ impl<S: Store> Store for Faulty<S> {
         next: Option<Arc<Record>>,
         now: Timestamp,
     ) -> Said<Swap<Versioned>> {
-        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(StoreFault::None);
         let unclear = || StoreError::Indeterminate("the answer was lost".into());
         match fault {
-            Fault::None => self.inner.swap(id, expected, next, now).await.map(|said| self.stamped(said)),
-            Fault::Written => {
+            StoreFault::None => self.inner.swap(id, expected, next, now).await.map(|said| self.stamped(said)),
+            StoreFault::Written => {
                 self.inner.swap(id, expected, next, now).await?;
                 Err(unclear())
             }
-            Fault::Unwritten => Err(unclear()),
-            Fault::Unavailable => Err(StoreError::Unavailable("it is gone".into())),
-            Fault::Full => Err(StoreError::Full("it is full".into())),
+            StoreFault::Unwritten => Err(unclear()),
+            StoreFault::Unavailable => Err(StoreError::Unavailable("it is gone".into())),
+            StoreFault::Full => Err(StoreError::Full("it is full".into())),
         }
     }
 

@@ -28,7 +28,7 @@ pub struct DriftDetector {
     /// Made with the first execution that counts.
     places: OnceLock<Box<[AtomicU64]>>,
     hash: RandomState,
-    told: Mutex<BTreeMap<Arc<str>, Told>>,
+    lines: Mutex<BTreeMap<Arc<str>, LogLine>>,
 }
 
 /// An operation and who asks for it, hashed.
@@ -38,8 +38,9 @@ pub struct PrincipalObservation {
     mark: u64,
 }
 
+/// The last line of the log about a route.
 #[derive(Debug)]
-struct Told {
+struct LogLine {
     at: Instant,
     /// Executions since then.
     count: u64,
@@ -100,16 +101,16 @@ impl DriftDetector {
 
     /// Whether the log gets a line now, and of how many executions.
     fn tell(&self, route: &Arc<str>, now: Instant) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = told.get_mut(route) else {
-            told.insert(route.clone(), Told { at: now, count: 0 });
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = lines.get_mut(route) else {
+            lines.insert(route.clone(), LogLine { at: now, count: 0 });
             return Some(1);
         };
         known.count += 1;
         if now < known.at + TELL_EVERY {
             return None;
         }
-        Some(std::mem::replace(known, Told { at: now, count: 0 }).count)
+        Some(std::mem::replace(known, LogLine { at: now, count: 0 }).count)
     }
 }
 
