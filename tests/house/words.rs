@@ -45,8 +45,7 @@ fn faults(files: &[File]) -> Vec<String> {
         }
     }
     let mut faults = Vec::new();
-    let replaced: Vec<String> =
-        REPLACED.split_whitespace().map(|word| word.chars().rev().collect()).collect();
+    let replaced: BTreeMap<&str, &str> = REPLACED.lines().filter_map(|line| line.split_once(' ')).collect();
     for (name, files) in &places {
         if let Some(word) = replaced.get(name.as_str()) {
             faults.push(format!("{name} is called {word} now (host/README.md, Words): {files:?}"));
