@@ -49,7 +49,7 @@ pub use retention::RouteRetention;
 pub use routes::{RouteEntry, RouteKeys, RouteTable};
 pub use state::Ledger;
 pub use turn::Turn;
-pub use waiting::{Place, WaitingRoom};
+pub use waiting::{WaitingPlace, WaitingRoom};
 
 #[cfg(test)]
 mod common_tests;

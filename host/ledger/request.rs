@@ -1,7 +1,7 @@
 //! A request to the ledger: an operation by its keys.
 
 use super::flight::Flight;
-use super::waiting::{Place, WaitingRoom};
+use super::waiting::{WaitingPlace, WaitingRoom};
 use crate::keyspaces::SpacePin;
 use oncegate_core::{Claim, Key, OperationId, Rules, SpaceNumber};
 use std::borrow::Cow;
@@ -44,7 +44,7 @@ pub struct Derived {
 
 impl Request {
     /// A place to wait. None: there is no room. A request that names no waiting room always has a place.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn place(&self) -> Option<WaitingPlace> {
         match &self.waiting_room {
             Some(room) => room.enter(),
             None => Some(Box::new(())),

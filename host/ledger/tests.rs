@@ -177,8 +177,8 @@ async fn no_clients_are_left(permit: &Permit) -> bool {
 struct Bench(Arc<()>);
 
 impl WaitingRoom for Bench {
-    fn enter(&self) -> Option<Place> {
-        (Arc::strong_count(&self.0) == 1).then(|| Box::new(self.0.clone()) as Place)
+    fn enter(&self) -> Option<WaitingPlace> {
+        (Arc::strong_count(&self.0) == 1).then(|| Box::new(self.0.clone()) as WaitingPlace)
     }
 }
 

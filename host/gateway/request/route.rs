@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::keyspaces::{ActiveSpaces, OlderGeneration};
-use crate::ledger::{Place, WaitingRoom};
+use crate::ledger::{WaitingPlace, WaitingRoom};
 use crate::observe::metrics::RouteMetrics;
 use crate::policy::{Generation, PayloadWant};
 use crate::upstream::{Admission, Upstream};
@@ -90,7 +90,7 @@ impl Route {
 
 /// Requests wait for executions of their route's upstream.
 impl WaitingRoom for Route {
-    fn enter(&self) -> Option<Place> {
+    fn enter(&self) -> Option<WaitingPlace> {
         Some(Box::new(self.upstream.admit(Admission::Waiter).ok()?))
     }
 }
