@@ -7,7 +7,7 @@ use super::*;
 use crate::activation::{ActivationError, Archive, start};
 use crate::config::{Flags, Source};
 use crate::gateway::{Retirement, Shared};
-use crate::keyspaces::{ActiveSpaces, Retry, tend_once};
+use crate::keyspaces::{ActiveSpaces, RetryMissing, tend_once};
 use crate::ledger::{Begun, Claimed, Derived, Ledger, Permit, Request};
 use crate::policy::{Engine, Generation};
 use crate::store::conformance::{executing, id};
@@ -91,7 +91,7 @@ impl Gateway {
 
     /// As it does from time to time. `again`: long after what couldn't be loaded was tried last.
     async fn tends(&self, again: bool) {
-        let retry = if again { Retry::Missing } else { Retry::No };
+        let retry = if again { RetryMissing::Yes } else { RetryMissing::No };
         tend_once(&self.reloader, retry).await.unwrap();
     }
 

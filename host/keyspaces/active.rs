@@ -1,4 +1,4 @@
-//! The key spaces by which a policy's keys are derived: the one of its active generation and those of older
+//! The active key spaces of a policy, by which its keys are derived: the one of its active generation and those of older
 //! ones (`design/key-changes.md`).
 
 use super::registry::{Numbers, SpaceRegistry};
@@ -31,7 +31,7 @@ pub struct SpaceGuard {
 #[derive(Debug, Default)]
 pub struct SpaceGuards(Mutex<Vec<Weak<SpaceGuard>>>);
 
-/// The key spaces of one policy by which its keys are derived.
+/// The active key spaces of one policy: those by which its keys are derived.
 #[derive(Clone, Debug)]
 pub struct ActiveSpaces<G> {
     /// The space by which the active generation decides.

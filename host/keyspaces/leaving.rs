@@ -2,33 +2,14 @@
 
 use super::pointers;
 use super::registry::{SpaceRegistry, SpacesError};
+use super::searches::Search;
 use crate::store::{Store, StoreError, Swap, Versioned};
 use oncegate_core::keyspaces::list::{Space, SpaceList};
 use oncegate_core::{GatewayId, OperationId, SpaceNumber, State, Timestamp, View};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// How many records a search reads at once.
 const SCAN_PORTION: usize = 256;
-
-/// How far each search has come, by policy and space.
-#[derive(Debug, Default)]
-pub(super) struct Searches(Mutex<BTreeMap<(Arc<str>, SpaceNumber), Search>>);
-
-/// A search through all records for those that block a space. What it passed doesn't come back: nothing is
-/// claimed any more before the moment that it asks about.
-#[derive(Clone, Copy, Debug)]
-struct Search {
-    since: Timestamp,
-    /// The last record that it passed.
-    passed: Option<OperationId>,
-}
-
-impl Searches {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, SpaceNumber), Search>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl<S: Store> SpaceRegistry<S> {
     /// Removes a space from the list though records of it may be left: their operations may run again. Not while

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 /// Generations by policy name.
-pub type Generations<G> = BTreeMap<Arc<str>, G>;
+pub type GenerationTable<G> = BTreeMap<Arc<str>, G>;
 
 /// Loads the generations that derive keys.
 pub trait Loader {

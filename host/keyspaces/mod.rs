@@ -2,7 +2,7 @@
 //! (`design/key-changes.md`).
 //!
 //! - `registry`, `lease`: the lists in the store, this gateway's membership and its lease.
-//! - `leaving`, `pointers`, `pins`: what a space on a list waits for before it leaves.
+//! - `leaving`, `searches`, `pointers`, `guarded`, `pins`: what a space on a list waits for before it leaves.
 //! - `active`: the spaces by which keys are derived now, and who decides by them.
 //! - `loader`, `resolver`: which generation derives the keys of each space.
 //! - `tend`: keeps all that up to date.
@@ -11,6 +11,7 @@
 //! that the simulation runs the whole room with generations of its own.
 
 mod active;
+mod guarded;
 mod lease;
 mod leaving;
 mod loader;
@@ -18,11 +19,13 @@ mod pins;
 pub mod pointers;
 mod registry;
 mod resolver;
+mod searches;
 mod tend;
 
 pub use active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceGuards, SpaceTable, Unavailable};
-pub use loader::{Generations, Loaded, Loader};
-pub use pins::{SpacePin, lapsed};
+pub use guarded::lapsed;
+pub use loader::{GenerationTable, Loaded, Loader};
+pub use pins::SpacePin;
 pub use registry::{Entered, LIST_LEASE, Numbers, SpaceRegistry, SpacesError};
 pub use resolver::{InForce, ResolveError, Resolved, SpaceResolver, by_id, refusal};
-pub use tend::{Deriving, Retry, TendError, TendTimes, Tended, tend, tend_once};
+pub use tend::{Deriving, RetryMissing, TendError, TendTimes, Tended, tend, tend_once};

@@ -1,22 +1,14 @@
-//! What a policy doesn't guard any more and an older generation does: guarded as long as that is needed, and its
-//! key space pinned to the list meanwhile (`design/key-changes.md`).
-//!
-//! Such a request has no key in the space by which its gateway decides, which is the one that every gateway has
-//! in common with it. So the space by whose key it is claimed must not leave before it has: others could enter
-//! without that space, and claim the operation under keys of which this gateway knows nothing.
+//! The spaces that requests in flight keep on their lists.
 
-use super::pointers;
-use super::registry::{SpaceRegistry, SpacesError};
-use crate::store::{DocumentError, Store, StoreError};
-use oncegate_core::{OperationId, SpaceNumber};
+use oncegate_core::SpaceNumber;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-type Place = (Arc<str>, SpaceNumber);
+type PinKey = (Arc<str>, SpaceNumber);
 
 /// The spaces that requests in flight pin.
 #[derive(Debug, Default)]
-pub(super) struct SpacePins(Mutex<BTreeMap<Place, Pinned>>);
+pub(super) struct SpacePins(Mutex<BTreeMap<PinKey, Pinned>>);
 
 #[derive(Debug, Default)]
 struct Pinned {
@@ -29,13 +21,13 @@ struct Pinned {
 #[derive(Debug)]
 pub struct SpacePin {
     pins: Arc<SpacePins>,
-    place: Place,
+    space: PinKey,
 }
 
 impl SpacePins {
-    fn begin(self: &Arc<Self>, place: Place) -> SpacePin {
-        self.all().entry(place.clone()).or_default().requests += 1;
-        SpacePin { pins: self.clone(), place }
+    pub(super) fn begin(self: &Arc<Self>, space: PinKey) -> SpacePin {
+        self.all().entry(space.clone()).or_default().requests += 1;
+        SpacePin { pins: self.clone(), space }
     }
 
     /// Those of a policy.
@@ -43,20 +35,20 @@ impl SpacePins {
         self.all().keys().filter(|(of, _)| **of == *policy).map(|(_, number)| *number).collect()
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Place, Pinned>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<PinKey, Pinned>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SpacePin {
     /// Whether the list says so already, without a break: who came since has the space among its own.
-    fn is_noted(&self, term: u64, version: u64) -> bool {
-        let noted = self.pins.all().get(&self.place).and_then(|pinned| pinned.noted);
+    pub(super) fn is_noted(&self, term: u64, version: u64) -> bool {
+        let noted = self.pins.all().get(&self.space).and_then(|pinned| pinned.noted);
         noted.is_some_and(|(since, least)| since == term && least <= version)
     }
 
-    fn note(&self, term: u64, version: u64) {
-        if let Some(pinned) = self.pins.all().get_mut(&self.place) {
+    pub(super) fn note(&self, term: u64, version: u64) {
+        if let Some(pinned) = self.pins.all().get_mut(&self.space) {
             pinned.noted = Some((term, version));
         }
     }
@@ -65,74 +57,11 @@ impl SpacePin {
 impl Drop for SpacePin {
     fn drop(&mut self) {
         let mut all = self.pins.all();
-        if let Some(pinned) = all.get_mut(&self.place) {
+        if let Some(pinned) = all.get_mut(&self.space) {
             pinned.requests -= 1;
             if pinned.requests == 0 {
-                all.remove(&self.place);
+                all.remove(&self.space);
             }
         }
     }
-}
-
-impl<S: Store> SpaceRegistry<S> {
-    /// Which of the older generations that would guard an operation guards it still, though the active one
-    /// doesn't: the one of the highest space by whose key it [stays guarded](Self::stays_guarded). `older`: these
-    /// generations, lowest number of their spaces first. `key`: their space, and the operation's key there. Returns
-    /// the place in `older`.
-    pub async fn older_guard<T>(
-        &self,
-        (policy, version): (&Arc<str>, u64),
-        older: &[T],
-        key: impl Fn(&T) -> (SpaceNumber, OperationId),
-    ) -> Result<Option<(usize, SpacePin)>, StoreError> {
-        for (place, one) in older.iter().enumerate().rev() {
-            let (space, id) = key(one);
-            if let Some(pin) = self.stays_guarded(policy, (space, version), id).await? {
-                return Ok(Some((place, pin)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether an operation that the active generation of its policy doesn't guard stays guarded by its key in
-    /// an older space. It does while another gateway or request still decides by that space; and as long as
-    /// there is a record of it, so that nothing which ran runs again because it is no longer guarded. The pin
-    /// then keeps the space on the list until the operation is over. `version`: of the list by which its keys
-    /// were derived. Where the list is another by now, nobody can tell, and asking again a little later helps.
-    pub async fn stays_guarded(
-        &self,
-        policy: &Arc<str>,
-        (space, version): (SpaceNumber, u64),
-        id: OperationId,
-    ) -> Result<Option<SpacePin>, StoreError> {
-        if !self.is_decided_by(policy, space) && !pointers::knows(&self.store, id).await? {
-            return Ok(None);
-        }
-        // First, so that whatever is written to the list from here on says it, too.
-        let pin = self.pins.begin((policy.clone(), space));
-        let term = self.term();
-        if pin.is_noted(term, version) && self.holds_since(term) {
-            return Ok(Some(pin));
-        }
-        let place = (space, version);
-        let noted =
-            self.change_as_member(|spaces, now| Ok(spaces.pin(self.gateway(), policy, place, now))).await;
-        match noted {
-            Ok((true, term)) => {
-                pin.note(term, version);
-                Ok(Some(pin))
-            }
-            Ok((false, _)) => Err(lapsed()),
-            Err(SpacesError::Read(DocumentError::Store(error))) => Err(error),
-            Err(error) => Err(StoreError::Unavailable(error.to_string().into())),
-        }
-    }
-}
-
-/// What is said of a claim when the lease on the lists is over.
-pub fn lapsed() -> StoreError {
-    StoreError::Unavailable(
-        "this gateway's lease on the list of key spaces is over, or keys are made in another way from now on"
-            .into(),
-    )
 }

@@ -5,8 +5,8 @@
 //! act on its end. Then the document is written only when something changes.
 
 use super::lease::Lease;
-use super::leaving::Searches;
 use super::pins::SpacePins;
+use super::searches::Searches;
 use crate::store::{Confirmed, DocumentError, Store, StoreError, Swap, Version};
 use arc_swap::ArcSwap;
 use oncegate_core::keyspaces::codec;

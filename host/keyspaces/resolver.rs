@@ -2,7 +2,7 @@
 //! list.
 
 use super::active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
-use super::loader::{Generations, Loaded, Loader};
+use super::loader::{GenerationTable, Loaded, Loader};
 use super::registry::{Entered, Numbers, SpaceRegistry, SpacesError};
 use crate::store::Store;
 use oncegate_core::keyspaces::list::{Closed, Deriver, Space};
@@ -39,7 +39,7 @@ pub struct SpaceResolver<'a, S: Store, L> {
 #[derive(Clone, Debug)]
 pub struct InForce<'a, G> {
     /// The active generations.
-    pub generations: &'a Generations<G>,
+    pub generations: &'a GenerationTable<G>,
     /// Their key spaces.
     pub spaces: &'a SpaceTable<G>,
     /// The policies whose active generation stays.
@@ -56,7 +56,7 @@ pub struct Resolved<G> {
 }
 
 /// What derives keys in a space, or why nothing does.
-enum Derived<G> {
+enum SpaceDeriver<G> {
     By(G),
     /// Nothing needs the space any more, or it was given up, in these words. The list has changed.
     Gone(Option<String>),
@@ -64,7 +64,7 @@ enum Derived<G> {
 }
 
 /// How far resolving has come, over its tries.
-struct Progress<G> {
+struct ResolveProgress<G> {
     older: BTreeMap<Arc<str>, Vec<OlderGeneration<G>>>,
     /// Policies that stay as they are and whose space a list doesn't take back.
     closed: BTreeMap<Arc<str>, Unavailable>,
@@ -77,7 +77,7 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
     /// space, a policy that stays as it is becomes unavailable; with a new one it is an error.
     pub async fn resolve(
         &self,
-        generations: &Generations<L::Generation>,
+        generations: &GenerationTable<L::Generation>,
         in_force: Option<&InForce<'_, L::Generation>>,
         in_flight: &Numbers,
     ) -> Result<Resolved<L::Generation>, ResolveError<L::Error>> {
@@ -88,7 +88,8 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         for (policy, generation) in generations {
             self.loader.store(policy, generation).await.map_err(ResolveError::Loader)?;
         }
-        let mut progress = Progress { older: BTreeMap::new(), closed: BTreeMap::new(), given_up: Vec::new() };
+        let mut progress =
+            ResolveProgress { older: BTreeMap::new(), closed: BTreeMap::new(), given_up: Vec::new() };
         for _ in 0..TRIES {
             let lists = self.registry.read().await?;
             let Some(unavailable) = self.load_older(&mut progress, &derivers, &lists, in_force).await? else {
@@ -119,10 +120,10 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
     /// policy is a change, too. What can't be loaded is logged and left out.
     pub async fn before(
         &self,
-        generations: &Generations<L::Generation>,
-    ) -> Result<Generations<L::Generation>, ResolveError<L::Error>> {
+        generations: &GenerationTable<L::Generation>,
+    ) -> Result<GenerationTable<L::Generation>, ResolveError<L::Error>> {
         let lists = self.registry.read().await?;
-        let mut before = Generations::new();
+        let mut before = GenerationTable::new();
         for (policy, generation) in generations {
             let new = self.loader.deriver(generation);
             let Some(list) = lists.list(policy) else { continue };
@@ -145,7 +146,7 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
     /// that can't be done; none: a list has changed by it, and has to be read again.
     async fn load_older(
         &self,
-        progress: &mut Progress<L::Generation>,
+        progress: &mut ResolveProgress<L::Generation>,
         derivers: &BTreeMap<Arc<str>, Deriver>,
         lists: &KeySpaces,
         in_force: Option<&InForce<'_, L::Generation>>,
@@ -160,9 +161,9 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
                     continue;
                 }
                 match self.deriving(policy, space, in_force).await? {
-                    Derived::By(generation) => progress.add(policy, space.number, generation),
-                    Derived::Missing(why) => _ = unavailable.insert(policy.clone(), why),
-                    Derived::Gone(words) => {
+                    SpaceDeriver::By(generation) => progress.add(policy, space.number, generation),
+                    SpaceDeriver::Missing(why) => _ = unavailable.insert(policy.clone(), why),
+                    SpaceDeriver::Gone(words) => {
                         progress.given_up.extend(words);
                         moved = true;
                     }
@@ -178,16 +179,16 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         policy: &Arc<str>,
         space: &Space,
         in_force: Option<&InForce<'_, L::Generation>>,
-    ) -> Result<Derived<L::Generation>, ResolveError<L::Error>> {
+    ) -> Result<SpaceDeriver<L::Generation>, ResolveError<L::Error>> {
         if let Some(generation) = in_force.and_then(|in_force| self.find(in_force, policy, space)) {
-            return Ok(Derived::By(generation));
+            return Ok(SpaceDeriver::By(generation));
         }
         let why = match self.load(policy, &space.deriver).await? {
-            Loaded::Ready(generation) => return Ok(Derived::By(generation)),
+            Loaded::Ready(generation) => return Ok(SpaceDeriver::By(generation)),
             Loaded::Missing(why) => why,
         };
         if self.registry.remove_if_empty(policy, space.number).await? {
-            return Ok(Derived::Gone(None));
+            return Ok(SpaceDeriver::Gone(None));
         }
         let gives_up = self.lost == LostRecords::GiveUp;
         let others = match gives_up {
@@ -196,12 +197,12 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         };
         if others.is_empty() && gives_up {
             let name = name_of(policy, space);
-            return Ok(Derived::Gone(Some(format!(
+            return Ok(SpaceDeriver::Gone(Some(format!(
                 "{name} is given up with its records, for what made their keys can't be loaded: {why}"
             ))));
         }
         let why = why_missing(policy, space, &others, &why);
-        Ok(Derived::Missing(Unavailable { number: Some(space.number), why: why.into() }))
+        Ok(SpaceDeriver::Missing(Unavailable { number: Some(space.number), why: why.into() }))
     }
 
     async fn load(
@@ -228,7 +229,7 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
     fn entered(
         &self,
         entered: Entered,
-        mut progress: Progress<L::Generation>,
+        mut progress: ResolveProgress<L::Generation>,
         unavailable: BTreeMap<Arc<str>, Unavailable>,
     ) -> Resolved<L::Generation> {
         let lists = self.registry.lists();
@@ -247,7 +248,7 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
     }
 }
 
-impl<G> Progress<G> {
+impl<G> ResolveProgress<G> {
     fn has(&self, policy: &Arc<str>, number: SpaceNumber) -> bool {
         self.older.get(policy).is_some_and(|older| older.iter().any(|one| one.number == number))
     }

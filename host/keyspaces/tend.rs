@@ -2,7 +2,7 @@
 //! more, and derives keys by the lists as they are.
 
 use super::active::{SpaceGuards, SpaceTable};
-use super::loader::{Generations, Loader};
+use super::loader::{GenerationTable, Loader};
 use super::registry::SpaceRegistry;
 use super::resolver::{InForce, ResolveError, SpaceResolver};
 use crate::store::Store;
@@ -45,7 +45,7 @@ pub trait Deriving {
     type Generation;
 
     /// The active generations.
-    fn generations(&self) -> &Generations<Self::Generation>;
+    fn generations(&self) -> &GenerationTable<Self::Generation>;
 
     /// Their key spaces.
     fn spaces(&self) -> &SpaceTable<Self::Generation>;
@@ -100,12 +100,12 @@ type GenerationOf<T> = <<T as Tended>::Active as Deriving>::Generation;
 /// Why a place can't be tended now.
 pub type TendError<T> = ResolveError<<T as Tended>::LoadError>;
 
-/// Which generations a look tries to load.
+/// Whether generations that couldn't be loaded are tried again though the lists are as they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// Also those that couldn't be loaded before.
-    Missing,
-    /// Only those that a changed list asks for.
+pub enum RetryMissing {
+    /// They are.
+    Yes,
+    /// They wait.
     No,
 }
 
@@ -125,10 +125,10 @@ pub async fn tend<T: Tended>(place: &T) {
         let _one = place.lock().await;
         patience = Some(wait);
         let retry = match is_missing && tried.elapsed() >= wait {
-            true => Retry::Missing,
-            false => Retry::No,
+            true => RetryMissing::Yes,
+            false => RetryMissing::No,
         };
-        if retry == Retry::Missing {
+        if retry == RetryMissing::Yes {
             tried = Instant::now();
             patience = Some((wait * 2).min(times.again_max));
         }
@@ -139,11 +139,11 @@ pub async fn tend<T: Tended>(place: &T) {
 }
 
 /// Tends the place once. The caller holds its lock.
-pub async fn tend_once<T: Tended>(place: &T, retry: Retry) -> Result<(), TendError<T>> {
+pub async fn tend_once<T: Tended>(place: &T, retry: RetryMissing) -> Result<(), TendError<T>> {
     let registry = place.registry();
     let is_member = registry.tend(&place.guards().deciding()).await?;
     let active = place.active();
-    if retry == Retry::Missing || !is_member || !active.spaces().is_up_to_date(registry) {
+    if retry == RetryMissing::Yes || !is_member || !active.spaces().is_up_to_date(registry) {
         let staying = active.generations().keys().cloned().collect();
         let in_force = InForce { generations: active.generations(), spaces: active.spaces(), staying };
         let resolver = SpaceResolver { registry, loader: place.loader(&active), lost: LostRecords::Refuse };

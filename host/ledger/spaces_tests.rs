@@ -82,15 +82,8 @@ impl Gateway {
     }
 
     fn on_list(&self) -> Vec<u32> {
-        self.ledger
-            .key_spaces()
-            .lists()
-            .list(POLICY)
-            .unwrap()
-            .numbers()
-            .into_iter()
-            .map(|number| number.0)
-            .collect()
+        let lists = self.ledger.key_spaces().lists();
+        lists.list(POLICY).unwrap().numbers().into_iter().map(|number| number.0).collect()
     }
 
     /// A request for the operation, with its keys: number and key are one here.

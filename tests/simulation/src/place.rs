@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::store::SimStore;
 use crate::world::World;
 use oncegate::keyspaces::{
-    ActiveSpaces, Deriving, Generations, InForce, Loaded, Loader, ResolveError, SpaceGuard, SpaceGuards,
+    ActiveSpaces, Deriving, GenerationTable, InForce, Loaded, Loader, ResolveError, SpaceGuard, SpaceGuards,
     SpaceRegistry, SpaceResolver, SpaceTable, SpacesError, TendTimes, Tended, tend,
 };
 use oncegate_core::keyspaces::list::{Closed, Deriver};
@@ -29,7 +29,7 @@ pub const TEND_EVERY: Duration = Duration::from_millis(200);
 /// What a gateway derives keys by: a way of making them, by its configuration, and older ways in other spaces.
 #[derive(Debug)]
 pub struct Active {
-    generations: Generations<u32>,
+    generations: GenerationTable<u32>,
     spaces: SpaceTable<u32>,
 }
 
@@ -101,7 +101,7 @@ impl Place {
     }
 
     async fn goes_by(&self, way: u32, active: Option<&Active>) -> Result<(), PlaceError> {
-        let generations = Generations::from([(POLICY.into(), way)]);
+        let generations = GenerationTable::from([(POLICY.into(), way)]);
         let staying = |active: &Active| (active.generations == generations).then(|| POLICY.into());
         let in_force = active.map(|active| InForce {
             generations: &active.generations,
@@ -148,7 +148,7 @@ impl Active {
         let guard = Arc::new(SpaceGuard { policy: POLICY.into(), number: SpaceNumber(0) });
         let open = ActiveSpaces { guard, older: Vec::new(), term: 0, version: 0 };
         let open = [(POLICY.into(), open)].into();
-        let generations = Generations::from([(POLICY.into(), way)]);
+        let generations = GenerationTable::from([(POLICY.into(), way)]);
         Self { generations, spaces: SpaceTable { open, ..SpaceTable::default() } }
     }
 }
@@ -156,7 +156,7 @@ impl Active {
 impl Deriving for Active {
     type Generation = u32;
 
-    fn generations(&self) -> &Generations<u32> {
+    fn generations(&self) -> &GenerationTable<u32> {
         &self.generations
     }
 
