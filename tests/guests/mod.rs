@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fmt::Write;
-use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -249,8 +248,7 @@ impl Guest {
     pub fn component(&self) -> Vec<u8> {
         let mut module = wat::parse_str(self.module()).unwrap();
         let mut resolve = Resolve::default();
-        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/v0.1");
-        resolve.push_path(wit).unwrap();
+        resolve.push_str("policy.wit", include_str!("../../wit/v0.1/policy.wit")).unwrap();
         if !self.wasi.is_empty() {
             WASI.iter().for_each(|package| _ = resolve.push_str("wasi.wit", package).unwrap());
         }
