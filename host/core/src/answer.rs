@@ -29,7 +29,7 @@ impl Answer {
         self.body.len() + fields.map(|(n, v)| n.len() + v.len() + 64).sum::<usize>()
     }
 
-    /// What remains of the answer when its body is dropped.
+    /// The parts of the answer that remain when its body is dropped.
     pub fn summary(&self) -> AnswerSummary {
         let text = |name| self.field(name).map(Arc::from);
         AnswerSummary {
@@ -41,15 +41,15 @@ impl Answer {
     }
 }
 
-/// What is known of an answer without its body.
+/// The parts of an answer that are known without its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AnswerSummary {
-    /// Its status. `None`: nobody saw it.
+    /// The status. `None`: nobody saw it.
     pub status: Option<u16>,
-    /// Its `Location`.
+    /// The `Location`.
     pub location: Option<Arc<str>>,
-    /// Its `Content-Location`.
+    /// The `Content-Location`.
     pub content_location: Option<Arc<str>>,
-    /// Its `ETag`.
+    /// The `ETag`.
     pub etag: Option<Arc<str>>,
 }

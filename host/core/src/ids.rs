@@ -9,12 +9,12 @@ use std::str::FromStr;
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// From 32 random bytes.
+    /// A secret of 32 random bytes.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes. They are stored with the ledger and nowhere else.
+    /// The secret's bytes. They are stored with the ledger and nowhere else.
     pub const fn expose(&self) -> &[u8; 32] {
         &self.0
     }
@@ -81,8 +81,8 @@ impl Framer {
         Self(hasher)
     }
 
-    /// For an operation id. Principal and key space go in first, so that no part from a policy can reach
-    /// across them.
+    /// A framer for an operation id. Principal and key space go in first, so that no part from a policy can
+    /// reach across them.
     pub fn operation(
         secret: &Secret,
         deployment: &str,
@@ -96,8 +96,9 @@ impl Framer {
         framer
     }
 
-    /// For the common key of an operation, which it shares with the same content under the same key of any
-    /// other principal (`design/principal.md`, `principal_changed`). No common key equals an operation id.
+    /// A framer for the common key of an operation. The operation shares that key with the same content under
+    /// the same key of any other principal (`design/principal.md`, `principal_changed`). No common key equals
+    /// an operation id.
     pub fn common(
         secret: &Secret,
         deployment: &str,
@@ -119,12 +120,12 @@ impl Framer {
         self.part(PartKind::KeyEpoch, &space.key_epoch.to_le_bytes());
     }
 
-    /// For a fingerprint.
+    /// A framer for a fingerprint.
     pub fn fingerprint(secret: &Secret) -> Self {
         Self::new(secret, b"fingerp1")
     }
 
-    /// For a principal.
+    /// A framer for a principal.
     pub fn principal(secret: &Secret) -> Self {
         Self::new(secret, b"princip1")
     }
@@ -152,7 +153,7 @@ impl Framer {
     }
 }
 
-/// Two keys can be equal only within one policy name, key schema and key epoch.
+/// The space within which keys can be equal: one policy name, key schema and key epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpace<'a> {
     /// The policy's name in the configuration.
@@ -178,7 +179,7 @@ impl fmt::Display for SpaceNumber {
     }
 }
 
-/// A gateway of this ledger, for as long as its process lives. Random.
+/// The id of a gateway of this ledger, for as long as its process lives. Random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayId(pub [u8; 16]);
 
@@ -188,11 +189,11 @@ impl fmt::Display for GatewayId {
     }
 }
 
-/// One intended effect. 256 bits; written as 64 hexadecimal digits.
+/// The id of one intended effect: 256 bits, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub [u8; 32]);
 
-/// One execution of an operation. Random, never used twice.
+/// The id of one execution of an operation. Random, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExecutionId(pub [u8; 16]);
 
@@ -217,7 +218,7 @@ impl Recipe {
     }
 }
 
-/// A hash of what must be equal for a reused key to mean the same operation.
+/// A hash of everything that must be equal for a reused key to mean the same operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     /// How the hash is made.
@@ -264,8 +265,8 @@ impl FromStr for OperationId {
 macro_rules! reads_as_hex {
     ($($name:ident: $digits:literal),*) => {$(
         impl $name {
-            /// Its lower-case hexadecimal digits. Every guarded answer has them, so this does not go through
-            /// the formatting machinery.
+            /// The id as lower-case hexadecimal digits. Every guarded answer has them, so this does not go
+            /// through the formatting machinery.
             pub fn digits(&self) -> [u8; $digits] {
                 hex_digits(&self.0)
             }

@@ -1,12 +1,12 @@
-//! What the end of an attempt means, and the join over the attempts of one execution.
+//! The meaning of an attempt's end, and the join over the attempts of one execution.
 
 use crate::answer::{Answer, AnswerSummary};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an answer, or the lack of one, says about an operation.
+/// The evidence that an answer, or the lack of one, gives about an operation.
 ///
-/// The order is that of evidence. The outcome of an execution is the greatest of its attempts' outcomes: once
+/// The order is that of evidence. The outcome of an execution is the greatest of its attempts' outcomes. Once
 /// one attempt may have been sent, the *not applied* of a later one says nothing about the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disposition {
@@ -14,9 +14,9 @@ pub enum Disposition {
     NotApplied,
     /// Nobody can tell whether the operation took effect.
     Unknown,
-    /// Final, and the answer is not recorded.
+    /// The answer is final and not recorded.
     Consumed,
-    /// Final, and the answer is recorded and replayed.
+    /// The answer is final, recorded and replayed.
     Completed,
 }
 
@@ -27,7 +27,7 @@ impl Disposition {
         self.max(other)
     }
 
-    /// Its name in configuration, problems and metrics.
+    /// The disposition's name in configuration, problems and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::NotApplied => "not-applied",
@@ -37,7 +37,8 @@ impl Disposition {
         }
     }
 
-    /// What a whole answer with this status means unless operator or policy say otherwise (`design/life.md`).
+    /// The meaning of a whole answer with this status, unless operator or policy say otherwise
+    /// (`design/life.md`).
     pub fn of_status(answer: AnswerStatus) -> Self {
         match answer.status {
             307 | 308 => Self::NotApplied,
@@ -51,7 +52,7 @@ impl Disposition {
         }
     }
 
-    /// What the own status of a whole gRPC, gRPC-Web or Connect answer means, by its number (gRPC's
+    /// The meaning of a whole gRPC, gRPC-Web or Connect answer by its own status, as a number (gRPC's
     /// `statuscodes.md`). `None`: the answer has no status, which proves nothing.
     pub fn of_rpc(code: Option<u8>) -> Self {
         match code {
@@ -59,14 +60,14 @@ impl Disposition {
             Some(10 | 12 | 7 | 16) => Self::NotApplied,
             // OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, OUT_OF_RANGE
             Some(0 | 3 | 5 | 6 | 9 | 11) => Self::Completed,
-            // CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE,
-            // DATA_LOSS, and what has no name
+            // CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS,
+            // and numbers without a name
             _ => Self::Unknown,
         }
     }
 }
 
-/// What is read of a whole answer to judge it by its status.
+/// The parts of a whole answer by which its status is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnswerStatus {
     /// The status.
@@ -91,9 +92,9 @@ pub enum UnknownReason {
     TimedOut = 1,
     /// The connection ended after the request may have been sent.
     Broken = 2,
-    /// The answer was one that proves nothing.
+    /// The answer proves nothing.
     Ambiguous = 3,
-    /// The gateway that executed it ended.
+    /// The gateway that executed the operation ended.
     Crashed = 4,
     /// The lease ended, and the execution that held it had neither renewed nor settled.
     Lapsed = 5,
@@ -101,7 +102,7 @@ pub enum UnknownReason {
     Abandoned = 6,
     /// The answer could not be made durable.
     Unrecorded = 7,
-    /// No client was left, and the route gives up what nobody waits for.
+    /// No client was left, and the route gives up executions without a client.
     ClientsGone = 8,
 }
 
@@ -122,7 +123,7 @@ impl UnknownReason {
         Self::ALL.into_iter().find(|reason| *reason as u8 == number)
     }
 
-    /// Its name in look-ups and logs.
+    /// The reason's name in look-ups and logs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::TimedOut => "timed-out",
@@ -140,13 +141,13 @@ impl UnknownReason {
 /// How an execution ended, with what is recorded of its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Final, with the answer to replay.
+    /// The end is final, with the answer to replay.
     Completed(Arc<Answer>),
-    /// Final, without a body to replay.
+    /// The end is final, without a body to replay.
     Consumed(AnswerSummary),
-    /// Proven to have had no effect.
+    /// The operation provably had no effect.
     NotApplied,
-    /// Nobody can tell.
+    /// Nobody can tell whether the operation took effect.
     Unknown(UnknownReason),
 }
 
@@ -162,14 +163,14 @@ impl Outcome {
     }
 }
 
-/// What is recorded when an execution has ended.
+/// The part of an execution's end that is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
     /// How the execution ended.
     pub outcome: Outcome,
     /// The policy's note, in place of the one that its verdict left.
     pub memo: Option<Arc<str>>,
-    /// How long the answer is replayed, in place of what the verdict said. It may shorten the route's
+    /// How long the answer is replayed, in place of the verdict's retention. It may shorten the route's
     /// retention and never lengthen it. The caller sees to that: the record has the route's times as a sum
     /// only ([`Times::memory`](crate::Times)), which is the bound here.
     pub retention: Option<Duration>,

@@ -1,8 +1,8 @@
-//! The codes of the problems that Oncegate itself answers with: one list for everybody who names one.
+//! The codes of Oncegate's own problems: one list for every user of a code.
 //!
-//! Configuration takes them as keys of `answers`, policies may not use them for refusals of their own, the
-//! gateway and the admin interface make problem documents of them, commands and test vectors offer them.
-//! A new code is one line of the list below; `design/problems.md` says what it means.
+//! Configuration takes the codes as keys of `answers`, policies may not use them for refusals of their own,
+//! the gateway and the admin interface make problem documents of them, commands and test vectors offer them.
+//! A new code is one line of the list below; `design/problems.md` explains it.
 
 /// Declares the codes, a line each: the name in the documents, the status in HTTP, whether asking again with
 /// the same key is useful, and the title.
@@ -92,12 +92,12 @@ impl Code {
         Self::ALL.iter().copied().find(|code| code.name() == name)
     }
 
-    /// The name in documents and in `Oncegate-Problem`.
+    /// The code's name in documents and in `Oncegate-Problem`.
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// The status in HTTP, unless a route's `answers` has another one.
+    /// The code's HTTP status, unless a route's `answers` has another one.
     pub const fn status(self) -> u16 {
         self.row().status
     }

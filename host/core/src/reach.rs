@@ -3,7 +3,7 @@
 /// The requests of a route: the most specific one wins by host, then path, then methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach<'a> {
-    /// Host name in lower case without port; none: any.
+    /// Host name in lower case without port; `None`: any.
     pub host: Option<&'a str>,
     /// Path prefix on segment borders, without a slash at the end.
     pub path: &'a str,
@@ -12,20 +12,20 @@ pub struct Reach<'a> {
 }
 
 impl Reach<'_> {
-    /// Whether it takes a request. `host`: in lower case, without a port.
+    /// Whether the route takes a request. `host`: in lower case, without a port.
     pub fn takes(&self, host: &str, path: &str, method: &str) -> bool {
         self.host.is_none_or(|own| own == host)
             && is_prefix(self.path, path)
             && (self.methods.is_empty() || self.names(method))
     }
 
-    /// Its place in the order of routes: the lowest that takes a request wins.
+    /// The route's place in the order of routes: the lowest that takes a request wins.
     pub fn rank(&self) -> (bool, usize, bool) {
         (self.host.is_none(), usize::MAX - self.path.len(), self.methods.is_empty())
     }
 
-    /// Whether a policy could guard requests with this method here: HEAD, OPTIONS and TRACE never are,
-    /// GET only where the route names it.
+    /// Whether a policy could guard requests with this method here. HEAD, OPTIONS and TRACE are never
+    /// guarded, GET only where the route names it.
     pub fn may_guard(&self, method: &str) -> bool {
         match method {
             "HEAD" | "OPTIONS" | "TRACE" | "CONNECT" => false,
@@ -34,7 +34,7 @@ impl Reach<'_> {
         }
     }
 
-    /// Whether there are requests that both take.
+    /// Whether there are requests that both routes take.
     pub fn meets(&self, other: &Self) -> bool {
         let hosts = self.host.is_none() || other.host.is_none() || self.host == other.host;
         let paths = is_prefix(self.path, other.path) || is_prefix(other.path, self.path);

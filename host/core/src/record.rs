@@ -7,19 +7,19 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far a client's clock may be from ours. A time that it tells is not believed beyond that.
+/// How far a client's clock may be from ours. A client's time beyond that is not believed.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The record of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// A duplicate has the same fingerprint.
+    /// The operation's fingerprint. A duplicate has the same one.
     pub fingerprint: Fingerprint,
     /// The execution that holds or held the claim. A settlement must name it.
     pub execution: ExecutionId,
     /// How many executions of the operation were begun.
     pub attempts: u32,
-    /// When the first of them was claimed.
+    /// When the first execution was claimed.
     pub first_attempt: Timestamp,
     /// The operation was sent again after an execution ended unknown. From then on a *not applied* speaks of
     /// the later execution only, and frees nothing.
@@ -32,12 +32,11 @@ pub struct Record {
     pub memo: Option<Arc<str>>,
     /// Where the operation stands.
     pub state: State,
-    /// How far probing has come, where the rules say that the upstream is asked what became of an unknown
-    /// outcome.
+    /// The state of probing, where the rules say that the upstream is asked about an unknown outcome.
     pub probing: Option<Probing>,
 }
 
-/// How far the probing of an unknown outcome has come.
+/// The state of probing an unknown outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Probing {
     /// How many tries found nothing out.
@@ -47,7 +46,7 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// The first try is due as soon as the outcome is unknown.
+    /// Probing before the first try, which is due as soon as the outcome is unknown.
     pub const fn begun() -> Self {
         Self { tries: 0, next: Some(Timestamp::from_millis(0)) }
     }
@@ -64,12 +63,12 @@ pub struct Times {
     pub tombstone: Duration,
     /// How long an unknown outcome is held.
     pub unknown_retention: Duration,
-    /// The route's own retention and tombstone together. A policy's shorter times do not cut this one: with
+    /// The route's own retention and tombstone together. A policy's shorter times do not cut this sum: with
     /// [`Origin::first_sent`] the record is remembered at least this long.
     pub memory: Duration,
 }
 
-/// Where an operation came from, for hooks and look-ups that come when the request is gone.
+/// Where an operation came from, for hooks and look-ups after the request is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The route's name.
@@ -88,7 +87,7 @@ pub struct Origin {
     pub authority: Arc<str>,
     /// The request's path, percent-encoded, without the query.
     pub path: Arc<str>,
-    /// Who asked.
+    /// The principal that asked.
     pub principal: PrincipalId,
     /// When the client says it first sent the operation, in Unix seconds.
     pub first_sent: Option<u32>,
@@ -105,21 +104,21 @@ pub enum State {
     },
     /// The operation took effect, and its answer is recorded.
     Completed {
-        /// When it completed.
+        /// When the operation completed.
         at: Timestamp,
         /// The answer that every duplicate gets.
         answer: Arc<Answer>,
     },
     /// The operation took effect, and no body is recorded.
     Consumed {
-        /// When it completed.
+        /// When the operation completed.
         at: Timestamp,
-        /// What is known of the answer.
+        /// The known parts of the answer.
         summary: AnswerSummary,
     },
     /// Nobody knows whether the operation took effect.
     Unknown {
-        /// Since when that is so.
+        /// Since when nobody knows.
         since: Timestamp,
         /// Why nobody knows.
         reason: UnknownReason,
@@ -128,17 +127,17 @@ pub enum State {
     Pointer(Pointer),
 }
 
-/// Where a record without a state points to (`design/key-changes.md`).
+/// The target of a record without a state (`design/key-changes.md`).
 ///
-/// A pointer ends with what it points to: it is absent only if its lease had ended before its target was
-/// found missing.
+/// A pointer ends with its target. It is absent only if its lease had ended before its target was found
+/// missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer {
     /// The key under which its claimant records the operation.
     pub target: OperationId,
-    /// The number of that space.
+    /// The number of the target's space.
     pub target_space: SpaceNumber,
-    /// The operation's fingerprint there. A state at the target with another fingerprint is another
+    /// The operation's fingerprint at the target. A state there with another fingerprint is another
     /// operation.
     pub target_fingerprint: Fingerprint,
     /// Until when the claimant may still be on its way to the target.
@@ -147,10 +146,10 @@ pub struct Pointer {
     pub look_at: Timestamp,
 }
 
-/// What a record means at a given time.
+/// The meaning of a record at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// The same as no record.
+    /// The record means the same as no record.
     Absent,
     /// An execution holds the claim.
     Executing,
@@ -160,31 +159,31 @@ pub enum View {
     Consumed,
     /// Nobody knows: the record says so, or the lease lapsed.
     Unknown,
-    /// The answer is no longer replayed; that there was one is still known.
+    /// The answer is no longer replayed; its former existence is still known.
     Expired,
-    /// The record only tells under which key the operation is recorded.
+    /// The record only names the key under which the operation is recorded.
     Pointer,
 }
 
-/// What becomes of records that would lose their keys by a change of how keys are made: their operations may
-/// run again.
+/// What a change of how keys are made does with records that would lose their keys. The operations of these
+/// records may run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostRecords {
     /// The change is refused.
     Refuse,
-    /// They are given up, and that is told.
+    /// The records are given up, and the change says so.
     GiveUp,
 }
 
 impl LostRecords {
-    /// As an operator allows it.
+    /// The variant for an operator's permission to give up records.
     pub const fn giving_up(allowed: bool) -> Self {
         if allowed { Self::GiveUp } else { Self::Refuse }
     }
 }
 
 impl View {
-    /// Its name in look-ups, lists and metrics.
+    /// The view's name in look-ups, lists and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Absent => "absent",
@@ -199,7 +198,7 @@ impl View {
 }
 
 impl Record {
-    /// What the record means at `now`.
+    /// The meaning of the record at `now`.
     pub fn view(&self, now: Timestamp) -> View {
         if now >= self.forgotten_at() {
             return View::Absent;
@@ -216,8 +215,8 @@ impl Record {
         }
     }
 
-    /// When the record stops telling its outcome, taking it that an executing one lapses. A pointer ends with
-    /// its target.
+    /// When the record stops telling its outcome, assuming that an executing record lapses. A pointer ends
+    /// with its target.
     pub fn expires_at(&self) -> Timestamp {
         match &self.state {
             State::Executing { lease_until: since } | State::Unknown { since, .. } => {
@@ -228,10 +227,11 @@ impl Record {
         }
     }
 
-    /// When the record means the same as none.
+    /// When the record means the same as no record.
     ///
-    /// A record never goes from unknown to absent: the tombstone of an unknown one stands at least as long as
-    /// `unknown_retention`. With `first_sent` the route's memory counts, whatever the policy shortened.
+    /// A record never goes from unknown to absent: the tombstone of an unknown record stands at least as long
+    /// as `unknown_retention`. With `first_sent` the route's memory counts, whatever times the policy
+    /// shortened.
     pub fn forgotten_at(&self) -> Timestamp {
         let expires = self.expires_at();
         let (since, tombstone) = match &self.state {
@@ -260,7 +260,7 @@ impl Record {
     }
 
     /// Since when the outcome is unknown. For an executing record that is the end of its lease: the execution
-    /// that it names begins nothing after that.
+    /// that the record names begins nothing after that.
     pub fn unknown_since(&self) -> Option<Timestamp> {
         match &self.state {
             State::Executing { lease_until: since } | State::Unknown { since, .. } => Some(*since),
@@ -268,7 +268,7 @@ impl Record {
         }
     }
 
-    /// When the upstream is to be asked next what became of the operation, while the record is unknown.
+    /// When the upstream is next asked about the operation, while the record is unknown.
     pub fn probe_at(&self) -> Option<Timestamp> {
         let State::Unknown { since, .. } = &self.state else { return None };
         let at = self.probing?.next?.max(*since);

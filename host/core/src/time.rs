@@ -14,12 +14,12 @@ impl Timestamp {
     /// The latest moment.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// From milliseconds since the Unix epoch.
+    /// The moment of these milliseconds since the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// From seconds since the Unix epoch.
+    /// The moment of these seconds since the Unix epoch.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }

@@ -29,7 +29,7 @@ pub enum Corrupt {
     /// The bytes don't decode.
     #[error("a stored record doesn't decode: {0}")]
     Shape(#[from] rmp_serde::decode::Error),
-    /// They decode to a value that no record has.
+    /// The bytes decode to a value that no record has.
     #[error("a stored record has an impossible {0}")]
     Value(&'static str),
     /// A later version of this program wrote them.
@@ -99,10 +99,10 @@ struct Stored<'a> {
     reason: u8,
     answer: Option<StoredAnswer<'a>>,
     summary: Option<StoredSummary<'a>>,
-    /// Tries, and when the next is due. Left out where there is none, as versions before it did.
+    /// The number of tries, and when the next is due. Left out where there is none, as earlier versions did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     probing: Option<(u32, Option<u64>)>,
-    /// Of a pointer only; other records end before it.
+    /// Only a pointer has this field; other records end before it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pointer: Option<StoredPointer<'a>>,
 }

@@ -6,7 +6,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Records of each state, with and without what is optional, with their bytes in format 1.
+/// Records of each state, with and without the optional fields, and their bytes in format 1.
 fn golden() -> [(&'static str, Record, &'static str); 12] {
     let plain = Record {
         fingerprint: Fingerprint { recipe: Recipe::Request, hash: [0x11; 32] },
@@ -179,7 +179,7 @@ fn a_cut_record_is_an_error() {
     }
 }
 
-/// A later version's record says so, whatever stands behind its number.
+/// A record of a later version is refused by its number, whatever bytes follow the number.
 #[test]
 fn a_later_format_is_named() {
     for format in [FORMAT + 1, 0x7f] {
@@ -315,7 +315,7 @@ proptest! {
         prop_assert_eq!(&bytes[front.len()..], encode(&record));
     }
 
-    /// Whatever bytes they are: an error or a record, never a panic.
+    /// Decoding arbitrary bytes gives an error or a record, and never panics.
     #[test]
     fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&bytes.into());

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// the next.
 pub const PROBE_TURN: Duration = Duration::from_secs(60);
 
-/// What a duplicate gets while the first execution is still running.
+/// What happens to a duplicate while the first execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhileRunning {
     /// The duplicate waits for the answer.
@@ -27,11 +27,11 @@ pub enum WhileRunning {
 /// What a duplicate does where the outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenUnknown {
-    /// It is refused, and the key is held.
+    /// The duplicate is refused, and the key is held.
     Hold,
-    /// It is refused, and the upstream is asked meanwhile.
+    /// The duplicate is refused, and the upstream is asked meanwhile.
     Probe,
-    /// It is sent again. The caller of [`decide`] has checked that repeating does no harm.
+    /// The duplicate is sent again. The caller of [`decide`] has checked that repeating does no harm.
     Resend,
 }
 
@@ -47,7 +47,7 @@ pub struct Rules {
 /// A request that asks to execute.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The fingerprint. A duplicate has the record's.
+    /// The request's fingerprint. A duplicate has the same fingerprint as the record.
     pub fingerprint: Fingerprint,
     /// The id of the execution, if the claim wins.
     pub execution: ExecutionId,
@@ -63,15 +63,16 @@ pub struct Claim {
     pub remembered_since: Timestamp,
 }
 
-/// What a probe of an unknown outcome found.
+/// The result of asking the upstream about an unknown outcome.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// What was found. [`Outcome::NotApplied`]: no effect. [`Outcome::Unknown`]: nothing.
+    /// The outcome found. [`Outcome::NotApplied`]: no effect. [`Outcome::Unknown`]: the probe found nothing
+    /// out.
     pub outcome: Outcome,
-    /// When the question that found it was sent.
+    /// When the question was sent.
     pub asked: Timestamp,
-    /// No execution takes effect later than this after it became unknown. `None`: the operator does not say
-    /// so, and a probe that finds no effect proves nothing.
+    /// An execution takes no effect later than this after it became unknown. `None`: the operator states no
+    /// such time, and a probe that finds no effect proves nothing.
     pub settle_after: Option<Duration>,
     /// When to ask again if that is needed. `None`: this was the last try.
     pub again: Option<Timestamp>,
@@ -116,7 +117,7 @@ pub enum Refusal {
     /// The operation says that it was first sent in the future, beyond the tolerated difference of clocks.
     Ahead,
     /// Another principal has begun the same operation under the same key, and the route refuses that. Only
-    /// [`MultiKeyClaim`](crate::MultiKeyClaim) says so: the caller's own records don't know.
+    /// [`MultiKeyClaim`](crate::MultiKeyClaim) gives this refusal: the caller's own records can't show it.
     PrincipalChanged,
 }
 
@@ -142,7 +143,7 @@ pub enum Unchanged {
 }
 
 impl Unchanged {
-    /// Its name in lists and logs.
+    /// The reason's name in lists and logs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Absent => "no-record",
@@ -157,7 +158,7 @@ impl Unchanged {
     }
 }
 
-/// What to do.
+/// What the caller of [`decide`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// A claim: put this record, and execute once it is durable.
@@ -258,7 +259,8 @@ fn decide_renewal(live: Option<&Record>, execution: ExecutionId, now: Timestamp)
         View::Executing => {
             Decision::Put(with_state(record, State::Executing { lease_until: now.plus(record.times.lease) }))
         }
-        // Somebody may have been told that the lapsed execution is unknown: it can be settled, not revived.
+        // A client may have been told that the lapsed execution is unknown. So the execution can be settled,
+        // not revived.
         View::Unknown => Decision::Keep(Unchanged::Lapsed),
         View::Completed | View::Consumed | View::Expired | View::Absent | View::Pointer => {
             Decision::Keep(Unchanged::Final)
@@ -343,8 +345,8 @@ fn decide_restart(live: Option<&Record>, now: Timestamp) -> Decision {
     }
 }
 
-/// A resolution frees or ends also a record that was sent again: it speaks of the operation, not of one
-/// execution.
+/// A resolution speaks of the operation, not of one execution. So it also frees or ends a record that was
+/// sent again.
 fn decide_resolution(
     live: Option<&Record>,
     execution: ExecutionId,
@@ -366,8 +368,8 @@ fn decide_resolution(
     }
 }
 
-/// A found effect counts at once. *No effect* counts only if the question was sent when no execution could
-/// take effect any more: before that the first one may still have been on its way.
+/// An effect that was found counts at once. *No effect* counts only if the question was sent when no
+/// execution could take effect any more. Before that the first execution may still have been on its way.
 fn decide_probe(live: Option<&Record>, execution: ExecutionId, probe: &Probe, now: Timestamp) -> Decision {
     let Some(record) = live else { return Decision::Keep(Unchanged::Absent) };
     if record.execution != execution {
@@ -385,7 +387,7 @@ fn decide_probe(live: Option<&Record>, execution: ExecutionId, probe: &Probe, no
     match (&probe.outcome, settled_at) {
         (Outcome::Completed(_) | Outcome::Consumed(_), _) => settled(record, &probe.outcome, now),
         (Outcome::NotApplied, Some(at)) if probe.asked >= at => Decision::Remove,
-        // The question came too early, which is no failure: the try does not count.
+        // A question that was sent too early is no failure: the try does not count.
         (Outcome::NotApplied, Some(at)) => Decision::Put(with_probing(record, tries, Some(at))),
         (Outcome::NotApplied | Outcome::Unknown(_), _) => {
             Decision::Put(with_probing(record, tries.saturating_add(1), probe.again))

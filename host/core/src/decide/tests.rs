@@ -1,9 +1,9 @@
-//! Every (state × event) cell of [`decide`] as a table to read, `table.txt`; and what must hold
-//! over any sequence of events.
+//! Every (state × event) cell of [`decide`] as a table to read, `table.txt`, and the properties that must
+//! hold over any sequence of events.
 //!
 //! Long because the table and the properties share their states and events.
 //!
-//! After a change that is meant, `UPDATE_TABLE=1 cargo test -p oncegate-core` writes the table anew.
+//! After an intended change, `UPDATE_TABLE=1 cargo test -p oncegate-core` writes the table anew.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -106,7 +106,7 @@ fn outcomes() -> [(&'static str, Outcome); 4] {
     ]
 }
 
-/// A settlement with all that a policy can add.
+/// A settlement with everything that a policy can add.
 fn noting(outcome: Outcome) -> Settlement {
     Settlement { outcome, memo: Some("noted".into()), retention: Some(secs(60)) }
 }
@@ -282,7 +282,7 @@ mod table {
     }
 }
 
-/// An event, and how long after the one before.
+/// An event, and the time since the event before it.
 #[derive(Clone, Debug)]
 struct Step {
     after: Duration,
@@ -300,7 +300,8 @@ enum What {
     Settle(Whose, Settlement),
     Restart,
     Resolve(Whose, Outcome),
-    /// Asked so long ago; by when nothing takes effect any more; whether it is asked again.
+    /// How long ago the question was sent; when nothing takes effect any more; whether the upstream is asked
+    /// again.
     Probed(Whose, Outcome, u64, Option<u64>, bool),
     Forget,
     Sweep,
@@ -309,9 +310,9 @@ enum What {
 /// Which execution an event names.
 #[derive(Clone, Copy, Debug)]
 enum Whose {
-    /// The one that the record names.
+    /// The execution that the record names.
     Current,
-    /// The one begun so many before the last.
+    /// The execution begun so many before the last.
     Earlier(usize),
     Nobodys,
 }
@@ -362,15 +363,15 @@ fn times() -> impl Strategy<Value = Times> {
     )
 }
 
-/// A ledger of one operation, as small as can be, and what has happened in it.
+/// A ledger of one operation, and what has happened in it.
 struct World {
     now: Timestamp,
     times: Times,
     record: Option<Record>,
     /// Executions begun, in order.
     executions: Vec<ExecutionId>,
-    /// That the last execution was proven not to have happened, by its own word or from outside, or
-    /// that its record was forgotten: only these open the key again.
+    /// The last execution was proven not applied, by its own settlement or from outside, or its record was
+    /// forgotten. Only these open the key again.
     reopened: bool,
 }
 
@@ -420,7 +421,7 @@ impl World {
         decide(&rules_of_claim, self.record.as_ref(), event, self.now)
     }
 
-    /// Takes one step, and checks what must hold of any.
+    /// Takes one step, and checks the properties that every step must have.
     fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
         self.pass(step.after)?;
         let before = self.view();
@@ -456,7 +457,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets time go by. A record goes through its views in order and leaves none out on the way.
+    /// Lets time pass. A record goes through its views in order and skips none.
     fn pass(&mut self, span: Duration) -> Result<(), TestCaseError> {
         let until = self.now.plus(span);
         if let Some(record) = &self.record {
@@ -473,7 +474,7 @@ impl World {
                             | (View::Unknown | View::Completed | View::Consumed, View::Expired)
                             | (View::Expired, View::Absent)
                     )
-                    // Without a tombstone, which a policy can ask for.
+                    // A policy can ask for no tombstone.
                     || (matches!((last, next), (View::Completed | View::Consumed, View::Absent))
                         && record.times.tombstone.is_zero());
                 prop_assert!(allowed, "{last:?} became {next:?} by itself");
@@ -521,7 +522,7 @@ impl World {
         Ok(())
     }
 
-    /// A sweep does something from the moment that is said, and not before.
+    /// A sweep acts from the moment that the record is due, and not before.
     fn check_sweep(&self, before: View, decision: &Decision) -> Result<(), TestCaseError> {
         let Some(record) = &self.record else {
             prop_assert_eq!(decision, &Decision::Keep(Unchanged::Absent));
@@ -545,7 +546,7 @@ impl World {
         Ok(())
     }
 
-    /// What no event but a claim may do.
+    /// Checks the changes that no event but a claim may make.
     fn check_change(&self, what: &What, before: View, decision: &Decision) -> Result<(), TestCaseError> {
         let is_claim = matches!(what, What::Claim { .. });
         match decision {
@@ -575,12 +576,13 @@ impl World {
             Decision::Remove => {
                 let resent = self.record.as_ref().is_some_and(|record| record.resent);
                 let proven = match what {
-                    // Of a later execution it says nothing about the first.
+                    // A settlement of a later execution says nothing about the first.
                     What::Settle(_, settlement) if settlement.outcome == Outcome::NotApplied => {
                         matches!(before, View::Executing | View::Unknown) && !resent
                     }
                     What::Resolve(_, Outcome::NotApplied) => before == View::Unknown,
-                    // Only of a question that was sent when nothing could take effect any more.
+                    // *Not applied* counts only if the question was sent when nothing could take effect any
+                    // more.
                     What::Probed(_, Outcome::NotApplied, asked, Some(settle_after), _) => {
                         let since = self.record.as_ref().and_then(Record::unknown_since);
                         before == View::Unknown
@@ -625,7 +627,7 @@ proptest! {
         for step in &steps {
             world.take(step)?;
         }
-        // A few for a life, and one for each turn to ask that nobody takes up.
+        // A life takes a few sweeps, and one for each probe turn that nobody takes up.
         for _ in 0..7 + times.unknown_retention.as_secs() / PROBE_TURN.as_secs() {
             let Some(record) = &world.record else { break };
             let after = record.due_at().since(world.now);
@@ -657,16 +659,16 @@ fn a_settlement_shortens_the_replay() {
     assert_eq!((plain.memo.as_deref(), plain.expires_at()), (Some("of the verdict"), NOW.plus(secs(600))));
     let noted = settle(TIMES, &noting(completed()));
     assert_eq!((noted.memo.as_deref(), noted.expires_at()), (Some("noted"), NOW.plus(secs(60))));
-    // In place of what the verdict said, not beside it; but never past what the route remembers.
+    // The settlement's retention replaces the verdict's, up to the memory of the route.
     let shortened = Times { retention: secs(30), ..TIMES };
     assert_eq!(settle(shortened, &noting(completed())).expires_at(), NOW.plus(secs(60)));
     let long = Settlement { retention: Some(secs(9_999)), ..noting(completed()) };
     assert_eq!(settle(TIMES, &long).expires_at(), NOW.plus(TIMES.memory));
-    // Who first sent it then is still told that it happened for as long as the route's times say.
+    // A client that first sent it then is still told that it happened, for as long as the route's times say.
     let first_sent = Record { origin: origin(Some(ago(10))), ..noted };
     assert_eq!(first_sent.view(NOW.plus(secs(61))), View::Expired);
     assert_eq!(first_sent.forgotten_at(), NOW.plus(TIMES.memory).plus(CLOCK_TOLERANCE));
-    // An unknown outcome keeps the note for whoever resolves it, and the shorter retention for then.
+    // An unknown outcome keeps the note and the shorter retention for its later resolution.
     let unknown = settle(TIMES, &noting(Outcome::Unknown(UnknownReason::Ambiguous)));
     assert_eq!((unknown.memo.as_deref(), unknown.times.retention), (Some("noted"), secs(60)));
 }

@@ -1,4 +1,4 @@
-//! The pointers that lead from one key to where the operation is recorded.
+//! The pointers that lead from one key to the operation's record.
 
 use crate::decide::Refusal;
 use crate::ids::{Fingerprint, OperationId};
@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 /// to live.
 const LINKS_MAX: usize = 16;
 
-/// What a chain leads to. A later one overrules an earlier one.
+/// What a chain leads to. A later variant overrules an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum LeadsTo {
     /// The operation that is claimed.
@@ -27,7 +27,7 @@ enum LeadsTo {
 pub(crate) struct PointerChain<V> {
     links: Vec<Link<V>>,
     target: OperationId,
-    /// The last pointer leads back to a key on the chain: nothing but pointers are there.
+    /// The last pointer leads back to a key on the chain, so the chain has nothing but pointers.
     returns: bool,
     /// The operation's fingerprint at the target, by the gateway that wrote the last pointer.
     fingerprint: Fingerprint,
@@ -84,24 +84,24 @@ impl<V> PointerChain<V> {
         self.target
     }
 
-    /// Its pointers, the one under the claim's own key first.
+    /// The chain's pointers, the one under the claim's own key first.
     pub(super) fn links(&self) -> &[Link<V>] {
         &self.links
     }
 
-    /// Whether it leads back to a key on it.
+    /// Whether the chain leads back to a key on it.
     pub(super) const fn returns(&self) -> bool {
         self.returns
     }
 
-    /// Whether it has as many pointers as are followed.
+    /// Whether the chain has as many pointers as are followed.
     pub(super) fn is_full(&self) -> bool {
         self.links.len() >= LINKS_MAX
     }
 
-    /// Whether a claimant that wrote one of its pointers may still be on its way. A claimant on the way to
-    /// `end`, where this claim ends, too, is met there by a swap. Only the first pointer, which is to be
-    /// written over, must not live in any case.
+    /// Whether a claimant that wrote one of the chain's pointers may still be on its way. A claimant on the
+    /// way to `end`, where this claim ends too, is met there by a swap. Only the first pointer, which is to
+    /// be written over, must never live.
     pub(super) fn lives(&self, end: &Key, now: Timestamp) -> bool {
         let mut live = self.links.iter().enumerate().filter(|(_, link)| now < link.lease_until);
         live.any(|(place, link)| place == 0 || link.target != end.id)
@@ -124,7 +124,8 @@ impl<V> PointerChain<V> {
             && record.fingerprint != self.fingerprint
     }
 
-    /// The fingerprint by which the state at the target is the claimed operation. `None`: it is another one.
+    /// The fingerprint by which the state at the target is the claimed operation. `None`: the state is
+    /// another operation's.
     pub(super) fn fingerprint_of(&self, keys: ClaimKeys<'_>, record: &Record) -> Option<Fingerprint> {
         let own = keys.own.iter().find(|key| key.id == self.target).map(|key| key.fingerprint);
         let here = own.unwrap_or(self.fingerprint);

@@ -24,7 +24,7 @@ struct StoredSpaces {
 #[derive(Serialize, Deserialize)]
 struct StoredSpaceList {
     version: u64,
-    /// With since when each is closing, in milliseconds.
+    /// Number, deriver, and since when the space is closing, in milliseconds.
     spaces: Vec<(u32, StoredDeriver, Option<u64>)>,
     known: Vec<(u32, String, u64)>,
     refused: Vec<(StoredDeriver, String)>,
@@ -41,7 +41,7 @@ struct StoredMember {
     lease_until: u64,
     /// By policy: version, derives, decides.
     memberships: Vec<(String, u64, Vec<u32>, Vec<u32>)>,
-    /// By policy: pins. Left out where there is none, as versions before it did.
+    /// By policy: pins. Left out where there is none, as earlier versions did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pins: Vec<(String, Vec<u32>)>,
 }

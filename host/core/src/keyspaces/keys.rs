@@ -27,7 +27,7 @@ pub struct ClaimKeys<'a> {
     /// The common keys: the same keys without the principal. Empty where the route does not refuse a changed
     /// principal.
     pub common: &'a [Key],
-    /// What the record under the highest own key would be.
+    /// The record under the highest own key, if the claim wins.
     pub claim: &'a Claim,
     /// The rules of the request's route.
     pub rules: &'a Rules,

@@ -1,13 +1,13 @@
-//! The scenes of the exhaustive model `keyspaces.py` with this crate's claim, list and lease in the place of
-//! the model's: breadth first over every order of steps and faults, up to the scenes' bounds. The same scenes
-//! with resends, which that model leaves out, are here, too.
+//! The scenes of the exhaustive model `keyspaces.py`, with this crate's claim, list and lease in the place of
+//! the model's. The search goes breadth first over every order of steps and faults, up to the scenes' bounds.
+//! The same scenes with resends, which that model leaves out, are here, too.
 //!
 //! Gateways, stores, upstreams, probes and faults are the model's; `keyspaces.py` says which sentence of
 //! `design/key-changes.md` each of its transitions stands for. A claim is a real [`MultiKeyClaim`]. Its loads
 //! between two swaps are one step, as in that model. Time stands still; a lease lapses by decree.
 //!
-//! The known-bad variants of rules around the claim are here, to see that each is caught. Rules of the claim
-//! itself are broken by the patches of `tests/simulation/breaks`.
+//! Known-bad variants of the rules around the claim are here, to see that each is caught. The patches of
+//! `tests/simulation/breaks` break rules of the claim itself.
 //!
 //! Long because a model is read as a whole.
 
@@ -38,10 +38,10 @@ enum What {
     Done,
 }
 
-/// What stands at a key. `e`: the execution that wrote it.
+/// The record at a key. `e`: the execution that wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Rec {
-    /// Its lease ends then; 0: it has ended.
+    /// When the pointer's lease ends; 0: the lease has ended.
     Pointer {
         e: u8,
         target: u8,
@@ -61,7 +61,7 @@ impl Rec {
     }
 }
 
-/// Names a write, and whether its lease had ended when it was read.
+/// The version of a write, and whether its lease had ended when it was read.
 type V = (u8, u8, u8, bool);
 
 fn version(rec: Rec) -> V {
@@ -71,8 +71,8 @@ fn version(rec: Rec) -> V {
     }
 }
 
-/// Whether the write that was seen still stands. That a lease lapsed is no write; that one lives
-/// again is.
+/// Whether the write that was seen still stands. A lapse of its lease is no write; a lease that lives again
+/// is.
 fn stands(now: Option<V>, seen: Option<V>) -> bool {
     match (now, seen) {
         (Some(now), Some(seen)) => (now.0, now.1, now.2) == (seen.0, seen.1, seen.2) && now.3 >= seen.3,
@@ -85,7 +85,7 @@ fn stands(now: Option<V>, seen: Option<V>) -> bool {
 enum Truth {
     /// Nothing was sent.
     Unsent,
-    /// It is open until somebody learns it.
+    /// The effect is open until somebody learns it.
     Open,
     Happened,
     NotApplied,
@@ -133,12 +133,13 @@ struct Faults {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     listed: Vec<u8>,
-    /// Spaces that only records hold open, and which executions' records these are.
+    /// Spaces that only records hold open, and the executions whose records these are.
     leaving: Vec<(u8, Vec<u8>)>,
     records: Vec<Option<Rec>>,
     gateways: Vec<Gateway>,
     history: Vec<(u8, Truth)>,
-    /// Which executions each one was sent again for, as bits: they ended unknown, and may have happened.
+    /// For each execution, as bits: the earlier ones that ended unknown, may have happened and were sent
+    /// again by it.
     covers: Vec<u16>,
     acked: Vec<u8>,
     left: Faults,
@@ -160,18 +161,18 @@ enum Frees {
     PointersThenLast,
 }
 
-/// The rules that aren't the claimant's, as they are or broken.
+/// The rules around the claim, as they are or broken.
 #[derive(Clone, Copy, Debug)]
 struct Ways {
     byte: Byte,
     frees: Frees,
-    /// A space leaves when it has no record now, whoever decides by it.
+    /// A space leaves when it has no record now, whatever gateway decides by it.
     leaves_early: bool,
     /// A settlement is taken only from the execution that the record names.
     fence: bool,
-    /// Who loses a claim takes its pointers away.
+    /// A claim that loses takes its pointers away.
     loser_frees: bool,
-    /// What is unknown is sent again. The model leaves that out.
+    /// An unknown operation is sent again. The model leaves that out.
     resends: bool,
     /// Each load is a step of its own. The model takes the loads between two swaps as one.
     one_load: bool,
@@ -290,7 +291,7 @@ impl Model {
         }
     }
 
-    /// What the ledger has of a record of the model.
+    /// The ledger's record for a record of the model.
     fn record(&self, history: &[(u8, Truth)], rec: Rec) -> Arc<Record> {
         let (op, truth) = history[usize::from(rec.e()) - 1];
         let state = match rec {
@@ -328,7 +329,7 @@ impl Model {
         })
     }
 
-    /// And back.
+    /// The model's record for a record of the ledger.
     fn rec(&self, record: &Record) -> Rec {
         let e = record.execution.0[0];
         match &record.state {
@@ -371,7 +372,7 @@ impl Model {
     }
 
     /// Runs one step of a claim on these records: up to its next swap, or one swap. `lost`: the swap's answer
-    /// is lost. Says what was written.
+    /// is lost. Returns the write.
     fn steps(
         &self,
         multi_claim: &mut MultiKeyClaim<V>,
@@ -413,7 +414,8 @@ impl Model {
                         false => StoreReply::Conflict(load(records, id)),
                     };
                     multi_claim.on_reply(keys, reply, NOW);
-                    // What it met is followed in a step of its own; told at once.
+                    // A claim follows the pointers that it met in a step of its own, and gives a result at
+                    // once.
                     if !matches!(multi_claim.phase, Phase::Look(_) | Phase::Ended(_)) {
                         break;
                     }
@@ -431,7 +433,7 @@ impl Model {
         wrote
     }
 
-    /// Faults stop and every lease lapses: is a request alone under the list held up by a pointer?
+    /// Whether a pointer holds up a lone request under the list after faults stop and every lease lapses.
     fn stuck(&mut self, world: &World) -> bool {
         let at = (world.listed.clone(), world.records.clone());
         if let Some(known) = self.stuck.get(&at) {
@@ -462,7 +464,7 @@ impl Model {
         held
     }
 
-    /// The same world without what no longer matters.
+    /// The same world without the parts that no longer matter.
     fn norm(&self, mut world: World) -> World {
         let mut need: Vec<u8> = world.records.iter().flatten().map(|rec| rec.e()).collect();
         need.extend(world.gateways.iter().filter_map(|g| g.request.as_ref()).map(|q| q.e));
@@ -497,7 +499,7 @@ impl Model {
                 if spaces.is_closing(POLICY, SpaceNumber((*space).into()), NOW) {
                     let here = self.executions_in(&world, *space);
                     let before = old.iter().find(|(one, _)| one == space);
-                    // What is sent again keeps the time at which it was first claimed.
+                    // A resent record keeps the time at which it was first claimed.
                     let again = |e: &u8, old: &u8| world.covers[usize::from(*e) - 1] & (1 << (old - 1)) != 0;
                     let left = here.into_iter().filter(|e| {
                         before.is_none_or(|(_, old)| old.iter().any(|old| old == e || again(e, old)))
@@ -520,7 +522,7 @@ impl Model {
         here.filter_map(|(_, rec)| rec.map(Rec::e)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// The ledger's own document of this world.
+    /// The ledger's document for this world.
     fn list(&self, world: &World) -> KeySpaces {
         let number = |space: &u8| SpaceNumber((*space).into());
         let deriver = |space: &u8| Deriver {
@@ -832,7 +834,7 @@ impl Model {
         };
         let mut after = world.clone();
         if mine {
-            // What was sent again is in doubt whatever becomes of this time.
+            // A resent operation stays unknown whatever becomes of this execution.
             let resent = world.covers[usize::from(request.e) - 1] != 0;
             after.records[key] = resent.then_some(Rec::State { e: request.e, what: What::Unknown });
         }
@@ -856,7 +858,7 @@ impl Model {
         let (op, truth) = world.history[usize::from(e) - 1];
         let now = usize::from(e) - 1;
         if what == What::Unknown {
-            // Of all times that it was sent, if it was more than once.
+            // The execution and all earlier ones that it was sent again for.
             let all = || (0..world.history.len()).filter(|n| *n == now || world.covers[now] & (1 << n) != 0);
             let learn = |after: &mut World, learned: Truth| {
                 for n in all().filter(|n| world.history[*n].1 == Truth::Open) {
@@ -919,12 +921,12 @@ impl Model {
             let Some(place) = request.claims.iter().position(|one| *one == space) else { continue };
             let claims = request.claims.len();
             let mine = usize::from(self.keys[usize::from(request.op)][usize::from(space)]) == key;
-            // Time has gone past this lease; past those that others wrote there before, too, unless a
-            // later one was shorter.
+            // Time has gone past this lease. It has also gone past the leases that others wrote there before,
+            // unless a later one was shorter.
             let (written, holds_until) = match &mut request.stage {
                 Stage::Claim(multi_claim) => {
                     let reread = usize::from(matches!(multi_claim.phase, Phase::Reread));
-                    // The key of what is sent again comes last.
+                    // The key of a resent record comes last.
                     let place = match &multi_claim.again {
                         Some(again) if place == again.key => claims,
                         Some(again) if place > again.key => place - 1,
@@ -943,7 +945,7 @@ impl Model {
         (format!("lease of key {key} (by {}) lapses", rec.e()), None, after)
     }
 
-    /// What goes wrong, if anything, with the shortest way there.
+    /// Searches for the shortest way to a fault, and returns it if there is one.
     fn run(&mut self, scene: &Scene) -> Result<usize, (&'static str, Vec<String>)> {
         fn digest(world: &World) -> u64 {
             let mut hasher = DefaultHasher::new();
@@ -1095,7 +1097,7 @@ fn every_known_bad_rule_is_caught() {
     is_caught(Ways { loser_frees: true, ..RULES }, &STALE, SECOND);
 }
 
-/// The five that the model's first draft left out.
+/// The five rules that the model's first draft left out.
 #[test]
 fn every_fix_of_the_draft_is_needed() {
     is_caught(Ways { byte: Byte::Lease, ..RULES }, &PAIR, SECOND);

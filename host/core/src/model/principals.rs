@@ -1,10 +1,10 @@
 //! Two principals with the same content under the same key, where a changed principal is refused
-//! (`design/principal.md`): every order of the steps of a few requests, with pauses past leases, crashes at
-//! any point and lost answers of the store, up to the scenes' bounds. The claim is the real
-//! [`MultiKeyClaim`]; a gateway's order around it is that of `ledger/execute.rs`.
+//! (`design/principal.md`). The search goes through every order of the steps of a few requests, with pauses
+//! past leases, crashes at any point and lost answers of the store, up to the scenes' bounds. The claim is
+//! the real [`MultiKeyClaim`]; a gateway's order around it is that of `ledger/execute.rs`.
 //!
-//! Known-bad ways of that order are here, to see that each is caught. Rules of the claim itself are broken by
-//! the patches of `tests/simulation/breaks`.
+//! Known-bad variants of that order are here, to see that each is caught. The patches of
+//! `tests/simulation/breaks` break rules of the claim itself.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -22,7 +22,7 @@ use std::time::Duration;
 const LEASE: Duration = Duration::from_secs(60);
 const RULES: Rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
 
-/// A request to be: whose, and by which key spaces.
+/// A request of a scene: its principal and its key spaces.
 type Brought = (u8, &'static [u8]);
 
 struct Scene {
@@ -33,12 +33,12 @@ struct Scene {
     lost: u8,
 }
 
-/// How a gateway goes about it, as it does or broken.
+/// The order of a gateway's steps, as it is or broken.
 #[derive(Clone, Copy, Debug)]
 struct Ways {
-    /// The first byte asks for the leases of the pointers, too.
+    /// The check before the first byte asks for the leases of the pointers, too.
     asks_all_leases: bool,
-    /// A release takes the pointers away only where they are as they were written.
+    /// A release takes the pointers away only where they are as the claim wrote them.
     guards_release: bool,
 }
 
@@ -103,7 +103,7 @@ fn claim(request: usize, principal: u8) -> Claim {
     }
 }
 
-/// The keys of a principal in these spaces; 0 is nobody's own.
+/// The keys of a principal in these spaces; principal 0 has the common keys.
 fn keys(principal: u8, spaces: &[u8]) -> Vec<Key> {
     let key = |space: &u8| Key {
         space: SpaceNumber((*space).into()),
@@ -155,7 +155,7 @@ impl Model<'_> {
                     instead if world.after_answer.contains(&i) && instead != NotWon::Replay => {
                         Err(format!("{instead:?} was told after an answer of its own"))
                     }
-                    // Its pointers go with it.
+                    // The claim's pointers go with it.
                     NotWon::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused) => {
                         world.stages[i] = Stage::Release(multi_claim.common().to_vec());
                         Ok(())
@@ -199,7 +199,7 @@ impl Model<'_> {
         }
     }
 
-    /// It was not applied.
+    /// The operation was not applied.
     fn free(&self, world: &mut World, i: usize, common: Vec<(OperationId, u64)>) {
         world.effects.retain(|sent| *sent != i);
         let end = self.own_end(i);
@@ -292,13 +292,14 @@ impl Model<'_> {
         out
     }
 
-    /// When all is over and every lease has lapsed, either principal can run what nobody may have run.
+    /// After all requests ended and every lease lapsed, either principal can run an operation that was never
+    /// sent.
     fn is_stuck(&self, world: &World) -> Option<String> {
         if !world.effects.is_empty() {
             return None;
         }
         for principal in [1, 2] {
-            // What was begun and not sent is unknown to its own principal, as after any crash.
+            // An operation that was begun and not sent is unknown to its own principal, as after any crash.
             let begun = |(_, record): &(u64, Arc<Record>)| {
                 record.origin.principal.0[0] == principal && !matches!(record.state, State::Pointer(_))
             };
@@ -336,7 +337,7 @@ impl Model<'_> {
         None
     }
 
-    /// The first thing that goes wrong, with the way there.
+    /// Searches for the first fault, and returns it with the way there.
     fn explore(&self) -> Result<usize, String> {
         let first = World {
             now: Timestamp::from_secs(1_000),
@@ -377,7 +378,7 @@ impl Model<'_> {
 const BOTH: &[u8] = &[0, 1];
 const TWO: Scene = Scene { requests: &[(1, &[0]), (2, &[0])], ticks: 2, crashes: 2, lost: 1 };
 const THREE: Scene = Scene { requests: &[(1, &[0]), (2, &[0]), (1, &[0])], ticks: 1, crashes: 1, lost: 0 };
-/// One gateway derives a space more than the other.
+/// One gateway derives one space more than the other.
 const STAIRS: Scene = Scene { requests: &[(1, &[0]), (2, BOTH)], ticks: 2, crashes: 1, lost: 0 };
 const PAIR: Scene = Scene { requests: &[(1, BOTH), (2, BOTH)], ticks: 1, crashes: 1, lost: 0 };
 

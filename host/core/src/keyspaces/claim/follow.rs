@@ -9,7 +9,7 @@ use crate::record::{State, View};
 use crate::time::Timestamp;
 
 impl<V: Clone + Eq> MultiKeyClaim<V> {
-    /// What stands at the chain's target.
+    /// Takes in the record at the chain's target.
     pub(super) fn follow(
         &mut self,
         keys: ClaimKeys<'_>,
@@ -19,8 +19,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     ) {
         let found = found.filter(|(_, record)| record.view(asked) != View::Absent && !chain.is_past(record));
         let Some((version, record)) = found else {
-            // Judged by a time before the target was read: the claimant of a pointer that lapsed only
-            // afterwards may have arrived there in between.
+            // The chain is judged by a time before the target was read. The claimant of a pointer that lapsed
+            // only afterwards may have arrived there in between.
             let live = chain.lives(self.end(keys), asked);
             match chain.links().len() > 1 {
                 true => self.phase = Phase::Check { chain, next: 1, live },
@@ -57,7 +57,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         found: Option<Standing<V>>,
     ) {
         if found.is_none_or(|(version, _)| version != chain.links()[next].version) {
-            // Something moved on the way: begin again at the present key.
+            // A pointer changed on the way: begin again at the present key.
             self.phase = Phase::Reread;
             return;
         }
@@ -85,7 +85,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         self.end_with(keys, ClaimResult::NotWon { instead, id: chain.target(), record: None });
     }
 
-    /// The chain leads to another operation. Another principal's is not shown.
+    /// The chain leads to another operation. An operation of another principal is not shown.
     fn refuse(&mut self, keys: ClaimKeys<'_>, chain: &PointerChain<V>, standing: Option<Standing<V>>) {
         let (refusal, id, record) = match chain.refusal() {
             Some(Refusal::PrincipalChanged) => (Refusal::PrincipalChanged, keys.highest().id, None),

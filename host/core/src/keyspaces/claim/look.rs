@@ -9,7 +9,7 @@ use crate::record::{State, View};
 use crate::time::Timestamp;
 
 impl<V: Clone + Eq> MultiKeyClaim<V> {
-    /// What stands under the key that is looked at, or at the end of its pointers so far.
+    /// Takes in the record under the present key of the search, or at the end of its pointers so far.
     pub(super) fn look(
         &mut self,
         keys: ClaimKeys<'_>,
@@ -41,7 +41,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     }
 }
 
-/// The chain with this pointer; none where it is too long to be followed.
+/// The chain with this pointer added; `None` where it is too long to be followed.
 fn longer<V>(
     keys: ClaimKeys<'_>,
     look: &mut AnswerSearch<V>,

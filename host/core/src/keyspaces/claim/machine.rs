@@ -9,14 +9,14 @@ use crate::record::Record;
 use crate::time::Timestamp;
 use std::sync::Arc;
 
-/// What a [`MultiKeyClaim`] wants next.
+/// The next request of a [`MultiKeyClaim`] to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask<V> {
     /// Load this record.
     Load(OperationId),
-    /// Put `next`, expecting this version; none: expecting no record.
+    /// Put `next`, expecting this version; `None`: expecting no record.
     Swap {
-        /// Whose record.
+        /// The key of the record.
         id: OperationId,
         /// The version that must stand there.
         expected: Option<V>,
@@ -27,16 +27,16 @@ pub enum Ask<V> {
     Done(ClaimResult<V>),
 }
 
-/// The store's reply to what a [`MultiKeyClaim`] asked for.
+/// The store's reply to an [`Ask`] of a [`MultiKeyClaim`].
 #[derive(Clone, Debug)]
 pub enum StoreReply<V> {
-    /// To a load.
+    /// Reply to a load.
     Loaded(Option<Standing<V>>),
-    /// To a swap: it took effect, and the record stands there under this version.
+    /// Reply to a swap: it took effect, and the record stands there under this version.
     Swapped(V, Arc<Record>),
-    /// To a swap: another record stands there, or none.
+    /// Reply to a swap: another record stands there, or none.
     Conflict(Option<Standing<V>>),
-    /// To a swap: nobody knows whether it took effect.
+    /// Reply to a swap: nobody knows whether it took effect.
     Unclear,
 }
 
@@ -50,7 +50,7 @@ pub struct MultiKeyClaim<V> {
     pub(crate) step: usize,
     pub(crate) phase: Phase<V>,
     pub(crate) holds_until: Timestamp,
-    /// What the claim wrote under common keys while no other claim relied on it.
+    /// The writes of this claim under common keys while no other claim relied on them.
     pub(super) common: Vec<(OperationId, V)>,
     /// The record that is sent again once all other keys are claimed.
     pub(crate) again: Option<Again<V>>,
@@ -59,7 +59,7 @@ pub struct MultiKeyClaim<V> {
 /// A record that ended unknown and is sent again, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Again<V> {
-    /// Under which of the own keys.
+    /// The number of the own key that has it.
     pub(crate) key: usize,
     pub(super) version: V,
     pub(super) record: Arc<Record>,
@@ -68,51 +68,51 @@ pub(crate) struct Again<V> {
 /// Where a claim is on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase<V> {
-    /// Read this own key, before anything is claimed. Needed where there are common keys: what the caller
-    /// itself has begun is its own, whoever came since. And where a record is sent again: the other keys will
-    /// point to it.
+    /// Read this own key before anything is claimed. Common keys need this: an operation that the caller
+    /// itself has begun stays the caller's, whoever came since. A resend needs this, too: the other keys will
+    /// point to that record.
     Own(usize),
-    /// Write at the present key, over what was seen there.
+    /// Write at the present key, over the record that was seen there.
     Write(Option<Over<V>>),
     /// Read the present key again: a swap's answer was lost, or a chain of pointers changed.
     Reread,
     /// Follow the pointers that were found at the present key.
     Follow(PointerChain<V>),
-    /// Nothing is at the chain's end. See that no pointer but the first, which a swap will compare, was
-    /// written over meanwhile.
+    /// Nothing is at the chain's end. Check that no pointer but the first was written over meanwhile. The
+    /// swap will compare the first.
     Check { chain: PointerChain<V>, next: usize, live: bool },
-    /// Before the claim ends without an answer: see whether any key leads to one.
+    /// Before the claim ends without an answer: look whether any key leads to an answer.
     Look(AnswerSearch<V>),
-    /// All other keys are claimed: execute the unknown record once more, where it is.
+    /// All other keys are claimed: execute the unknown record once more, under its own key.
     Resend,
-    /// The answer of that swap was lost: read it again.
+    /// The store's answer to that swap was lost: read the record again.
     RereadResent,
     /// The claim has ended.
     Ended(Box<ClaimResult<V>>),
 }
 
-/// How far the look for an answer has come.
+/// The state of the search for an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AnswerSearch<V> {
     /// How the claim ends if no key leads to an answer.
     pub(super) otherwise: Box<ClaimResult<V>>,
     /// The number of the own key that is looked at.
     pub(super) key: usize,
-    /// The pointers that were followed from it.
+    /// The pointers that were followed from that key.
     pub(super) via: Option<PointerChain<V>>,
 }
 
-/// What a write replaces.
+/// The record that a write replaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Over<V> {
     pub(super) version: V,
-    /// The lease of the pointer there. The pointer that replaces it ends no earlier, for its claimant relies
-    /// on it.
+    /// The end of the replaced pointer's lease. The new pointer ends no earlier, for the claimant of the old
+    /// one relies on it.
     pub(super) lease_until: Timestamp,
 }
 
 impl<V: Clone + Eq> MultiKeyClaim<V> {
-    /// A claim with these keys that has done nothing yet.
+    /// A claim with these keys that has asked for nothing yet.
     pub const fn of(keys: ClaimKeys<'_>) -> Self {
         let resends = matches!(keys.rules.when_unknown, WhenUnknown::Resend) && keys.own.len() > 1;
         let looks_first = resends || !keys.common.is_empty();
@@ -125,25 +125,25 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         }
     }
 
-    /// A claim that writes nothing: it ends so, unless one of the keys leads to an answer.
+    /// A claim that writes nothing: it ends with `otherwise`, unless one of the keys leads to an answer.
     pub fn looking(keys: ClaimKeys<'_>, otherwise: ClaimResult<V>) -> Self {
         let mut claim = Self::of(keys);
         claim.end_with(keys, otherwise);
         claim
     }
 
-    /// What the claim wrote under common keys and no other claim relies on. When the operation turns out not
-    /// to be applied, these are removed where they still stand so.
+    /// The writes of this claim under common keys on which no other claim relies. When the operation turns
+    /// out not to be applied, these records are removed where they still have these versions.
     pub fn common(&self) -> &[(OperationId, V)] {
         &self.common
     }
 
-    /// Until when all that it has claimed is its own: the earliest of the leases, as it wrote them.
+    /// Until when the claim holds all its keys: the earliest of the leases, as the claim wrote them.
     pub const fn holds_until(&self) -> Timestamp {
         self.holds_until
     }
 
-    /// What it wants next. `now` is given to [`on_reply`](Self::on_reply) with the reply.
+    /// The claim's next request. `now` is given to [`on_reply`](Self::on_reply) with the reply.
     pub fn ask(&mut self, keys: ClaimKeys<'_>, now: Timestamp) -> Ask<V> {
         if let Some(swap) = self.next_swap(keys, now) {
             return swap;
@@ -182,7 +182,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
                 Decision::Execute(next) => {
                     return Some(Ask::Swap { id, expected: Some(version.clone()), next: Arc::new(next) });
                 }
-                // It expired meanwhile.
+                // The record expired meanwhile.
                 decision => {
                     let record = Some((version.clone(), record.clone()));
                     self.end_with(keys, ClaimResult::NotWon { instead: NotWon::by(decision), id, record });
@@ -192,14 +192,15 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         None
     }
 
-    /// Takes in the store's reply. `asked` is the time that was given to [`ask`](Self::ask), which is before
-    /// the store looked.
+    /// Takes in the store's reply. `asked` is the time that was given to [`ask`](Self::ask), before the store
+    /// looked.
     pub fn on_reply(&mut self, keys: ClaimKeys<'_>, reply: StoreReply<V>, asked: Timestamp) {
-        // The place is taken only for this call: every branch puts the next phase there.
+        // The phase is replaced only for this call: every branch puts the next phase there.
         match (std::mem::replace(&mut self.phase, Phase::Reread), reply) {
             (Phase::Own(key), StoreReply::Loaded(found)) => self.own(keys, key, found, asked),
             (Phase::Write(over), StoreReply::Swapped(version, record)) => {
-                // Over a live pointer: its claimant may still be on its way, and now relies on this one.
+                // The claimant of a live pointer that was written over may still be on its way, and now
+                // relies on this one.
                 let alone = over.is_none_or(|over| over.lease_until <= asked);
                 if self.step < keys.common.len() && alone {
                     self.common.push((self.present(keys).id, version.clone()));
@@ -208,7 +209,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
             }
             (Phase::Write(_), StoreReply::Conflict(Some(standing))) => self.found(keys, standing, asked),
             (Phase::Write(_), StoreReply::Conflict(None)) => self.phase = Phase::Write(None),
-            // A lost answer: see what stands at the present key.
+            // The store's answer was lost: read the present key again.
             (Phase::Write(_), _) => {}
             (Phase::Reread, StoreReply::Loaded(Some(standing))) => self.found(keys, standing, asked),
             (Phase::Reread, _) => self.phase = Phase::Write(None),
@@ -232,20 +233,20 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         }
     }
 
-    /// The key to which the others point: the highest, or the one under which a record is sent again.
+    /// The key to which the others point: the highest, or the one whose record is sent again.
     pub(super) fn end<'a>(&self, keys: ClaimKeys<'a>) -> &'a Key {
         self.again.as_ref().map_or(keys.highest(), |again| &keys.own[again.key])
     }
 }
 
 impl<V> Phase<V> {
-    /// A look for an answer under every key, before the claim ends so.
+    /// A search for an answer under every key, before the claim ends with `otherwise`.
     pub(super) fn look(otherwise: ClaimResult<V>) -> Self {
         Self::Look(AnswerSearch { otherwise: Box::new(otherwise), key: 0, via: None })
     }
 }
 
-/// What a state decides for a claim whose fingerprint there would be `fingerprint`.
+/// The decision of a state on a claim whose fingerprint there would be `fingerprint`.
 pub(super) fn judge(
     keys: ClaimKeys<'_>,
     record: &Record,

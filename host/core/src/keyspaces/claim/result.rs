@@ -13,7 +13,7 @@ pub enum ClaimResult<V> {
     Won {
         /// The key that has the state.
         id: OperationId,
-        /// The write that put it there.
+        /// The version of the write that put the state there.
         version: V,
         /// The record under which the operation executes.
         record: Arc<Record>,
@@ -32,36 +32,36 @@ pub enum ClaimResult<V> {
 /// What a request does that has not won its claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotWon {
-    /// It answers from the record.
+    /// The request is answered from the record.
     Replay,
-    /// It waits for the running execution.
+    /// The request waits for the running execution.
     Wait,
-    /// It is turned away.
+    /// The request is turned away.
     Refuse(Refusal),
 }
 
 impl<V> ClaimResult<V> {
-    /// Whether a request gets what an execution gave, and not an operator's word alone. Any other end comes
-    /// only after a look at all keys.
+    /// Whether a request gets the answer of an execution, and not an operator's word alone. Any other result
+    /// comes only after a look at all keys.
     pub(super) fn is_answer(&self) -> bool {
         let Self::NotWon { instead, record: Some((_, record)), .. } = self else { return false };
         instead.is_final() && has_answer(record)
     }
 
-    /// Whether the claim ends so only where no key has a record.
+    /// Whether this result is right only where no key has a record.
     pub(super) const fn is_without_record(&self) -> bool {
         matches!(self, Self::NotWon { instead: NotWon::Refuse(Refusal::TooLate | Refusal::Ahead), .. })
     }
 }
 
 impl NotWon {
-    /// What a state means for a claim that meets it.
+    /// The end of a claim that meets a state with this decision.
     pub(super) fn by(decision: Decision) -> Self {
         match decision {
             Decision::Replay => Self::Replay,
             Decision::Wait => Self::Wait,
             Decision::Refuse(refusal) => Self::Refuse(refusal),
-            // What would be sent again is unknown to a claim that only looks.
+            // A claim that only looks takes a record that would be sent again as unknown.
             Decision::Execute(_) => Self::Refuse(Refusal::Unknown),
             Decision::Follow | Decision::Put(_) | Decision::Remove | Decision::Keep(_) => {
                 unreachable!("these don't answer a claim on a state; the table of decide() shows it")

@@ -1,4 +1,4 @@
-//! Claiming one key after the other: what is written, and what is met there.
+//! Claiming one key after the other: the records that a claim writes, and those that it meets.
 
 use super::machine::{Again, MultiKeyClaim, Over, Phase, Standing, StoreReply, judge};
 use super::result::{ClaimResult, NotWon};
@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 
 impl<V: Clone + Eq> MultiKeyClaim<V> {
-    /// What stands under an own key, before anything is claimed.
+    /// Takes in the record under an own key, before anything is claimed.
     pub(super) fn own(
         &mut self,
         keys: ClaimKeys<'_>,
@@ -27,15 +27,15 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         self.phase = if key + 1 < keys.own.len() { Phase::Own(key + 1) } else { Phase::Write(None) };
     }
 
-    /// The record for the present key. Or the refusal, where there is no record and the operation is too old
-    /// or ahead of its time.
+    /// The record for the present key. Refused where there is no record and the operation is too old or ahead
+    /// of its time.
     pub(super) fn next_record(
         &self,
         keys: ClaimKeys<'_>,
         over: Option<&Over<V>>,
         now: Timestamp,
     ) -> Result<Record, Refusal> {
-        // What is sent again has a record, and so is never too late.
+        // An operation that is sent again has a record, and so is never too late.
         let ageless;
         let claim = match &self.again {
             None => keys.claim,
@@ -95,11 +95,11 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         };
     }
 
-    /// What stands at the present key. It may be what this claim wrote itself, in a swap whose answer was
-    /// lost.
+    /// Takes in the record at the present key. The claim itself may have written it, in a swap whose answer
+    /// was lost.
     pub(super) fn found(&mut self, keys: ClaimKeys<'_>, (version, record): Standing<V>, asked: Timestamp) {
         // A pointer that the claim wrote before it knew its end may have been written over the pointer of
-        // another claim, which relies on it. So it is met like another's.
+        // another claim, which relies on it. So that pointer is met like another claim's.
         let elsewhere =
             matches!(&record.state, State::Pointer(pointer) if pointer.target != self.end(keys).id);
         match record.execution == keys.claim.execution && !elsewhere {
@@ -142,7 +142,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     ) {
         let decision = judge(keys, &standing.1, fingerprint, now);
         if matches!(decision, Decision::Execute(_)) && self.again.is_none() {
-            // Under a key that this gateway does not derive, and where two records are unknown, it stays
+            // The record stays unknown where this gateway does not derive its key, and where two records are
             // unknown.
             if let Some(key) = keys.own.iter().position(|key| key.id == id) {
                 return self.send_again(keys, key, standing);
@@ -158,7 +158,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     /// again.
     fn send_again(&mut self, keys: ClaimKeys<'_>, key: usize, (version, record): Standing<V>) {
         self.again = Some(Again { key, version, record });
-        // The common keys lead there already.
+        // The common keys lead to that record already.
         self.step = keys.common.len();
         self.holds_until = Timestamp::MAX;
         self.phase = if keys.own.len() == 1 { Phase::Resend } else { Phase::Write(None) };
@@ -175,7 +175,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
             {
                 self.resent(keys, version, record);
             }
-            // Another claim was quicker: begin anew.
+            // Another claim won: begin anew.
             _ => *self = Self { common: std::mem::take(&mut self.common), ..Self::of(keys) },
         }
     }
@@ -188,7 +188,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
 
     /// Ends the claim. A result that is no answer is final only after a look at all keys.
     pub(super) fn end_with(&mut self, keys: ClaimKeys<'_>, result: ClaimResult<V>) {
-        // With one key there is nothing but what was just read.
+        // With one key there is nothing to look at but the record just read.
         self.phase = match result.is_answer() || keys.own.len() == 1 {
             true => Phase::Ended(Box::new(result)),
             false => Phase::look(result),

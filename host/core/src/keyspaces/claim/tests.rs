@@ -1,4 +1,4 @@
-//! What the model leaves out: fingerprints within one key, times, long chains, circles.
+//! Cases that the model leaves out: fingerprints within one key, times, long chains, circles.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -99,7 +99,7 @@ impl Shelf {
         self.put(of, State::Pointer(pointer), fingerprint, 99);
     }
 
-    /// Claims to the end; `unclear`: the answers of these writes are lost, counted from 1.
+    /// Claims to the end. `unclear`: the writes whose answers are lost, counted from 1.
     fn claim(
         &mut self,
         keys: &[Spot],
@@ -120,7 +120,7 @@ impl Shelf {
         self.claim_with(claim, (keys, &[]), rules, unclear)
     }
 
-    /// Of this principal, under a key and under one that all principals have in common.
+    /// A claim of this principal, under an own key and a common key.
     fn claim_of(
         &mut self,
         principal: u8,
@@ -264,7 +264,7 @@ fn a_split_key_in_flight_refuses_the_second() {
 
 #[test]
 fn an_answer_under_any_key_comes_first() {
-    // What was unknown and expired has had no answer either, nor what an operator took to have happened.
+    // Unknown records that expired and operations resolved by an operator have had no answer either.
     let expired = State::Unknown { since: Timestamp::default(), reason: UnknownReason::TimedOut };
     for other in [unknown(), expired, State::Consumed { at: NOW, summary: AnswerSummary::default() }] {
         let mut shelf = Shelf::default();
@@ -273,7 +273,7 @@ fn an_answer_under_any_key_comes_first() {
         let (_, end) = shelf.claim(&[(0, 1, 7), (1, 2, 8)], RULES, &[]);
         assert_eq!(instead_of(&end), Some(NotWon::Replay));
     }
-    // Neither another's answer, nor an operator's word.
+    // Neither another operation's answer, nor an operator's word.
     for (state, fingerprint) in
         [(completed(), 80), (State::Consumed { at: NOW, summary: AnswerSummary::default() }, 8)]
     {
@@ -295,14 +295,15 @@ fn a_resend_stays_under_its_key() {
         let ClaimResult::Won { id: at, record, .. } = end else { panic!("{end:?}") };
         assert_eq!((at, record.resent, record.attempts), (id(1), true, 2));
         assert_eq!([1, 2].map(|of| shelf.state(of)), [View::Executing, View::Pointer]);
-        // One that derives none but the higher key comes to it, too, and doesn't send it on its own.
+        // A gateway that derives only the higher key finds the record, too, and doesn't send the operation on
+        // its own.
         shelf.put(1, unknown(), 7, 99);
         let (_, end) = shelf.claim_as(claim(2, 8), &[(1, 2, 8)], resend, &[]);
         assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::Unknown)));
     }
 }
 
-/// Beside what stands there another claim is on its way, or another execution is in doubt.
+/// Another claim is on its way under the other key, or another execution there is unknown.
 #[test]
 fn no_resend_where_another_key_is_claimed() {
     let resend = Rules { when_unknown: WhenUnknown::Resend, ..RULES };
@@ -316,12 +317,12 @@ fn no_resend_where_another_key_is_claimed() {
     }
 }
 
-/// When what was sent again is gone, the pointer down to it and a new one up lead in a circle.
+/// When the resent record is gone, the pointer down to it and a new one up lead in a circle.
 #[test]
 fn pointers_in_a_circle_are_absent() {
     let keys = [(0, 1, 7), (1, 2, 8)];
     for claims in [&keys[..], &keys[1..], &keys[..1]] {
-        // Who is on the way to where a claim ends is met there.
+        // A claimant that is on its way to this claim's end is met there.
         for other in [NOW, LATER] {
             let mut shelf = Shelf::default();
             let (up, down) = if claims.len() == 1 && claims[0].0 == 0 { (NOW, other) } else { (other, NOW) };
@@ -342,8 +343,8 @@ fn pointers_in_a_circle_are_absent() {
     }
 }
 
-/// Another request under the same key leaves a pointer of its own before it meets what the key stands for.
-/// One that was too late to execute was told `key-reused` by that, and was not shown its answer.
+/// Another request under the same key leaves a pointer of its own before it meets the key's operation. A
+/// request too late to execute got `key-reused` because of that pointer, and not its answer.
 #[test]
 fn another_pointer_does_not_hide_the_answer() {
     let keys = |reused: u8| [(0, 1, 7 + reused), (1, 2, 8 + reused), (2, 3, 9 + reused)];
@@ -361,7 +362,7 @@ fn another_pointer_does_not_hide_the_answer() {
     }
 }
 
-/// A claim that nothing was sent under can be left in a space that went and came back, while the operation
+/// A claim under which nothing was sent can be left in a space that left and came back, while the operation
 /// has its answer under another key.
 #[test]
 fn no_resend_where_another_key_has_the_answer() {
@@ -417,14 +418,14 @@ fn a_changed_principal_is_refused_in_every_state() {
     }
 }
 
-/// The same key with other content is each principal's own affair.
+/// The same key with other content concerns only each principal itself.
 #[test]
 fn other_content_has_another_common_key() {
     let mut shelf = Shelf::default();
     shelf.claim_of(1, 11, 10, 7);
     let (_, end) = shelf.claim_of(2, 12, 20, 8);
     assert!(matches!(end, ClaimResult::Won { .. }), "{end:?}");
-    // Its own reuse is found before anything is claimed.
+    // The principal's own reuse is found before anything is claimed.
     let writes = shelf.writes;
     let (_, end) = shelf.claim_of(1, 11, 20, 8);
     assert_eq!(instead_of(&end), Some(NotWon::Refuse(Refusal::KeyReused)));
@@ -435,7 +436,7 @@ fn other_content_has_another_common_key() {
 fn what_a_caller_began_stays_its_own() {
     for (state, expected) in [(completed(), NotWon::Replay), (unknown(), NotWon::Refuse(Refusal::Unknown))] {
         let mut shelf = Shelf::default();
-        // From before a changed principal was refused.
+        // The record was written before the route refused a changed principal.
         shelf.put(12, state, 7, 99);
         shelf.claim_of(1, 11, 10, 7);
         let (_, end) = shelf.claim_of(2, 12, 10, 7);
@@ -459,7 +460,7 @@ fn a_dead_claim_holds_others_for_its_lease() {
     }
 }
 
-/// Nothing of that content is left, though the key lives with other content.
+/// No record of that content is left, though the key lives with other content.
 #[test]
 fn other_content_of_another_principal_stops_nobody() {
     let mut shelf = Shelf::default();

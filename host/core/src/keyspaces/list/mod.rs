@@ -1,21 +1,21 @@
 //! The list of each policy's key spaces, and the gateways that derive keys in them: `design/key-changes.md`.
 //!
 //! The lists of all policies are one document in the ledger, which is changed by compare-and-swap. This
-//! module is that document as plain data; the time is an argument.
+//! module has that document as plain data; the time is an argument.
 
 use crate::ids::{GatewayId, SpaceNumber};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How many spaces a list has at most. Every operation has one key to derive and one record to write for
-/// each.
+/// How many spaces a list has at most. Every operation has one key to derive and one record to write for each
+/// space.
 pub const SPACES_MAX: usize = 4;
 
 /// How many refusals a policy has at most. A further one replaces the oldest.
 const REFUSALS_MAX: usize = 32;
 
-/// What derives keys: a component under settings, with the key schema that its plan names.
+/// The component and settings that derive keys, with the key schema that the plan names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Deriver {
     /// The key schema.
@@ -31,32 +31,32 @@ pub struct Deriver {
 /// A key space on a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// Its number.
+    /// The number of the space.
     pub number: SpaceNumber,
     /// The deriver that last decided by the space. Every other gateway loads this one to derive its keys.
     pub deriver: Deriver,
     /// Since when no member decides by the space while every member derives keys in all the others. The space
-    /// leaves the list when no record is left that was claimed before then.
+    /// leaves the list when no record claimed before then is left.
     pub closing_since: Option<Timestamp>,
 }
 
 /// A key space that is or was active.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownSpace {
-    /// Its number.
+    /// The number of the space.
     pub number: SpaceNumber,
-    /// Its key schema.
+    /// The key schema of the space.
     pub key_schema: Arc<str>,
-    /// Its key epoch.
+    /// The key epoch of the space.
     pub key_epoch: u64,
 }
 
-/// A deriver that must not become active: it was seen to make other keys under the same key schema and epoch.
+/// A deriver that must not become active: it made other keys under the same key schema and epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeriverRefusal {
     /// The deriver.
     pub deriver: Deriver,
-    /// What was seen, as a text.
+    /// The difference that was seen, as a text.
     pub why: Arc<str>,
 }
 
@@ -73,17 +73,17 @@ pub struct SpaceList {
     pub refused: Vec<DeriverRefusal>,
 }
 
-/// What a gateway does by the list of one policy.
+/// What a gateway derives and decides by on the list of one policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
-    /// The version of the list by which it derives keys.
+    /// The version of the list by which the gateway derives keys.
     pub version: u64,
-    /// The spaces in which it derives the keys of each operation.
+    /// The spaces in which the gateway derives the keys of each operation.
     pub derives: BTreeSet<SpaceNumber>,
     /// The spaces by which the gateway, or a request in flight in it, decides.
     pub decides: BTreeSet<SpaceNumber>,
-    /// The spaces that requests in flight in it pin: these requests are guarded there by an older generation
-    /// though the active one does not guard them.
+    /// The spaces that requests in flight in the gateway pin: an older generation guards these requests
+    /// there, and the active one does not.
     pub pins: BTreeSet<SpaceNumber>,
 }
 
@@ -92,10 +92,10 @@ pub struct Membership {
 pub struct Member {
     /// The gateway.
     pub id: GatewayId,
-    /// When its lease ends, unless it renews it. After that the gateway claims nothing until it has read the
-    /// lists again, and sends nothing of what it claimed before.
+    /// When the gateway's lease ends, unless it is renewed. After that the gateway claims nothing until it
+    /// has read the lists again, and sends nothing of what it claimed before.
     pub lease_until: Timestamp,
-    /// Its memberships, by policy.
+    /// The gateway's memberships, by policy.
     pub memberships: BTreeMap<Arc<str>, Membership>,
 }
 
@@ -150,7 +150,7 @@ impl SpaceList {
         self.spaces.iter().find(same)
     }
 
-    /// The numbers on it.
+    /// The numbers on the list.
     pub fn numbers(&self) -> BTreeSet<SpaceNumber> {
         self.spaces.iter().map(|space| space.number).collect()
     }
@@ -173,8 +173,8 @@ impl SpaceList {
         }
     }
 
-    /// Why `deriver` must not become active, if it was refused: for as long as the space whose keys it
-    /// makes otherwise is on the list.
+    /// Why `deriver` must not become active, if it was refused. A refusal counts as long as the deriver's
+    /// space, where its keys would differ, is on the list.
     pub fn refusal(&self, deriver: &Deriver) -> Option<Closed> {
         self.find_by(&deriver.key_schema, deriver.key_epoch)?;
         let refused = self.refused.iter().find(|refused| refused.deriver == *deriver)?;
@@ -237,7 +237,8 @@ impl KeySpaces {
         self.members.retain(|member| member.id != gateway);
     }
 
-    /// Records that the gateway derives keys in every space on the policy's list, and decides by these.
+    /// Records that the gateway derives keys in every space on the policy's list, and decides by the spaces
+    /// `decides`.
     pub fn set_membership(&mut self, gateway: GatewayId, policy: &Arc<str>, decides: BTreeSet<SpaceNumber>) {
         let Some(list) = self.policies.get(policy) else { return };
         let membership =
@@ -287,7 +288,8 @@ impl KeySpaces {
         !self.blockers(policy, number, now).iter().any(|blocker| !matches!(blocker, Blocker::Records(_)))
     }
 
-    /// The members with a lease that know the policy. No other gateway decides or claims anything by it.
+    /// The members with a lease that know the policy. No other gateway decides or claims anything by the
+    /// policy.
     pub fn memberships(
         &self,
         policy: &str,
@@ -314,7 +316,7 @@ impl KeySpaces {
         others.map(|(gateway, _)| gateway).collect()
     }
 
-    /// Why a space cannot leave its list yet. Empty where it is not on the list.
+    /// Why a space cannot leave its list yet. Empty where the space is not on the list.
     pub fn blockers(&self, policy: &str, number: SpaceNumber, now: Timestamp) -> Vec<Blocker> {
         let Some(list) = self.policies.get(policy) else { return Vec::new() };
         let Some(space) = list.find(number) else { return Vec::new() };
@@ -337,8 +339,9 @@ impl KeySpaces {
         blockers
     }
 
-    /// Takes a space off the list. The caller has seen that only records blocked it since `closing_since`,
-    /// and that no record claimed before then is left. False where that is no longer so.
+    /// Takes a space off the list. The caller has seen that only records blocked the space since
+    /// `closing_since`, and that no record claimed before then is left. False where only records no longer
+    /// block it.
     pub fn remove_space(
         &mut self,
         policy: &str,
@@ -363,7 +366,7 @@ impl KeySpaces {
 pub struct ListLease {
     /// How often the lease was taken anew after a break.
     pub term: u64,
-    /// When it ends.
+    /// When the lease ends.
     pub until: Timestamp,
 }
 
@@ -375,7 +378,7 @@ impl ListLease {
 
     /// Whether the lease has held without a break since `term`, in which the keys of a claim were derived.
     /// After a break nothing that was claimed by those keys may be sent: other gateways may claim in a space
-    /// that entered meanwhile, or the last space in common may have left.
+    /// that entered meanwhile, or the last common space may have left.
     pub fn is_unbroken_since(&self, term: u64, now: Timestamp) -> bool {
         self.term == term && self.holds(now)
     }

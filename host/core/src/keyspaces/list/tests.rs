@@ -83,7 +83,7 @@ fn a_deciding_or_lagging_gateway_blocks_a_space() {
     spaces.renew(gateway(2), now.plus(LEASE));
     spaces.set_membership(gateway(2), &POLICY.into(), [numbers[0]].into());
     let new = spaces.policies.get_mut(POLICY).unwrap().enter(&deriver(1)).unwrap();
-    // The first goes over; the second has not read the list yet, and decides by the old space.
+    // The first gateway goes over; the second has not read the list yet, and decides by the old space.
     spaces.set_membership(gateway(1), &POLICY.into(), [new].into());
     spaces.review(now);
     assert_eq!(spaces.blockers(POLICY, numbers[0], now), [Blocker::Decides(gateway(2))]);
@@ -94,7 +94,7 @@ fn a_deciding_or_lagging_gateway_blocks_a_space() {
     spaces.review(now);
     assert!(spaces.remove_space(POLICY, numbers[0], now, now));
 
-    // One that doesn't derive the others yet holds a space open, too, until its lease is over.
+    // A member that doesn't derive the other spaces yet holds a space open, too, until its lease is over.
     let (mut spaces, numbers) = with(&[0, 1, 2], 1, now);
     let behind = Membership {
         version: 2,
@@ -118,7 +118,7 @@ fn only_records_claimed_before_closing_block_a_space() {
     let later = now.plus(Duration::from_secs(5));
     spaces.review(later);
     assert_eq!(spaces.blockers(POLICY, numbers[0], later), [Blocker::Records(now)], "since it began");
-    // Somebody goes back to it meanwhile: what was found out before doesn't count.
+    // A gateway goes back to the space meanwhile: earlier findings don't count.
     spaces.set_membership(gateway(1), &POLICY.into(), [numbers[0]].into());
     spaces.review(later);
     spaces.set_membership(gateway(1), &POLICY.into(), [numbers[1]].into());
@@ -189,9 +189,9 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Whatever gateways do: numbers keep their meaning, a list has at most four spaces in order, each
-    /// member gateway decides by one that is on it, and any two member ones derive a space in common by
-    /// which one of them decides.
+    /// Properties of any sequence of acts. Numbers keep their meaning. A list has at most four spaces, in
+    /// order. Each member decides by a space on the list. Any two members derive a common space by which one
+    /// of them decides.
     #[test]
     fn live_gateways_always_have_a_space_in_common(acts in prop::collection::vec(act(), 1..60)) {
         let mut spaces = KeySpaces::default();
@@ -210,7 +210,7 @@ proptest! {
                 Act::Read { gateway: one } => {
                     let mine = spaces.members.iter().find(|member| member.id == gateway(one));
                     let Some(membership) = mine.and_then(|member| member.memberships.get(POLICY)).cloned() else { continue };
-                    // One that was found dead meanwhile begins anew, with `enter`.
+                    // A gateway that was found dead meanwhile begins anew, with `enter`.
                     spaces.renew(gateway(one), now.plus(LEASE));
                     spaces.set_membership(gateway(one), &POLICY.into(), membership.decides);
                 }
@@ -241,7 +241,7 @@ proptest! {
     }
 }
 
-/// Written by version 0.1.0; it must read for ever.
+/// These bytes were written by version 0.1.0 and must read for ever.
 #[test]
 fn the_list_reads_as_it_always_did() {
     let (mut spaces, _) = with(&[0, 1], 1, Timestamp::from_secs(100));
