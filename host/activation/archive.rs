@@ -1,4 +1,5 @@
-//! Where what generations are made of is stored, so that a restart finds the older ones again.
+//! The archive of the components and settings that generations are made of. With it a restart finds the older
+//! generations again.
 
 use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::policy::{self, Generation};
@@ -11,13 +12,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Components and settings by digest, in the data folder: all that derive keys in the ledger's key spaces. A
-/// store that is memory needs none, because its records end with the process.
+/// Components and settings by digest, in the data folder: everything that derives keys in the ledger's key
+/// spaces. A store in memory needs no archive, because its records end with the process.
 #[derive(Clone, Debug)]
 pub struct Archive(Option<PathBuf>);
 
 impl Archive {
-    /// That of the configuration's ledger.
+    /// The archive of the configuration's ledger.
     pub fn of(config: &Config) -> Self {
         Self(match &config.ledger.store {
             StoreKind::Embedded(path) => Some(path.join("policies")),
@@ -25,13 +26,13 @@ impl Archive {
         })
     }
 
-    /// The one in this folder.
+    /// The archive in this folder.
     #[cfg(test)]
     pub(crate) fn within(folder: PathBuf) -> Self {
         Self(Some(folder))
     }
 
-    /// Stores what a generation is made of.
+    /// Stores the component and the settings of a generation.
     pub(super) fn store(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
         let Some(folder) = &self.0 else { return Ok(()) };
         fs::create_dir_all(folder)?;
@@ -48,7 +49,8 @@ impl Archive {
         if settings.exists() { Ok(()) } else { write(folder, &settings, text.as_bytes()) }
     }
 
-    /// The policy that is made of this, with the limits of its present configuration.
+    /// The policy that is made of this deriver's component and settings, with the limits of its present
+    /// configuration.
     pub(super) fn policy(&self, deriver: &Deriver, like: &config::Policy) -> Result<config::Policy, String> {
         let folder = self.0.as_ref().ok_or("a ledger in memory keeps none")?;
         let component = folder.join(format!("{}.wasm", deriver.component));
@@ -72,7 +74,7 @@ impl Archive {
         self.0.clone().unwrap_or_default()
     }
 
-    /// Removes what neither a list names any more nor is among `needed`, by digest.
+    /// Removes files that no list names and whose digest is not among `needed`.
     pub fn tidy(&self, spaces: &KeySpaces, needed: &BTreeSet<Arc<str>>) {
         let Some(entries) = self.0.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else { return };
         let derivers = || spaces.policies.values().flat_map(|list| &list.spaces).map(|space| &space.deriver);
@@ -87,7 +89,7 @@ impl Archive {
     }
 }
 
-/// What makes this generation's keys.
+/// The deriver of this generation's keys.
 pub fn deriver(generation: &Generation) -> Deriver {
     Deriver {
         key_schema: generation.plan().key_schema.clone(),
@@ -97,7 +99,7 @@ pub fn deriver(generation: &Generation) -> Deriver {
     }
 }
 
-/// Written whole or not at all.
+/// Writes the file whole or not at all.
 fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = fs::File::create(&new)?;

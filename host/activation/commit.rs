@@ -1,4 +1,4 @@
-//! The second half of the order: a plan is put in force by what is written before, and by one pointer swap.
+//! The second half of the order: a plan is put in force by writes that come first, and by one pointer swap.
 
 use super::ActivationError;
 use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
@@ -12,7 +12,7 @@ use crate::upstream::UpstreamTable;
 use oncegate_core::LostRecords;
 use std::mem::take;
 
-/// A plan that is in force, with what is worth saying of it.
+/// A plan that is in force, with its warnings.
 #[derive(Debug)]
 pub(super) struct Committed<T> {
     /// The result of the pointer swap.
@@ -28,7 +28,7 @@ pub(super) struct Committed<T> {
 }
 
 impl<T> Committed<T> {
-    /// All of it in one list.
+    /// All warnings in one list.
     pub(super) fn warnings(self) -> Vec<String> {
         let Self { allowed, promises, given_up, unavailable, .. } = self;
         [allowed, promises, given_up, unavailable].concat()
@@ -59,7 +59,7 @@ impl ActivationPlan<'_> {
         let taken = match take_effect(self.agreement).await {
             Ok(taken) => taken,
             Err(error) => {
-                // The old configuration stays active, and the lists go by that again.
+                // The old configuration stays active, so the lists go by it again.
                 if let Some(active) = active {
                     let tools = Tools { lost: LostRecords::Refuse, ..tools };
                     let in_force = purpose.in_force(&active.generations);

@@ -8,7 +8,7 @@ use crate::policy::{LoadError, Step};
 use crate::store::{OpenError, StoreError};
 use std::sync::Arc;
 
-/// Why a start, a reload or a check is refused. What was active stays as it is.
+/// Why a start, a reload or a check is refused. The active configuration stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
     /// The configuration has faults.
@@ -20,7 +20,7 @@ pub enum ActivationError {
     /// The ledger can't be read.
     #[error("the ledger can't be read: {0}")]
     Unreadable(#[from] StoreError),
-    /// The configuration changes what can't change while the gateway runs.
+    /// The configuration changes a setting that can't change while the gateway runs.
     #[error("{} can't change while the gateway runs: restart it, or put the old value back", .0.join(", "))]
     Unchangeable(Vec<String>),
     /// A policy doesn't load.
@@ -80,7 +80,7 @@ impl ActivationError {
         }
     }
 
-    /// Whether the mistake is in the command that was typed, and not in a file.
+    /// True if the mistake is in the command that was typed, and not in a file.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Config(faults) if faults.are_usage())
     }

@@ -14,7 +14,7 @@ pub(super) struct Revision {
 }
 
 impl Revision {
-    /// Whether loading this would bring the same generation again.
+    /// True if loading this configuration would bring the same generation again.
     fn is_of(&self, config: &config::Policy, digest: &str) -> bool {
         *self.config == *config && self.generation.digest() == digest
     }
@@ -23,17 +23,17 @@ impl Revision {
 /// The last load of a policy that did something.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// When it ended, by the wall clock.
+    /// When the load ended, by the wall clock.
     pub at: String,
-    /// What began it: `reload`, `rollback`, `automatic rollback`.
+    /// The cause of the load: `reload`, `rollback`, `automatic rollback`.
     pub occasion: &'static str,
-    /// The steps that were taken; where it failed the last is the one that did.
+    /// The steps that were taken; the last one is the one that failed, if the load failed.
     pub steps: Vec<Step>,
-    /// Why it failed, where it did.
+    /// Why the load failed, if it did.
     pub error: Option<String>,
 }
 
-/// One policy's history.
+/// The history of one policy.
 #[derive(Debug, Default)]
 struct PolicyHistory {
     before: Option<Revision>,
@@ -41,7 +41,7 @@ struct PolicyHistory {
     last: Option<Attempt>,
 }
 
-/// All policies' history, by name.
+/// The history of all policies, by name.
 #[derive(Debug, Default)]
 pub(super) struct PolicyHistories(BTreeMap<Arc<str>, PolicyHistory>);
 
@@ -50,7 +50,7 @@ impl PolicyHistories {
         self.0.entry(name.clone()).or_default()
     }
 
-    /// What was active before the present generation.
+    /// The revision that was active before the present generation.
     pub(super) fn before(&self, name: &str) -> Option<&Revision> {
         self.0.get(name)?.before.as_ref()
     }
@@ -60,7 +60,7 @@ impl PolicyHistories {
         self.0.get(name)?.suspended.as_ref()
     }
 
-    /// Whether the configuration still names the suspended revision.
+    /// True if the configuration still names the suspended revision.
     pub(super) fn is_suspended(&self, config: &config::Policy, digest: &str) -> bool {
         self.suspended(&config.name).is_some_and(|suspended| suspended.is_of(config, digest))
     }

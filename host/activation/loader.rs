@@ -17,14 +17,14 @@ pub struct PolicyLoader<'a> {
     pub config: &'a Config,
     /// Loads components.
     pub engine: &'a Arc<Engine>,
-    /// Where what they are made of is stored.
+    /// The archive of the components that older generations are made of.
     pub archive: &'a Archive,
 }
 
 /// Why loading broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
-    /// What a generation is made of can't be stored.
+    /// The component or the settings of a generation can't be stored.
     #[error("what makes the keys of policy `{0}` can't be kept for later restarts in {1}: {2}")]
     Archive(Arc<str>, PathBuf, io::Error),
     /// A thread of the loading died.

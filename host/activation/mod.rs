@@ -1,7 +1,8 @@
-//! Puts a configuration and its policies in force, all or nothing: at a start, at a reload while requests
-//! flow, and for `oncegate check` up to the point where something would be written. [`plan`] says in which order.
+//! Puts a configuration and its policies in force, all or nothing. A start does it, and a reload while
+//! requests flow; `oncegate check` goes as far as the first write. [`plan`] has the order.
 //!
-//! A request keeps the configuration that it began with. A fault leaves the active one alone and is told.
+//! A request keeps the configuration that it began with. A fault leaves the active configuration alone and is
+//! reported.
 
 mod archive;
 mod commit;

@@ -22,14 +22,14 @@ use crate::store::ConfiguredStore;
 use oncegate_core::LostRecords;
 use std::sync::Arc;
 
-/// What an activation works with.
+/// The tools of an activation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tools<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) engine: &'a Arc<Engine>,
     /// The archive of the components that derive keys.
     pub(super) archive: &'a Archive,
-    /// Whether records that would lose their keys are given up.
+    /// Says if records that would lose their keys are given up.
     pub(super) lost: LostRecords,
 }
 
@@ -54,12 +54,12 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// Why a configuration goes this way.
+/// Why a configuration is put in force or checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose<'a> {
-    /// A start: no request goes by anything else yet.
+    /// A start: no request goes by another configuration yet.
     Start,
-    /// A reload: requests go on by this one until the new one takes its place.
+    /// A reload: requests go by this configuration until the new one takes its place.
     Reload(&'a ActiveConfig),
     /// A check: nothing is put in force, and nothing is written.
     Check,
@@ -74,7 +74,7 @@ impl<'a> Purpose<'a> {
         }
     }
 
-    /// By what keys are derived until these generations are in force.
+    /// The generations that derive keys until `next` is in force.
     pub(super) fn in_force(self, next: &Generations) -> Option<InForce<'a, Arc<Generation>>> {
         let active = self.active()?;
         let staying = next.values().filter(|generation| self.has(generation));
@@ -82,7 +82,7 @@ impl<'a> Purpose<'a> {
         Some(InForce { generations: &active.generations, spaces: &active.spaces, staying })
     }
 
-    /// Whether this generation is active already.
+    /// True if this generation is active already.
     pub(super) fn has(self, generation: &Generation) -> bool {
         let active = self.active().and_then(|active| active.generations.get(generation.name()));
         active.is_some_and(|active| active.number() == generation.number())
@@ -98,12 +98,12 @@ pub(super) struct ActivationPlan<'a> {
     pub(super) agreement: Agreement<'a>,
 }
 
-/// How far the ledger has agreed with how keys are made.
+/// How far the ledger has agreed with the new way of making keys.
 #[derive(Debug)]
 pub(super) enum Agreement<'a> {
-    /// The ledger goes by it already. These records were given up, in words.
+    /// The ledger goes by the new way already. These records were given up, in words.
     InForce(Vec<String>),
-    /// The ledger would go by it, and has not begun to.
+    /// The ledger would go by the new way, and has not begun to.
     Examined(Change<'a, ConfiguredStore>),
 }
 
@@ -128,10 +128,10 @@ impl<'a> ActivationPlan<'a> {
         let promises = check_promises(tools, purpose, &config, &generations).await?;
         let (identity, lost) = (identity(&config, &generations), tools.lost);
         let agreement = match purpose {
-            // No request has keys that were made in another way. So the ledger goes by the new one at once, before
-            // any key space is entered.
+            // No request has keys that were made in another way. So the ledger goes by the new way at once,
+            // before any key space is entered.
             Purpose::Start => Agreement::InForce(tools.ledger.agree(&identity, lost).await?),
-            // Requests go on by the old way. The new one takes effect in the moment of the pointer swap.
+            // Requests go on by the old way. The new way takes effect in the moment of the pointer swap.
             Purpose::Reload(_) | Purpose::Check => {
                 Agreement::Examined(tools.ledger.examine(&identity, lost).await?)
             }
@@ -140,7 +140,7 @@ impl<'a> ActivationPlan<'a> {
     }
 }
 
-/// Checks the promises of what is new.
+/// Checks the promises of the new generations.
 async fn check_promises(
     tools: Tools<'_>,
     purpose: Purpose<'_>,
@@ -173,7 +173,7 @@ async fn check_promises(
     Err(ActivationError::Promise(broken))
 }
 
-/// Has the ledger record that this generation breaks its promise: no gateway on it takes it.
+/// Has the ledger record that this generation breaks its promise. Then no gateway on this ledger takes it.
 async fn record_refusal(
     registry: &SpaceRegistry<ConfiguredStore>,
     broken: &PromiseBroken,

@@ -11,15 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Which generations of what is active are used again, and not loaded anew.
+/// The active generations that are used again, and not loaded anew.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reuse<'a> {
-    /// None: nothing is active.
+    /// No generation: nothing is active.
     Nothing,
-    /// Those whose component and configuration are as they were, and those of suspended policies whatever
-    /// their files say.
+    /// The generations whose component and configuration are as they were. A suspended policy's generation
+    /// counts as unchanged whatever its files say.
     Unchanged(&'a ActiveConfig, &'a BTreeSet<Arc<str>>),
-    /// Those of all policies but this one, and of it, too, if it is unchanged.
+    /// The generations of all policies but this one, and this one's, too, if it is unchanged.
     AllBut(&'a ActiveConfig, &'a str),
 }
 
@@ -36,7 +36,7 @@ impl Reuse<'_> {
     }
 }
 
-/// Loads the policies of a configuration, up to the first that can't be loaded.
+/// Loads the policies of a configuration, up to the first policy that can't be loaded.
 pub(super) fn load_policies(
     engine: &Arc<Engine>,
     config: &Config,
@@ -61,7 +61,7 @@ pub(super) fn load_each(
     })
 }
 
-/// Whether the generation can do what its policy's routes want of it.
+/// Checks that the generation can do what its policy's routes ask of it.
 pub(super) fn fits_routes(generation: &Generation, config: &Config) -> Result<(), LoadError> {
     let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(generation.name()));
     routes.try_for_each(|route| generation.fits(route))
@@ -74,7 +74,7 @@ fn is_unchanged(policy: &config::Policy, generation: &Generation) -> bool {
     }
 }
 
-/// The digest of the component that a configuration names; none where it can't be read.
+/// The digest of the component that a configuration names; none if it can't be read.
 pub(super) fn component_digest(policy: &config::Policy) -> Option<String> {
     match &policy.component {
         ComponentSource::Builtin(name) => {
@@ -84,15 +84,15 @@ pub(super) fn component_digest(policy: &config::Policy) -> Option<String> {
     }
 }
 
-/// The SHA-256 of a file, in hexadecimal; none where there is no file that can be read.
+/// The SHA-256 of a file, in hexadecimal; none if there is no file that can be read.
 pub(super) fn file_digest(path: &Path) -> Option<String> {
-    // A FIFO in its place would be read for ever.
+    // Reading a FIFO in the file's place would never end.
     let bytes =
         path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
     Some(policy::hex(&Sha256::digest(bytes)))
 }
 
-/// How keys are made with this configuration and these policies.
+/// The way in which keys are made with this configuration and these policies.
 pub(super) fn identity(config: &Config, generations: &Generations) -> Identity {
     Identity {
         deployment: config.ledger.deployment.to_string(),
@@ -126,7 +126,7 @@ fn route_entry(route: &config::RouteConfig, generations: &Generations) -> RouteE
     }
 }
 
-/// How long the guarded routes remember.
+/// The retention of each guarded route.
 pub(super) fn retentions(config: &Config) -> BTreeMap<String, RouteRetention> {
     let of = |route: &Arc<config::RouteConfig>| {
         let policy = route.policy.as_deref()?.to_owned();

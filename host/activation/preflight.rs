@@ -19,14 +19,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a preflight found.
+/// The result of a preflight.
 #[derive(Debug)]
 pub enum Preflight {
     /// There is no ledger yet, or it is memory: each policy begins with a key space of its own.
     New,
     /// The ledger can't be looked at now, for this reason.
     Unseen(String),
-    /// The key spaces that there would be, by policy, lowest number first.
+    /// The key spaces that a start would have, by policy, lowest number first.
     Seen(BTreeMap<Arc<str>, Vec<PreflightSpace>>),
 }
 
@@ -39,20 +39,20 @@ pub struct PreflightSpace {
     pub key_schema: Arc<str>,
     /// Its key epoch.
     pub key_epoch: u64,
-    /// What the policy would use it for.
+    /// The policy's use of it.
     pub role: SpaceRole,
 }
 
-/// What a policy uses a key space for.
+/// A policy's use of a key space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpaceRole {
     /// The policy decides by it, as before.
     Decides,
     /// The policy decides by it, and it wasn't open before.
     Opens,
-    /// Keys are derived in it beside those of the others, until no record needs it.
+    /// Keys are derived in it beside those of the other key spaces, until no record needs it.
     Reads,
-    /// What made its keys can't be loaded, for this reason: the policy's routes would refuse.
+    /// The deriver of its keys can't be loaded, for this reason: the policy's routes would refuse.
     Missing(String),
 }
 
@@ -94,7 +94,8 @@ pub async fn look(
     forecast(tools, config, generations).await
 }
 
-/// Files that this user made in another one's folder would stand in that one's way.
+/// Says whose folder this is, if it is another user's. Files that this user made in it would stand in that
+/// user's way.
 fn is_anothers(path: &Path) -> Option<String> {
     let owner = path.metadata().ok()?.uid();
     let own = rustix::process::geteuid().as_raw();
@@ -103,7 +104,7 @@ fn is_anothers(path: &Path) -> Option<String> {
     })
 }
 
-/// Goes the way of a start up to the first write, and tells the key spaces that it would enter.
+/// Goes the way of a start up to the first write, and returns the key spaces that the start would enter.
 async fn forecast(
     tools: Tools<'_>,
     config: &Config,

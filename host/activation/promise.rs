@@ -5,14 +5,14 @@ use crate::policy::{Comparison, Generation, Generations, Step, Steps, compare};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What comparing a new generation with the one before showed.
+/// The result of comparing a new generation with the one before.
 #[derive(Clone, Debug)]
 pub(super) struct PromiseCheck {
     pub(super) steps: Vec<Step>,
     pub(super) warnings: Vec<String>,
 }
 
-/// By policy.
+/// The promise checks by policy.
 pub(super) type Promises = BTreeMap<Arc<str>, PromiseCheck>;
 
 /// Keys that would change though the key space says that they don't.
@@ -25,11 +25,12 @@ pub(super) type Promises = BTreeMap<Arc<str>, PromiseCheck>;
 pub struct PromiseBroken {
     /// The policy.
     pub policy: Arc<str>,
-    /// What both generations say.
+    /// The key-schema that both generations claim.
     pub key_schema: Arc<str>,
     /// What was seen, and of how many.
     pub seen: String,
-    /// What the ledger should record. None: it is recorded already, or it may differ on another machine.
+    /// The finding that the ledger should record. None: it is recorded already, or it may differ on another
+    /// machine.
     pub to_record: Option<String>,
     /// The steps of its load, this check the last.
     pub steps: Vec<Step>,
@@ -51,8 +52,8 @@ impl PromiseBroken {
     }
 }
 
-/// What derives the keys of each policy's space before a reload, where `next` has another generation: the
-/// active generation or an older one. A policy without one has made no promise; the ledger takes or refuses it.
+/// The derivers of each policy's key space before a reload, where `next` has another generation: the active
+/// generation or an older one. A policy without one has made no promise; the ledger takes or refuses it.
 pub(super) fn derivers_before(active: &ActiveConfig, next: &Generations) -> Generations {
     let before = |(name, new): (&Arc<str>, &Arc<Generation>)| {
         let deciding = active.generations.get(name);
@@ -66,7 +67,7 @@ pub(super) fn derivers_before(active: &ActiveConfig, next: &Generations) -> Gene
     next.iter().filter_map(before).collect()
 }
 
-/// Checks each policy of `next` against what made keys `before`. Blocks.
+/// Checks each policy of `next` against the derivers `before`. Blocks.
 pub(super) fn check(before: &Generations, next: &Generations) -> Result<Promises, PromiseBroken> {
     let pairs = before.iter().filter_map(|(name, old)| Some((name, old, next.get(name)?)));
     pairs.map(|(name, old, new)| Ok((name.clone(), one(name, old, new)?))).collect()

@@ -23,7 +23,7 @@ pub struct Reloader {
     pub(super) archive: Archive,
     /// The key spaces by which the active configuration and requests in flight decide.
     pub(super) guards: SpaceGuards,
-    /// Another configuration is active.
+    /// Notified when another configuration is active.
     pub(super) changed: tokio::sync::Notify,
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<RefusedReload>>,
@@ -39,7 +39,7 @@ struct RefusedReload {
 }
 
 impl Reloader {
-    /// For a running gateway whose configuration was read from `source`.
+    /// A reloader for a running gateway whose configuration was read from `source`.
     pub fn new(source: Source, shared: Arc<Shared>, retirement: Retirement) -> Self {
         let active = shared.active.load_full();
         let reloader = Self {
@@ -79,15 +79,15 @@ impl Reloader {
         self.history().before(name).map(|before| before.generation.clone())
     }
 
-    /// Reads the configuration again and loads what changed. `lost`: what becomes of records that would
-    /// lose their keys by it, this once.
+    /// Reads the configuration again and loads the policies that changed. `lost`: what becomes of records
+    /// that would lose their keys by this reload alone.
     pub async fn reload(&self, lost: LostRecords) -> Result<ActivationReport, ActivationError> {
         let _one = self.one_at_a_time.lock().await;
         let outcome = self.reload_config(lost).await;
         self.tell("configuration", Occasion::RELOAD, outcome)
     }
 
-    /// Loads one policy's component again, also one that was rolled back from. `lost`: as for
+    /// Loads one policy's component again, even one that a rollback suspended. `lost`: as for
     /// [`Self::reload`].
     pub async fn reload_policy(
         &self,
@@ -120,7 +120,8 @@ impl Reloader {
         self.activate(config, Anew::WhatChanged { suspended }, lost).await
     }
 
-    /// Loads policies of `config` and puts all of it in force. A rollback can bring back what is replaced.
+    /// Loads policies of `config` and puts all of it in force. A rollback can bring back the replaced
+    /// generations.
     async fn activate(
         &self,
         config: Config,
@@ -165,7 +166,7 @@ impl Reloader {
         Ok(ActivationReport { policies, warnings: committed.warnings() })
     }
 
-    /// The generation that replaced this one is on trial for a while: failures bring the old one back.
+    /// Puts the generation that replaced this one on trial: failures within the trial bring the old one back.
     fn begin_trial(&self, replaced: &Revision) {
         let active = self.shared.active.load();
         let name = replaced.generation.name();
@@ -188,7 +189,7 @@ impl Reloader {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts and logs what came of it, and remembers it for whoever asks later.
+    /// Counts and logs the outcome of an activation, and remembers it for later questions.
     pub(super) fn tell(
         &self,
         what: &str,
@@ -244,11 +245,11 @@ impl Reloader {
     }
 }
 
-/// Which policies are loaded anew.
+/// The policies that are loaded anew.
 enum Anew {
-    /// Those whose component or configuration has changed; suspended ones stay as they are.
+    /// The policies whose component or configuration has changed; suspended policies stay as they are.
     WhatChanged { suspended: BTreeSet<Arc<str>> },
-    /// This one.
+    /// This policy alone.
     Policy(String),
 }
 

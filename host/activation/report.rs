@@ -1,15 +1,15 @@
-//! The report of a reload or rollback, for the log, for metrics and for whoever asked.
+//! The report of a reload or rollback, for the log, for metrics and for the client that asked.
 
 use super::promise::Promises;
 use crate::gateway::ActiveConfig;
 use crate::policy::{Generation, Step};
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Clone, Debug)]
 pub struct ActivationReport {
     /// All policies, and whether they are new.
     pub policies: Vec<PolicyReport>,
-    /// What is allowed but risky or surprising.
+    /// Warnings about settings that are allowed but risky or surprising.
     pub warnings: Vec<String>,
 }
 
@@ -22,7 +22,7 @@ pub struct PolicyReport {
     pub generation: u64,
     /// The digest of its component.
     pub sha256: String,
-    /// Whether this reload brought it.
+    /// True if this reload brought the generation.
     pub changed: bool,
     /// The steps that brought it.
     pub steps: Vec<Step>,
@@ -48,7 +48,7 @@ impl PolicyReport {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Occasion {
     pub(super) word: &'static str,
-    /// In `policy_reloads_total`.
+    /// Its label in `policy_reloads_total`.
     pub(super) result: &'static str,
 }
 

@@ -1,9 +1,9 @@
-//! Rollback: the generation before becomes active again. An operator asks for it, or a new generation fails
-//! within its trial.
+//! Rollback: the generation before becomes active again. An operator asks for a rollback, or a new generation
+//! fails within its trial.
 //!
-//! A rollback suspends the generation that it replaces. While the configuration still names that one, a reload
-//! leaves it out; otherwise the next change of any file would bring the failing generation back. A reload of
-//! the policy by its name ends the suspension, and so does a restart.
+//! A rollback suspends the generation that it replaces. A reload leaves the suspended generation out while
+//! the configuration still names it; otherwise the next change of any file would bring the failing generation
+//! back. A reload of the policy by its name ends the suspension, and so does a restart.
 
 use super::ActivationError;
 use super::history::Revision;
@@ -30,7 +30,7 @@ impl Reloader {
         self.tell(name, Occasion::ROLLBACK, outcome)
     }
 
-    /// Rolls back what fails within its trial, for as long as it is polled.
+    /// Rolls back generations that fail within their trial, for as long as it is polled.
     pub async fn watch_trials(self: Arc<Self>) {
         loop {
             self.shared.condemned.notified().await;
@@ -55,7 +55,7 @@ impl Reloader {
                     "a policy fails for several principals within its trial: the generation before is brought back"
                 );
                 let outcome = self.bring_back(before).await;
-                // A refusal is told there.
+                // `tell` reports a refusal.
                 let _ = self.tell(name, Occasion::AUTOMATIC, outcome);
             }
         }
@@ -80,8 +80,8 @@ impl Reloader {
         Ok(report)
     }
 
-    /// The configuration, in which each policy with a suspended revision stays as it is active; and the names
-    /// of these policies.
+    /// The configuration with the active policy in place of each suspended revision, and the names of these
+    /// policies.
     pub(super) async fn without_suspended(
         &self,
         mut config: Config,

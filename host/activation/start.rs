@@ -1,4 +1,4 @@
-//! A start: the first configuration is put in force on a ledger that may know other ones.
+//! A start: the first configuration is put in force on a ledger that may know other configurations.
 
 use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_policies};
@@ -24,7 +24,8 @@ pub async fn start(
     list_lease: Option<Duration>,
     lost: LostRecords,
 ) -> Result<Shared, ActivationError> {
-    // First, so that other gateways know of this one before it reads what it then goes by.
+    // The join comes first, so that other gateways know of this one before it reads anything
+    // that it then goes by.
     ledger.key_spaces().join(list_lease).await?;
     let secret = ledger.secret(config.ledger.secret, lost).await?;
     cache_code(&engine, &config, &secret);
@@ -45,7 +46,7 @@ pub async fn start(
     Ok(Shared::new(active, ledger, secret, engine, metrics))
 }
 
-/// Compiled policies are kept beside an embedded ledger. Without them a start only takes longer.
+/// Keeps compiled policies beside an embedded ledger. Without them a start only takes longer.
 fn cache_code(engine: &Engine, config: &Config, secret: &Secret) {
     let StoreKind::Embedded(path) = &config.ledger.store else { return };
     let folder = path.join("oncegate.code");

@@ -26,7 +26,7 @@ impl Reloader {
         self.changed.notify_one();
     }
 
-    /// What generations are made of that are active or may be rolled back to, by digest.
+    /// The digests of all components whose generations are active or may be rolled back to.
     fn may_come_back(&self) -> BTreeSet<Arc<str>> {
         let active = self.shared.active.load_full();
         let before = active.generations.keys().filter_map(|name| self.before(name)).collect::<Vec<_>>();

@@ -1,5 +1,5 @@
-//! Two gateways on one store, each with its policies and its own folder of what makes keys: a policy whose
-//! keys the other one changes to some that can't be derived here.
+//! Two gateways on one store, each with its own policies and its own archive of derivers. One gateway changes
+//! a policy's keys to keys that the other gateway can't derive.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -19,7 +19,7 @@ use oncegate_core::{
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How long a gateway stands on the list without tending it.
+/// The time for which a gateway stays on the list without tending it.
 const LIST: Duration = Duration::from_secs(30);
 const RETENTION: Duration = Duration::from_secs(100);
 
@@ -44,7 +44,7 @@ struct Gateway {
     folder: tempfile::TempDir,
 }
 
-/// A configuration whose policy `keys` makes them in this way; that of the others stays.
+/// A configuration whose policy `keys` makes keys in this way; the other policies' way stays.
 fn config(way: u32) -> String {
     let field = if way == 0 { "idempotency-key".to_owned() } else { format!("x-key-{way}") };
     format!(
@@ -83,19 +83,20 @@ impl Gateway {
         &self.shared().ledger
     }
 
-    /// Goes over to another way.
+    /// Changes the policy's keys to another way.
     async fn changes(&self, way: u32) -> Result<(), ActivationError> {
         std::fs::write(self.folder.path().join("oncegate.toml"), config(way)).unwrap();
         self.reloader.reload(LostRecords::Refuse).await.map(|_| ())
     }
 
-    /// As it does from time to time. `again`: long after what couldn't be loaded was tried last.
+    /// Tends as a gateway does from time to time. `again`: long after the last try to load what couldn't be
+    /// loaded.
     async fn tends(&self, again: bool) {
         let retry = if again { RetryMissing::Yes } else { RetryMissing::No };
         tend_once(&self.reloader, retry).await.unwrap();
     }
 
-    /// Gets what makes the keys of another one.
+    /// Copies the derivers from the other gateway's archive.
     fn gets_what_is_kept_at(&self, other: &Self) {
         let policies = |gateway: &Self| gateway.folder.path().join("policies");
         for file in std::fs::read_dir(policies(other)).unwrap().flatten() {
@@ -103,7 +104,7 @@ impl Gateway {
         }
     }
 
-    /// Why its policy refuses what it would guard, if it does.
+    /// Why its policy refuses requests that it would guard, if it does.
     fn refuses_because(&self) -> Option<String> {
         let active = self.shared().active.load();
         let unavailable =
@@ -136,7 +137,7 @@ impl Gateway {
         self.goes(policy, &self.spaces(policy).ok_or("unavailable")?).await
     }
 
-    /// What comes of the policy's only operation, by keys that were derived so.
+    /// The result of the policy's only operation, under keys that were derived in this way.
     async fn goes(
         &self,
         policy: &str,
@@ -156,7 +157,7 @@ impl Gateway {
         })
     }
 
-    /// Executes an operation that has a key in the present space only, and goes over to another.
+    /// Executes an operation that has a key in the present space only, and changes to another way.
     async fn executes_and_changes(&self, way: u32) {
         let (generation, mut spaces) = self.spaces("keys").unwrap();
         spaces.older.clear();
@@ -170,7 +171,7 @@ impl Gateway {
     }
 }
 
-/// Number and key are one here, but that each policy has its own.
+/// A request whose keys have their space's number as id. Each policy has ids of its own.
 fn request(
     ledger: &Arc<Ledger>,
     policy: &str,
@@ -226,7 +227,7 @@ fn request(
     }
 }
 
-/// Two of which the first can't derive the keys of the second, and knows it.
+/// Two gateways: the first can't derive the keys of the second, and knows it.
 async fn unavailable(store: &Arc<Memory>) -> (Gateway, Gateway) {
     let (one, other) = (Gateway::start(store, 0).await, Gateway::start(store, 0).await);
     assert_eq!(one.refuses_because(), None);
@@ -249,7 +250,8 @@ fn a_policy_is_shut_where_another_gateways_keys_cannot_be_derived_and_no_other_i
         assert!(!why.contains("--accept-duplicates"), "it would not do while the other lives: {why}");
         assert_eq!(one.shared().unready(), None, "the others are served");
         drop(one.asks("others").await.unwrap());
-        // It goes on so, and the other isn't held up by it: nobody has a record of the old keys.
+        // The first gateway goes on like this, and doesn't hold up the other: nobody has a record of the old
+        // keys.
         one.tends(true).await;
         other.tends(false).await;
         assert_eq!(other.on_list(), [1]);
@@ -270,7 +272,7 @@ fn it_guards_again_as_soon_as_the_others_keys_can_be_derived() {
     });
 }
 
-/// It used to wait until what can't be loaded is tried again, a minute later.
+/// The gateway used to wait for the next try to load what can't be loaded, a minute later.
 #[test]
 fn it_guards_again_as_soon_as_the_other_has_gone_back_and_nothing_of_its_keys_is_left() {
     run(async |store| {
@@ -279,7 +281,7 @@ fn it_guards_again_as_soon_as_the_other_has_gone_back_and_nothing_of_its_keys_is
         other.changes(0).await.unwrap();
         assert_eq!(other.asks("keys").await.unwrap_err(), "answer");
         let mut span = Duration::ZERO;
-        // Retention, then the tombstone.
+        // The retention passes, then the tombstone's time.
         while span < RETENTION * 2 {
             other.tends(false).await;
             one.tends(true).await;
@@ -323,8 +325,8 @@ fn what_was_under_way_is_claimed_by_the_old_keys_and_the_other_finds_it() {
     });
 }
 
-/// What the other one executed while the policy guarded nothing here was not looked for, so that its key space left
-/// with its records.
+/// A gateway did not look for records that the other one executed while the policy guarded nothing here. So
+/// their key space left the list with its records.
 #[test]
 fn what_the_other_executed_since_then_holds_its_key_space_open_when_it_is_gone() {
     run(async |store| {
@@ -350,7 +352,7 @@ fn what_the_other_executed_since_then_holds_its_key_space_open_when_it_is_gone()
     });
 }
 
-/// A key space was given up that a gateway which lived went on executing by.
+/// A key space was given up while a live gateway still executed by it.
 #[test]
 fn keys_by_which_another_gateway_executes_are_not_given_up() {
     run(async |store| {
@@ -373,8 +375,8 @@ fn keys_by_which_another_gateway_executes_are_not_given_up() {
     });
 }
 
-/// One policy whose key space had no room on its list any more kept the gateway from following all lists, and
-/// from coming back after a break of its lease.
+/// One policy whose key space had no room on its list kept the gateway from following all lists, and from
+/// coming back after a break of its lease.
 #[test]
 fn one_whose_key_space_the_list_takes_no_more_holds_up_no_other() {
     run(async |store| {
@@ -395,7 +397,7 @@ fn one_whose_key_space_the_list_takes_no_more_holds_up_no_other() {
         one.tends(false).await;
         drop(one.asks("others").await.unwrap());
         assert!(one.refuses_because().is_some());
-        // Its operator goes over to one that is there.
+        // The operator changes to a way whose key space is on the list.
         one.changes(4).await.unwrap();
         assert_eq!(one.refuses_because(), None);
         assert_eq!(one.asks("keys").await.unwrap_err(), "answer");

@@ -1,4 +1,4 @@
-//! Reloads by themselves when a file of the configuration or of a policy changes.
+//! Automatic reloads when a file of the configuration or of a policy changes.
 
 use super::policies::file_digest;
 use super::reload::Reloader;
@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Several writes to a file within this time are one change.
+/// Writes to a file within this time count as one change.
 const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 impl Reloader {
     /// Reloads when a file changes, for as long as it is polled.
     pub async fn watch(self: Arc<Self>) {
         let (changed, mut changes) = mpsc::unbounded_channel();
-        // Its own tick would be a quarter of that, all day long.
+        // The debouncer's own tick would be a quarter of this time, all day long.
         let watcher = new_debouncer(SETTLE_TIME, Some(SETTLE_TIME), move |events: DebounceEventResult| {
             if events.is_ok() {
-                // Nobody listens only while the gateway ends.
+                // The receiver is gone only while the gateway ends.
                 let _ = changed.send(());
             }
         });
@@ -50,7 +50,7 @@ impl Reloader {
             while changes.try_recv().is_ok() {}
             let now = self.digests().await;
             if now != seen {
-                // A refusal is told by `reload`, and tried again when the files change again.
+                // `reload` reports a refusal; the next change of the files tries again.
                 let _ = self.reload(LostRecords::Refuse).await;
                 seen = now;
             }

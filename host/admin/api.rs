@@ -1,7 +1,7 @@
-//! The documents of the admin interface (`design/admin.md`): the gateway writes what the commands read, and
-//! the other way round.
+//! The documents of the admin interface (`design/admin.md`): the gateway writes the documents that the
+//! commands read, and the other way round.
 //!
-//! They name no other room, but for what the look-up of an operation shows.
+//! This file names no other room, except for the description that the look-up of an operation shows.
 
 use crate::gateway::answer::OperationDescription;
 use serde::{Deserialize, Serialize};
@@ -13,15 +13,15 @@ use std::collections::BTreeMap;
 pub struct Status {
     /// The program's version.
     pub version: String,
-    /// Since it started.
+    /// Seconds since the gateway started.
     pub uptime_seconds: u64,
-    /// Whether it takes requests.
+    /// True if the gateway takes requests.
     pub ready: bool,
-    /// Why it doesn't.
+    /// Why the gateway takes no requests.
     pub unready_reason: Option<String>,
     /// The configuration's file, where it has one.
     pub configuration: Option<String>,
-    /// What the configuration allows but is worth saying aloud.
+    /// Warnings about settings that the configuration allows.
     pub warnings: Vec<String>,
     /// Why the last reload was refused, if it was.
     pub last_reload_error: Option<String>,
@@ -46,15 +46,15 @@ pub struct LedgerStatus {
     pub path: Option<String>,
     /// `sync` or `async`.
     pub durability: String,
-    /// Whose keys it holds.
+    /// The deployment whose keys the ledger holds.
     pub deployment: String,
-    /// Its time.
+    /// The ledger's time.
     pub time: String,
-    /// How far the wall clock is ahead of it.
+    /// Seconds by which the wall clock is ahead of the ledger's time.
     pub wall_clock_ahead_seconds: i64,
     /// Records in the store, roughly.
     pub records: u64,
-    /// Their bytes, in memory or on disk.
+    /// The records' bytes, in memory or on disk.
     pub bytes: u64,
     /// Executions under way in this gateway.
     pub executing: u64,
@@ -94,18 +94,18 @@ pub struct KeySpaceStatus {
     pub component_sha256: String,
     /// The digest of that component's settings.
     pub settings_sha256: String,
-    /// Whether this gateway decides by it.
+    /// True if this gateway decides by this key space.
     pub decides: bool,
-    /// What holds it open.
+    /// The blockers of this key space.
     pub held_open_by: Vec<HeldOpen>,
 }
 
-/// What holds a key space open, and what ends that.
+/// A blocker of a key space, and the event that ends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldOpen {
-    /// What holds it.
+    /// The blocker, in words.
     pub by: String,
-    /// What ends that.
+    /// The event that ends it, in words.
     pub ends: String,
 }
 
@@ -123,15 +123,15 @@ pub struct PolicyList {
 pub struct PolicyStatus {
     /// The policy's name.
     pub name: String,
-    /// Counts all generations of the process.
+    /// The generation's number, by a count of all generations of the process.
     pub generation: u64,
-    /// Where the component comes from.
+    /// The source of the component.
     pub component: String,
-    /// Its digest.
+    /// The component's digest.
     pub sha256: String,
-    /// Its bytes.
+    /// The component's size in bytes.
     pub size: u64,
-    /// What its plan names its way of making keys.
+    /// The plan's name for its way of making keys.
     pub key_schema: String,
     /// The operator's number in the key space.
     pub key_epoch: u64,
@@ -141,13 +141,13 @@ pub struct PolicyStatus {
     pub settings: Map<String, Value>,
     /// `reuse` or `fresh`.
     pub instances: String,
-    /// Whether its calls go to the policy threads.
+    /// True if the policy's calls go to the policy threads.
     pub slow: bool,
-    /// How many test vectors it carries.
+    /// The number of test vectors that the component carries.
     pub vectors: u64,
-    /// When it was loaded.
+    /// When the generation was loaded.
     pub loaded_at: String,
-    /// How long that took.
+    /// The time that the load took.
     pub load_ms: u64,
     /// The steps of its load.
     pub steps: Vec<LoadStep>,
@@ -170,11 +170,11 @@ pub struct PolicyStatus {
 pub struct LoadStep {
     /// Its name, such as `compile`.
     pub step: String,
-    /// Whether it was passed.
+    /// True if the step was passed.
     pub ok: bool,
-    /// How long it took.
+    /// The time that the step took.
     pub micros: u64,
-    /// What is worth knowing of it.
+    /// A note about the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -184,11 +184,11 @@ pub struct LoadStep {
 pub struct LastLoad {
     /// When it ended, by the wall clock.
     pub at: String,
-    /// What began it: `reload`, `rollback`, `automatic rollback`.
+    /// The cause of the load: `reload`, `rollback`, `automatic rollback`.
     pub occasion: String,
-    /// The steps that were taken; where it failed the last is the one that did.
+    /// The steps that were taken; the last one is the one that failed, if the load failed.
     pub steps: Vec<LoadStep>,
-    /// Why it failed, where it did.
+    /// Why the load failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -204,7 +204,7 @@ pub struct RefusedDeriver {
     pub component_sha256: String,
     /// The settings' digest.
     pub settings_sha256: String,
-    /// What was seen.
+    /// The finding that broke the promise.
     pub why: String,
 }
 
@@ -222,37 +222,37 @@ pub struct UpstreamStatus {
     pub name: String,
     /// `host:port`
     pub address: String,
-    /// Whether it knows duplicates by itself.
+    /// True if the upstream knows duplicates by itself.
     pub dedupes: bool,
     /// Executions under way.
     pub executions: usize,
     /// Requests that wait for the answer of another's execution.
     pub waiters: usize,
-    /// A head came back.
+    /// Requests whose head came back.
     pub answered: u64,
-    /// Nothing was sent.
+    /// Requests of which nothing was sent.
     pub unreachable: u64,
-    /// Cut off after sending.
+    /// Requests that were cut off after sending.
     pub broken: u64,
-    /// No head in time.
+    /// Requests without a head in time.
     pub timed_out: u64,
 }
 
-/// The body of `POST /v1/reload` and `POST /v1/policies/NAME/reload`. None is as the default.
+/// The body of `POST /v1/reload` and `POST /v1/policies/NAME/reload`. No body means the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
-    /// Records that would lose their keys are given up, this once.
+    /// True if records that would lose their keys are given up, this once.
     #[serde(default)]
     pub accept_duplicates: bool,
 }
 
-/// What a reload or rollback did.
+/// The result of a reload or rollback.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
-    /// All policies, and whether they are new.
+    /// All policies, each with a mark if it is new.
     pub policies: Vec<ReloadedPolicy>,
-    /// What the configuration allows but is worth saying aloud.
+    /// Warnings about settings that the configuration allows.
     pub warnings: Vec<String>,
 }
 
@@ -266,7 +266,7 @@ pub struct ReloadedPolicy {
     /// The digest of its component.
     #[serde(default)]
     pub sha256: String,
-    /// Whether this reload brought it.
+    /// True if this reload brought the generation.
     pub changed: bool,
     /// The steps that brought it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -276,36 +276,37 @@ pub struct ReloadedPolicy {
 /// `GET /v1/operations`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationPage {
-    /// What the filter takes, of the records that this call read.
+    /// The operations that the filter takes, of the records that this call read.
     pub operations: Vec<OperationDocument>,
-    /// Behind this one the next call goes on; none: that was all.
+    /// The operation behind which the next call goes on; none: the list is complete.
     pub next: Option<String>,
-    /// How many records this call read.
+    /// The number of records that this call read.
     pub scanned: u64,
 }
 
-/// An operation: all that is known of it, but for keys, bodies and credentials.
+/// An operation with everything that is known of it, except keys, bodies and credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationDocument {
     /// Its id.
     pub operation: String,
     /// Its state, such as `unknown`.
     pub state: String,
-    /// What is recorded of it; none: it is not there any more.
+    /// The operation's record; none: there is no record any more.
     #[serde(flatten)]
     pub recorded: Option<OperationRecord>,
-    /// Settlements that came too late and changed nothing; where one operation is asked for.
+    /// Settlements that came too late and changed nothing. Present if one operation is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Vec<LateSettlementReport>>,
-    /// Fields of an answer that was handed in which are never recorded; of a resolution.
+    /// The names of fields that were handed in with an answer and are never recorded. Present after a
+    /// resolution.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
 }
 
-/// What is recorded of an operation.
+/// The record of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRecord {
-    /// What the look-up shows of it, too.
+    /// The description, which the look-up shows, too.
     #[serde(flatten)]
     pub description: OperationDescription,
     /// Raised by each change of the record: a decimal number. A change by hand names it.
@@ -314,9 +315,9 @@ pub struct OperationRecord {
     pub route: String,
     /// The policy that decided it.
     pub policy: String,
-    /// By which key schema.
+    /// The key schema that it was decided by.
     pub key_schema: String,
-    /// And which key epoch.
+    /// The key epoch that it was decided by.
     pub key_epoch: u64,
     /// The request's method.
     pub method: String,
@@ -324,42 +325,42 @@ pub struct OperationRecord {
     pub authority: String,
     /// The request's path.
     pub path: String,
-    /// A hash of who asked.
+    /// A hash of the principal.
     pub principal: String,
-    /// When the client first sent it, by its own word.
+    /// When the client first sent the request, by the client's own account.
     pub first_sent: Option<String>,
     /// The latest execution.
     pub execution: String,
-    /// Whether it was sent again though nobody knew the outcome.
+    /// True if the request was sent again though nobody knew the outcome.
     pub resent: bool,
     /// The policy's own note.
     pub memo: Option<String>,
-    /// How its upstream is asked about it, while the outcome is unknown.
+    /// The state of the questions to its upstream, while the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probing: Option<ProbingStatus>,
 }
 
-/// How an upstream is asked about an unknown outcome.
+/// The state of the questions to an upstream about an unknown outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbingStatus {
     /// Tries that found nothing out.
     pub tries: u32,
-    /// When the next one is due; none: nobody asks any more.
+    /// When the next try is due; none: nobody asks any more.
     pub next: Option<String>,
 }
 
 /// A settlement that came too late and changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateSettlementReport {
-    /// When it came.
+    /// When the settlement came.
     pub at: String,
-    /// The execution that it was of.
+    /// The execution that it settles.
     pub execution: String,
     /// How that execution ended.
     pub outcome: String,
     /// The status of its answer, where there was one.
     pub status: Option<u16>,
-    /// Why it changed nothing.
+    /// Why the settlement changed nothing.
     pub reason: String,
 }
 
@@ -370,9 +371,9 @@ pub struct ResolveRequest {
     pub outcome: String,
     /// The version that was shown.
     pub version: String,
-    /// Why; the gateway logs it.
+    /// The operator's reason; the gateway logs it.
     pub reason: String,
-    /// The answer that duplicates get; of `consumed` only its status.
+    /// The answer that duplicates get; for `consumed` only its status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<GivenReply>,
 }
@@ -395,9 +396,9 @@ pub struct GivenReply {
 pub struct AdminProblem {
     /// The status in words.
     pub title: Option<String>,
-    /// What is wrong, and what would do.
+    /// The fault, and what would be accepted.
     pub detail: Option<String>,
-    /// Of a refused reload: the steps of the load that it ended, the last one failed.
+    /// The steps of the load that ended a refused reload; the last one failed.
     #[serde(default)]
     pub steps: Vec<LoadStep>,
 }

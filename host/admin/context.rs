@@ -1,11 +1,11 @@
-//! The context of the admin interface: everything that a page is made of.
+//! The context of the admin interface: everything that its pages are made of.
 
 use crate::activation::Reloader;
 use crate::gateway::Shared;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Everything that a page is made of.
+/// Everything that the pages are made of.
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) shared: Arc<Shared>,

@@ -1,4 +1,4 @@
-//! Which operations a list shows: the query of `GET /v1/operations`.
+//! The filter of a list of operations: the query of `GET /v1/operations`.
 
 use crate::config::parse_duration;
 use crate::store::Versioned;
@@ -9,7 +9,7 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 const STATES: [View; 5] = [View::Executing, View::Completed, View::Consumed, View::Unknown, View::Expired];
 
-/// Which operations are listed.
+/// The filter of a list of operations.
 #[derive(Debug, PartialEq)]
 pub(super) struct OperationFilter {
     state: Option<View>,
@@ -20,7 +20,7 @@ pub(super) struct OperationFilter {
 }
 
 impl OperationFilter {
-    /// From a query; every fault names its parameter and says what would do.
+    /// Reads a query. Every fault names its parameter and says what would be accepted.
     pub(super) fn parse(query: &str) -> Result<Self, Vec<String>> {
         let mut filter =
             Self { state: None, route: None, older_than: None, limit: LIMIT_DEFAULT, after: None };
@@ -77,7 +77,7 @@ impl OperationFilter {
 
     pub(super) fn takes(&self, found: &Versioned, now: Timestamp) -> bool {
         let (record, view) = (&found.record, found.record.view(now));
-        // A pointer is another key of an operation that is listed itself.
+        // A pointer is another key of an operation, and the operation is listed itself.
         !matches!(view, View::Absent | View::Pointer)
             && self.state.is_none_or(|state| state == view)
             && self.route.as_ref().is_none_or(|route| **route == *record.origin.route)

@@ -1,5 +1,5 @@
-//! Operations, listed and changed by hand (`design/admin.md`). A change names what it does and why, counts
-//! only at the version that was shown, and is logged.
+//! Operations, listed and changed by hand (`design/admin.md`). A change names its action and its reason,
+//! counts only at the version that was shown, and is logged.
 
 use super::api::{LateSettlementReport, OperationDocument, OperationPage, OperationRecord, ProbingStatus};
 use super::filter::OperationFilter;
@@ -15,7 +15,7 @@ use oncegate_core::{Answer, AnswerSummary, OperationId, Outcome, Timestamp, Unch
 use serde_json::Map;
 use std::sync::Arc;
 
-/// Records that one call reads at most: the next call goes on behind them.
+/// The most records that one call reads: the next call goes on behind them.
 const PAGE: usize = 512;
 const PAGES_MAX: usize = 8;
 /// The limit of a resolution's body: an answer of 1 MiB in base64, and more.
@@ -89,7 +89,8 @@ fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> OperationDoc
         memo: record.memo.as_deref().map(str::to_owned),
         probing: record.probing.filter(|_| view == View::Unknown).map(|probing| ProbingStatus {
             tries: probing.tries,
-            // Never before it is unknown; at once is a time long ago.
+            // A probe is never due before the outcome is unknown. One that is due at once has a time long
+            // ago.
             next: probing.next.map(|at| at.max(record.unknown_since().unwrap_or_default()).to_string()),
         }),
     };
@@ -119,7 +120,7 @@ fn late_settlement(late: &LateSettlement) -> LateSettlementReport {
 
 /// `POST /v1/operations/{id}/resolve`
 pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap, body: &[u8]) -> AdminReply {
-    // A page in somebody's browser can post text here, but not JSON without being asked first.
+    // A page in somebody's browser can post text here without asking first, but not JSON.
     let content_type =
         fields.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some("application/json") {
@@ -195,7 +196,7 @@ fn now_standing(shared: &Shared, id: OperationId, standing: Option<&Versioned>) 
     }
 }
 
-/// Why nothing was changed.
+/// Why a change was not made.
 fn not_done(
     shared: &Shared,
     id: OperationId,
@@ -269,7 +270,8 @@ fn strip_of(active: &ActiveConfig, found: &Versioned) -> Vec<String> {
     route.map(|route| route.config.strip.clone()).unwrap_or_default()
 }
 
-/// The answer to record, by the rules for every recorded answer, and the names that these leave out.
+/// The answer to record, by the rules for every recorded answer, and the names of the fields that they leave
+/// out.
 fn answer_to_record(given: &GivenAnswer, strip: &[String]) -> (Answer, Vec<String>) {
     let mut fields = HeaderMap::new();
     given.fields.iter().for_each(|(name, value)| _ = fields.append(name, value.clone()));

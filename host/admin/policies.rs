@@ -1,4 +1,5 @@
-//! `GET /v1/policies` with each policy's key spaces, and what replaces generations: reload and rollback.
+//! `GET /v1/policies` with each policy's key spaces, and the calls that replace generations: reload and
+//! rollback.
 
 use super::api::{
     HeldOpen, KeySpaceStatus, LastLoad, LoadStep, PolicyList, PolicyStatus, RefusedDeriver, ReloadReport,
@@ -87,7 +88,7 @@ fn last_load(attempt: &Attempt) -> LastLoad {
     }
 }
 
-/// The key spaces by which a policy's keys are derived, with what holds each open and how to end that.
+/// The key spaces by which a policy's keys are derived, each with its blockers and the events that end them.
 pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpaceStatus> {
     let registry = shared.ledger.key_spaces();
     let active = shared.active.load();
@@ -110,7 +111,7 @@ pub(super) fn key_spaces(shared: &Shared, policy: &str) -> Vec<KeySpaceStatus> {
     spaces.list(policy).map_or(&[][..], |list| &list.spaces).iter().map(one).collect()
 }
 
-/// Words for what holds a key space open, and for what ends that.
+/// Words for a blocker of a key space, and for the event that ends it.
 fn held_open(blocker: &Blocker, own: &GatewayId) -> HeldOpen {
     let whose =
         |gateway| if gateway == own { "this gateway".to_owned() } else { format!("gateway {gateway}") };
@@ -146,7 +147,7 @@ fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
     spaces.list(policy).map_or(&[][..], |list| &list.refused).iter().map(one).collect()
 }
 
-/// `POST /v1/reload`, and of one policy `POST /v1/policies/NAME/reload`.
+/// `POST /v1/reload`, and for one policy `POST /v1/policies/NAME/reload`.
 pub(super) async fn reload(
     reloader: &Reloader,
     policy: Option<&str>,
@@ -167,7 +168,7 @@ pub(super) async fn roll_back(reloader: &Reloader, policy: &str) -> AdminReply {
     replaced(reloader.roll_back(policy).await)
 }
 
-/// Reads the body of a reload. Without one, no record may be given up.
+/// Reads the body of a reload. Without a body, no record may be given up.
 async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, AdminReply> {
     let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
     let body = body

@@ -1,4 +1,4 @@
-//! How the admin interface answers: JSON, text and problem documents.
+//! The answers of the admin interface: JSON, text and problem documents.
 
 use crate::gateway::answer::problem_document;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 pub(super) type AdminReply = Response<Full<Bytes>>;
 
-/// A document. Members stand in the order in which it declares them.
+/// A document. Its members stand in the order in which its type declares them.
 pub(super) fn json(document: &impl Serialize) -> AdminReply {
     let mut body = serde_json::to_vec_pretty(document).unwrap_or_default();
     body.push(b'\n');
@@ -28,7 +28,7 @@ pub(super) fn problem(code: Code, detail: &str) -> AdminReply {
     problem_with(status_of(code), code, detail, Map::new())
 }
 
-/// A problem that HTTP has a status of its own for, and that has more members.
+/// A problem for which HTTP has a status of its own, and that has further members.
 pub(super) fn problem_with(
     status: StatusCode,
     code: Code,

@@ -1,4 +1,4 @@
-//! The body of a resolution, read so that every fault is told with its place.
+//! The body of a resolution. Every fault in it is reported with its place.
 
 use crate::store::Version;
 use base64::Engine as _;
@@ -19,7 +19,7 @@ pub struct Resolution {
 #[derive(Debug, PartialEq)]
 pub(super) enum OperatorVerdict {
     NotApplied,
-    /// With the status, where the operator knows it.
+    /// Consumed, with the status if the operator knows it.
     Consumed(Option<u16>),
     Completed(GivenAnswer),
 }
@@ -33,7 +33,7 @@ pub(super) struct GivenAnswer {
 }
 
 impl Resolution {
-    /// Reads a body. Every fault names its place, as a JSON pointer, and what would do.
+    /// Reads a body. Every fault names its place, as a JSON pointer, and says what would be accepted.
     pub fn parse(body: &[u8]) -> Result<Self, Vec<String>> {
         let value: Value =
             serde_json::from_slice(body).map_err(|error| vec![format!("the body is not JSON: {error}")])?;

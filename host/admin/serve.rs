@@ -1,8 +1,8 @@
-//! The listener, who may ask, and which page answers.
+//! The listener of the admin interface: checks who may ask, and picks the page that answers.
 //!
-//! `/livez`, `/readyz` and `/metrics` answer anyone who can reach the listener. Everything else
-//! needs a `Host` of its own, so that no web page can talk to it by a name that it made point
-//! here (DNS rebinding), and beyond loopback the token.
+//! `/livez`, `/readyz` and `/metrics` answer anyone who can reach the listener. Every other page needs a
+//! `Host` of this listener, so that no web page can talk to it by a name that was made to point here (DNS
+//! rebinding). Beyond loopback every other page needs the token, too.
 
 use super::context::Admin;
 use super::reply::{AdminReply, problem, reply, sorted_json, text};
@@ -24,19 +24,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// The interface on its listener.
+/// The admin interface on its listener.
 #[derive(Debug)]
 struct AdminService {
     admin: Admin,
     address: Option<SocketAddr>,
 }
 
-/// Serves the interface for as long as it is polled.
+/// Serves the admin interface for as long as it is polled.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Reloader>) {
     let address = listener.local_addr().ok();
     let admin = Admin { shared, reloader, started: Instant::now() };
     let service = Arc::new(AdminService { admin, address });
-    // Owns its connections, so that they end with it.
+    // The set owns its connections, so that they end with it.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let stream = match listener.accept().await {
@@ -142,7 +142,7 @@ impl AdminService {
         }
     }
 
-    /// Only under a name of this listener, and beyond loopback only with the token.
+    /// Admits a request under a name of this listener only, and beyond loopback only with the token.
     fn admit(&self, headers: &HeaderMap) -> Result<(), AdminReply> {
         let active = self.admin.shared.active.load();
         let server = &active.config.server;
@@ -153,7 +153,7 @@ impl AdminService {
                 "The admin interface does not answer under this host name: use its address, or list the name in `server.admin_hosts`.",
             ));
         }
-        // A page of somebody else's can make a browser ask without knowing the answer.
+        // Another site's page can make a browser send a request whose answer the page can't read.
         let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
         let is_own = |origin: &str| {
             origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
@@ -167,7 +167,7 @@ impl AdminService {
         let Some(token) = &server.admin_token else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
-        // Hashes compare without telling how far they agree.
+        // The comparison of hashes doesn't show how far the tokens agree.
         if blake3::hash(given) == blake3::hash(token.as_bytes()) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! How a policy fails a call.
+//! The ways in which a policy fails a call.
 
 use crate::engine::limits::{HandedTooMuch, MemoryExceeded, NotThere, OutsideHook};
 use std::time::Duration;
@@ -10,24 +10,24 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 pub struct Broken {
     /// The field of the interface, such as `plan.request-fields`.
     pub place: &'static str,
-    /// What was found and what the rule is.
+    /// The value that was found, and the rule.
     pub what: String,
 }
 
 /// Why a call of a policy brought no usable result. The text is for the operator's log: it can
-/// quote what the component said, so no client sees it.
+/// quote the component, so no client sees it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// WebAssembly trapped, or the host refused what it tried.
+    /// WebAssembly trapped, or the host refused what the guest tried.
     #[error("trapped: {0}")]
     Trap(String),
-    /// It ran out of time.
+    /// The call ran out of time.
     #[error("not done after {0:?}: the policy loops, or needs a larger `limits.time`")]
     Deadline(Duration),
-    /// It ran out of memory.
+    /// The call ran out of memory.
     #[error("{0}: the policy leaks, or needs a larger `limits.memory`")]
     Memory(String),
-    /// It handed over more than one call may.
+    /// The component handed over more than one call may.
     #[error("more than 1 MiB handed to the host in one call")]
     Handed,
     /// The hook returned an `err`.
@@ -39,7 +39,7 @@ pub enum Failure {
     /// No instance could be made.
     #[error("no instance could be made: {0}")]
     Instantiate(String),
-    /// Too many of its slow calls wait for a policy thread.
+    /// Too many of the policy's slow calls wait for a policy thread.
     #[error("{0} slow calls of this policy wait already")]
     Busy(usize),
     /// The host's own thread was lost in this call.
@@ -48,7 +48,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether it is the policy's own doing, and the same on every machine.
+    /// True if the failure is the policy's own doing, and the same on every machine.
     pub fn is_its_own(&self) -> bool {
         match self {
             Self::Trap(_) | Self::Memory(_) | Self::Handed | Self::Err(_) | Self::Invalid(_) => true,
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// The word for it in metrics.
+    /// The failure's name in metrics.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Trap(_) => "trap",
@@ -71,7 +71,7 @@ impl Failure {
         }
     }
 
-    /// What wasmtime said of a call that had `time`.
+    /// The failure that wasmtime reported for a call that had `time`.
     pub(crate) fn of_call(error: &wasmtime::Error, time: Duration) -> Self {
         if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
             return Self::Memory(exceeded.to_string());
@@ -88,12 +88,12 @@ impl Failure {
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Self::Deadline(time),
             Some(_) => Self::Trap(one_line(error)),
-            // Everything else that a call can say is about lifting the result.
+            // Every other error of a call is about lifting the result.
             None => Self::Invalid(Broken { place: "canonical ABI", what: one_line(error) }),
         }
     }
 
-    /// What wasmtime said of an instantiation that had `time`.
+    /// The failure that wasmtime reported for an instantiation that had `time`.
     pub(crate) fn of_instantiation(error: &wasmtime::Error, time: Duration) -> Self {
         let limited = error.is::<MemoryExceeded>()
             || error.is::<OutsideHook>()

@@ -1,6 +1,5 @@
-//! The hooks that a component may export beside `policy`: what each is called with, what it returns,
-//! and how test vectors write that. Whoever calls one of them, the gateway, a vector or an author's
-//! command, calls it with a [`HookCall`].
+//! The hooks that a component may export beside `policy`: the arguments and the result of each, and how test
+//! vectors write them. The gateway, a vector and an author's command all call a hook with a [`HookCall`].
 
 use crate::interface::{
     AnswerChanges, Finding, FoundReply, Outbound, OwnedOperation, PolicySettlement, ProblemView, Receipt,
@@ -22,10 +21,10 @@ pub enum Interface {
 }
 
 impl Interface {
-    /// All of them, in the order of policy.wit.
+    /// All interfaces, in the order of policy.wit.
     pub const ALL: [Self; 3] = [Self::Outcome, Self::Resolution, Self::Presentation];
 
-    /// Its name.
+    /// The interface's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Outcome => "outcome",
@@ -35,22 +34,22 @@ impl Interface {
     }
 }
 
-/// Which of the interfaces a component exports.
+/// The interfaces that a component exports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exports([bool; Interface::ALL.len()]);
 
 impl Exports {
-    /// Whether it exports this one.
+    /// True if the component exports this interface.
     pub const fn has(self, interface: Interface) -> bool {
         self.0[interface as usize]
     }
 
-    /// It exports this one, too.
+    /// Adds an interface that the component exports.
     pub(crate) fn add(&mut self, interface: Interface) {
         self.0[interface as usize] = true;
     }
 
-    /// Those that it exports.
+    /// The interfaces that the component exports.
     pub fn iter(self) -> impl Iterator<Item = Interface> {
         Interface::ALL.into_iter().filter(move |interface| self.has(*interface))
     }
@@ -68,10 +67,10 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// All of them, in the order of policy.wit.
+    /// All hooks, in the order of policy.wit.
     pub const ALL: [Self; 5] = [Self::Settle, Self::Question, Self::Reading, Self::Present, Self::Explain];
 
-    /// Its name.
+    /// The hook's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Settle => "settle",
@@ -82,7 +81,7 @@ impl Hook {
         }
     }
 
-    /// The interface that it is of.
+    /// The interface that the hook belongs to.
     pub const fn interface(self) -> Interface {
         match self {
             Self::Settle => Interface::Outcome,
@@ -91,12 +90,12 @@ impl Hook {
         }
     }
 
-    /// Whether a component with these exports has it.
+    /// True if a component with these exports has the hook.
     pub const fn is_in(self, exports: Exports) -> bool {
         exports.has(self.interface())
     }
 
-    /// What it is called with.
+    /// The arguments that the hook is called with.
     pub(crate) const fn arguments(self) -> &'static [HookArgument] {
         use HookArgument::{Asked, Operation, Problem, Receipt, Reply};
         match self {
@@ -108,7 +107,7 @@ impl Hook {
         }
     }
 
-    /// A call of it, with arguments from `source`.
+    /// A call of the hook, with arguments from `source`.
     pub(crate) fn call_from<S: ArgumentSource>(self, source: &mut S) -> Result<HookCall, S::Fault> {
         Ok(match self {
             Self::Settle => HookCall::Settle { receipt: source.receipt()?, reply: source.settled_reply()? },
@@ -128,42 +127,42 @@ impl Hook {
     }
 }
 
-/// What a hook may be called with.
+/// An argument of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookArgument {
-    /// What the ledger knows of the operation.
+    /// The ledger's knowledge of the operation.
     Receipt,
-    /// What `decide` saw of the request.
+    /// The operation that `decide` saw.
     Operation,
     /// An answer.
     Reply,
-    /// The question to which the answer is one.
+    /// The question that the answer belongs to.
     Asked,
     /// One of the gateway's own answers.
     Problem,
 }
 
-/// Where the arguments of a call come from that no request makes: a test vector, or an author.
+/// The source of arguments that no request makes: a test vector, or an author.
 pub(crate) trait ArgumentSource {
     /// Why the hook can't be called.
     type Fault;
 
-    /// What the ledger knows of the operation.
+    /// The ledger's knowledge of the operation.
     fn receipt(&mut self) -> Result<Receipt, Self::Fault>;
 
-    /// What `decide` saw of the request.
+    /// The operation that `decide` saw.
     fn operation(&mut self) -> Result<OwnedOperation, Self::Fault>;
 
-    /// An answer that is to be settled: what the plan declared of it.
+    /// An answer that is to be settled: the parts that the plan declared.
     fn settled_reply(&mut self) -> Result<Reply, Self::Fault>;
 
     /// The question that was asked about the operation.
     fn asked(&mut self, receipt: &Receipt) -> Result<Outbound, Self::Fault>;
 
-    /// The answer to a question: all of it.
+    /// The whole answer to a question.
     fn found_reply(&mut self) -> Result<Reply, Self::Fault>;
 
-    /// An answer that is to be replayed: all of it.
+    /// The whole answer that is to be replayed.
     fn kept_reply(&mut self) -> Result<Reply, Self::Fault>;
 
     /// One of the gateway's own answers.
@@ -194,7 +193,7 @@ impl HookCall {
     }
 }
 
-/// What a hook returned.
+/// The result of a hook.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the hooks of policy.wit")]
 pub enum HookResult {
@@ -206,7 +205,7 @@ pub enum HookResult {
 }
 
 impl HookResult {
-    /// What a component says that doesn't export the hook.
+    /// The result for a component that doesn't export the hook.
     pub(crate) const fn nothing(hook: Hook) -> Self {
         match hook {
             Hook::Settle => Self::Settle(None),
@@ -217,32 +216,32 @@ impl HookResult {
         }
     }
 
-    /// What `settle` said.
+    /// The settlement that `settle` returned.
     pub fn settlement(self) -> Option<PolicySettlement> {
         if let Self::Settle(settlement) = self { settlement } else { None }
     }
 
-    /// What `question` asks.
+    /// The question that `question` returned.
     pub fn question(self) -> Option<Outbound> {
         if let Self::Question(question) = self { question } else { None }
     }
 
-    /// What `reading` found.
+    /// The finding that `reading` returned.
     pub fn finding(self) -> Finding {
         if let Self::Reading(finding) = self { finding } else { Finding::StillUnknown }
     }
 
-    /// What `present` changes.
+    /// The changes that `present` returned.
     pub fn changes(self) -> Option<AnswerChanges> {
         if let Self::Present(changes) = self { changes } else { None }
     }
 
-    /// How `explain` words a problem.
+    /// The wording that `explain` returned for a problem.
     pub fn wording(self) -> Option<Wording> {
         if let Self::Explain(wording) = self { wording } else { None }
     }
 
-    /// As test vectors write it, so that it can be copied into one. A body that isn't text is
+    /// The result as test vectors write it, so that it can be copied into one. A body that isn't text is
     /// `{"bytes": […]}`.
     pub fn json(&self) -> Value {
         match self {
@@ -305,7 +304,7 @@ fn text(body: &Bytes) -> Value {
 }
 
 impl ProblemView {
-    /// The gateway's own answer with this code, as far as the code tells; none: it is no such code.
+    /// The gateway's own answer with this code, as far as the code tells; none: the gateway has no such code.
     pub fn of_code(name: &str, operation: Option<OperationId>) -> Option<Self> {
         let code = Code::of_name(name)?;
         let retryable = code.is_retryable();

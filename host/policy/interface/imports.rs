@@ -1,4 +1,4 @@
-//! What the host offers to components: `log` and `digest`, both versions 0.1.x.
+//! The imports that the host offers to components: `log` and `digest`, both versions 0.1.x.
 
 use crate::engine::limits::LOG_LINE_BYTES_MAX;
 use crate::engine::state::InstanceState;
@@ -36,9 +36,8 @@ impl Level {
 
 /// A linker with every import that a policy may have.
 ///
-/// That no import is called from `cabi_realloc` or a post-return wasmtime sees to itself: the
-/// canonical ABI forbids leaving the instance there. Start functions are told apart by the
-/// store's state.
+/// wasmtime itself sees to it that no import is called from `cabi_realloc` or a post-return: the
+/// canonical ABI forbids leaving the instance there. The store's state tells start functions from hooks.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     let mut linker = Linker::new(engine);
     linker.instance("oncegate:policy/log@0.1.0")?.func_wrap("emit", emit)?;
@@ -77,7 +76,7 @@ fn emit(
     Ok(())
 }
 
-/// A line of the log, to the operator's or to whoever collects_log to this instance.
+/// Writes a line to the operator's log, or to the lines that this instance collects.
 pub(crate) fn tell(store: &mut StoreContextMut<'_, InstanceState>, level: Level, message: &str) {
     if store.data().collects_log() {
         store.data_mut().add_line(format!("{}: {}", level.word(), message.escape_debug()));
@@ -87,7 +86,7 @@ pub(crate) fn tell(store: &mut StoreContextMut<'_, InstanceState>, level: Level,
 }
 
 fn say(policy: &str, level: Level, message: &str) {
-    // One line stays one line, whatever a request made the policy log.
+    // One line stays one line, whatever text a request made the policy log.
     let escaped = message.contains(char::is_control).then(|| message.escape_debug().to_string());
     let message = escaped.as_deref().unwrap_or(message);
     match level {

@@ -1,5 +1,5 @@
-//! The rules in the comments of `policy.wit` that more than one of its types follows. Each broken
-//! one is a [`Broken`] that names the field and says what the rule is.
+//! The rules in the comments of `policy.wit` that more than one of its types follows. A broken rule is a
+//! [`Broken`] that names the field and states the rule.
 
 use crate::interface::failure::Broken;
 use http::uri::PathAndQuery;
@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_config::is_reserved;
 use oncegate_core::problem::Code;
 
-/// Pointers, parts, fields, rules in one list of a plan, shape or fingerprint.
+/// The most pointers, parts, fields or rules in one list of a plan, shape or fingerprint.
 pub(crate) const LIST_MAX: usize = 64;
-/// Fields that a policy sets.
+/// The most fields that a policy sets.
 const FIELDS_MAX: usize = 16;
 const MEMO_BYTES_MAX: usize = 4 << 10;
 
@@ -33,12 +33,12 @@ const HOST_LABELS: [&str; 16] = [
     "listener",
 ];
 
-/// The rule of `place` is broken.
+/// The error for a broken rule of `place`.
 pub(crate) fn broken<T>(place: &'static str, what: impl Into<String>) -> Result<T, Broken> {
     Err(Broken { place, what: what.into() })
 }
 
-/// A list has at most `most` elements.
+/// Checks that a list has at most `most` elements.
 pub(crate) fn at_most(place: &'static str, found: usize, most: usize) -> Result<(), Broken> {
     if found > most {
         return broken(place, format!("{found} of them, at most {most} are allowed"));
@@ -46,7 +46,7 @@ pub(crate) fn at_most(place: &'static str, found: usize, most: usize) -> Result<
     Ok(())
 }
 
-/// A text has at most `most` bytes.
+/// Checks that a text has at most `most` bytes.
 pub(crate) fn bytes_at_most(place: &'static str, text: &str, most: usize) -> Result<(), Broken> {
     if text.len() > most {
         return broken(place, format!("{} bytes, at most {most} are allowed", text.len()));
@@ -54,7 +54,7 @@ pub(crate) fn bytes_at_most(place: &'static str, text: &str, most: usize) -> Res
     Ok(())
 }
 
-/// A JSON pointer (RFC 6901): "" or "/…", where `~` is followed by 0 or 1.
+/// Checks a JSON pointer (RFC 6901): "" or "/…", where `~` is followed by 0 or 1.
 fn pointer(place: &'static str, text: &str) -> Result<(), Broken> {
     let escapes_fit = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     if (text.is_empty() || text.starts_with('/')) && escapes_fit {
@@ -66,13 +66,13 @@ fn pointer(place: &'static str, text: &str) -> Result<(), Broken> {
     )
 }
 
-/// At most 64 JSON pointers in these lists together.
+/// Checks that these lists have at most 64 JSON pointers together.
 pub(crate) fn pointers(place: &'static str, lists: &[&[String]]) -> Result<(), Broken> {
     at_most(place, lists.iter().map(|list| list.len()).sum(), LIST_MAX)?;
     lists.iter().flat_map(|list| list.iter()).try_for_each(|text| pointer(place, text))
 }
 
-/// A method: a token, case-sensitive.
+/// Checks a method: a token, case-sensitive.
 pub(crate) fn method(place: &'static str, text: &str) -> Result<(), Broken> {
     if http::Method::from_bytes(text.as_bytes()).is_err() {
         return broken(place, format!("`{}` is not a token", text.escape_debug()));
@@ -80,7 +80,7 @@ pub(crate) fn method(place: &'static str, text: &str) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A lower-case field name.
+/// Checks a lower-case field name.
 pub(crate) fn lower_name(place: &'static str, text: &str) -> Result<HeaderName, Broken> {
     match HeaderName::from_lowercase(text.as_bytes()) {
         Ok(name) => Ok(name),
@@ -88,8 +88,8 @@ pub(crate) fn lower_name(place: &'static str, text: &str) -> Result<HeaderName, 
     }
 }
 
-/// Fields that a policy sets: at most 16, tokens for names, no control characters in values, none
-/// that is the host's to say. `more` names further ones that are not allowed here.
+/// Checks the fields that a policy sets: at most 16, tokens for names, no control characters in values, and
+/// no field that only the host sets. `more` names further fields that are not allowed here.
 pub(crate) fn fields(
     place: &'static str,
     fields: Vec<(String, String)>,
@@ -102,7 +102,7 @@ pub(crate) fn fields(
     fields.into_iter().map(|(name, value)| field(place, &name, &value, more)).collect()
 }
 
-/// The name of a field that is a policy's to change. `more` names further ones that are not.
+/// Checks the name of a field that a policy may change. `more` names further fields that it may not.
 pub(crate) fn field_name(
     place: &'static str,
     name: &str,
@@ -132,7 +132,7 @@ fn field(
     }
 }
 
-/// A path as it is sent: it begins with "/", has its query, and at most 8 KiB.
+/// Checks a path as it is sent: it begins with "/", has its query, and at most 8 KiB.
 pub(crate) fn path(place: &'static str, text: &str) -> Result<PathAndQuery, Broken> {
     const BYTES_MAX: usize = 8 << 10;
     bytes_at_most(place, text, BYTES_MAX)?;
@@ -149,7 +149,7 @@ pub(crate) fn path(place: &'static str, text: &str) -> Result<PathAndQuery, Brok
     }
 }
 
-/// Fields of an answer that a policy hands out: tokens for names, no control characters in values.
+/// Checks the fields of an answer that a policy hands out: tokens for names, no control characters in values.
 pub(crate) fn answer_fields(place: &'static str, fields: Vec<(String, String)>) -> Result<HeaderMap, Broken> {
     let mut map = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
@@ -164,12 +164,12 @@ pub(crate) fn answer_fields(place: &'static str, fields: Vec<(String, String)>) 
     Ok(map)
 }
 
-/// A memo: at most 4 KiB.
+/// Checks a memo: at most 4 KiB.
 pub(crate) fn memo(place: &'static str, memo: Option<&str>) -> Result<(), Broken> {
     memo.map_or(Ok(()), |memo| bytes_at_most(place, memo, MEMO_BYTES_MAX))
 }
 
-/// Labels: at most 8, each name once and none of the host's.
+/// Checks labels: at most 8, each name once, and none of the host's labels.
 pub(crate) fn labels(place: &'static str, labels: &[(String, String)]) -> Result<(), Broken> {
     const LABELS_MAX: usize = 8;
     const VALUE_BYTES_MAX: usize = 128;
@@ -195,7 +195,7 @@ pub(crate) fn labels(place: &'static str, labels: &[(String, String)]) -> Result
     Ok(())
 }
 
-/// The code of a refusal: `[a-z0-9-]{1,64}`, and none of the gateway's own.
+/// Checks the code of a refusal: `[a-z0-9-]{1,64}`, and none of the gateway's own codes.
 pub(crate) fn refusal_code(place: &'static str, code: &str) -> Result<(), Broken> {
     let fits =
         (1..=64).contains(&code.len()) && code.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
@@ -208,7 +208,7 @@ pub(crate) fn refusal_code(place: &'static str, code: &str) -> Result<(), Broken
     Ok(())
 }
 
-/// There are no options in 0.1.0.
+/// Checks that there are no options: 0.1.0 has none.
 pub(crate) fn no_options(place: &'static str, first: Option<&str>) -> Result<(), Broken> {
     first.map_or(Ok(()), |name| {
         broken(place, format!("`{}` is not an option that this gateway knows", name.escape_debug()))

@@ -1,5 +1,5 @@
-//! What the host and a policy say to each other, in the host's own types: whatever version of the
-//! interface a component speaks.
+//! The arguments and results of policies in the host's own types, whatever version of the interface a
+//! component speaks.
 
 use super::v0_1::{Part, Shape};
 use bytes::Bytes;
@@ -9,22 +9,22 @@ use oncegate_core::{Claim, Disposition, OperationId, Origin, Record, Timestamp, 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a policy needs and promises, given its settings.
+/// The needs and promises of a policy under its settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Names how keys are made with these settings.
     pub key_schema: Arc<str>,
-    /// Methods of interest; empty: all but the safe ones.
+    /// Methods of interest; empty: all methods except the safe ones.
     pub methods: Vec<String>,
-    /// What `decide` reads of the request's fields, pseudo-fields first.
+    /// The fields of the request that `decide` reads, pseudo-fields first.
     pub request_fields: Vec<RequestField>,
-    /// What it reads of the body.
+    /// The part of the request's body that `decide` reads.
     pub request_payload: PayloadWant,
-    /// What `settle` reads of an answer's fields and trailers.
+    /// The fields and trailers of an answer that `settle` reads.
     pub response_fields: Vec<HeaderName>,
-    /// What it reads of an answer's body.
+    /// The part of an answer's body that `settle` reads.
     pub response_payload: PayloadWant,
-    /// The policy's word on statuses.
+    /// The policy's rules for statuses.
     pub outcomes: Vec<StatusRule>,
 }
 
@@ -46,7 +46,7 @@ pub enum RequestField {
 }
 
 impl RequestField {
-    /// Its name as the policy sees it.
+    /// The field's name as the policy sees it.
     pub fn name(&self) -> &str {
         match self {
             Self::Authority => ":authority",
@@ -59,120 +59,120 @@ impl RequestField {
     }
 }
 
-/// How much of a body a plan asks for.
+/// The part of a body that a plan asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PayloadWant {
-    /// None of it.
+    /// Nothing of the body.
     Nothing,
-    /// These places of its document.
+    /// The values at these places of the body's document.
     Pointers(Vec<String>),
-    /// All of it, up to so many bytes.
+    /// The whole body, up to so many bytes.
     Whole(u32),
 }
 
-/// What `decide` judges.
+/// The request as `decide` sees it.
 #[derive(Clone, Debug)]
 pub struct Operation<'a> {
     /// The request's method.
     pub method: &'a str,
-    /// The declared fields that are there: name as in [`RequestField::name`], value; in the plan's
-    /// order of pseudo-fields and then arrival order.
+    /// The declared fields that the request has, each with its name as in [`RequestField::name`] and its
+    /// value. Pseudo-fields come in the plan's order, then the other fields in arrival order.
     pub fields: Vec<(&'a str, &'a str)>,
-    /// As much of the body as the plan asked for.
+    /// The part of the body that the plan asked for.
     pub payload: Payload,
 }
 
-/// As much of a body as a plan asked for, content codings removed.
+/// The part of a body that a plan asked for, content codings removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// There is no body.
     Absent,
-    /// There is one, and the plan did not ask for it.
+    /// There is a body, and the plan did not ask for it.
     Withheld,
     /// One entry for each pointer of the plan, in its order.
     Selected(Vec<Found>),
-    /// All of it.
+    /// The whole body.
     Whole(Bytes),
-    /// Larger than the plan or the route allows.
+    /// The body is larger than the plan or the route allows.
     Oversize,
     /// Pointers were asked for and there is no document, or a content coding can't be removed.
     Malformed(String),
 }
 
-/// One place in a document.
+/// The value at one place in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It isn't there.
+    /// The document has no such place.
     Nothing,
     /// A string, without quotes and escapes.
     Text(String),
-    /// Anything else, as canonical JSON.
+    /// Any other value, as canonical JSON.
     Json(String),
 }
 
-/// What `decide` says.
+/// The result of `decide`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// Not protected, for this reason.
+    /// The request is not protected, for this reason.
     Bypass(String),
-    /// Protected.
+    /// The request is protected.
     Guard(Box<Guard>),
-    /// Turned away.
+    /// The request is turned away.
     Refuse(PolicyRefusal),
 }
 
-/// How an operation is to be protected.
+/// The protection of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guard {
-    /// What the key is made of.
+    /// The parts that the key is made of.
     pub key: Vec<Part>,
-    /// What must be equal when the key is reused.
+    /// The parts of the request that must be equal when the key is reused.
     pub fingerprint: FingerprintRule,
-    /// In place of the route's.
+    /// The rule in place of the route's own.
     pub while_running: Option<WhileRunning>,
-    /// In place of the route's.
+    /// The rule in place of the route's own.
     pub when_unknown: Option<WhenUnknown>,
     /// Shortens the route's retention.
     pub retention: Option<Duration>,
     /// Shortens the route's tombstone.
     pub tombstone: Option<Duration>,
-    /// When the client says it first sent this, in Unix seconds.
+    /// When the client first sent the request, by the client's own account, in Unix seconds.
     pub first_sent: Option<u32>,
     /// Fields to set on the upstream request.
     pub forward: Vec<(HeaderName, HeaderValue)>,
-    /// Kept with the record for later hooks.
+    /// The policy's note, kept with the record for later hooks.
     pub memo: Option<Arc<str>>,
-    /// For metrics and the decision log.
+    /// Labels for metrics and the decision log.
     pub labels: Vec<(String, String)>,
 }
 
-/// What must be equal when a key is reused.
+/// The rule for the parts of a request that must be equal when a key is reused.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FingerprintRule {
     /// Method, authority, path, query and the bytes of the body.
     Request,
     /// Method, authority, path, query and the shaped document.
     Document(Shape),
-    /// Exactly these.
+    /// Exactly these parts.
     Parts(Vec<Part>),
     /// The key alone.
     KeyOnly,
 }
 
-/// A caller turned away by the policy.
+/// A refusal by the policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyRefusal {
     /// 400 to 599.
     pub status: u16,
     /// The tail of the problem type.
     pub code: String,
-    /// For the caller to read.
+    /// A text for the caller to read.
     pub detail: String,
     /// Fields of the answer.
     pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What later hooks know of an operation.
+/// The ledger's knowledge of an operation, for later hooks.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields of `receipt` in policy.wit")]
 pub struct Receipt {
@@ -199,12 +199,12 @@ pub struct Reply {
     pub complete: bool,
 }
 
-/// What `settle` says.
+/// The result of `settle`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicySettlement {
-    /// What the answer means.
+    /// The meaning of the answer.
     pub disposition: Disposition,
-    /// In place of the guard's.
+    /// The memo in place of the guard's.
     pub memo: Option<Arc<str>>,
     /// Shortens the retention further.
     pub retention: Option<Duration>,
@@ -213,24 +213,24 @@ pub struct PolicySettlement {
 /// A request for the host to send to the route's own upstream. Credentials are the host's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbound {
-    /// GET or HEAD, or what the upstream's `probe.methods` allows: for the sender to check.
+    /// GET or HEAD, or a method that the upstream's `probe.methods` allows: the sender checks this.
     pub method: http::Method,
-    /// With the query.
+    /// The path with its query.
     pub path: http::uri::PathAndQuery,
-    /// By the rules of `guard.forward`.
+    /// Fields by the rules of `guard.forward`.
     pub fields: Vec<(HeaderName, HeaderValue)>,
-    /// None: no body.
+    /// The body; none: no body.
     pub body: Option<Bytes>,
 }
 
-/// What `reading` says of an answer to its question.
+/// The result of `reading` for an answer to a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
-    /// It happened, and this is the answer to replay.
+    /// The operation happened, and this is the answer to replay.
     Happened(Box<FoundReply>),
-    /// It happened; the answer is not known.
+    /// The operation happened; its answer is not known.
     Consumed,
-    /// It did not, as far as the answer tells.
+    /// The operation did not happen, as far as the answer tells.
     DidNotHappen,
     /// Nobody knows yet.
     StillUnknown,
@@ -243,22 +243,22 @@ pub enum Finding {
 pub struct FoundReply {
     /// 200 to 599.
     pub status: u16,
-    /// As handed out: what is kept of them is the host's to say.
+    /// The fields as handed out: the host decides which of them are kept.
     pub fields: HeaderMap,
-    /// As handed out.
+    /// The trailers as handed out.
     pub trailers: HeaderMap,
-    /// Empty: none.
+    /// The body; empty: no body.
     pub body: Bytes,
 }
 
-/// What a duplicate's answer differs in from the kept one.
+/// The differences between a duplicate's answer and the kept one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnswerChanges {
-    /// Fields in place of those of the same name.
+    /// Fields that replace the fields of the same name.
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Fields to leave out.
     pub remove: Vec<HeaderName>,
-    /// In place of the kept body.
+    /// The body in place of the kept one.
     pub body: Option<Bytes>,
 }
 
@@ -289,12 +289,12 @@ pub struct Wording {
 }
 
 impl Receipt {
-    /// Of a record.
+    /// The receipt of a record.
     pub fn of(id: OperationId, record: &Record) -> Self {
         Self::from(id, &record.origin, record.memo.clone(), record.attempts, record.first_attempt)
     }
 
-    /// Of an execution that was claimed so and left no record.
+    /// The receipt of an execution that was claimed like this and left no record.
     pub fn of_claim(id: OperationId, claim: &Claim, now: Timestamp) -> Self {
         Self::from(id, &claim.origin, claim.memo.clone(), 1, now)
     }
@@ -321,7 +321,7 @@ impl Receipt {
     }
 }
 
-/// An operation that outlives the request it was read from.
+/// A copy of an operation, which outlives the request that it was read from.
 #[derive(Clone, Debug)]
 pub struct OwnedOperation {
     method: String,
@@ -330,7 +330,7 @@ pub struct OwnedOperation {
 }
 
 impl OwnedOperation {
-    /// A copy.
+    /// Copies an operation.
     pub fn of(operation: &Operation<'_>) -> Self {
         Self {
             method: operation.method.into(),
@@ -339,7 +339,7 @@ impl OwnedOperation {
         }
     }
 
-    /// As the hooks take it.
+    /// The operation as the hooks take it.
     pub fn borrowed(&self) -> Operation<'_> {
         Operation {
             method: &self.method,

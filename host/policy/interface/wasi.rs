@@ -1,9 +1,9 @@
 //! A virtual WASI 0.2 with nothing in it, for language runtimes that bring WASI imports along.
 //!
-//! There are no files, environment, arguments or sockets; clocks stand still; random numbers come
-//! from a fixed seed, started anew for each call; output goes to the log. What isn't written here
-//! traps when it is called, and only then: most of a runtime's imports never are. So a policy stays
-//! pure whatever its language brings (`design/policies.md`).
+//! There are no files, environment, arguments or sockets. Clocks stand still. Random numbers come from a
+//! fixed seed, started anew for each call. Output goes to the log. A function that is not in this file traps
+//! when it is called, and only then: most of a runtime's imports are never called. So a policy stays pure
+//! whatever its language brings (`design/policies.md`).
 
 use crate::engine::limits::{LOG_LINE_BYTES_MAX, NotThere};
 use crate::engine::state::InstanceState;
@@ -14,12 +14,12 @@ use wasmtime::component::{
     Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType, WasmList,
 };
 
-/// Where the clocks stand: not at zero, which some runtimes take for a clock that is broken.
+/// The time at which the clocks stand: not zero, which some runtimes take for a broken clock.
 const STILL_SECONDS: u64 = 1_000_000_000;
 const STILL_NANOSECONDS: u64 = 1_000_000_000;
 /// Bytes that a stream takes at a time.
 const WRITE_BYTES_MAX: u64 = 4096;
-/// What the two standard streams are called among resources.
+/// The numbers of the two standard streams among resources.
 const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
 
@@ -54,7 +54,7 @@ struct Datetime {
     nanoseconds: u32,
 }
 
-/// Whether an import of this name is of the version that is offered.
+/// True if an import of this name has the version that is offered.
 pub(crate) fn is_offered(import: &str) -> bool {
     import.starts_with("wasi:")
         && import
@@ -63,8 +63,8 @@ pub(crate) fn is_offered(import: &str) -> bool {
             .is_some_and(|patch| patch.parse::<u32>().is_ok())
 }
 
-/// A linker that has what `component` imports of WASI beside what `linker` has; none where it
-/// imports nothing of it.
+/// A linker that adds the imports of WASI that `component` has to those of `linker`; none if it imports
+/// nothing of WASI.
 pub(crate) fn linker_for(
     linker: &Linker<InstanceState>,
     component: &Component,
@@ -111,7 +111,7 @@ fn resource_type(name: &str) -> ResourceType {
         "descriptor" => ResourceType::host::<Descriptor>(),
         "terminal-input" => ResourceType::host::<TerminalInput>(),
         "terminal-output" => ResourceType::host::<TerminalOutput>(),
-        // Nobody ever gets one of these.
+        // No guest ever gets a resource of this type.
         _ => ResourceType::host::<()>(),
     }
 }
@@ -166,7 +166,7 @@ fn no_terminal<T: 'static>(to: &mut LinkerInstance<'_, InstanceState>, name: &st
     to.func_wrap(name, |_: Context<'_>, (): ()| -> Returned<Option<Resource<T>>> { Ok((None,)) })
 }
 
-/// Nothing is ever waited for: everything is ready.
+/// Everything is ready, so a guest never waits.
 fn poll(to: &mut LinkerInstance<'_, InstanceState>) -> wasmtime::Result<()> {
     to.func_wrap(
         "[method]pollable.ready",

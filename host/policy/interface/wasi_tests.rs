@@ -1,4 +1,4 @@
-//! What a language's runtime finds in the virtual WASI.
+//! Tests of the virtual WASI as a language's runtime finds it.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

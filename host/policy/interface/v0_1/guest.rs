@@ -38,7 +38,7 @@ impl Hooks {
         policy::decide(&self.policy, store, operation, self.resolution.is_some(), time)
     }
 
-    /// Calls any other hook. One that is not exported says nothing.
+    /// Calls any other hook. A hook that is not exported returns nothing.
     pub(crate) fn call(
         &self,
         store: &mut Store<InstanceState>,

@@ -1,4 +1,4 @@
-//! Where a component's hooks are.
+//! The places of a component's hooks among its exports.
 
 use super::bindings::hooks;
 use super::guest::Hooks;
@@ -7,7 +7,7 @@ use crate::interface::hooks::{Exports, Interface};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-/// Where a component's hooks are, looked up once.
+/// The places of a component's hooks among its exports, looked up once.
 pub(crate) struct Indices {
     policy: hooks::policy::GuestIndices,
     outcome: Option<hooks::outcome::GuestIndices>,

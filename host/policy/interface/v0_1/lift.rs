@@ -1,4 +1,4 @@
-//! What comes out, as far as every interface has it: failures, fields, dispositions, times.
+//! The results that every interface has, converted for the host: failures, fields, dispositions, times.
 
 use super::bindings::wit;
 use crate::interface::failure::{Broken, Failure};
@@ -6,7 +6,7 @@ use crate::interface::rules::broken;
 use oncegate_core::Disposition;
 use std::time::Duration;
 
-/// A call's result, where trap and `err` are failures alike.
+/// The result of a call. A trap and an `err` are both failures.
 pub(super) fn returned<T>(called: wasmtime::Result<Result<T, String>>, time: Duration) -> Result<T, Failure> {
     match called {
         Ok(Ok(lifted)) => Ok(lifted),
@@ -15,7 +15,7 @@ pub(super) fn returned<T>(called: wasmtime::Result<Result<T, String>>, time: Dur
     }
 }
 
-/// A policy's own words for the log, where they must not look like something else.
+/// A policy's own words on one line of the log, so that they can't pass for another entry.
 pub(super) fn on_one_line(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars().take(1 << 10) {

@@ -1,9 +1,9 @@
-//! What goes in, borrowed from the host's own types.
+//! The arguments of hooks, borrowed from the host's own types.
 
 use super::bindings::wit;
 use crate::interface::{Found, Operation, Payload, Receipt, Reply};
 
-/// What `decide` and the hooks of `presentation` are asked about.
+/// The operation that `decide` and the hooks of `presentation` are called with.
 pub(super) fn operation<'a>(
     operation: &'a Operation<'_>,
     fields: &'a [wit::FieldParam<'a>],
@@ -12,7 +12,7 @@ pub(super) fn operation<'a>(
     wit::Operation { method: operation.method, fields, payload: payload(&operation.payload, selected) }
 }
 
-/// What a reply borrows its lists from.
+/// The lists that a reply borrows.
 pub(super) struct ReplyLists<'a> {
     fields: Vec<wit::FieldParam<'a>>,
     trailers: Vec<wit::FieldParam<'a>>,
@@ -74,7 +74,7 @@ fn payload<'a>(payload: &'a Payload, selected: &'a [wit::FoundParam<'a>]) -> wit
     }
 }
 
-/// What is known of an operation.
+/// The receipt of an operation.
 pub(super) fn receipt(receipt: &Receipt) -> wit::Receipt<'_> {
     wit::Receipt {
         operation_id: &receipt.operation_id,

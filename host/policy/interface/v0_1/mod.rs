@@ -1,10 +1,10 @@
 //! Version 0.1 of the interface.
 //!
-//! What goes in is borrowed from the host's own types (`lower`). What comes out is converted into
-//! them and checked against the rules in the comments of `policy.wit` on the way: what all hooks have
-//! in `lift`, and the rest in a file for each interface. The parts of a key are the interface's own
-//! type throughout: moving each into another one costs a twentieth of a call. A second version of the
-//! interface will have a folder beside this one.
+//! Arguments are borrowed from the host's own types (`lower`). Results are converted into these types and
+//! checked against the rules in the comments of `policy.wit` on the way: `lift` has the parts that all hooks
+//! share, and a file for each interface has the rest. The parts of a key have the interface's own type
+//! throughout: moving each into another type costs a twentieth of a call. A second version of the interface
+//! will have a folder beside this one.
 
 mod bindings;
 mod guest;

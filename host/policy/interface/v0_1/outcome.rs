@@ -1,4 +1,4 @@
-//! `outcome` of version 0.1: what an answer means.
+//! `outcome` of version 0.1: the meaning of an answer.
 
 use super::bindings::hooks::outcome as wit;
 use super::lift::{disposition, retention, returned};

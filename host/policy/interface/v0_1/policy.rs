@@ -34,7 +34,7 @@ pub(super) fn decide(
     probes: bool,
     time: Duration,
 ) -> Result<Verdict, Failure> {
-    // Few fields are declared as a rule: they need no allocation.
+    // A plan declares few fields as a rule: these need no allocation.
     let mut few: [_; 4] = std::array::from_fn(|_| wit::FieldParam { name: "", value: "" });
     let many: Vec<wit::FieldParam<'_>>;
     let fields = match few.get_mut(..operation.fields.len()) {
@@ -63,7 +63,7 @@ pub(super) fn plan(lifted: wit::Plan) -> Result<Plan, Broken> {
             request_fields.push(field);
         }
     }
-    // They come before the headers; each kind stays in the plan's order.
+    // Pseudo-fields come before the headers; each kind stays in the plan's order.
     request_fields.sort_by_key(|field| matches!(field, RequestField::Header(_)));
     let mut response_fields = Vec::with_capacity(lifted.response_fields.len());
     for name in &lifted.response_fields {
@@ -198,7 +198,7 @@ pub(super) fn check_key(key: &[Part]) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Empty whatever the request.
+/// True if the part is empty whatever the request.
 pub(super) fn is_empty(part: &Part) -> bool {
     match part {
         Part::Text(text) => text.is_empty(),

@@ -12,7 +12,7 @@ use oncegate_core::Disposition;
 use std::time::Duration;
 use wasmtime::Store;
 
-/// Names that a policy may remove at once.
+/// The most names that a policy may remove at once.
 const REMOVED_MAX: usize = 16;
 
 /// Calls `present`.
@@ -68,12 +68,12 @@ const fn disposition(disposition: Disposition) -> wit::Disposition {
     }
 }
 
-/// Whether an answer with this status never has a body (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+/// True if an answer with this status never has a body (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
 const fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 205 | 304)
 }
 
-/// Fields that no answer gets from a policy, beside those of `guard.forward`.
+/// True for fields that no answer gets from a policy, beside those of `guard.forward`.
 fn is_the_hosts(name: &str) -> bool {
     matches!(name, "set-cookie" | "idempotent-replayed")
 }

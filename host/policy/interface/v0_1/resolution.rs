@@ -1,4 +1,4 @@
-//! `resolution` of version 0.1: questions about lost attempts, and what is read of their answers.
+//! `resolution` of version 0.1: questions about lost attempts, and the findings from their answers.
 
 use super::bindings::{hooks, wit};
 use super::lift::{pairs, returned};
@@ -33,7 +33,7 @@ pub(super) fn reading(
     time: Duration,
 ) -> Result<Finding, Failure> {
     let lists = ReplyLists::of(reply);
-    // What was handed out is UTF-8, so it comes back as it went.
+    // The values that the policy handed out were UTF-8, so they come back unchanged.
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let fields: Vec<_> =
         asked.fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();

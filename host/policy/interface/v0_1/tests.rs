@@ -1,4 +1,4 @@
-//! Each rule of `policy.wit` for what this host calls, broken once: the error names the rule.
+//! Tests that break each rule of `policy.wit` that this host checks, once: the error names the rule.
 
 use super::bindings::{hooks, wit};
 use super::lift::on_one_line;
@@ -62,7 +62,7 @@ fn shape_of(pointers: usize) -> wit::Shape {
     wit::Shape { keep: vec!["/a".into(); pointers], drop: vec![] }
 }
 
-/// `good`, spoilt, is refused with a text that begins so.
+/// Spoils `good`, and expects a refusal whose text begins like this.
 fn refused<T, U: std::fmt::Debug>(
     good: T,
     spoil: impl FnOnce(&mut T),
