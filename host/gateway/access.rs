@@ -1,4 +1,4 @@
-//! One request as counters and the access log see it.
+//! The access record: one request as counters and the access log see it.
 
 use crate::config::AccessLog;
 use crate::gateway::answer::body::AnswerBody;
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A line of the access log in the making.
+/// A line of the access log that is being made.
 #[derive(Debug)]
 pub struct AccessRecord {
     /// The result so far.
@@ -30,7 +30,7 @@ pub struct AccessRecord {
 }
 
 impl AccessRecord {
-    /// A request came in.
+    /// Begins the record of a request that came in.
     pub fn begin<B>(request: &Request<B>, peer: Peer) -> Self {
         Self {
             result: RequestResult::Failed,
@@ -45,24 +45,24 @@ impl AccessRecord {
         }
     }
 
-    /// When it came in.
+    /// When the request came in.
     pub fn begun(&self) -> Instant {
         self.begun
     }
 
-    /// The request takes this route. Where nothing else is said from here on, its result is a refusal.
+    /// Notes the request's route. Unless another result is noted later, the result is a refusal.
     pub fn take(&mut self, route: &Arc<Route>) {
         self.route = Some(route.clone());
         self.result = RequestResult::Refused;
     }
 
-    /// The request goes through unguarded, though its route has a policy.
+    /// Notes that the request goes through unguarded, though its route has a policy.
     pub fn bypassed(&mut self, reason: String) {
         self.result = RequestResult::Bypassed;
         self.reason = Some(reason);
     }
 
-    /// The ledger turned the request away.
+    /// Notes that the ledger refused the request.
     pub fn refused(&mut self, refusal: Refusal) {
         self.result = match refusal {
             Refusal::KeyReused => RequestResult::KeyReused,
@@ -79,7 +79,7 @@ impl AccessRecord {
         }
     }
 
-    /// The request is answered with this problem.
+    /// Notes that the request is answered with this problem.
     pub fn problem(&mut self, problem: &Problem) {
         let passing =
             matches!(self.result, RequestResult::Refused | RequestResult::Passed | RequestResult::Bypassed);
@@ -89,7 +89,7 @@ impl AccessRecord {
         self.problem = Some(problem.code().to_owned());
     }
 
-    /// The problem with the status that the route answers it with.
+    /// Gives the problem the status that the route configures for it.
     pub fn answered(&self, problem: Problem) -> Problem {
         match &self.route {
             Some(route) => problem.answered_by(&route.config.answers),
@@ -97,7 +97,7 @@ impl AccessRecord {
         }
     }
 
-    /// The request is answered: counts it and writes its line.
+    /// Counts the answered request and writes its line.
     pub fn end(self, shared: &Shared, response: &Response<AnswerBody>) {
         let took = self.begun.elapsed();
         if let Some(route) = &self.route {
@@ -111,7 +111,7 @@ impl AccessRecord {
             time: crate::store::Clock::wall().to_string(),
             peer: self.peer,
             method: self.method.as_str(),
-            // The query is left out: it may hold credentials.
+            // The log leaves the query out, because it may hold credentials.
             path: self.uri.path(),
             route: self.route.as_ref().map(|route| &*route.config.name),
             status: response.status().as_u16(),

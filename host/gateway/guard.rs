@@ -1,4 +1,4 @@
-//! A guarded operation: executed, answered from its record, waited for, or turned away
+//! A guarded operation: executed, answered from its record, waited for, or refused
 //! (`design/life.md`).
 
 use crate::config::OnError;
@@ -25,7 +25,7 @@ use oncegate_core::{Answer, Key, OperationId, Record, Refusal, State};
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Answers a request that is guarded so.
+/// Answers a guarded request.
 pub async fn operation(
     mut context: RequestContext,
     mut guarded: Guarded,
@@ -41,7 +41,7 @@ pub async fn operation(
     pursue(execution, request, progress).await
 }
 
-/// All that executing the operation takes, should it come to that.
+/// Everything that an execution of the operation needs, should there be one.
 fn execution(
     id: OperationId,
     context: RequestContext,
@@ -68,14 +68,15 @@ fn execution(
     }
 }
 
-/// Asks the ledger, and does what it says.
+/// Asks the ledger, and does what the ledger says.
 async fn pursue(
     execution: Rc<Execution>,
     request: ledger::Request,
     progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (id, ledger) = (request.id, &execution.worker.shared.ledger);
-    // Of an execution that was not applied no record is left: this request would have left the same.
+    // An execution that was not applied leaves no record. The receipt is made of this request's claim,
+    // which would have left the same record.
     let receipt =
         progress.presenter.as_ref().map(|_| Receipt::of_claim(id, &request.claim, ledger.clock().now()));
     let keys = request.derived.keys.clone();
@@ -91,10 +92,10 @@ async fn pursue(
     }
 }
 
-/// What an execution brings for its client.
+/// The answer or problem that an execution has for its client.
 type Executed = Result<Response<AnswerBody>, Problem>;
 
-/// Executes the operation, where the upstream takes one more and the claim is won.
+/// Executes the operation, if the upstream admits one more execution and the claim is won.
 async fn execute(
     execution: &Rc<Execution>,
     id: OperationId,
@@ -114,15 +115,15 @@ async fn execute(
 /// A request whose operation the ledger was asked about.
 struct Pursuit<'a> {
     execution: &'a Rc<Execution>,
-    /// By the highest of its keys.
+    /// The operation id, by the highest of the operation's keys.
     id: OperationId,
-    /// Its keys in all spaces, where there are several.
+    /// The operation's keys in all spaces, if there are several.
     keys: Vec<Key>,
     progress: &'a mut RequestProgress,
 }
 
 impl Pursuit<'_> {
-    /// It was executed for this request.
+    /// Reports an execution for this request.
     fn executed(&mut self, report: Executed) -> Executed {
         let access = &mut self.progress.access;
         access.operation = Some(self.execution.id.get());
@@ -130,7 +131,7 @@ impl Pursuit<'_> {
         report
     }
 
-    /// It was executed before, and its answer is kept.
+    /// Replays the kept answer of an earlier execution.
     async fn replay(&mut self, record: &Record, waited: bool) -> Result<Response<AnswerBody>, Problem> {
         let access = &mut self.progress.access;
         access.result = if waited { RequestResult::Waited } else { RequestResult::Replayed };
@@ -145,7 +146,7 @@ impl Pursuit<'_> {
         self.present(answer, receipt, response).await
     }
 
-    /// The request waited for an execution that proved not to be applied, and gets its answer.
+    /// Gives the request the answer of an execution that it waited for and that proved not to be applied.
     async fn shared(
         &mut self,
         answer: &Answer,
@@ -159,7 +160,7 @@ impl Pursuit<'_> {
         self.present(answer, receipt, response).await
     }
 
-    /// Another execution's answer, in the caller's protocol.
+    /// Words another execution's answer in the caller's protocol.
     async fn present(
         &self,
         answer: &Answer,
@@ -173,7 +174,7 @@ impl Pursuit<'_> {
         presenter.present(&self.execution.worker, receipt, answer, body_kept, response).await
     }
 
-    /// The ledger turned it away.
+    /// Answers a request that the ledger refused.
     fn refuse(&mut self, refusal: Refusal, record: Option<&Record>) -> Result<Response<AnswerBody>, Problem> {
         self.progress.access.refused(refusal);
         let id = record.map_or(self.id, |record| self.id_of(record));
@@ -181,7 +182,8 @@ impl Pursuit<'_> {
         Err(refusals::refusal(id, refusal, record))
     }
 
-    /// The ledger can't be asked: refuse, or send it unguarded where the route says so.
+    /// Answers when the ledger can't be asked: refuses the request, or sends it unguarded if the route says
+    /// so.
     async fn unavailable(&mut self, error: &StoreError) -> Result<Response<AnswerBody>, Problem> {
         let id = self.execution.id.get();
         tracing::error!(operation = %id, %error, "the ledger is unavailable");
@@ -199,7 +201,7 @@ impl Pursuit<'_> {
         }
     }
 
-    /// Under which id this record is kept: under several keys it may be another than the highest.
+    /// The id under which this record is kept. With several keys it may be another than the highest.
     fn id_of(&self, record: &Record) -> OperationId {
         identify::id_of(&self.keys, record).unwrap_or(self.id)
     }

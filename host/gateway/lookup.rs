@@ -1,5 +1,5 @@
-//! `GET /.oncegate/operations/{id}`: for the principal whose operation it is. For anyone else there is
-//! none.
+//! `GET /.oncegate/operations/{id}`, for the operation's own principal. To any other principal the
+//! operation does not exist.
 
 use crate::gateway::answer::LookUp;
 use crate::gateway::answer::body::AnswerBody;

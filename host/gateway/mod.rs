@@ -1,9 +1,9 @@
 //! The gateway: from a client's request to its answer (`design/shape.md`).
 //!
-//! The request's way is `answer`: head → route → who asks → verdict → guard, or through unguarded. Four rooms
-//! stand beside it: `edge` has the sockets, `request` makes an operation of a request, `execution` sends it
-//! upstream, and `answer` words what the client gets. An execution is detached from its client: it captures,
-//! settles, and only then lets the end of its answer go.
+//! The request's way is `answer`: head → route → principal → verdict → guard, or through unguarded. Four
+//! rooms stand beside it: `edge` has the sockets, `request` makes an operation of a request, `execution`
+//! sends the operation upstream, and `answer` words the client's answer. An execution is detached from its
+//! client. The execution captures, settles, and only then releases the end of its answer.
 
 mod access;
 pub mod answer;
@@ -74,8 +74,8 @@ async fn answer(
     }
 }
 
-/// Keys can't be derived in all key spaces of the route's policy: refuse, or send it unguarded where the
-/// route says so.
+/// Answers when keys can't be derived in all key spaces of the route's policy: refuses the request, or sends
+/// it unguarded if the route says so.
 async fn unavailable(
     worker: &Rc<Worker>,
     route: &Route,
@@ -95,7 +95,7 @@ async fn unavailable(
     }
 }
 
-/// Answers one request, whatever happens, and tells what it did.
+/// Answers one request, whatever happens, then counts and logs it.
 async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Answered<AnswerBody> {
     let mut progress = RequestProgress::begin(&request, peer);
     let (mut response, after) = match answer(&worker, peer, request, &mut progress).await {
@@ -108,7 +108,8 @@ async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> A
         }
     };
     if !peer.protocol.has_trailers {
-        // They would take the place of the length, which is all that tells its client the end.
+        // Trailers would take the place of the length, and only the length tells this client where the body
+        // ends.
         response.body_mut().remove_trailers();
     }
     progress.access.end(&worker.shared, &response);
@@ -128,7 +129,7 @@ impl EdgeService for Worker {
     }
 
     fn begin(self: &Rc<Self>, worker: usize) {
-        // One of them asks about unknown outcomes, beside its requests.
+        // One worker probes unknown outcomes beside its requests.
         if worker == 0 {
             tokio::task::spawn_local(probe::run(self.clone()));
         }

@@ -1,4 +1,5 @@
-//! What workers share: the active configuration behind one pointer, the ledger, bounds and counters.
+//! The state that workers share: the active configuration behind one pointer, the ledger, bounds and
+//! counters.
 
 use crate::config::Config;
 use crate::gateway::edge::EdgeState;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// A configuration with its policies loaded. It does not change: a reload makes another.
+/// A configuration with its policies loaded. An active configuration never changes: a reload makes another.
 #[derive(Debug)]
 pub struct ActiveConfig {
     /// The configuration.
@@ -26,14 +27,14 @@ pub struct ActiveConfig {
     pub routes: RoutingTable,
     /// The active generations, by policy name.
     pub generations: Generations,
-    /// The key spaces by which they derive keys.
+    /// The key spaces in which the generations derive keys.
     pub spaces: SpaceTable<Arc<Generation>>,
     /// Upstreams, by name.
     pub upstreams: UpstreamTable,
 }
 
 impl ActiveConfig {
-    /// Joins a configuration with the generations of its policies and the key spaces by which they
+    /// Joins a configuration with the generations of its policies and the key spaces in which they
     /// derive keys. `before`: the upstreams of the configuration that was active before.
     pub fn new(
         config: Config,
@@ -74,14 +75,14 @@ impl Deriving for ActiveConfig {
     }
 }
 
-/// What workers share.
+/// The state that workers share.
 #[derive(Debug)]
 pub struct Shared {
     /// The active configuration.
     pub active: ArcSwap<ActiveConfig>,
     /// The ledger.
     pub ledger: Arc<Ledger>,
-    /// Its secret.
+    /// The ledger's secret.
     pub secret: Secret,
     /// The policy engine.
     pub engine: Arc<crate::policy::Engine>,
@@ -102,7 +103,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What workers will share, before they run.
+    /// Makes the shared state, before workers run.
     pub fn new(
         active: ActiveConfig,
         ledger: Arc<Ledger>,
@@ -130,7 +131,8 @@ impl Shared {
         self.edge.is_draining()
     }
 
-    /// Counts a policy's failure for this principal; one too many within its trial condemns it.
+    /// Counts a policy's failure for this principal. Too many failures within its trial condemn the
+    /// generation.
     pub fn policy_failed(&self, generation: &Generation, principal: &PrincipalId, failure: &Failure) {
         self.metrics.policy_failed(generation.name(), failure.kind());
         if generation.failed(failure, principal) {
@@ -159,7 +161,8 @@ impl Shared {
         let overdue = self.ledger.settlements_overdue() > 0;
         let trouble = self.ledger.store().trouble();
         let trouble = trouble.or(overdue.then_some("the store does not take settlements"));
-        // As long as one route guards, requests of the other routes are better refused by name.
+        // While one route can guard, the gateway stays ready and refuses requests of the others with a
+        // reason.
         let active = self.active.load();
         let mut guarding = active.routes.iter().filter(|route| route.config.policy.is_some()).peekable();
         let unavailable = guarding.peek().is_some() && guarding.all(|route| route.is_unavailable);
@@ -202,7 +205,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Nothing yet.
+    /// A reservation of no bytes.
     pub fn none(shared: &Arc<Shared>) -> Self {
         Self { shared: shared.clone(), bytes: 0 }
     }

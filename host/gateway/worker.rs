@@ -1,5 +1,5 @@
-//! A worker's own: policy instances and upstream connections, on a thread of its own. What workers share is
-//! in [`Shared`].
+//! A worker: policy instances and upstream connections on a thread of its own. The state that workers share
+//! is in [`Shared`].
 
 use crate::gateway::edge::{self, Listeners, Orders};
 use crate::gateway::execution::abandon::ShutdownSignal;
@@ -9,10 +9,10 @@ use crate::upstream::Pools;
 use std::io;
 use std::sync::Arc;
 
-/// What belongs to one worker.
+/// The state of one worker.
 #[derive(Debug)]
 pub struct Worker {
-    /// What all workers share.
+    /// The state that all workers share.
     pub shared: Arc<Shared>,
     /// Policy instances.
     pub policies: policy::InstancePool,
@@ -38,7 +38,7 @@ impl Worker {
         self.shared.active.load_full()
     }
 
-    /// A call of a policy's hook, counted. `decide` is counted by its route.
+    /// Makes and counts a call of a policy's hook. `decide` is counted by its route.
     pub async fn timed<T>(
         &self,
         generation: &Generation,
@@ -52,7 +52,7 @@ impl Worker {
     }
 }
 
-/// What workers can be told.
+/// An order to the workers.
 #[derive(Clone, Debug)]
 pub enum WorkerOrder {
     /// Drop the instances of all generations but these.
@@ -72,7 +72,7 @@ impl Workers {
         edge::WorkerThreads::start(listeners, move || Worker::new(shared.clone())).map(Self)
     }
 
-    /// A way to tell the workers which generations are still active.
+    /// A handle that tells the workers which generations are still active.
     pub fn retirement(&self) -> Retirement {
         Retirement(self.0.orders().clone())
     }
@@ -82,7 +82,7 @@ impl Workers {
         self.0.orders().give(&WorkerOrder::EndExecutions);
     }
 
-    /// Ends the threads. What still runs on them is dropped, and settles as unknown.
+    /// Ends the threads. Executions that still run on them are dropped, and settle as unknown.
     pub fn stop(self) {
         self.0.stop();
     }
@@ -93,7 +93,7 @@ impl Workers {
 pub struct Retirement(Orders<WorkerOrder>);
 
 impl Retirement {
-    /// All generations but these.
+    /// Tells every worker to drop the instances of all generations but these.
     pub fn retire_all_but(&self, active: &[u64]) {
         self.0.give(&WorkerOrder::RetireAllBut(active.into()));
     }

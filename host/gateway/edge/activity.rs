@@ -1,8 +1,8 @@
-//! When a connection was last of use, and what closes an idle one.
+//! The time of a connection's last use, and the timer that closes idle connections.
 //!
 //! hyper's own header timeout arms a timer for each request and counts idleness as a slow head.
-//! Here a connection notes when it was last of use, and one task for each worker looks at all of
-//! them once a second.
+//! Here a connection notes when it was last used, and one task for each worker looks at all
+//! connections once a second.
 
 use super::service::{EdgeService, Framing};
 use bytes::Bytes;
@@ -20,21 +20,22 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection that is accepted at the end may take to bring its first bytes. After that it is closed.
+/// How long a connection that is accepted during shutdown may take to bring its first bytes. Then it is
+/// closed.
 const FIRST_WORD: Duration = Duration::from_millis(100);
 
-/// When a connection was last of use. Only its worker touches it. It has atomics because hyper wants a stream
-/// that can be upgraded to be `Send`.
+/// The time of a connection's last use. Only the connection's worker touches it. The fields are atomics
+/// because hyper wants a stream that can be upgraded to be `Send`.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
     requests: AtomicU32,
-    /// Milliseconds after `opened`: when it became idle, or the head began.
+    /// When the connection became idle or the head began, in milliseconds after `opened`.
     since: AtomicU64,
     head_begun: AtomicBool,
-    /// Any bytes have come.
+    /// Whether any bytes have arrived.
     is_heard: AtomicBool,
-    /// The head says in two ways where its body ends.
+    /// Whether the head says in two ways where its body ends.
     ambiguous: AtomicBool,
     pub(super) close: Notify,
 }
@@ -52,7 +53,7 @@ impl Activity {
         }
     }
 
-    /// What the head that was read last says of where its body ends.
+    /// How the last head says where its body ends.
     pub(super) fn take_framing(&self) -> Framing {
         match self.ambiguous.swap(false, Ordering::Relaxed) {
             true => Framing::Ambiguous,
@@ -68,8 +69,8 @@ impl Activity {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Waits for the first bytes of a connection, for a bounded time. It waits at least once, so that the
-    /// runtime can find out what has come in already.
+    /// Waits for the first bytes of a connection, for a bounded time. The wait yields at least once, so that
+    /// the runtime can notice bytes that have already arrived.
     pub(super) async fn first_word(&self) {
         let deadline = Instant::now() + FIRST_WORD;
         loop {
@@ -115,7 +116,7 @@ impl IdleTimer {
         self.0.borrow_mut().push(Arc::downgrade(activity));
     }
 
-    /// Closes connections that are idle for too long, or whose head takes too long.
+    /// Closes connections that are idle for too long or whose head takes too long.
     pub(super) async fn run<S: EdgeService>(self: Rc<Self>, service: Rc<S>) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -189,8 +190,8 @@ impl AsyncWrite for TrackedIo {
 }
 
 /// Whether a head has both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.1). hyper takes the
-/// latter and forgets the former, which is safe, but hides what two parties may read differently.
-/// A head that comes in several pieces may be missed, and is then read hyper's way.
+/// latter and forgets the former. That is safe, but hides that two parties may read the head differently.
+/// A head that arrives in several pieces may be missed, and is then read hyper's way.
 fn is_ambiguous(head: &[u8]) -> bool {
     let (mut length, mut coding) = (false, false);
     for line in head.split(|byte| *byte == b'\n').take_while(|line| !matches!(line, [] | [b'\r'])) {
@@ -204,7 +205,7 @@ fn is_ambiguous(head: &[u8]) -> bool {
     length && coding
 }
 
-/// A body that keeps its connection busy until it is gone.
+/// A body that marks its connection as busy until the body is dropped.
 pub(super) struct BusyBody<B> {
     pub(super) body: B,
     pub(super) _busy: Busy,

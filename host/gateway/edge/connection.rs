@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// hyper takes no smaller buffer.
+/// The smallest buffer that hyper takes.
 const HEAD_BYTES_MIN: usize = 8192;
 
 /// Serves a connection until either side ends it.
@@ -54,8 +54,8 @@ pub(super) async fn serve<S: EdgeService>(
         }
     });
     let io = TokioIo::new(TrackedIo { stream, activity: activity.clone() });
-    // Without `pipeline_flush`, which would take the bound off what is written: an answer to a slow
-    // client would be in memory whole.
+    // `pipeline_flush` stays off. It would remove the bound on written bytes, and hold a whole answer to a
+    // slow client in memory.
     let connection =
         http1::Builder::new().max_buf_size(limit).serve_connection(io, hyper_service).with_upgrades();
     let mut connection = pin!(connection);
@@ -63,7 +63,8 @@ pub(super) async fn serve<S: EdgeService>(
     let (mut is_draining, mut told) = (false, false);
     loop {
         tokio::select! {
-            // A request that is here already is read first, so that it does not come too late.
+            // A request that has arrived is read before the connection is told to end, so that it is still
+            // answered.
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {

@@ -19,7 +19,7 @@ const BACKLOG: i32 = 1024;
 /// Sockets that are bound and not yet served: one for each address and worker.
 #[derive(Debug)]
 pub struct Listeners {
-    /// Where they listen, with the ports that the system chose.
+    /// The addresses of the sockets, with the ports that the system chose.
     pub addresses: Vec<SocketAddr>,
     pub(super) by_worker: Vec<Vec<TcpListener>>,
 }
@@ -81,8 +81,8 @@ fn socket(address: SocketAddr, port: Port) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Without it a restart would have to wait for the TIME_WAIT of old connections. On Linux it lets nobody
-    // take the port of a socket that listens.
+    // Without SO_REUSEADDR a restart would have to wait for the TIME_WAIT of old connections. On Linux
+    // SO_REUSEADDR lets nobody take the port of a socket that listens.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(port == Port::Shared)?;
     socket.set_nonblocking(true)?;
@@ -115,14 +115,14 @@ pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener, 
         match accepted {
             Ok((stream, address)) => admit(&service, stream, address, &idle, &mut full),
             Err(error) => {
-                // Out of descriptors, most often: a pause lets connections end.
+                // The usual cause is a lack of descriptors: a pause lets connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
-    // Queued connections are accepted before the listener closes: their clients were told that somebody
-    // listens.
+    // Queued connections are accepted before the listener closes, because their clients already see
+    // them as open.
     let Ok(listener) = listener.into_std() else { return };
     for _ in 0..BACKLOG {
         let Ok((stream, address)) = listener.accept() else { return };
@@ -135,7 +135,7 @@ pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener, 
     }
 }
 
-/// Serves a connection, where there is room for it.
+/// Serves a connection, if there is room for another one.
 fn admit<S: EdgeService>(
     service: &Rc<S>,
     stream: TcpStream,

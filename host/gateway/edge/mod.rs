@@ -1,5 +1,5 @@
-//! Client connections: listeners, worker threads, hyper's server, and what bounds connections in number
-//! and time (`design/edge.md`). The edge knows no policy, ledger or route: a [`EdgeService`] answers.
+//! Client connections: listeners, worker threads, hyper's server, and the bounds on connections in number
+//! and time (`design/edge.md`). The edge knows no policy, ledger or route: an [`EdgeService`] answers.
 
 #![doc = include_str!("../../design/edge.md")]
 

@@ -1,4 +1,4 @@
-//! What stands behind the edge.
+//! The service behind the edge, which answers requests.
 
 use super::peer::Peer;
 use super::state::EdgeState;
@@ -11,26 +11,26 @@ use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What a worker answers requests with. Each worker makes its own, on its own thread.
+/// A service that answers a worker's requests. Each worker makes its own service, on its own thread.
 pub trait EdgeService: 'static {
     /// The body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
-    /// What the workers can be told from outside.
+    /// An order that workers take from other threads.
     type Order: Clone + Send + 'static;
 
-    /// What all workers' connections share.
+    /// The state that the connections of all workers share.
     fn edge(&self) -> &Arc<EdgeState>;
 
     /// Reads the server's configuration as it is now.
     fn server<T>(&self, read: impl FnOnce(&config::Server) -> T) -> T;
 
-    /// Called once, before the first connection.
+    /// Begins to serve. The edge calls this once, before the first connection.
     fn begin(self: &Rc<Self>, worker: usize);
 
-    /// Does what the workers were told.
+    /// Carries out an order.
     fn obey(&self, order: Self::Order);
 
-    /// Answers a request, whatever happens.
+    /// Answers a request. There is always an answer.
     fn answer(
         self: Rc<Self>,
         peer: Peer,
@@ -39,12 +39,12 @@ pub trait EdgeService: 'static {
     ) -> impl Future<Output = Answered<Self::Body>>;
 }
 
-/// What a request's head says of where its body ends.
+/// How a request's head says where its body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// One thing, or nothing.
+    /// In one way, or not at all.
     Clear,
-    /// Two things, of which hyper takes one and forgets the other.
+    /// In two ways, of which hyper takes one and forgets the other.
     Ambiguous,
 }
 
@@ -53,15 +53,15 @@ pub enum Framing {
 pub struct Answered<B> {
     /// The answer.
     pub response: Response<B>,
-    /// What becomes of the connection after it.
+    /// Whether the connection stays open after the answer.
     pub after: After,
 }
 
-/// What becomes of a connection after an answer.
+/// Whether a connection stays open after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// It takes the next request.
+    /// The connection takes the next request.
     Stay,
-    /// It ends, and the client is told so.
+    /// The connection ends, and the client is told so.
     Close,
 }

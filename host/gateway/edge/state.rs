@@ -1,10 +1,10 @@
-//! What the listeners and connections of all workers share.
+//! The state that the listeners and connections of all workers share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
-/// How many listeners and connections there are, and whether they have to end.
+/// The numbers of listeners and connections, and whether they must end.
 #[derive(Debug)]
 pub struct EdgeState {
     /// Open client connections.
@@ -13,7 +13,8 @@ pub struct EdgeState {
     pub listeners: AtomicUsize,
     /// Connections that were in the listeners' queues when they closed.
     pub queued: AtomicUsize,
-    /// Set once: no new connections, and each open one ends with its present request.
+    /// Set once, at shutdown. No connection is accepted after it, and each open one ends with its present
+    /// request.
     pub draining: watch::Sender<bool>,
 }
 
@@ -29,13 +30,13 @@ impl Default for EdgeState {
 }
 
 impl EdgeState {
-    /// Whether connections have to end.
+    /// Whether connections must end.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
 }
 
-/// Counts something for as long as it lives, however it ends.
+/// Holds a counter one higher until it is dropped.
 #[derive(Debug)]
 pub struct Counted<T> {
     counters: Arc<T>,
@@ -43,7 +44,7 @@ pub struct Counted<T> {
 }
 
 impl<T> Counted<T> {
-    /// One more of `which`.
+    /// Adds one to the counter `which`.
     pub fn new(counters: &Arc<T>, which: fn(&T) -> &AtomicUsize) -> Self {
         which(counters).fetch_add(1, Ordering::Relaxed);
         Self { counters: counters.clone(), which }

@@ -40,12 +40,12 @@ impl<O: Clone + Send + 'static> WorkerThreads<O> {
         Ok(workers)
     }
 
-    /// What gives orders to all of them.
+    /// A handle to give orders to all workers.
     pub fn orders(&self) -> &Orders<O> {
         &self.orders
     }
 
-    /// Ends the threads. What still runs on them is dropped.
+    /// Ends the threads. Tasks that still run on them are dropped.
     pub fn stop(self) {
         self.stop.send_replace(true);
         for thread in self.threads {
@@ -109,6 +109,6 @@ fn run<S: EdgeService>(
             }
         }
     });
-    // Tasks that are left must not hold the thread.
+    // Remaining tasks must not hold the thread.
     drop(runtime);
 }

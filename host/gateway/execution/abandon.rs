@@ -1,5 +1,5 @@
-//! When an execution is given up: no client wants its answer any more, where the route says that this
-//! ends it, or the gateway shuts down and its grace is over.
+//! The end of executions that are given up. Either the gateway shuts down and its grace is over, or no client
+//! wants the answer any more and the route says that this ends the execution.
 
 use crate::config::ClientGone;
 use crate::ledger::Permit;
@@ -7,7 +7,7 @@ use oncegate_core::UnknownReason;
 use std::cell::Cell;
 use tokio::sync::Notify;
 
-/// Tells the executions of a worker that they have to end now.
+/// Tells the executions of a worker that they must end now.
 #[derive(Debug, Default)]
 pub struct ShutdownSignal {
     is_sent: Cell<bool>,
@@ -15,21 +15,21 @@ pub struct ShutdownSignal {
 }
 
 impl ShutdownSignal {
-    /// Ends them.
+    /// Ends the executions.
     pub fn send(&self) {
         self.is_sent.set(true);
         self.sent.notify_waiters();
     }
 
     async fn sent(&self) {
-        // One thread: nothing is sent between the look and the wait.
+        // A worker has one thread, so no signal can come between the check and the wait.
         if !self.is_sent.get() {
             self.sent.notified().await;
         }
     }
 }
 
-/// Comes back when an execution is to be given up, with the reason.
+/// Waits until an execution is to be given up, and returns the reason.
 pub async fn abandoned(client_gone: ClientGone, shutdown: &ShutdownSignal, permit: &Permit) -> UnknownReason {
     match client_gone {
         ClientGone::Finish => shutdown.sent().await,

@@ -1,4 +1,4 @@
-//! What an execution takes in of its answer: the part that is kept, and the part that still waits to go
+//! The capture of an execution's answer: the part that is kept, and the part that still waits to go
 //! to the client (`design/answers.md`).
 
 use crate::gateway::execution::rpc::OwnStatus;
@@ -11,7 +11,7 @@ use http::response::Parts;
 use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
 use std::sync::Arc;
 
-/// An answer, taken in as far as it came.
+/// An answer, as far as it arrived.
 #[derive(Debug)]
 pub struct CapturedAnswer {
     /// The answer's head, without hop-by-hop fields.
@@ -22,14 +22,14 @@ pub struct CapturedAnswer {
     pub cut: Option<UnknownReason>,
 }
 
-/// An answer's body as far as it is here.
+/// An answer's body, as far as it has arrived.
 #[derive(Debug)]
 pub struct Capture {
-    /// Data that has not gone to the client yet.
+    /// The data that has not gone to the client yet.
     pub unsent: Vec<Bytes>,
-    /// Trailers, where there are some.
+    /// The trailers, if there are some.
     pub trailers: Option<HeaderMap>,
-    /// Bytes of the whole body, where the upstream said so.
+    /// The bytes of the whole body, if the upstream said how many.
     pub length: Option<u64>,
     kept: Vec<Bytes>,
     size: usize,
@@ -38,7 +38,7 @@ pub struct Capture {
     keep_none: bool,
     own_status: Option<OwnStatus>,
     reserved: Reservation,
-    /// More had to wait than may be held, and is lost.
+    /// Whether more data had to wait than may be held. Such data is lost.
     spilled: bool,
 }
 
@@ -71,7 +71,7 @@ impl Capture {
             own.take(&data);
         }
         if !self.over {
-            // Out of budget is out of room: the answer still passes, but isn't kept.
+            // A lack of budget is a lack of room: the answer still passes, but isn't kept.
             self.over = self.size > self.limit || !self.reserved.grow(data.len());
             if self.over {
                 self.kept = Vec::new();
@@ -92,8 +92,8 @@ impl Capture {
         sendable
     }
 
-    /// The piece that came last has to wait with the unsent ones: it takes of the budget. Where the budget
-    /// has no room, all of them are given up.
+    /// Charges the budget for the last piece, which must wait with the other unsent pieces. If the budget
+    /// has no room, all unsent pieces are given up.
     pub fn hold_unsent(&mut self) {
         let held = if self.over { self.size } else { 0 };
         let more = held.saturating_sub(self.reserved.bytes());
@@ -103,22 +103,22 @@ impl Capture {
         }
     }
 
-    /// The answer could not be held whole.
+    /// Whether the answer could not be held whole.
     pub fn is_spilled(&self) -> bool {
         self.spilled
     }
 
-    /// The answer is larger than what is kept.
+    /// Whether the answer is too large to be kept.
     pub fn is_over(&self) -> bool {
         self.over
     }
 
-    /// The body is kept.
+    /// Whether the body is kept.
     pub fn is_kept(&self) -> bool {
         !self.over && !self.keep_none
     }
 
-    /// What the whole answer means by its own status, where its protocol has one.
+    /// The meaning of the whole answer by its own status, if its protocol has one.
     pub fn own_status(&self, head: &Parts) -> Option<Disposition> {
         let body = || (!self.over).then(|| self.body());
         self.own_status.as_ref()?.judge(head, self.trailers.as_ref(), body)
@@ -130,12 +130,12 @@ impl Capture {
         body.freeze()
     }
 
-    /// The answer to keep: copied once, into allocations of just its size.
+    /// The answer to keep, copied once into allocations of exactly its size.
     pub fn answer(&self, head: &Parts, strip: &[String]) -> Answer {
         self.answer_with(fields::kept(&head.headers, head.status.as_u16(), strip), head, strip)
     }
 
-    /// The answer for those who waited, of an execution that was not applied.
+    /// The answer of an execution that was not applied, for the requests that waited for it.
     pub fn shared(&self, head: &Parts, strip: &[String]) -> Answer {
         self.answer_with(fields::shared(&head.headers, head.status.as_u16(), strip), head, strip)
     }

@@ -1,5 +1,5 @@
-//! An execution: claimed, sent upstream, captured, judged, settled. It belongs to the gateway, not to the
-//! client that brought it about (`design/life.md`).
+//! An execution: claimed, sent upstream, captured, judged, settled. An execution belongs to the gateway, not
+//! to the client that caused it (`design/life.md`).
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::first::first;
@@ -23,12 +23,12 @@ use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-/// Claims and executes on a task of its own; comes back with what the client is to be told. `slot`: of
-/// the upstream, held until the execution is settled.
+/// Claims and executes on a task of its own. Returns the client's report. `slot`: the upstream's slot, held
+/// until the execution is settled.
 pub async fn detached(execution: Rc<Execution>, claimant: Claimant, slot: Slot) -> Report {
     let (client, report) = Client::new();
     let id = execution.id.get();
-    // A client that leaves drops it, with this future or with the answer's body.
+    // A client that leaves drops its interest, with this future or with the answer's body.
     let interest = claimant.interest();
     tokio::task::spawn_local(async move {
         let _counted = (slot, Counted::new(&execution.worker.shared, |shared| &shared.executions));
@@ -45,13 +45,13 @@ pub async fn detached(execution: Rc<Execution>, claimant: Claimant, slot: Slot) 
     report
 }
 
-/// An execution with the client that brought it about.
+/// An execution with the client that caused it.
 struct DetachedExecution {
     execution: Rc<Execution>,
     client: Client,
 }
 
-/// What the client gets no sooner than the outcome is durable.
+/// The part of an answer that the client gets only when the outcome is durable.
 struct ExecutionEnd {
     operation: OperationId,
     client: Client,
@@ -59,7 +59,7 @@ struct ExecutionEnd {
 }
 
 enum WithheldEnd {
-    /// Everything there is to say.
+    /// A problem in place of an answer.
     Problem(Problem),
     /// The whole answer.
     Whole(CapturedAnswer),
@@ -76,21 +76,21 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
 
     async fn run(self, permit: &Permit) -> Exchanged<ExecutionEnd> {
         let Self { execution, client } = self;
-        // What is sent once more goes under the same id again, by which the upstream may know it.
+        // A request that is sent again has the same id, by which the upstream may recognise it.
         execution.id.set(permit.id());
         tracing::debug!(operation = %permit.id(), labels = ?execution.labels, "executing");
         let shared = &execution.worker.shared;
         if let Some(observation) = execution.observation {
             shared.drift.note(observation, &execution.route);
         }
-        // Its generation may have to ask the upstream what came of it.
+        // The deciding generation may have to ask the upstream about the outcome.
         let asks = execution.generation.exports().has(crate::policy::Interface::Resolution);
         if asks {
             shared.decided_by.note(permit.record().execution, &execution.generation);
         }
         let client_gone = execution.route.config.client_gone;
         let mut abandoned = pin!(abandoned(client_gone, &execution.worker.shutdown, permit));
-        // A client that has part of an answer can't be given another one.
+        // A client that has part of an answer can't get another answer.
         let may_send = || !client.is_told() && permit.holds();
         let attempt = async |_| {
             let exchanged = attempt(&execution, permit, &client, abandoned.as_mut()).await;
@@ -164,7 +164,7 @@ async fn attempt(
     Exchanged { settlement, shared, end }
 }
 
-/// Sends the request; comes back with the head of an answer, or with what its lack means.
+/// Sends the request. Returns the head of an answer, or the meaning of its lack.
 async fn send(
     execution: &Execution,
     permit: &Permit,
@@ -173,7 +173,7 @@ async fn send(
     let (worker, route) = (&execution.worker, &execution.route);
     let request = execution.upstream_request(permit.record().attempts);
     let asked = Cell::new(false);
-    // Whoever took over after the lease must not meet a second execution.
+    // Nothing may be sent after the lease: another gateway may have taken the operation over.
     let may_send = || {
         asked.set(true);
         permit.holds()

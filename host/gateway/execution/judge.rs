@@ -1,4 +1,4 @@
-//! What an upstream's answer means: the operator's rules first, then the policy's, then the policy's
+//! The meaning of an upstream's answer: the operator's rules first, then the policy's, then the policy's
 //! `settle`, then the answer's own status or the table (`design/life.md`).
 
 use crate::gateway::execution::capture::CapturedAnswer;
@@ -11,16 +11,16 @@ use oncegate_core::{
 };
 use std::sync::Arc;
 
-/// By what an answer is judged.
+/// Everything that an answer is judged by.
 #[derive(Clone, Copy, Debug)]
 pub struct Judge<'a> {
-    /// Where the policy's `settle` runs.
+    /// The worker on which the policy's `settle` runs.
     pub worker: &'a Worker,
     /// The route, with the operator's rules.
     pub route: &'a Route,
     /// The generation that decided the request, with its policy's rules.
     pub generation: &'a Arc<Generation>,
-    /// Who asked.
+    /// The principal that asked.
     pub principal: &'a PrincipalId,
     /// The operation.
     pub operation: OperationId,
@@ -29,7 +29,8 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Judges an answer: what it settles, and what those who waited get if it is *not applied*.
+    /// Judges an answer. Returns the settlement, and the answer for the waiting requests if it is *not
+    /// applied*.
     pub async fn settle(&self, answer: &CapturedAnswer) -> (Settlement, Option<Arc<Answer>>) {
         let CapturedAnswer { head, capture, cut } = answer;
         let judged = self.judge(answer).await;
@@ -48,13 +49,13 @@ impl Judge<'_> {
         let settlement = Settlement {
             outcome,
             memo: judged.memo,
-            // As a verdict's: it may shorten the route's, never lengthen it.
+            // A settlement, like a verdict, may shorten the route's retention and never lengthen it.
             retention: judged.retention.map(|retention| retention.min(own)),
         };
         (settlement, shared)
     }
 
-    /// What the answer means. Rules judge whole answers only, and none that has a status of its own.
+    /// The meaning of the answer. Rules judge only whole answers that carry no status of their own.
     async fn judge(&self, answer: &CapturedAnswer) -> policy::PolicySettlement {
         let only = |disposition| policy::PolicySettlement { disposition, memo: None, retention: None };
         let CapturedAnswer { head, capture, cut } = answer;

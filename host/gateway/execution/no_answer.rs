@@ -1,4 +1,4 @@
-//! What a client is told of an execution that has no answer for it.
+//! The problems and outcomes of executions that have no answer for their client.
 
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::edge::Protocol;
@@ -9,16 +9,16 @@ use oncegate_core::{Disposition, OperationId, Outcome, UnknownReason};
 /// The gateway shuts down, and nothing was sent.
 const SHUT_DOWN_UNSENT: &str = "The gateway shut down before the request was sent to the service. Asking again with the same key is safe.";
 
-/// Why there is no answer, and what that says of the operation.
+/// The problem in place of an answer, and the operation's outcome.
 #[derive(Debug)]
 pub struct NoAnswer {
-    /// What the client is told.
+    /// The problem that the client is told.
     pub problem: Problem,
-    /// What goes on the record.
+    /// The outcome that goes on the record.
     pub outcome: Outcome,
 }
 
-/// No head of an answer came.
+/// The problem and outcome when no head of an answer came.
 pub fn no_head(why: NoHead) -> NoAnswer {
     let (code, detail, outcome) = match why {
         NoHead::Unreachable => (
@@ -26,7 +26,7 @@ pub fn no_head(why: NoHead) -> NoAnswer {
             "The service could not be reached, and nothing was sent to it. Asking again with the same key is safe.",
             Outcome::NotApplied,
         ),
-        // The claim no longer held.
+        // The claim lapsed before the request was sent.
         NoHead::Forbidden => (
             Code::Overloaded,
             "The gateway was held up until its claim on this operation lapsed, and sent nothing. Asking again with \
@@ -49,7 +49,7 @@ pub fn no_head(why: NoHead) -> NoAnswer {
     NoAnswer { problem: Problem::new(code, detail), outcome }
 }
 
-/// The execution was cut off after something may have been sent; `detail` says how.
+/// The problem of an execution that was cut off after something may have been sent. `detail` says how.
 pub fn broken(detail: &'static str) -> Problem {
     Problem::new(
         Code::UpstreamBroken,
@@ -59,14 +59,15 @@ pub fn broken(detail: &'static str) -> Problem {
     )
 }
 
-/// The upstream admits no execution: nothing was claimed.
+/// The problem when the upstream admits no execution: nothing was claimed.
 pub fn not_admitted(refusal: NotAdmitted) -> Problem {
     match refusal {
         NotAdmitted::Closed => Problem::new(Code::Draining, SHUT_DOWN_UNSENT),
     }
 }
 
-/// The execution was given up. `asked`: it asked whether it may send, so something may have been sent.
+/// The problem and outcome of an execution that was given up. `asked`: the execution asked whether it may
+/// send, so something may have been sent.
 pub fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
     let (code, detail) = match (reason, asked) {
         (UnknownReason::ClientsGone, false) => {
@@ -88,7 +89,7 @@ pub fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
     NoAnswer { problem: Problem::new(code, detail), outcome }
 }
 
-/// The outcome is not on the record, so the client can't be told it.
+/// The problem when the outcome is not on the record, so that the client can't be told the outcome.
 pub fn unsettled(operation: OperationId, why: &Unsettled) -> Problem {
     let problem = match why {
         Unsettled::Store(error) => {
@@ -108,8 +109,9 @@ pub fn unsettled(operation: OperationId, why: &Unsettled) -> Problem {
     problem.of(operation).with_outcome(Disposition::Unknown)
 }
 
-/// The answer can't be shown to a client of this protocol, which does not mark the end of an answer: it has no
-/// length that could tell a part from the whole, or it is larger than what may be held.
+/// The problem when the answer can't be shown to a client of this protocol, which does not mark the end of an
+/// answer. The answer has no length that could tell a part from the whole, or is larger than what may be
+/// held.
 pub fn unshowable(operation: OperationId, protocol: Protocol, outcome: &Outcome) -> Problem {
     let (code, told) = match outcome {
         Outcome::Completed(_) => {

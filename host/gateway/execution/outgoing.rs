@@ -11,9 +11,9 @@ use http::{Request, Version};
 pub fn prepare_fields(fields: &mut HeaderMap, head: &RequestHead, peer: Peer) {
     fields::remove_hop_by_hop(fields);
     fields::remove_ours(fields);
-    // The gateway has answered it, or will, by reading the body.
+    // The gateway itself answers `Expect`, by reading the body.
     fields.remove(header::EXPECT);
-    // A target's own authority stands for `Host` (RFC 9112 §3.2.2), which may name another.
+    // A target's own authority wins over `Host` (RFC 9112 §3.2.2), which may name another host.
     let is_named = |host: &HeaderValue| {
         let host = host.as_bytes();
         host.strip_suffix(b":80").unwrap_or(host).eq_ignore_ascii_case(head.authority.as_bytes())
@@ -31,7 +31,7 @@ pub fn request(head: &RequestHead, fields: HeaderMap, body: RequestBody) -> Requ
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_11;
-    // It came in as a target, so it is one.
+    // The target was parsed when the request came in, so it parses again.
     *request.uri_mut() = head.target().parse().unwrap_or_default();
     *request.headers_mut() = fields;
     request

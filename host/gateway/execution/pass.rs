@@ -1,4 +1,4 @@
-//! Requests that nothing guards. They stream both ways (`design/upstreams.md`).
+//! Unguarded requests, which stream both ways (`design/upstreams.md`).
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::problem::{Code, Problem};
@@ -17,7 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::rc::Rc;
 
-/// Passes a request on as it comes in, also where it asks for another protocol.
+/// Passes a request on as it arrives, even if the request asks for another protocol.
 pub async fn stream(
     worker: &Rc<Worker>,
     route: &Route,
@@ -47,7 +47,7 @@ pub async fn stream(
     Ok(response)
 }
 
-/// Passes a request on. It gets no other protocol than HTTP.
+/// Passes a request on. The request gets no other protocol than HTTP.
 pub async fn send(
     worker: &Rc<Worker>,
     route: &Route,
@@ -104,7 +104,7 @@ fn answer(response: Response<ResponseBody>) -> Response<AnswerBody> {
     response
 }
 
-/// Both sides speak another protocol now: the bytes of each go to the other, until one ends.
+/// Carries the bytes of two sides that speak another protocol now, until one side ends.
 async fn tunnel(client: OnUpgrade, upstream: OnUpgrade) {
     if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
         let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await;

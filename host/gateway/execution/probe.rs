@@ -24,23 +24,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Operations that are probed at one time.
+/// How many operations are probed at one time.
 const AT_ONCE: usize = 16;
-/// Turns that may wait for that. A turn for which there is no room passes, and the operation is due again.
+/// How many turns may wait to be probed. A turn without room passes, and its operation becomes due again.
 const WAITING_MAX: usize = 256;
-/// Questions in a row.
+/// How many questions a probe may ask in a row.
 const QUESTIONS_MAX: usize = 8;
-/// So much of a turn is left for recording what was found.
+/// The part of a turn that is left for recording the finding.
 const TO_RECORD: Duration = Duration::from_secs(10);
 
-/// What a probe came to.
+/// The result of a probe.
 struct ProbeResult {
     outcome: Outcome,
-    /// When the question that found it was sent.
+    /// When the question that brought the finding was sent.
     asked: Timestamp,
     /// The finding's name in metrics and the log.
     name: &'static str,
-    /// There is no question, now or later.
+    /// Whether there is no question, now or later.
     is_last: bool,
 }
 
@@ -62,13 +62,13 @@ pub async fn run(worker: Rc<Worker>) {
     }
 }
 
-/// Takes a turn: probes, and puts what was found on the record.
+/// Takes a turn: probes, and records the finding.
 async fn take(worker: &Worker, turn: &Turn) {
     let (ledger, metrics) = (&worker.shared.ledger, &worker.shared.metrics);
     let origin = &turn.record.origin;
     let time = turn.left(ledger.clock().now()).saturating_sub(TO_RECORD);
     let Some((route, generation)) = means(worker, turn).filter(|_| !time.is_zero()) else {
-        // The turn passes, and the try does not count.
+        // The turn passes, and does not count as a try.
         metrics.probed(&origin.route, "unable");
         return;
     };
@@ -114,9 +114,9 @@ async fn take(worker: &Worker, turn: &Turn) {
     }
 }
 
-/// The operation's route, and who asks: the generation that decided it, also after a rollback from it; or,
-/// when that is gone or has no questions, the newest one of its policy and key space, which is the
-/// active one or an older one.
+/// The operation's route, and the generation that asks. The generation that decided the operation asks, also
+/// after a rollback from it. If that generation is gone or has no questions, the newest generation of its
+/// policy and key space asks, which is the active one or an older one.
 fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> {
     let (active, origin) = (worker.active(), &turn.record.origin);
     let asks = |generation: &Arc<Generation>| generation.exports().has(Interface::Resolution);
@@ -135,7 +135,7 @@ fn means(worker: &Worker, turn: &Turn) -> Option<(Arc<Route>, Arc<Generation>)> 
     means
 }
 
-/// The outcome stays unknown.
+/// The result of a probe that leaves the outcome unknown.
 fn nothing(asked: Timestamp, name: &'static str) -> ProbeResult {
     // The record keeps its own reason.
     ProbeResult { outcome: Outcome::Unknown(UnknownReason::Ambiguous), asked, name, is_last: false }
@@ -192,10 +192,10 @@ fn check_method(method: &Method, rules: &config::ProbeConfig) -> Result<(), Fail
     Err(Failure::Invalid(Broken { place: "outbound.method", what }))
 }
 
-/// Sends a question; its whole answer, if there is one.
+/// Sends a question. Returns its whole answer, if there is one.
 async fn send(worker: &Worker, route: &Route, turn: &Turn, question: &Outbound) -> Option<Reply> {
     let request = request(route, &turn.record.origin.authority, question);
-    // To ask twice does no harm where it is a read; what may not be one gets a fresh connection.
+    // Asking twice does no harm with an idempotent method. Any other method gets a fresh connection.
     let fresh = !question.method.is_idempotent();
     let pool = worker.pools.of(&route.upstream);
     let response = pool.exchange(request, route.response_timeout(), fresh, || true).await.ok()?;
@@ -222,7 +222,7 @@ fn request(route: &Route, authority: &str, question: &Outbound) -> Request<Reque
     request
 }
 
-/// The answer as `reading` sees it: all end-to-end fields and the body whole. None: it was cut.
+/// The answer as `reading` sees it: all end-to-end fields and the whole body. None: the answer was cut.
 async fn reply(worker: &Worker, route: &Route, response: Response<ResponseBody>) -> Option<Reply> {
     let (mut head, mut body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
@@ -254,7 +254,7 @@ async fn reply(worker: &Worker, route: &Route, response: Response<ResponseBody>)
     })
 }
 
-/// The interface has text only: a value that is none is left out.
+/// The fields as text. The interface has text only, so a value that is no text is left out.
 fn texts(fields: &HeaderMap) -> Vec<(String, String)> {
     let text = |(name, value): (&header::HeaderName, &HeaderValue)| {
         Some((name.to_string(), std::str::from_utf8(value.as_bytes()).ok()?.to_owned()))
@@ -264,14 +264,14 @@ fn texts(fields: &HeaderMap) -> Vec<(String, String)> {
 
 /// The answer to keep, by the rules for every kept answer.
 fn happened(mut found: FoundReply, route: &config::RouteConfig) -> Outcome {
-    // The policy saw the body without its codings and hands it out so.
+    // The policy saw the body without its content codings, and returns it without them.
     found.fields.remove(header::CONTENT_ENCODING);
     let kept = |fields: &HeaderMap| fields::kept_fields(fields, found.status, &route.strip);
     let answer = Answer {
         status: found.status,
         fields: kept(&found.fields),
         trailers: kept(&found.trailers),
-        // Its own allocation, as large as it is.
+        // The copy is an allocation of exactly the body's size.
         body: Bytes::copy_from_slice(&found.body),
     };
     if answer.body.len() > route.body_kept {
@@ -280,12 +280,12 @@ fn happened(mut found: FoundReply, route: &config::RouteConfig) -> Outcome {
     Outcome::Completed(Arc::new(answer))
 }
 
-/// The pause after so many tries: doubled each time up to the longest, cut at random ("full jitter").
+/// The pause after this many tries: doubled each time up to the longest, cut at random ("full jitter").
 fn pause(rules: &config::ProbeConfig, tries: u32) -> Duration {
     let plain =
         ExponentialBuilder::new().with_min_delay(rules.base).with_max_delay(rules.max).without_max_times();
     let nth = |mut delays: ExponentialBackoff| delays.nth(tries as usize).unwrap_or(rules.max);
-    // What the crate calls jitter is a random part of the delay on top of it. That part alone is it.
+    // The crate's jitter adds a random part of the delay to the delay. Full jitter is that random part alone.
     nth(plain.with_jitter().build()).saturating_sub(nth(plain.build()))
 }
 

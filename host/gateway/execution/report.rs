@@ -1,4 +1,4 @@
-//! What the client of an execution is told.
+//! The report of an execution to its client.
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::problem::Problem;
@@ -7,36 +7,36 @@ use http::Response;
 use std::cell::RefCell;
 use tokio::sync::oneshot;
 
-/// What the client is told.
+/// The report of an execution to its client.
 #[derive(Debug)]
 pub enum Report {
-    /// This answer.
+    /// The execution has this answer.
     Answered(Response<AnswerBody>),
-    /// There is no answer, and this is why.
+    /// The execution has no answer but this problem.
     Failed(Problem),
     /// The claim was not won.
     Claimed(Claimed),
 }
 
-/// The client that brought an execution about. It is told once, and may have left.
+/// The client that caused an execution. The client gets one report, and may have left.
 #[derive(Debug)]
 pub struct Client(RefCell<Option<oneshot::Sender<Report>>>);
 
 impl Client {
-    /// A client, and where its report arrives.
+    /// A client, and the receiver of its report.
     pub fn new() -> (Self, oneshot::Receiver<Report>) {
         let (client, report) = oneshot::channel();
         (Self(RefCell::new(Some(client))), report)
     }
 
-    /// Tells it. A client that left needs no report.
+    /// Sends the report. A client that left needs none.
     pub fn tell(&self, report: Report) {
         if let Some(client) = self.0.take() {
             let _ = client.send(report);
         }
     }
 
-    /// Whether it has been told, be it only the head of an answer.
+    /// Whether the client has been told anything, even if only the head of an answer.
     pub fn is_told(&self) -> bool {
         self.0.borrow().is_none()
     }

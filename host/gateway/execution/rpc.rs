@@ -1,7 +1,7 @@
 //! The status that answers of gRPC, gRPC-Web and Connect carry themselves, wherever it stands: in the
 //! header, in the trailers, in a frame at the end of the body, in a JSON error (`design/life.md`).
 //!
-//! Framed bodies are read as they pass. So an answer that is too large to keep has its status, too.
+//! Framed bodies are read as they pass, so the status of an answer that is too large to keep is known, too.
 
 use crate::policy::coding;
 use base64::Engine;
@@ -12,24 +12,24 @@ use http::response::Parts;
 use oncegate_core::Disposition;
 use serde::Deserialize;
 
-/// A last frame with a status is short; a longer one is taken for none.
+/// The longest last frame that is read for a status. Real ones are short; a longer one is taken for none.
 const LAST_FRAME_MAX: usize = 64 << 10;
 const GRPC_STATUS: &str = "grpc-status";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RpcProtocol {
     Grpc,
-    /// `text`: its body is in base64.
+    /// gRPC-Web. `text`: the body is in base64.
     GrpcWeb {
         text: bool,
     },
-    /// One message each way: success and failure are in the HTTP status.
+    /// Connect with one message each way: success and failure are in the HTTP status.
     ConnectUnary,
     ConnectStream,
 }
 
 impl RpcProtocol {
-    /// By the content type of a request or an answer.
+    /// The protocol by the content type of a request or an answer.
     fn of_type(fields: &HeaderMap) -> Option<Self> {
         let value = fields.get(CONTENT_TYPE)?.as_bytes();
         let rest = strip(value, b"application/")?;
@@ -56,7 +56,7 @@ impl RpcProtocol {
     }
 }
 
-/// The trailers that an answer will have, by its protocol, whether it announces them or not.
+/// The trailers that an answer will have by its protocol, even if the answer does not announce them.
 pub fn trailers_to_come(answer: &HeaderMap) -> &'static [HeaderName] {
     static GRPC: [HeaderName; 3] = [
         HeaderName::from_static(GRPC_STATUS),
@@ -73,7 +73,7 @@ fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// The own status of an answer of one of these protocols, read while its body passes.
+/// The status that an answer of one of these protocols carries itself, read while the answer's body passes.
 #[derive(Debug)]
 pub struct OwnStatus {
     protocol: RpcProtocol,
@@ -81,9 +81,9 @@ pub struct OwnStatus {
 }
 
 impl OwnStatus {
-    /// Looks which protocol an answer is of. None: none of these, and its HTTP status counts. An answer
-    /// that something in front of the service gave, such as a proxy's 503 in HTML, is not of the protocol
-    /// that the client asked in.
+    /// Finds an answer's protocol. None: the answer has none of these protocols, and its HTTP status counts.
+    /// An answer that something in front of the service gave, such as a proxy's 503 in HTML, is not of the
+    /// protocol that the client asked in.
     pub fn of(request: &HeaderMap, answer: &Parts) -> Option<Self> {
         let by_type = RpcProtocol::of_type(&answer.headers);
         let protocol = match by_type {
@@ -109,8 +109,8 @@ impl OwnStatus {
         }
     }
 
-    /// What the whole answer means. `body`: as it came; none where it was not kept. None: the answer is not
-    /// of the protocol after all.
+    /// The meaning of the whole answer. `body`: the body as it came; none if it was not kept. None: the
+    /// answer is not of the protocol after all.
     pub fn judge(
         &self,
         head: &Parts,
@@ -134,7 +134,7 @@ impl OwnStatus {
     fn last_frame(&self, head: &Parts, body: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
         let (compressed, frame) = match &self.frames {
             Some(frames) => frames.last()?,
-            // A coding stood in the way.
+            // A content coding hid the frames.
             None => {
                 let body = body()?;
                 let plain = coding::removed(&head.headers, &body, body.len().max(LAST_FRAME_MAX) * 8).ok()?;
@@ -156,14 +156,14 @@ impl OwnStatus {
     }
 }
 
-/// `grpc-status` of fields; two that differ are none.
+/// The `grpc-status` in header fields or trailers. Values that differ count as none.
 fn in_fields(fields: Option<&HeaderMap>) -> Option<u8> {
     let mut values = fields?.get_all(GRPC_STATUS).into_iter().map(|value| number(value.as_bytes()));
     let first = values.next()??;
     values.all(|other| other == Some(first)).then_some(first)
 }
 
-/// `grpc-status` of the lines of a gRPC-Web trailer frame.
+/// The `grpc-status` in the lines of a gRPC-Web trailer frame.
 fn in_lines(frame: &[u8]) -> Option<u8> {
     let mut values = frame.split(|byte| *byte == b'\n').filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
@@ -181,13 +181,13 @@ fn number(text: &[u8]) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// An error as Connect writes it. The code is one of gRPC's, by name.
+/// An error as Connect writes it. The code is the name of one of gRPC's codes.
 #[derive(Deserialize)]
 struct RpcError {
     code: String,
 }
 
-/// The error of a Connect answer with another status than 200. None: it is no Connect error.
+/// The error of a Connect answer with another status than 200. None: the answer is no Connect error.
 fn connect_error(head: &Parts, body: &Bytes) -> Option<RpcError> {
     let content_type = head.headers.get(CONTENT_TYPE)?.as_bytes();
     let rest = strip(content_type, b"application/json")?;
@@ -198,8 +198,8 @@ fn connect_error(head: &Parts, body: &Bytes) -> Option<RpcError> {
     serde_json::from_slice(&plain).ok()
 }
 
-/// The end of a Connect stream: without an error it is a success. None: the end can't be read, or its
-/// code has no name.
+/// The status at the end of a Connect stream: an end without an error is a success. None: the end can't be
+/// read, or its code is none of gRPC's names.
 fn connect_end(frame: &[u8]) -> Option<u8> {
     #[derive(Deserialize)]
     struct StreamEnd {
@@ -209,7 +209,7 @@ fn connect_end(frame: &[u8]) -> Option<u8> {
     end.error.map_or(Some(0), |error| connect_code(&error.code))
 }
 
-/// Connect names gRPC's codes.
+/// The number of a gRPC code by its name in Connect.
 fn connect_code(name: &str) -> Option<u8> {
     const NAMES: [&str; 16] = [
         "canceled",
@@ -232,15 +232,15 @@ fn connect_code(name: &str) -> Option<u8> {
     (1..).zip(NAMES).find_map(|(code, own)| (own == name).then_some(code))
 }
 
-/// Frames of a flag byte, four bytes of length, and so many of content, as they pass.
+/// Frames, read as they pass. A frame has a flag byte, four bytes of length, and that many bytes of content.
 #[derive(Debug)]
 struct Frames {
     mark: u8,
     text: Option<Base64>,
     start: [u8; 5],
-    /// Bytes of `start` that are here.
+    /// The bytes of `start` that have arrived.
     begun: usize,
-    /// Bytes of the content that are still to come.
+    /// The bytes of the content that are still to come.
     left: usize,
     /// The content of the marked frame.
     last: Vec<u8>,
@@ -298,8 +298,8 @@ impl Frames {
         }
     }
 
-    /// The content of the frame with the status, and whether it is compressed. None: there is no
-    /// such frame, or it isn't the whole and the last one.
+    /// The content of the frame with the status, and whether the content is compressed. None: there is no
+    /// such frame, or the frame is incomplete or not the last one.
     fn last(&self) -> Option<(bool, Bytes)> {
         let ends_here = self.text.as_ref().is_none_or(Base64::is_at_border);
         (self.is_last() && self.left == 0 && !self.broken && ends_here)

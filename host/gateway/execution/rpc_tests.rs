@@ -9,7 +9,7 @@ fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     fields.iter().map(field).collect()
 }
 
-/// An answer as it comes: what it is asked by, its head, body and trailers.
+/// An answer as it comes: the request's fields, and the answer's head, body and trailers.
 struct Case<'a> {
     asked: &'a [(&'static str, &'static str)],
     status: u16,
@@ -25,7 +25,7 @@ impl Default for Case<'_> {
 }
 
 impl Case<'_> {
-    /// What it means, in pieces of every size; None: its HTTP status counts.
+    /// Expects this meaning of the answer, in pieces of every size. None: the answer's HTTP status counts.
     #[track_caller]
     fn means(&self, expected: Option<Disposition>) {
         for size in [1, 3, 4, 7, 1000] {
@@ -61,10 +61,10 @@ fn a_grpc_status_stands_in_trailers_or_in_the_header() {
     Case { fields: GRPC, trailers: &[("grpc-status", "14")], ..Case::default() }.means(Some(Unknown));
     let only = &[("content-type", "application/grpc"), ("grpc-status", "16")];
     Case { fields: only, ..Case::default() }.means(Some(NotApplied));
-    // The one that came last counts.
+    // The trailers come last, and count.
     Case { fields: only, trailers: &[("grpc-status", "5")], ..Case::default() }.means(Some(Completed));
     Case { status: 503, fields: only, ..Case::default() }.means(Some(NotApplied));
-    // Without a type of its own, but with its status.
+    // An answer without a gRPC content type, but with a gRPC status.
     Case { status: 503, fields: &[("grpc-status", "14")], ..Case::default() }.means(Some(Unknown));
 }
 
@@ -79,7 +79,7 @@ fn no_grpc_status_or_one_that_cannot_be_read_is_unknown() {
     }
     let two = &[("grpc-status", "0"), ("grpc-status", "14")];
     Case { fields: GRPC, trailers: two, ..Case::default() }.means(Some(Unknown));
-    // Asked in gRPC, and a 200 that isn't gRPC.
+    // A 200 that isn't gRPC, to a request in gRPC.
     let html = &[("content-type", "text/html")];
     Case { asked: GRPC, fields: html, ..Case::default() }.means(Some(Unknown));
     Case { asked: GRPC, status: 502, fields: html, ..Case::default() }.means(None);
@@ -96,14 +96,14 @@ fn a_grpc_web_status_stands_in_a_frame_of_the_body() {
     Case { fields, body: packed, ..Case::default() }.means(Some(NotApplied));
     let fine = [&message[..], &message, &frame(0x80, b"grpc-status:0\r\n")].concat();
     Case { fields, body: fine.clone(), ..Case::default() }.means(Some(Completed));
-    // No frame, half of one, something behind it.
+    // No frame with a status, half of such a frame, something behind such a frame.
     Case { fields, body: message.clone(), ..Case::default() }.means(Some(Unknown));
     Case { fields, body: whole[..whole.len() - 1].to_vec(), ..Case::default() }.means(Some(Unknown));
     Case { fields, body: [&fine[..], b"\0"].concat(), ..Case::default() }.means(Some(Unknown));
-    // Trailers-only.
+    // An answer of trailers only.
     let only = &[("content-type", "application/grpc-web"), ("grpc-status", "12")];
     Case { fields: only, ..Case::default() }.means(Some(NotApplied));
-    // Under a content coding.
+    // An answer under a content coding.
     let coded = &[("content-type", "application/grpc-web"), ("content-encoding", "gzip")];
     Case { fields: coded, body: gzip(&fine), ..Case::default() }.means(Some(Completed));
     Case { fields: coded, body: fine, ..Case::default() }.means(Some(Unknown));
@@ -141,12 +141,12 @@ fn a_connect_call_fails_with_a_code_in_json() {
     answer(503, r#"{"code":"unavailable"}"#).means(Some(Unknown));
     answer(404, r#"{"code":"not_found"}"#).means(Some(Completed));
     answer(500, r#"{"code":"made_up"}"#).means(Some(Unknown));
-    // Not the service's: its HTTP status counts.
+    // The service did not give this answer, so its HTTP status counts.
     answer(503, "upstream connect error").means(None);
     answer(503, r#"{"message":"busy"}"#).means(None);
     Case { asked: UNARY, status: 502, fields: &[("content-type", "text/html")], ..Case::default() }
         .means(None);
-    // Not asked in Connect: any JSON API may say `code`.
+    // The request is not in Connect: any JSON API may say `code`.
     Case { status: 503, fields: JSON, body: br#"{"code":"aborted"}"#.to_vec(), ..Case::default() }
         .means(None);
     let coded = &[("content-type", "application/json"), ("content-encoding", "gzip")];

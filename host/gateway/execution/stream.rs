@@ -1,8 +1,8 @@
-//! Takes an answer in and passes it on to the client, all but its end.
+//! Takes an answer in and passes all but its end on to the client.
 //!
-//! **Durable before the end** (`design/answers.md`). An answer that is there at once goes out in one
-//! piece when it is settled. Of one that takes its time the data passes as it comes; what waits is the
-//! last piece (length-delimited), or the end mark and the trailers (chunked).
+//! **Durable before the end** (`design/answers.md`). An answer that arrives at once goes out in one
+//! piece when it is settled. The data of a slower answer passes as it comes. Only the last piece waits
+//! (length-delimited), or the end mark and the trailers (chunked).
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::first::first;
@@ -17,38 +17,38 @@ use oncegate_core::UnknownReason;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Of an answer that is not kept, so much may be on its way to a slow client.
+/// The most bytes of an unkept answer that may be on their way to a slow client.
 const UNDERWAY_MAX: usize = 256 * 1024;
 
 /// How much of an answer was taken in.
 enum Extent {
-    /// All of it.
+    /// The whole answer.
     Whole,
-    /// It broke off.
+    /// A part: the answer broke off.
     Cut(UnknownReason),
-    /// What was there.
+    /// The part that had arrived.
     MoreToCome,
 }
 
-/// What the client has of an answer that was taken in.
+/// The part of a captured answer that the client has.
 #[derive(Debug)]
 pub enum ShownAnswer {
-    /// Nothing yet: all of it waits.
+    /// Nothing yet: the whole answer waits.
     Nothing,
-    /// All but the end, which goes out by this feed.
+    /// All but the end, which will go out by this feed.
     AllButTheEnd(Feed),
-    /// Nothing ever: it can't be shown to a client of HTTP/1.0.
+    /// Nothing ever: the answer can't be shown to a client of HTTP/1.0.
     Never,
 }
 
-/// An answer's body on its way from the upstream. `abandoned` says when to give it up.
+/// An answer's body on its way from the upstream. `abandoned` says when to give the body up.
 struct AnswerSource<'a, A> {
     body: ResponseBody,
     idle: Duration,
     abandoned: Pin<&'a mut A>,
 }
 
-/// Takes an answer in. One that takes its time passes to the client as it comes, but for its end.
+/// Takes an answer in. A slow answer passes to the client as it comes, but for its end.
 pub async fn take_in(
     execution: &Execution,
     response: Response<ResponseBody>,
@@ -69,7 +69,7 @@ pub async fn take_in(
     let settled_first = match extent {
         Extent::Whole | Extent::Cut(_) if capture.is_spilled() => Some(ShownAnswer::Never),
         Extent::Whole => Some(ShownAnswer::Nothing),
-        // The end of the connection would be the end of the answer.
+        // The client would take the end of the connection for the end of the answer.
         Extent::Cut(_) if !marks_end && capture.length.is_none() => Some(ShownAnswer::Never),
         Extent::Cut(_) | Extent::MoreToCome => None,
     };
@@ -99,7 +99,7 @@ impl Extent {
 }
 
 impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
-    /// The next piece of the answer, which is cut short where it is given up.
+    /// The next piece of the answer. The piece is a cut if the answer is given up.
     async fn next_piece(&mut self) -> Piece {
         tokio::select! {
             biased;
@@ -108,7 +108,7 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
         }
     }
 
-    /// Takes in what is there without waiting.
+    /// Takes in the pieces that have arrived, without waiting.
     async fn take_what_is_there(&mut self, capture: &mut Capture) -> Extent {
         loop {
             match self.body.piece_at_once().await {
@@ -118,14 +118,14 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
                 Some(Piece::End) => return Extent::Whole,
                 Some(Piece::Cut(reason)) => return Extent::Cut(reason),
             }
-            // What is not kept must not pile up: it streams.
+            // Data that is not kept must stream instead of piling up.
             if capture.is_over() {
                 return Extent::MoreToCome;
             }
         }
     }
 
-    /// Takes in all of it.
+    /// Takes in the rest of the answer.
     async fn take_all(&mut self, capture: &mut Capture) -> Extent {
         loop {
             match self.next_piece().await {
@@ -140,7 +140,8 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
         }
     }
 
-    /// Passes the rest of the answer on as it comes, but for its end. Why it was cut short, if it was.
+    /// Passes the rest of the answer on as it comes, but for its end. Returns why the answer was cut short,
+    /// if it was.
     async fn pass_on(
         &mut self,
         capture: &mut Capture,
@@ -165,8 +166,8 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
         }
     }
 
-    /// Waits for a client that is slow to take an answer that is not kept. A client that takes nothing for
-    /// so long is as good as gone, and the execution goes on without it. Why the answer was given up
+    /// Waits for a client that is slow to take an unkept answer. A client that takes nothing for the idle
+    /// timeout is cut off, and the execution goes on without it. Returns why the answer was given up
     /// meanwhile, if it was.
     async fn wait_for_client(&mut self, feed: &Feed, execution: &Execution) -> Option<UnknownReason> {
         let idle = self.idle;
@@ -184,7 +185,7 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
     }
 }
 
-/// Feeds the client what may go to it before the record is durable.
+/// Feeds the client the data that may go out before the record is durable.
 fn feed_sendable(capture: &mut Capture, feed: &Feed) {
     for data in capture.sendable() {
         feed.data(data);

@@ -1,4 +1,4 @@
-//! What an execution needs on a task of its own, when its client may be gone.
+//! The state of an execution on a task of its own, when its client may be gone.
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::names::{OPERATION, operation_value};
@@ -20,26 +20,26 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What an execution needs, once it is detached from its client.
+/// The state of an execution that is detached from its client.
 #[derive(Debug)]
 pub struct Execution {
-    /// The operation, by the highest of its keys; from the claim on by the key of its record.
+    /// The operation id, by the highest of the operation's keys; from the claim on by the key of its record.
     pub id: Cell<OperationId>,
     /// The worker that executes it.
     pub worker: Rc<Worker>,
-    /// Its route.
+    /// The route of the request.
     pub route: Arc<Route>,
-    /// The generation that decided it.
+    /// The generation that decided the request.
     pub generation: Arc<Generation>,
-    /// Who asked.
+    /// The principal that asked.
     pub principal: PrincipalId,
-    /// What is remembered of it and of who asked, once it is executed.
+    /// The observation of the operation and its principal, to be noted once the operation is executed.
     pub observation: Option<PrincipalObservation>,
     /// Fields that the policy sets on the upstream request.
     pub forward: Vec<(HeaderName, HeaderValue)>,
     /// The policy's labels, for the decision log.
     pub labels: Vec<(String, String)>,
-    /// The client's end of its connection.
+    /// The other end of the client's connection.
     pub peer: Peer,
     /// The request's head.
     pub head: RequestHead,
@@ -47,7 +47,7 @@ pub struct Execution {
     pub fields: HeaderMap,
     /// The request's body.
     pub body: Bytes,
-    /// What the body holds of the budget.
+    /// The body's share of the budget.
     pub _reserved: Option<Reservation>,
 }
 
@@ -59,7 +59,7 @@ impl Execution {
             fields.contains_key(header::CONTENT_LENGTH) || fields.contains_key(header::TRANSFER_ENCODING);
         outgoing::prepare_fields(&mut fields, &self.head, self.peer);
         if is_framed {
-            // Of an empty body, too: some services want the length of every POST (411).
+            // An empty body gets a length, too: some services want the length of every POST (411).
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
         fields.insert(OPERATION, operation_value(self.id.get()));
