@@ -1,5 +1,5 @@
-//! The policies that are compiled into the gateway: each is also an example in `plugins/`, where
-//! its source, its vectors and its settings' schema lie.
+//! The policies that are compiled into the gateway. Each is also an example in `plugins/`, with its source,
+//! its vectors and its settings' schema.
 
 /// The component behind `builtin:NAME`.
 pub fn component(name: &str) -> Option<&'static [u8]> {
@@ -11,7 +11,7 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
     }
 }
 
-/// The names that [`component`] knows, for an error that says what there is.
+/// The names that [`component`] knows, for an error that lists them.
 pub fn names() -> &'static [&'static str] {
     &["content", "idempotency-key", "webhook"]
 }
@@ -24,7 +24,7 @@ mod tests {
     fn every_name_has_a_component_with_vectors_and_a_schema() {
         for name in names() {
             let bytes = component(name).expect(name);
-            // The layer of a component, where a core module says 1.
+            // These bytes are the layer of a component; a core module has 1 there.
             assert_eq!(&bytes[..8], b"\0asm\x0d\0\x01\0", "{name}");
             for section in ["oncegate:vectors", "oncegate:settings"] {
                 assert!(

@@ -1,16 +1,16 @@
-//! What a file is, before it is compiled: a component of this interface, with imports that a
+//! Inspects a file before it is compiled: the file must be a component of this interface, with imports that a
 //! policy may have.
 
 use crate::engine::limits::VECTORS_BYTES_MAX;
 use crate::interface::hooks::{Exports, Interface};
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
-/// What a component's file says.
+/// The findings about a component's file.
 pub(crate) struct Inspected {
     pub(crate) exports: Exports,
-    /// All that it exports, what is never called as well.
+    /// All names that the component exports, even of functions that are never called.
     pub(crate) export_names: Vec<String>,
-    /// All that it imports: its permissions, and types.
+    /// All names that the component imports: its permissions, and types.
     pub(crate) import_names: Vec<String>,
     /// The section `oncegate:vectors`.
     pub(crate) vectors: Option<Vec<u8>>,
@@ -61,7 +61,7 @@ pub enum Unfit {
     SettingsSchema(String),
 }
 
-/// Reads `bytes` as far as the component's own level needs: what is inside of it the compiler checks.
+/// Reads `bytes` as far as the component's own level needs: the compiler checks everything inside of it.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, Unfit> {
     check_preamble(bytes)?;
     let mut found = Contents::default();
@@ -91,14 +91,14 @@ fn check_preamble(bytes: &[u8]) -> Result<(), Unfit> {
 }
 
 fn damaged(error: &wasmparser::BinaryReaderError, length: usize) -> Unfit {
-    // The reader says so where a section or its content ends before its time.
+    // The reader says so if a section or its content ends before its time.
     if error.message().contains("unexpected end") {
         return Unfit::Truncated(length);
     }
     Unfit::Damaged { offset: error.offset(), message: error.message().into() }
 }
 
-/// A fault of a section: unfit, or unreadable.
+/// A fault of a section: the file is unfit, or unreadable.
 enum ReadFault {
     Unfit(Unfit),
     Reader(wasmparser::BinaryReaderError),
@@ -156,7 +156,7 @@ impl Contents {
 
     fn export(&mut self, name: &str, kind: ComponentExternalKind) -> Result<(), Unfit> {
         self.export_names.push(name.into());
-        // Some language runtimes export more than they were asked for. It is never called.
+        // Some language runtimes export more than the interface asks for. The host never calls these exports.
         let Some(ours) = name.strip_prefix("oncegate:policy/") else { return Ok(()) };
         let (interface, version) = ours.split_once('@').unwrap_or((ours, ""));
         let known = Interface::ALL.into_iter().find(|known| known.name() == interface);

@@ -1,5 +1,5 @@
-//! The pipeline from a configuration's policy to a generation. It blocks: it is never run on a
-//! worker. Any failure leaves what is active alone.
+//! The pipeline from a configuration's policy to a generation. It blocks, so it never runs on a worker. Any
+//! failure leaves the active generation alone.
 
 use crate::engine::compiled::Compiled;
 use crate::engine::digest::{digest, hex};
@@ -34,11 +34,11 @@ pub struct LoadError {
     pub policy: Arc<str>,
     /// Its component, as the configuration says.
     pub component: String,
-    /// What is wrong.
+    /// The fault that ended the load.
     pub fault: LoadFault,
     /// The steps that were taken; the last is the one that failed.
     pub steps: Vec<Step>,
-    /// Wrong settings with their places in the configuration, where these were looked up.
+    /// Wrong settings with their places in the configuration, if these were looked up.
     pub settings: Option<config::Faults>,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Display for LoadError {
 }
 
 impl LoadError {
-    /// With the places of wrong settings in the configuration that they are from.
+    /// Adds the places of wrong settings in the configuration that they are from.
     #[must_use]
     pub fn located(mut self, config: &config::Config) -> Self {
         if let LoadFault::Setting(faults) = &self.fault {
@@ -63,7 +63,7 @@ impl LoadError {
     }
 }
 
-/// What is wrong with a policy that can't be loaded.
+/// The fault of a policy that can't be loaded.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum LoadFault {
@@ -105,7 +105,7 @@ pub enum LoadFault {
 }
 
 impl Generation {
-    /// Whether it can do what this route asks of its policy.
+    /// Checks that the generation can do what this route asks of its policy.
     pub fn fits(&self, route: &config::RouteConfig) -> Result<(), LoadError> {
         if route.when_unknown != WhenUnknown::Probe || self.exports().has(Interface::Resolution) {
             return Ok(());
@@ -178,7 +178,8 @@ impl Engine {
         Ok(Arc::new(Generation::new(program, plan, report, config.time, config.instances, slow_calls)))
     }
 
-    /// As far as nothing of the component runs yet: read, pinned, inspected, compiled, linked.
+    /// Goes through the steps before anything of the component runs: read, pinned, inspected, compiled,
+    /// linked.
     pub(crate) fn prepare(
         &self,
         config: &config::Policy,
@@ -273,7 +274,7 @@ pub fn component_bytes(source: &ComponentSource) -> Result<Cow<'static, [u8]>, L
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, LoadFault> {
-    // Before it is opened: to open a pipe is to wait for whoever writes it.
+    // Checks the file's kind before opening it: opening a pipe would wait for its writer.
     let kind = fs::metadata(path)?.file_type();
     if kind.is_dir() {
         return Err(LoadFault::NotAFile("a folder"));
@@ -297,7 +298,7 @@ fn compile_in_time(
     compilers: &Arc<()>,
     time: Duration,
 ) -> Result<Component, LoadFault> {
-    /// Compilers at work, those that were left to finish included.
+    /// The most compilers at work, including those that were left to finish.
     const COMPILERS_MAX: usize = 4;
     let at_work = Arc::clone(compilers);
     // The engine and this function hold one each.
@@ -308,7 +309,7 @@ fn compile_in_time(
     std::thread::Builder::new().name("policy-compile".into()).spawn(move || {
         let component = Component::from_binary(&engine, &bytes);
         drop(at_work);
-        // Nobody waits any more where the time was up.
+        // Nobody waits any more if the time was up.
         let _ = done.send(component);
     })?;
     match compiled.recv_timeout(time) {

@@ -1,9 +1,9 @@
-//! The promise of equal key-schemas: operations keep their keys. It is checked at each reload, on
-//! the operations of the vectors and on those seen lately, under the operator's own settings.
+//! The promise of equal key-schemas: operations keep their keys. Each reload checks it on the operations of
+//! the vectors and on recent operations, under the operator's own settings.
 //!
-//! Directional: what the old generation guarded the new one must guard with equal key and
-//! fingerprint. Refusing it instead runs nothing, and is a warning. What the old one bypassed,
-//! refused or failed on proves nothing.
+//! The check has a direction: the new generation must guard every operation that the old one guarded, with
+//! equal key and fingerprint. A refusal in place of a guard runs nothing, and is a warning. Operations that
+//! the old generation bypassed, refused or failed on prove nothing.
 
 use crate::interface::failure::Failure;
 use crate::interface::{Guard, Plan, Verdict};
@@ -15,27 +15,28 @@ use crate::run::instance::Instance;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// A comparison takes no longer; what wasn't compared by then isn't.
+/// A comparison ends after this time; operations that it has not reached by then are not compared.
 const TIME_MAX: Duration = Duration::from_secs(10);
-/// So many changes are told in words.
+/// The most changes that are described in words.
 const TOLD_MAX: usize = 3;
 
-/// What a comparison showed.
+/// The result of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Operations that the old generation guarded.
     pub compared: usize,
-    /// Those of them that the new one refuses.
+    /// Guarded operations that the new generation refuses.
     pub refused: usize,
-    /// Those of them whose keys or fingerprints are others, or that are no longer guarded.
+    /// Guarded operations whose keys or fingerprints differ, or that are no longer guarded.
     pub broken: usize,
-    /// Those of these that are so on every machine and at any time: not that a call came to its time limit.
+    /// Broken operations that are broken on every machine and at any time, and not because a call came to its
+    /// time limit.
     pub certain: usize,
-    /// The first of the broken, in words. No key is in them.
+    /// The first broken operations, in words without any key.
     pub words: Vec<String>,
 }
 
-/// Compares what `new` makes of operations with what `old` made of them. Blocks; for loads only.
+/// Compares the verdicts of `new` about operations with those of `old`. Blocks; for loads only.
 pub fn compare(old: &Generation, new: &Generation) -> Comparison {
     let begun = Instant::now();
     let (mut before, mut after) = (Side::new(old), Side::new(new));
@@ -68,12 +69,12 @@ pub fn compare(old: &Generation, new: &Generation) -> Comparison {
     found
 }
 
-/// All that can be compared: those of both components' vectors, and those seen lately.
+/// All operations that can be compared: those of both components' vectors, and recent ones.
 fn samples(old: &Generation, new: &Generation) -> Vec<(String, Sample)> {
     let mut cases = BTreeSet::new();
     let mut all = Vec::new();
     for section in [old.vectors(), new.vectors()].into_iter().flatten() {
-        // They have been read once, when their component was loaded.
+        // The vectors were read before, when their component was loaded.
         for case in vectors::read(section).into_iter().flat_map(|vectors| vectors.cases) {
             if let Ok(sample) = case.sample()
                 && cases.insert((case.name.clone(), format!("{sample:?}")))
@@ -86,7 +87,7 @@ fn samples(old: &Generation, new: &Generation) -> Vec<(String, Sample)> {
     all
 }
 
-/// In what a guard differs, as far as it may be told.
+/// The difference between two guards, as far as it may be told.
 fn difference(
     sample: &Sample,
     (old_plan, was): (&Plan, &Guard),
@@ -110,7 +111,7 @@ fn difference(
 enum Silence {
     /// The policy isn't asked, or fails, on every machine.
     ForSure,
-    /// It came to a limit that another time it may not come to.
+    /// The call came to a limit that it may not reach another time.
     ByChance,
 }
 
@@ -120,7 +121,7 @@ impl Silence {
     }
 }
 
-/// One generation with an instance, made anew when a call breaks it.
+/// A generation with an instance, which is made anew when a call breaks it.
 struct Side<'g> {
     generation: &'g Generation,
     budget: CallBudget,

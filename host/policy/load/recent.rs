@@ -1,7 +1,7 @@
 //! Operations that a policy guarded lately, kept in memory for the promise check of a reload.
 //!
-//! Without credentials, bounded in number and size, and gone with the process. Taking one costs a
-//! copy, so once there are enough of them one is taken now and then only.
+//! They are kept without credentials, bounded in number and size, and are gone with the process. Taking an
+//! operation costs a copy, so once there are enough operations a new one is taken only now and then.
 
 use crate::load::sample::Sample;
 use bytes::Bytes;
@@ -11,20 +11,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Operations that are kept.
+/// The most operations that are kept.
 const COUNT_MAX: usize = 64;
-/// Once there are as many, one is taken so often, in milliseconds.
+/// Once there are as many, the time between two that are taken, in milliseconds.
 const EVERY: u64 = 250;
-/// One with a larger body isn't kept.
+/// An operation with a larger body isn't kept.
 const BODY_BYTES_MAX: usize = 16 << 10;
-/// Nor one with more bytes of fields.
+/// An operation with more bytes of fields isn't kept.
 const FIELD_BYTES_MAX: usize = 8 << 10;
 
 /// The operations of one policy.
 #[derive(Debug)]
 pub struct Recent {
     base: Instant,
-    /// The next is taken from then on, in milliseconds after `base`.
+    /// The time from which the next operation is taken, in milliseconds after `base`.
     due: AtomicU64,
     samples: Mutex<VecDeque<Sample>>,
 }
@@ -55,14 +55,14 @@ impl Recent {
         }
     }
 
-    /// Those that are kept.
+    /// The operations that are kept.
     pub fn samples(&self) -> Vec<Sample> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
-/// Copies fields, but for those that are `hidden`: none of the connection's buffers is held. None
-/// where there is too much of them.
+/// Copies all fields but the `hidden` ones, so that none of the connection's buffers is held. None if there
+/// are too many bytes of fields.
 pub fn fields(all: &HeaderMap, hidden: impl Fn(&HeaderName) -> bool) -> Option<HeaderMap> {
     let mut copied = HeaderMap::new();
     let mut bytes = 0;
@@ -76,7 +76,7 @@ pub fn fields(all: &HeaderMap, hidden: impl Fn(&HeaderName) -> bool) -> Option<H
     Some(copied)
 }
 
-/// Copies a body; none where it is too large.
+/// Copies a body; none if it is too large.
 pub fn body(whole: &Bytes) -> Option<Bytes> {
     (whole.len() <= BODY_BYTES_MAX).then(|| Bytes::copy_from_slice(whole))
 }

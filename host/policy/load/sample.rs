@@ -1,5 +1,5 @@
-//! A request as text, as test vectors have it and an author tries it: seen as the gateway sees one,
-//! without a gateway.
+//! A request as text, as test vectors have it and an author tries it. A policy sees it as it sees one at the
+//! gateway, without a gateway.
 
 use crate::interface::failure::Failure;
 use crate::interface::v0_1::{Attribute, Part};
@@ -14,31 +14,31 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId, PartKind, Secret};
 use std::cell::OnceCell;
 
-/// Bytes of a body that a policy is shown.
+/// The most bytes of a body that a policy is shown.
 const BODY_BYTES_MAX: usize = 10 << 20;
 
-/// A request with what the host knows of it.
+/// A request with the host's knowledge of it.
 pub struct Sample {
     /// Its method.
     pub method: String,
-    /// In lower case, without the default port.
+    /// The authority in lower case, without the default port.
     pub authority: Option<String>,
-    /// Percent-encoded, without the query.
+    /// The path, percent-encoded, without the query.
     pub path: String,
-    /// Without the question mark.
+    /// The query without the question mark.
     pub query: Option<String>,
     /// Its fields.
     pub headers: HeaderMap,
-    /// Its body, empty where there is none.
+    /// Its body; empty if there is none.
     pub body: Bytes,
     /// The route's name.
     pub route: String,
-    /// Who asks; nobody is known where there is none.
+    /// The principal; none: nobody is known.
     pub principal: Option<String>,
     pub(crate) document: OnceCell<Option<Document>>,
 }
 
-/// Without the document, which is read again: a copy is there to be changed.
+/// The clone has no document, which is read again: a clone is made to be changed.
 impl Clone for Sample {
     fn clone(&self) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl std::fmt::Debug for Sample {
     }
 }
 
-/// What came of asking a policy.
+/// The result of asking a policy.
 #[derive(Debug)]
 pub(crate) enum DecideOutcome {
     /// The plan doesn't name the method: the host wouldn't ask.
@@ -102,7 +102,7 @@ impl Sample {
         })
     }
 
-    /// Of a request as the gateway has read it. The route is "vectors", the principal nobody.
+    /// A sample of a request as the gateway has read it. The route is "vectors", the principal nobody.
     pub fn of(
         method: &str,
         authority: Option<&str>,
@@ -135,13 +135,13 @@ impl Sample {
         Self { body: body.into(), ..self.clone() }
     }
 
-    /// Whether the plan names the method, as far as a request alone can tell.
+    /// True if the plan names the method, as far as a request alone can tell.
     fn is_of_interest(&self, plan: &Plan) -> bool {
         let safe = matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
         if plan.methods.is_empty() { !safe } else { plan.methods.contains(&self.method) }
     }
 
-    /// What a policy with this plan sees.
+    /// The operation that a policy with this plan sees.
     pub(crate) fn view<'a>(&'a self, plan: &'a Plan) -> Result<Operation<'a>, NotUtf8> {
         let seen = Seen {
             authority: self.authority.as_deref(),
@@ -203,7 +203,7 @@ impl Sample {
     }
 }
 
-/// The fields of a head that was read.
+/// The fields of a request's or an answer's head.
 pub(crate) fn fields(read: &[httparse::Header<'_>]) -> Result<HeaderMap, String> {
     let mut fields = HeaderMap::new();
     for field in read {

@@ -1,12 +1,12 @@
-//! An answer of an upstream as text, as test vectors have it and an author tries it: seen by a hook
-//! as the gateway shows one.
+//! An answer of an upstream as text, as test vectors have it and an author tries it. A hook sees it as it
+//! sees one at the gateway.
 
 use crate::interface::{Payload, PayloadWant, Plan, Reply};
 use crate::view::seen;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Bytes of a body that a hook is shown, as by default in a route.
+/// The most bytes of a body that a hook is shown: a route's default.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// An answer.
@@ -16,11 +16,11 @@ pub struct SampleAnswer {
     pub status: u16,
     /// Its fields.
     pub headers: HeaderMap,
-    /// What follows its body.
+    /// The trailers after its body.
     pub trailers: HeaderMap,
-    /// Its body, empty where there is none.
+    /// Its body; empty if there is none.
     pub body: Bytes,
-    /// It arrived to its end.
+    /// True if the answer arrived to its end.
     pub complete: bool,
 }
 
@@ -48,7 +48,8 @@ impl SampleAnswer {
         })
     }
 
-    /// As `settle` sees it: the fields that the plan declares, and as much of the body as it asks for.
+    /// The answer as `settle` sees it: the fields that the plan declares, and as much of the body as it asks
+    /// for.
     pub(crate) fn declared(&self, plan: &Plan) -> Reply {
         let of = |map: &HeaderMap| {
             let all = plan.response_fields.iter();
@@ -63,7 +64,7 @@ impl SampleAnswer {
         }
     }
 
-    /// As `reading` and `present` see it: all of it.
+    /// The answer as `reading` and `present` see it: all of it.
     pub(crate) fn whole(&self) -> Reply {
         let of = |map: &HeaderMap| map.iter().filter_map(|(name, value)| pair(name, value)).collect();
         Reply {
@@ -80,7 +81,7 @@ impl SampleAnswer {
     }
 }
 
-/// The interface has text only: a value that is none is left out.
+/// The interface has text only: a value that isn't text is left out.
 fn pair(name: &HeaderName, value: &HeaderValue) -> Option<(String, String)> {
     Some((name.to_string(), std::str::from_utf8(value.as_bytes()).ok()?.to_owned()))
 }

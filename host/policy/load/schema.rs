@@ -1,21 +1,21 @@
-//! Settings held against the JSON Schema that a component carries in `oncegate:settings`.
+//! Settings checked against the JSON Schema that a component carries in `oncegate:settings`.
 //!
-//! As much of JSON Schema 2020-12 as settings need: `type`, `enum`, `const`, `properties`,
+//! The check knows as much of JSON Schema 2020-12 as settings need: `type`, `enum`, `const`, `properties`,
 //! `required`, `additionalProperties`, `items`, `minItems`, `maxItems`, `uniqueItems`, `minLength`,
 //! `maxLength`, `pattern`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `anyOf`,
-//! `oneOf`, `allOf`, and `$ref` to a place of the same schema. What else it says is for other
+//! `oneOf`, `allOf`, and `$ref` to a place of the same schema. All other keywords are for other
 //! readers, and `configure` has the last word anyway.
 
 use oncegate_config::{Segment, SettingFault, dotted, nearest};
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-/// `$ref`s and nesting deeper than this are a schema that turns in a circle.
+/// `$ref`s and nesting deeper than this mean that the schema turns in a circle.
 const DEPTH_MAX: usize = 64;
-/// More than these nobody reads.
+/// The most faults that are reported: nobody reads more.
 const FAULTS_MAX: usize = 20;
 
-/// What is wrong with `settings` by `schema`, the text of a section that is JSON.
+/// The faults of `settings` by `schema`, the text of a section that is JSON.
 pub(crate) fn check(schema: &str, settings: &Map<String, Value>) -> Vec<SettingFault> {
     let Ok(root) = serde_json::from_str::<Value>(schema) else { return Vec::new() };
     let mut check = SchemaCheck { root: &root, path: Vec::new(), depth: 0 };
@@ -46,7 +46,7 @@ impl SchemaCheck<'_> {
     }
 
     fn keywords(&mut self, schema: &Map<String, Value>, value: &Value) -> Vec<SettingFault> {
-        // Of a value of another kind nothing else is worth saying.
+        // A value of another kind has no other fault worth reporting.
         if let Some(help) = kind_fault(schema, value) {
             return vec![self.fault(value, &help)];
         }
@@ -72,8 +72,8 @@ impl SchemaCheck<'_> {
         faults
     }
 
-    /// One of these must do; if none does, what is told is what is wrong with the one that was
-    /// most likely meant.
+    /// Checks that one of these schemas fits. If none fits, the faults are those by the schema that was most
+    /// likely meant.
     fn alternatives(&mut self, schemas: &[Value], value: &Value) -> Vec<SettingFault> {
         let mut best: Option<Vec<SettingFault>> = None;
         for schema in schemas {
@@ -83,7 +83,7 @@ impl SchemaCheck<'_> {
             }
             // A fault further in means that the outside fitted.
             let depth = |faults: &[SettingFault]| faults.iter().map(|fault| fault.path.len()).max();
-            // Where a kind fits a later alternative, its faults say more than "another kind".
+            // If the value's kind fits a later alternative, that one's faults say more than "another kind".
             let of_kind = |faults: &[SettingFault]| !faults.iter().any(|fault| fault.help.starts_with(KIND));
             let better = best
                 .as_deref()
@@ -151,10 +151,10 @@ fn schemas<'s>(schema: &'s Map<String, Value>, name: &str) -> &'s [Value] {
     schema.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// How help about a value's kind begins.
+/// The beginning of help about a value's kind.
 const KIND: &str = "it is ";
 
-/// What would do, where the value is of another kind than `type` says.
+/// The help for a value of another kind than `type` says.
 fn kind_fault(schema: &Map<String, Value>, value: &Value) -> Option<String> {
     let kinds: Vec<&str> = match schema.get("type")? {
         Value::String(kind) => vec![kind],
@@ -185,7 +185,7 @@ fn kind_fault(schema: &Map<String, Value>, value: &Value) -> Option<String> {
     (!kinds.iter().any(|kind| is(kind))).then(|| format!("{KIND}{}", words.join(" or ")))
 }
 
-/// What would do, where a keyword about one value alone isn't met.
+/// The help for a keyword about one value alone that isn't met.
 fn scalar_fault(schema: &Map<String, Value>, value: &Value) -> Option<String> {
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
         && !allowed.contains(value)

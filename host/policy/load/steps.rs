@@ -1,19 +1,19 @@
-//! How far a load came: the pipeline's steps, each with its time.
+//! The progress of a load: the pipeline's steps, each with its time.
 
 use serde::Serialize;
 use std::time::Instant;
 
-/// One step of a load.
+/// A step of a load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// Its name: `read`, `digest`, `inspect`, `compile`, `link`, `settings`, `configure`, `self-test`,
     /// `promise`, `activate`.
     pub step: &'static str,
-    /// Whether it was passed.
+    /// True if the step was passed.
     pub ok: bool,
-    /// How long it took.
+    /// The time that the step took.
     pub micros: u64,
-    /// What is worth knowing of it.
+    /// A note about the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -32,14 +32,14 @@ impl Steps {
         came
     }
 
-    /// Says something of the last step.
+    /// Adds a note to the last step.
     pub fn note(&mut self, note: impl Into<String>) {
         if let Some(last) = self.0.last_mut() {
             last.note = Some(note.into());
         }
     }
 
-    /// All of them.
+    /// All steps, in their order.
     pub fn into_vec(self) -> Vec<Step> {
         self.0
     }

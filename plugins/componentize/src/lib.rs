@@ -1,9 +1,13 @@
-//! Makes a policy component of what a compiler leaves behind: of a core module that a bindings
-//! generator has prepared; of one that merely exports `configure` and `decide` by the canonical
-//! ABI, so that a language without a generator needs no other tool; of one that wants WASI
-//! preview 1, which is answered by a module made here. What is a component already stays as it is.
+//! Makes a policy component of a compiler's output. The output may be:
 //!
-//! Knows nothing of policies but the names of the interface: it calls and judges none.
+//! - a core module that a bindings generator has prepared;
+//! - a core module that merely exports `configure` and `decide` by the canonical ABI, so that a language
+//!   without a generator needs no other tool;
+//! - a core module that wants WASI preview 1, which a module made here answers.
+//!
+//! A file that is a component already stays as it is.
+//!
+//! This crate knows only the names of the interface: it calls and judges no policy.
 
 mod names;
 mod preview1;
@@ -16,13 +20,13 @@ use wit_parser::Resolve;
 /// The interface, version 0.1, as text.
 pub const WIT: &str = include_str!("../../../wit/v0.1/policy.wit");
 
-/// Why something can't become a policy.
+/// Why a file can't become a policy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not WebAssembly, or damaged.
+    /// The file is not WebAssembly, or is damaged.
     #[error("it is not WebAssembly, or damaged: {0}")]
     Damaged(#[from] wasmparser::BinaryReaderError),
-    /// It has neither types nor the hooks by their plain names.
+    /// The module has neither types nor the hooks by their plain names.
     #[error(
         "it exports no `{missing}`, and no bindings generator has prepared it: export `configure` and `decide` \
          (there is: {found})"
@@ -30,10 +34,10 @@ pub enum Error {
     NoHooks {
         /// The hook that is missing.
         missing: &'static str,
-        /// What is exported.
+        /// The exports that are there.
         found: String,
     },
-    /// Of an interface with two hooks one is exported.
+    /// The module exports one hook of an interface with two.
     #[error("it exports `{there}` without `{missing}`: the interface `{interface}` has both")]
     HalfAnInterface {
         /// The interface.
@@ -74,7 +78,7 @@ pub fn append_section(component: &mut Vec<u8>, name: &str, data: &[u8]) {
     CustomSection { name: name.into(), data: data.into() }.append_to_component(component);
 }
 
-/// Whether a component has a custom section of this name, on its own level.
+/// True if a component has a custom section of this name, on its own level.
 pub fn has_section(component: &[u8], name: &str) -> Result<bool, Error> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(component) {

@@ -1,4 +1,4 @@
-//! The plain names of hooks, and those by which a component's encoder knows them.
+//! The plain names of hooks, and the names by which a component's encoder knows them.
 
 use crate::{Error, preview1};
 use wasm_encoder::{ExportKind, ExportSection, Module, RawSection};
@@ -12,7 +12,7 @@ const INTERFACES: [(&str, &[&str]); 4] = [
     ("presentation", &["present", "explain"]),
 ];
 
-/// What there is in a core module.
+/// The findings in a core module.
 #[derive(Default)]
 pub(crate) struct Found {
     /// A bindings generator has put the types in.

@@ -1,8 +1,9 @@
-//! WASI preview 1 with nothing behind it, for language runtimes that don't start without: no
-//! arguments, environment, files or sockets; what is written is swallowed; clocks stand still;
-//! random bytes are always the same. A policy is pure, so it misses nothing.
+//! WASI preview 1 with nothing behind it, for language runtimes that don't start without it. There are no
+//! arguments, environment, files or sockets. Output is swallowed. Clocks stand still. Random bytes are always
+//! the same. A policy is pure, so it misses nothing.
 //!
-//! The module is made for one that imports: only what it asks for, by the types that it asks with.
+//! The module is made for one importing module: it has only the functions that this one imports, with its
+//! types.
 
 use wasm_encoder::{
     BlockType, CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
@@ -17,7 +18,7 @@ pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 const SUCCESS: i32 = 0;
 const BADF: i32 = 8;
 const NOSYS: i32 = 52;
-/// What every clock shows, in nanoseconds: a second, for runtimes that take zero for a fault.
+/// The time on every clock, in nanoseconds: a second, for runtimes that take zero for a fault.
 const NOW: i64 = 1_000_000_000;
 const RANDOM_BYTE: i32 = 0x5a;
 
@@ -45,7 +46,7 @@ fn values(types: &[wasmparser::ValType]) -> Vec<ValType> {
         wasmparser::ValType::I64 => ValType::I64,
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
-        // Preview 1 has nothing but numbers.
+        // Preview 1 has only numbers.
         wasmparser::ValType::I32 | wasmparser::ValType::V128 | wasmparser::ValType::Ref(_) => ValType::I32,
     };
     types.iter().map(value).collect()
@@ -98,7 +99,7 @@ fn body(name: &str, ty: &FuncType) -> Function {
     function
 }
 
-/// `fd_write(fd, iovs, count, written)`: says that all was written. `free` is the first of two
+/// `fd_write(fd, iovs, count, written)`: reports that all bytes were written. `free` is the first of two
 /// locals beside the parameters.
 fn swallow(code: &mut InstructionSink<'_>, free: u32) {
     const IOV_BYTES: i32 = 8;

@@ -17,7 +17,7 @@ fn module(more: &str) -> Vec<u8> {
     ))
 }
 
-/// What stands at the component's own level.
+/// The payloads at the component's own level.
 fn own(component: &[u8]) -> impl Iterator<Item = Payload<'_>> {
     let mut depth = 0_usize;
     Parser::new(0).parse_all(component).map(|payload| payload.expect("valid")).filter(move |payload| {

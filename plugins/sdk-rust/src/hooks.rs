@@ -8,22 +8,22 @@ pub use resolution::exports::oncegate::policy::resolution::Finding;
 
 /// A policy that judges answers which no status rule has settled.
 pub trait Outcome {
-    /// None: as the gateway's own table says. An `Err` is unknown.
+    /// The settlement; none: the gateway's own table decides. An `Err` means unknown.
     fn settle(&self, receipt: &Receipt, reply: &Reply) -> Result<Option<Settlement>, String>;
 }
 
 /// A policy that learns whether a lost attempt took effect.
 pub trait Resolution {
-    /// What to ask the upstream; none: nothing can be asked.
+    /// The question for the upstream; none: nothing can be asked.
     fn question(&self, receipt: &Receipt) -> Result<Option<Outbound>, String>;
 
-    /// What its answer to `asked` says. An `Err` is still unknown.
+    /// The finding from the answer to `asked`. An `Err` means still unknown.
     fn reading(&self, receipt: &Receipt, asked: &Outbound, answer: &Reply) -> Result<Finding, String>;
 }
 
 /// A policy that speaks the caller's protocol. Both hooks may be left as they are.
 pub trait Presentation {
-    /// What a duplicate's answer differs in from the kept one; none: as kept. An `Err` shows nothing.
+    /// The differences between a duplicate's answer and the kept one; none: as kept. An `Err` shows nothing.
     fn present(
         &self,
         _receipt: &Receipt,
@@ -33,7 +33,7 @@ pub trait Presentation {
         Ok(None)
     }
 
-    /// A problem of the gateway's in the caller's words; none, or an `Err`: as a problem document.
+    /// A problem of the gateway's in the caller's words; none, or an `Err`: a problem document.
     fn explain(&self, _operation: &Operation, _problem: &Problem) -> Result<Option<Wording>, String> {
         Ok(None)
     }
@@ -46,7 +46,7 @@ impl From<Disposition> for Settlement {
 }
 
 impl Changes {
-    /// Another body, and nothing else.
+    /// Changes the body and nothing else.
     pub fn body(body: impl Into<Vec<u8>>) -> Self {
         Self { set: Vec::new(), remove: Vec::new(), body: Some(body.into()) }
     }
@@ -60,12 +60,12 @@ impl Wording {
 }
 
 impl Outbound {
-    /// GET of this path, which begins with a slash and has the query.
+    /// A GET of this path, which begins with a slash and has the query.
     pub fn get(path: impl Into<String>) -> Self {
         Self { method: "GET".into(), path: path.into(), fields: Vec::new(), body: None }
     }
 
-    /// With one field more.
+    /// Adds a field.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.fields.push(crate::field(name, value));
         self
@@ -119,7 +119,7 @@ interface!(
     "export_presentation"
 );
 
-/// Exports what a trait is for. Of [`crate::policy!`].
+/// Exports the functions of a trait. Used by [`crate::policy!`].
 #[doc(hidden)]
 #[macro_export]
 macro_rules! hook {

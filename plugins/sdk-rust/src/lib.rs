@@ -27,7 +27,7 @@
 //! [`Outcome`], [`Resolution`] or [`Presentation`] beside [`Policy`], and says so:
 //! `policy!(ById: Outcome + Presentation);`.
 //!
-//! The types are those of `policy.wit`, whose comments are the rules. What this adds: the state that
+//! The types are those of `policy.wit`, whose comments are the rules. This crate adds the state that
 //! `configure` makes for the other hooks, short ways to write what is usual, and [`Settings`].
 
 #![warn(missing_docs)]
@@ -58,11 +58,11 @@ pub use bindings::oncegate::policy::{digest, log};
 pub use hooks::{Changes, Finding, Outcome, Presentation, Problem, Resolution, Settlement, Wording};
 pub use settings::{Settings, Value};
 
-/// A policy: what it keeps of its settings, and how it decides. Both functions are pure; an `Err`
-/// is the policy failing, after which the caller gets a 503.
+/// A policy: the state that it keeps of its settings, and its decisions. Both functions are pure. An `Err`
+/// means that the policy failed, and the caller gets a 503.
 pub trait Policy: Sized + Send + Sync + 'static {
-    /// Called first, once in each instance, with the settings as a JSON object. An `Err` says to
-    /// the operator what is wrong with them.
+    /// Called first, once in each instance, with the settings as a JSON object. An `Err` tells
+    /// the operator what is wrong with the settings.
     fn configure(settings: &str) -> Result<(Self, Plan), String>;
 
     /// Called for each request that the plan is about.
@@ -154,14 +154,15 @@ impl Operation {
         self.fields.iter().filter(move |field| field.name == name).map(|field| field.value.as_str())
     }
 
-    /// The text at a pointer of the plan, by its place there; none where there is none, or no text.
+    /// The text at a pointer of the plan, by the pointer's place there; none if there is no value, or no
+    /// text.
     pub fn text_at(&self, pointer: usize) -> Option<&str> {
         self.payload.text_at(pointer)
     }
 }
 
 impl Payload {
-    /// What stands at a pointer of the plan, by its place there; none where nothing was selected.
+    /// The value at a pointer of the plan, by the pointer's place there; none if nothing was selected.
     pub fn found_at(&self, pointer: usize) -> Option<&Found> {
         match self {
             Self::Selected(places) => places.get(pointer),
@@ -169,7 +170,8 @@ impl Payload {
         }
     }
 
-    /// The text at a pointer of the plan, by its place there; none where there is none, or no text.
+    /// The text at a pointer of the plan, by the pointer's place there; none if there is no value, or no
+    /// text.
     pub fn text_at(&self, pointer: usize) -> Option<&str> {
         match self.found_at(pointer) {
             Some(Found::Text(text)) => Some(text),
@@ -177,7 +179,7 @@ impl Payload {
         }
     }
 
-    /// All of the body; none where there is none, or not all of it is shown.
+    /// The whole body; none if there is no body, or not all of it is shown.
     pub fn whole(&self) -> Option<&[u8]> {
         match self {
             Self::Whole(bytes) => Some(bytes),
@@ -187,8 +189,8 @@ impl Payload {
 }
 
 impl Guard {
-    /// Protected under this key, which means the same operation only with an equal request; all
-    /// else is the route's to say.
+    /// A guard with this key, which means the same operation only with an equal request. The route decides
+    /// everything else.
     pub fn new(key: impl Into<Vec<Part>>) -> Self {
         Self {
             key: key.into(),
@@ -212,12 +214,12 @@ impl From<Guard> for Verdict {
     }
 }
 
-/// Not protected, for this reason.
+/// The verdict that a request is not protected, for this reason.
 pub fn bypass(reason: impl Into<String>) -> Verdict {
     Verdict::Bypass(reason.into())
 }
 
-/// Turned away with 400 and this code; the detail is for the caller to read.
+/// The verdict that a request is turned away with 400 and this code; the detail is for the caller to read.
 pub fn refuse(code: &str, detail: impl Into<String>) -> Verdict {
     Verdict::Refuse(Refusal { status: 400, code: code.into(), detail: detail.into(), fields: Vec::new() })
 }

@@ -1,12 +1,12 @@
-//! Settings: a JSON object, read in as little code as that takes.
+//! Settings: a JSON object, read with as little code as possible.
 
 use std::fmt::Write as _;
 
 /// Deeper settings are refused.
 const DEPTH_MAX: usize = 32;
 
-/// The settings that `configure` is given. Each is taken by its name; what is left over at the end
-/// is unknown to the policy, and its operator hears of it.
+/// The settings that `configure` is given. Each setting is taken by its name. A setting that is left over at
+/// the end is unknown to the policy, and its operator hears of it.
 #[derive(Debug)]
 pub struct Settings {
     members: Vec<(String, Value)>,
@@ -31,7 +31,7 @@ pub enum Value {
 }
 
 impl Settings {
-    /// Reads them.
+    /// Reads the settings.
     pub fn parse(json: &str) -> Result<Self, String> {
         let mut reader = Reader { rest: json };
         match reader.value(0) {
@@ -49,7 +49,7 @@ impl Settings {
         Some(self.members.swap_remove(at).1)
     }
 
-    /// A setting that is true or false; false where it isn't there.
+    /// A setting that is true or false; false if it isn't there.
     pub fn flag(&mut self, name: &'static str) -> Result<bool, String> {
         match self.take(name) {
             None => Ok(false),
@@ -78,7 +78,7 @@ impl Settings {
         }
     }
 
-    /// All were taken: another one is a mistake.
+    /// Checks that all settings were taken: another one is a mistake.
     pub fn done(self) -> Result<(), String> {
         let Some((name, _)) = self.members.first() else { return Ok(()) };
         let mut said = format!("there is no setting {name:?}: there are ");

@@ -1,7 +1,7 @@
-//! What a case asks of a hook beside `decide`, and whether what it says is what was expected.
+//! The call that a case makes of a hook beside `decide`, and the check of its result.
 //!
-//! The receipt is what the ledger would have of the case's own request: it is decided first, on
-//! another instance, because the gateway never asks these hooks of one that has decided.
+//! The receipt is the one that the ledger would have of the case's own request. So the request is decided
+//! first, on another instance, because the gateway never calls these hooks on an instance that has decided.
 
 use super::expect::Expect;
 use super::fault::VectorFault;
@@ -17,7 +17,7 @@ use oncegate_core::OperationId;
 use oncegate_core::problem::Code;
 use serde_json::{Value, json};
 
-/// What is to be compared with what a case expects.
+/// The source of the result that is compared with a case's expectation.
 pub(crate) enum CaseQuestion {
     /// A call of the hook.
     Call(HookCall),
@@ -25,10 +25,10 @@ pub(crate) enum CaseQuestion {
     Known(Value),
 }
 
-/// What an operation's receipt says where a case says nothing.
+/// The first attempt in an operation's receipt if a case names none.
 const FIRST_ATTEMPT: u32 = 1_700_000_000;
 
-/// What the ledger would know of an operation that was just claimed.
+/// The receipt that the ledger would have of an operation that was just claimed.
 pub(crate) fn receipt(sample: &Sample, plan: &Plan, guard: &Guard) -> Receipt {
     Receipt {
         operation_id: sample.operation(plan, &guard.key).to_string(),
@@ -50,7 +50,7 @@ pub(crate) fn ruled(plan: &Plan, answer: &SampleAnswer) -> Option<oncegate_confi
     plan.outcomes.iter().find(fits).filter(|_| answer.complete).copied()
 }
 
-/// Where the arguments of the call that a case is about come from.
+/// The source of the arguments for the call that a case is about.
 struct CaseArguments<'a> {
     case: &'a Case,
     program: &'a LinkedPolicy,
@@ -58,12 +58,12 @@ struct CaseArguments<'a> {
     sample: Sample,
     answer: Option<SampleAnswer>,
     plan: &'a Plan,
-    /// What `decide` said to the case's request.
+    /// The verdict about the case's request.
     decided: Option<&'a Verdict>,
 }
 
 impl Case {
-    /// What it asks, beside `decide`. `decided`: what that said to its request.
+    /// The question that the case asks, beside `decide`. `decided`: the verdict about its request.
     pub(crate) fn question(
         &self,
         program: &LinkedPolicy,
@@ -141,7 +141,7 @@ impl ArgumentSource for CaseArguments<'_> {
         Ok(answer.declared(self.plan))
     }
 
-    /// The question that was asked: as the case says, else the policy's own.
+    /// The question that was asked: the case's own if it has one, else the policy's.
     fn asked(&mut self, receipt: &Receipt) -> Result<Outbound, VectorFault> {
         let case = self.case;
         let failed = |failure| VectorFault::HookFailed { case: case.name.clone(), hook: "question", failure };
@@ -225,7 +225,7 @@ fn outbound(text: &str) -> Result<Outbound, String> {
 }
 
 impl CaseQuestion {
-    /// Asks it.
+    /// Makes the call, or takes the plan's answer.
     pub(super) fn ask(
         &self,
         case: &Case,

@@ -1,4 +1,4 @@
-//! Whether a hook returned what a case expects.
+//! Compares a hook's result with a case's expectation.
 
 use super::expect::Expect;
 use super::fault::VectorFault;
@@ -7,7 +7,7 @@ use crate::interface::hooks::HookResult;
 use serde_json::Value;
 
 impl Case {
-    /// Holds what a hook said, or the plan, against what is expected.
+    /// Compares the result of a hook, or the plan's answer, with the expectation.
     pub(super) fn check_result(&self, found: &Value) -> Result<(), VectorFault> {
         let Some(expected) = self.expect.value() else { return Ok(()) };
         if says(expected, found) {
@@ -20,12 +20,12 @@ impl Case {
         })
     }
 
-    /// The hook is expected to fail with an `err`, of any text where that is null.
+    /// True if the hook is expected to fail with an `err`; null expects any text.
     pub(super) fn expects_err(&self) -> bool {
         self.expect.value().is_some_and(|expected| expected.get("err").is_some())
     }
 
-    /// What is compared of a hook's word.
+    /// The part of a hook's result that is compared.
     pub(super) fn compared(&self, result: &HookResult) -> Value {
         match &self.expect {
             Expect::Outcome(_) => result.json().get_mut("disposition").map_or(Value::Null, Value::take),
@@ -34,9 +34,9 @@ impl Case {
     }
 }
 
-/// Whether `found` is what is expected: of an object only what is written counts. A settlement may be
-/// written as its disposition alone; lists of fields have no order but among those of one name; a body
-/// that is expected as anything but a text is read as JSON.
+/// True if `found` is what is expected. Of an object only the members that are written count. A settlement
+/// may be written as its disposition alone. Lists of fields have no order except among fields of one name. A
+/// body is read as JSON unless a text is expected.
 fn says(expected: &Value, found: &Value) -> bool {
     match (expected, found) {
         (Value::String(_), Value::Object(found)) if found.contains_key("disposition") => {

@@ -1,4 +1,4 @@
-//! What a case is about: `{ NAME: what is expected }`.
+//! The expectation of a case: `{ NAME: what is expected }`.
 
 use super::guard::ExpectGuard;
 use crate::interface::hooks::Hook;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, EnumAccess, Error as _, VariantAccess as _, Visitor};
 use serde_json::Value;
 
-/// What a case is about. What hooks return is compared as JSON, so it is kept so.
+/// The expectation of a case. The results of hooks are compared as JSON, so they are kept as JSON.
 #[derive(Debug)]
 pub(super) enum Expect {
     Bypass(Option<String>),
@@ -15,9 +15,9 @@ pub(super) enum Expect {
         status: u16,
         code: String,
     },
-    /// What an answer means, whoever says it: the plan or `settle`.
+    /// The meaning of an answer, whether the plan or `settle` states it.
     Outcome(Value),
-    /// What this hook returns.
+    /// The result of this hook.
     Hook(Hook, Value),
     NoPlan(Option<String>),
 }
@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for ExpectVisitor {
 }
 
 impl Expect {
-    /// The name of what is expected.
+    /// The name of the expectation.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Bypass(_) => "bypass",
@@ -86,7 +86,7 @@ impl Expect {
         }
     }
 
-    /// In words, but for what a guard must say.
+    /// The expectation in words, except for what a guard must say.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Bypass(None) => "a bypass".into(),
@@ -99,12 +99,12 @@ impl Expect {
         }
     }
 
-    /// The hook that must be exported for it; none: `decide` says it, or the plan may.
+    /// The hook that must be exported for the case; none: `decide` answers it, or the plan may.
     pub(super) fn hook(&self) -> Option<Hook> {
         if let Self::Hook(hook, _) = self { Some(*hook) } else { None }
     }
 
-    /// The hook that is called for it beside `decide`. What an answer means `settle` may say.
+    /// The hook that is called for the case beside `decide`. `settle` may state the meaning of an answer.
     pub(super) fn called(&self) -> Option<Hook> {
         match self {
             Self::Hook(hook, _) => Some(*hook),
@@ -113,7 +113,7 @@ impl Expect {
         }
     }
 
-    /// What is expected of a hook, or of what an answer means.
+    /// The value that is expected of a hook, or as the meaning of an answer.
     pub(super) fn value(&self) -> Option<&Value> {
         match self {
             Self::Outcome(value) | Self::Hook(_, value) => Some(value),

@@ -1,8 +1,8 @@
-//! What is wrong with test vectors, or with what they show.
+//! The faults of test vectors, and the faults that they show.
 
 use crate::interface::failure::Failure;
 
-/// Cases that a component may carry.
+/// The most cases that a component may carry.
 pub(super) const CASES_MAX: usize = 1000;
 
 /// Why a component fails its own test vectors.

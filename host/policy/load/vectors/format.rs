@@ -1,4 +1,4 @@
-//! How test vectors are written. `plugins/README.md` tells it to authors.
+//! The format of test vectors. `plugins/README.md` describes it to authors.
 
 use super::expect::Expect;
 use super::fault::{CASES_MAX, VectorFault};
@@ -27,7 +27,7 @@ pub(crate) struct Vectors {
     pub(super) different: Vec<Vec<String>>,
 }
 
-/// Reads the section.
+/// Reads the section with the test vectors.
 pub(crate) fn read(section: &[u8]) -> Result<Vectors, VectorFault> {
     let format = |error: serde_json::Error| VectorFault::Format(error.to_string());
     let VectorsVersion { version } = serde_json::from_slice(section).map_err(format)?;
@@ -54,10 +54,10 @@ pub(crate) struct Case {
     principal: Option<String>,
     #[serde(default)]
     request: String,
-    /// What the ledger knows beside what the request says.
+    /// The ledger's knowledge beside what the request says.
     #[serde(default)]
     pub(super) receipt: ReceiptText,
-    /// The question that `reading` reads the answer to; none: the policy's own.
+    /// The question whose answer `reading` reads; none: the policy's own question.
     pub(super) asked: Option<String>,
     answer: Option<AnswerText>,
     pub(super) problem: Option<ProblemText>,
@@ -68,7 +68,7 @@ fn default_route() -> String {
     "vectors".into()
 }
 
-/// What a receipt has in place of what the request and its guard make of it.
+/// Values of a receipt in place of those that the request and its guard give.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct ReceiptText {
@@ -83,7 +83,7 @@ impl ReceiptText {
     }
 }
 
-/// An answer: as text, or with what text doesn't say.
+/// An answer: as text, or with the facts that text can't have.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum AnswerText {
@@ -105,7 +105,7 @@ fn yes() -> bool {
     true
 }
 
-/// One of the gateway's own answers: its code, or more of it.
+/// An answer of the gateway's own: its code, or more of it.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum ProblemText {
@@ -148,14 +148,14 @@ impl DispositionText {
 }
 
 impl Case {
-    /// The request.
+    /// The case's request.
     pub(crate) fn sample(&self) -> Result<Sample, VectorFault> {
         let sample = Sample::parse(self.request.as_bytes());
         let sample = sample.map_err(|why| VectorFault::Request { case: self.name.clone(), why })?;
         Ok(sample.by(self.principal.clone(), self.route.clone()))
     }
 
-    /// What the vector counts for: `decide`, or one of the other hooks.
+    /// The hook that the vector counts for: `decide`, or another one.
     pub(crate) fn hook_name(&self) -> &'static str {
         match &self.expect {
             Expect::NoPlan(_) => "configure",
@@ -163,12 +163,12 @@ impl Case {
         }
     }
 
-    /// Whether it is about settings alone, and has no request.
+    /// True if the case is about settings alone, and has no request.
     pub(crate) fn is_of_settings(&self) -> bool {
         matches!(self.expect, Expect::NoPlan(_))
     }
 
-    /// The answer, where there is one.
+    /// The case's answer, if it has one.
     pub(super) fn answer(&self) -> Result<Option<SampleAnswer>, VectorFault> {
         let fault = |why: String| VectorFault::Answer { case: self.name.clone(), why };
         let (text, more) = match &self.answer {
@@ -188,7 +188,7 @@ impl Case {
         matches!(&self.answer, Some(AnswerText::More(more)) if !more.complete)
     }
 
-    /// Whether it has what its expectation needs, and nothing that would mean nothing.
+    /// Checks that the case has what its expectation needs, and nothing without a meaning.
     fn check_form(&self) -> Result<(), VectorFault> {
         let expect = self.expect.name();
         let arguments = self.expect.called().map_or(&[][..], Hook::arguments);

@@ -1,4 +1,4 @@
-//! What a case expects of a guard.
+//! The guard that a case expects.
 
 use crate::interface::v0_1::{Attribute, Part, Shape};
 use crate::interface::{FingerprintRule, Guard};
@@ -40,8 +40,8 @@ enum WhenUnknownText {
 }
 
 impl ExpectGuard {
-    /// The first of what is written that a guard under this key-schema hasn't: as it is written, and as
-    /// it is.
+    /// The first written member that a guard under this key-schema doesn't have: as it is written, and as it
+    /// is.
     pub(super) fn difference(&self, key_schema: &str, guard: &Guard) -> Option<(String, String)> {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         let forward = guard.forward.iter();

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! `settings` is `{}` where it is left out, `route` "vectors", `principal` nobody. The request is
-//! HTTP/1.1 text whose body is all that follows the empty line. Of `guard` what is left out is not
+//! HTTP/1.1 text whose body is all that follows the empty line. Members of `guard` that are left out are not
 //! compared: `key-schema`, `key`, `fingerprint` (`"request"`, `"key-only"`, `{"document": shape}`,
 //! `{"parts": […]}`), `first-sent`, `memo`, `while-running`, `when-unknown`, `retention-seconds`,
 //! `tombstone-seconds`, and `forward` and `labels` as lists of pairs. A part is `{"text": …}`, `{"bytes": [0, 255]}`, `{"of": "method"}`,
@@ -27,14 +27,14 @@
 //! `{"no-plan": "words"}`, or null for any, is for settings that can't be: `configure` must return an
 //! err that holds the words, or a plan that the host refuses. Such a case has no request.
 //!
-//! A case of another hook says what that is shown beside the request, and expects its word:
+//! A case of another hook has what the hook is shown beside the request, and expects its result:
 //!
 //! ```json
 //! { "name": "the service lost its way", "request": "POST /payments HTTP/1.1\r\nIdempotency-Key: k\r\n\r\n",
 //!   "answer": "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"lost\"}", "expect": { "settle": "unknown" } }
 //! ```
 //!
-//! `arguments` has the rules of that.
+//! The rules of such cases are in `arguments`.
 
 mod arguments;
 mod compare;

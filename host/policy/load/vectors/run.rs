@@ -13,7 +13,7 @@ use crate::run::instance::{Instance, LinkedPolicy, settings_text};
 use oncegate_core::OperationId;
 use std::collections::HashMap;
 
-/// Runs all vectors of `section`. Returns how many there are.
+/// Runs all vectors of `section`. Returns their number.
 pub(crate) fn run(
     section: &[u8],
     program: &LinkedPolicy,
@@ -32,7 +32,7 @@ pub(crate) struct Run<'p, 'v> {
     program: &'p LinkedPolicy,
     exports: Exports,
     budget: CallBudget,
-    /// Instances that have been asked something already, by their settings.
+    /// Instances that have answered a call already, by their settings.
     used: HashMap<String, Instance>,
     keys: HashMap<&'v str, OperationId>,
 }
@@ -42,7 +42,7 @@ impl<'p, 'v> Run<'p, 'v> {
         Self { program, exports, budget, used: HashMap::new(), keys: HashMap::new() }
     }
 
-    /// Asks a fresh and a used instance, and holds what they say against what is expected.
+    /// Asks a fresh and a used instance, and compares their results with the expectation.
     pub(crate) fn case(&mut self, case: &'v Case) -> Result<(), VectorFault> {
         let fault = |failure| VectorFault::Failed { case: case.name.clone(), failure };
         if let Some(hook) = case.expect.hook().filter(|hook| !hook.is_in(self.exports)) {
@@ -73,7 +73,7 @@ impl<'p, 'v> Run<'p, 'v> {
         Ok(())
     }
 
-    /// The same for a hook beside `decide`: its fresh instance has not decided anything, as in service.
+    /// Runs a case of a hook beside `decide`: its fresh instance has not decided anything, as in service.
     fn hook(
         &self,
         case: &Case,
@@ -98,14 +98,14 @@ impl<'p, 'v> Run<'p, 'v> {
         Ok(())
     }
 
-    /// Compares keys, when all cases were run.
+    /// Compares keys after all cases were run.
     pub(crate) fn check_groups(&self, vectors: &Vectors) -> Result<(), VectorFault> {
         check_groups(vectors, &self.keys)
     }
 }
 
 impl Case {
-    /// What `decide` says; none where the host wouldn't ask it.
+    /// The verdict of `decide`; none if the host wouldn't ask it.
     fn decide(
         &self,
         instance: &mut Instance,
@@ -125,7 +125,8 @@ impl Case {
         }
     }
 
-    /// `configure` must refuse the settings, in these words, or the host the plan that it makes of them.
+    /// Checks that `configure` refuses the settings in these words, or that the host refuses the plan it
+    /// makes.
     fn check_no_plan(
         &self,
         words: Option<&str>,
@@ -168,7 +169,7 @@ impl Case {
     }
 }
 
-/// What `decide` result, in words.
+/// The verdict of `decide`, in words.
 fn describe(verdict: Option<&Verdict>) -> String {
     match verdict {
         None => "a method that the plan has no interest in".into(),

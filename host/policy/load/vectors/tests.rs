@@ -1,4 +1,4 @@
-//! Cases for the hooks beside `decide`, through the door of a load: good ones, wrong ones, and such
+//! Cases for the hooks beside `decide`, through the door of a load: good cases, wrong cases, and cases
 //! that ask for what can't be.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -52,20 +52,20 @@ fn settle_is_held_against_its_cases() {
         &case,
         "case `c`: expected of `settle` \"completed\", found {\"disposition\":\"unknown\"",
     );
-    // What a rule of the plan says `settle` is never asked.
+    // `settle` is never asked about an answer that a rule of the plan settles.
     let failed = "HTTP/1.1 500 Oh\r\n\r\n";
     fits(&settles, &json!({ "answer": failed, "expect": { "outcome": "completed" } }));
     fits(&settles, &json!({ "answer": LOST, "expect": { "outcome": "unknown" } }));
     let case = json!({ "answer": failed, "expect": { "settle": "completed" } });
     refused(&settles, &case, "the plan's own rule for 500-599 settles this answer: expect its `outcome`");
-    // Of one that was cut off not even a broken promise: the result breaks a rule.
+    // For an answer that was cut off there is not even a broken promise: the result breaks a rule.
     let cut = json!({ "text": "HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"2\"}", "complete": false });
     refused(&settles, &json!({ "answer": cut, "expect": { "settle": "not-applied" } }), "case `c`: `settle`");
 }
 
 #[test]
 fn a_question_and_its_reading_are_held_against_theirs() {
-    // It asks GET /q, and reads everything as the number of its finding.
+    // The policy asks GET /q, and reads every answer as the number of its finding.
     for (number, finding) in [(1, "consumed"), (2, "did-not-happen"), (3, "still-unknown")] {
         let asks = guests::asking("GET", "/q", number);
         fits(&asks, &json!({ "expect": { "question": { "method": "GET", "path": "/q" } } }));
@@ -119,7 +119,7 @@ fn a_case_about_a_hook_that_is_not_there_says_so() {
         let wanted = format!("and the component doesn't export `oncegate:policy/{interface}`");
         refused(&plain, &case, &wanted);
     }
-    // Without `settle` and rules the gateway's own table has the word.
+    // Without `settle` and rules the gateway's own table decides.
     fits(&plain, &json!({ "answer": LOST, "expect": { "outcome": null } }));
 }
 
