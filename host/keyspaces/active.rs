@@ -1,5 +1,5 @@
-//! The active key spaces of a policy, by which its keys are derived: the one of its active generation and those of older
-//! ones (`design/key-changes.md`).
+//! The active key spaces of a policy, by which its keys are derived: the space of its active generation and
+//! those of older generations (`design/key-changes.md`).
 
 use super::registry::{Numbers, SpaceRegistry};
 use crate::store::Store;
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// A generation of another key space on the policy's list. It derives keys and decides nothing.
 #[derive(Clone, Debug)]
 pub struct OlderGeneration<G> {
-    /// The number of its space.
+    /// The number of the generation's space.
     pub number: SpaceNumber,
-    /// What derives the keys there.
+    /// The generation that derives the keys there.
     pub generation: G,
 }
 
-/// A counted use of a key space: who decides by it holds this for as long as that is so. The routes of an
-/// active configuration hold it, and requests hold their route.
+/// A counted use of a key space. A user that decides by the space holds a guard for as long as it does. The
+/// routes of an active configuration hold it, and requests hold their route.
 #[derive(Debug)]
 pub struct SpaceGuard {
     /// The policy.
@@ -36,7 +36,7 @@ pub struct SpaceGuards(Mutex<Vec<Weak<SpaceGuard>>>);
 pub struct ActiveSpaces<G> {
     /// The space by which the active generation decides.
     pub guard: Arc<SpaceGuard>,
-    /// The others on the list, lowest number first.
+    /// The other spaces on the list, lowest number first.
     pub older: Vec<OlderGeneration<G>>,
     /// The term of the lease on the lists: see [`Entered::term`](super::Entered::term).
     pub term: u64,
@@ -47,30 +47,30 @@ pub struct ActiveSpaces<G> {
 /// The key spaces of all policies by which keys are derived.
 #[derive(Clone, Debug)]
 pub struct SpaceTable<G> {
-    /// By policy name.
+    /// Active spaces by policy name.
     pub open: BTreeMap<Arc<str>, ActiveSpaces<G>>,
     /// Policies whose keys can't be derived in one of their spaces, by name.
     pub unavailable: BTreeMap<Arc<str>, Unavailable>,
 }
 
-/// Why a policy guards nothing for now: its routes refuse what they would guard.
+/// Why a policy guards nothing for now. Its routes refuse the requests that they would guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// The space in which keys can't be derived; none: the list doesn't take the policy's own.
+    /// The space in which keys can't be derived; `None`: the list doesn't take the policy's own space.
     pub number: Option<SpaceNumber>,
-    /// In words, with what would help.
+    /// The reason in words, with the next step.
     pub why: Arc<str>,
 }
 
 impl SpaceGuards {
-    /// Counts those who decide by this table from now on.
+    /// Counts the users that decide by this table from now on.
     pub fn note<G>(&self, table: &SpaceTable<G>) {
         let mut guards = self.all();
         guards.retain(|guard| guard.strong_count() > 0);
         guards.extend(table.open.values().map(|spaces| Arc::downgrade(&spaces.guard)));
     }
 
-    /// By which key spaces the active configuration and requests in flight decide.
+    /// The key spaces by which the active configuration and requests in flight decide.
     pub fn deciding(&self) -> Numbers {
         let mut deciding = Numbers::new();
         for guard in self.all().iter().filter_map(Weak::upgrade) {
@@ -96,15 +96,16 @@ impl<G> SpaceTable<G> {
         self.open.get(policy).into_iter().flat_map(|spaces| &spaces.older)
     }
 
-    /// A change of how keys are made began this term, in which nothing that was derived before may be sent, and
-    /// what is derived by this table is the first of it. Policies whose lease on the lists broke meanwhile stay
-    /// in their old term.
+    /// A change of how keys are made began this term. Nothing that was derived before may be sent, and keys
+    /// that this table derives are the first of the term. Policies whose lease on the lists broke meanwhile
+    /// stay in their old term.
     pub fn begin(&mut self, term: u64) {
         let in_time = self.open.values_mut().filter(|spaces| spaces.term + 1 == term);
         in_time.for_each(|spaces| spaces.term = term);
     }
 
-    /// Whether keys are derived by the lists as they are, as far as any are derived, and may be sent.
+    /// Whether the table's keys are derived by the present lists and may be sent. Unavailable policies derive
+    /// none.
     pub fn is_up_to_date<S: Store>(&self, registry: &SpaceRegistry<S>) -> bool {
         let (lists, term) = (registry.lists(), registry.term());
         let is_listed =
@@ -113,12 +114,13 @@ impl<G> SpaceTable<G> {
             spaces.term == term && lists.list(policy).is_some_and(|list| list.version == spaces.version)
         };
         let mut unavailable = self.unavailable.iter();
-        // Why a policy guards nothing is over when its space has left.
+        // A policy's reason for guarding nothing is over when its space has left.
         unavailable.all(|(policy, why)| why.number.is_none_or(|number| is_listed(policy, number)))
             && self.open.iter().all(is_current)
     }
 
-    /// Logs which policies guard nothing from now on, and which guard again, where `before` was active.
+    /// Logs the policies that guard nothing from now on, and those that guard again, where `before` was
+    /// active.
     pub fn log_changes(&self, before: &Self) {
         for (policy, unavailable) in &self.unavailable {
             if before.unavailable.get(policy).is_none_or(|known| known.why != unavailable.why) {
@@ -132,7 +134,8 @@ impl<G> SpaceTable<G> {
 }
 
 impl Unavailable {
-    /// While the policy derived no keys the list has gone on, and doesn't take its own space again now.
+    /// The policy derived no keys for a while. Its list changed meanwhile, and doesn't take its own space
+    /// again now.
     pub fn closed(policy: &str, why: &Closed) -> Self {
         let why = format!(
             "policy `{policy}` derived no keys for a while, and the ledger doesn't take its key space back now: {why}. \

@@ -1,9 +1,10 @@
-//! What a policy doesn't guard any more and an older generation does: guarded as long as that is needed, and its
-//! key space pinned to the list meanwhile (`design/key-changes.md`).
+//! Operations that a policy no longer guards and an older generation does. They are guarded as long as that
+//! is needed, and their key space is pinned to the list meanwhile (`design/key-changes.md`).
 //!
-//! Such a request has no key in the space by which its gateway decides, which is the one that every gateway has
-//! in common with it. So the space by whose key it is claimed must not leave before it has: others could enter
-//! without that space, and claim the operation under keys of which this gateway knows nothing.
+//! Such a request has no key in the space by which its gateway decides, which is the one that every gateway
+//! has in common with it. So the space by whose key the request is claimed must not leave before the request
+//! does. Other gateways could enter without that space, and claim the operation under keys unknown to this
+//! gateway.
 
 use super::pins::SpacePin;
 use super::pointers;
@@ -13,10 +14,10 @@ use oncegate_core::{OperationId, SpaceNumber};
 use std::sync::Arc;
 
 impl<S: Store> SpaceRegistry<S> {
-    /// Which of the older generations that would guard an operation guards it still, though the active one
-    /// doesn't: the one of the highest space by whose key it [stays guarded](Self::stays_guarded). `older`: these
-    /// generations, lowest number of their spaces first. `key`: their space, and the operation's key there. Returns
-    /// the place in `older`.
+    /// The older generation that still guards an operation though the active generation doesn't: the one of
+    /// the highest space by whose key the operation [stays guarded](Self::stays_guarded). `older`: the
+    /// generations that would guard it, lowest number of their spaces first. `key`: their space, and the
+    /// operation's key there. Returns the place in `older`.
     pub async fn older_guard<T>(
         &self,
         (policy, version): (&Arc<str>, u64),
@@ -32,11 +33,12 @@ impl<S: Store> SpaceRegistry<S> {
         Ok(None)
     }
 
-    /// Whether an operation that the active generation of its policy doesn't guard stays guarded by its key in
-    /// an older space. It does while another gateway or request still decides by that space; and as long as
-    /// there is a record of it, so that nothing which ran runs again because it is no longer guarded. The pin
-    /// then keeps the space on the list until the operation is over. `version`: of the list by which its keys
-    /// were derived. Where the list is another by now, nobody can tell, and asking again a little later helps.
+    /// Whether an operation that the active generation of its policy doesn't guard stays guarded by its key
+    /// in an older space. The operation stays guarded while another gateway or request still decides by that
+    /// space. It also stays guarded as long as there is a record of it, so that no operation runs again
+    /// because it is no longer guarded. The pin then keeps the space on the list until the operation is over.
+    /// `version`: of the list by which the operation's keys were derived. Where the list has changed by now,
+    /// nobody can tell, and asking again a little later helps.
     pub async fn stays_guarded(
         &self,
         policy: &Arc<str>,
@@ -46,7 +48,7 @@ impl<S: Store> SpaceRegistry<S> {
         if !self.is_decided_by(policy, space) && !pointers::knows(&self.store, id).await? {
             return Ok(None);
         }
-        // First, so that whatever is written to the list from here on says it, too.
+        // The pin comes first, so that every later write of the list includes it.
         let pin = self.pins.begin((policy.clone(), space));
         let term = self.term();
         if pin.is_noted(term, version) && self.holds_since(term) {
@@ -67,7 +69,7 @@ impl<S: Store> SpaceRegistry<S> {
     }
 }
 
-/// What is said of a claim when the lease on the lists is over.
+/// The error of a claim when the lease on the lists is over.
 pub fn lapsed() -> StoreError {
     StoreError::Unavailable(
         "this gateway's lease on the list of key spaces is over, or keys are made in another way from now on"

@@ -1,16 +1,16 @@
-//! This gateway's lease on the lists, as every claim looks at it: without a lock.
+//! This gateway's lease on the lists, as every claim reads it: without a lock.
 
 use oncegate_core::Timestamp;
 use oncegate_core::keyspaces::list::ListLease;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The lease. Its term counts how often it was taken anew after a break.
+/// The lease. Its term counts how often the lease was taken anew after a break.
 #[derive(Debug)]
 pub(super) struct Lease {
     term: AtomicU64,
-    /// When it ends, in milliseconds of ledger time.
+    /// When the lease ends, in milliseconds of ledger time.
     until: AtomicU64,
-    /// A change of how keys are made takes effect just now: nothing that was derived may be sent.
+    /// A change of how keys are made takes effect just now: no derived key may be sent.
     suspended: AtomicBool,
 }
 
@@ -28,12 +28,12 @@ impl Lease {
         Timestamp::from_millis(self.until.load(Ordering::Acquire))
     }
 
-    /// Begins a new term, in which nothing that was derived before may be sent. Returns it.
+    /// Begins a new term, in which nothing that was derived before may be sent. Returns the term.
     pub(super) fn begin_term(&self) -> u64 {
         self.term.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Sets when it ends. After a break the new term must have begun before.
+    /// Sets when the lease ends. After a break the new term must have begun before.
     pub(super) fn extend(&self, until: Timestamp) {
         self.until.store(until.as_millis(), Ordering::Release);
     }
@@ -46,14 +46,14 @@ impl Lease {
         self.suspended.store(false, Ordering::SeqCst);
     }
 
-    /// Whether it has held without a break since this term began. `now` is asked last.
+    /// Whether the lease has held without a break since this term began. `now` is asked last.
     pub(super) fn holds_since(&self, term: u64, now: impl FnOnce() -> Timestamp) -> bool {
-        // Looked at first: it is resumed after a new term has begun.
+        // `suspended` is read first: the lease is resumed after a new term has begun.
         if self.suspended.load(Ordering::SeqCst) {
             return false;
         }
-        // The end before the term, because it is extended after the term has begun: whoever sees the end of a
-        // later term sees that term, too.
+        // The end is read before the term, because the lease is extended after the term has begun. A reader
+        // that sees the end of a later term sees that term, too.
         let until = self.until();
         ListLease { term: self.term(), until }.is_unbroken_since(term, now())
     }

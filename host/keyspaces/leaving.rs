@@ -12,8 +12,9 @@ use std::sync::Arc;
 const SCAN_PORTION: usize = 256;
 
 impl<S: Store> SpaceRegistry<S> {
-    /// Removes a space from the list though records of it may be left: their operations may run again. Not while
-    /// other gateways derive keys in it, which go on executing by it: returns these.
+    /// Removes a space from the list though records of it may be left: their operations may run again. The
+    /// space stays while other gateways derive keys in it, because they go on executing by it. Returns these
+    /// gateways.
     pub async fn abandon(&self, policy: &str, number: SpaceNumber) -> Result<Vec<GatewayId>, SpacesError> {
         let own = self.gateway();
         let (others, _) = self
@@ -31,10 +32,10 @@ impl<S: Store> SpaceRegistry<S> {
         Ok(others)
     }
 
-    /// Removes a space from the list if nothing but records blocked it, and none of those is left. True: it is
-    /// off the list.
+    /// Removes a space from the list if nothing but records blocked it, and no such record is left. True: the
+    /// space is off the list.
     pub async fn remove_if_empty(&self, policy: &Arc<str>, number: SpaceNumber) -> Result<bool, SpacesError> {
-        // So that the list says whether anybody decides by it now, and if not since when.
+        // The change makes the list say whether anybody decides by the space now, and if not since when.
         self.change_as_member(|_, _| Ok(())).await?;
         match self.lists().list(policy).and_then(|list| list.find(number)) {
             Some(space) => self.remove(policy, space).await,
@@ -42,7 +43,7 @@ impl<S: Store> SpaceRegistry<S> {
         }
     }
 
-    /// Removes from the lists what nothing blocks any more.
+    /// Removes the spaces from the lists that nothing blocks any more.
     pub(super) async fn remove_closing(&self) -> Result<(), SpacesError> {
         for (policy, space) in self.closing() {
             self.remove(&policy, &space).await?;
@@ -134,7 +135,8 @@ impl<S: Store> SpaceRegistry<S> {
         }
         let now = self.now();
         if record.view(now) == View::Absent {
-            // By this clock, which may be ahead of the one after the next start: what is removed stays so.
+            // The record is absent by ledger time, which may be earlier after the next start. A removed
+            // record stays removed.
             let removed = self.store.swap(id, Some(versioned.version), None, now).await?;
             return Ok(!matches!(removed, Swap::Done(_)));
         }

@@ -1,4 +1,5 @@
-//! What loads the generations that derive keys. The gateway's loads policies; the simulation has its own.
+//! The interface that loads the generations that derive keys. The gateway's loader loads policies; the
+//! simulation has its own.
 
 use oncegate_core::keyspaces::list::Deriver;
 use std::collections::BTreeMap;
@@ -10,23 +11,23 @@ pub type GenerationTable<G> = BTreeMap<Arc<str>, G>;
 
 /// Loads the generations that derive keys.
 pub trait Loader {
-    /// What derives keys.
+    /// A generation, which derives keys.
     type Generation: Clone;
     /// Why loading broke off.
     type Error;
 
-    /// What a generation is made of.
+    /// The component and settings that a generation is made of.
     fn deriver(&self, generation: &Self::Generation) -> Deriver;
 
-    /// Stores what a generation is made of, so that it can be loaded after a restart. Called before anything is
-    /// claimed by its keys.
+    /// Stores the component and settings of a generation, so that it can be loaded after a restart. Called
+    /// before anything is claimed by the generation's keys.
     fn store(
         &self,
         policy: &Arc<str>,
         generation: &Self::Generation,
     ) -> impl Future<Output = Result<(), Self::Error>>;
 
-    /// Loads the generation that is made of this.
+    /// Loads the generation of this deriver.
     fn load(
         &self,
         policy: &Arc<str>,
@@ -34,11 +35,11 @@ pub trait Loader {
     ) -> impl Future<Output = Result<Loaded<Self::Generation>, Self::Error>>;
 }
 
-/// What came of loading a generation.
+/// The result of loading a generation.
 #[derive(Clone, Debug)]
 pub enum Loaded<G> {
-    /// It is loaded.
+    /// The generation is loaded.
     Ready(G),
-    /// It can't be loaded now, for this reason.
+    /// The generation can't be loaded now, for this reason.
     Missing(String),
 }

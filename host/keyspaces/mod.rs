@@ -1,13 +1,13 @@
-//! Key spaces: who derives the keys of a policy by what, and how that changes while requests flow
+//! Key spaces: which generations derive the keys of a policy, and how that changes while requests flow
 //! (`design/key-changes.md`).
 //!
 //! - `registry`, `lease`: the lists in the store, this gateway's membership and its lease.
-//! - `leaving`, `searches`, `pointers`, `guarded`, `pins`: what a space on a list waits for before it leaves.
-//! - `active`: the spaces by which keys are derived now, and who decides by them.
+//! - `leaving`, `searches`, `pointers`, `guarded`, `pins`: the blockers of a space that is to leave.
+//! - `active`: the spaces by which keys are derived now, and the users that decide by them.
 //! - `loader`, `resolver`: which generation derives the keys of each space.
-//! - `tend`: keeps all that up to date.
+//! - `tend`: keeps the gateway's place on the lists up to date.
 //!
-//! This room knows no policy, no HTTP and no ledger. What a generation is and how it is loaded is the caller's, so
+//! This room knows no policy, no HTTP and no ledger. The caller defines a generation and how it is loaded, so
 //! that the simulation runs the whole room with generations of its own.
 
 mod active;

@@ -13,11 +13,11 @@ pub(super) struct SpacePins(Mutex<BTreeMap<PinKey, Pinned>>);
 #[derive(Debug, Default)]
 struct Pinned {
     requests: usize,
-    /// The term of the lease in which it was written to the list, and the version of the list by which.
+    /// The term of the lease in which the pin was written to the list, and the version of that list.
     noted: Option<(u64, u64)>,
 }
 
-/// Keeps a space on its list for as long as it lives.
+/// Keeps a space on its list for as long as the pin lives.
 #[derive(Debug)]
 pub struct SpacePin {
     pins: Arc<SpacePins>,
@@ -30,7 +30,7 @@ impl SpacePins {
         SpacePin { pins: self.clone(), space }
     }
 
-    /// Those of a policy.
+    /// The pinned spaces of a policy.
     pub(super) fn of(&self, policy: &str) -> BTreeSet<SpaceNumber> {
         self.all().keys().filter(|(of, _)| **of == *policy).map(|(_, number)| *number).collect()
     }
@@ -41,7 +41,8 @@ impl SpacePins {
 }
 
 impl SpacePin {
-    /// Whether the list says so already, without a break: who came since has the space among its own.
+    /// Whether the list already has the pin, without a break. A gateway that entered since has the space
+    /// among its own.
     pub(super) fn is_noted(&self, term: u64, version: u64) -> bool {
         let noted = self.pins.all().get(&self.space).and_then(|pinned| pinned.noted);
         noted.is_some_and(|(since, least)| since == term && least <= version)

@@ -1,5 +1,5 @@
-//! Pointers: records under an operation's older keys that lead to the one of its newest, which alone has state and
-//! answer (`design/key-changes.md`).
+//! Pointers: records under an operation's older keys that lead to the record of its newest key, which alone
+//! has state and answer (`design/key-changes.md`).
 
 use crate::store::{Confirmed, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{OperationId, Pointer, Record, State, Timestamp, View};
@@ -9,8 +9,8 @@ use std::time::Duration;
 /// How many pointers are followed at most, as in the claim.
 const LINKS_MAX: usize = 16;
 
-/// Removes a pointer that had lapsed before nothing was found where it leads; or says when to look again. True: it
-/// is gone.
+/// Removes a pointer that had lapsed before its target was found missing, or sets when to look again. True:
+/// the pointer is gone.
 pub async fn sweep<S: Store>(
     store: &Confirmed<S>,
     id: OperationId,
@@ -36,9 +36,9 @@ pub async fn sweep<S: Store>(
     Ok(removes && matches!(swap, Swap::Done(_)))
 }
 
-/// Where pointers lead from `pointer`, and when the last of their leases ends. Nothing is found only where nobody
-/// wrote over one of them meanwhile; where somebody did, it is as if a lease stood. Pointers that lead in a circle
-/// lead to nothing.
+/// The end of the pointers that begin with `pointer`, and when the last of their leases ends. Nothing is
+/// found only where nobody wrote over one of the pointers meanwhile. Where somebody did, the pointer counts
+/// as one with a live lease. Pointers that lead in a circle lead to nothing.
 async fn end_of<S: Store>(
     store: &Confirmed<S>,
     pointer: &Versioned,
@@ -80,14 +80,14 @@ pub async fn find<S: Store>(store: &Confirmed<S>, id: OperationId) -> Result<Opt
     }
 }
 
-/// Whether there is a record of an operation that a duplicate would be told of.
+/// Whether an operation has a record that a duplicate would be told of.
 pub async fn knows<S: Store>(store: &Confirmed<S>, id: OperationId) -> Result<bool, StoreError> {
     let found = find(store, id).await?;
     Ok(found.is_some_and(|found| found.record.view(store.clock().now()) != View::Absent))
 }
 
-/// When a pointer to this is next looked after: when it is forgotten. What has no outcome yet will be
-/// forgotten much sooner, most of the time, than an unknown outcome would be.
+/// When a pointer to this record is next looked at: when the record is forgotten. A record without an outcome
+/// will mostly be forgotten much sooner than an unknown outcome would be.
 fn look_again(end: &Record, now: Timestamp) -> Timestamp {
     match end.unknown_since() {
         Some(_) => end.forgotten_at().min(now.plus(end.times.memory.max(end.times.lease))),

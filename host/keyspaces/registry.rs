@@ -1,8 +1,8 @@
 //! The lists of key spaces in the store, this gateway's membership and its lease: `design/key-changes.md`.
 //!
-//! What the document means is decided in [`oncegate_core::keyspaces::list`]. This module reads it, swaps it and
-//! has it at hand. On a store that one process has for itself the lease never ends, because nobody else could
-//! act on its end. Then the document is written only when something changes.
+//! [`oncegate_core::keyspaces::list`] decides the meaning of the document. This module reads it, swaps it and
+//! has it at hand. On a store that one process has for itself the lease never ends, because no other gateway
+//! could act on its end. Then the document is written only when something changes.
 
 use super::lease::Lease;
 use super::pins::SpacePins;
@@ -33,13 +33,13 @@ pub struct SpaceRegistry<S> {
     /// The document as it was last read or written here.
     document: ArcSwap<KeySpaces>,
     pub(super) lease: Lease,
-    /// One change at a time. It holds how long the lease is; none: it never ends.
+    /// One change at a time. The mutex holds the length of the lease; `None`: the lease never ends.
     changing: tokio::sync::Mutex<Option<Duration>>,
-    /// How far the searches for what blocks a space have come.
+    /// The progress of the searches for records that block a space.
     pub(super) searches: Searches,
-    /// What requests in flight keep on the lists.
+    /// The spaces that requests in flight pin.
     pub(super) pins: Arc<SpacePins>,
-    /// What this gateway decides by.
+    /// The derivers by which this gateway decides.
     derivers: Mutex<BTreeMap<Arc<str>, Deriver>>,
 }
 
@@ -48,8 +48,8 @@ pub struct SpaceRegistry<S> {
 pub struct Entered {
     /// The number of the space by which each policy decides.
     pub numbers: BTreeMap<Arc<str>, SpaceNumber>,
-    /// The term of the lease in which the lists were so. Keys that are derived by them may be sent only while
-    /// this term goes on, whenever they are derived: a request can be long on its way.
+    /// The term of the lease in which the lists were entered. Keys that these lists derive may be sent only
+    /// while this term goes on, whenever they are derived: a request can be long on its way.
     pub term: u64,
     /// The version of each policy's list.
     pub versions: BTreeMap<Arc<str>, u64>,
@@ -58,13 +58,13 @@ pub struct Entered {
 /// Why the lists can't be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SpacesError {
-    /// They can't be read, or the store failed.
+    /// The lists can't be read, or the store failed.
     #[error(transparent)]
     Read(#[from] DocumentError),
     /// The space may not enter the list of this policy.
     #[error("policy `{0}`: {1}")]
     Closed(Arc<str>, Closed),
-    /// A list isn't as it was when the older generations were loaded: look again.
+    /// A list has changed since the older generations were loaded: look again.
     #[error("the list of key spaces changed meanwhile")]
     Moved,
 }
@@ -78,14 +78,14 @@ impl From<StoreError> for SpacesError {
 /// Whether a gateway that isn't a member becomes one by a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Joins {
-    /// It does, and says by what it derives keys from now on.
+    /// The gateway becomes a member, and says by what it derives keys from now on.
     Yes,
-    /// Its lease, if it is over, stays over.
+    /// The gateway's lease, if it is over, stays over.
     No,
 }
 
 impl<S: Store> SpaceRegistry<S> {
-    /// The lists in this store. `gateway`: who this gateway is on them.
+    /// The lists in this store. `gateway`: the id of this gateway on them.
     pub fn new(store: Arc<Confirmed<S>>, gateway: GatewayId) -> Self {
         Self {
             store,
@@ -99,7 +99,7 @@ impl<S: Store> SpaceRegistry<S> {
         }
     }
 
-    /// Who this gateway is on the lists.
+    /// The id of this gateway on the lists.
     pub fn gateway(&self) -> GatewayId {
         self.gateway
     }
@@ -108,8 +108,8 @@ impl<S: Store> SpaceRegistry<S> {
         self.store.clock().now()
     }
 
-    /// Becomes a member. `lease`: how long one stays a member without renewal ([`LIST_LEASE`]) where other
-    /// gateways may share the store; none: whoever else is on the lists is gone for certain.
+    /// Becomes a member. `lease`: how long a member stays one without renewal ([`LIST_LEASE`]) where other
+    /// gateways may share the store; `None`: every other gateway on the lists is gone for certain.
     pub async fn join(&self, lease: Option<Duration>) -> Result<(), SpacesError> {
         *self.changing.lock().await = lease;
         self.change(Joins::Yes, |spaces, _| {
@@ -122,7 +122,7 @@ impl<S: Store> SpaceRegistry<S> {
         Ok(())
     }
 
-    /// How long this gateway stays a member without renewal; none: for ever.
+    /// How long this gateway stays a member without renewal; `None`: for ever.
     pub async fn lease_length(&self) -> Option<Duration> {
         *self.changing.lock().await
     }
@@ -139,39 +139,39 @@ impl<S: Store> SpaceRegistry<S> {
         Ok(spaces)
     }
 
-    /// The lists as they are in the store. What is at hand stays as it is.
+    /// The lists as they are in the store. The lists at hand stay as they are.
     pub async fn stored(&self) -> Result<KeySpaces, DocumentError> {
         Ok(self.load().await?.1)
     }
 
-    /// The term of the lease. What was derived by lists that were entered in another may not be sent.
+    /// The term of the lease. Keys that were derived by lists entered in another term may not be sent.
     pub fn term(&self) -> u64 {
         self.lease.term()
     }
 
-    /// Whether the lease has held without a break since this term, so that what was derived in it may be sent.
+    /// Whether the lease has held without a break since this term, so that keys derived in it may be sent.
     pub fn holds_since(&self, term: u64) -> bool {
         self.lease.holds_since(term, || self.now())
     }
 
-    /// Until [`resume`](Self::resume) nothing that was derived may be sent.
+    /// No derived key may be sent until [`resume`](Self::resume).
     pub fn suspend(&self) {
         self.lease.suspend();
     }
 
-    /// What is derived in the present term may be sent again.
+    /// Keys that are derived in the present term may be sent again.
     pub fn resume(&self) {
         self.lease.resume();
     }
 
-    /// Begins a new term: what was derived until now and isn't sent yet never is. Returns the term.
+    /// Begins a new term: keys that were derived before and aren't sent yet are never sent. Returns the term.
     pub fn begin_term(&self) -> u64 {
         self.lease.begin_term()
     }
 
-    /// Puts the space of each policy on its list and makes this gateway a member: it decides by these spaces and
-    /// by those of requests in flight, and it derives keys in all. `readable`: whether the deriver of a space is
-    /// loaded here; it is asked about the new ones, too.
+    /// Puts the space of each policy on its list and makes this gateway a member. The gateway decides by
+    /// these spaces and by those of requests in flight, and derives keys in all. `readable`: whether the
+    /// deriver of a space is loaded here; it is asked about the new spaces, too.
     pub async fn enter(
         &self,
         derivers: &BTreeMap<Arc<str>, Deriver>,
@@ -212,8 +212,8 @@ impl<S: Store> SpaceRegistry<S> {
         Ok(Entered { numbers, term, versions })
     }
 
-    /// Records that `deriver` must not become active for this policy: it was seen to make other keys under the
-    /// same key schema and epoch. It holds for all gateways.
+    /// Records that `deriver` must not become active for this policy: it was seen to make other keys under
+    /// the same key schema and epoch. The refusal holds for all gateways.
     pub async fn refuse(&self, policy: &Arc<str>, deriver: &Deriver, why: &str) -> Result<(), SpacesError> {
         self.change(Joins::No, |spaces, _| {
             spaces.policies.entry(policy.clone()).or_default().refuse(deriver, why);
@@ -223,8 +223,9 @@ impl<S: Store> SpaceRegistry<S> {
         Ok(())
     }
 
-    /// Housekeeping: renews the lease, says by which spaces requests still decide, and removes the spaces that
-    /// nothing blocks any more. True: this gateway is a member as before. Else it has to enter again.
+    /// Housekeeping: renews the lease, records the spaces by which requests still decide, and removes the
+    /// spaces that nothing blocks any more. True: this gateway is a member as before. False: the gateway has
+    /// to enter again.
     pub async fn tend(&self, decides: &Numbers) -> Result<bool, SpacesError> {
         let (is_member, _) = self
             .change(Joins::No, |spaces, now| {
@@ -259,7 +260,7 @@ impl<S: Store> SpaceRegistry<S> {
     /// The other gateways that live on this store.
     pub async fn others_alive(&self) -> Result<Vec<GatewayId>, DocumentError> {
         if self.lease_length().await.is_none() {
-            // The store is this one's alone: whoever is on the lists beside it is gone.
+            // The store is this gateway's alone: every other gateway on the lists is gone.
             return Ok(Vec::new());
         }
         let spaces = self.stored().await?;
@@ -269,7 +270,7 @@ impl<S: Store> SpaceRegistry<S> {
         Ok(others.map(|member| member.id).collect())
     }
 
-    /// What blocks a space from leaving, by the lists at hand.
+    /// The blockers that keep a space on its list, by the lists at hand.
     pub fn blockers(&self, policy: &str, number: SpaceNumber) -> Vec<Blocker> {
         self.lists().blockers(policy, number, self.now())
     }
@@ -290,8 +291,8 @@ impl<S: Store> SpaceRegistry<S> {
         self.change(Joins::No, change).await
     }
 
-    /// Changes the document by compare-and-swap and renews this gateway's lease along with it. Also returns the
-    /// term of the lease in which it was done.
+    /// Changes the document by compare-and-swap and renews this gateway's lease along with it. Also returns
+    /// the term of the lease in which the change was made.
     async fn change<T>(
         &self,
         joins: Joins,
@@ -318,7 +319,8 @@ impl<S: Store> SpaceRegistry<S> {
                     continue;
                 }
             }
-            // Late: somebody may have taken this gateway for dead before this swap, and let a space leave.
+            // The swap came late: another gateway may have taken this one for dead before it, and let a space
+            // leave.
             if !was_member || self.now() >= lapses {
                 self.lease.begin_term();
             }

@@ -1,5 +1,5 @@
-//! By which generations the keys of each policy are derived: the active one, and one for each other space on its
-//! list.
+//! Finds the generations by which the keys of each policy are derived: the active one, and one for each other
+//! space on its list.
 
 use super::active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
 use super::loader::{GenerationTable, Loaded, Loader};
@@ -10,7 +10,8 @@ use oncegate_core::{GatewayId, KeySpaces, LostRecords, SpaceNumber};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The lists changed this often between reading them and entering: somebody changes them all the time.
+/// How often the lists may change between reading them and entering. More means that somebody changes them
+/// all the time.
 const TRIES: usize = 16;
 
 /// Why a policy's keys can't be derived in all its key spaces.
@@ -31,50 +32,51 @@ pub struct SpaceResolver<'a, S: Store, L> {
     pub registry: &'a SpaceRegistry<S>,
     /// Loads older generations.
     pub loader: L,
-    /// What becomes of records in a space whose generation can't be loaded.
+    /// What happens to records in a space whose generation can't be loaded.
     pub lost: LostRecords,
 }
 
-/// By what keys are derived until now.
+/// The generations and spaces by which keys are derived until now.
 #[derive(Clone, Debug)]
 pub struct InForce<'a, G> {
     /// The active generations.
     pub generations: &'a GenerationTable<G>,
-    /// Their key spaces.
+    /// The key spaces of these generations.
     pub spaces: &'a SpaceTable<G>,
     /// The policies whose active generation stays.
     pub staying: BTreeSet<Arc<str>>,
 }
 
-/// By what keys are derived from now on.
+/// The spaces by which keys are derived from now on.
 #[derive(Debug)]
 pub struct Resolved<G> {
     /// The key spaces of all policies.
     pub spaces: SpaceTable<G>,
-    /// What was given up, in words.
+    /// The spaces that were given up, in words.
     pub given_up: Vec<String>,
 }
 
-/// What derives keys in a space, or why nothing does.
+/// The generation that derives keys in a space, or the reason why there is none.
 enum SpaceDeriver<G> {
     By(G),
-    /// Nothing needs the space any more, or it was given up, in these words. The list has changed.
+    /// The space is no longer needed, or it was given up, in these words. The list has changed.
     Gone(Option<String>),
     Missing(Unavailable),
 }
 
-/// How far resolving has come, over its tries.
+/// The progress of resolving, over its tries.
 struct ResolveProgress<G> {
     older: BTreeMap<Arc<str>, Vec<OlderGeneration<G>>>,
-    /// Policies that stay as they are and whose space a list doesn't take back.
+    /// Policies that stay as they are, and whose own space a list doesn't take back.
     closed: BTreeMap<Arc<str>, Unavailable>,
     given_up: Vec<String>,
 }
 
 impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
-    /// Puts the key spaces of all policies on the lists and loads their older generations, from what is `in_force`
-    /// where that is possible. `in_flight`: what requests under way decide by. Where a list doesn't take a
-    /// space, a policy that stays as it is becomes unavailable; with a new one it is an error.
+    /// Puts the key spaces of all policies on the lists and loads their older generations, from the
+    /// generations `in_force` where that is possible. `in_flight`: the spaces by which requests under way
+    /// decide. Where a list doesn't take a space, a policy that stays as it is becomes unavailable; for
+    /// a new policy that is an error.
     pub async fn resolve(
         &self,
         generations: &GenerationTable<L::Generation>,
@@ -116,8 +118,8 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         Err(SpacesError::Moved.into())
     }
 
-    /// What made keys last in the spaces of these generations, where that was something else: a start with another
-    /// policy is a change, too. What can't be loaded is logged and left out.
+    /// The generations that last made keys in the spaces of these generations, where they differ: a start
+    /// with another policy is a change, too. A generation that can't be loaded is logged and left out.
     pub async fn before(
         &self,
         generations: &GenerationTable<L::Generation>,
@@ -142,8 +144,8 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         Ok(before)
     }
 
-    /// Loads what derives keys in each space on the lists, as far as it isn't yet. Returns the policies for which
-    /// that can't be done; none: a list has changed by it, and has to be read again.
+    /// Loads the generations that derive keys in each space on the lists and aren't loaded yet. Returns the
+    /// policies for which that can't be done; `None`: a list has changed by it, and has to be read again.
     async fn load_older(
         &self,
         progress: &mut ResolveProgress<L::Generation>,
@@ -173,7 +175,7 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         Ok((!moved).then_some(unavailable))
     }
 
-    /// What derives keys in this space.
+    /// The generation that derives keys in this space, or why there is none.
     async fn deriving(
         &self,
         policy: &Arc<str>,
@@ -213,7 +215,7 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         self.loader.load(policy, deriver).await.map_err(ResolveError::Loader)
     }
 
-    /// What is in force already and derives the keys of this space.
+    /// The generation in force that derives the keys of this space.
     fn find(
         &self,
         in_force: &InForce<'_, L::Generation>,
@@ -258,7 +260,7 @@ impl<G> ResolveProgress<G> {
     }
 }
 
-/// Why the ledger doesn't take this deriver, if it was seen to make other keys than its key space has.
+/// Why the ledger doesn't take this deriver, if it was seen to make keys that its key space doesn't have.
 pub fn refusal(lists: &KeySpaces, policy: &str, deriver: &Deriver) -> Option<Arc<str>> {
     match lists.list(policy)?.refusal(deriver)? {
         Closed::Refused(why) => Some(why),

@@ -1,5 +1,5 @@
-//! Keeps a gateway's place on the lists of key spaces: says by what it decides, removes what nothing needs any
-//! more, and derives keys by the lists as they are.
+//! Keeps a gateway's place on the lists of key spaces. The gateway says by which spaces it decides, removes
+//! the spaces that nothing needs any more, and derives keys by the present lists.
 
 use super::active::{SpaceGuards, SpaceTable};
 use super::loader::{GenerationTable, Loader};
@@ -17,18 +17,18 @@ use tokio::time::Instant;
 /// How often the lists are tended.
 #[derive(Clone, Copy, Debug)]
 pub struct TendTimes {
-    /// While a policy has several spaces.
+    /// The interval while a policy has several spaces.
     pub open: Duration,
-    /// While none has.
+    /// The interval while no policy has several.
     pub idle: Duration,
-    /// What couldn't be loaded is tried again after this time, then after twice that, and so on.
+    /// The first wait before a missing generation is tried again; each further wait is twice as long.
     pub again: Duration,
-    /// But no later than after this.
+    /// The longest such wait.
     pub again_max: Duration,
 }
 
 impl TendTimes {
-    /// For a gateway with this lease on the lists; none: it never ends.
+    /// The times of a gateway with this lease on the lists; `None`: the lease never ends.
     pub fn with_lease(lease: Option<Duration>) -> Self {
         Self {
             open: Duration::from_millis(500),
@@ -39,25 +39,25 @@ impl TendTimes {
     }
 }
 
-/// By what keys are derived at a moment.
+/// The generations and spaces by which keys are derived at a moment.
 pub trait Deriving {
-    /// What derives keys.
+    /// A generation, which derives keys.
     type Generation;
 
     /// The active generations.
     fn generations(&self) -> &GenerationTable<Self::Generation>;
 
-    /// Their key spaces.
+    /// The key spaces of these generations.
     fn spaces(&self) -> &SpaceTable<Self::Generation>;
 }
 
 /// A gateway whose place on the lists is tended.
 pub trait Tended {
-    /// Its store.
+    /// The gateway's store.
     type Store: Store;
-    /// By what it derives keys at a moment.
+    /// The generations and spaces by which it derives keys at a moment.
     type Active: Deriving;
-    /// What loads older generations.
+    /// The loader of older generations.
     type Loader<'a>: Loader<Generation = GenerationOf<Self>, Error = Self::LoadError>
     where
         Self: 'a;
@@ -67,34 +67,35 @@ pub trait Tended {
     /// The lists.
     fn registry(&self) -> &SpaceRegistry<Self::Store>;
 
-    /// Who decides here.
+    /// The guards of the spaces by which this gateway decides.
     fn guards(&self) -> &SpaceGuards;
 
-    /// By what it derives keys now.
+    /// The generations and spaces by which it derives keys now.
     fn active(&self) -> impl Deref<Target = Self::Active>;
 
-    /// What loads older generations beside these active ones.
+    /// The loader of older generations beside these active ones.
     fn loader<'a>(&'a self, active: &'a Self::Active) -> Self::Loader<'a>;
 
     /// Derives keys in these spaces from now on, with the same active generations.
     fn put(&self, active: &Self::Active, spaces: SpaceTable<GenerationOf<Self>>);
 
-    /// Called after each look: what nothing needs any more may go.
+    /// Called after each look: generations that nothing needs any more may go.
     fn tidy(&self) {}
 
     /// Held while the active generations or their spaces change.
     fn lock(&self) -> impl Future<Output = MutexGuard<'_, ()>>;
 
-    /// Comes back when the spaces have changed.
+    /// Ends when the spaces have changed.
     fn changed(&self) -> impl Future<Output = ()>;
 
-    /// How often its lists are tended. `lease`: its lease on the lists; none: it never ends.
+    /// How often the gateway's lists are tended. `lease`: its lease on the lists; `None`: the lease never
+    /// ends.
     fn times(&self, lease: Option<Duration>) -> TendTimes {
         TendTimes::with_lease(lease)
     }
 }
 
-/// What derives keys at a place.
+/// The generations that derive keys at a place.
 type GenerationOf<T> = <<T as Tended>::Active as Deriving>::Generation;
 
 /// Why a place can't be tended now.
@@ -103,13 +104,13 @@ pub type TendError<T> = ResolveError<<T as Tended>::LoadError>;
 /// Whether generations that couldn't be loaded are tried again though the lists are as they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryMissing {
-    /// They are.
+    /// Missing generations are tried again.
     Yes,
-    /// They wait.
+    /// Missing generations wait.
     No,
 }
 
-/// Tends the place for as long as it is polled.
+/// Tends the place for as long as the future is polled.
 pub async fn tend<T: Tended>(place: &T) {
     let mut tried = Instant::now();
     let mut patience = None;
@@ -138,7 +139,7 @@ pub async fn tend<T: Tended>(place: &T) {
     }
 }
 
-/// Tends the place once. The caller holds its lock.
+/// Tends the place once. The caller holds the place's lock.
 pub async fn tend_once<T: Tended>(place: &T, retry: RetryMissing) -> Result<(), TendError<T>> {
     let registry = place.registry();
     let is_member = registry.tend(&place.guards().deciding()).await?;

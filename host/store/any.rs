@@ -9,11 +9,11 @@ use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::sync::Arc;
 
-/// One of the stores there are.
+/// One of the existing stores.
 pub enum AnyStore {
-    /// Lost with the process.
+    /// The store in memory, lost with the process.
     Memory(Arc<Memory>),
-    /// In a folder.
+    /// The store in a folder.
     Embedded(Embedded),
 }
 
@@ -21,7 +21,7 @@ pub enum AnyStore {
 pub type ConfiguredStore = Timed<AnyStore>;
 
 impl AnyStore {
-    /// As a gateway's store of which nobody hears how long calls take.
+    /// The store of a gateway without a listener for the times of calls.
     pub fn untimed(self) -> ConfiguredStore {
         Timed::untimed(self)
     }
@@ -36,7 +36,7 @@ impl std::fmt::Debug for AnyStore {
     }
 }
 
-/// Calls `$call` on the store that it is. A new store is one more line here.
+/// Calls `$call` on the store inside. A new store is one more line here.
 macro_rules! on_each {
     ($any:expr, $store:ident => $call:expr) => {
         match $any {

@@ -1,6 +1,6 @@
-//! Ledger time. Inside a process it follows the monotonic clock that counts suspension, so that a
-//! step of the wall clock neither expires nor revives anything; from one process to the next, too, as
-//! long as the machine stays up.
+//! Ledger time. Inside a process ledger time follows the monotonic clock that counts suspension, so that a
+//! step of the wall clock neither expires nor revives anything. The same is true from one process to the
+//! next, as long as the machine stays up.
 
 use super::verbs::{Stamped, Store, StoreError, Swap};
 use oncegate_core::Timestamp;
@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The document that says what the last process on this store took ledger time to be.
+/// The document that has the ledger time of the last process on this store.
 const CLOCK: &str = "clock";
 
 /// The clock of one ledger.
 #[derive(Debug)]
 pub struct Clock {
-    /// What ledger time was when the monotonic clock showed `since`.
+    /// Ledger time when the monotonic clock showed `since`.
     ledger: Timestamp,
     since: Duration,
     monotonic: fn() -> Duration,
-    /// By how many milliseconds the store's time turned out to be ahead of that.
+    /// By how many milliseconds the store's time is ahead of this process's own ledger time.
     ahead: AtomicU64,
 }
 
-/// Where ledger time and the boot clock stood at one moment, and since which start of the machine.
+/// Ledger time and the boot clock at one moment, and the start of the machine that the moment belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ClockReading {
     boot_id: String,
@@ -39,12 +39,13 @@ impl Clock {
         Self::following(Self::wall().max(floor), Self::boot)
     }
 
-    /// For a store that belongs to this machine: goes on where the last process on it was, if the
-    /// machine was not started anew since, whatever became of the wall clock. Else as [`start`](Self::start).
+    /// The clock of a store that belongs to this machine. Ledger time goes on from the last process's time if
+    /// the machine was not started anew since, whatever happened to the wall clock. Otherwise the clock is
+    /// that of [`start`](Self::start).
     pub async fn resume<S: Store>(store: &S, floor: Timestamp) -> Result<Self, StoreError> {
         let Stamped { value: stored, .. } = store.load_meta(CLOCK).await?;
         let last = stored.as_ref().and_then(|(_, bytes)| serde_json::from_slice::<ClockReading>(bytes).ok());
-        // Where the system doesn't tell, nothing is known of the time between.
+        // Without a boot id from the system, nothing is known of the time between.
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = boot_id.trim().to_owned();
         let boot = Self::boot();
@@ -53,12 +54,12 @@ impl Clock {
         let next = ClockReading { boot_id, boot_millis: millis(boot), ledger_millis: start.as_millis() };
         let bytes = serde_json::to_vec(&next).unwrap_or_default();
         match store.swap_meta(CLOCK, stored.map(|(version, _)| version), bytes.into()).await?.value {
-            // One process has the store open; whoever lost this has no use for it.
+            // One process has the store open; a process that lost this swap has no use for the clock.
             Swap::Done(_) | Swap::Conflict(_) => Ok(clock),
         }
     }
 
-    /// Shows `start` now, and from then on follows `monotonic`, which a simulation moves as it likes.
+    /// A clock that shows `start` now and then follows `monotonic`, which a simulation moves as it likes.
     pub fn following(start: Timestamp, monotonic: fn() -> Duration) -> Self {
         Self { ledger: start, since: monotonic(), monotonic, ahead: AtomicU64::new(0) }
     }
@@ -68,8 +69,8 @@ impl Clock {
         self.own().plus(Duration::from_millis(self.ahead.load(Ordering::Relaxed)))
     }
 
-    /// A store said that by its own clock it was this late, a moment ago. Ledger time is put forward to
-    /// that, never back: gateways that share a store agree on the latest time that it told any of them.
+    /// Takes in the store's own time of a moment ago. Ledger time is put forward to that time, never back:
+    /// gateways that share a store agree on the latest time that it told any of them.
     pub fn hear(&self, time: Timestamp) {
         let ahead = time.since(self.own());
         if !ahead.is_zero() {
@@ -77,7 +78,7 @@ impl Clock {
         }
     }
 
-    /// What this process makes of its monotonic clock alone.
+    /// Ledger time by this process's monotonic clock alone.
     fn own(&self) -> Timestamp {
         self.ledger.plus((self.monotonic)().saturating_sub(self.since))
     }
@@ -88,7 +89,7 @@ impl Clock {
         Timestamp::default().plus(since)
     }
 
-    /// The later of both, against which is held what a client says of time.
+    /// The later of ledger time and wall clock, with which a client's time is compared.
     pub fn latest(&self) -> Timestamp {
         self.now().max(Self::wall())
     }
@@ -148,10 +149,10 @@ mod tests {
         for wall in [at(1), expected, expected.plus(DAY * 400)] {
             let resumed = |boot_id, boot, floor| resumed(Some(&last), boot_id, boot, wall, floor);
             assert_eq!(resumed("a", second(12), at(1_000_003)), expected, "wall clock {wall}");
-            // A machine that was started anew knows nothing better than its wall clock.
+            // A machine that was started anew has nothing better than its wall clock.
             assert_eq!(resumed("b", second(12), at(1_000_003)), wall.max(at(1_000_003)));
             assert_eq!(resumed("", second(12), at(1_000_003)), wall.max(at(1_000_003)));
-            // Another boot clock, such as a container's own.
+            // The boot clock is another one, such as a container's own.
             assert_eq!(resumed("a", second(2), at(1_000_003)), wall.max(at(1_000_003)));
             assert_eq!(resumed("a", second(6), at(1_000_003)), at(1_000_003), "never backwards");
         }
@@ -162,7 +163,7 @@ mod tests {
     fn a_second_process_goes_on_where_the_first_was() {
         on_a_runtime(async {
             let store = Memory::new(1 << 20);
-            // As if the wall clock had been a day ahead when the first one started.
+            // Ledger time begins as if the wall clock had been a day ahead when the first process started.
             let floor = Clock::wall().plus(DAY);
             let first = Clock::resume(&store, floor).await.unwrap();
             let before = first.now();

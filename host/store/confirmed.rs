@@ -1,9 +1,9 @@
-//! A store as the ledger and its key spaces speak to it: with ledger time beside it, which hears the
-//! store's own time, and with writes that are read back where their result is unclear.
+//! The store interface of the ledger and its key spaces. Ledger time stands beside the store and hears the
+//! store's own time. A write whose result is unclear is read back.
 //!
-//! A store that says [`StoreError::Indeterminate`] may have written. A record that it wrote carries an
-//! execution id that is never used twice, so reading back tells: no winner is told that it lost,
-//! and no settlement that stands is taken for one that came too late.
+//! A store that says [`StoreError::Indeterminate`] may have written. The written record carries an execution
+//! id that is never used twice, so reading back tells. No winner is told that it lost, and no settlement that
+//! stands is taken for a late one.
 
 use super::clock::Clock;
 use super::size::Size;
@@ -20,7 +20,7 @@ pub struct Confirmed<S> {
 }
 
 impl<S: Store> Confirmed<S> {
-    /// This store, by this clock.
+    /// This store with this clock.
     pub fn new(store: S, clock: Clock) -> Self {
         Self { store, clock }
     }
@@ -30,7 +30,7 @@ impl<S: Store> Confirmed<S> {
         &self.clock
     }
 
-    /// The store itself. What is asked of it directly moves no clock, and what it writes is not read back.
+    /// The store itself. Direct calls to it move no clock, and direct writes are not read back.
     pub fn store(&self) -> &S {
         &self.store
     }
@@ -40,8 +40,8 @@ impl<S: Store> Confirmed<S> {
         self.hear(self.store.load(id).await)
     }
 
-    /// Swaps, and where the result is unclear reads back what came of it. Every write of a record passes
-    /// here: whatever is to know of all writes (a journal) belongs here.
+    /// Swaps, and reads the record back where the result is unclear. Every write of a record passes here. So
+    /// code that must see all writes (a journal) belongs here.
     pub async fn swap(
         &self,
         id: OperationId,
@@ -51,7 +51,7 @@ impl<S: Store> Confirmed<S> {
     ) -> Result<Swap<Versioned>, StoreError> {
         match self.hear(self.store.swap(id, expected, next.clone(), now).await) {
             Err(unclear @ StoreError::Indeterminate(_)) => {
-                // As long as nobody can read, it stays unclear.
+                // The result stays unclear as long as nobody can read.
                 let Ok(standing) = self.load(id).await else { return Err(unclear) };
                 Ok(match (standing, next) {
                     (Some(standing), Some(next)) if is_stored_as(&standing.record, &next) => {
@@ -85,8 +85,8 @@ impl<S: Store> Confirmed<S> {
         self.hear(self.store.load_meta(name).await)
     }
 
-    /// Puts such a document. Whether an unclear write took effect is not read back: whoever puts a document
-    /// reads it before.
+    /// Puts a document of the ledger itself. An unclear write is not read back: the caller reads the document
+    /// before it puts one.
     pub async fn swap_meta(
         &self,
         name: &'static str,
@@ -106,7 +106,7 @@ impl<S: Store> Confirmed<S> {
         self.store.size()
     }
 
-    /// What the store says, with its time taken off it for the clock.
+    /// The value of the store's answer. The clock takes the answer's time.
     fn hear<T>(&self, said: Said<T>) -> Result<T, StoreError> {
         let Stamped { value, time } = said?;
         if let Some(time) = time {
@@ -116,7 +116,7 @@ impl<S: Store> Confirmed<S> {
     }
 }
 
-/// Whether the one is what becomes of the other in a store, which keeps times to the millisecond.
+/// Whether `standing` is `written` as a store holds it, with times to the millisecond.
 fn is_stored_as(standing: &Record, written: &Record) -> bool {
     standing.execution == written.execution && codec::encode(standing) == codec::encode(written)
 }

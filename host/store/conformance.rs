@@ -1,5 +1,5 @@
-//! What every store does, as one suite over the trait. Each store's own tests run [`all`] on a new
-//! instance; what only a durable one promises is tested beside it.
+//! The behaviour of every store, as one suite over the trait. Each store's own tests run [`all`] on a new
+//! instance; further promises of a durable store are tested beside it.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -29,7 +29,7 @@ pub(crate) async fn all<S: Store>(store: &Arc<S>) {
     one_of_many_claimants_wins(store);
 }
 
-/// The operation that this number stands for. Spread over all bytes, as hashes are.
+/// The operation of this number. Its bytes are spread like a hash's.
 pub(crate) fn id(number: u64) -> OperationId {
     let mut bytes = [0; 32];
     for (i, chunk) in bytes.chunks_exact_mut(8).enumerate() {
@@ -73,12 +73,12 @@ pub(crate) fn record(state: State) -> Arc<Record> {
     })
 }
 
-/// A record whose lease ends then.
+/// A record whose lease ends at this time.
 pub(crate) fn executing(until_secs: u64) -> Arc<Record> {
     record(State::Executing { lease_until: Timestamp::from_secs(until_secs) })
 }
 
-/// A record that completed then, with a body of so many bytes that don't compress.
+/// A record that completed at this time, with a body of so many bytes that don't compress.
 pub(crate) fn completed(at_secs: u64, body_bytes: usize) -> Arc<Record> {
     let mut state = at_secs | 1;
     let noise = std::iter::repeat_with(|| {
@@ -93,7 +93,7 @@ pub(crate) fn completed(at_secs: u64, body_bytes: usize) -> Arc<Record> {
     record(State::Completed { at: Timestamp::from_secs(at_secs), answer })
 }
 
-/// Now, in every call that asks for it.
+/// The present time in every call that asks for it.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(2_000);
 
 /// Swaps, which must win.
@@ -109,7 +109,7 @@ pub(crate) async fn put<S: Store>(
     }
 }
 
-/// Swaps, which must lose; what stands there.
+/// Swaps, which must lose. Returns the standing record.
 async fn lose<S: Store>(
     store: &S,
     id: OperationId,
@@ -122,7 +122,7 @@ async fn lose<S: Store>(
     }
 }
 
-/// Asserts what stands there.
+/// Asserts that this record stands under the id.
 pub(crate) async fn assert_holds<S: Store>(store: &S, id: OperationId, version: Version, record: &Record) {
     let loaded = store.load(id).await.unwrap().value.expect("a record");
     assert_eq!((loaded.version, &*loaded.record), (version, record));
@@ -161,7 +161,7 @@ async fn a_conflict_brings_the_record_along<S: Store>(store: &S) {
     assert_eq!((current.version, &*current.record), (version, &*one));
     assert_holds(store, id(3), version, &one).await;
     put(store, id(3), Some(version), None).await;
-    // Where nothing stands, that is what the conflict shows.
+    // A conflict shows that no record stands there.
     assert!(lose(store, id(3), Some(version), Some(two)).await.is_none());
     assert!(store.load(id(3)).await.unwrap().value.is_none());
 }
@@ -218,7 +218,7 @@ async fn due_comes_earliest_first_and_follows_changes<S: Store>(store: &S) {
     let at = Timestamp::from_secs;
     let mut versions = Vec::new();
     for n in 0..10 {
-        // 3000, 3009, 3008 and so on: ids don't come in the order of time.
+        // The times are 3000, 3009, 3008 and so on: ids don't come in the order of time.
         versions.push(put(store, id(40 + n), None, Some(executing(3_000 + (10 - n) % 10))).await);
     }
     let by_time: Vec<_> = (0..10).map(|n| id(40 + (10 - n) % 10)).collect();
@@ -227,7 +227,7 @@ async fn due_comes_earliest_first_and_follows_changes<S: Store>(store: &S) {
     assert_eq!(store.due(at(3_005), 100).await.unwrap().value, by_time[..6]);
     assert_eq!(store.due(at(9_999), 3).await.unwrap().value, by_time[..3], "the earliest of them");
     assert_eq!(store.due(at(9_999), 0).await.unwrap().value, []);
-    // The earliest moves to the end, the last to the front, though all before it were listed.
+    // The earliest record moves to the end and the last to the front, though all records before were listed.
     versions[0] = put(store, id(40), Some(versions[0]), Some(executing(4_000))).await;
     versions[1] = put(store, id(41), Some(versions[1]), Some(executing(2_500))).await;
     let mut moved = by_time.clone();
@@ -247,7 +247,7 @@ async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
     assert!(store.scan(None, 10).await.unwrap().value.is_empty());
     let mut expected = Vec::new();
     for n in 70..80 {
-        // Large ones make pages short.
+        // Large records make pages short.
         let next = if n % 2 == 0 { executing(3_000) } else { completed(2_000, 3 << 20) };
         expected.push((id(n), put(store, id(n), None, Some(next)).await));
     }
@@ -264,7 +264,7 @@ async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
         assert_eq!(found, expected, "pages of {limit}");
     }
     assert!(store.scan(None, 0).await.unwrap().value.is_empty());
-    // `after` need not stand there any more.
+    // The record at `after` need not exist any more.
     let (first, version) = expected[0];
     put(store, first, Some(version), None).await;
     let next = store.scan(Some(first), 1).await.unwrap().value;
@@ -360,7 +360,7 @@ fn one_of_many_claimants_wins<S: Store>(store: &Arc<S>) {
     }
 }
 
-/// Runs this on a current-thread runtime, as a worker does.
+/// Runs the future on a current-thread runtime, as a worker does.
 pub(crate) fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -8,7 +8,7 @@ pub enum DocumentError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is stored of it can't be read.
+    /// The stored document can't be read.
     #[error(
         "the ledger's own document `{0}` can't be read: the data folder is damaged or a later version wrote it; use that version, or another folder"
     )]

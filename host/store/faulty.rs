@@ -10,28 +10,28 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What becomes of one swap.
+/// What happens to one swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreFault {
-    /// It is done as it should be.
+    /// The swap is done as it should be.
     None,
-    /// It is done, and nobody is told.
+    /// The swap is done, and nobody is told.
     Written,
-    /// It is not done, and nobody is told.
+    /// The swap is not done, and nobody is told.
     Unwritten,
-    /// It is refused.
+    /// The swap is refused.
     Unavailable,
-    /// It is refused for want of room.
+    /// The swap is refused for want of room.
     Full,
 }
 
-/// Fails as it is told to, and says any time.
+/// A store that fails as it is told to, and tells any time.
 pub(crate) struct Faulty<S> {
     pub(crate) inner: Arc<S>,
-    /// Of the next swaps, in order; those after them are done as they should be.
+    /// The faults of the next swaps, in order; later swaps are done as they should be.
     faults: Mutex<VecDeque<StoreFault>>,
     unreadable: AtomicBool,
-    /// Its own time in milliseconds, which its answers bring; 0: it has none.
+    /// The store's own time in milliseconds, which its answers bring; 0: it has no clock.
     time: AtomicU64,
 }
 
@@ -46,22 +46,22 @@ impl<S> Faulty<S> {
         Self::sharing(Arc::new(inner))
     }
 
-    /// One of several around the same store, each with faults of its own.
+    /// One of several stores around the same inner one, each with faults of its own.
     pub(crate) fn sharing(inner: Arc<S>) -> Self {
         Self { inner, faults: Mutex::default(), unreadable: AtomicBool::new(false), time: AtomicU64::new(0) }
     }
 
-    /// The next swaps end so.
+    /// Sets the faults of the next swaps.
     pub(crate) fn next(&self, faults: &[StoreFault]) {
         *self.faults.lock().unwrap() = faults.iter().copied().collect();
     }
 
-    /// From now on nothing can be read, or it can again.
+    /// Makes the store unreadable, or readable again.
     pub(crate) fn unreadable(&self, unreadable: bool) {
         self.unreadable.store(unreadable, Ordering::Relaxed);
     }
 
-    /// From now on its answers bring this time.
+    /// Makes the store's answers bring this time.
     pub(crate) fn says_it_is(&self, time: Timestamp) {
         self.time.store(time.as_millis(), Ordering::Relaxed);
     }

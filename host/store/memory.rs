@@ -1,7 +1,7 @@
 //! A store in this process's memory: fast, and gone with the process.
 //!
-//! It knows nothing of what a record means but its weight and when it is due. Every method is
-//! ready at once, and no guard outlives the call that took it.
+//! The store knows nothing of a record's meaning but its weight and when it is due. Every method is ready at
+//! once, and no guard outlives the call that took it.
 
 use super::size::{Kind, Kinds, Size};
 use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
@@ -16,33 +16,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use tokio::sync::Notify;
 
-/// Records in a sharded map, bounded in bytes. A full one refuses new records and never drops one
-/// that lives. What lives may grow a quarter over the bound: the answers of executions that were under
-/// way when it filled up. Beyond that it refuses what grows much.
+/// Records in a sharded map, bounded in bytes. A full store refuses new records and never drops a live one.
+/// Live records may grow a quarter over the bound, by the answers of executions that were under way when the
+/// store filled up. Beyond that the store refuses records that grow much.
 pub struct Memory {
     records: DashMap<OperationId, Versioned, BuildHasherDefault<IdHasher>>,
-    /// When which record is due, striped by id. A stripe is locked under its record's shard, never
-    /// the other way round.
+    /// When each record is due, striped by id. A stripe is locked under its record's shard, never the other
+    /// way round.
     due: Box<[Mutex<DueIndex>]>,
     documents: Mutex<BTreeMap<&'static str, (Version, Bytes)>>,
     version_next: AtomicU64,
     bytes: AtomicUsize,
     count: AtomicU64,
-    /// Of each of [`Kind::ALL`].
+    /// The number of records of each of [`Kind::ALL`].
     kinds: [AtomicU64; 5],
     capacity_bytes: usize,
     watchers: Watchers,
 }
 
-/// Those who wait for a write of another gateway on this store. There are none where the store is one
-/// gateway's alone, so that a write costs it one look at their number.
+/// The callers that wait for a write of another gateway on this store. There are none where the store belongs
+/// to one gateway alone, so that a write costs it one look at their number.
 #[derive(Default)]
 struct Watchers {
     count: AtomicUsize,
     written: Notify,
 }
 
-/// One of them.
+/// One watcher, counted while it lives.
 struct Watching<'a>(&'a Watchers);
 
 impl Watchers {
@@ -51,8 +51,8 @@ impl Watchers {
         Watching(self)
     }
 
-    /// A record was written, and its shard is unlocked. A watcher that read the shard before is counted
-    /// already, because the lock orders its count before this look.
+    /// Wakes the watchers after a record was written and its shard is unlocked. A watcher that read the shard
+    /// before is counted already, because the lock orders its count before this look.
     fn wake(&self) {
         if self.count.load(Ordering::Relaxed) > 0 {
             self.written.notify_waiters();
@@ -68,19 +68,19 @@ impl Drop for Watching<'_> {
 
 type DueIndex = BTreeSet<(Timestamp, OperationId)>;
 
-/// What an entry costs beside its record: the slot in the map and the one in the due index, both in
-/// tables that are on average three quarters full or less, and the counts of the `Arc`.
+/// The cost of an entry beside its record: the slot in the map and the slot in the due index, both in tables
+/// that are on average three quarters full or less, and the counts of the `Arc`.
 const ENTRY_BYTES: usize =
     2 * size_of::<(OperationId, Versioned)>() + 2 * size_of::<(Timestamp, OperationId)>() + 16;
 
-/// By so much a record may always grow: its times, a policy's note, what is known of an answer.
+/// A record may always grow by this much: its times, a policy's note, the summary of an answer.
 const GROWTH_ALWAYS: usize = 16 << 10;
 
 impl Memory {
     /// An empty store that takes new records until they weigh `capacity_bytes`.
     pub fn new(capacity_bytes: usize) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        // More shards than threads that could meet, so that they seldom do.
+        // More shards than threads that could meet, so that threads seldom meet.
         let shards = (cores * 8).next_power_of_two();
         Self {
             records: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), shards),
@@ -108,7 +108,7 @@ impl Memory {
         locked(&self.due[usize::from(id.0[31]) % self.due.len()])
     }
 
-    /// Room for a new record; none where that would be too much.
+    /// Reserves room for a new record; an error where that would be too much.
     fn reserve(&self, weight: usize) -> Result<(), StoreError> {
         let taken = self.bytes.fetch_add(weight, Ordering::Relaxed);
         if taken.saturating_add(weight) <= self.capacity_bytes {
@@ -144,9 +144,9 @@ impl Memory {
         Ok(version)
     }
 
-    /// What lives may change also where it grows past the capacity: refusing would leave an operation
-    /// that has happened without its answer. Only what grows much past it is refused, so that there is
-    /// an end; its outcome can still be recorded without the answer.
+    /// Changes a live record also where it grows past the capacity: refusing would leave an operation that
+    /// has happened without its answer. Only a record that grows much past it is refused, so that there is an
+    /// end; its outcome can still be recorded without the answer.
     fn replace(
         &self,
         mut slot: OccupiedEntry<'_, OperationId, Versioned>,
@@ -222,8 +222,8 @@ impl Store for Memory {
         Ok(found.into_iter().map(|(_, id)| id).collect::<Vec<_>>().into())
     }
 
-    /// Walks the whole map for each page: an order of ids beside it would cost every operation for
-    /// the sake of a list that few ask for.
+    /// Walks the whole map for each page. An order of ids beside the map would cost every operation for the
+    /// sake of a list that few ask for.
     async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
         let mut page = BTreeMap::new();
         for slot in self.records.iter().filter(|slot| after.is_none_or(|after| *slot.key() > after)) {
@@ -261,7 +261,7 @@ impl Store for Memory {
     async fn changed(&self, id: OperationId, since: Option<Version>) {
         let _watching = self.watchers.join();
         loop {
-            // First, so that no write goes unnoticed between the look and the wait.
+            // The watcher registers first, so that no write goes unnoticed between the look and the wait.
             let written = self.watchers.written.notified();
             let version = self.records.get(&id).map(|slot| slot.version);
             if version != since {
@@ -284,15 +284,15 @@ fn weight(record: &Record) -> usize {
     ENTRY_BYTES + record.weight()
 }
 
-/// Every critical section here leaves its data whole at each step, so a panic in one of them harms
-/// nobody else.
+/// Locks. Every critical section here leaves its data whole at each step, so a panic in one of them harms no
+/// other caller.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ids are uniform hashes already: eight of their bytes are as good as a hash of them. The map takes
-/// the topmost seven bits to tell slots apart, those below them for the shard and the lowest for the
-/// slot; all are uniform.
+/// A hasher for ids. Ids are uniform hashes already: eight of their bytes are as good as a hash of them. The
+/// map takes the topmost seven bits to tell slots apart, those below them for the shard and the lowest for
+/// the slot; all are uniform.
 #[derive(Default)]
 pub struct IdHasher(u64);
 
@@ -303,7 +303,7 @@ impl Hasher for IdHasher {
         }
     }
 
-    /// The length that stands before an array's bytes says nothing.
+    /// The length before an array's bytes adds nothing to the hash.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
@@ -366,7 +366,7 @@ mod tests {
             let full = settle(4, 300_000).await;
             assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
             assert_eq!(store.load(id(4)).await.unwrap().value.unwrap().version, versions[4], "as it was");
-            // That it happened can be recorded whatever is full.
+            // A consumed outcome can be recorded however full the store is.
             assert!(matches!(settle(4, 100).await, Ok(Stamped { value: Swap::Done(_), .. })));
         });
     }
@@ -391,7 +391,7 @@ mod tests {
         let store = Memory::new(64 << 20);
         let shards = store.due.len();
         let mut counts = vec![0; shards];
-        // As dashmap picks a shard.
+        // Dashmap picks a shard like this.
         let shard = |id| (store.records.hash_usize(&id) << 7) >> (usize::BITS - shards.ilog2());
         (0..10_000).map(|n| shard(id(n))).for_each(|shard| counts[shard] += 1);
         assert!(counts.iter().all(|count| *count > 10_000 / counts.len() / 2), "{counts:?}");

@@ -1,9 +1,9 @@
-//! Stores only swap. The core decides what to put; a store loads, compares and swaps, and tells
-//! what is due (`verbs`). One conformance suite (`conformance.rs`) runs on every store.
+//! Stores only swap. The core decides which record to put. A store loads, compares and swaps, and lists the
+//! due operations (`verbs`). One conformance suite (`conformance.rs`) runs on every store.
 //!
-//! - `memory`, `embedded`: the stores there are; `any` is the one that the configuration names.
-//! - `timed`: tells how long each call takes.
-//! - `confirmed`: a store with ledger time beside it, which reads back what came of an unclear write. The
+//! - `memory`, `embedded`: the existing stores; `any` is the one that the configuration names.
+//! - `timed`: reports how long each call takes.
+//! - `confirmed`: a store with ledger time beside it, which reads back the result of an unclear write. The
 //!   ledger and its key spaces speak to this one.
 //! - `clock`: ledger time.
 

@@ -5,16 +5,16 @@ use oncegate_core::{Record, State};
 /// How much a store holds, roughly.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
-    /// Records.
+    /// How many records there are.
     pub records: u64,
-    /// Bytes.
+    /// How many bytes they take.
     pub bytes: u64,
-    /// Records by what they were stored as.
+    /// Records by their stored kind.
     pub kinds: Kinds,
 }
 
-/// What a record is stored as. What lapsed or expired since, and wasn't swept yet, still counts as
-/// what it was.
+/// The kind that a record is stored as. A record that lapsed or expired since, and wasn't swept yet, still
+/// counts as its old kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the states of a record")]
@@ -27,11 +27,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 5] =
         [Self::Executing, Self::Completed, Self::Consumed, Self::Unknown, Self::Pointer];
 
-    /// What this record is stored as.
+    /// The kind that this record is stored as.
     pub fn of(record: &Record) -> Self {
         match record.state {
             State::Executing { .. } => Self::Executing,
@@ -42,12 +42,12 @@ impl Kind {
         }
     }
 
-    /// The one with this number, if there is one.
+    /// The kind with this number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
-    /// The word for it in metrics.
+    /// The kind's name in metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Executing => "executing",
@@ -68,17 +68,17 @@ impl Kind {
 pub struct Kinds(pub(super) [u64; 5]);
 
 impl Kinds {
-    /// How many of this kind.
+    /// How many records of this kind there are.
     pub fn count(&self, kind: Kind) -> u64 {
         self.0[kind.index()]
     }
 
-    /// How many of all kinds.
+    /// How many records of all kinds there are.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// One record more or less: it was of the one kind and is of the other.
+    /// Counts a record that was of the kind `before` and is of the kind `after`; `None`: there is no record.
     pub(crate) fn change(&mut self, before: Option<Kind>, after: Option<Kind>) {
         if let Some(before) = before {
             self.0[before.index()] = self.0[before.index()].saturating_sub(1);

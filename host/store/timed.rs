@@ -1,4 +1,4 @@
-//! A store that tells how long each call of it takes.
+//! A store that reports how long each of its calls takes.
 
 use super::size::Size;
 use super::verbs::{Said, Store, Swap, Version, Versioned};
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 /// A call that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreCall {
-    /// A record is looked up.
+    /// A load of a record.
     Load,
-    /// A record is put in another's place: with `sync` until it is durable.
+    /// A swap of a record: with `sync` until it is durable.
     Swap,
-    /// What is due is looked for.
+    /// A search for due operations.
     Due,
-    /// Records are listed.
+    /// A list of records.
     Scan,
 }
 
-/// Hears how long calls took.
+/// A listener for the times of calls.
 pub trait CallTimes: Debug + Send + Sync {
-    /// A call took so long.
+    /// Reports that a call took this long.
     fn took(&self, call: StoreCall, time: Duration);
 }
 
@@ -31,17 +31,17 @@ pub trait CallTimes: Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Timed<S> {
     store: S,
-    /// None: nobody hears.
+    /// `None`: nobody listens.
     times: Option<Arc<dyn CallTimes>>,
 }
 
 impl<S: Store> Timed<S> {
-    /// Tells `times` of each call.
+    /// A store that tells `times` of each call.
     pub fn new(store: S, times: Arc<dyn CallTimes>) -> Self {
         Self { store, times: Some(times) }
     }
 
-    /// Tells nobody.
+    /// A store that tells nobody.
     pub fn untimed(store: S) -> Self {
         Self { store, times: None }
     }

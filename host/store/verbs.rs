@@ -1,4 +1,4 @@
-//! What a store is: the six verbs, what they say, and what can go wrong with them.
+//! The store interface: its six verbs, their answers, and their errors.
 
 use super::size::Size;
 use bytes::Bytes;
@@ -6,8 +6,8 @@ use oncegate_core::{OperationId, Record, Timestamp};
 use std::future::{Future, pending};
 use std::sync::Arc;
 
-/// Names one write of one record. Never used twice, so it is the fencing token: who expects a
-/// version that is gone has lost.
+/// The name of one write of one record. Versions are never used twice, so a version is the fencing token: a
+/// swap that expects an old version has lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -23,46 +23,46 @@ pub struct Versioned {
 /// How a swap ended.
 #[derive(Clone, Debug)]
 pub enum Swap<T> {
-    /// The swap took effect (durably, where the store is durable and its durability is `sync`), and this
-    /// is the new version. A removal has one, too, though nothing stands under it.
+    /// The swap took effect (durably, where the store is durable and its durability is `sync`), and this is
+    /// the new version. A removal has a version, too, though no record stands under it.
     Done(Version),
-    /// Something else stands there: this.
+    /// The present record is not the expected one; this is the present one.
     Conflict(Option<T>),
 }
 
-/// What a store says, with the time at which it said so.
+/// An answer of a store, with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamped<T> {
-    /// What it says.
+    /// The answer.
     pub value: T,
-    /// The store's own time, at some moment of the call; none: the store has no clock, and whoever asks
-    /// it goes by a clock of their own.
+    /// The store's own time, at some moment of the call; `None`: the store has no clock, and its callers use
+    /// a clock of their own.
     pub time: Option<Timestamp>,
 }
 
 impl<T> From<T> for Stamped<T> {
-    /// Of a store without a clock.
+    /// The answer of a store without a clock.
     fn from(value: T) -> Self {
         Self { value, time: None }
     }
 }
 
-/// What a store answers to a call.
+/// A store's answer to a call.
 pub type Said<T> = Result<Stamped<T>, StoreError>;
 
-/// Why a store does not do what it is asked.
+/// Why a store does not do a call.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was written.
     #[error("the ledger's store is unavailable: {0}")]
     Unavailable(Arc<str>),
-    /// Nobody knows whether it was written. Reading back tells: versions are unique.
+    /// Nobody knows whether the store wrote. Reading back tells: versions are unique.
     #[error("the ledger's store may or may not have written: {0}")]
     Indeterminate(Arc<str>),
     /// There is no room for a new record. Nothing was written.
     #[error("the ledger's store is full: {0}")]
     Full(Arc<str>),
-    /// What is stored there can't be read.
+    /// The stored data can't be read.
     #[error("the ledger's store is damaged: {0}")]
     Corrupt(Arc<str>),
 }
@@ -72,9 +72,9 @@ pub trait Store: Send + Sync + 'static {
     /// The record of an operation.
     fn load(&self, id: OperationId) -> impl Future<Output = Said<Option<Versioned>>> + Send;
 
-    /// Puts `next` (or removes, where `next` is none) if the record's version is still `expected` (or
-    /// there is no record, where `expected` is none). One atomic step, durable before it is done where the
-    /// store is durable. `now` is ledger time, of which a durable store remembers the latest.
+    /// Puts `next` (or removes, where `next` is `None`) if the record's version is still `expected` (or there
+    /// is no record, where `expected` is `None`). This is one atomic step, durable before it is done where
+    /// the store is durable. `now` is ledger time, of which a durable store remembers the latest.
     fn swap(
         &self,
         id: OperationId,
@@ -87,9 +87,9 @@ pub trait Store: Send + Sync + 'static {
     /// `limit`.
     fn due(&self, until: Timestamp, limit: usize) -> impl Future<Output = Said<Vec<OperationId>>> + Send;
 
-    /// Records in the order of their ids, from the first id behind `after`, at most `limit`. A page
-    /// may be shorter because its records are large; an empty one is the end. A record that changes while a
-    /// caller goes from page to page may be met in either form. For lists, not for requests.
+    /// Records in the order of their ids, from the first id behind `after`, at most `limit`. A page may be
+    /// shorter because its records are large; an empty page is the end. A record that changes while a caller
+    /// goes from page to page may be met in either form. For lists, not for requests.
     fn scan(
         &self,
         after: Option<OperationId>,
@@ -99,7 +99,7 @@ pub trait Store: Send + Sync + 'static {
     /// A small document of the ledger itself, such as its secret or its key spaces.
     fn load_meta(&self, name: &'static str) -> impl Future<Output = Said<Option<(Version, Bytes)>>> + Send;
 
-    /// Puts such a document, by the rules of [`swap`](Self::swap).
+    /// Puts a document of the ledger, by the rules of [`swap`](Self::swap).
     fn swap_meta(
         &self,
         name: &'static str,
@@ -107,9 +107,9 @@ pub trait Store: Send + Sync + 'static {
         next: Bytes,
     ) -> impl Future<Output = Said<Swap<(Version, Bytes)>>> + Send;
 
-    /// Comes back when the record of an operation has another version than `since` (none: when there is a
-    /// record), whoever wrote it. It may come back without that, too. A store that isn't told of other
-    /// gateways' writes never comes back, so whoever waits also looks again after a while.
+    /// Ends when the record of an operation has another version than `since` (`None`: when there is a
+    /// record), whoever wrote it. The future may end without that, too. A store that isn't told of other
+    /// gateways' writes never ends it, so a waiter also looks again after a while.
     fn changed(&self, id: OperationId, since: Option<Version>) -> impl Future<Output = ()> + Send {
         let _ = (id, since);
         pending()
@@ -118,7 +118,7 @@ pub trait Store: Send + Sync + 'static {
     /// How many records there are, roughly, and their bytes in memory or on disk.
     fn size(&self) -> Size;
 
-    /// Why the store takes no new records now, if it knows that it doesn't.
+    /// Why the store takes no new records now, if the store knows that it doesn't.
     fn trouble(&self) -> Option<&'static str> {
         None
     }

@@ -1,4 +1,4 @@
-//! The data folder: whose it is, what format it has, and the lock that keeps a second process out.
+//! The data folder: its owner, its format, and the lock that keeps a second process out.
 //!
 //! ```text
 //! oncegate.lock      locked by the process that has the folder open, whose id is in it
@@ -18,14 +18,14 @@ pub(super) const FORMAT: u32 = 1;
 const LOCK: &str = "oncegate.lock";
 const MARKER: &str = "oncegate.format";
 const DATABASE: &str = "db";
-/// The marker's line before its number.
+/// The text of the marker's line before its number.
 const MARK: &str = "oncegate ledger, format ";
 const CREATING: &str = "oncegate.creating";
 
 /// Why a data folder can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process, or another store of this one, has it open.
+    /// Another process, or another store of this process, has the folder open.
     #[error(
         "another oncegate{} holds the data folder {}; stop it or choose another --data folder",
         .holder.map_or_else(String::new, |pid| format!(" (process {pid})")), .path.display()
@@ -36,16 +36,16 @@ pub enum OpenError {
         /// The process, if it could be read.
         holder: Option<u32>,
     },
-    /// It is no folder.
+    /// The path is no folder.
     #[error("the data folder {} is not a folder; choose another --data folder", .0.display())]
     NotAFolder(PathBuf),
-    /// Something that isn't a ledger is in it.
+    /// The folder has files that aren't a ledger's.
     #[error(
         "{} holds other files and no oncegate ledger; choose an empty or new --data folder",
         .0.display()
     )]
     Foreign(PathBuf),
-    /// A later version wrote it.
+    /// A later version wrote the folder.
     #[error(
         "the ledger in {} has format {found}, and this version reads up to {FORMAT}; use the newer oncegate that \
          wrote it or choose another --data folder", .path.display()
@@ -53,10 +53,10 @@ pub enum OpenError {
     Later {
         /// The folder.
         path: PathBuf,
-        /// Its format.
+        /// The folder's format.
         found: u32,
     },
-    /// What is in it can't be read.
+    /// The folder's content can't be read.
     #[error(
         "the ledger in {} is damaged ({detail}); restore it from a copy, or choose another --data folder and know \
          that operations recorded here can then run a second time", .path.display()
@@ -64,10 +64,10 @@ pub enum OpenError {
     Damaged {
         /// The folder.
         path: PathBuf,
-        /// What was found.
+        /// The damage that was found.
         detail: String,
     },
-    /// The system refused.
+    /// The system refused a call on the folder.
     #[error(
         "the data folder {} can't be used: {source}; make it readable and writable for this user, see that the \
          disk has room, or choose another --data folder", .path.display()
@@ -75,17 +75,17 @@ pub enum OpenError {
     Io {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Whether there is a whole ledger, of whatever format.
+/// Whether the folder has a whole ledger, of whatever format.
 pub(super) fn is_marked(path: &Path) -> bool {
     path.join(MARKER).exists()
 }
 
-/// A data folder that is ours until this is dropped.
+/// A data folder that is ours until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -94,8 +94,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Takes the folder, making it where there is none. True: it holds a whole ledger; false: it
-    /// is empty, and [`vouch`](Self::vouch) must be called once there is one.
+    /// Takes the folder, and makes it where there is none. True: the folder holds a whole ledger. False: the
+    /// folder is empty, and [`vouch`](Self::vouch) must be called once a ledger is in it.
     pub(super) fn take(path: &Path) -> Result<(Self, bool), OpenError> {
         let io = |source| OpenError::Io { path: path.into(), source };
         match fs::metadata(path) {
@@ -107,8 +107,8 @@ impl Folder {
             }
             Err(e) => return Err(io(e)),
         }
-        // Before the lock, so that nothing is left in a folder that isn't ours; and again after it,
-        // since somebody may have made the ledger meanwhile.
+        // The first look is before the lock, so that nothing is left in a folder that isn't ours. The second
+        // is after the lock, since somebody may have made the ledger meanwhile.
         inspect(path)?;
         let folder = Self { path: path.into(), _lock: lock(path)? };
         let whole = inspect(path)?;
@@ -118,12 +118,12 @@ impl Folder {
         Ok((folder, whole))
     }
 
-    /// Where the database is or is to be.
+    /// The place of the database in the folder.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
 
-    /// Says that from now on there is a whole ledger here.
+    /// Marks the folder as a whole ledger from now on.
     pub(super) fn vouch(&self) -> io::Result<()> {
         let new = self.path.join("oncegate.format.new");
         write_synced(&new, &format!("{MARK}{FORMAT}\n"))?;
@@ -132,7 +132,7 @@ impl Folder {
         fs::remove_file(self.path.join(CREATING))
     }
 
-    /// Clears away what an interrupted creation left. Nothing in it was ever acknowledged.
+    /// Clears away the files of an interrupted creation. Nothing in them was ever acknowledged.
     fn begin(&self) -> io::Result<()> {
         write_synced(&self.path.join(CREATING), "")?;
         sync_folder(&self.path)?;
@@ -143,8 +143,8 @@ impl Folder {
     }
 }
 
-/// Whether there is a whole ledger in the folder. An error where there is anything else than that or
-/// the beginnings of one.
+/// Whether the folder has a whole ledger. An error where the folder has anything but a ledger or the
+/// beginnings of one.
 fn inspect(path: &Path) -> Result<bool, OpenError> {
     let io = |source| OpenError::Io { path: path.into(), source };
     let text = match fs::read(path.join(MARKER)) {
@@ -187,7 +187,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(e)) => return Err(io(e)),
     }
-    // Only for the message above: the lock is what counts.
+    // The process id is only for the message above: the lock is what counts.
     file.set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "{}", std::process::id()))
@@ -201,7 +201,7 @@ fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Makes names in a folder durable. Elsewhere than on Unix folders can't be synced, nor need they be.
+/// Makes the names in a folder durable. On systems other than Unix folders can't and need not be synced.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());

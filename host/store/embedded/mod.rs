@@ -1,17 +1,16 @@
-//! A store in a folder on this machine's disk: an embedded database with group commit, which one
-//! thread writes and two read. What it has acknowledged survives `kill -9`, and with
-//! [`Durability::Sync`] power loss.
+//! A store in a folder on this machine's disk: an embedded database with group commit. One thread writes it
+//! and two read it. Acknowledged writes survive `kill -9`, and with [`Durability::Sync`] power loss.
 //!
-//! - `folder`: whose folder it is, and the lock that keeps a second process out.
-//! - `tables`: the database and the layout of what is in it.
-//! - `tail`: what a power loss leaves at the end of its journal.
+//! - `folder`: the owner of the folder, and the lock that keeps a second process out.
+//! - `tables`: the database and the layout of its content.
+//! - `tail`: the torn end that a power loss leaves in the database's journal.
 //! - `writer`: the group commit.
 //! - `reader`: loads and scans.
 //! - `reopen`: opens the database again after a write has failed.
-//! - `shared`: what they share with callers.
+//! - `shared`: the state that these threads share with callers.
 //!
-//! It knows of a record when it is due and whether it is executing, so that it can tell after a
-//! restart which executions nobody has ended; what that means is the ledger's to say.
+//! The store knows of a record only when it is due and whether it is executing. So after a restart the store
+//! can tell which executions nobody has ended; the ledger decides what that means.
 
 mod folder;
 mod reader;
@@ -45,16 +44,16 @@ use tokio::sync::oneshot;
 use writer::{Batch, Command, End, Responder, VERSIONS_RESERVED_AT_ONCE, Writer};
 
 const READERS: usize = 2;
-/// Calls in flight, of each kind. Each is a request that waits, so far more than there can be.
+/// The number of calls in flight, of each kind. Each is a request that waits, so far more than there can be.
 const QUEUE_MAX: usize = 1 << 16;
 
 /// An open data folder.
 pub struct Embedded {
     shared: Arc<StoreState>,
-    /// None once it is being closed.
+    /// `None` once the store is being closed.
     queues: Option<Queues>,
     threads: Vec<JoinHandle<()>>,
-    /// The last to go.
+    /// The folder is dropped last.
     _folder: Folder,
 }
 
@@ -63,12 +62,12 @@ struct Queues {
     reads: Sender<Query>,
 }
 
-/// What an opened folder tells of its past.
+/// The past of an opened folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Operations that were executing when the last process ended. Whoever executed them is gone.
+    /// Operations that were executing when the last process ended. The process that executed them is gone.
     pub orphans: Vec<OperationId>,
-    /// The latest ledger time that it saw. Ledger time must not start before it.
+    /// The latest ledger time that the folder saw. Ledger time must not start before it.
     pub last_time: Timestamp,
     /// How many records there are.
     pub records: u64,
@@ -80,7 +79,7 @@ impl Embedded {
         folder::is_marked(path)
     }
 
-    /// Opens the ledger in this folder, making one where there is none. Blocks, longer after a crash.
+    /// Opens the ledger in this folder, and makes one where there is none. Blocks, longer after a crash.
     pub fn open(path: &Path, durability: Durability) -> Result<(Self, Recovered), OpenError> {
         let (folder, whole) = Folder::take(path)?;
         let tables = Tables::open(&folder.database(), whole, path, durability)?;
@@ -89,7 +88,7 @@ impl Embedded {
         if whole && tables.own().map_err(damaged)?.is_none() {
             return Err(damaged(StoreError::Corrupt("its own document is missing".into())));
         }
-        // Whatever the last process handed out is below what it had reserved.
+        // Every version of the last process is below the number that it had reserved.
         let own = reopen::begin(&tables, 1).map_err(|e| match e {
             StoreError::Corrupt(_) => damaged(e),
             e => io(io::Error::other(e)),
@@ -140,7 +139,7 @@ impl Embedded {
         self.shared.has_failed()
     }
 
-    /// Ends what is queued, syncs and closes. Blocks. Dropping it does the same and tells nothing.
+    /// Ends the queued calls, syncs and closes. Blocks. Dropping the store does the same and reports nothing.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end();
         self.shared.refusal()
@@ -149,12 +148,12 @@ impl Embedded {
     fn end(&mut self) {
         self.queues = None;
         for thread in self.threads.drain(..) {
-            // Its panic, if there was one, has been told already.
+            // The thread's panic, if there was one, has been reported already.
             let _ = thread.join();
         }
     }
 
-    /// Asks the writer. Once it has the command, no word from it means that it may have written.
+    /// Asks the writer. Once the writer has the command, no answer means that it may have written.
     async fn write<T>(
         &self,
         command: impl FnOnce(Version, Responder<T>) -> Command,
@@ -234,7 +233,7 @@ impl Store for Embedded {
     }
 }
 
-/// Writes, and opens the database again each time that fails, until the last sender is gone.
+/// Writes, and opens the database again after each failed write, until the last sender is gone.
 fn keep_writing(
     mut tables: Tables,
     mut own: Own,
@@ -255,7 +254,7 @@ fn keep_writing(
             sized_at: Instant::now(),
             room_at: None,
         };
-        // Its handle goes with it.
+        // The database handle goes with the writer.
         let end = catch_unwind(AssertUnwindSafe(|| writer.run(commands))).unwrap_or_else(|panic| {
             shared.fail(&panic_text(&*panic), Unclear::All);
             End::Failed
@@ -271,7 +270,7 @@ fn keep_writing(
     }
 }
 
-/// Puts something into a queue. What can't go in was surely not written.
+/// Puts a message into a queue. A message that can't go in was surely not written.
 fn send<T>(queue: Option<&Sender<T>>, message: T) -> Result<(), StoreError> {
     let unavailable = |why: &str| StoreError::Unavailable(why.into());
     match queue.map(|queue| queue.try_send(message)) {

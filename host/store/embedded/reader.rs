@@ -10,7 +10,7 @@ use oncegate_core::{OperationId, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// What a reader is asked for.
+/// A query that a reader takes.
 pub(super) enum Query {
     Record(OperationId, Responder<Option<Versioned>>),
     Due(Timestamp, usize, Responder<Vec<OperationId>>),
@@ -51,7 +51,8 @@ impl Reader {
         of: ReadSubject,
         read: impl FnOnce(&Tables) -> Result<T, StoreError>,
     ) {
-        // Of damaged tables the database asserts some things: one bad block must not end the thread.
+        // The database asserts some facts of its tables, and damaged ones break them: one bad block must not
+        // end the thread.
         let read = |tables: &Tables| {
             catch_unwind(AssertUnwindSafe(|| read(tables)))
                 .unwrap_or_else(|panic| Err(StoreError::Corrupt(panic_text(&*panic).into())))

@@ -1,11 +1,11 @@
-//! After a failed write: nothing that the old handle says of writes is believed again. What it
-//! acknowledged before can still be read through it; meanwhile this waits until the disk takes writes,
-//! and then opens the database anew, on the writer's thread and under the folder's lock.
+//! Reopening after a failed write. Nothing that the old handle says of writes is believed again. Records that
+//! it acknowledged before can still be read through it. This module waits until the disk takes writes, and
+//! then opens the database anew, on the writer's thread and under the folder's lock.
 //!
-//! After a failed fsync the system may keep what it could not write in its cache, call it clean, and
-//! lose it with the power later (Rebello et al., "Can Applications Recover from fsync Failures?",
-//! USENIX ATC 2020). So the journals are copied to new files and those are synced before the database
-//! is opened: what it then finds is on the disk.
+//! After a failed fsync the system may keep the unwritten data in its cache, call it clean, and lose it with
+//! the power later (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). So the
+//! journals are copied to new files and those are synced before the database is opened: all that the database
+//! then finds is on the disk.
 
 use super::folder::sync_folder;
 use super::shared::StoreState;
@@ -20,15 +20,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The disk is tried after so long, then after twice that, and so on.
+/// The first wait before the disk is tried; each further wait is twice as long.
 const TRY: Duration = Duration::from_millis(100);
-/// But no later than after this.
+/// The longest such wait.
 const TRY_MAX: Duration = Duration::from_secs(2);
-/// A trial write is as large as what is copied, and this.
+/// A trial write is as large as the data to be copied, plus this.
 const TRIAL_BYTES: u64 = 1 << 20;
 const BLOCK: usize = 64 << 10;
 
-/// What it takes to open the database again.
+/// Everything that opening the database again needs.
 pub(super) struct Reopening {
     pub(super) folder: PathBuf,
     pub(super) database: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct Reopening {
 }
 
 impl Reopening {
-    /// Refuses what is asked of the writer until the database is open again. None: the store is closed.
+    /// Refuses calls to the writer until the database is open again. `None`: the store is closed.
     pub(super) fn run(&self, commands: &Receiver<Command>) -> Option<(Tables, Own)> {
         let begun = Instant::now();
         let mut pause = TRY;
@@ -63,7 +63,7 @@ impl Reopening {
         }
     }
 
-    /// False: nobody can ask any more.
+    /// Refuses calls until that moment. False: nobody can ask any more.
     fn refuse_until(&self, commands: &Receiver<Command>, until: Instant) -> bool {
         loop {
             match commands.recv_deadline(until) {
@@ -76,18 +76,18 @@ impl Reopening {
 
     fn attempt(&self) -> Result<(Tables, Own), String> {
         let words = |error: io::Error| error.to_string();
-        // While the old handle is there it can be read, so it goes only when there is hope.
+        // The old handle can be read while it is there, so it goes only when there is hope.
         self.try_disk().map_err(words)?;
         self.shared.close_tables();
         renew_journals(&self.database).map_err(words)?;
-        // The system still has what it took: no more than the last batch can be torn.
+        // The system still has the data that it took: no more than the last batch can be torn.
         let tables =
             Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string())?;
         let own = begin(&tables, self.shared.versions_taken()).map_err(|e| e.to_string())?;
         Ok((tables, own))
     }
 
-    /// Whether the disk takes as much as is to be written now.
+    /// Whether the disk takes as much data as is to be written now.
     fn try_disk(&self) -> io::Result<()> {
         let path = self.folder.join("oncegate.trial");
         let result = (|| {
@@ -104,7 +104,7 @@ impl Reopening {
             }
             file.sync_all()
         })();
-        // Whatever became of it, it must not take room.
+        // The trial file must not take room, whatever its result.
         let removed = match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -113,8 +113,8 @@ impl Reopening {
     }
 }
 
-/// Takes note that the database is ours from now on: no version below what is reserved is handed out
-/// again. A first write, with everything that it needs.
+/// Records that the database is ours from now on: no version below the reserved number is handed out again.
+/// This is a first write, with everything that a write needs.
 pub(super) fn begin(tables: &Tables, versions_taken: u64) -> Result<Own, crate::store::StoreError> {
     let before = tables.own()?.unwrap_or(Own { versions_reserved: 1, ..Own::default() });
     let taken = before.versions_reserved.max(versions_taken);
@@ -146,8 +146,8 @@ fn renew_journals(database: &Path) -> io::Result<()> {
     sync_folder(database)
 }
 
-/// How much of a journal is used: it is as long as it may become from the start, and zero behind its
-/// end. A block more is taken along than ends in something else.
+/// How much of a journal is used. A journal has its full length from the start, and is zero behind its end.
+/// One block more than the used part is copied.
 fn used(file: &mut File) -> io::Result<u64> {
     let (mut block, mut at, mut end) = ([0; BLOCK], 0_u64, 0_u64);
     loop {

@@ -1,5 +1,5 @@
-//! What callers, readers and the writer share: the next version, sizes, the open tables, whether a write
-//! has failed, and where the due index begins.
+//! The state that callers, readers and the writer share: the next version, sizes, the open tables, whether a
+//! write has failed, and where the due index begins.
 
 use super::tables::{Own, Tables};
 use crate::store::{Kinds, Size, StoreError, Version};
@@ -9,13 +9,13 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-/// See the module.
+/// The state that callers and the store's threads share.
 pub(super) struct StoreState {
     version_next: AtomicU64,
     records: AtomicU64,
     kinds: Mutex<Kinds>,
     bytes: AtomicU64,
-    /// None while it is being opened again.
+    /// `None` while the database is being opened again.
     tables: RwLock<Option<Tables>>,
     failure: ArcSwapOption<FailedWrite>,
     /// Whether the disk has room for new records.
@@ -46,13 +46,13 @@ impl StoreState {
         self.version_next.load(Ordering::Relaxed)
     }
 
-    /// As if so many had been handed out.
+    /// Skips versions, as if they had been handed out.
     #[cfg(test)]
     pub(super) fn skip_versions(&self, to: u64) {
         self.version_next.fetch_max(to, Ordering::Relaxed);
     }
 
-    /// Takes note of a batch that everybody can read by now.
+    /// Takes in a batch that everybody can read by now.
     pub(super) fn committed(&self, own: &Own, dues: impl Iterator<Item = Timestamp>) {
         self.count(own);
         if let Some(earliest) = dues.min() {
@@ -77,7 +77,7 @@ impl StoreState {
         }
     }
 
-    /// From now on nothing is written, until [`reopened`](Self::reopened). The first reason stays.
+    /// Records a failed write. Nothing is written until [`reopened`](Self::reopened). The first reason stays.
     pub(super) fn fail(&self, reason: &str, unclear: Unclear) {
         if self.failure.load().is_some() {
             return;
@@ -91,12 +91,12 @@ impl StoreState {
         );
     }
 
-    /// Nobody reads through the failed handle any more.
+    /// Closes the failed handle: nobody reads through it any more.
     pub(super) fn close_tables(&self) {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// It can be used again, with what is in these tables.
+    /// Ends the failure: the database can be used again, with these tables.
     pub(super) fn reopened(&self, tables: Tables, own: &Own) {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = Some(tables);
         self.count(own);
@@ -114,7 +114,7 @@ impl StoreState {
         failure.as_ref().map_or_else(|| "its thread has ended".into(), |failure| failure.text.clone())
     }
 
-    /// Surely nothing of the call is written.
+    /// The error of a call of which surely nothing is written.
     pub(super) fn failure_error(&self) -> StoreError {
         StoreError::Unavailable(self.failure_text())
     }
@@ -124,8 +124,8 @@ impl StoreState {
         if self.has_failed() { Err(self.failure_error()) } else { Ok(()) }
     }
 
-    /// Reads. After a failure only what is certain: what was acknowledged, and not what the failed
-    /// write may or may not have changed.
+    /// Reads. After a failure only certain data is read: acknowledged writes, and nothing that the failed
+    /// write may have changed.
     pub(super) fn read<T>(
         &self,
         of: ReadSubject,
@@ -142,7 +142,7 @@ impl StoreState {
         }
     }
 
-    /// Takes note of whether the disk has room; true where that is news.
+    /// Records whether the disk has room. True where that has changed.
     pub(super) fn set_room(&self, room: bool) -> bool {
         self.room.swap(room, Ordering::Relaxed) != room
     }
@@ -158,20 +158,20 @@ struct FailedWrite {
     unclear: Unclear,
 }
 
-/// What a failed write may have changed.
+/// The parts of the store that a failed write may have changed.
 pub(super) enum Unclear {
-    /// These.
+    /// These records and documents.
     Of(HashSet<OperationId>, HashSet<&'static str>),
-    /// Nobody can say.
+    /// Nobody can say: any part.
     All,
 }
 
-/// What is read.
+/// The subject of a read.
 #[derive(Clone, Copy)]
 pub(super) enum ReadSubject {
     Record(OperationId),
     Document(&'static str),
-    /// A list of records, each of which is looked at again before anything follows from it.
+    /// A list of records, each of which is read again before anything follows from it.
     List,
 }
 
@@ -190,8 +190,8 @@ impl Unclear {
     }
 }
 
-/// A moment before which nothing is due. Each operation leaves a trail of removed entries in the due
-/// index; scans that start here need not walk over them until the database has merged them away.
+/// A moment before which nothing is due. Each operation leaves a trail of removed entries in the due index.
+/// Scans that start at this moment need not walk over them until the database has merged them away.
 #[derive(Default)]
 pub(super) struct DueFloor {
     marks: Mutex<DueMarks>,
@@ -202,25 +202,26 @@ pub(super) struct DueFloor {
 #[derive(Default)]
 struct DueMarks {
     floor: Timestamp,
-    /// The earliest entry since the scan began.
+    /// The earliest entry that arrived since the scan began.
     arrived: Timestamp,
 }
 
 impl DueFloor {
-    /// Takes note of an entry, after it can be read and before anybody is told of it. (Before, a scan
-    /// between the two would miss it and raise the floor over it.)
+    /// Takes in an entry, after it can be read and before anybody is told of it. (Otherwise a scan between
+    /// the write and this call would miss the entry and raise the floor over it.)
     fn arrived(&self, due: Timestamp) {
         let mut marks = locked(&self.marks);
         marks.floor = marks.floor.min(due);
         marks.arrived = marks.arrived.min(due);
     }
 
-    /// Forgets what it learned: the index was opened again.
+    /// Forgets the learned floor: the index was opened again.
     fn reset(&self) {
         *locked(&self.marks) = DueMarks::default();
     }
 
-    /// Runs a scan for entries until then, from the moment that it is given, and learns from it.
+    /// Runs a scan for entries up to `until`, from the moment that the scan is given, and learns from its
+    /// result.
     pub(super) fn scan(
         &self,
         until: Timestamp,
@@ -233,7 +234,7 @@ impl DueFloor {
             marks.floor
         };
         let found = run(from)?;
-        // Something due exactly at `until` may yet arrive; the floor may stand on it, not above.
+        // An entry due exactly at `until` may yet arrive; the floor may stand on `until`, not above.
         let first = found.first().map_or(until.max(from), |(due, _)| *due);
         let mut marks = locked(&self.marks);
         marks.floor = first.min(marks.arrived);
@@ -266,7 +267,7 @@ mod tests {
         };
         scan(at(10), at(0), vec![], None);
         scan(at(20), at(10), vec![at(15)], None);
-        // What is found stays due until it is changed.
+        // A found entry stays due until its record is changed.
         scan(at(20), at(15), vec![], None);
         scan(at(30), at(20), vec![], Some(at(5)));
         scan(at(30), at(5), vec![], None);

@@ -8,7 +8,7 @@
 //! | `meta` | `doc:` and a name | version and the document |
 //! | | `own` | `Own`, in every batch |
 //!
-//! Numbers are big-endian, so that keys sort by them. This module knows nothing of threads.
+//! Numbers are big-endian, so that keys sort by them. This module knows no threads.
 
 use super::folder::OpenError;
 use super::tail;
@@ -24,17 +24,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Blocks that were read lately.
+/// The size of the cache for blocks that were read lately.
 const CACHE_BYTES: u64 = 32 << 20;
-/// What is written lately waits in memory up to this before it goes into a table.
+/// Recent writes wait in memory up to this size before they go into a table.
 const RECORDS_MEMTABLE_BYTES: u64 = 16 << 20;
 const INDEX_MEMTABLE_BYTES: u64 = 4 << 20;
-/// Of all sealed journals; above it the keyspaces that hold the oldest back are written out.
+/// The bound for all sealed journals. Above it the keyspaces that hold the oldest journal back are written
+/// out.
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// Larger values are kept beside the tables, so that a body isn't copied each time they are merged.
 const SEPARATE_BYTES: u32 = 4 << 10;
 
-/// Of one page of a scan: others wait for the reader meanwhile.
+/// The bound for one page of a scan: others wait for the reader meanwhile.
 const SCAN_BYTES_MAX: usize = 4 << 20;
 
 const OWN: &[u8] = b"own";
@@ -50,8 +51,8 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Opens the database in `path`. Where `whole`, all of it must be there already; `folder` is
-    /// for the message. `durability`: that of the process that wrote it last, as far as we know.
+    /// Opens the database in `path`. Where `whole`, all of the database must be there already. `folder` is
+    /// for the message. `durability`: the setting of the process that wrote it last, as far as we know.
     pub(super) fn open(
         path: &Path,
         whole: bool,
@@ -59,7 +60,7 @@ impl Tables {
         durability: Durability,
     ) -> Result<Self, OpenError> {
         let damaged = |detail: String| OpenError::Damaged { path: folder.into(), detail };
-        // Without it the database would take the folder for a new one and write into it.
+        // Without the marker the database would take the folder for a new one and write into it.
         if whole && !path.join("version").exists() {
             return Err(damaged("the database's version marker is missing".into()));
         }
@@ -70,7 +71,8 @@ impl Tables {
                 Err(source) => return Err(OpenError::Io { path: folder.into(), source }),
             }
         }
-        // The database asserts some of what it reads: of a damaged one that is an error like others.
+        // The database asserts some of the data that it reads. A damaged database gives an error like any
+        // other.
         let open = || catch_unwind(AssertUnwindSafe(|| Self::try_open(path, whole)));
         let mut opened = open();
         if matches!(opened, Ok(Err(fjall::Error::JournalRecovery(_))))
@@ -101,7 +103,7 @@ impl Tables {
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
             .max_cached_files(Some(256))
-            // With more, one of them spins while another merges.
+            // With more worker threads, one of them spins while another merges.
             .worker_threads(1)
             .open()?;
         if whole && !["records", "due", "running", "meta"].iter().all(|name| db.keyspace_exists(name)) {
@@ -129,7 +131,7 @@ impl Tables {
         OwnedWriteBatch::with_capacity(self.db.clone(), items).durability(Some(mode))
     }
 
-    /// What stands under an id.
+    /// The record under an id.
     pub(super) fn record(&self, id: OperationId) -> Result<Option<StoredRecord>, StoreError> {
         let found = self.records.get(id.0).map_err(read_error)?;
         found.map(StoredRecord::try_new).transpose()
@@ -206,16 +208,16 @@ impl Tables {
     }
 }
 
-/// What the store keeps for itself, in every batch, so that it says the same as the rest.
+/// The store's own data, in every batch, so that it agrees with the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Own {
-    /// The latest ledger time that was seen, which it must not run behind after a restart.
+    /// The latest ledger time that was seen. Ledger time must not run behind it after a restart.
     pub(super) clock: Timestamp,
     /// How many records there are.
     pub(super) records: u64,
-    /// How many of each kind.
+    /// How many records there are of each kind.
     pub(super) kinds: Kinds,
-    /// No version from this on was ever handed out.
+    /// No version from this number on was ever handed out.
     pub(super) versions_reserved: u64,
 }
 
@@ -239,7 +241,7 @@ impl Own {
     }
 }
 
-/// What stands in front of a stored record: all that a swap needs to know of it.
+/// The head of a stored record: everything that a swap needs to know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) version: Version,
@@ -292,7 +294,7 @@ pub(super) struct NextRecord {
 }
 
 impl NextRecord {
-    /// Encodes it: on the caller's thread, as the writer has enough to do.
+    /// Encodes the record on the caller's thread, as the writer has enough to do.
     pub(super) fn new(version: Version, record: Arc<Record>) -> Self {
         let head = Head::of(version, &record);
         let mut value = Vec::with_capacity(Head::BYTES + record.weight());
@@ -336,13 +338,13 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.into())
 }
 
-/// Whether a failed open says something of the files' content rather than of the system.
+/// Whether a failed open speaks of the files' content rather than of the system.
 fn tells_of_damage(error: &std::io::Error, whole: bool) -> bool {
     use std::io::ErrorKind as Kind;
     let by_content = [
         Kind::AlreadyExists,
         Kind::InvalidData,
-        // A place in a file, garbled, can be before its beginning.
+        // A garbled place in a file can be before its beginning.
         Kind::InvalidInput,
         Kind::IsADirectory,
         Kind::NotADirectory,
@@ -352,7 +354,7 @@ fn tells_of_damage(error: &std::io::Error, whole: bool) -> bool {
     whole && by_content.contains(&error.kind())
 }
 
-/// What a panic said.
+/// The text of a panic.
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))

@@ -1,10 +1,10 @@
-//! The torn tail of the database's journal. Where the machine loses power while a batch is being
-//! written, any sectors of it may be on disk and others not. The database cuts off what it can't read
-//! there; a batch that reads well but for its checksum it takes for damage, and opens no more.
+//! The torn tail of the database's journal. Where the machine loses power while a batch is being written, any
+//! sectors of the batch may be on disk and others not. The database cuts off a tail that it can't read. It
+//! takes a batch that reads well but for its checksum for damage, and no longer opens.
 //!
 //! Nobody was told of such a batch, as long as nothing whole follows it: a batch is synced before it is
-//! answered, and before the next one is written. With [`Durability::Async`] others may follow it that
-//! were not synced either, and the answers given for them are what that setting gives up.
+//! answered, and before the next one is written. With [`Durability::Async`] other unsynced batches may follow
+//! it, and that setting gives up the answers given for them.
 //!
 //! The format is that of fjall 3's `journal/entry.rs`; numbers are little-endian.
 
@@ -18,11 +18,11 @@ const START: u8 = 1;
 const ITEM: u8 = 2;
 const END: u8 = 3;
 const CLEAR: u8 = 4;
-/// Stands at the end of a batch.
+/// The mark at the end of a batch.
 const TRAILER: &[u8] = b"FJL\x03";
 
-/// Cuts the torn tail off the newest journal in `database`; how many bytes that were, none where there
-/// is no such tail.
+/// Cuts the torn tail off the newest journal in `database`. Returns how many bytes that were; `None` where
+/// there is no such tail.
 pub(super) fn cut(database: &Path, durability: Durability) -> io::Result<Option<usize>> {
     let Some(journal) = newest(database)? else { return Ok(None) };
     let bytes = fs::read(&journal)?;
@@ -91,12 +91,12 @@ fn torn(bytes: &[u8], durability: Durability) -> Option<usize> {
 /// A batch that reads well, from its start to its trailer.
 struct JournalBatch {
     length: usize,
-    /// Its checksum is right, too.
+    /// The batch's checksum is right, too.
     whole: bool,
 }
 
 impl JournalBatch {
-    /// The batch in front; none where there is anything else.
+    /// The batch at the front; `None` where the front is anything else.
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         if *rest.split_off_first()? != START {
@@ -154,7 +154,7 @@ mod tests {
         for rotten in 0..one.len() {
             let mut bad = one.clone();
             bad[rotten] ^= 0x55;
-            // The number of items and the batch's own are not in its checksum.
+            // The number of items and the batch's own number are not in its checksum.
             if !(1..13).contains(&rotten) {
                 assert_eq!(damaged(&[&two[..], &bad, &two].concat()), Some(two.len()), "{rotten}");
             }
@@ -176,12 +176,12 @@ mod tests {
             (vec![&one, &torn_one, &zeros], [Some(one.len()), Some(one.len())]),
             (vec![&torn_one], [Some(0), Some(0)]),
             (vec![&torn_one, &two], [None, Some(0)]),
-            // The database cuts it off by itself; `damage` has looked before.
+            // The database cuts this tail off by itself; `damage` has looked before.
             (vec![&one, &zeros, &two], [None, None]),
         ] {
             let journal: Vec<u8> = journal.into_iter().flatten().copied().collect();
             assert_eq!(both.map(|durability| torn(&journal, durability)), expected);
-            // No prefix of it is more than that, and none makes it panic.
+            // A prefix of the journal is cut at the same place or not at all, and none causes a panic.
             for end in 0..journal.len() {
                 let cut = torn(&journal[..end], Durability::Async);
                 assert!(cut.is_none() || cut == expected[1], "{end}: {cut:?}");

@@ -1,6 +1,6 @@
 //! Long because it is one suite, and what it sets up is shared.
-//! What the embedded store promises beyond the suite of all stores: it keeps, it refuses what it can't
-//! read, and it grows no further than what lives in it.
+//! Promises of the embedded store beyond the suite of all stores: it keeps its records, it refuses files that
+//! it can't read, and it grows no further than its live records.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -103,7 +103,7 @@ fn versions_stay_unique_over_openings() {
 fn reserved_versions_are_renewed_before_they_run_out() {
     let folder = tempdir().unwrap();
     let (store, _) = open(&folder);
-    // As if it had run for years.
+    // The store has versions as if it had run for years.
     let far = VERSIONS_RESERVED_AT_ONCE * 3 / 4;
     store.shared.skip_versions(far);
     let last = on_a_runtime(put(&store, id(1), None, Some(executing(3_000))));
@@ -138,7 +138,7 @@ fn what_is_no_ledger_is_refused_and_left_alone() {
     // This folder holds "file", so it is somebody else's.
     assert!(matches!(refused(outer.path()), OpenError::Foreign(_)));
     assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 1, "nothing was put there");
-    // Folders that aren't there are made.
+    // Missing folders are made.
     Embedded::open(&outer.path().join("new/er"), Durability::Sync).unwrap();
 }
 
@@ -161,7 +161,7 @@ fn an_interrupted_creation_is_begun_anew() {
     let (store, _) = open(&folder);
     on_a_runtime(put(&store, id(1), None, Some(executing(3_000))));
     drop(store);
-    // As if it had been interrupted between its last two steps.
+    // The folder looks as if its creation had been interrupted between its last two steps.
     fs::write(folder.path().join("oncegate.creating"), "").unwrap();
     assert_eq!(open(&folder).1.records, 1);
 }
@@ -210,8 +210,8 @@ fn a_ledger_with_tables() -> TempDir {
     folder
 }
 
-/// Damage is an error, when it is opened or when it is read, and never a panic. (That the end of the
-/// journal is missing can't be told from a crash in the midst of a write.)
+/// Damage is an error, at opening or at reading, and never a panic. (A missing end of the journal can't be
+/// told from a crash in the midst of a write.)
 #[test]
 fn damage_is_an_error_and_never_a_panic() {
     let sound = a_ledger_with_tables();
@@ -220,7 +220,7 @@ fn damage_is_an_error_and_never_a_panic() {
     for file in files(sound.path()) {
         let name = file.strip_prefix(sound.path()).unwrap();
         let content = fs::read(&file).unwrap();
-        // Of a journal only its beginning is written yet.
+        // Only the beginning of a journal is written yet.
         let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let spots = [0, used / 4, used / 2, used * 3 / 4, used.saturating_sub(5)];
         let garbled = spots.iter().map(|spot| {
@@ -244,7 +244,7 @@ fn damage_is_an_error_and_never_a_panic() {
     assert!(noticed * 2 > damages, "of {damages} damages only {noticed} were noticed");
 }
 
-/// The machine lost power while the last batch was being written: one sector of it did not arrive. The
+/// The machine lost power while the last batch was being written: one sector of the batch did not arrive. The
 /// database took that for damage, and the ledger would not open again.
 #[test]
 fn a_batch_torn_by_a_power_loss_is_no_damage() {
@@ -391,7 +391,7 @@ fn writes_until_it_is_killed() {
 
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Whoever listens may be gone.
+    // The listener may be gone.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
@@ -415,7 +415,7 @@ fn what_was_acknowledged_survives_a_kill() {
         };
         assert_eq!(holder, Some(child.id()));
         child.kill().unwrap();
-        // What it said before it died counts, too; its last line may be cut.
+        // Lines that the process wrote before it died count, too; its last line may be cut.
         acknowledged.extend(lines.filter(|line| said(line) && line.split(' ').count() >= 3));
         child.wait().unwrap();
         check_acknowledged(&folder, &acknowledged);
@@ -446,7 +446,7 @@ fn check_acknowledged(folder: &TempDir, acknowledged: &[String]) {
                     assert_eq!(found.version, version);
                     assert!(orphans.contains(&id(n)), "{n} was executing");
                 }
-                // Its settlement was durable and not yet told.
+                // The settlement was durable and not yet reported.
                 (None, _) => assert!(!orphans.contains(&id(n))),
             }
         }
@@ -455,7 +455,7 @@ fn check_acknowledged(folder: &TempDir, acknowledged: &[String]) {
 }
 
 /// Not a test by itself: [`after_a_failed_write_it_can_be_read_and_is_opened_again_once_there_is_room`] runs it in a process of its
-/// own, because what it does to the disk it does to the whole process.
+/// own, because its limit on the disk holds for the whole process.
 #[test]
 fn writes_until_the_disk_is_full() {
     let Ok(folder) = std::env::var("ONCEGATE_TEST_FULL") else { return };
@@ -483,16 +483,16 @@ fn writes_until_the_disk_is_full() {
         assert!(store.has_failed() && store.trouble().is_some());
         let swapped = store.swap(id(9_999), None, Some(executing(1)), NOW).await;
         assert!(matches!(swapped, Err(StoreError::Unavailable(_))), "{swapped:?}");
-        // What was acknowledged can be read, and nothing is said of what is unclear.
+        // Acknowledged records can be read, and unclear ones give no answer.
         for n in 0..after_the_last {
             assert_eq!(store.load(id(n)).await.unwrap().value.unwrap().record, completed(n, 5_000));
         }
         let unclear = store.load(id(after_the_last)).await;
         assert!(matches!(unclear, Err(StoreError::Unavailable(_))), "{unclear:?}");
         assert!(store.load(id(9_999)).await.unwrap().value.is_none());
-        // Its folder stays its own meanwhile.
+        // The folder stays locked by its store meanwhile.
         assert!(matches!(refused(Path::new(&folder)), OpenError::Locked { .. }));
-        // Once there is room it goes on by itself, with everything in it.
+        // Once there is room the store goes on by itself, with all its records.
         let room = rustix::process::Rlimit { current: Some(1 << 30), maximum: Some(1 << 30) };
         rustix::process::setrlimit(rustix::process::Resource::Fsize, room).unwrap();
         let patience = Instant::now() + std::time::Duration::from_secs(60);
@@ -504,7 +504,7 @@ fn writes_until_the_disk_is_full() {
         for n in 0..after_the_last {
             assert_eq!(store.load(id(n)).await.unwrap().value.unwrap().record, completed(n, 5_000));
         }
-        // The unclear one stands whole or not at all, and its key can be used.
+        // The unclear record is there whole or not at all, and its key can be used.
         let version = match store.load(id(after_the_last)).await.unwrap().value {
             Some(standing) => {
                 assert_eq!(standing.record, completed(after_the_last, 5_000));

@@ -1,9 +1,9 @@
-//! The one thread that writes: it takes what is queued, decides each swap, commits all of them as one
-//! batch with one sync, and only then answers. That is the group commit.
+//! The one thread that writes. The writer takes the queued commands, decides each swap, commits all of them
+//! as one batch with one sync, and only then answers. That is the group commit.
 //!
-//! A swap is decided against the stored record, or against what the same batch puts there (its
-//! `Pending`). Who loses to the latter is answered after the commit, too: nobody is shown what isn't
-//! durable.
+//! A swap is decided against the stored record, or against the record that the same batch puts there (its
+//! `Pending`). A swap that loses to the latter is answered after the commit, too: nobody is shown a record
+//! that isn't durable.
 
 use super::shared::{StoreState, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
@@ -19,17 +19,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Of one batch. More would only make its first caller wait.
+/// The bounds of one batch. More would only make its first caller wait.
 const BATCH_COMMANDS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 8 << 20;
-/// How long what was answered without a sync may stay without one.
+/// How long writes that were answered without a sync may stay without one.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the size on disk is looked up.
 const SIZE_INTERVAL: Duration = Duration::from_secs(1);
-/// With less than this free on the disk no new record is taken: what is under way must be settled,
-/// answers and all.
+/// With less than this free on the disk no new record is taken: operations under way must be settled, with
+/// their answers.
 const ROOM_BYTES_MIN: u64 = 16 << 20;
-/// So many versions are reserved at a time; half of them are more than there can be swaps in flight.
+/// This many versions are reserved at a time; half of them are more than there can be swaps in flight.
 pub(super) const VERSIONS_RESERVED_AT_ONCE: u64 = 1 << 32;
 
 /// A document as it stands.
@@ -37,12 +37,12 @@ type VersionedDocument = (Version, Bytes);
 
 pub(super) type Responder<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// What the writer is asked for.
+/// A command that the writer takes.
 pub(super) enum Command {
     Record {
         id: OperationId,
         expected: Option<Version>,
-        /// Of this swap, should it win.
+        /// The version of this swap, should it win.
         version: Version,
         next: Option<NextRecord>,
         now: Timestamp,
@@ -58,7 +58,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Nothing of it is done.
+    /// Refuses the command: nothing of it is done.
     pub(super) fn refuse(self, error: StoreError) {
         match self {
             Self::Record { answer, .. } => reply(answer, Err(error)),
@@ -79,20 +79,20 @@ pub(super) enum End {
 /// The writer's own state, for as long as nothing fails.
 pub(super) struct Writer {
     pub(super) tables: Tables,
-    /// Whose disk it writes to.
+    /// The folder whose disk the writer writes to.
     pub(super) folder: PathBuf,
     pub(super) shared: Arc<StoreState>,
     pub(super) durability: Durability,
     pub(super) own: Own,
     pub(super) batch: Batch,
-    /// Since when something is committed and not synced.
+    /// Since when a batch is committed and not synced.
     pub(super) unsynced_since: Option<Instant>,
     pub(super) sized_at: Instant,
     /// When the disk's room was looked up.
     pub(super) room_at: Option<Instant>,
 }
 
-/// What one batch is to change, and who waits for it.
+/// The changes of one batch, and the callers that wait for it.
 #[derive(Default)]
 pub(super) struct Batch {
     commands: usize,
@@ -110,7 +110,7 @@ struct Pending {
 }
 
 impl Writer {
-    /// Runs until a write fails, or until the last sender is gone; then it syncs.
+    /// Runs until a write fails, or until the last sender is gone. In that case it syncs at the end.
     pub(super) fn run(mut self, commands: &Receiver<Command>) -> End {
         while let Some(first) = self.wait(commands) {
             self.take(first);
@@ -126,7 +126,7 @@ impl Writer {
             }
         }
         self.sync(PersistMode::SyncAll);
-        // A sync can fail while it waits, too.
+        // A sync can fail while the writer waits, too.
         match commands.try_recv() {
             Err(TryRecvError::Disconnected) => End::Closed,
             Err(TryRecvError::Empty) => End::Failed,
@@ -137,8 +137,8 @@ impl Writer {
         }
     }
 
-    /// The next command; none at the end. Meanwhile syncs where that is due, and looks whether a disk
-    /// that was full has room again: while readiness is red, nobody may come whose request would.
+    /// The next command; `None` at the end. Meanwhile the writer syncs where that is due, and looks whether a
+    /// disk that was full has room again: while readiness is red, there may be no request to make it look.
     fn wait(&mut self, commands: &Receiver<Command>) -> Option<Command> {
         while let Some(due) = self.next_care() {
             match commands.recv_deadline(due) {
@@ -156,7 +156,7 @@ impl Writer {
         commands.recv().ok()
     }
 
-    /// When something is to be seen to, though nobody asks.
+    /// When the writer has a task though nobody asks.
     fn next_care(&self) -> Option<Instant> {
         let sync = self.unsynced_since.map(|since| since + SYNC_INTERVAL);
         let look = || self.room_at.map_or_else(Instant::now, |at| at + SIZE_INTERVAL);
@@ -293,9 +293,9 @@ impl Writer {
         Ok(())
     }
 
-    /// From a failed write or sync on nothing that the handle says is believed: after a failed
-    /// fsync the system may drop what it held and call the next one a success (Rebello et al., "Can
-    /// Applications Recover from fsync Failures?", USENIX ATC 2020).
+    /// Records a failed write or sync. From then on nothing that the handle says is believed: after a failed
+    /// fsync the system may drop the data that it held and call the next fsync a success (Rebello et al.,
+    /// "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
     fn failed(&self, error: &fjall::Error, unclear: Unclear) -> StoreError {
         // Where one of the database's own threads failed before, this batch never reached the journal.
         if matches!(error, fjall::Error::Poisoned) {
@@ -306,7 +306,7 @@ impl Writer {
         StoreError::Indeterminate(self.shared.failure_text())
     }
 
-    /// New records need room on the disk for what follows them: answers, and their removal.
+    /// Refuses a new record while the disk has no room for the answer and the removal that follow it.
     fn make_sure_of_room(&mut self) -> Result<(), StoreError> {
         self.look_for_room();
         if self.shared.has_room() {
@@ -328,7 +328,7 @@ impl Writer {
             return;
         }
         self.room_at = Some(Instant::now());
-        // Where the system doesn't say, a write will.
+        // If the system doesn't tell the room, a write will.
         let free = statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let room = free >= ROOM_BYTES_MIN;
         match (self.shared.set_room(room), room) {
@@ -393,13 +393,13 @@ impl NextRecord {
 
 /// When a swap is answered.
 enum Decided<T> {
-    /// It shows only what is stored.
+    /// At once: its result shows only stored data.
     Now(Swap<T>),
-    /// It is, or shows, a change of the batch.
+    /// With the batch: its result is, or shows, a change of the batch.
     WithBatch(Swap<T>),
 }
 
-/// Who no longer waits need not be told.
+/// Answers a caller. A caller that no longer waits need not be told.
 fn reply<T>(answer: Responder<T>, result: Result<T, StoreError>) {
     let _ = answer.send(result);
 }
