@@ -1,4 +1,4 @@
-//! What is in a component's file.
+//! The contents of a component's file.
 
 use crate::engine::digest::{digest, hex};
 use crate::interface::hooks::{Exports, Hook};
@@ -8,21 +8,21 @@ use crate::load::vectors::{self, VectorFault, Vectors};
 use oncegate_config as config;
 use serde_json::Value;
 
-/// What a component's file says of itself.
+/// The facts that a component's file states.
 #[derive(Clone, Debug)]
 pub struct Anatomy {
     /// Bytes of the file.
     pub size: usize,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
-    /// All that it exports.
+    /// All names that the component exports.
     pub exports: Vec<String>,
-    /// All that it imports.
+    /// All names that the component imports.
     pub imports: Vec<String>,
-    /// How many test vectors it carries; none: it carries no section of them.
+    /// The number of test vectors that it carries; none: it carries no section of them.
     pub vectors: Option<Result<usize, VectorFault>>,
-    /// Its hooks, each with the number of test vectors that are about it; `configure` only where some
-    /// are about it alone.
+    /// Its hooks, each with the number of test vectors that are about it. `configure` is listed only if some
+    /// vectors are about it alone.
     pub hooks: Vec<(&'static str, usize)>,
     /// The JSON Schema of its settings that it carries.
     pub settings_schema: Option<Value>,
@@ -50,8 +50,8 @@ pub fn anatomy(source: &config::ComponentSource) -> Result<Anatomy, LoadFault> {
     })
 }
 
-/// The hooks that are exported, and how many cases are about each; each case configures, so that
-/// `configure` counts only where some are about it alone.
+/// The exported hooks, each with the number of cases about it. Every case configures, so `configure` counts
+/// only if some cases are about it alone.
 pub(super) fn counts(exports: Exports, vectors: &Vectors) -> Vec<(&'static str, usize)> {
     let exported = Hook::ALL.into_iter().filter(|hook| hook.is_in(exports)).map(Hook::name);
     let count = |hook| vectors.cases.iter().filter(|case| case.hook_name() == hook).count();

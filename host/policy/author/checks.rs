@@ -1,4 +1,4 @@
-//! Whether a policy keeps its promises: one check for each of them.
+//! The checks of a policy's promises: one check for each promise.
 
 use super::anatomy::counts;
 use super::desk::{Desk, VerdictDigest};
@@ -11,13 +11,13 @@ use crate::run::instance::settings_text;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Values of one setting that are tried.
+/// The most values of one setting that are tried.
 const VALUES_MAX: usize = 12;
 
 impl Workbench {
     /// Makes all checks. `seed` orders the shuffled ones.
     pub fn report(&self, seed: u64) -> PromiseReport {
-        // Where vectors can't be read there is nothing to try the rest with.
+        // Without readable vectors there is nothing to try the other checks with.
         let (Some(_), Ok(subjects)) = (&self.vectors, self.subjects()) else {
             return PromiseReport { checks: vec![self.check_vectors()] };
         };
@@ -35,7 +35,7 @@ impl Workbench {
         PromiseReport { checks }
     }
 
-    /// The test vectors, each on a fresh and on a used instance.
+    /// Checks the test vectors, each on a fresh and on a used instance.
     fn check_vectors(&self) -> Check {
         let mut check = Check::new("vectors");
         let Some(vectors) = &self.vectors else {
@@ -61,7 +61,7 @@ impl Workbench {
                 check.fault(fault.to_string());
             }
         }
-        // Groups of cases that failed would say the same again.
+        // After failed cases, their groups would report the same faults again.
         if check.faults.is_empty()
             && let Err(fault) = run.check_groups(vectors)
         {
@@ -70,7 +70,7 @@ impl Workbench {
         check
     }
 
-    /// What must not change the key.
+    /// Checks that the key stays the same under changes that must not change it.
     fn check_guises(&self, subjects: &[VectorSubject<'_>]) -> Check {
         let mut check = Check::new("same operation");
         let (mut desk, mut tried) = (Desk::new(self), BTreeMap::<&str, usize>::new());
@@ -89,7 +89,7 @@ impl Workbench {
         check
     }
 
-    /// What changes the key and the fingerprint, and that something does.
+    /// Checks which changes alter the key and the fingerprint, and that some change does.
     fn check_alterations(&self, subjects: &[VectorSubject<'_>]) -> Check {
         let mut check = Check::new("another operation");
         let (mut desk, mut found) = (Desk::new(self), BTreeMap::<String, Effects>::new());
@@ -128,7 +128,8 @@ impl Workbench {
         check
     }
 
-    /// Whether a setting changes what is guarded, or as what, while the key-schema stays the same.
+    /// Checks that no setting changes which requests are guarded, or their keys, while the key-schema stays
+    /// the same.
     fn check_settings(&self, subjects: &[VectorSubject<'_>]) -> Check {
         let mut check = Check::new("settings");
         let bases: Vec<Map<String, Value>> =
@@ -166,7 +167,7 @@ impl Workbench {
         check
     }
 
-    /// Values to try, for each setting: those in the vectors, and those that the schema tells.
+    /// The values to try for each setting: those in the vectors, and those in the schema.
     fn values(&self, bases: &[Map<String, Value>]) -> BTreeMap<String, Vec<Value>> {
         let mut values = BTreeMap::<String, Vec<Value>>::new();
         for (name, value) in bases.iter().flatten() {
@@ -188,7 +189,7 @@ fn add(values: &mut Vec<Value>, value: Value) {
     }
 }
 
-/// Values that a property's schema tells.
+/// The values that a property's schema names.
 fn candidates(property: &Value) -> Vec<Value> {
     let mut values: Vec<Value> =
         property["default"].as_null().map_or(vec![property["default"].clone()], |()| vec![]);
@@ -221,7 +222,7 @@ fn changes(base: &Map<String, Value>, name: &str, values: &[Value]) -> Vec<Map<S
     changed
 }
 
-/// Whether the key-schemas differ; none where one of the two is refused.
+/// Compares two settings: true if their key-schemas differ; none if one of the two is refused.
 fn compare_settings(
     check: &mut Check,
     desk: &mut Desk<'_>,
@@ -261,7 +262,8 @@ fn compare_settings(
                 VerdictDigest::Guard { .. },
                 VerdictDigest::Bypass | VerdictDigest::Unasked | VerdictDigest::Failed(_),
             ) => check.fault(text),
-            // Refusing what was guarded runs nothing twice; what wasn't guarded proves nothing.
+            // Refusing a request that was guarded runs nothing twice. A request that wasn't guarded proves
+            // nothing.
             (
                 VerdictDigest::Guard { .. }
                 | VerdictDigest::Bypass
@@ -315,7 +317,7 @@ fn compare_guise(
     }
 }
 
-/// What changes of one thing did, over all requests.
+/// The effects of changing one thing, over all requests.
 #[derive(Default)]
 struct Effects {
     key: usize,
@@ -325,7 +327,7 @@ struct Effects {
 }
 
 impl Effects {
-    /// True where the key, or whether there is one, changed.
+    /// True if the key changed, or a key appeared or went away.
     fn count(&mut self, plain: &VerdictDigest, decision: &VerdictDigest) -> bool {
         let (
             VerdictDigest::Guard { key, fingerprint },
@@ -368,7 +370,7 @@ fn distinct(settings: impl Iterator<Item = Map<String, Value>>) -> Vec<Map<Strin
     all
 }
 
-/// A request that several vectors have under different settings counts once.
+/// The requests, each counted once even if several vectors have it under different settings.
 fn distinct_requests<'w>(subjects: &'w [VectorSubject<'w>]) -> Vec<&'w VectorSubject<'w>> {
     let mut seen = BTreeSet::new();
     subjects.iter().filter(|subject| seen.insert(format!("{:?}", subject.sample))).collect()

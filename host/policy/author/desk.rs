@@ -1,4 +1,4 @@
-//! Instances for many requests, and what counts of their verdicts.
+//! Instances for many requests, and the parts of their verdicts that count.
 
 use super::workbench::Workbench;
 use crate::engine::digest::hex;
@@ -8,10 +8,10 @@ use crate::load::sample::{DecideOutcome, Sample};
 use crate::run::instance::{Instance, settings_text};
 use serde_json::{Map, Value};
 
-/// Instances that are used again, one for each settings.
+/// Instances that are used again, one for each set of settings.
 pub(super) struct Desk<'w> {
     workbench: &'w Workbench,
-    /// By the text of their settings.
+    /// The instances by the text of their settings.
     instances: std::collections::HashMap<String, (Instance, Plan)>,
 }
 
@@ -20,7 +20,7 @@ impl<'w> Desk<'w> {
         Self { workbench, instances: Default::default() }
     }
 
-    /// Asks about a request. An `Err` is `configure`'s.
+    /// Asks about a request. An `Err` is a failure of `configure`.
     pub(super) fn ask(
         &mut self,
         settings: &Map<String, Value>,
@@ -70,7 +70,7 @@ impl<'w> Desk<'w> {
     }
 }
 
-/// What counts of a verdict.
+/// The parts of a verdict that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum VerdictDigest {
     /// The plan has no interest in the method.

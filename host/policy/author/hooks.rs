@@ -1,4 +1,4 @@
-//! What the hooks beside `decide` say to an answer or a problem that an author shows them.
+//! Calls of the hooks beside `decide` with an answer or a problem that an author shows them.
 
 use super::workbench::{DecideReport, Workbench};
 use crate::interface::failure::Failure;
@@ -10,44 +10,44 @@ use crate::load::sample_answer::SampleAnswer;
 use crate::load::vectors;
 use std::time::{Duration, Instant};
 
-/// What hooks are shown, beside the request.
+/// The inputs of hooks, beside the request.
 #[derive(Clone, Debug, Default)]
 pub struct HookInputs {
     /// The upstream's answer to the request: for `settle` and `present`.
     pub answer: Option<SampleAnswer>,
-    /// Its answers to the policy's questions, in their order: for `reading`.
+    /// The upstream's answers to the policy's questions, in their order: for `reading`.
     pub found: Vec<SampleAnswer>,
     /// The code of one of the gateway's own answers: for `explain`.
     pub problem: Option<String>,
-    /// In place of the guard's memo.
+    /// The memo in place of the guard's.
     pub memo: Option<String>,
 }
 
-/// What came of a hook.
+/// The result of calling a hook.
 #[derive(Debug)]
 pub struct HookReport {
     /// The hook.
     pub hook: Hook,
-    /// What it said.
+    /// The outcome of the call.
     pub outcome: HookOutcome,
     /// Lines that it logged.
     pub log: Vec<String>,
-    /// How long it took, on an instance that was just made.
+    /// The time that the hook took, on an instance that was just made.
     pub time: Duration,
 }
 
-/// What a hook said, if it was asked.
+/// The outcome of a hook's call, if there was a call.
 #[derive(Debug)]
 pub enum HookOutcome {
-    /// It wasn't, for this reason.
+    /// The hook wasn't called, for this reason.
     NotCalled(String),
-    /// It was, on a fresh instance.
+    /// The hook was called, on a fresh instance.
     Called(Result<HookResult, Failure>),
 }
 
 impl Workbench {
-    /// Calls the hooks that are shown something, and `question` wherever it is exported. `decided` is what
-    /// `decide` said to the same request.
+    /// Calls the hooks that have an input, and `question` wherever it is exported. `decided` is the verdict
+    /// of `decide` about the same request.
     pub fn call_hooks(
         &self,
         sample: &Sample,
@@ -69,7 +69,7 @@ impl Workbench {
     }
 }
 
-/// Where the arguments of the calls come from. A fault says why a hook isn't asked.
+/// The source of the calls' arguments. A fault says why a hook isn't called.
 struct ShownArguments<'w> {
     sample: &'w Sample,
     decided: &'w DecideReport,
@@ -156,7 +156,7 @@ struct HookCalls<'w> {
 }
 
 impl HookCalls<'_> {
-    /// The questions, and what is read of the answers that are given.
+    /// Asks the policy's questions, and has it read the answers that are given.
     fn resolve(&mut self) -> Result<(), LoadFault> {
         let found = &self.source.shown.found;
         if found.is_empty() && !Hook::Question.is_in(self.workbench.compiled.inspected.exports) {
@@ -188,13 +188,13 @@ impl HookCalls<'_> {
         self.report(Hook::Explain, call).map(drop)
     }
 
-    /// Calls a hook with what is at hand.
+    /// Calls a hook with the answer or problem at hand.
     fn call(&mut self, hook: Hook) -> Result<Option<HookResult>, LoadFault> {
         let call = hook.call_from(&mut self.source);
         self.report(hook, call)
     }
 
-    /// Makes a call on a fresh instance, or notes why not.
+    /// Makes a call on a fresh instance, or notes why the hook isn't called.
     fn report(
         &mut self,
         hook: Hook,

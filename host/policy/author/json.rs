@@ -3,7 +3,7 @@
 
 use json_event_parser::{JsonEvent, SliceJsonParser};
 
-/// Deeper documents are none that a sample needs.
+/// The deepest document that is read: no sample needs a deeper one.
 const DEPTH_MAX: usize = 64;
 
 /// A JSON document. Scalars are kept as they are written.
@@ -15,7 +15,7 @@ pub(super) enum Json {
 }
 
 impl Json {
-    /// Reads a document; none where it isn't one.
+    /// Reads a document; none if it isn't JSON.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut events = SliceJsonParser::new(bytes);
         let first = events.parse_next().ok()?;
@@ -23,7 +23,7 @@ impl Json {
         matches!(events.parse_next().ok()?, JsonEvent::Eof).then_some(document)
     }
 
-    /// Writes it with `space` between all tokens.
+    /// Writes the document with `space` between all tokens.
     pub(super) fn write(&self, space: &str) -> String {
         let list = |open: char, items: Vec<String>, close: char| {
             format!("{open}{space}{}{space}{close}", items.join(&format!("{space},{space}")))

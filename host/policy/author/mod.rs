@@ -1,7 +1,7 @@
-//! What the author of a policy asks before it goes into service: what is in a component, what it
-//! says to one request, whether it keeps its promises, how long it takes.
+//! The questions of a policy's author before the policy goes into service: its component's contents, its
+//! verdict about one request, its promises, and the time that it takes.
 //!
-//! All of it goes through the pipeline and the limits of the gateway itself; nothing here knows
+//! Every question goes through the pipeline and the limits of the gateway itself; nothing here knows
 //! how a report is written.
 
 mod anatomy;

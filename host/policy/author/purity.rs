@@ -1,5 +1,5 @@
-//! Whether a policy answers at all, and always the same: each call on an instance of its own, and all
-//! of them on used ones in shuffled orders.
+//! Checks that a policy answers at all, and always the same: each call on an instance of its own, and all
+//! calls on used instances in shuffled orders.
 
 use super::report::Check;
 use super::workbench::{VectorSubject, Workbench};
@@ -11,18 +11,18 @@ use crate::load::vectors::CaseQuestion;
 use crate::run::instance::{Instance, settings_text};
 use std::collections::{BTreeMap, HashMap};
 
-/// Shuffled passes.
+/// The number of shuffled passes.
 const PASSES: u64 = 3;
 
 /// The calls under one set of settings.
 pub(super) struct Group<'w> {
     settings: String,
     calls: Vec<Asking<'w>>,
-    /// Why there are no calls, or what is wrong with `configure`.
+    /// Why there are no calls, or the fault of `configure`.
     fault: Option<String>,
 }
 
-/// One call, with what came of it on an instance of its own.
+/// A call, with its result on an instance of its own.
 struct Asking<'w> {
     name: &'w str,
     ask: AnyCall<'w>,
@@ -36,7 +36,7 @@ enum AnyCall<'w> {
 
 #[derive(Debug, PartialEq)]
 enum CallResult {
-    /// None: the gateway wouldn't ask.
+    /// The verdict; none: the gateway wouldn't ask.
     Verdict(Option<Result<Verdict, Failure>>),
     Hook(Result<HookResult, Failure>),
 }
@@ -120,7 +120,7 @@ impl Workbench {
             let alone = ask.of(&mut instance, &found, self);
             let decided =
                 if let CallResult::Verdict(Some(Ok(verdict))) = &alone { Some(verdict) } else { None };
-            // A case that can't be asked is told of with the vectors.
+            // A case that can't be asked is reported with the vectors.
             let question = subject.case.question(&program, exports, self.budget, (&found, decided));
             group.calls.push(Asking { name, ask, alone });
             if let Ok(Some(CaseQuestion::Call(call))) = question
@@ -136,8 +136,8 @@ impl Workbench {
         Ok(())
     }
 
-    /// Hooks of which every call fails, and whether `decide` answers at all: nothing else can be tried
-    /// with a policy that never does.
+    /// Finds the hooks of which every call fails, and whether `decide` answers at all: a policy whose
+    /// `decide` never answers can't be checked further.
     pub(super) fn check_calls(groups: &[Group<'_>]) -> (Option<Check>, bool) {
         let mut counts = BTreeMap::<&str, (usize, usize)>::new();
         let mut first = HashMap::<&str, &Failure>::new();
@@ -167,7 +167,7 @@ impl Workbench {
         ((!check.faults.is_empty()).then_some(check), decides)
     }
 
-    /// The same answers on one instance in any order as on instances of their own.
+    /// Checks that one instance gives the same answers in any order as instances of their own.
     pub(super) fn check_purity(&self, groups: &[Group<'_>], seed: u64) -> Check {
         let mut check = Check::new("purity");
         check.scope = format!(
@@ -230,7 +230,7 @@ fn by_settings<'w>(subjects: &'w [VectorSubject<'w>]) -> Vec<(String, Vec<&'w Ve
     groups
 }
 
-/// SplitMix64: the same seed, the same orders.
+/// SplitMix64: the same seed gives the same orders.
 struct Dice(u64);
 
 impl Dice {

@@ -1,36 +1,36 @@
-//! What came of the checks.
+//! The report of the checks.
 
 use serde::Serialize;
 
-/// Of one kind as many faults are written down; more would say nothing new.
+/// The most faults of one kind that are written down; more would say nothing new.
 const FAULTS_MAX: usize = 20;
-/// A trap can bring a long trace along.
+/// The most bytes of a fault: a trap can bring a long trace along.
 const FAULT_BYTES_MAX: usize = 600;
 
-/// What came of all checks.
+/// The results of all checks.
 #[derive(Clone, Debug, Serialize)]
 pub struct PromiseReport {
-    /// In the order in which they were made.
+    /// The checks, in the order in which they were made.
     pub checks: Vec<Check>,
 }
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Check {
     /// Its name.
     pub name: &'static str,
-    /// What was looked at, in words.
+    /// The things that were looked at, in words.
     pub scope: String,
-    /// Broken promises.
+    /// The promises that are broken.
     pub faults: Vec<String>,
-    /// What may be meant so.
+    /// Findings that the author may have intended.
     pub warnings: Vec<String>,
-    /// What was found out.
+    /// Other findings.
     pub facts: Vec<String>,
 }
 
 impl PromiseReport {
-    /// Whether every promise is kept.
+    /// True if every promise is kept.
     pub fn is_fine(&self) -> bool {
         self.checks.iter().all(|check| check.faults.is_empty())
     }

@@ -42,7 +42,7 @@ fn a_good_policy_keeps_every_promise() {
     assert!(facts.contains(&"the path: the same key, another fingerprint (1)".into()), "{facts:?}");
 }
 
-/// Nothing is said of what was not looked at.
+/// A report says nothing of things that were not looked at.
 #[test]
 fn a_setting_without_values_to_try_is_told_so() {
     let schema = json!({ "type": "object", "properties": {
@@ -113,7 +113,7 @@ fn a_policy_that_never_answers_is_said_to_be_one() {
         assert_eq!(names, ["calls"], "{report:#?}");
         assert!(report.checks[0].faults[0].contains(words), "{report:#?}");
     }
-    // One that answers now and then is tried all the same.
+    // A policy that answers now and then is tried all the same.
     let traps = guests::traps_on_empty();
     let mut component = traps;
     let empty = KEYED.replace("k1", "");
@@ -140,7 +140,7 @@ fn settling(code: &str) -> Vec<u8> {
 fn other_hooks_are_held_against_purity_and_counted() {
     let report = workbench(&settling("unreachable")).report(7);
     assert!(faults(&report, "calls")[0].contains("every call of `settle` fails, 1 of 1"), "{report:#?}");
-    // It says nothing on its first call, and something on each later one.
+    // The policy's `settle` says nothing on its first call, and something on each later call.
     let counts =
         "(i32.store8 offset=4 (i32.const 1024) (i32.gt_u (global.get $calls) (i32.const 1))) i32.const 1024";
     let report = workbench(&settling(counts)).report(7);
@@ -205,7 +205,7 @@ fn a_setting_that_changes_keys_must_be_in_the_key_schema() {
         found.iter().any(|fault| fault.contains("`salt` changed from") && fault.contains("`toy/1`")),
         "{found:#?}"
     );
-    // A setting that changes nothing may be left out of it.
+    // A setting that changes nothing may be left out of the key-schema.
     let component = with_cases(Guest::default(), &[("one", json!({ "salt": "x" }), KEYED)]);
     assert_eq!(faults(&workbench(&component).report(7), "settings"), Vec::<String>::new());
 }

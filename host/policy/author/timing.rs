@@ -1,4 +1,4 @@
-//! How long a policy takes: to load, and for a call on a used and on a fresh instance.
+//! The time that a policy takes: to load, and for a call on a used and on a fresh instance.
 
 use crate::engine::shared::{Engine, EngineError};
 use crate::interface::failure::Failure;
@@ -15,28 +15,28 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Calls are timed in so many batches; the least and the middle one are told.
+/// The number of batches in which calls are timed; the least and the middle one are reported.
 const BATCHES: usize = 31;
-/// How long one batch is to take, about.
+/// The approximate time of one batch.
 const BATCH_TIME: Duration = Duration::from_millis(8);
 
 /// Processor time of one call, in nanoseconds, over the batches.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
-    /// Of the quickest batch.
+    /// The time in the quickest batch.
     pub least: u64,
-    /// Of the middle one.
+    /// The time in the middle batch.
     pub median: u64,
 }
 
-/// What was measured of one component.
+/// The measurements of one component.
 #[derive(Clone, Debug, Serialize)]
 pub struct Timing {
     /// Bytes of its file.
     pub size: usize,
-    /// To load it for the first time: read, compile, configure, test; wall-clock milliseconds.
+    /// Wall-clock milliseconds to load the component for the first time: read, compile, configure, test.
     pub load_ms: f64,
-    /// The same, when its compiled code is kept from before.
+    /// Wall-clock milliseconds to load the component when its compiled code is kept from before.
     pub load_again_ms: f64,
     /// A call on an instance that is used again.
     pub reused_ns: Spread,
@@ -62,7 +62,7 @@ pub enum Unmeasured {
 
 /// Loads a policy as the gateway does and calls it with one request, over and over.
 pub fn measure(policy: &config::Policy, sample: &Sample) -> Result<Timing, Unmeasured> {
-    // An engine of its own, which has compiled nothing yet.
+    // An engine of its own has compiled nothing yet.
     let engine = Engine::for_author()?;
     let (load, generation) = timed(|| engine.load(policy))?;
     let (load_again, _) = timed(|| engine.load(policy))?;
@@ -94,7 +94,7 @@ fn memory(generation: &Arc<Generation>, sample: &Sample) -> Result<usize, Unmeas
     Ok(instance.memory())
 }
 
-/// Times calls by the way that the gateway takes on one thread.
+/// Times calls on the gateway's own way for one thread.
 fn spread(generation: &Arc<Generation>, sample: &Sample) -> Result<Spread, Unmeasured> {
     let operation = sample.view(generation.plan())?;
     let budget = CallBudget::off_worker(generation.time);
@@ -118,8 +118,8 @@ fn spread(generation: &Arc<Generation>, sample: &Sample) -> Result<Spread, Unmea
     Ok(Spread { least: nanos(times[0]), median: nanos(times[BATCHES / 2]) })
 }
 
-/// What this thread has used of the processor: a machine that is busy with other things counts
-/// less.
+/// The processor time that this thread has used. A machine that is busy with other things distorts it less
+/// than the wall clock.
 fn thread_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();

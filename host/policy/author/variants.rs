@@ -1,7 +1,7 @@
-//! What a retry may look like, and what another operation may.
+//! Guises of a retry, and alterations that make another operation.
 //!
-//! A retry is often written anew: by another library, through another proxy, with the fields in
-//! another order. None of that makes it another operation.
+//! A client often writes a retry anew: by another library, through another proxy, with the fields in
+//! another order. No such change makes it another operation.
 
 use super::json::Json;
 use crate::interface::Plan;
@@ -30,16 +30,16 @@ const NOISE: [(&str, [&str; 2]); 9] = [
 
 /// The same operation in another guise.
 pub(super) struct Guise {
-    /// What is different, such as "the order of the header fields".
+    /// The difference, such as "the order of the header fields".
     pub(super) what: &'static str,
-    /// Which one of them, such as a field's name.
+    /// The thing that differs, such as a field's name.
     pub(super) which: String,
     pub(super) sample: Sample,
-    /// The bytes of the body are others, so that a fingerprint may be.
+    /// True if the bytes of the body differ, so that the fingerprint may differ, too.
     pub(super) rewrites_body: bool,
 }
 
-/// What must not change the key.
+/// The guises that must not change the key.
 pub(super) fn guises(sample: &Sample) -> Vec<Guise> {
     let guise = |what, sample| Guise { what, which: String::new(), sample, rewrites_body: false };
     let mut guises = vec![
@@ -68,7 +68,8 @@ pub(super) fn guises(sample: &Sample) -> Vec<Guise> {
     guises
 }
 
-/// Names in the opposite order; the values of one name keep theirs, which means something.
+/// The request with its names in the opposite order. The values of one name keep their order, which has a
+/// meaning.
 fn turned(sample: &Sample) -> Sample {
     let mut names: Vec<_> = sample.headers.keys().collect();
     names.reverse();
@@ -100,12 +101,12 @@ fn shouted(sample: &Sample) -> Sample {
             authority: sample.authority.clone(),
             ..again
         },
-        // What was read once can be read again, but for more fields than the reader takes.
+        // A request that was read once can be read again, unless it has more fields than the reader takes.
         Err(_) => sample.clone(),
     }
 }
 
-/// What may make it another operation: each thing that the policy can see, changed.
+/// The alterations that may make another operation: each thing that the policy can see, changed.
 pub(super) fn alterations(plan: &Plan, sample: &Sample) -> Vec<(String, Sample)> {
     let mut altered = vec![
         ("the path".to_owned(), Sample { path: format!("{}/other", sample.path), ..sample.clone() }),
@@ -148,7 +149,7 @@ fn another_field(sample: &Sample, name: &HeaderName) -> Option<(String, Sample)>
     Some((format!("the field {name}"), other))
 }
 
-/// The values in the query, each changed.
+/// The request with each value in the query changed.
 fn another_query(sample: &Sample) -> Option<(String, Sample)> {
     let query = another_text(sample.query.as_deref()?)?;
     Some(("a value in the query".into(), Sample { query: Some(query), ..sample.clone() }))
@@ -161,7 +162,7 @@ fn another_value(sample: &Sample, pointer: &str) -> Option<(String, Sample)> {
     Some((format!("{pointer} of the body"), sample.with_body(document.write("").into_bytes())))
 }
 
-/// The text with its last letter or digit changed, so that what quotes or frames it stays.
+/// The text with its last letter or digit changed, so that quotes or frames around it stay.
 fn another_text(text: &str) -> Option<String> {
     let at = text.rfind(|c: char| c.is_ascii_alphanumeric())?;
     let next = match text.as_bytes().get(at)? {

@@ -1,4 +1,4 @@
-//! A component on the bench, and what it decides about one request.
+//! A component on the bench, and its verdict about one request.
 
 use crate::engine::compiled::Compiled;
 use crate::engine::digest::hex;
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Workbench {
     }
 }
 
-/// What a policy said to one request, and what the gateway would make of it.
+/// The policy's verdict about one request, and its meaning for the gateway.
 #[derive(Debug)]
 pub struct DecideReport {
     /// The plan under the settings at hand.
@@ -41,21 +41,21 @@ pub struct DecideReport {
     pub verdict: Option<Result<Verdict, Failure>>,
     /// The request can't be shown to the policy: the gateway would answer 400 without asking.
     pub unshowable: Option<String>,
-    /// What each part of the key stands for, beside what the policy wrote itself.
+    /// The value that each part of the key stands for, if the policy did not write it itself.
     pub key: Vec<(Part, Option<String>)>,
     /// The operation's id on a ledger whose secret is zeros: equal ids mean one operation, but a
     /// real ledger's ids are others.
     pub operation: Option<String>,
-    /// The fingerprint, likewise.
+    /// The fingerprint on a ledger whose secret is zeros.
     pub fingerprint: Option<String>,
-    /// Lines that it logged.
+    /// Lines that the policy logged.
     pub log: Vec<String>,
-    /// How long `decide` took, on an instance that was just made.
+    /// The time that `decide` took, on an instance that was just made.
     pub time: Duration,
 }
 
 impl Engine {
-    /// Puts a component on the bench. `settings` none: each test vector's own are used.
+    /// Puts a component on the bench. Without `settings`, each test vector's own settings are used.
     pub fn workbench(
         &self,
         policy: &config::Policy,
@@ -81,13 +81,13 @@ impl Engine {
 }
 
 impl Workbench {
-    /// Takes other test vectors than those that the component carries.
+    /// Takes other test vectors than the component's own.
     pub fn use_vectors(&mut self, section: &[u8]) -> Result<(), VectorFault> {
         self.vectors = Some(vectors::read(section)?);
         Ok(())
     }
 
-    /// What the policy needs and promises under the settings at hand.
+    /// The policy's needs and promises under the settings at hand.
     pub fn plan(&self) -> Result<Plan, LoadFault> {
         let program = self.program_with(self.settings.as_ref());
         program.instance(self.budget).map(|(_, plan)| plan).map_err(pipeline::fault_of_start)
@@ -123,7 +123,7 @@ impl Workbench {
         }
     }
 
-    /// Requests to try things with: those of the test vectors, under their own settings or those
+    /// Requests to try things with: those of the test vectors, under their own settings or the settings
     /// at hand.
     pub(super) fn subjects(&self) -> Result<Vec<VectorSubject<'_>>, VectorFault> {
         let Some(vectors) = &self.vectors else { return Ok(Vec::new()) };

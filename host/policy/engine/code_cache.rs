@@ -1,10 +1,9 @@
 //! Compiled code kept on disk, so that a start doesn't wait for the compiler.
 //!
-//! Compiled code is machine code: whoever can put a file here could run anything in this process.
-//! So a folder counts only if it belongs to this user and is open to nobody else, and a file only
-//! if its seal, a keyed hash over what it is for and its bytes, was made with the ledger's secret.
-//! Whoever can make that seal can read the ledger already. A file that isn't right is ignored and
-//! compiled anew; nothing here is needed.
+//! Compiled code is machine code: whoever can put a file here could run anything in this process. So a folder
+//! counts only if it belongs to this user and is open to nobody else. A file counts only if its seal, a keyed
+//! hash over its purpose and its bytes, was made with the ledger's secret. Whoever can make that seal can
+//! read the ledger already. A file that fails a check is ignored and compiled anew; no file here is needed.
 
 use crate::engine::digest::hex;
 use oncegate_core::Secret;
@@ -17,7 +16,7 @@ use std::time::SystemTime;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Files that are kept; beyond them the oldest goes.
+/// The most files that are kept; beyond them the oldest goes.
 const FILES_MAX: usize = 32;
 const SEAL_BYTES: usize = blake3::OUT_LEN;
 const SUFFIX: &str = "code";
@@ -35,14 +34,14 @@ impl std::fmt::Debug for CodeCache {
 }
 
 impl CodeCache {
-    /// In this folder, which is made where there is none; sealed with what is derived from the
-    /// ledger's secret. An error where the folder is another user's, or open to others.
+    /// Opens the cache in this folder, which is made if there is none. Files are sealed with a key derived
+    /// from the ledger's secret. Fails if the folder is another user's, or open to others.
     pub fn open(folder: &Path, secret: &Secret) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).create(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        // Not what a link points to.
+        // The check looks at a link itself, not at its target.
         let found = fs::symlink_metadata(folder)?;
         let ours = found.uid() == rustix::process::geteuid().as_raw();
         if !found.is_dir() || !ours || found.mode() & 0o077 != 0 {
@@ -69,7 +68,7 @@ impl CodeCache {
         component
     }
 
-    /// Keeps a component's code. That it can't be kept is told and changes nothing else.
+    /// Keeps a component's code. A failure to keep it is logged and changes nothing else.
     pub(crate) fn keep(&self, engine: &Engine, digest: &[u8; 32], component: &Component) {
         let kept = component.serialize().map_err(io::Error::other).and_then(|code| {
             self.write(&name(engine, digest), &code)?;
@@ -87,7 +86,7 @@ impl CodeCache {
 
     fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
         let new = self.folder.join(format!("{name}.new"));
-        // Left by a process that died here; two of one user never share a data folder.
+        // An old file was left by a process that died here; two processes of one user never share a data folder.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(self.seal(name, code).as_bytes())?;
@@ -97,11 +96,11 @@ impl CodeCache {
 
     fn unsealed<'a>(&self, name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (seal, code) = bytes.split_at_checked(SEAL_BYTES)?;
-        // Compares in constant time.
+        // The comparison takes constant time.
         (self.seal(name, code) == *<&[u8; SEAL_BYTES]>::try_from(seal).ok()?).then_some(code)
     }
 
-    /// Over the name too: the code of one component doesn't pass for another's.
+    /// The seal covers the name too: the code of one component doesn't pass for another's.
     fn seal(&self, name: &str, code: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes()).update(code);
@@ -122,14 +121,14 @@ impl CodeCache {
     }
 }
 
-/// By component and engine: its version, its settings, the processor's features.
+/// The file name for a component and an engine: the engine's version, its settings, the processor's features.
 fn name(engine: &Engine, digest: &[u8; 32]) -> String {
     let mut hasher = Hashed(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{}-{}.{SUFFIX}", hex(digest), hex(&hasher.0.finalize().as_bytes()[..8]))
 }
 
-/// A hash that is the same in every process, which std's need not be.
+/// A hasher that gives the same hash in every process, which std's need not do.
 struct Hashed(blake3::Hasher);
 
 impl Hasher for Hashed {
@@ -143,7 +142,7 @@ impl Hasher for Hashed {
     }
 }
 
-/// A component of code that `Component::serialize` gave. None: of another engine.
+/// A component of code that `Component::serialize` gave. None: the code is of another engine.
 #[expect(unsafe_code, reason = "wasmtime can't tell its own machine code from another's; the seal can")]
 fn revive(engine: &Engine, code: &[u8]) -> Option<Component> {
     // SAFETY: the bytes are those that `serialize` returned, whole and unchanged: `load` hands out

@@ -3,7 +3,7 @@
 use crate::load::inspect::Inspected;
 use wasmtime::component::Component;
 
-/// A component that was compiled, with what its file said.
+/// A component that was compiled, with the findings about its file.
 pub(crate) struct Compiled {
     pub(crate) digest: [u8; 32],
     pub(crate) component: Component,

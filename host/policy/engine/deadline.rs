@@ -1,11 +1,11 @@
-//! When a guest that runs for long is stopped.
+//! The deadline of a guest that runs for long.
 
 use crate::engine::limits::LINGER_TICKS;
 use std::time::Duration;
 use wasmtime::UpdateDeadline;
 
-/// How long a guest may go on. A machine with too much to do would fail good policies if all the
-/// time that passes counted: past the first look a guest is held to the processor's time.
+/// The time that a guest may go on. A machine with too much to do would fail good policies if all passing
+/// time counted. So past the first look a guest is held to the processor's time.
 #[derive(Debug, Default)]
 pub(crate) struct DeadlineExtension {
     /// Ticks after the first look.
@@ -16,16 +16,16 @@ pub(crate) struct DeadlineExtension {
 }
 
 impl DeadlineExtension {
-    /// So often a guest that didn't get to run is given its rest again.
+    /// The number of times that a guest which didn't get to run is given its rest again.
     const EXTENSIONS_MAX: u32 = 8;
 
-    /// A call begins that has so many ticks. Returns those to the first look.
+    /// Begins a call that has so many ticks. Returns the ticks to the first look.
     pub(crate) fn begin(ticks: u64) -> (Self, u64) {
         let first = (ticks / 2).clamp(1, LINGER_TICKS);
         (Self { rest: ticks.saturating_sub(first).max(1), since: None, extensions: 0 }, first)
     }
 
-    /// The deadline passed.
+    /// Decides at a passed deadline if the guest goes on.
     pub(crate) fn look(&mut self, on_processor: Duration) -> UpdateDeadline {
         let Some(since) = self.since else {
             self.since = Some(on_processor);
@@ -40,7 +40,7 @@ impl DeadlineExtension {
         UpdateDeadline::Continue(self.rest)
     }
 
-    /// Whether the first look has come.
+    /// True if the first look has come.
     pub(crate) fn has_lingered(&self) -> bool {
         self.since.is_some()
     }

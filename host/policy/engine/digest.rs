@@ -1,4 +1,4 @@
-//! Digests of components, and how they are written.
+//! Digests of components, and their hexadecimal form.
 
 use sha2::{Digest, Sha256};
 

@@ -1,5 +1,5 @@
-//! The clock of deadlines: it moves the engine's epoch on every millisecond while guests run, and
-//! rests while none does.
+//! The clock of deadlines. It moves the engine's epoch on every millisecond while guests run, and
+//! rests while no guest runs.
 
 use crate::engine::join::join;
 use std::io;
@@ -10,19 +10,19 @@ use std::time::Duration;
 
 /// An epoch's length.
 const TICK: Duration = Duration::from_millis(1);
-/// Ticks without a call before it rests: traffic with pauses shouldn't wake it at every request.
+/// Ticks without a call before the clock rests: traffic with pauses shouldn't wake it at every request.
 const TICKS_BEFORE_REST: u32 = 100;
-/// A rest is interrupted so often, to look for a guest that nobody told of.
+/// The longest rest without a look for a guest that began unnoticed.
 const REST_MAX: Duration = Duration::from_secs(1);
 
 /// No call since the epoch thread looked.
 const QUIET: u8 = 0;
-/// A call began and ended since.
+/// A call began and ended since the epoch thread looked.
 const CALLED: u8 = 1;
 /// A call is under way.
 const RUNNING: u8 = 2;
 
-/// Which guests run, and whether the epoch thread rests.
+/// Knows which guests run, and whether the epoch thread rests.
 #[derive(Debug, Default)]
 pub(crate) struct EpochClock {
     runners: Mutex<Vec<Weak<RunnerSlot>>>,
@@ -31,29 +31,29 @@ pub(crate) struct EpochClock {
     thread: OnceLock<Thread>,
 }
 
-/// What one runner does. On a cache line of its own, which passes to the epoch thread only while that
-/// ticks.
+/// The state of one runner. It has a cache line of its own, which passes to the epoch thread only while that
+/// thread ticks.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct RunnerSlot(AtomicU8);
 
-/// Something that runs one guest at a time.
+/// A runner runs one guest at a time.
 #[derive(Debug)]
 pub(crate) struct Runner {
     clock: Arc<EpochClock>,
     slot: Arc<RunnerSlot>,
 }
 
-/// A guest runs for as long as this lives, and deadlines pass.
+/// Means that a guest runs and deadlines pass, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct RunningGuard<'a>(&'a RunnerSlot);
 
 impl Runner {
-    /// To be called before a guest's deadline is set: from then on the epoch moves.
+    /// Must be called before a guest's deadline is set: from this call on the epoch moves.
     ///
-    /// No locked instruction and no fence, for this is on the way of every request. So the epoch thread,
-    /// once it has said that it rests, looks again a tick later: by then a call that had not seen
-    /// that has been seen itself.
+    /// It has no locked instruction and no fence, because every request comes this way. So the epoch thread
+    /// looks again a tick after it has said that it rests. By then it sees any call that had not seen that it
+    /// rests.
     pub(crate) fn begin(&mut self) -> RunningGuard<'_> {
         self.slot.0.store(RUNNING, Ordering::Release);
         compiler_fence(Ordering::SeqCst);
@@ -71,7 +71,7 @@ impl Drop for RunningGuard<'_> {
 }
 
 impl EpochClock {
-    /// One more that runs guests.
+    /// Adds a runner of guests.
     pub(crate) fn runner(self: &Arc<Self>) -> Runner {
         let slot = Arc::<RunnerSlot>::default();
         let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,29 +91,29 @@ impl EpochClock {
         }
     }
 
-    /// Whether the epoch stands still.
+    /// True if the epoch stands still.
     #[cfg(test)]
     pub(crate) fn is_resting(&self) -> bool {
         self.resting.load(Ordering::SeqCst)
     }
 
-    /// Whether a guest runs or ran since the last look.
+    /// True if a guest runs or ran since the last look.
     fn look(&self) -> bool {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         let ran = |slot: &RunnerSlot| match slot.0.load(Ordering::Acquire) {
             QUIET => false,
-            // Where it fails, another call began.
+            // If the exchange fails, another call began.
             CALLED => {
                 let _ = slot.0.compare_exchange(CALLED, QUIET, Ordering::AcqRel, Ordering::Acquire);
                 true
             }
             _ => true,
         };
-        // All of them: each is to be quiet before the next look.
+        // The look counts all runners: each must be quiet before the next look.
         runners.iter().filter_map(Weak::upgrade).filter(|slot| ran(slot)).count() > 0
     }
 
-    /// Rests until a call begins. A look at least every `rest_max`.
+    /// Rests until a call begins. Looks at least every `rest_max`.
     fn rest(&self, rest_max: Duration) {
         self.resting.store(true, Ordering::SeqCst);
         std::thread::sleep(TICK);
@@ -136,14 +136,14 @@ impl EpochThread {
         let clock = Arc::<EpochClock>::default();
         let (engine, shared) = (engine.weak(), Arc::clone(&clock));
         let thread = Builder::new().name("policy-epoch".into()).spawn(move || {
-            // Before it can rest: whoever finds it resting finds it here.
+            // The thread is set before it can rest, so a call that finds it resting can wake it.
             let _ = shared.thread.set(std::thread::current());
             tick(&engine, &shared);
         })?;
         Ok(Self { clock, thread: Some(thread) })
     }
 
-    /// What it goes by.
+    /// The clock that the epoch thread moves.
     pub(crate) fn clock(&self) -> &Arc<EpochClock> {
         &self.clock
     }
@@ -162,8 +162,8 @@ impl Drop for EpochThread {
 fn tick(engine: &wasmtime::EngineWeak, clock: &EpochClock) {
     let mut quiet = 0;
     while !clock.stopped.load(Ordering::SeqCst) {
-        // A call that wakes it has this long to run before the first tick: a deadline is never
-        // shorter than it says.
+        // A call that wakes this thread has this long to run before the first tick, so that a deadline is
+        // never shorter than it says.
         std::thread::sleep(TICK);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
@@ -187,7 +187,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
     const NEVER: Duration = Duration::from_secs(86_400);
 
-    /// An epoch thread that rests whenever it may, and counts how often it came around.
+    /// An epoch thread that rests whenever it may, and counts its rounds.
     fn sleepy(clock: &EpochClock, rounds: &AtomicU64) {
         clock.thread.set(std::thread::current()).unwrap();
         while !clock.stopped.load(Ordering::SeqCst) {
@@ -205,7 +205,7 @@ mod tests {
         let ticked_on = |runner: &mut Runner| {
             let _running = runner.begin();
             let (before, begun) = (rounds.load(Ordering::SeqCst), Instant::now());
-            // Twice: the first may have been on its way before the call began.
+            // The test waits for two rounds: the first may have been on its way before the call began.
             while rounds.load(Ordering::SeqCst) < before + 2 && begun.elapsed() < PATIENCE {
                 std::thread::yield_now();
             }

@@ -1,4 +1,4 @@
-//! What all policies and workers of a process share.
+//! The parts that all policies and workers of a process share.
 
 pub(crate) mod code_cache;
 pub(crate) mod compiled;

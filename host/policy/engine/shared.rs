@@ -1,4 +1,4 @@
-//! The engine: what all policies and workers of a process share.
+//! The engine, which all policies and workers of a process share.
 
 use crate::engine::code_cache::CodeCache;
 use crate::engine::compiled::Compiled;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, PoolingAllocationConfig};
 
-/// Compiled components that are kept, so that going back and forth between files is quick.
+/// The most compiled components that are kept, so that going back and forth between files is quick.
 const COMPILED_MAX: usize = 8;
 
 /// The engine could not be made.
@@ -29,8 +29,9 @@ pub enum EngineError {
     Threads(#[from] std::io::Error),
 }
 
-/// What all policies and workers of a process share: one WebAssembly engine, the imports, compiled
-/// components, the epoch thread and the threads for slow calls. They end when this is dropped.
+/// The engine, which all policies and workers of a process share: one WebAssembly engine, the imports,
+/// compiled components, the epoch thread and the threads for slow calls. The threads end when the engine is
+/// dropped.
 pub struct Engine {
     wasm: wasmtime::Engine,
     linker: Linker<InstanceState>,
@@ -38,7 +39,7 @@ pub struct Engine {
     code_cache: OnceLock<CodeCache>,
     /// Operations seen lately, by policy.
     recent: Mutex<BTreeMap<Arc<str>, Arc<Recent>>>,
-    /// How long a component may compile.
+    /// The longest time that a component may compile.
     compile_time: Duration,
     /// Counts, by its owners, the compilers at work.
     compilers: Arc<()>,
@@ -55,12 +56,12 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// For so many workers.
+    /// An engine for so many workers.
     pub fn new(workers: usize) -> Result<Arc<Self>, EngineError> {
         Self::with_compile_time(workers, COMPILE_TIME_MAX)
     }
 
-    /// For an author's commands, behind which no traffic waits: a compiler may take its time.
+    /// An engine for an author's commands. No traffic waits behind them, so a compiler may take its time.
     pub fn for_author() -> Result<Arc<Self>, EngineError> {
         Self::with_compile_time(1, AUTHOR_COMPILE_TIME_MAX)
     }
@@ -85,7 +86,7 @@ impl Engine {
         }))
     }
 
-    /// How long a component may compile.
+    /// The longest time that a component may compile.
     pub(crate) fn compile_time(&self) -> Duration {
         self.compile_time
     }
@@ -102,7 +103,7 @@ impl Engine {
         &self.threads
     }
 
-    /// Keeps compiled code here, from now on and once and for all.
+    /// Keeps compiled code in this cache, from now on and for good.
     pub fn keep_code_in(&self, cache: CodeCache) {
         let _ = self.code_cache.set(cache);
     }
@@ -117,7 +118,7 @@ impl Engine {
         self.code_cache.get()
     }
 
-    /// Says when guests run, so that the epoch moves.
+    /// The clock that must know when guests run, so that the epoch moves.
     pub(crate) fn clock(&self) -> &Arc<EpochClock> {
         self.epoch.clock()
     }
@@ -126,7 +127,7 @@ impl Engine {
         &self.compilers
     }
 
-    /// Slow calls of one policy that may run at a time.
+    /// The most slow calls of one policy that may run at a time.
     pub(crate) fn slow_calls(&self) -> usize {
         self.slow_calls
     }
@@ -162,8 +163,8 @@ impl EngineError {
     }
 }
 
-/// Deterministic: the same component decides alike on every machine. Threads and the component
-/// model's async are not compiled in or are off with `concurrency_support`.
+/// A deterministic configuration: the same component decides alike on every machine. Threads and the
+/// component model's async are not compiled in or are off with `concurrency_support`.
 fn wasm_config(threads: usize) -> Config {
     let mut config = Config::new();
     config
@@ -177,8 +178,8 @@ fn wasm_config(threads: usize) -> Config {
     config
 }
 
-/// Room for several generations of several policies on every thread. What isn't used costs
-/// addresses only: 4 GiB a memory, so that the compiled code needs no bounds checks.
+/// Room for several generations of several policies on every thread. Unused room costs addresses only: 4 GiB
+/// a memory, so that the compiled code needs no bounds checks.
 fn pool_config(threads: usize) -> PoolingAllocationConfig {
     let instances = u32::try_from(threads.saturating_mul(48)).unwrap_or(u32::MAX).clamp(256, 2048);
     let mut pool = PoolingAllocationConfig::new();
@@ -193,8 +194,8 @@ fn pool_config(threads: usize) -> PoolingAllocationConfig {
         .max_tables_per_module(8)
         .total_tables(instances * 8)
         .max_unused_warm_slots(u32::try_from(threads * 2).unwrap_or(u32::MAX));
-    // Only with the page map is it known which pages to clear: without it keeping pages means
-    // writing all of them.
+    // Only the page map tells which pages to clear: without it, keeping pages means writing all of
+    // them.
     if PoolingAllocationConfig::is_pagemap_scan_available() {
         pool.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(256 << 10).table_keep_resident(64 << 10);
     }

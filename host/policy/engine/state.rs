@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-/// What an instance's store carries.
+/// The data that an instance's store carries.
 pub(crate) struct InstanceState {
     policy: Arc<str>,
     memory_max: usize,
@@ -18,14 +18,14 @@ pub(crate) struct InstanceState {
     lines_left: u32,
     in_hook: bool,
     extension: DeadlineExtension,
-    /// The numbers of the virtual WASI, once one was asked for.
+    /// The random numbers of the virtual WASI, once the guest has asked for one.
     random: Option<blake3::OutputReader>,
-    /// Lines of the log, where they are collected instead of going to the operator's.
+    /// Lines of the log, if they are collected instead of going to the operator's log.
     log: Option<Vec<String>>,
 }
 
 impl InstanceState {
-    /// Of an instance of `policy` that may have so many bytes of memory.
+    /// The state of an instance of `policy` that may have so many bytes of memory.
     pub(crate) fn new(policy: Arc<str>, memory_max: usize) -> Self {
         Self {
             policy,
@@ -41,12 +41,12 @@ impl InstanceState {
         }
     }
 
-    /// From now on lines of the log are collected.
+    /// Collects lines of the log from now on.
     pub(crate) fn collect_log(&mut self) {
         self.log.get_or_insert_default();
     }
 
-    /// Whether they are.
+    /// True if lines of the log are collected.
     pub(crate) fn collects_log(&self) -> bool {
         self.log.is_some()
     }
@@ -58,31 +58,31 @@ impl InstanceState {
         }
     }
 
-    /// The lines that were collected since this was last asked.
+    /// The lines that were collected since the last call.
     pub(crate) fn take_log(&mut self) -> Vec<String> {
         self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// A guest is about to run for so many ticks of the epoch. Returns those to the first look.
+    /// Grants a guest that is about to run so many ticks of the epoch. Returns the ticks to the first look.
     pub(crate) fn grant(&mut self, ticks: u64) -> u64 {
         let (extension, first) = DeadlineExtension::begin(ticks);
         self.extension = extension;
         first
     }
 
-    /// Whether the guest took longer than a worker likes to wait, since it was last granted time.
+    /// True if the guest took longer than a worker can spare, since it was last granted time.
     pub(crate) fn lingered(&self) -> bool {
         self.extension.has_lingered()
     }
 
-    /// The deadline passed: whether the guest goes on.
+    /// Decides at a passed deadline if the guest goes on.
     pub(crate) fn overdue(&mut self) -> UpdateDeadline {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         let part = |number: i64| u64::try_from(number).unwrap_or(0);
         self.extension.look(Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec)))
     }
 
-    /// A hook is about to be called. Returns the bytes that it may hand over.
+    /// Begins a hook's call. Returns the bytes that it may hand over.
     pub(crate) fn enter(&mut self) -> usize {
         self.in_hook = true;
         self.handed_left = HANDED_BYTES_MAX;
@@ -91,12 +91,12 @@ impl InstanceState {
         self.handed_left
     }
 
-    /// The hook is done.
+    /// Ends a hook's call.
     pub(crate) fn leave(&mut self) {
         self.in_hook = false;
     }
 
-    /// `import` was given `bytes`. Returns what is left to hand over.
+    /// Charges for `bytes` that `import` was given. Returns the bytes that are left to hand over.
     pub(crate) fn charge(&mut self, import: &'static str, bytes: usize) -> wasmtime::Result<usize> {
         if !self.in_hook {
             return Err(OutsideHook(import).into());
@@ -104,13 +104,14 @@ impl InstanceState {
         self.charge_runtime(bytes)
     }
 
-    /// A language's runtime moved `bytes`, which it may do outside of hooks too. Returns what is left.
+    /// Charges for `bytes` that a language's runtime moved, which it may do outside of hooks too. Returns the
+    /// bytes that are left.
     pub(crate) fn charge_runtime(&mut self, bytes: usize) -> wasmtime::Result<usize> {
         self.handed_left = self.handed_left.checked_sub(bytes).ok_or(HandedTooMuch)?;
         Ok(self.handed_left)
     }
 
-    /// The next of the numbers that each call gets anew, the same for every policy and instance.
+    /// The next random bytes. Each call gets the same sequence anew, for every policy and instance.
     pub(crate) fn random_bytes(&mut self, length: usize) -> Vec<u8> {
         let random = self.random.get_or_insert_with(|| blake3::Hasher::new().finalize_xof());
         let mut bytes = vec![0; length];
@@ -118,12 +119,12 @@ impl InstanceState {
         bytes
     }
 
-    /// As [`random_bytes`](Self::random_bytes), one number.
+    /// One number from the same sequence as [`random_bytes`](Self::random_bytes).
     pub(crate) fn random_u64(&mut self) -> u64 {
         self.random_bytes(8).try_into().map_or(0, u64::from_le_bytes)
     }
 
-    /// Whether one more line may be logged.
+    /// True if one more line may be logged.
     pub(crate) fn take_line(&mut self) -> bool {
         let some_left = self.lines_left > 0;
         self.lines_left = self.lines_left.saturating_sub(1);

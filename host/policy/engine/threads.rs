@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce(&mut InstanceCaches) + Send>;
 
-/// The threads for slow calls. They end when this is dropped, after the calls that they have.
+/// The threads for slow calls. They end when this value is dropped, after the calls that they have.
 pub(crate) struct Threads {
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
@@ -73,11 +73,12 @@ impl Drop for Threads {
 }
 
 fn serve(queue: &Receiver<Job>) {
-    /// After this, instances cost more memory than they save time.
+    /// After this time, idle instances cost more memory than they save time.
     const IDLE: Duration = Duration::from_secs(1);
-    /// Where cores are few, workers come first: a slow policy is to be slow for its own requests.
+    /// The niceness of policy threads. If cores are few, workers come first: a slow policy is slow for its
+    /// own requests.
     const NICENESS: i32 = 10;
-    // Of this thread alone, on Linux. Where it can't be had the threads compete as equals.
+    // The niceness is this thread's alone, on Linux. If it can't be had the threads compete as equals.
     let _ = rustix::process::setpriority_process(None, NICENESS);
     let mut caches = InstanceCaches::default();
     loop {

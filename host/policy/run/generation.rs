@@ -1,4 +1,4 @@
-//! One activation of a policy.
+//! A generation: an activation of a policy.
 
 use crate::engine::compiled::Compiled;
 use crate::interface::Plan;
@@ -30,10 +30,10 @@ pub struct Generation {
     trial: OnceLock<Trial>,
 }
 
-/// Policies that are loaded, by name.
+/// The loaded policies, by name.
 pub type Generations = BTreeMap<Arc<str>, Arc<Generation>>;
 
-/// What is known of a generation since its load.
+/// The facts of a generation since its load.
 pub(crate) struct LoadReport {
     pub(crate) number: u64,
     pub(crate) digest: String,
@@ -77,7 +77,7 @@ impl Generation {
         &self.program.policy
     }
 
-    /// Counts all generations of this process; never used twice.
+    /// The generation's number, by a count of all generations of this process; never used twice.
     pub fn number(&self) -> u64 {
         self.report.number
     }
@@ -92,12 +92,12 @@ impl Generation {
         self.report.key_epoch
     }
 
-    /// What the policy needs and promises.
+    /// The policy's needs and promises.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Which optional interfaces it exports.
+    /// The optional interfaces that it exports.
     pub fn exports(&self) -> Exports {
         self.report.exports
     }
@@ -117,29 +117,29 @@ impl Generation {
         self.report.size
     }
 
-    /// How long it took to load.
+    /// The time that its load took.
     pub fn load_time(&self) -> Duration {
         self.report.load_time
     }
 
-    /// Whether its keys and those of `other` are of one key space.
+    /// True if its keys and those of `other` are of one key space.
     pub fn shares_keys_with(&self, other: &Self) -> bool {
         let space = |of: &Self| (Arc::clone(of.name()), Arc::clone(&of.plan.key_schema), of.key_epoch());
         space(self) == space(other)
     }
 
-    /// Its trial begins: it has just taken another's place. A second one it doesn't get.
+    /// Begins its trial, because it has just taken another's place. It doesn't get a second trial.
     pub fn begin_trial(&self, length: Duration) {
         let _ = self.trial.set(Trial::new(length, Instant::now()));
     }
 
-    /// A hook failed for this principal. True once: so often and so widely within its trial that
-    /// the generation before should come back.
+    /// Notes that a hook failed for this principal. True once: failures within the trial were so many and so
+    /// widespread that the generation before should come back.
     pub fn failed(&self, failure: &Failure, principal: &PrincipalId) -> bool {
         self.trial.get().is_some_and(|trial| trial.failed(failure, principal, Instant::now()))
     }
 
-    /// Whether its trial has ended badly.
+    /// True if its trial has ended badly.
     pub fn is_condemned(&self) -> bool {
         self.trial.get().is_some_and(Trial::has_ended_badly)
     }
@@ -159,7 +159,7 @@ impl Generation {
         &self.report.steps
     }
 
-    /// What a list of policies shows.
+    /// The summary that a list of policies shows.
     pub fn describe(&self) -> GenerationSummary {
         let LoadReport { number, digest, key_epoch, component, size, exports, settings, .. } = &self.report;
         GenerationSummary {
@@ -181,12 +181,12 @@ impl Generation {
         }
     }
 
-    /// Whether each call gets an instance of its own.
+    /// True if each call gets an instance of its own.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh.load(Ordering::Relaxed)
     }
 
-    /// The policy was seen not to be pure: from now on each call gets an instance of its own.
+    /// Notes that the policy is not pure: from now on each call gets an instance of its own.
     pub(crate) fn distrust(&self) {
         if !self.fresh.swap(true, Ordering::Relaxed) {
             tracing::error!(

@@ -1,4 +1,4 @@
-//! One instance of a component, and what instances are made from.
+//! An instance of a component, and the linked policy that instances are made from.
 
 use crate::engine::epoch_clock::{EpochClock, Runner};
 use crate::engine::limits::INSTANCE_CALLS_MAX;
@@ -23,7 +23,7 @@ pub(crate) struct LinkedPolicy {
     pub(crate) settings: Arc<str>,
     /// Bytes of memory that an instance may have.
     pub(crate) memory: usize,
-    /// Says when guests run, so that the epoch moves.
+    /// The clock that must know when guests run, so that the epoch moves.
     pub(crate) clock: Arc<EpochClock>,
 }
 
@@ -42,8 +42,8 @@ impl LinkedPolicy {
         let mut instance = Instance { store, hooks, calls: 0, memory_mark: usize::MAX, runner };
         let plan =
             instance.run(budget.setup, |hooks, store, time| hooks.configure(store, &self.settings, time))?;
-        // A guest that has used half of what it had room for when it started is made anew before
-        // it reaches the limit in the middle of a call.
+        // A guest that has used half of the room it had when it started is made anew before it reaches the
+        // limit in the middle of a call.
         let memory = instance.store.data().memory();
         instance.memory_mark = memory + self.memory.saturating_sub(memory) / 2;
         Ok((instance, plan))
@@ -83,7 +83,7 @@ pub(crate) fn settings_text(settings: &serde_json::Map<String, serde_json::Value
     serde_json::Value::Object(settings.clone()).to_string()
 }
 
-/// A configured instance. Whatever call fails, the instance is not to be used again.
+/// A configured instance. After any failed call, the instance is not to be used again.
 pub(crate) struct Instance {
     store: Store<InstanceState>,
     hooks: Hooks,
@@ -103,7 +103,7 @@ impl Instance {
         self.run(time, |hooks, store, time| hooks.call(store, call, time))
     }
 
-    /// From now on lines of the log are kept for [`Self::take_log`] instead of being logged.
+    /// Keeps lines of the log for [`Self::take_log`] from now on, instead of logging them.
     pub(crate) fn collect_log(&mut self) {
         self.store.data_mut().collect_log();
     }
@@ -113,17 +113,17 @@ impl Instance {
         self.store.data_mut().take_log()
     }
 
-    /// Bytes of linear memory that it has.
+    /// Bytes of linear memory that the instance has.
     pub(crate) fn memory(&self) -> usize {
         self.store.data().memory()
     }
 
-    /// Whether its last call took longer than a worker likes to wait.
+    /// True if its last call took longer than a worker can spare.
     pub(crate) fn lingered(&self) -> bool {
         self.store.data().lingered()
     }
 
-    /// Whether it has served long enough or grown enough to be replaced.
+    /// True if the instance has served long enough or grown enough to be replaced.
     pub(crate) fn is_worn(&self) -> bool {
         self.calls >= INSTANCE_CALLS_MAX || self.store.data().memory() > self.memory_mark
     }
@@ -147,7 +147,7 @@ impl Instance {
 
 /// A deadline in ticks of the epoch, which comes every millisecond: the current one is partly over.
 fn ticks(time: Duration) -> u64 {
-    // Without the 128 bits of `as_millis`: this is on the way of every request.
+    // The calculation avoids the 128 bits of `as_millis`: every request comes this way.
     time.as_secs()
         .saturating_mul(1000)
         .saturating_add(u64::from(time.subsec_millis()))

@@ -9,9 +9,9 @@ use crate::run::instance::Instance;
 use oncegate_core::PrincipalId;
 use std::sync::{Arc, Weak};
 
-/// One in so many decisions is repeated on a fresh instance.
+/// The number of decisions of which one is repeated on a fresh instance.
 const SECOND_OPINION_EVERY: u64 = 1000;
-/// Principals whose instances for hooks that see answers are kept.
+/// The most principals whose instances for hooks that see answers are kept.
 const PRINCIPALS_MAX: usize = 4;
 
 /// The instance caches of one thread, one for each generation.
@@ -25,7 +25,7 @@ impl InstanceCaches {
         let index = match self.0.iter().position(|cache| cache.number == number) {
             Some(index) => index,
             None => {
-                // A good moment to part with generations that no request holds any more.
+                // This is a good moment to drop generations that no request holds any more.
                 self.0.retain(|cache| cache.generation.strong_count() > 0);
                 self.0.push(InstanceCache::new(generation));
                 self.0.len() - 1
@@ -80,7 +80,7 @@ impl InstanceCache {
         if generation.is_fresh() {
             return generation.instance(budget)?.decide(operation, budget.call);
         }
-        // In place: a reused instance is not moved on the hot path.
+        // The instance stays in place: a reused instance is not moved on the hot path.
         let instance = match &mut self.deciding {
             Some(instance) => instance,
             empty => empty.insert(generation.instance(budget)?),
@@ -100,7 +100,7 @@ impl InstanceCache {
         Ok(verdict)
     }
 
-    /// Calls a hook that sees answers, on an instance that has seen no other principal's: a guest's
+    /// Calls a hook that sees answers, on an instance that has seen no other principal's answers: a guest's
     /// buffer must not carry one caller's answer to another.
     pub(crate) fn call_with_answer(
         &mut self,
@@ -128,8 +128,8 @@ impl InstanceCache {
     }
 }
 
-/// Asks a fresh instance, too. Where the two differ the fresh one is right, for that is what every
-/// other gateway and the next start would say.
+/// Asks a fresh instance, too. If the two differ, the fresh instance is right, because every other gateway
+/// and the next start would give its verdict.
 fn second_opinion(
     generation: &Generation,
     operation: &Operation<'_>,
@@ -143,7 +143,7 @@ fn second_opinion(
             generation.distrust();
             second
         }
-        // No room or no time is nobody's impurity.
+        // A lack of room or time is no sign of impurity.
         Err(Failure::Deadline(_) | Failure::Instantiate(_)) => first,
         Err(
             Failure::Trap(_)

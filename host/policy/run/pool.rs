@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 /// The policy instances of one worker thread.
 ///
-/// A call runs on the worker itself, on an instance that is used again, for as long as a worker
-/// can spare; one that takes longer is repeated on a policy thread with the policy's own limit.
-/// Hooks are pure, so repeating them is safe. Nothing is borrowed across an await.
+/// A call runs on the worker itself, on an instance that is used again, for as long as a worker can spare. A
+/// call that takes longer is repeated on a policy thread with the policy's own limit. Hooks are pure, so
+/// repeating a call is safe. Nothing is borrowed across an await.
 pub struct InstancePool {
     engine: Arc<Engine>,
     caches: RefCell<InstanceCaches>,
@@ -52,7 +52,7 @@ impl InstancePool {
         Box::pin(self.engine.threads().call(generation, slow)).await
     }
 
-    /// Calls any other hook. One that the component doesn't export says nothing.
+    /// Calls any other hook. A hook that the component doesn't export returns nothing.
     pub async fn call(
         &self,
         generation: &Arc<Generation>,
@@ -80,7 +80,7 @@ impl InstancePool {
         self.caches.borrow_mut().retire(keep);
     }
 
-    /// Calls a hook on this thread. None: it has to go to a policy thread.
+    /// Calls a hook on this thread. None: the call has to go to a policy thread.
     fn inline<T>(
         &self,
         generation: &Arc<Generation>,

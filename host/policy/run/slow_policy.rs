@@ -1,4 +1,4 @@
-//! Policies that are too slow for a worker: how they are noticed, and how their calls wait.
+//! Policies that are too slow for a worker: how the gateway notices them, and how their calls wait.
 
 use crate::engine::limits::QUICK_TIME_MAX;
 use crate::interface::failure::Failure;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Whether a policy answers in the time that a worker can spare, and the queue of those that don't.
+/// Notices a policy that doesn't answer in the time that a worker can spare, and queues its calls.
 pub(crate) struct SlowPolicyDetector {
     slow: AtomicBool,
     quick_in_a_row: AtomicU32,
@@ -16,10 +16,10 @@ pub(crate) struct SlowPolicyDetector {
 }
 
 impl SlowPolicyDetector {
-    /// Quick calls in a row after which a policy returns to the workers. So many that one which loops on
-    /// a hundredth of its inputs hardly ever does.
+    /// Quick calls in a row after which a policy returns to the workers. The number is so large that a policy
+    /// which loops on a hundredth of its inputs hardly ever returns.
     const QUICK_ENOUGH: u32 = 512;
-    /// Calls that may wait for a policy thread: more than come at once where clients retry together.
+    /// The most calls that may wait for a policy thread: more than come at once if clients retry together.
     const WAITING_MAX: usize = 256;
 
     pub(crate) fn new(permits: usize) -> Self {
@@ -35,13 +35,13 @@ impl SlowPolicyDetector {
         self.slow.load(Ordering::Relaxed)
     }
 
-    /// A call took longer than a worker can spare.
+    /// Notes that a call took longer than a worker can spare.
     pub(crate) fn slowed(&self) {
         self.quick_in_a_row.store(0, Ordering::Relaxed);
         self.slow.store(true, Ordering::Relaxed);
     }
 
-    /// A call on a policy thread took so long.
+    /// Notes the time of a call on a policy thread.
     pub(crate) fn took(&self, time: Duration) {
         if time >= QUICK_TIME_MAX {
             self.quick_in_a_row.store(0, Ordering::Relaxed);
@@ -59,7 +59,7 @@ impl SlowPolicyDetector {
     }
 }
 
-/// One more that waits, for as long as this lives.
+/// A call that waits, for as long as this value lives.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -93,7 +93,7 @@ mod tests {
             assert!(poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending())).await);
         }
         assert_eq!(detector.turn().await.err(), Some(Failure::Busy(SlowPolicyDetector::WAITING_MAX)));
-        // One that leaves makes room for another.
+        // A call that leaves makes room for another.
         drop(waiting.pop());
         let mut late = pin!(detector.turn());
         assert!(poll_fn(|context| Poll::Ready(late.as_mut().poll(context).is_pending())).await);

@@ -1,16 +1,18 @@
-//! A generation's trial: whether it fails so soon and so widely that the one before should come back.
+//! A generation's trial: notices failures so soon and so widespread that the generation before should come
+//! back.
 
 use crate::interface::failure::Failure;
 use oncegate_core::PrincipalId;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many failures end a trial badly.
+/// The number of failures that ends a trial badly.
 const FAILURES: u32 = 10;
-/// If they come from so many principals: one caller's odd requests are not the policy's fault.
+/// The number of principals that these failures must come from: one caller's odd requests are not the
+/// policy's fault.
 const PRINCIPALS: usize = 3;
 
-/// Runs from a generation's activation.
+/// The trial of a generation, which runs from its activation.
 #[derive(Debug)]
 pub(crate) struct Trial {
     until: Instant,
@@ -26,7 +28,7 @@ struct FailureCount {
 
 impl Trial {
     pub(crate) fn new(length: Duration, now: Instant) -> Self {
-        // One that would end past the end of time doesn't begin.
+        // A trial that would end past the end of time doesn't begin.
         Self { until: now.checked_add(length).unwrap_or(now), count: Mutex::default() }
     }
 
@@ -46,13 +48,14 @@ impl Trial {
 }
 
 impl Trial {
-    /// Whether it has.
+    /// True if the trial has ended badly.
     pub(crate) fn has_ended_badly(&self) -> bool {
         self.count.lock().unwrap_or_else(PoisonError::into_inner).ended_badly
     }
 }
 
-/// No room on the policy threads and a thread that was lost are the host's.
+/// True if the failure is the policy's own. A lack of room on the policy threads is the host's failure, and
+/// so is a lost thread.
 fn is_the_policys(failure: &Failure) -> bool {
     match failure {
         Failure::Trap(_)
@@ -72,7 +75,8 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_secs(600);
 
-    /// When a trial ends badly, by the principals of the failures; none: it doesn't.
+    /// The failures at which a trial ends badly, by the principals of the failures; none: it doesn't end
+    /// badly.
     fn badly_at(principals: &[u8], failure: &Failure, after: Duration) -> Vec<usize> {
         let start = Instant::now();
         let trial = Trial::new(LENGTH, start);
