@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 pub enum AnswerBody {
     /// The whole body, with trailers.
     Whole(Option<Bytes>, Option<HeaderMap>),
-    /// The body as an execution lets it go.
+    /// The body as an execution releases it.
     Streamed(ClientStream),
     /// The answer to an unguarded request, as it comes.
     Passed(ResponseBody),
@@ -25,7 +25,7 @@ impl AnswerBody {
         Self::Whole((!bytes.is_empty()).then_some(bytes), None)
     }
 
-    /// Leaves the trailers of a whole body out.
+    /// Removes the trailers of a whole body.
     pub fn remove_trailers(&mut self) {
         if let Self::Whole(_, trailers) = self {
             *trailers = None;

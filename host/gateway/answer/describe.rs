@@ -1,38 +1,38 @@
-//! What is shown of an operation, by the look-up and by the admin interface.
+//! The description of an operation, for the look-up and the admin interface.
 
 use oncegate_core::{OperationId, Record, State, Timestamp, View};
 use serde::{Deserialize, Serialize};
 
-/// Outcome and times of an operation: nothing that was sent or answered.
+/// The outcome and times of an operation, without anything that was sent or answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationDescription {
-    /// Executions that were begun.
+    /// The number of executions that were begun.
     pub attempts: u32,
-    /// When the first of them was.
+    /// When the first execution was begun.
     pub first_attempt: String,
-    /// Until when its answer is recorded.
+    /// Until when the operation's answer is recorded.
     pub expires: String,
-    /// Until when anything is.
+    /// Until when anything about the operation is recorded.
     pub forgotten: String,
-    /// How it ended, as far as that is known.
+    /// How the operation ended, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// When it ended.
+    /// When the operation ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<String>,
-    /// The status of its answer.
+    /// The status of the operation's answer.
     #[serde(default, skip_serializing_if = "DescribedStatus::is_missing")]
     pub status: DescribedStatus,
     /// Why the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Since when it is.
+    /// Since when the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_since: Option<String>,
-    /// Until when its executor may execute it.
+    /// Until when the operation's executor may execute it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<String>,
-    /// Another key of the operation, under which its state stands.
+    /// Another key of the operation, under which the operation's state is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_under: Option<String>,
 }
@@ -45,7 +45,7 @@ pub enum DescribedStatus {
     #[default]
     #[serde(skip)]
     Missing,
-    /// There was one, with this status; none: nobody knows it.
+    /// There was an answer with this status; none: nobody knows the status.
     Of(Option<u16>),
 }
 
@@ -55,7 +55,7 @@ impl DescribedStatus {
     }
 }
 
-/// What is known of an operation, by its record.
+/// Describes an operation by its record.
 pub fn describe(record: &Record, now: Timestamp) -> OperationDescription {
     let mut description = OperationDescription {
         attempts: record.attempts,
@@ -93,7 +93,7 @@ pub fn describe(record: &Record, now: Timestamp) -> OperationDescription {
     description
 }
 
-/// What the look-up answers.
+/// The answer to a look-up.
 #[derive(Debug, Serialize)]
 pub struct LookUp {
     operation: String,
@@ -103,7 +103,7 @@ pub struct LookUp {
 }
 
 impl LookUp {
-    /// Of this operation.
+    /// The answer to a look-up of this operation.
     pub fn new(id: OperationId, record: &Record, now: Timestamp) -> Self {
         Self { operation: id.to_string(), state: record.view(now).word(), description: describe(record, now) }
     }

@@ -18,7 +18,7 @@ pub fn first(operation: OperationId, head: &Parts, body: AnswerBody) -> Response
             own.remove(CONTENT_LENGTH);
             fields::announce(&mut own, trailers.keys());
         }
-        // The trailers of a stream are known when it is too late to announce them.
+        // A stream's trailers are known too late to be announced, so those of its protocol are announced.
         AnswerBody::Streamed(_) => fields::announce(&mut own, rpc::trailers_to_come(&head.headers)),
         AnswerBody::Whole(_, None) | AnswerBody::Passed(_) => {}
     }

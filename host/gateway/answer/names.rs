@@ -4,11 +4,11 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::OperationId;
 
-/// `Oncegate-Problem`: the code, whoever words the problem.
+/// `Oncegate-Problem`: the problem's code, whoever words the problem.
 pub const PROBLEM: HeaderName = HeaderName::from_static("oncegate-problem");
 /// `Oncegate-Operation`: the id of a guarded answer's operation.
 pub const OPERATION: HeaderName = HeaderName::from_static("oncegate-operation");
-/// `Idempotent-Replayed`: whether the answer is another execution's.
+/// `Idempotent-Replayed`: whether the answer is a kept one, sent again.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// An operation id as a field's value.
@@ -16,12 +16,12 @@ pub fn operation_value(id: OperationId) -> HeaderValue {
     HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are a field's value")
 }
 
-/// Whether an answer is another execution's, sent again.
+/// Whether an answer is a kept one, sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// It is the answer of an execution that this request brought about or waited for.
+    /// The answer is of an execution that this request caused or waited for.
     No,
-    /// It was kept.
+    /// The answer was kept.
     Yes,
 }
 
@@ -35,7 +35,7 @@ pub fn mark(fields: &mut HeaderMap, id: OperationId, replayed: Replayed) {
     fields.insert(OPERATION, operation_value(id));
 }
 
-/// A status that was checked when it was taken in.
+/// A status as a number, which was checked when it was read.
 pub fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

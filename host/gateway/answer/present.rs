@@ -1,5 +1,6 @@
-//! Who words an answer (`design/answers.md`): the route's `answers` for the status of a problem, the policy's
-//! `explain` and `present` where it exports them. Else it is the problem document, or the answer as kept.
+//! The wording of an answer (`design/answers.md`). The route's `answers` sets the status of a problem. The
+//! policy words problems by `explain` and kept answers by `present`, if it exports them. Otherwise the client
+//! gets the problem document, or the answer as kept.
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::names::status;
@@ -29,21 +30,21 @@ const OF_THE_BODY: [HeaderName; 10] = [
     HeaderName::from_static("repr-digest"),
 ];
 
-/// A caller whose protocol the policy speaks: the generation that decided the request, and what it
-/// saw of it.
+/// The presenter for a caller whose protocol the policy speaks: the generation that decided the request, and
+/// the operation that the generation saw.
 #[derive(Debug)]
 pub struct Presenter {
-    /// The generation that decided.
+    /// The generation that decided the request.
     pub generation: Arc<Generation>,
-    /// Who asks.
+    /// The principal that asks.
     pub principal: PrincipalId,
-    /// What `decide` saw.
+    /// The operation that `decide` saw.
     pub operation: OwnedOperation,
 }
 
 impl Presenter {
-    /// Another execution's answer as this caller's protocol has it. `answer` is what is kept, and
-    /// `response` what would be sent of it. A policy that fails shows nothing: the record stays.
+    /// Words another execution's answer in this caller's protocol. `answer` is the kept answer, and
+    /// `response` the response that would be sent of it. A policy that fails shows nothing: the record stays.
     pub async fn present(
         &self,
         worker: &Worker,
@@ -69,7 +70,7 @@ impl Presenter {
         }
     }
 
-    /// A problem in the words of this caller's protocol; none where it has none, or the hook fails.
+    /// A problem in the words of this caller's protocol; none if the protocol has none, or the hook fails.
     pub async fn explain(&self, worker: &Worker, problem: &Problem) -> Option<Wording> {
         let operation = self.operation.clone();
         let call = HookCall::Explain { operation, problem: problem.view() };
@@ -88,7 +89,7 @@ impl Presenter {
     }
 }
 
-/// A kept answer, whole, as `present` sees it: without fields that are not text.
+/// A whole kept answer as `present` sees it, without fields that are not text.
 fn whole_reply(answer: &Answer, body_kept: usize) -> Reply {
     let texts = |fields: &[(Bytes, Bytes)]| {
         let text = |bytes: &Bytes| std::str::from_utf8(bytes).ok().map(str::to_owned);
@@ -146,8 +147,8 @@ fn without_digests(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-/// The answer to a request that is turned away, in the policy's words where it has some. The code stands on it
-/// whoever words it.
+/// The answer to a refused request, in the policy's words if the policy has some. The answer has the
+/// problem's code in a field, whoever words the answer.
 pub async fn problem(
     worker: &Worker,
     presenter: Option<&Presenter>,
@@ -171,7 +172,7 @@ pub async fn problem(
 }
 
 impl Problem {
-    /// As `explain` sees it.
+    /// The problem as `explain` sees it.
     fn view(&self) -> ProblemView {
         let summary = self.summary();
         ProblemView {

@@ -46,7 +46,7 @@ impl Problem {
         }
     }
 
-    /// A request that is `bad-request`, where HTTP has a status of its own for what is bad about it.
+    /// A `bad-request` problem of a kind for which HTTP has a status of its own.
     pub fn bad_request(
         status: StatusCode,
         title: &'static str,
@@ -55,7 +55,7 @@ impl Problem {
         Self { status, title: title.into(), ..Self::new(Code::BadRequest, detail) }
     }
 
-    /// With this field.
+    /// Adds this field to the problem.
     #[must_use]
     pub fn with_field(mut self, name: HeaderName, value: &'static str) -> Self {
         self.fields.push((name, HeaderValue::from_static(value)));
@@ -78,14 +78,14 @@ impl Problem {
         }
     }
 
-    /// Of this operation.
+    /// Sets the operation that the problem is about.
     #[must_use]
     pub fn of(mut self, operation: OperationId) -> Self {
         self.operation = Some(operation);
         self
     }
 
-    /// Asking again is useful, though it is not with other problems of this code.
+    /// Says that asking again is useful, though it is not useful with other problems of this code.
     #[must_use]
     pub fn worth_asking_again(mut self) -> Self {
         self.retryable = true;
@@ -93,21 +93,21 @@ impl Problem {
         self
     }
 
-    /// The operation's outcome is settled so.
+    /// Sets the operation's settled outcome.
     #[must_use]
     pub fn with_outcome(mut self, outcome: Disposition) -> Self {
         self.outcome = Some(outcome);
         self
     }
 
-    /// What is known of the answer that isn't kept.
+    /// Adds the summary of the answer that isn't kept.
     #[must_use]
     pub fn with_summary(mut self, summary: AnswerSummary) -> Self {
         self.summary = Some(summary);
         self
     }
 
-    /// The code as it is written.
+    /// The problem's code in letters.
     pub fn code(&self) -> &str {
         &self.code
     }
@@ -122,17 +122,17 @@ impl Problem {
         &self.detail
     }
 
-    /// The operation that it is about.
+    /// The operation that the problem is about.
     pub fn operation(&self) -> Option<OperationId> {
         self.operation
     }
 
-    /// The operation's outcome, where it is settled.
+    /// The operation's outcome, if it is settled.
     pub fn outcome(&self) -> Option<Disposition> {
         self.outcome
     }
 
-    /// What is known of an answer that isn't kept.
+    /// The summary of an answer that isn't kept.
     pub fn summary(&self) -> Option<&AnswerSummary> {
         self.summary.as_ref()
     }
@@ -147,7 +147,7 @@ impl Problem {
         self.retry_after.map(|after| u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX))
     }
 
-    /// With the status that the route gives this code.
+    /// Sets the status that the route's `answers` give this code.
     #[must_use]
     pub fn answered_by(mut self, answers: &BTreeMap<String, u16>) -> Self {
         if let Some(status) = answers.get(&*self.code).and_then(|status| StatusCode::from_u16(*status).ok()) {
@@ -184,7 +184,7 @@ impl Problem {
         if let Some(after) = self.retry_after {
             fields.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
-        // For the SDKs that retry every 409 unless they are told not to.
+        // Some SDKs retry every 409 unless this field tells them not to.
         let should_retry = HeaderValue::from_static(if self.retryable { "true" } else { "false" });
         fields.insert(HeaderName::from_static("x-should-retry"), should_retry.clone());
         fields.insert(HeaderName::from_static("stripe-should-retry"), should_retry);
@@ -202,7 +202,7 @@ impl Problem {
         let mut fields = self.fields();
         let mut document = self.document();
         if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
-            // By the route's `answers`: the code is in its field.
+            // The route's `answers` ask for a status without a body. The code is in its field.
             fields.remove(CONTENT_TYPE);
             document.clear();
         }
@@ -227,7 +227,7 @@ impl Problem {
         })
     }
 
-    /// The problem that such an answer was made of, to be worded for each of these requests.
+    /// The problem that a shared answer was made of, to be worded for each waiting request.
     pub fn from_shared(answer: &Answer) -> Option<Self> {
         answer.field(PROBLEM.as_str())?;
         let document: Value = serde_json::from_slice(&answer.body).ok()?;
@@ -253,7 +253,7 @@ impl Problem {
     }
 }
 
-/// The members of every problem document, also of the admin interface's.
+/// The members of every problem document, also of the admin interface's documents.
 pub fn document(code: &str, title: &str, status: StatusCode, detail: &str) -> Map<String, Value> {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.into(), value);

@@ -1,11 +1,12 @@
-//! Why requests are turned away, and whether asking again is safe and with which key
+//! The reasons why requests are refused, and whether asking again is safe and with which key
 //! (`design/problems.md`).
 
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::store::StoreError;
 use oncegate_core::{Disposition, OperationId, Record, Refusal, State};
 
-/// The ledger turned the request away. `record`: the one that stands in the way, where there is one.
+/// The problem when the ledger refuses a request. `record`: the record that stands in the way, if there is
+/// one.
 pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Problem {
     match refusal {
         Refusal::KeyReused => Problem::new(
@@ -59,7 +60,7 @@ pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Pr
     .of(id)
 }
 
-/// What remains of an operation says that it was begun, and how it ended.
+/// The problem of an expired operation. Its remaining record says that it was begun, and how it ended.
 fn expired(record: Option<&Record>) -> Problem {
     const EXECUTED: &str = "The operation was executed before and its answer is no longer kept. Asking again with \
                             this key runs nothing; a new key would run it anew.";
@@ -76,7 +77,7 @@ fn expired(record: Option<&Record>) -> Problem {
     }
 }
 
-/// The ledger could not be asked, so nothing was done.
+/// The problem when the ledger could not be asked, so that nothing was done.
 pub fn ledger_unavailable(id: OperationId, error: &StoreError) -> Problem {
     let detail = match error {
         StoreError::Full(_) => {
@@ -94,17 +95,18 @@ pub fn ledger_unavailable(id: OperationId, error: &StoreError) -> Problem {
     Problem::new(Code::LedgerUnavailable, detail).of(id)
 }
 
-/// The ledger could not be asked before the operation was identified, so nothing was done.
+/// The problem when the ledger could not be asked before the operation was identified, so that nothing was
+/// done.
 pub fn ledger_unavailable_now() -> Problem {
     Problem::new(Code::LedgerUnavailable, "The ledger can't be asked now, and nothing was sent. Ask again.")
 }
 
-/// No route takes the request.
+/// The problem when no route takes the request.
 pub fn no_route() -> Problem {
     Problem::new(Code::NoRoute, "No route of this gateway matches the host, path and method.")
 }
 
-/// Keys can't be derived in all key spaces of the route's policy.
+/// The problem when keys can't be derived in all key spaces of the route's policy.
 pub fn policy_unavailable() -> Problem {
     Problem::new(
         Code::PolicyFailed,
@@ -113,7 +115,7 @@ pub fn policy_unavailable() -> Problem {
     )
 }
 
-/// The policy failed before anything was sent.
+/// The problem when the policy failed before anything was sent.
 pub fn policy_failed() -> Problem {
     Problem::new(
         Code::PolicyFailed,
@@ -122,7 +124,7 @@ pub fn policy_failed() -> Problem {
     )
 }
 
-/// `Content-Length` and `Transfer-Encoding` both say where the body ends (RFC 9112 §6.1).
+/// The problem when `Content-Length` and `Transfer-Encoding` both say where the body ends (RFC 9112 §6.1).
 pub fn ambiguous_framing() -> Problem {
     Problem::new(
         Code::BadRequest,
@@ -130,7 +132,7 @@ pub fn ambiguous_framing() -> Problem {
     )
 }
 
-/// A field that the policy reads, or that says who asks, can't be switched off by the client.
+/// The problem when the client tries to switch off a field that the policy reads or that names the principal.
 pub fn switched_off(field: &str) -> Problem {
     Problem::new(
         Code::BadRequest,

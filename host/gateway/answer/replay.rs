@@ -1,4 +1,4 @@
-//! Answers that were kept, sent again.
+//! Kept answers, sent again.
 
 use crate::gateway::answer::body::AnswerBody;
 use crate::gateway::answer::names::{Replayed, mark, status};
@@ -6,14 +6,14 @@ use crate::gateway::request::fields;
 use http::Response;
 use oncegate_core::{Answer, OperationId};
 
-/// The kept answer, again.
+/// The kept answer, sent again.
 pub fn replay(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
     let mut response = restored(answer);
     mark(response.headers_mut(), id, Replayed::Yes);
     response
 }
 
-/// The answer of an execution that the request waited for, and that proved not to be applied.
+/// The answer of an execution that the request waited for and that proved not to be applied.
 pub fn shared(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
     let mut response = restored(answer);
     mark(response.headers_mut(), id, Replayed::No);

@@ -1,5 +1,5 @@
-//! The stream from an execution to its client: the execution feeds it and never waits for the client,
-//! unless it asks to.
+//! The stream from an execution to its client. The execution feeds the stream, and waits for the client only
+//! if it asks to.
 
 use crate::ledger::Interest;
 use bytes::Bytes;
@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::{Notify, mpsc};
 
-/// The answer broke off, and so must the client's stream.
+/// The answer broke off, so the client's stream must break off, too.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer was cut short")]
 pub struct Cut;
 
-/// What is on its way from an execution to its client, in bytes.
+/// The number of bytes on their way from an execution to its client.
 #[derive(Debug, Default)]
 struct Underway {
     bytes: Cell<usize>,
@@ -39,7 +39,7 @@ pub struct Feed {
     is_cut: Cell<bool>,
 }
 
-/// Both ends of a stream. `length`: of the whole body, where it is known.
+/// Both ends of a stream. `length`: the bytes of the whole body, if known.
 pub fn stream(length: Option<u64>) -> (Feed, ClientStream) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let underway = Rc::new(Underway::default());
@@ -50,12 +50,12 @@ pub fn stream(length: Option<u64>) -> (Feed, ClientStream) {
 }
 
 impl ClientStream {
-    /// Bytes of the whole body, where that is known.
+    /// The bytes of the whole body, if known.
     pub(super) fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// The client's interest in the execution lasts as long as this stream.
+    /// Makes the client's interest in the execution last as long as this stream.
     pub fn hold(&mut self, interest: Interest) {
         self.interest = Some(interest);
     }
@@ -100,7 +100,7 @@ impl Feed {
         let _ = self.frames.send(Ok(Frame::trailers(trailers)));
     }
 
-    /// Cuts the answer short: nothing goes out after it.
+    /// Cuts the answer short: nothing goes out after the cut.
     pub fn cut(&self) {
         if !self.is_cut.replace(true) {
             let _ = self.frames.send(Err(Cut));
@@ -112,7 +112,7 @@ impl Feed {
         self.is_cut.get() || self.frames.is_closed()
     }
 
-    /// Waits until less than `bytes` are on their way, or the client is gone.
+    /// Waits until fewer than `bytes` bytes are on their way, or the client is gone.
     pub async fn drained_below(&self, bytes: usize) {
         while self.underway.bytes.get() >= bytes && !self.is_closed() {
             self.underway.moved.notified().await;

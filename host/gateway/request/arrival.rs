@@ -13,22 +13,22 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use oncegate_core::{PrincipalId, Secret};
 
-/// A request as it was received. It has all that says who asks, from before the first exit of the
-/// request's way.
+/// A request as it was received. An arrival has everything that establishes the principal, from before the
+/// first exit of the request's way.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Who is at the other end of the connection.
+    /// The other end of the connection.
     pub peer: Peer,
-    /// Its head, normalised.
+    /// The request's head, normalised.
     pub head: RequestHead,
-    /// Its body.
+    /// The request's body.
     pub body: InboundBody,
     parts: Parts,
 }
 
 impl Arrival {
-    /// Reads the head of a request, of at most so many bytes. Nobody reads the body of one that is
-    /// refused, so it is drained.
+    /// Reads the head of a request, of at most `head_bytes_max` bytes. Nobody reads the body of a refused
+    /// request, so that body is drained.
     pub fn read(peer: Peer, request: Request<Incoming>, head_bytes_max: usize) -> Result<Self, Problem> {
         let (parts, incoming) = request.into_parts();
         let body = InboundBody::new(incoming);
@@ -36,22 +36,22 @@ impl Arrival {
         Ok(Self { peer, head, body, parts })
     }
 
-    /// Its fields.
+    /// The request's fields.
     pub fn fields(&self) -> &HeaderMap {
         &self.parts.headers
     }
 
-    /// Who asks, by these rules of a route.
+    /// The principal of the request, by these rules of a route.
     pub fn principal(&self, rules: &Principal, secret: &Secret) -> Result<PrincipalId, Problem> {
         principal::establish(rules, secret, self.fields(), &self.head.query, self.peer)
     }
 
-    /// The request as it goes on unguarded. A body that was read is sent whole, another one streams.
+    /// The request as it goes on unguarded. A body that was read is sent whole, any other body streams.
     pub fn into_request(self) -> (Peer, RequestHead, Request<RequestBody>) {
         (self.peer, self.head, Request::from_parts(self.parts, self.body.into_request_body()))
     }
 
-    /// Its head and fields, where the body has been read.
+    /// The request's head, fields and body, once the body has been read.
     pub fn into_head(self) -> (RequestHead, HeaderMap, InboundBody) {
         (self.head, self.parts.headers, self.body)
     }

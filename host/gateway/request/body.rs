@@ -1,4 +1,4 @@
-//! The body of a request. That of a guarded request is read whole, within bounds, before anything is claimed.
+//! The body of a request. A guarded request's body is read whole, within bounds, before anything is claimed.
 
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::edge::After;
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Bounds of what is read of a body that nobody wants, in bytes and in time.
+/// How much of an unwanted body is read, in bytes and in time.
 const LEFT_BYTES_MAX: u64 = 1 << 20;
 const LEFT_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -31,9 +31,9 @@ struct WholeBody {
     reserved: Reservation,
 }
 
-/// A body that nobody has read yet. Dropped unread, it is drained within bounds: else a client that is still
-/// writing would get a reset instead of its answer, and one that sends its body after its head would lose its
-/// connection.
+/// A body that nobody has read yet. A body that is dropped unread is drained within bounds. Otherwise a
+/// client that is still writing would get a reset instead of its answer, and a client that sends its body
+/// after its head would lose its connection.
 #[derive(Debug)]
 struct DrainOnDrop(Option<Incoming>);
 
@@ -55,8 +55,8 @@ async fn drain(mut incoming: Incoming) {
     }
 }
 
-/// What becomes of a connection should this request be refused with its body unread: the body may be
-/// long, or its client waits to be asked for it.
+/// Whether the connection stays open if this request is refused with its body unread. The body may be
+/// long, or the client may wait to be asked for the body.
 pub fn after_refusal<B: Body>(request: &Request<B>) -> After {
     let length = request.body().size_hint().exact();
     let may_be_long = request.headers().contains_key(http::header::EXPECT)
@@ -73,7 +73,7 @@ impl InboundBody {
         Self { unread: DrainOnDrop(Some(incoming)), whole: None }
     }
 
-    /// There is a body. No body and an empty one are the same.
+    /// Whether there is a body. An empty body is no body.
     pub fn has_body(&self) -> bool {
         match (&self.whole, &self.unread.0) {
             (Some(whole), _) => !whole.bytes.is_empty(),
@@ -82,12 +82,12 @@ impl InboundBody {
         }
     }
 
-    /// The body, where it was read.
+    /// The body, if it was read.
     pub fn bytes(&self) -> Option<&Bytes> {
         self.whole.as_ref().map(|whole| &whole.bytes)
     }
 
-    /// The body, whole. A cut upload leaves nothing behind: nothing is claimed yet.
+    /// Reads the whole body. A cut upload leaves nothing behind, because nothing is claimed yet.
     pub async fn read(&mut self, worker: &Worker) -> Result<Bytes, Problem> {
         if let Some(whole) = &self.whole {
             return Ok(whole.bytes.clone());
@@ -104,7 +104,7 @@ impl InboundBody {
         Ok(bytes)
     }
 
-    /// The body as it goes on unguarded: whole where it was read, else as it streams in.
+    /// The body of the unguarded request: whole if it was read, else as it streams in.
     pub fn into_request_body(mut self) -> RequestBody {
         match (self.whole, self.unread.0.take()) {
             (Some(whole), _) => RequestBody::Whole(whole.bytes),
@@ -113,7 +113,7 @@ impl InboundBody {
         }
     }
 
-    /// What it holds of the budget, to be kept as long as the body is.
+    /// The body's share of the budget, to be kept as long as the body.
     pub fn into_reservation(self) -> Option<Reservation> {
         self.whole.map(|whole| whole.reserved)
     }
@@ -140,7 +140,7 @@ async fn read_whole(
         }
         take(reserved, read.saturating_sub(reserved.bytes()))?;
         pieces.push(data, announced);
-        // Of announced length, and all there: nothing more to wait for.
+        // A body of announced length is complete: there is nothing more to wait for.
         if incoming.is_end_stream() {
             break;
         }
@@ -168,7 +168,7 @@ async fn next_piece(incoming: &mut Incoming, idle: Duration) -> Result<Option<By
     }
 }
 
-/// The pieces of a body. Most bodies come in one, which needs no copy.
+/// The pieces of a body. Most bodies come in one piece, which needs no copy.
 #[derive(Default)]
 struct Pieces {
     read: usize,
@@ -177,7 +177,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// `announced`: bytes of the whole body, as far as they are known.
+    /// Adds a piece. `announced`: the bytes of the whole body, as far as they are known.
     fn push(&mut self, data: Bytes, announced: usize) {
         self.read += data.len();
         if self.first.is_empty() && self.all.is_empty() {

@@ -1,4 +1,4 @@
-//! A request of a route that a policy guards, with all that its keys are made of.
+//! A request of a route that a policy guards, with everything that its keys are made of.
 
 use crate::gateway::answer::problem::{Code, Problem};
 use crate::gateway::answer::refusals::switched_off;
@@ -20,26 +20,26 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A request with its route and with who asks.
+/// A request with its route and its principal.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// The worker that answers it.
+    /// The worker that answers the request.
     pub worker: Rc<Worker>,
-    /// The configuration that it began with.
+    /// The configuration that was active when the request came in.
     pub active: Arc<ActiveConfig>,
-    /// Its route.
+    /// The request's route.
     pub route: Arc<Route>,
-    /// Who asks.
+    /// The principal that asks.
     pub principal: PrincipalId,
     /// The request as it was received.
     pub arrival: Arrival,
-    /// The query without what says who asks; none: the query says nothing of that.
+    /// The query without the parameters that name the principal; none: the query has no such parameters.
     query: Option<String>,
     document: OnceCell<Result<Document, NoDocument>>,
 }
 
 impl RequestContext {
-    /// Establishes who asks.
+    /// Establishes the principal of a request.
     pub fn new(
         worker: &Rc<Worker>,
         active: Arc<ActiveConfig>,
@@ -63,25 +63,25 @@ impl RequestContext {
         })
     }
 
-    /// Reads the body, whole. The connection has nothing unread on it then.
+    /// Reads the whole body, so that the connection has nothing unread.
     pub async fn read(&mut self, progress: &mut RequestProgress) -> Result<WholeRequest<'_>, Problem> {
         let body = self.arrival.body.read(&self.worker).await?;
         progress.body_read();
         Ok(WholeRequest { context: self, body })
     }
 
-    /// The query without what says who asks; none where the request has no query.
+    /// The query without the parameters that name the principal; none if the request has no query.
     pub fn query(&self) -> Option<&str> {
         let head = &self.arrival.head;
         head.has_query.then(|| self.query.as_deref().unwrap_or(&head.query))
     }
 
-    /// The host that the request is for; none where it names none.
+    /// The host that the request is for; none if the request names none.
     pub fn authority(&self) -> Option<&str> {
         Some(&*self.arrival.head.authority).filter(|authority| !authority.is_empty())
     }
 
-    /// What `decide` judges. `principal`: who asks, in digits.
+    /// The operation that `decide` judges. `principal`: the principal, in digits.
     pub fn operation<'s>(
         &'s self,
         generation: &'s Generation,
@@ -110,13 +110,13 @@ impl RequestContext {
         Ok(Operation { method: self.arrival.head.method.as_str(), fields, payload })
     }
 
-    /// What the policy gets to see of the body.
+    /// The part of the body that the policy gets to see.
     fn payload(&self, want: &PayloadWant) -> Payload {
         let body = &self.arrival.body;
         match (want, body.bytes()) {
             _ if !body.has_body() => Payload::Absent,
             (PayloadWant::Nothing, _) | (_, None) => Payload::Withheld,
-            // The fingerprint may need the document, too.
+            // The document is read once and kept: the fingerprint may need it, too.
             (PayloadWant::Pointers(pointers), Some(body)) => view::selected(pointers, self.document(body)),
             (PayloadWant::Whole(_), body) => {
                 view::payload(want, self.arrival.fields(), body, self.body_bytes_max())
@@ -124,24 +124,24 @@ impl RequestContext {
         }
     }
 
-    /// The body as a document, read once. `body` is that of this request, whole.
+    /// The body as a document, read once. `body` is the whole body of this request.
     fn document(&self, body: &Bytes) -> Result<&Document, &NoDocument> {
         let read = || view::document(self.arrival.fields(), body, self.body_bytes_max());
         self.document.get_or_init(read).as_ref()
     }
 
-    /// A body may have so many bytes, without its codings too.
+    /// The most bytes that a body may have, also without its content codings.
     fn body_bytes_max(&self) -> usize {
         self.active.config.server.limits.body_bytes
     }
 }
 
-/// A request whose body was read whole: keys and fingerprints are made of nothing less.
+/// A request whose body was read whole. Keys and fingerprints are made of whole requests only.
 #[derive(Debug)]
 pub struct WholeRequest<'a> {
     /// The request.
     pub context: &'a RequestContext,
-    /// Its body.
+    /// The request's body.
     pub body: Bytes,
 }
 

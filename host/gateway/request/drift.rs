@@ -1,8 +1,8 @@
 //! Drifting principals: operations that are executed again because the same request came under another
 //! principal (`design/principal.md`, `principal_changed = "count"`).
 //!
-//! The gateway remembers in a table of fixed size who had which operation executed lately. An operation has
-//! one place there, and the next operation with the same place takes it over. A request takes no lock and
+//! A table of fixed size remembers which principal had which operation executed lately. An operation has one
+//! place in the table, and the next operation with the same place takes it over. A request takes no lock and
 //! allocates nothing here, and no key and no principal can be read from the table.
 
 use crate::gateway::request::route::Route;
@@ -15,40 +15,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Places: half a mebibyte, and about so many executions until one is forgotten.
+/// The number of places: half a mebibyte, and about as many executions until one is forgotten.
 const PLACES: usize = 1 << 16;
-/// The bits of a place that are of the principal. The others are of the key.
+/// The bits of a place that hold the principal. The other bits hold the key.
 const PRINCIPAL: u64 = (1 << 20) - 1;
-/// The log has at most one line of a route in this time.
+/// The log gets at most one line for each route in this time.
 const TELL_EVERY: Duration = Duration::from_secs(600);
 
 /// The table of one gateway.
 #[derive(Debug, Default)]
 pub struct DriftDetector {
-    /// Made with the first execution that counts.
+    /// The places, made with the first execution that counts.
     places: OnceLock<Box<[AtomicU64]>>,
     hash: RandomState,
     lines: Mutex<BTreeMap<Arc<str>, LogLine>>,
 }
 
-/// An operation and who asks for it, hashed.
+/// An operation and its principal, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrincipalObservation {
     place: usize,
     mark: u64,
 }
 
-/// The last line of the log about a route.
+/// The latest line of the log about a route.
 #[derive(Debug)]
 struct LogLine {
     at: Instant,
-    /// Executions since then.
+    /// The executions since that line.
     count: u64,
 }
 
 impl DriftDetector {
-    /// What is remembered of an operation. An operation whose key is made of the body is not observed: the
-    /// same body from two callers means nothing, and hashing it once more costs time.
+    /// The observation of an operation. An operation whose key is made of the body is not observed: the
+    /// same body from two callers means nothing, and hashing the body once more costs time.
     pub(super) fn observation(
         &self,
         policy: &str,
@@ -71,7 +71,7 @@ impl DriftDetector {
         Some(PrincipalObservation { place: hash as usize % PLACES, mark: (hash & !PRINCIPAL) | principal })
     }
 
-    /// The operation is executed.
+    /// Notes that the operation is executed.
     pub fn note(&self, observation: PrincipalObservation, route: &Route) {
         if !self.is_changed(observation) {
             return;
@@ -88,7 +88,7 @@ impl DriftDetector {
         }
     }
 
-    /// Whether another principal had it executed last.
+    /// Whether another principal had the operation executed last.
     fn is_changed(&self, observation: PrincipalObservation) -> bool {
         let places = self.places.get_or_init(|| (0..PLACES).map(|_| AtomicU64::new(0)).collect());
         let place = &places[observation.place];
@@ -99,7 +99,7 @@ impl DriftDetector {
         before != observation.mark && before != 0 && (before ^ observation.mark) & !PRINCIPAL == 0
     }
 
-    /// Whether the log gets a line now, and of how many executions.
+    /// The number of executions for a line in the log now; none if the log gets no line.
     fn tell(&self, route: &Arc<str>, now: Instant) -> Option<u64> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = lines.get_mut(route) else {

@@ -1,12 +1,12 @@
-//! Header fields on their way through: hop-by-hop fields (RFC 9110 §7.6), the gateway's own, and those that
-//! are kept with an answer (`design/headers.md`).
+//! Header fields on their way through: hop-by-hop fields (RFC 9110 §7.6), the gateway's own fields, and the
+//! fields that are kept with an answer (`design/headers.md`).
 
 use crate::gateway::edge::Peer;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Fields that belong to one connection. `Trailer` is not among them: it announces what is kept, and
-/// hyper sends only trailers that are announced.
+/// Fields that belong to one connection. `Trailer` is not among them: `Trailer` announces trailers that are
+/// kept, and hyper sends only announced trailers.
 const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -17,7 +17,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Whether `Connection` names this field, so that it may not be relied on.
+/// Whether `Connection` names this field, so that nobody may rely on the field.
 pub fn names_in_connection(fields: &HeaderMap, name: &str) -> bool {
     connection_options(fields).any(|option| option.eq_ignore_ascii_case(name))
 }
@@ -27,7 +27,7 @@ fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &str> {
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// Removes what belongs to one connection, and what `Connection` names.
+/// Removes the fields that belong to one connection, and the fields that `Connection` names.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     let named: Vec<HeaderName> = match fields.contains_key(header::CONNECTION) {
         true => connection_options(fields).filter_map(|option| option.parse().ok()).collect(),
@@ -75,7 +75,7 @@ pub fn kept(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, By
     exact(fields, |name| is_kept(name.as_str(), status, strip))
 }
 
-/// The fields that are kept of an answer that somebody else than the upstream hands in.
+/// The kept fields of an answer that somebody other than the upstream hands in.
 pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
     let mut fields = fields.clone();
     remove_hop_by_hop(&mut fields);
@@ -83,14 +83,14 @@ pub fn kept_fields(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(By
     kept(&fields, status, strip)
 }
 
-/// The fields of an answer that freed the key, for requests that waited for it: those that are kept, and
+/// The fields of an answer that freed the key, for requests that waited for the answer: the kept fields, and
 /// `Retry-After`.
 pub fn shared(fields: &HeaderMap, status: u16, strip: &[String]) -> Vec<(Bytes, Bytes)> {
     let wanted = |name: &HeaderName| *name == header::RETRY_AFTER || is_kept(name.as_str(), status, strip);
     exact(fields, wanted)
 }
 
-/// Copies the wanted fields into one allocation of just their size.
+/// Copies the wanted fields into one allocation of exactly their size.
 fn exact(fields: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Vec<(Bytes, Bytes)> {
     let chosen: Vec<(&HeaderName, &HeaderValue)> = fields.iter().filter(|(name, _)| wanted(name)).collect();
     let size = chosen.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
@@ -116,8 +116,8 @@ fn exact(fields: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Vec<(Bytes
 pub fn restored(kept: &[(Bytes, Bytes)], room: usize) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(kept.len() + room);
     for (name, value) in kept {
-        // Both were a field of an answer once; should the store hold something else, it is left
-        // out rather than sent.
+        // Name and value were a field of an answer once. Anything else that the store may hold is left out
+        // rather than sent.
         if let Ok(name) = HeaderName::from_bytes(name)
             && let Ok(value) = HeaderValue::from_maybe_shared(value.clone())
         {
@@ -143,7 +143,7 @@ pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &
 /// How the gateway names itself in `Via`.
 const VIA: &str = "1.1 oncegate";
 
-/// Adds `Via` and the `X-Forwarded-*` fields. What an untrusted peer says of itself is replaced.
+/// Adds `Via` and the `X-Forwarded-*` fields. Values from an untrusted peer are replaced.
 pub fn add_forwarding(fields: &mut HeaderMap, peer: Peer, authority: &str) {
     append_element(fields, header::VIA, VIA);
     let forwarded_for = HeaderName::from_static("x-forwarded-for");

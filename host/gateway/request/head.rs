@@ -19,11 +19,11 @@ pub struct RequestHead {
     pub path: Arc<str>,
     /// The query; empty where there is none.
     pub query: String,
-    /// There is a query, empty or not.
+    /// Whether there is a query, empty or not.
     pub has_query: bool,
 }
 
-/// What a look-up asks for.
+/// The operation that a look-up asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SoughtOperation {
     /// The operation with this id.
@@ -33,8 +33,8 @@ pub enum SoughtOperation {
 }
 
 impl RequestHead {
-    /// Reads a head. Refuses one that could be read in two ways, one whose body has a coding that would be
-    /// lost here, and one of more than `bytes_max` bytes.
+    /// Reads a head. Refuses a head that could be read in two ways, a head whose body has a coding that would
+    /// be lost here, and a head of more than `bytes_max` bytes.
     pub fn read(request: &Parts, protocol: Protocol, bytes_max: usize) -> Result<Self, Problem> {
         let uri = &request.uri;
         if size(request) > bytes_max {
@@ -69,7 +69,7 @@ impl RequestHead {
         if authority.contains('@') || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(bad("The host name has characters that a host name can't have."));
         }
-        // hyper takes `chunked` off, and whatever stands before it would be lost on the way.
+        // hyper removes `chunked`, and any coding before it would be lost on the way.
         let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).into_iter();
         if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
             return Err(Problem::bad_request(
@@ -92,7 +92,7 @@ impl RequestHead {
         host_of(&self.authority)
     }
 
-    /// The operation that a look-up asks for; none: the request is no look-up.
+    /// The operation that this look-up asks for; none: the request is no look-up.
     pub fn lookup(&self) -> Option<SoughtOperation> {
         let id = self.path.strip_prefix("/.oncegate/operations/")?;
         let sought = || id.parse().map_or(SoughtOperation::Nothing, SoughtOperation::Id);
@@ -105,8 +105,8 @@ impl RequestHead {
     }
 }
 
-/// The bytes of a head as HTTP/1.1 has it. hyper's own bound holds for what it reads at once, up to twice
-/// as much.
+/// The bytes of a head as HTTP/1.1 writes it. hyper's own bound holds for what hyper reads at once, which may
+/// be up to twice as much.
 fn size(request: &Parts) -> usize {
     const LINE: usize = "  HTTP/1.1\r\n".len();
     const FIELD: usize = ": \r\n".len();

@@ -1,5 +1,5 @@
-//! From a guarded request to an operation: its key and fingerprint in every key space, and what the ledger
-//! is asked (`design/keys.md`).
+//! From a guarded request to an operation: the operation's key and fingerprint in every key space, and the
+//! request to the ledger (`design/keys.md`).
 
 use crate::config::PrincipalChanged;
 use crate::gateway::request::context::WholeRequest;
@@ -17,7 +17,7 @@ use oncegate_core::{
 };
 use std::sync::Arc;
 
-/// The request as it is kept for the promise check, without credentials; none where it is too large.
+/// The request as it is kept for the promise check, without credentials; none if it is too large.
 pub fn sample(whole: &WholeRequest<'_>) -> Option<Sample> {
     let (context, route) = (whole.context, &whole.context.route.config);
     let is_credential = |name: &HeaderName| principal::is_credential(&route.principal, name);
@@ -34,7 +34,7 @@ pub fn sample(whole: &WholeRequest<'_>) -> Option<Sample> {
     Some(sample.by(Some(context.principal.to_string()), route.name.to_string()))
 }
 
-/// What is remembered of who asks for it, where its route counts a changed principal.
+/// The observation of the operation's principal, if the route counts a changed principal.
 pub fn observation(
     whole: &WholeRequest<'_>,
     guarded: &Guarded,
@@ -53,7 +53,7 @@ pub fn observation(
     }
 }
 
-/// What the ledger is asked, with the operation's keys in all spaces.
+/// The request to the ledger, with the operation's keys in all spaces.
 pub fn request(whole: &WholeRequest<'_>, guarded: &mut Guarded) -> ledger::Request {
     let route = &whole.context.route;
     let mut request = own_request(whole, &guarded.generation, &guarded.guard);
@@ -102,8 +102,8 @@ pub fn request(whole: &WholeRequest<'_>, guarded: &mut Guarded) -> ledger::Reque
     request
 }
 
-/// Under which of these keys a record is kept; where it is in a space that isn't derived here, one from
-/// which pointers lead there.
+/// The key of these under which a record is kept. If the record is in a space that isn't derived here, a key
+/// from which pointers lead to the record.
 pub fn id_of(keys: &[Key], record: &Record) -> Option<OperationId> {
     let origin = &record.origin;
     let kept =
@@ -111,7 +111,7 @@ pub fn id_of(keys: &[Key], record: &Record) -> Option<OperationId> {
     kept.or(keys.first()).map(|key| key.id)
 }
 
-/// What the ledger is asked under the key of this verdict alone.
+/// The request to the ledger under the key of this verdict alone.
 fn own_request(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard) -> ledger::Request {
     let (context, route) = (whole.context, &whole.context.route);
     let (ledger, head) = (&context.worker.shared.ledger, &context.arrival.head);
@@ -151,7 +151,7 @@ fn own_request(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard)
     }
 }
 
-/// A policy may shorten the route's times, never lengthen them.
+/// The times of an operation. A policy may shorten the route's times, never lengthen them.
 fn times(route: &Times, guard: &Guard) -> Times {
     Times {
         retention: guard.retention.map_or(route.retention, |own| own.min(route.retention)),
@@ -160,8 +160,8 @@ fn times(route: &Times, guard: &Guard) -> Times {
     }
 }
 
-/// `resend` only where repeating does no harm: the method is idempotent (RFC 9110 §9.2.2), or the
-/// upstream is declared to deduplicate, or to take repeats.
+/// The treatment of an unknown outcome: `resend` only if repeating does no harm. Repeating does no harm if
+/// the method is idempotent (RFC 9110 §9.2.2), or the upstream is declared to deduplicate or to take repeats.
 fn when_unknown(route: &Route, guard: &Guard, method: &http::Method) -> WhenUnknown {
     let wanted = guard.when_unknown.unwrap_or(route.config.when_unknown);
     let harmless =

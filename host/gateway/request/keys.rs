@@ -1,10 +1,11 @@
-//! The keys of an operation, made of a whole request by what a policy's guard names (`design/keys.md`).
+//! The keys of an operation, made of the parts of a whole request that a policy's guard names
+//! (`design/keys.md`).
 
 use crate::gateway::request::context::WholeRequest;
 use crate::policy::{Generation, Guard, parts};
 use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId};
 
-/// The key and the fingerprint that a guard means in its generation's key space.
+/// The key and the fingerprint by a guard, in its generation's key space.
 pub fn key(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard) -> (OperationId, Fingerprint) {
     let context = whole.context;
     let secret = &context.worker.shared.secret;
@@ -14,7 +15,7 @@ pub fn key(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard) -> 
     (framer.into_operation(), parts::fingerprint(&guard.fingerprint, whole, secret))
 }
 
-/// The key that the operation has in common with the same one of any other principal.
+/// The key that the operation shares with the same operation of any other principal.
 pub fn common_id(
     whole: &WholeRequest<'_>,
     generation: &Generation,

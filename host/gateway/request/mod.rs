@@ -1,5 +1,5 @@
-//! What the gateway makes of a request before the ledger is asked: its head, its route, who asks, its
-//! body, the policy's verdict and the operation with its keys.
+//! From a request to the ledger's question: the request's head, route, principal and body, the policy's
+//! verdict, and the operation with its keys.
 
 #![doc = include_str!("../../design/keys.md")]
 #![doc = include_str!("../../design/principal.md")]

@@ -1,5 +1,5 @@
-//! Who asks. The gateway establishes that from credentials and trusted fields; a policy has no say in it
-//! (`design/principal.md`).
+//! The principal of a request. The gateway establishes the principal from credentials and trusted fields; a
+//! policy has no say in it (`design/principal.md`).
 
 use crate::config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
 use crate::gateway::answer::problem::{Code, Problem};
@@ -13,12 +13,12 @@ use std::borrow::Cow;
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ALL: [PrincipalSource; 2] = [PrincipalSource::Authorization, PrincipalSource::ApiKey];
 
-/// Schemes whose credentials are made anew for each request. As a principal they would part every retry from
-/// its operation.
+/// Schemes whose credentials are made anew for each request. Such a credential as a principal would separate
+/// every retry from its operation.
 const PER_REQUEST_SCHEMES: [&str; 7] =
     ["aws4-hmac-sha256", "digest", "oauth", "signature", "hawk", "dpop", "aws"];
 
-/// Establishes who asks.
+/// Establishes the principal of a request.
 pub fn establish(
     rules: &Principal,
     secret: &Secret,
@@ -51,8 +51,8 @@ pub fn establish(
     Ok(framer.into_principal())
 }
 
-/// Only trusted proxies may set a field that says who asks. From anyone else it is refused, also where another
-/// alternative would win: the service behind believes it, too.
+/// Refuses a field that names the principal and does not come from a trusted proxy. The field is refused even
+/// if another alternative would win, because the service behind the gateway believes the field, too.
 fn refuse_claims(alternatives: &[Vec<PrincipalSource>], fields: &HeaderMap) -> Result<(), Problem> {
     for source in alternatives.iter().flatten() {
         if let PrincipalSource::Header(name) = source
@@ -107,7 +107,7 @@ fn admit_anonymous(rules: &Principal, fields: &HeaderMap) -> Result<(), Problem>
     }
 }
 
-/// The value of a source, if it is present; an error if it is there and can't be taken.
+/// The value of a source, if it is present. A present value that can't be taken is an error.
 fn value<'a>(
     source: &PrincipalSource,
     fields: &'a HeaderMap,
@@ -194,7 +194,7 @@ fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(Code::PrincipalInvalid, detail)
 }
 
-/// Whether a field is a credential, or says who asks here.
+/// Whether a field is a credential or, by these rules, names the principal.
 pub fn is_credential(rules: &Principal, name: &HeaderName) -> bool {
     let always = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, API_KEY];
     let named =
@@ -206,7 +206,8 @@ pub fn is_credential(rules: &Principal, name: &HeaderName) -> bool {
         }
 }
 
-/// The query without what says who asks, so that neither a policy nor a fingerprint sees it.
+/// The query without the parameters that name the principal, so that neither a policy nor a fingerprint sees
+/// them.
 pub fn without_credentials<'a>(rules: &Principal, query: &'a str) -> Cow<'a, str> {
     let PrincipalFrom::Alternatives(alternatives) = &rules.from else { return Cow::Borrowed(query) };
     let hidden: Vec<&str> = (alternatives.iter().flatten())

@@ -1,4 +1,4 @@
-//! How far a request has come on its way.
+//! The progress of a request on its way.
 
 use crate::gateway::access::AccessRecord;
 use crate::gateway::answer::present::Presenter;
@@ -7,19 +7,19 @@ use crate::gateway::request::body;
 use http::Request;
 use http_body::Body;
 
-/// What a request's answer has to know, wherever its way ends.
+/// Everything that a request's answer needs to know, wherever the request's way ends.
 #[derive(Debug)]
 pub struct RequestProgress {
     /// The request as counters and the access log see it.
     pub access: AccessRecord,
-    /// Words answers in the caller's protocol, where the policy that decided speaks one.
+    /// The presenter, if the policy that decided speaks the caller's protocol.
     pub presenter: Option<Presenter>,
-    /// What becomes of the connection should the request be refused now.
+    /// Whether the connection stays open if the request is refused now.
     pub after_refusal: After,
 }
 
 impl RequestProgress {
-    /// A request came in.
+    /// Begins the progress of a request that came in.
     pub fn begin<B: Body>(request: &Request<B>, peer: Peer) -> Self {
         Self {
             access: AccessRecord::begin(request, peer),
@@ -28,7 +28,7 @@ impl RequestProgress {
         }
     }
 
-    /// Nothing of it is unread on its connection any more.
+    /// Notes that the body has been read, so the connection has nothing unread of this request.
     pub fn body_read(&mut self) {
         self.after_refusal = After::Stay;
     }

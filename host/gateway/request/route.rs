@@ -1,4 +1,4 @@
-//! Routes, and which of them a request takes: the most specific one by host, then path, then method.
+//! Routes, and the choice of a request's route: the most specific one by host, then path, then method.
 
 use crate::config;
 use crate::keyspaces::{ActiveSpaces, OlderGeneration};
@@ -14,17 +14,17 @@ use std::time::Duration;
 /// A route with everything that serving it needs.
 #[derive(Debug)]
 pub struct Route {
-    /// Its configuration.
+    /// The route's configuration.
     pub config: Arc<config::RouteConfig>,
-    /// Its upstream.
+    /// The route's upstream.
     pub upstream: Arc<Upstream>,
-    /// The active generation of its policy; none: plain proxying.
+    /// The active generation of the route's policy; none: plain proxying.
     pub generation: Option<Arc<Generation>>,
-    /// The key spaces of that policy; none: it has none yet.
+    /// The key spaces of the route's policy; none: the policy has no key spaces yet.
     pub spaces: Option<ActiveSpaces<Arc<Generation>>>,
-    /// Keys can't be derived in one of the spaces: requests that could be guarded are refused.
+    /// Whether keys can't be derived in one of the spaces. If so, requests that could be guarded are refused.
     pub is_unavailable: bool,
-    /// Its counters.
+    /// The route's counters.
     pub metrics: RouteMetrics,
 }
 
@@ -34,7 +34,7 @@ impl Route {
         self.config.response_timeout.unwrap_or(self.upstream.config.response_timeout)
     }
 
-    /// The active generation, where it or an older one judges this method here.
+    /// The active generation, if it or an older one judges this method here.
     pub fn judge(&self, method: &Method) -> Option<&Arc<Generation>> {
         let generation = self.generation.as_ref()?;
         let reads = |older: &OlderGeneration<Arc<Generation>>| self.judges(&older.generation, method);
@@ -70,7 +70,7 @@ impl Route {
         judging.any(|generation| generation.plan().request_payload != PayloadWant::Nothing)
     }
 
-    /// The number of the key space of one of its generations.
+    /// The number of the key space of one of the route's generations.
     pub fn number_of(&self, generation: &Generation) -> SpaceNumber {
         let older = self.older().iter().find(|older| older.generation.number() == generation.number());
         let own = || self.spaces.as_ref().map_or(SpaceNumber(0), |spaces| spaces.guard.number);
@@ -82,13 +82,13 @@ impl Route {
         self.spaces.as_ref().map_or(0, |spaces| spaces.version)
     }
 
-    /// The term of the lease on that list in which its spaces were entered.
+    /// The term of this gateway's lease on the list in which the route's spaces were entered.
     pub fn term(&self) -> u64 {
         self.spaces.as_ref().map_or(0, |spaces| spaces.term)
     }
 }
 
-/// Requests wait for executions of their route's upstream.
+/// A request waits at its route's upstream for an execution.
 impl WaitingRoom for Route {
     fn enter(&self) -> Option<WaitingPlace> {
         Some(Box::new(self.upstream.admit(Admission::Waiter).ok()?))
@@ -116,8 +116,8 @@ impl RoutingTable {
         self.0.iter().find(|route| *route.config.name == *name)
     }
 
-    /// The route of a record: the one that it names, or the one that its request meets now where that is
-    /// gone or has another policy.
+    /// The route of a record: the route that the record names. If that route is gone or has another policy,
+    /// the route that the record's request takes now.
     pub fn of(&self, origin: &Origin) -> Option<&Arc<Route>> {
         let same = |route: &&Arc<Route>| route.config.policy.as_ref() == Some(&origin.policy);
         let meets = |route: &&Arc<Route>| {

@@ -1,5 +1,5 @@
-//! Whose verdict a request is answered by: the active generation's, and where that does not guard the
-//! operation, an older generation's that did (`design/key-changes.md`).
+//! The verdict on a request. The active generation gives the verdict; if the active generation does not guard
+//! the operation, an older generation that guarded it does (`design/key-changes.md`).
 
 use crate::gateway::answer::present::Presenter;
 use crate::gateway::answer::problem::Problem;
@@ -13,41 +13,42 @@ use crate::store::StoreError;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What becomes of a request.
+/// The treatment of a request.
 #[derive(Debug)]
 pub enum Treatment {
-    /// It is guarded.
+    /// The request is guarded.
     Guard(Guarded),
-    /// It goes through unguarded, for this reason.
+    /// The request goes through unguarded, for this reason.
     Bypass(String),
-    /// It is turned away.
+    /// The request is refused.
     Refuse(PolicyRefusal),
 }
 
-/// By what an operation is guarded.
+/// A verdict that guards an operation.
 #[derive(Debug)]
 pub struct Guarded {
-    /// The generation whose verdict it is.
+    /// The generation that gave the verdict.
     pub generation: Arc<Generation>,
-    /// Its verdict.
+    /// The verdict of that generation.
     pub guard: Box<Guard>,
-    /// Keeps the space of an older generation on the list meanwhile, where the verdict is its.
+    /// A pin that keeps the older generation's space on the list meanwhile, if an older generation gave the
+    /// verdict.
     pub pin: Option<SpacePin>,
-    /// By what older generations would guard it.
+    /// The verdicts of older generations that would guard the operation, too.
     pub older: Vec<OlderGuard>,
 }
 
-/// By what an older generation would guard an operation.
+/// The verdict of an older generation that would guard an operation.
 #[derive(Debug)]
 pub struct OlderGuard {
-    /// The generation.
+    /// The older generation.
     pub older: OlderGeneration<Arc<Generation>>,
-    /// Its verdict.
+    /// The verdict of that generation.
     pub guard: Box<Guard>,
 }
 
-/// Decides about a request. The body is read before the policy is asked only where a policy wants to
-/// see it.
+/// Decides about a request. The body is read before the policy is asked only if a policy wants to see
+/// the body.
 pub async fn decide(
     context: &mut RequestContext,
     generation: Arc<Generation>,
@@ -67,17 +68,17 @@ pub async fn decide(
             .await?
             .map_or(Treatment::Refuse(refusal), Treatment::Guard),
     };
-    // A refusal is in the policy's own words already.
+    // A refusal needs no presenter: it is in the policy's own words already.
     if !matches!(treatment, Treatment::Refuse(_)) {
         progress.presenter = presenter;
     }
     Ok(treatment)
 }
 
-/// A verdict and, where its policy speaks the caller's protocol, what words answers in it.
+/// A verdict, and the presenter if the policy speaks the caller's protocol.
 type Judged = (Verdict, Option<Presenter>);
 
-/// The active generation's verdict. A method that only an older generation judges it bypasses.
+/// The active generation's verdict: a bypass for a method that only an older generation judges.
 async fn active_verdict(context: &RequestContext, generation: &Arc<Generation>) -> Result<Judged, Problem> {
     if !context.route.judges(generation, &context.arrival.head.method) {
         return Ok((Verdict::Bypass("the policy does not judge this method".into()), None));
@@ -86,9 +87,9 @@ async fn active_verdict(context: &RequestContext, generation: &Arc<Generation>) 
     judged.map_err(|unjudged| unjudged.into_problem(context, generation))
 }
 
-/// What the older generations that judge this method would guard the operation by. One that bypasses,
-/// refuses, errs or traps adds no key: by its own verdict it never guarded the operation. One that could not
-/// run (deadline, no instance) makes us refuse.
+/// The guards of the older generations that judge this method. An older generation that bypasses, refuses,
+/// errs or traps adds no key: by its own verdict it never guarded the operation. An older generation that
+/// could not run (deadline, no instance) makes us refuse.
 async fn older_guards(context: &RequestContext) -> Result<Vec<OlderGuard>, Problem> {
     let (route, method) = (&context.route, &context.arrival.head.method);
     let mut guards = Vec::new();
@@ -103,7 +104,7 @@ async fn older_guards(context: &RequestContext) -> Result<Vec<OlderGuard>, Probl
     Ok(guards)
 }
 
-/// An operation that the active generation does not guard stays guarded by an older one as
+/// Guards an operation by an older generation if the active one does not, as
 /// [`SpaceRegistry::stays_guarded`](crate::keyspaces::SpaceRegistry::stays_guarded) says.
 async fn stays_guarded(
     context: &mut RequestContext,
@@ -125,7 +126,7 @@ async fn stays_guarded(
     }))
 }
 
-/// The newest of the older generations by which it is guarded.
+/// The newest older generation that guards the operation.
 async fn pinned(
     whole: &WholeRequest<'_>,
     guards: &[OlderGuard],
@@ -140,7 +141,7 @@ async fn pinned(
     spaces.older_guard((policy, context.route.list_version()), guards, key).await
 }
 
-/// Why a generation gave no verdict.
+/// The reason why a generation gave no verdict.
 #[derive(Debug)]
 enum Unjudged {
     /// The request can't be shown to the policy.
@@ -150,7 +151,7 @@ enum Unjudged {
 }
 
 impl Unjudged {
-    /// What the caller is told.
+    /// The problem that the caller is told.
     fn into_problem(self, context: &RequestContext, generation: &Generation) -> Problem {
         let failure = match self {
             Self::Request(problem) => return problem,
