@@ -76,7 +76,7 @@ fn check_policies(config: &Config) -> Result<(Arc<Engine>, Generations), Faults>
     Err(Faults(faults.collect()))
 }
 
-/// Why the ledger would refuse a start. The texts say what would do.
+/// The fault that the ledger would refuse a start. The texts of the refusal say what would be accepted.
 fn refusal(config: &Config, refused: String) -> Fault {
     Fault {
         place: config.file.clone().map_or(Place::Flag("--data"), Place::Whole),
@@ -86,7 +86,7 @@ fn refusal(config: &Config, refused: String) -> Fault {
     }
 }
 
-/// The policies' key spaces, as far as they can be told.
+/// A forecast of the policies' key spaces, as far as they can be told.
 struct KeySpaceForecast {
     preflight: Preflight,
     generations: Generations,

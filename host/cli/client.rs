@@ -1,4 +1,4 @@
-//! Talking to the admin listener of a running gateway: one request, one answer.
+//! A client of a running gateway's admin listener: one request, one answer.
 
 use super::{Output, USAGE, say};
 use crate::admin::api::AdminProblem;
@@ -15,10 +15,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// A gateway that compiles a large policy takes its time; one that never answers is hung.
+/// A gateway that compiles a large policy takes its time; a gateway that never answers is hung.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Larger than any report, and than any page of a list.
+/// The limit of an answer: larger than any report, and than any page of a list.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Which gateway.
@@ -39,13 +39,13 @@ pub(super) struct AdminClient {
     token_file: Option<PathBuf>,
 }
 
-/// As `serve` prints it, too: with a scheme.
+/// The address, which may have a scheme, as `serve` prints it.
 #[expect(clippy::unnecessary_wraps, reason = "what clap calls may refuse")]
 fn address(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/').to_owned())
 }
 
-/// Why nothing came back, or nothing can be sent.
+/// Why no answer came back, or no request can be sent.
 #[derive(Debug)]
 pub(super) struct CommandFailure {
     pub(super) problem: String,
@@ -62,7 +62,7 @@ impl CommandFailure {
         Self { usage: true, ..Self::new(problem, help) }
     }
 
-    /// Says it; the exit code.
+    /// Reports the failure. Returns the exit code.
     pub(super) fn tell(&self, output: Output) -> ExitCode {
         match output {
             Output::Text => say::error(&self.problem, &self.help),
@@ -76,12 +76,12 @@ impl CommandFailure {
 #[derive(Debug)]
 pub(super) struct AdminAnswer {
     pub(super) status: StatusCode,
-    /// None: it is not JSON, as no gateway's admin listener answers.
+    /// The answer's document. None: the answer is not JSON, so no gateway's admin listener sent it.
     pub(super) document: Option<Value>,
 }
 
 impl AdminAnswer {
-    /// The document of a success; else its problem, in the gateway's words.
+    /// The document of a success, or the problem of a refusal in the gateway's words.
     pub(super) fn success<T: DeserializeOwned>(self) -> Result<T, CommandFailure> {
         if !self.status.is_success()
             && let Some(problem) = self.problem()
@@ -110,12 +110,12 @@ pub(super) fn not_ours(status: StatusCode) -> String {
 }
 
 impl AdminClient {
-    /// Looks at a page.
+    /// Reads a page.
     pub(super) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, CommandFailure> {
         self.ask(Method::GET, target, None::<&()>)?.success()
     }
 
-    /// Sends a request and reads the answer. `document`: the body, where there is one.
+    /// Sends a request and reads the answer. `document`: the body, if there is one.
     pub(super) fn ask(
         &self,
         method: Method,

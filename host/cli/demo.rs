@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long a charge takes: long enough for a duplicate to meet it.
+/// The time that a charge takes: long enough for a duplicate to meet it.
 const CHARGE_TIME: Duration = Duration::from_millis(300);
 
 /// See it work: a sample service, a gateway, and a charge that is retried
@@ -37,7 +37,7 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
         Ok(runtime) => runtime.block_on(tell(args, &folder.to_string_lossy())),
         Err(error) => Err(error.into()),
     };
-    // Ours alone: named after this process.
+    // The folder is named after this process, so no other process uses it.
     let _ = std::fs::remove_dir_all(&folder);
     match told {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,7 +112,7 @@ async fn story(gateway: SocketAddr, charges: &sample_upstream::Charges) -> Resul
     };
     let order = r#"{"amount":4200}"#;
     let both = tokio::join!(charge(gateway, "", "order-1", order), charge(gateway, "", "order-1", order));
-    // Two connections: which of them the gateway reads first is its own affair.
+    // Each request has a connection of its own, and the gateway may read either first.
     let (first, second) = match (both.0?, both.1?) {
         (waited, first) if waited.is_replayed() => (first, waited),
         in_order => in_order,

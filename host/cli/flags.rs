@@ -1,4 +1,4 @@
-//! The flags that say what to serve: those of `serve`, which `check` takes, too.
+//! The flags that say what to serve: the flags of `serve`, which `check` takes, too.
 
 use crate::config::{Flags, Source};
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(super) struct FlagArgs {
 }
 
 impl FlagArgs {
-    /// What a configuration is read from.
+    /// The source that a configuration is read from.
     pub(super) fn source(self, env: Vec<(String, String)>) -> Source {
         let Self { config, upstream, listen, admin, workers, policy, settings, store, data } = self;
         let flags = Flags { listen, upstream, admin, workers, policy, settings, store, data };

@@ -34,7 +34,7 @@ enum Format {
     Json,
 }
 
-/// Sets the log up for the whole process. Says why not, if the filter can't be read.
+/// Sets the log up for the whole process. Returns the reason if the filter can't be read.
 pub(super) fn set_up(args: &LogArgs) -> Result<(), String> {
     let format = match args.format {
         Format::Text => LogFormat::Text,

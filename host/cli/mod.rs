@@ -1,5 +1,5 @@
-//! The command line: one file a verb. Each verb turns what was typed into a call of another room
-//! and what came of it into words and an exit code: 0 fine, 1 failed, 2 usage.
+//! The command line: one file a verb. Each verb turns the arguments into a call of another room, and the
+//! result into words and an exit code: 0 fine, 1 failed, 2 usage.
 //!
 //! Nothing here knows how a gateway works.
 
@@ -23,7 +23,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Usage: what was typed can't be meant.
+/// The exit code for usage: the arguments have no meaning.
 const USAGE: u8 = 2;
 
 /// What was typed.
@@ -58,7 +58,7 @@ enum Verb {
     Man(man::ManArgs),
 }
 
-/// Does what was typed. Arguments and environment are passed in, so that a test needs no process.
+/// Runs the command. Arguments and environment are passed in, so that a test needs no process.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -85,7 +85,7 @@ pub fn run(
     }
 }
 
-/// Only ours: what isn't text elsewhere in the environment is nobody's concern.
+/// The variables of the environment that are ours: a variable of another name need not be text.
 fn configuration_variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Vec<(String, String)> {

@@ -12,9 +12,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::process::ExitCode;
 
-/// Operations that one command lists or changes at most; run it again for more.
+/// The most operations that one command lists or changes; run it again for more.
 const OPERATIONS_MAX: usize = 100_000;
-/// Operations on one page.
+/// The number of operations on one page.
 const PAGE: usize = 500;
 
 /// Look at operations and say how unknown ones ended
@@ -67,7 +67,7 @@ struct FilterArgs {
     older_than: Option<String>,
 }
 
-/// Whether a filter takes more operations than were asked for.
+/// Says if a filter takes more operations than were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
     None,
@@ -79,7 +79,7 @@ impl FilterArgs {
         self.state.is_none() && self.route.is_none() && self.older_than.is_none()
     }
 
-    /// All operations that it takes, up to `limit`, page by page; and whether there may be more.
+    /// All operations that the filter takes, up to `limit`, page by page, and whether there may be more.
     fn all(
         &self,
         gateway: &AdminClient,

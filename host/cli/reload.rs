@@ -59,7 +59,7 @@ fn ask(args: &ReloadArgs) -> Result<AdminAnswer, CommandFailure> {
     args.gateway.ask(Method::POST, &path, consent.as_ref())
 }
 
-/// Says what the gateway said.
+/// Reports the gateway's answer.
 fn tell(said: AdminAnswer, output: Output) -> ExitCode {
     let code = if said.status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     match (output, &said.document) {
@@ -77,7 +77,7 @@ fn tell(said: AdminAnswer, output: Output) -> ExitCode {
     code
 }
 
-/// How far the load came, in a line: `it came through read, digest, and failed at inspect`.
+/// The progress of a load, in a line: `it came through read, digest, and failed at inspect`.
 fn how_far(steps: &[LoadStep]) -> String {
     let through: Vec<&str> = steps.iter().filter(|step| step.ok).map(|step| &*step.step).collect();
     match (through.as_slice(), steps.iter().find(|step| !step.ok)) {

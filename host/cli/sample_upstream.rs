@@ -1,7 +1,7 @@
 //! A service that must not do a thing twice, to try a gateway on: it charges.
 //!
 //! `POST /charges` takes a charge, `?fail=drop` takes it and closes the connection without an
-//! answer, `GET /charges` lists what was really charged. It deduplicates nothing.
+//! answer, `GET /charges` lists the charges that were really made. The service deduplicates nothing.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -16,15 +16,15 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Larger than any charge that somebody types.
+/// The limit of a body: larger than any charge that somebody types.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// The service's books: what was charged, one entry for each time it was.
+/// The service's books: an entry for each time that something was charged.
 #[derive(Debug, Default)]
 pub struct Charges(Mutex<Vec<Value>>);
 
 impl Charges {
-    /// How often something was charged.
+    /// The number of charges.
     pub fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -65,7 +65,7 @@ pub async fn serve(
         let charges = charges.clone();
         connections.spawn(async move {
             let service = service_fn(move |request| answer(request, charges.clone(), delay));
-            // A client that went away, or one that was dropped on purpose.
+            // An error here means a client that went away, or a connection that was dropped on purpose.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -144,7 +144,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
-    /// What one request brings back, up to the end of the connection.
+    /// Sends one request. Returns everything that comes back, up to the end of the connection.
     async fn ask(address: std::net::SocketAddr, method: &str, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let length = body.len();

@@ -4,18 +4,18 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-/// To standard output, as it is.
+/// Writes to standard output, unchanged.
 pub(super) fn out(text: impl Display) {
     let _ = write!(std::io::stdout().lock(), "{text}");
 }
 
-/// One JSON object to standard output.
+/// Writes one JSON object to standard output.
 pub(super) fn json(value: &serde_json::Value) {
     out(format_args!("{value:#}\n"));
 }
 
-/// To standard error: `error: …`, and `help: …` where something would do. Reports that have that
-/// shape already are written as they are.
+/// Writes to standard error: `error: …`, and `help: …` if there is help. Reports that have this
+/// shape already are written unchanged.
 pub(super) fn error(problem: impl Display, help: &str) {
     let problem = problem.to_string();
     let prefix = if problem.starts_with("error: ") { "" } else { "error: " };

@@ -16,7 +16,7 @@ fn the_commands_are_well_formed_and_each_has_an_example() {
     }
 }
 
-/// `ExitCode` can't be compared; its debug text can.
+/// The debug text of an `ExitCode`, because `ExitCode` can't be compared.
 fn code(arguments: &[&str], env: &[(&str, &str)]) -> String {
     let arguments = std::iter::once("oncegate").chain(arguments.iter().copied()).map(OsString::from);
     let env = env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -31,12 +31,12 @@ fn is(code: u8) -> String {
 fn exit_codes_tell_failure_from_usage() {
     for (arguments, env, expected) in [
         (&["check", "--config", "tests/config/good/warned.toml"][..], &[][..], 0),
-        // Its pinned digest is another component's.
+        // The pinned digest is another component's.
         (&["check", "--config", "tests/config/good/everything.toml"], &[], 1),
         (&["check", "--upstream", "http://127.0.0.1:9000"], &[], 0),
         (&["check", "--upstream", "http://127.0.0.1:9000", "--output", "json"], &[], 0),
         (&["check", "--config", "tests/config/bad/routes.toml", "-o", "json"], &[], 1),
-        // Its component isn't there.
+        // The component isn't there.
         (&["check", "--config", "tests/config/good/small.toml"], &[], 1),
         (&["check", "--upstream", "http://127.0.0.1:9000"], &[("ONCEGATE_COLOUR", "red")], 1),
         (&["check"], &[], 2),
@@ -59,7 +59,7 @@ fn exit_codes_tell_failure_from_usage() {
     }
 }
 
-/// An admin listener that reads one request and says one thing.
+/// An admin listener that reads one request and sends one answer.
 fn answering(answer: &'static str) -> (std::net::SocketAddr, std::thread::JoinHandle<String>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -102,7 +102,7 @@ fn a_reload_asks_the_admin_listener_and_says_what_it_said() {
 
 #[test]
 fn a_reload_of_nobody_fails() {
-    // Bound and closed again: nobody listens there.
+    // The listener is closed again, so nobody listens at its address.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     assert_eq!(code(&["reload", "--admin", &address, "-o", "json"], &[]), is(1));
 }

@@ -1,4 +1,4 @@
-//! Components made to do harm, beyond those that trap, loop or leak: each costs its own call, and
+//! Components made to do harm, beyond components that trap, loop or leak. Each costs its own call, and
 //! bounded time and memory of the host.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -10,7 +10,7 @@ use guests::{COUNT_OF_CALLS, Guest};
 use oncegate_core::PrincipalId;
 use std::sync::Arc;
 
-/// `decide` of this guest fails so, twice, and another policy's on the same thread is well.
+/// Expects `decide` of this guest to fail like this, twice, and another policy on the same thread to be well.
 #[track_caller]
 fn costs_its_own_call(guest: &Guest, kind: &str, words: &str) {
     let generation = load(&guest.component()).unwrap();
@@ -31,7 +31,7 @@ fn deciding(decide: &str) -> Guest {
 fn a_table_grows_no_further_than_the_pool_has_room() {
     let decide = "(loop $on (br_if $on (i32.ne (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1)))) unreachable";
     let guest = Guest { definitions: "(table $t 1 funcref)".into(), ..deciding(decide) };
-    // Told that there is no more, this one gives up.
+    // The guest gives up when it is told that there is no more.
     costs_its_own_call(&guest, "trap", "unreachable");
 }
 
@@ -53,7 +53,7 @@ fn a_string_that_lies_outside_of_memory_is_invalid() {
     }
 }
 
-/// Sixty thousand parts of a key that are all one text of 64 KiB: 4 GiB, were the host to take them.
+/// A key of sixty thousand parts that are all one text of 64 KiB: 4 GiB if the host took them.
 #[test]
 fn a_small_guest_does_not_make_the_host_lift_gigabytes() {
     let decide = "(drop (memory.grow (i32.const 40)))
@@ -113,7 +113,7 @@ fn a_trap_in_a_later_hook_costs_that_call() {
     assert_eq!(key_of(decide(&pool(), &generation, "k")), "k");
 }
 
-/// Too large to be a policy, and refused before it is read whole.
+/// The file is too large to be a policy, and is refused before it is read whole.
 #[test]
 fn a_file_of_65_megabytes_is_too_large_and_one_of_50_loads() {
     let padded = |bytes: usize| Guest {

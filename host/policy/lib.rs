@@ -1,18 +1,18 @@
 //! Policies: the only room that names wasmtime.
 //!
 //! A [`Generation`] is one activation of a policy: a compiled component with its settings, its
-//! plan and its limits. Workers call its hooks on instances of their own ([`InstancePool`]). What a
-//! component hands out is checked against the rules in the comments of `policy.wit`; the
-//! rest of the host sees only the types that are named here.
+//! plan and its limits. Workers call its hooks on instances of their own ([`InstancePool`]). The results
+//! of a component are checked against the rules in the comments of `policy.wit`. The rest of the host sees
+//! only the types that are named here.
 //!
 //! | room | holds |
 //! |---|---|
 //! | `interface/` | the interface's types, their versions, rules, imports and failures |
-//! | `view/` | what a policy sees of a request or an answer, and the parts of a key |
-//! | `engine/` | what all policies share: compiled code, the epoch clock, policy threads, limits |
+//! | `view/` | the parts of a request or an answer that a policy sees, and the parts of a key |
+//! | `engine/` | the parts that all policies share: compiled code, the epoch clock, policy threads, limits |
 //! | `run/` | generations, and calls on their instances |
 //! | `load/` | the pipeline from a configuration to a generation, and its self-test |
-//! | `author/` | what `oncegate policy` asks of a component before it goes into service |
+//! | `author/` | the questions of `oncegate policy` about a component before it goes into service |
 
 pub mod author;
 mod engine;

@@ -250,7 +250,7 @@ fn each_failure_has_its_kind() {
 
 #[test]
 fn a_loop_that_begins_while_the_epoch_thread_rests_is_stopped() {
-    // Its own: other tests keep the shared one awake.
+    // The engine is this test's own: other tests keep the shared one awake.
     let engine = Engine::new(1).unwrap();
     let (_folder, policy) = policy(&guests::loops());
     let generation = engine.load(&policy).unwrap();
@@ -285,7 +285,7 @@ fn a_loop_is_stopped_on_a_policy_thread_and_its_policy_stays_there() {
 
 #[test]
 fn one_that_takes_its_time_leaves_the_worker_though_it_is_within_every_limit() {
-    // Tens of milliseconds, of a second.
+    // The call takes tens of milliseconds, and its limit is a second.
     let takes_its_time = guests::deciding(&format!(
         "(loop $on (local.set $at (i32.add (local.get $at) (i32.const 1)))
             (br_if $on (i32.lt_u (local.get $at) (i32.const 40000000)))) {}",
@@ -309,7 +309,7 @@ fn a_slow_policy_returns_to_the_worker_when_it_behaves() {
     let pool = InstancePool::new(&ENGINE);
     assert!(decide(&pool, &generation, "slow").is_err());
     assert!(generation.describe().slow);
-    // How quick a call is the machine decides: it may take more than the 512 that are asked for.
+    // The machine decides how quick a call is: it may take more than the 512 quick calls that are asked for.
     let quick = (0..100_000).any(|_| {
         assert_eq!(key_of(decide(&pool, &generation, "k")), "k");
         !generation.describe().slow
@@ -342,7 +342,7 @@ fn fresh_instances_remember_nothing() {
 
 #[test]
 fn an_instance_that_grew_is_replaced_before_it_reaches_the_limit() {
-    // 16 pages a call: 8 MiB are reached after the eighth.
+    // Each call grows by 16 pages: 8 MiB are reached after the eighth.
     let grows = format!("(drop (memory.grow (i32.const 16))) {}", guests::KEY_OF_FIRST_FIELD);
     let generation = load(&guests::deciding(&grows)).unwrap();
     let pool = InstancePool::new(&ENGINE);
@@ -377,7 +377,7 @@ pub(super) fn receipt() -> Receipt {
     }
 }
 
-/// What `settle` says to an answer.
+/// The result of `settle` for an answer.
 pub(super) async fn settled(
     pool: &InstancePool,
     generation: &Arc<Generation>,

@@ -1,4 +1,4 @@
-//! `oncegate ops resolve` and `forget`: by id, or all that a filter takes.
+//! `oncegate ops resolve` and `forget`: by id, or for all operations that a filter takes.
 
 use super::{AdminClient, FilterArgs, OPERATIONS_MAX, Rest, id, line, load, version};
 use crate::admin::api::{GivenReply, OperationDocument, ResolveRequest};
@@ -169,7 +169,7 @@ impl Forget {
 }
 
 impl ChangeArgs {
-    /// Does it to the one operation, or to all that the filter takes and that are in one of `states`.
+    /// Changes the one operation, or all that the filter takes and that are in one of `states`.
     fn each(
         &self,
         states: &[&str],

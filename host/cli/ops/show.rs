@@ -66,7 +66,7 @@ impl Show {
     }
 }
 
-/// A line for each thing that is known.
+/// A line for each known member of an operation.
 fn members(operation: &Value) -> String {
     let known = operation.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -48,7 +48,7 @@ pub(super) fn run(args: &BenchArgs, env: Vec<(String, String)>) -> Done {
     Ok(true)
 }
 
-/// As many fields as a client that isn't shy sends.
+/// As many fields as a client sends that is generous with them.
 fn headers(request: &RequestFlags) -> Vec<String> {
     if request.request.is_some() || !request.header.is_empty() {
         return request.header.clone();

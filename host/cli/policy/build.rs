@@ -1,4 +1,4 @@
-//! `oncegate policy build`: the language's own tool makes a module, this makes a policy of it.
+//! `oncegate policy build`: the language's own tool makes a module, and this verb makes a policy of it.
 
 use super::interfaces::{World, sources};
 use super::project::{Language, Project};
@@ -101,7 +101,7 @@ pub(super) fn run(args: &BuildArgs) -> Done {
     Ok(true)
 }
 
-/// A component with the sections that lie in the folder.
+/// Makes a component with the sections that lie in the folder.
 #[cfg(feature = "author")]
 fn component(wasm: &[u8], folder: &Path) -> Result<Vec<u8>, Trouble> {
     let fault = |error: oncegate_componentize::Error| {
@@ -125,7 +125,7 @@ fn component(wasm: &[u8], folder: &Path) -> Result<Vec<u8>, Trouble> {
     Ok(component)
 }
 
-/// There is nothing here that makes components.
+/// This build makes no components.
 #[cfg(not(feature = "author"))]
 fn component(_wasm: &[u8], _folder: &Path) -> Result<Vec<u8>, Trouble> {
     authoring("build").map(|()| Vec::new())
@@ -136,7 +136,7 @@ fn compile(project: &Project, world: &World) -> Result<Vec<u8>, Trouble> {
     let made = project.folder.join("build");
     std::fs::create_dir_all(&made)
         .map_err(|error| Trouble::new(format!("can't make {}: {}", made.display(), io_words(&error)), ""))?;
-    // Tools run in the policy's folder; what they make lies in it.
+    // Tools run in the policy's folder, and their output lies in it.
     let module = "build/policy.wasm";
     match project.language {
         Language::Rust => return rust(project),
@@ -176,10 +176,10 @@ fn rust(project: &Project) -> Result<Vec<u8>, Trouble> {
     read(&module)
 }
 
-/// The workspace's own crates, where what is built of them lies in a folder that other workspaces may
-/// build in too, as with `CARGO_TARGET_DIR`. There cargo takes crates of one name at one place in their
-/// workspaces for the same crate, and by the sources' times for built: a namesake's policy would be what
-/// comes out.
+/// The workspace's own crates, if they are built in a folder that other workspaces may build in too, as with
+/// `CARGO_TARGET_DIR`. In such a folder cargo takes crates of one name at one place in their workspaces for
+/// the same crate, and goes by the sources' times to decide that it is built. The build would return a
+/// namesake's policy.
 fn crates_in_a_shared_folder(metadata: &str) -> Option<Vec<String>> {
     let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
     let path = |name: &str| metadata[name].as_str().map(Path::new);
@@ -191,9 +191,9 @@ fn crates_in_a_shared_folder(metadata: &str) -> Option<Vec<String>> {
     Some(packages.filter_map(|package| package["name"].as_str().map(str::to_owned)).collect())
 }
 
-/// Freestanding: neither a C library nor WASI is needed. Compiled and linked apart, because clang would
-/// have a `wasm-opt` that happens to be in PATH rework what it both compiles and links, and that trips
-/// over instructions newer than itself.
+/// The module is freestanding: it needs neither a C library nor WASI. It is compiled and linked apart. If
+/// clang did both at once it would let a `wasm-opt` that happens to be in PATH rework the result, and that
+/// tool trips over instructions newer than itself.
 fn c(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
     const HELP: &str = "get one with `apt-get install clang lld`, or with `pip install ziglang`";
     let compiler = c_compiler().ok_or_else(|| {
@@ -216,12 +216,12 @@ fn c(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
     run_tool(project, link, HELP).map(drop)
 }
 
-/// How C is compiled here.
+/// The C compiler of this machine.
 struct CCompiler {
     program: String,
-    /// What makes it one for WebAssembly.
+    /// The arguments that make it a compiler for WebAssembly.
     arguments: &'static [&'static str],
-    /// zig makes debug builds where it isn't told otherwise.
+    /// zig makes debug builds unless it is told otherwise.
     optimizes_when_linking: &'static [&'static str],
 }
 
@@ -233,7 +233,7 @@ impl CCompiler {
     }
 }
 
-/// clang where its linker for WebAssembly is there too, else zig.
+/// The C compiler: clang if its linker for WebAssembly is there too, else zig.
 fn c_compiler() -> Option<CCompiler> {
     let versions = std::iter::once(String::new()).chain((14..=30).rev().map(|version| format!("-{version}")));
     for version in versions {
@@ -261,7 +261,7 @@ fn js(project: &Project, world: &World, module: &str) -> Result<(), Trouble> {
     let (wit, world) = world.written(project)?;
     let mut tool = in_folder(project, "componentize-qjs", "node_modules/.bin", "npm install")?;
     let policy = sources_within(project, "js")?.join("policy.js");
-    // Without --sync the component needs async, without --stub-wasi it imports what no policy has.
+    // Without --sync the component needs async. Without --stub-wasi it imports functions that no policy has.
     tool.arg("--js").arg(policy).args([
         "--wit",
         wit,
@@ -325,8 +325,8 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Where in the project the sources lie as files. There are tools that don't follow a link out of
-/// the folder that they were given: where a source is one, all of them are copied into `build`.
+/// The place in the project where the sources lie as files. Some tools don't follow a link out of the folder
+/// that they were given. So if a source is a link, all sources are copied into `build`.
 fn sources_within(project: &Project, extension: &str) -> Result<PathBuf, Trouble> {
     let names = sources(&project.folder, extension)?;
     if !names.iter().any(|name| project.folder.join(name).is_symlink()) {
@@ -343,8 +343,8 @@ fn sources_within(project: &Project, extension: &str) -> Result<PathBuf, Trouble
     copied.map(|()| within).map_err(trouble)
 }
 
-/// Runs a tool in the policy's folder. What it writes is shown where it fails; its standard
-/// output is returned.
+/// Runs a tool in the policy's folder. Its output is shown if it fails; its standard output
+/// is returned.
 fn run_tool(project: &Project, mut tool: Command, help: &str) -> Result<String, Trouble> {
     let name = Path::new(tool.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let ended = tool.current_dir(&project.folder).stdin(std::process::Stdio::null()).output();
@@ -358,7 +358,7 @@ fn run_tool(project: &Project, mut tool: Command, help: &str) -> Result<String, 
     }
     let said = String::from_utf8_lossy(&ended.stderr);
     let said = if said.trim().is_empty() { told.trim() } else { said.trim() };
-    // A compiler's errors are for the author of the source; only what is missing is ours to explain.
+    // A compiler's errors are for the author of the source; we explain only a tool that is missing.
     let missing =
         said.contains("target may not be installed") || said.contains("can't find crate for `core`");
     Err(Trouble::new(format!("`{name}` failed:\n{said}"), if missing { help } else { "" }))

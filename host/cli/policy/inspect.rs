@@ -68,7 +68,7 @@ fn warnings(anatomy: &Anatomy) -> Vec<String> {
     warnings
 }
 
-/// Interfaces of ours, without package and version.
+/// The oncegate interfaces among the names, without package and version, and the other names.
 fn interfaces(names: &[String]) -> (Vec<&str>, Vec<&str>) {
     let ours = |name: &&String| name.starts_with("oncegate:policy/");
     let short = |name: &'_ String| -> usize { name.find('@').unwrap_or(name.len()) };

@@ -1,5 +1,6 @@
-//! Which interfaces a policy's source implements beside `policy`: it has their functions, so it exports
-//! them. The languages whose own tools don't tell are read line by line for that.
+//! Finds the interfaces that a policy's source implements beside `policy`: the policy exports an interface if
+//! its source has the interface's functions. For languages whose own tools don't tell, this file reads the
+//! source line by line.
 
 use super::project::{Language, Project};
 use super::{Trouble, read};
@@ -7,12 +8,12 @@ use crate::config::io_words;
 use crate::policy::{Hook, Interface};
 use std::path::Path;
 
-/// What a policy is built for.
+/// The world that a policy is built for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum World {
     /// `key-policy` with these interfaces more.
     With(Vec<Interface>),
-    /// One of the author's own, which the language's tool knows what to do with.
+    /// A world of the author's own, which the language's tool knows.
     Named(String),
 }
 
@@ -22,7 +23,7 @@ fn mark(interface: Interface) -> &'static str {
     first.map_or("", Hook::name)
 }
 
-/// Whether a line of source defines an interface.
+/// True if a line of source defines an interface.
 fn is_defined(interface: Interface, language: Language, line: &str) -> bool {
     let (name, hook) = (interface.name(), mark(interface));
     match language {
@@ -41,7 +42,7 @@ fn is_defined(interface: Interface, language: Language, line: &str) -> bool {
 }
 
 impl World {
-    /// The world that was named, else what the source has.
+    /// The world that was named; else the world of the interfaces that the source has.
     pub(super) fn of(project: &Project, named: Option<&str>) -> Result<Self, Trouble> {
         match (named, project.language) {
             (None, _) => Ok(Self::With(found(project)?)),
@@ -59,7 +60,7 @@ impl World {
         }
     }
 
-    /// The interfaces beside `policy`, where they are known.
+    /// The interfaces beside `policy`, if they are known.
     pub(super) fn interfaces(&self) -> &[Interface] {
         match self {
             Self::With(interfaces) => interfaces,
@@ -67,8 +68,8 @@ impl World {
         }
     }
 
-    /// A folder with the interface in which there is a world of this name, for tools that go by worlds;
-    /// both as seen from the policy's folder. One that there isn't in `wit` is written to `build/wit`.
+    /// A folder with the interface that has this world, and the world's name, for tools that go by worlds.
+    /// The path is as seen from the policy's folder. A world that isn't in `wit` is written to `build/wit`.
     pub(super) fn written(&self, project: &Project) -> Result<(&'static str, String), Trouble> {
         let interfaces = match self {
             Self::Named(world) => return Ok(("wit", world.clone())),

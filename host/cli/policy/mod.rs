@@ -1,4 +1,4 @@
-//! `oncegate policy`: what the author of a policy needs, from the first file to the figures.
+//! `oncegate policy`: the tools for the author of a policy, from the first file to the figures.
 
 mod bench;
 mod build;
@@ -70,7 +70,7 @@ struct Trouble {
     usage: bool,
 }
 
-/// Whether all is fine, or why that can't be told.
+/// True if all is fine; an error says why that can't be told.
 type Done = Result<bool, Trouble>;
 
 impl Trouble {
@@ -97,7 +97,7 @@ impl From<Faults> for Trouble {
     }
 }
 
-/// Whether this build makes policies: what only that needs is the feature `author`.
+/// Checks that this build makes policies: the feature `author` has the parts that only this needs.
 fn authoring(verb: &str) -> Result<(), Trouble> {
     if cfg!(feature = "author") {
         return Ok(());
@@ -125,16 +125,16 @@ struct SettingsFlags {
 }
 
 impl SettingsFlags {
-    /// What a configuration file would mean by this component and these settings.
+    /// The policy that a configuration file would make of this component and these settings.
     fn policy(&self, component: &str, env: Vec<(String, String)>) -> Result<Arc<config::Policy>, Trouble> {
         let flags = Flags {
-            // A configuration needs an upstream; it is never asked.
+            // A configuration needs an upstream, but no request is sent to it.
             upstream: Some("http://127.0.0.1:9".into()),
             policy: Some(project::component(component)?),
             settings: self.settings.clone(),
             ..Flags::default()
         };
-        // What the environment says of a gateway's addresses and folders is no policy's concern.
+        // The environment's variables for a gateway's addresses and folders don't concern a policy.
         let env = env.into_iter().filter(|(name, _)| name.starts_with("ONCEGATE_POLICIES__")).collect();
         let config = config::load(&Source { file: None, flags, env })?;
         let policy = config.policies.values().next();

@@ -23,7 +23,7 @@ pub(super) struct NewArgs {
     folder: PathBuf,
 }
 
-/// In templates this stands for the policy's name.
+/// The name in templates that stands for the policy's name.
 const NAME: &str = "my-policy";
 
 pub(super) fn run(args: &NewArgs) -> Done {
@@ -78,7 +78,7 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(file, text)
 }
 
-/// A file of a template: where it goes, and its text.
+/// A file of a template: its path, and its text.
 type File = (&'static str, String);
 
 macro_rules! template {
@@ -90,7 +90,7 @@ macro_rules! template {
     };
 }
 
-/// The files of a language: its template, and what all have.
+/// The files of a language: its template, and the files that all languages have.
 fn files(language: Language) -> Vec<File> {
     let mut files: Vec<File> = match language {
         Language::Rust => {
@@ -104,7 +104,7 @@ fn files(language: Language) -> Vec<File> {
                 ("sdk/src/lib.rs", include_str!("../../../plugins/sdk-rust/src/lib.rs")),
                 ("sdk/src/hooks.rs", include_str!("../../../plugins/sdk-rust/src/hooks.rs")),
             ] {
-                // In the repository the crate reads the interface where it is kept.
+                // In the repository the crate reads the interface at its own place.
                 files.push((path, text.replace("../../wit/v0.1", "../wit")));
             }
             files

@@ -1,4 +1,4 @@
-//! The folder of a policy: in which language it is written, and what is made of it.
+//! The folder of a policy: its language and its component.
 
 use super::Trouble;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Language {
         }
     }
 
-    /// As `--lang` has it.
+    /// The language's name in `--lang`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -59,7 +59,7 @@ pub(super) struct Project {
 }
 
 impl Project {
-    /// The project in `folder`. `language`: where the folder doesn't tell.
+    /// The project in `folder`. `language`: the language if the folder doesn't tell.
     pub(super) fn at(folder: &Path, language: Option<Language>) -> Result<Self, Trouble> {
         let found: Vec<Language> =
             Language::ALL.into_iter().filter(|language| folder.join(language.mark()).is_file()).collect();
@@ -88,13 +88,13 @@ impl Project {
         Ok(Self { folder: folder.to_owned(), name: folder_name(folder)?, language })
     }
 
-    /// Where its component is put.
+    /// The path of its component.
     pub(super) fn component(&self) -> PathBuf {
         self.folder.join(format!("{}.wasm", self.name))
     }
 }
 
-/// The name of a folder, also of `.`.
+/// The name of a folder, even of `.`.
 pub(super) fn folder_name(folder: &Path) -> Result<String, Trouble> {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let whole = if folder.ends_with(".") || folder.ends_with("..") {
@@ -106,8 +106,8 @@ pub(super) fn folder_name(folder: &Path) -> Result<String, Trouble> {
     name.ok_or_else(|| Trouble::usage(format!("{} has no name", folder.display()), "name a folder"))
 }
 
-/// What a configuration calls a component that was named on the command line: of a folder, the
-/// component that was built in it.
+/// The component's name in a configuration, for a component that was named on the command line. A folder
+/// stands for the component that was built in it.
 pub(super) fn component(named: &str) -> Result<String, Trouble> {
     let folder = Path::new(named);
     if named.starts_with("builtin:") || !folder.is_dir() {

@@ -8,7 +8,7 @@ use crate::policy::{
 use oncegate_core::{WhenUnknown, WhileRunning};
 use serde_json::{Value, json};
 
-/// What a plan says, but for what is empty.
+/// The lines of a plan, without its empty parts.
 pub(super) fn plan(plan: &Plan) -> Vec<(&'static str, String)> {
     let mut lines = vec![("key-schema", plan.key_schema.to_string())];
     let methods =
@@ -31,7 +31,7 @@ pub(super) fn plan(plan: &Plan) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// What a plan wants of a body; none: nothing.
+/// The part of a body that a plan asks for, in words; none: nothing.
 fn payload(want: &PayloadWant) -> Option<String> {
     let all = |pointer: &String| if pointer.is_empty() { "all of it".into() } else { pointer.clone() };
     match want {
@@ -141,17 +141,17 @@ fn attribute_name(attribute: Attribute) -> &'static str {
     }
 }
 
-/// The settings that are in force.
+/// The settings in force.
 pub(super) fn settings(policy: &Policy) -> Value {
     Value::Object(policy.settings.clone())
 }
 
-/// A failed call: what became of it, and what a client would see.
+/// A failed call in words: its consequence, and the answer that a client would see.
 pub(super) fn failure(failure: &Failure) -> String {
     format!("the policy failed: {failure} (a client gets 503 policy-failed)")
 }
 
-/// So many bytes, for people.
+/// A number of bytes, for people.
 pub(super) fn bytes(count: usize) -> String {
     match count {
         0..10_000 => format!("{count} bytes"),
@@ -160,7 +160,7 @@ pub(super) fn bytes(count: usize) -> String {
     }
 }
 
-/// `name  value` lines under one another.
+/// Lines of `name  value`, one under another.
 pub(super) fn columns(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     lines.iter().map(|(name, value)| format!("  {name:width$}  {value}\n")).collect()

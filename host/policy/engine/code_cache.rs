@@ -86,7 +86,7 @@ impl CodeCache {
 
     fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
         let new = self.folder.join(format!("{name}.new"));
-        // An old file was left by a process that died here; two processes of one user never share a data folder.
+        // A process that died here left an old file. Two processes of one user never share a data folder.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(self.seal(name, code).as_bytes())?;

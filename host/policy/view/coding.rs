@@ -1,8 +1,8 @@
-//! Content codings (RFC 9110 §8.4), removed from what is shown to a policy and from documents. What
-//! goes upstream and what is kept stays as it came.
+//! Content codings (RFC 9110 §8.4), removed from bodies that a policy is shown and from documents. The body
+//! that goes upstream and the body that is kept stay as they came.
 //!
-//! Knows nothing of requests and answers. Each step is bounded, so that a small body can't become a
-//! large one in memory; a coding must end where the body ends, or two bodies could pass for one.
+//! This file knows nothing of requests and answers. Each step is bounded, so that a small body can't become a
+//! large one in memory. A coding must end where the body ends, or two bodies could pass for one.
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -12,7 +12,7 @@ use ruzstd::decoding::StreamingDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use std::io::Read;
 
-/// More in a row are taken for an attack.
+/// The most codings in a row: more are taken for an attack.
 const CODINGS_MAX: usize = 8;
 /// RFC 9659: the window that a decoder of the content coding `zstd` takes at least.
 const ZSTD_WINDOW: usize = 8 << 20;
@@ -20,19 +20,19 @@ const ZSTD_WINDOW: usize = 8 << 20;
 /// Why codings can't be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodingFault {
-    /// Without them it is larger than the limit.
+    /// Without its codings the body is larger than the limit.
     Oversize,
-    /// A coding is unknown, or what it holds is broken; the text says which.
+    /// A coding is unknown, or its content is broken; the text says which.
     Malformed(String),
 }
 
-/// Whether these fields say that the body is coded.
+/// True if these fields say that the body is coded.
 pub fn is_coded(fields: &HeaderMap) -> bool {
     fields.contains_key(CONTENT_ENCODING)
 }
 
-/// A body without the content codings that its fields name, of at most `limit` bytes; as it is
-/// where there are none.
+/// A body without the content codings that its fields name, of at most `limit` bytes. A body without codings
+/// stays as it is.
 pub fn removed(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, CodingFault> {
     if body.is_empty() || !is_coded(fields) {
         return Ok(body.clone());
@@ -50,8 +50,8 @@ pub fn removed(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, 
             codings.len()
         )));
     }
-    // They are named in the order in which they were applied. Between two of them what doesn't
-    // compress is a little larger than in the end.
+    // The codings are named in the order in which they were applied. Between two codings, content that
+    // doesn't compress is a little larger than in the end.
     let between = limit.saturating_add(limit / 64 + 1024);
     codings.iter().enumerate().rev().try_fold(body.clone(), |body, (at, coding)| {
         decode(coding, &body, if at == 0 { limit } else { between })
@@ -92,7 +92,7 @@ fn data(why: impl ToString) -> BrokenCoding {
     BrokenCoding::Data(why.to_string())
 }
 
-/// All that `from` gives, up to `limit`.
+/// Reads everything that `from` gives, up to `limit`.
 fn bounded(from: &mut impl Read, limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     let mut out = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -132,14 +132,14 @@ fn unbrotli(body: &[u8], limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     const BUFFER: usize = 4096;
     let mut decoder = brotli_decompressor::Decompressor::new(body, BUFFER);
     let out = bounded(&mut decoder, limit)?;
-    // Read again at its end, it complains of what is left in its buffer.
+    // At its end, another read fails if the decoder's buffer has bytes left.
     if decoder.read(&mut [0]).is_err() || !decoder.get_ref().is_empty() {
         return Err(data(TRAILING));
     }
     Ok(out)
 }
 
-/// Frame after frame; those that are to be skipped are (RFC 8878 §3.1).
+/// Decodes frame after frame, and skips skippable frames (RFC 8878 §3.1).
 fn unzstd(body: &[u8], limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     let window = u64::try_from(limit.max(ZSTD_WINDOW)).unwrap_or(u64::MAX);
     let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! What a policy sees of a request or an answer, and what the parts of its key stand for.
+//! The view that a policy has of a request or an answer, and the values of its key's parts.
 
 pub mod coding;
 pub mod document;

@@ -1,5 +1,5 @@
-//! What the parts of a key or fingerprint stand for, framed. The gateway makes operation ids of them,
-//! and the self-test compares what the gateway would make.
+//! The values of a key's or fingerprint's parts, framed. The gateway makes operation ids of them, and the
+//! self-test compares the results that the gateway would have.
 
 use crate::interface::FingerprintRule;
 use crate::interface::v0_1::{Attribute, Part, Shape};
@@ -9,10 +9,10 @@ use std::hash::Hasher;
 
 /// The host's own values of one request.
 pub trait Values {
-    /// As received; the body is its bytes, empty where there is none.
+    /// The attribute as received. The body's attribute is its bytes; empty if there is no body.
     fn attribute(&self, attribute: Attribute) -> &[u8];
 
-    /// The body as a document; none where it is no document.
+    /// The body as a document; none if it is no document.
     fn document(&self) -> Option<&Document>;
 }
 
@@ -42,7 +42,7 @@ pub fn fingerprint(rule: &FingerprintRule, values: &impl Values, secret: &Secret
     framer.into_fingerprint(recipe)
 }
 
-/// Adds parts.
+/// Adds parts to a framer.
 pub fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
     for part in parts {
         match part {
@@ -55,8 +55,8 @@ pub fn frame(parts: &[Part], values: &impl Values, framer: &mut Framer) {
     }
 }
 
-/// Adds a key to a quick hash, which is good for nothing but comparing within this process. False: it is
-/// made of the body, and the hash is of no use.
+/// Adds a key to a quick hash, which is good only for comparing within this process. False: the key is made
+/// of the body, and the hash is of no use.
 pub fn hash(parts: &[Part], values: &impl Values, hasher: &mut impl Hasher) -> bool {
     for part in parts {
         let (kind, bytes) = match part {
@@ -72,7 +72,7 @@ pub fn hash(parts: &[Part], values: &impl Values, hasher: &mut impl Hasher) -> b
     true
 }
 
-/// Adds one of the host's own values.
+/// Adds one of the host's own values to a framer.
 fn frame_attribute(attribute: Attribute, values: &impl Values, framer: &mut Framer) {
     framer.part(kind_of(attribute), values.attribute(attribute));
 }
@@ -87,7 +87,7 @@ const fn kind_of(attribute: Attribute) -> PartKind {
     }
 }
 
-/// Adds the shaped document with its shape; the body's bytes where it is none.
+/// Adds the shaped document with its shape; the body's bytes if it is no document.
 fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
     let Some(document) = values.document() else { return frame_attribute(Attribute::Body, values, framer) };
     for (mark, pointers) in [("keep", &shape.keep), ("drop", &shape.drop)] {

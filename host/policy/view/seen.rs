@@ -1,4 +1,4 @@
-//! What a policy sees of a request or an answer: exactly what its plan asked for.
+//! The view that a policy has of a request or an answer: exactly the parts that its plan asked for.
 
 use crate::interface::{Payload, PayloadWant, Plan, RequestField};
 use crate::view::coding;
@@ -7,24 +7,24 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
 
-/// What the fields and pseudo-fields of a plan are taken from.
+/// The source of a plan's fields and pseudo-fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
-    /// In lower case, without a default port; none: the request says none.
+    /// The authority in lower case, without a default port; none: the request names none.
     pub authority: Option<&'a str>,
-    /// Percent-encoded, without the query.
+    /// The path, percent-encoded, without the query.
     pub path: &'a str,
-    /// Without the question mark.
+    /// The query without the question mark.
     pub query: Option<&'a str>,
     /// The route's name.
     pub route: &'a str,
-    /// Who asks, opaque; none: nobody is known.
+    /// The principal, opaque; none: nobody is known.
     pub principal: Option<&'a str>,
     /// The request's headers.
     pub headers: &'a HeaderMap,
 }
 
-/// A declared field whose value is not UTF-8: 400, and the policy isn't called.
+/// A declared field whose value is not UTF-8. The answer is 400, and the policy isn't called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value of `{0}` is not UTF-8")]
 pub struct NotUtf8(pub HeaderName);
@@ -35,7 +35,7 @@ pub fn normal_authority(authority: &str) -> String {
     lower.strip_suffix(":80").map(str::to_owned).unwrap_or(lower)
 }
 
-/// The declared fields that are there: in the plan's order, a repeated one in arrival order.
+/// The declared fields that the request has: in the plan's order, a repeated field in arrival order.
 pub fn fields<'a>(plan: &'a Plan, seen: &Seen<'a>) -> Result<Vec<(&'a str, &'a str)>, NotUtf8> {
     let mut fields = Vec::with_capacity(plan.request_fields.len());
     for field in &plan.request_fields {
@@ -58,15 +58,15 @@ pub fn fields<'a>(plan: &'a Plan, seen: &Seen<'a>) -> Result<Vec<(&'a str, &'a s
     Ok(fields)
 }
 
-/// As much of a body as `want` asks for, content codings removed. `fields`: those that stand with it.
-/// `limit` is what the route shows at most; no body and an empty one are the same.
+/// As much of a body as `want` asks for, content codings removed. `fields`: the fields of the body's message.
+/// `limit`: the most that the route shows. No body and an empty body are the same.
 pub fn payload(want: &PayloadWant, fields: &HeaderMap, body: Option<&Bytes>, limit: usize) -> Payload {
     let Some(body) = body.filter(|body| !body.is_empty()) else { return Payload::Absent };
     match want {
         PayloadWant::Nothing => Payload::Withheld,
         PayloadWant::Whole(most) => match coding::removed(fields, body, limit.min(*most as usize)) {
             Ok(body) if body.is_empty() => Payload::Absent,
-            // What isn't coded comes as it is.
+            // A body without codings comes as it is, so its size is checked here.
             Ok(body) if body.len() > limit.min(*most as usize) => Payload::Oversize,
             Ok(body) => Payload::Whole(body),
             Err(coding::CodingFault::Oversize) => Payload::Oversize,
@@ -79,11 +79,11 @@ pub fn payload(want: &PayloadWant, fields: &HeaderMap, body: Option<&Bytes>, lim
 /// Why a body is no document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoDocument {
-    /// There is nothing of it once its codings are removed.
+    /// Nothing of the body is left once its codings are removed.
     Empty,
-    /// It is larger than the limit.
+    /// The body is larger than the limit.
     Oversize,
-    /// The text says why.
+    /// The body is malformed; the text says why.
     Malformed(String),
 }
 
@@ -103,7 +103,7 @@ pub fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Docume
     }
 }
 
-/// What stands at the pointers of a document, if it is one.
+/// The values at the pointers of a document, if the body is a document.
 pub fn selected(pointers: &[String], document: Result<&Document, &NoDocument>) -> Payload {
     match document {
         Ok(document) => Payload::Selected(document.select(pointers)),

@@ -1,13 +1,13 @@
-//! A document in the making.
+//! A document while it is built.
 
 use super::number;
 use super::tree::{Document, Node, Span, in_utf16_order};
 use std::borrow::Cow;
 
-/// Deeper is malformed: whoever reads it may do so with a recursive parser.
+/// The greatest depth: a deeper document is malformed, because a reader may use a recursive parser.
 const DEEPEST: usize = 128;
 
-/// A document in the making.
+/// A document while it is built.
 pub(super) struct Builder {
     nodes: Vec<Node>,
     text: String,
@@ -22,7 +22,7 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) fn for_body(bytes: usize) -> Self {
         Self {
-            // Hardly a value takes less than eight bytes; where one does the buffer grows.
+            // Hardly a value takes less than eight bytes. If one does, the buffer grows.
             nodes: Vec::with_capacity(bytes / 8 + 1),
             text: String::with_capacity(bytes),
             names: Vec::new(),
@@ -123,7 +123,7 @@ impl Builder {
         }
     }
 
-    /// Where an object stands: the name before it, where there is one.
+    /// The place of an object: the name before it, if there is one.
     fn place(&self, object: u32) -> String {
         match self.open.last().map(|parent| self.nodes[*parent as usize]) {
             None => "the outermost object".into(),

@@ -1,5 +1,5 @@
-//! `multipart/form-data` (RFC 7578) as a document: texts as in any form, of a file its name, type
-//! and digest. The boundary, which clients choose anew for each attempt, leaves no trace.
+//! `multipart/form-data` (RFC 7578) as a document. Texts are read as in any form; a file becomes its name,
+//! type and digest. The boundary, which clients choose anew for each attempt, leaves no trace.
 
 use super::builder::Builder;
 use super::tree::{Document, Node};
@@ -8,9 +8,9 @@ use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
-/// More fields than this in a part's head are no form.
+/// The most fields in a part's head: a body with more is no form.
 const MOST_FIELDS: usize = 16;
-/// What a part is that doesn't say (RFC 7578 §4.4).
+/// The type of a part that names none (RFC 7578 §4.4).
 const DEFAULT_TYPE: &str = "text/plain";
 
 enum Part<'a> {
@@ -96,7 +96,7 @@ fn read(part: &[u8]) -> Result<(Cow<'_, str>, Part<'_>), String> {
     Ok((name.into(), part))
 }
 
-/// A parameter of a field, by its lower-case name; quoted or not. The first of that name counts.
+/// A parameter of a field, by its lower-case name; quoted or not. The first parameter of that name counts.
 fn parameter(field: &str, wanted: &str) -> Option<String> {
     let mut rest = &field[field.find(';')? + 1..];
     loop {
@@ -116,8 +116,8 @@ fn parameter(field: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// What stands before the closing quote, and what after it. A backslash is itself but before a
-/// quote or another one: browsers send paths with it.
+/// The text before the closing quote, and the text after it. A backslash stands for itself unless a quote or
+/// another backslash follows: browsers send paths with it.
 fn unquoted(quoted: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = quoted.char_indices().peekable();

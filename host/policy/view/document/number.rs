@@ -1,4 +1,4 @@
-//! Numbers as RFC 8785 writes them, but with every digit that makes a difference: no double comes
+//! Numbers as RFC 8785 writes them, but with every digit that makes a difference. No double comes
 //! in between, so that two amounts which only a double confuses stay two.
 
 /// Appends the canonical form of a number in JSON's grammar: equal texts if and only if equal
@@ -8,7 +8,7 @@ pub(super) fn write(number: &str, digits: &mut String, out: &mut String) -> Resu
         Some(magnitude) => (true, magnitude),
         None => (false, number),
     };
-    // JSON has no leading zeros, so that most integers stand in canonical form already.
+    // JSON has no leading zeros, so most integers are in canonical form already.
     if magnitude.len() <= 21 && magnitude.bytes().all(|byte| byte.is_ascii_digit()) {
         out.push_str(if magnitude == "0" { magnitude } else { number });
         return Ok(());

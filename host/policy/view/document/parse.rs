@@ -7,8 +7,8 @@ use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
 /// Reads JSON (RFC 8259), with a byte order mark or without. The parser hands numbers out as they
-/// are written and refuses lone surrogates, bytes that aren't UTF-8 and what follows the document;
-/// names that come twice, depth and exponents are looked at here.
+/// are written. It refuses lone surrogates, bytes that aren't UTF-8 and anything after the document. This
+/// function checks for names that come twice, depth and exponents.
 pub(super) fn json(body: &[u8]) -> Result<Document, String> {
     let mut events = SliceJsonParser::new(body);
     let mut builder = Builder::for_body(body.len());
@@ -33,7 +33,7 @@ fn describe(error: &JsonSyntaxError) -> String {
 }
 
 /// Reads `application/x-www-form-urlencoded` (WHATWG URL §5.1), but bytes that aren't UTF-8 are
-/// malformed: replaced, they would make two forms one.
+/// malformed: replacing them would make two forms one.
 pub(super) fn form(body: &[u8]) -> Result<Document, String> {
     let mut fields = vec![];
     for (position, piece) in body.split(|byte| *byte == b'&').enumerate() {

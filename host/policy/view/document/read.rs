@@ -4,7 +4,7 @@ use super::tree::Document;
 use super::{multipart, parse};
 use crate::interface::v0_1::Shape;
 
-/// Beyond this the indexes could overflow; `body_bytes` is far below.
+/// The largest body: beyond this size the indexes could overflow; `body_bytes` is far below.
 const LARGEST: usize = 256 << 20;
 
 impl Document {

@@ -82,7 +82,7 @@ fn numbers_are_laid_out_as_ecmascript_does() {
         ("333333333.3333332", "333333333.3333332"),
         ("-0.0000033333333333333333", "-0.0000033333333333333333"),
         ("1424953923781206.2", "1424953923781206.2"),
-        // One value in many writings.
+        // All of these write one value.
         ("1.0", "1"),
         ("10e-1", "1"),
         ("0.1e1", "1"),
@@ -261,7 +261,7 @@ fn a_shaped_array_tells_places_apart() {
         shaped(r#"{"a":[{"c":1},{"b":2}]}"#, shape.0, shape.1),
         shaped(r#"{"a":[{"b":2}]}"#, shape.0, shape.1)
     );
-    // What is null is there.
+    // A value that is null is there.
     assert_ne!(shaped(r#"{"a":null}"#, &["/a"], &[]), shaped("{}", &["/a"], &[]));
 }
 
@@ -369,7 +369,7 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 impl Value {
-    /// Writes it in one of many ways, as `dice` fall.
+    /// Writes the value in one of many ways, as `dice` fall.
     fn write(&self, dice: &mut impl FnMut() -> usize, out: &mut String) {
         let spaces = ["", " ", "\t", "\r\n", "\n \n"];
         out.push_str(spaces[dice() % 5]);
@@ -377,7 +377,7 @@ impl Value {
             Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Number(negative, digits, point) => {
-                // Shifted by zeros in front or behind, and the exponent with it.
+                // The digits are shifted by zeros in front or behind, and the exponent with them.
                 let (front, behind) = (dice() % 4, dice() % 4);
                 let sign = if *negative { "-" } else { "" };
                 let e = ["e", "E"][dice() % 2];
@@ -465,7 +465,7 @@ proptest! {
     fn a_double_is_written_as_rfc_8785_does(bits in any::<u64>()) {
         let double = f64::from_bits(bits);
         prop_assume!(double.is_finite());
-        // The shortest digits, in another layout than ECMAScript's; and read back they are the same.
+        // The shortest digits in another layout than ECMAScript's read back as the same double.
         let text = canonical(&format!("{double:e}"));
         prop_assert_eq!(text.parse::<f64>().unwrap(), double);
         prop_assert_eq!(&text, &canonical(&format!("{double}")));

@@ -15,18 +15,18 @@ pub struct Document {
     pub(super) names: Vec<u32>,
 }
 
-/// In an object a name, whose value follows it; else a value.
+/// A name of an object, which is followed by its value; or a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Node {
     Null,
     Bool(bool),
     Number(Span),
     Text(Span),
-    /// Up to the node `end`.
+    /// An array reaches up to the node `end`.
     Array {
         end: u32,
     },
-    /// Up to the node `end`; its names are `count` from `first` on.
+    /// An object reaches up to the node `end`; it has `count` names from `first` on.
     Object {
         end: u32,
         first: u32,
@@ -41,7 +41,7 @@ pub(super) struct Span {
 }
 
 impl Document {
-    /// What stands at each pointer (RFC 6901). One that is no pointer points nowhere.
+    /// The value at each pointer (RFC 6901). A text that is no pointer points nowhere.
     pub fn select(&self, pointers: &[String]) -> Vec<Found> {
         pointers
             .iter()
@@ -49,9 +49,9 @@ impl Document {
             .collect()
     }
 
-    /// The places that count, in canonical form. Equal bytes, under one shape, if and only if
-    /// these places hold equal values: in an array that isn't written whole each element stands
-    /// behind its index, and nothing at all is no bytes.
+    /// The places that count, in canonical form. The bytes are equal, under one shape, if and only if these
+    /// places hold equal values. In an array that isn't written whole each element stands behind its index.
+    /// If no place holds a value there are no bytes.
     pub fn canonical(&self, shape: &Shape) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len() + 4 * self.nodes.len());
         let dropped = ShapeMarks::of(self, &shape.drop);
@@ -116,7 +116,7 @@ impl Document {
         })
     }
 
-    /// The node and all below it.
+    /// The range of the node and all nodes below it.
     fn subtree(&self, at: u32) -> Range<u32> {
         let end = match self.nodes[at as usize] {
             Node::Array { end } | Node::Object { end, .. } => end,
@@ -144,7 +144,7 @@ impl Document {
         &self.text[span.start as usize..span.end as usize]
     }
 
-    /// The node and all below it. The depth of the recursion is that of the document: bounded.
+    /// Writes the node and all nodes below it. The recursion is as deep as the document: bounded.
     fn write(&self, at: u32, out: &mut Vec<u8>) {
         match self.nodes[at as usize] {
             Node::Null => out.extend_from_slice(b"null"),
@@ -173,8 +173,8 @@ impl Document {
         }
     }
 
-    /// As [`Self::write`], but leaves out what is dropped and, with `kept`, what leads to nothing
-    /// that is kept. The node itself is neither.
+    /// Writes as [`Self::write`] does, but leaves out dropped nodes and, with `kept`, nodes that lead to no
+    /// kept node. The node itself is not one of these.
     fn write_shaped(&self, at: u32, kept: Option<&ShapeMarks>, dropped: &ShapeMarks, out: &mut Vec<u8>) {
         let kept = kept.filter(|kept| !kept.contains(at));
         let below = self.subtree(at);
@@ -216,7 +216,7 @@ impl Document {
     }
 }
 
-/// Whether a text is a JSON pointer (RFC 6901).
+/// True if a text is a JSON pointer (RFC 6901).
 pub(crate) fn valid_pointer(text: &str) -> bool {
     (text.is_empty() || text.starts_with('/'))
         && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
@@ -236,21 +236,21 @@ impl ShapeMarks {
         self.0.binary_search(&node).is_ok()
     }
 
-    /// Whether one of them is among `nodes`.
+    /// True if one of the marks is among `nodes`.
     fn meet(&self, nodes: &Range<u32>) -> bool {
         let at = self.0.partition_point(|mark| *mark < nodes.start);
         self.0.get(at).is_some_and(|mark| *mark < nodes.end)
     }
 }
 
-/// RFC 6901 §4: digits without leading zeros. "-" is the element after the last: nowhere.
+/// An index by RFC 6901 §4: digits without leading zeros. "-" is the element after the last: nowhere.
 fn index(token: &str) -> Option<usize> {
     let plain = token.bytes().all(|byte| byte.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
     token.parse().ok().filter(|_| plain)
 }
 
-/// As RFC 8785 sorts: by UTF-16 code units. In UTF-8 the order of bytes is the same, but that
-/// surrogates, which stand for what takes four bytes, come before U+E000 and what follows it.
+/// The order of RFC 8785: by UTF-16 code units. The order of UTF-8's bytes is the same, except that
+/// surrogates, which stand for characters of four bytes, come before U+E000 and the characters after it.
 pub(super) fn in_utf16_order(a: &str, b: &str) -> Ordering {
     let rank = |byte: u8| if matches!(byte, 0xEE | 0xEF) { byte + 0x10 } else { byte };
     a.bytes().map(rank).cmp(b.bytes().map(rank))
@@ -262,7 +262,7 @@ fn separate(first: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// As JSON.stringify of ECMAScript does.
+/// Writes a string as JSON.stringify of ECMAScript does.
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
