@@ -22,12 +22,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long the end waits for the store to take settlements that it refused before.
+/// How long the end waits for the store to take settlements that the store refused before.
 const SETTLE_AT_END: Duration = Duration::from_secs(5);
 /// How long the last answers may take to reach their clients after `shutdown_grace`.
 const TELL_AT_END: Duration = Duration::from_secs(1);
 
-/// Why a gateway doesn't start.
+/// The reason why a gateway doesn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The configuration can't be put in force.
@@ -50,34 +50,35 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// Whether the mistake is in the command that was typed, and not in a file.
+    /// Whether the mistake is in the command that was typed and not in a file.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Activation(error) if error.is_usage())
     }
 }
 
-/// Runs a gateway until SIGTERM or SIGINT, and drains it. SIGHUP reloads.
-/// `lost`: what becomes of records that would lose their keys by this configuration.
+/// Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads the configuration.
+/// `lost`: the treatment of records that would lose their keys by this configuration.
 pub fn serve(source: Source, lost: LostRecords) -> Result<(), ServeError> {
     runtime()?.block_on(async {
         let gateway = Gateway::start(source, lost).await?;
-        // Before it says that it is ready: whoever reads that may send one at once.
+        // Signals are caught before the gateway says that it is ready: a reader of that line may send one at
+        // once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        // A file at its size limit is a write that fails, not the end of the process, as the signal that
-        // comes with it would have it.
+        // Catching this signal makes a file at its size limit a write that fails. Uncaught, the signal would
+        // end the process.
         let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         gateway.announce();
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                // A refusal is told by the reloader.
+                // The reloader logs a refusal.
                 _ = hangup.recv() => { let _ = gateway.reloader.reload(LostRecords::Refuse).await; }
             }
         }
-        // A second signal means now.
+        // A second signal ends the gateway at once.
         tokio::select! {
             () = gateway.stop() => {}
             _ = terminate.recv() => tracing::warn!("a second signal: ending without waiting"),
@@ -105,7 +106,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one: binds first, so that a second gateway on the same port changes nothing.
+    /// Starts a gateway. The gateway binds first, so that a second gateway on the same port changes nothing.
     /// `lost`: as for [`serve`].
     pub async fn start(source: Source, lost: LostRecords) -> Result<Self, ServeError> {
         let config = config::load(&source).map_err(ActivationError::Config)?;
@@ -139,29 +140,29 @@ impl Gateway {
         Ok(Self { shared, workers, reloader, listening, admin: admin_address, keeper, tasks })
     }
 
-    /// Where it listens for requests.
+    /// The addresses on which the gateway listens for requests.
     pub fn listening(&self) -> &[SocketAddr] {
         &self.listening
     }
 
-    /// Where its admin interface listens.
+    /// The address on which the admin interface listens; none: off.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }
 
-    /// Says that it is ready, on a line of standard output that scripts can wait for.
+    /// Says that the gateway is ready, on a line of standard output that scripts can wait for.
     fn announce(&self) {
         let listening: Vec<String> =
             self.listening.iter().map(|address| format!("http://{address}")).collect();
         let admin = self.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
         let mut out = std::io::stdout().lock();
-        // Whoever started it may not be reading.
+        // Nobody may be reading standard output, so errors are ignored.
         let _ = writeln!(out, "listening on {} admin {admin}", listening.join(" "));
         let _ = out.flush();
     }
 
-    /// Drains: readiness fails, listeners accept what is queued and close, connections end with their
-    /// present request, executions settle or become unknown, the store is flushed.
+    /// Drains the gateway: readiness fails, listeners accept queued connections and close, connections end
+    /// with their present request, executions settle or become unknown, the store is flushed.
     pub async fn stop(self) {
         let shared = &self.shared;
         let grace = shared.active.load().config.server.shutdown_grace;
@@ -178,7 +179,7 @@ impl Gateway {
         tracing::info!(executions, connections, "connections and executions have ended, but so many");
         self.give_up().await;
         let (shared, workers) = (self.shared, self.workers);
-        // Joining blocks; the keeper goes on meanwhile.
+        // Joining threads blocks, so it has a thread of its own: the keeper goes on meanwhile.
         let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
         until(Instant::now() + SETTLE_AT_END, || shared.ledger.settlements_overdue() == 0).await;
         let overdue = shared.ledger.settlements_overdue();
@@ -192,7 +193,7 @@ impl Gateway {
             task.abort();
         }
         let records = shared.ledger.store().size().kinds.total();
-        // The last owner of the store closes it: whatever is not on disk yet goes there now.
+        // The last owner of the store closes it, and the close writes everything that is not on disk yet.
         for task in self.tasks.into_iter().chain([self.keeper]) {
             let _ = task.await;
         }
@@ -200,7 +201,7 @@ impl Gateway {
         tracing::info!(records, "the store is flushed and closed");
     }
 
-    /// `shutdown_grace` is over: executions are ended, and their clients told.
+    /// Ends executions when `shutdown_grace` is over, and waits until their clients are told.
     async fn give_up(&self) {
         // An execution that began now would be given up at once, with its outcome in doubt.
         self.shared.active.load().upstreams.values().for_each(|upstream| upstream.close());
@@ -229,7 +230,7 @@ fn tend(reloader: Arc<Reloader>) -> JoinHandle<()> {
     tokio::spawn(async move { keyspaces::tend(&*reloader).await })
 }
 
-/// Waits until this holds, or the deadline has come.
+/// Waits until the condition holds or the deadline has come.
 async fn until(deadline: Instant, holds: impl Fn() -> bool) {
     while !holds() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,4 +1,4 @@
-//! What an operator sees of a running gateway: metrics and the program's own log.
+//! An operator's view of a running gateway: metrics and the program's own log.
 
 pub mod log;
 pub mod metrics;

@@ -1,9 +1,9 @@
-//! Where the program's own log goes: standard error.
+//! The program's own log, which goes to standard error.
 
 use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Lines, with colours where standard error is a terminal.
@@ -12,7 +12,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sets the log up for the whole process. Says why not, if the filter can't be read.
+/// Sets the log up for the whole process. A filter that can't be read is an error.
 pub fn set_up(filter: &str, format: LogFormat) -> Result<(), String> {
     let parsed = EnvFilter::try_new(filter)
         .map_err(|error| format!("--log {filter:?} (or ONCEGATE_LOG) can't be read: {error}"))?;

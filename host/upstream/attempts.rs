@@ -1,22 +1,22 @@
 //! The attempts of one execution. No I/O, no clock: the gateway attempts on sockets, the simulation on
-//! its own upstream, and both go by this loop.
+//! its own upstream, and both use this loop.
 
 use oncegate_core::Disposition;
 
-/// When an attempt is followed by another one.
+/// The rule for when another attempt follows an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Attempts at most. There is always a first one.
+    /// The most attempts. There is always a first attempt.
     pub attempts: u32,
-    /// A request that may have taken effect may be sent again.
+    /// Whether a request that may have taken effect may be sent again.
     pub repeats: bool,
 }
 
 impl Retry {
-    /// One attempt, whatever comes of it.
+    /// One attempt, whatever its outcome.
     pub const NONE: Self = Self { attempts: 1, repeats: false };
 
-    /// Whether another attempt may follow, after those that came to this.
+    /// Whether another attempt may follow after attempts with this joined outcome.
     const fn goes_on(self, joined: Disposition) -> bool {
         match joined {
             Disposition::NotApplied => true,
@@ -26,18 +26,19 @@ impl Retry {
     }
 }
 
-/// What the attempts of one execution came to.
+/// The result of the attempts of one execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempted<T> {
     /// The outcome of the execution: the join over all attempts ([`Disposition::join`]).
     pub joined: Disposition,
-    /// What the last attempt brought that ended as the join says. The client is told of this one: once an
+    /// The result of the last attempt that ended as the join says. The client is told this result: once an
     /// attempt may have taken effect, a later attempt that was not applied has nothing to tell.
     pub last: T,
 }
 
-/// Attempts until one was final, none may follow, or `may_send` says no. `attempt` gets its number,
-/// counted from 0, and brings what it came to. It asks `may_send` itself right before its first byte.
+/// Makes attempts until one is final, none may follow, or `may_send` says no. `attempt` gets its number,
+/// counted from 0, and returns its outcome and result. `attempt` itself asks `may_send` right before its
+/// first byte.
 pub async fn attempts<T>(
     retry: Retry,
     may_send: impl Fn() -> bool,

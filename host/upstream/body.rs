@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 /// The body of a request.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// All of it: it was read before.
+    /// The whole body, which was read before.
     Whole(Bytes),
-    /// Passed on as it arrives.
+    /// A body that is passed on as it arrives.
     Streamed(Incoming),
 }
 

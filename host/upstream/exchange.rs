@@ -1,5 +1,5 @@
-//! Sending a request to an upstream, as far as the head of its answer. What the lack of a head means
-//! is for the caller to say: the guarded and the unguarded way differ.
+//! Sends a request to an upstream and waits for the head of its answer. The caller says what the lack of a
+//! head means: the guarded and the unguarded way differ.
 
 use super::body::RequestBody;
 use super::h1::SendError;
@@ -8,11 +8,11 @@ use http::{Request, Response, StatusCode, header};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A request handed back unsent is tried on this many connections before the upstream counts as
-/// unreachable.
+/// How many connections are tried with a request that is handed back unsent, before the upstream counts
+/// as unreachable.
 const CONNECTIONS_TRIED_MAX: usize = 3;
 
-/// Why there is no head of an answer.
+/// The reason why there is no head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoHead {
     /// Nothing was sent: there is no connection.

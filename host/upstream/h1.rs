@@ -30,7 +30,7 @@ pub enum ConnectError {
     Refused {
         /// Host and port.
         address: String,
-        /// What the system said.
+        /// The error from the system.
         cause: std::io::Error,
     },
     /// The connection broke before it could be used.
@@ -38,7 +38,7 @@ pub enum ConnectError {
     Handshake {
         /// Host and port.
         address: String,
-        /// What hyper said.
+        /// The error from hyper.
         cause: hyper::Error,
     },
 }
@@ -55,7 +55,7 @@ pub enum SendError {
 }
 
 impl H1 {
-    /// Opens a connection. It is driven by a task of its own, which ends with it.
+    /// Opens a connection. A task of its own drives the connection, and ends with it.
     pub(super) async fn connect(upstream: &config::UpstreamConfig) -> Result<Self, ConnectError> {
         let address = || format!("{}:{}", upstream.host, upstream.port);
         let limit = upstream.connect_timeout;
@@ -65,7 +65,7 @@ impl H1 {
             Ok(Err(cause)) => return Err(ConnectError::Refused { address: address(), cause }),
             Err(_) => return Err(ConnectError::TimedOut { address: address(), limit }),
         };
-        // Requests go out in one piece; waiting for more of it would only delay them.
+        // Requests go out in one piece; waiting for more data would only delay them.
         let _ = stream.set_nodelay(true);
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(false)
@@ -80,12 +80,12 @@ impl H1 {
         Ok(Self(sender))
     }
 
-    /// Whether the other side has ended it.
+    /// Whether the other side has ended the connection.
     pub(super) fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// Whether it takes a request now.
+    /// Whether the connection takes a request now.
     pub(super) fn is_ready(&self) -> bool {
         self.0.is_ready()
     }
@@ -107,7 +107,7 @@ impl H1 {
     }
 }
 
-/// Sends one request on a connection that is for it alone. For the gateway's own commands.
+/// Sends one request on a connection of its own. For the gateway's own commands.
 pub async fn send_once(
     stream: TcpStream,
     request: Request<http_body_util::Full<bytes::Bytes>>,

@@ -1,7 +1,8 @@
-//! Upstreams: what the gateway knows of each while it runs, and the way of a request to them.
+//! Upstreams: the runtime object of each upstream, and the way of a request to it.
 //!
-//! This room is the only one that names hyper's client. It tells apart what was surely not sent and what
-//! may have been; what that means for an operation is for others to say. `design/upstreams.md`.
+//! This room is the only one that names hyper's client. The room tells apart requests that were surely not
+//! sent and requests that may have been sent; other rooms say what that means for an operation.
+//! `design/upstreams.md`.
 
 mod attempts;
 mod body;

@@ -38,7 +38,7 @@ impl Piece {
 }
 
 impl ResponseBody {
-    /// The next piece, if it comes within `idle`.
+    /// The next piece, or a cut if no piece comes within `idle`.
     pub async fn next_piece(&mut self, idle: Duration) -> Piece {
         let frame = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx));
         match timeout(idle, frame).await {
@@ -47,8 +47,8 @@ impl ResponseBody {
         }
     }
 
-    /// The next piece, if it is here already. The connection's task hands on what it has read only
-    /// when asked, so it is given one turn.
+    /// The next piece, if it has arrived. The connection's task hands on what it has read only when asked,
+    /// so the task gets one turn.
     pub async fn piece_at_once(&mut self) -> Option<Piece> {
         let mut asked = false;
         poll_fn(|cx| match Pin::new(&mut *self).poll_frame(cx) {

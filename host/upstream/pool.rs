@@ -1,5 +1,5 @@
-//! Connections of one worker to one upstream, and the bodies of answers, which bring a connection
-//! back.
+//! Connections of one worker to one upstream, and the bodies of answers, which return a connection
+//! to its pool.
 
 use super::body::RequestBody;
 use super::h1::{ConnectError, H1, SendError};
@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Connections that were idle longer than this are not used for requests that must not be sent
-/// twice: servers close idle connections (Node and uvicorn after 5 s, gunicorn after 2 s), and a
-/// request that crosses such a close has an outcome that nobody knows.
+/// twice. Servers close idle connections (Node and uvicorn after 5 s, gunicorn after 2 s), and a
+/// request that crosses such a close has an unknown outcome.
 const FRESH: Duration = Duration::from_secs(1);
 /// Idle connections older than this are closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -43,15 +43,15 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection in use: nobody else has it.
+/// A connection in use by one exchange alone.
 #[derive(Debug)]
 pub(super) struct Connection {
     h1: H1,
     pool: Rc<Pool>,
 }
 
-/// The body of an answer. At its end the connection goes back to its pool; dropped before that,
-/// the connection is closed.
+/// The body of an answer. At the body's end the connection goes back to its pool. A body that is
+/// dropped before its end closes the connection.
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,
@@ -84,7 +84,8 @@ impl Pool {
         &self.upstream
     }
 
-    /// An idle connection, or a new one. `fresh`: for a request that must not be sent twice.
+    /// An idle connection, or a new one. `fresh`: the connection is for a request that must not be sent
+    /// twice.
     pub(super) async fn connection(self: &Rc<Self>, fresh: bool) -> Result<Connection, ConnectError> {
         let h1 = match self.take_idle(if fresh { FRESH } else { IDLE_MAX }) {
             Some(idle) => idle,
@@ -97,7 +98,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
         idle.retain(|idle| !idle.connection.is_closed() && now - idle.since < IDLE_MAX);
-        // The latest one first: it is the least likely to be closed by the other side.
+        // The latest connection comes first: the other side is least likely to close it.
         let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
         if now - idle[at].since >= age_max {
             return None;

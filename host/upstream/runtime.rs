@@ -1,4 +1,4 @@
-//! An upstream while the gateway runs: its configuration, its counters, and what is under way to it.
+//! An upstream while the gateway runs: its configuration, its counters, and the executions and waiters there.
 
 use super::slots::{Admission, NotAdmitted, Slot, Slots};
 use crate::config;
@@ -6,13 +6,13 @@ use crate::observe::metrics::{Metrics, UpstreamMetrics};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One configured upstream. All workers share it. It outlives reloads that do not change its
+/// One configured upstream. All workers share the object, and it outlives reloads that do not change its
 /// configuration.
 #[derive(Debug)]
 pub struct Upstream {
-    /// Its configuration.
+    /// The upstream's configuration.
     pub config: Arc<config::UpstreamConfig>,
-    /// Its counters of requests.
+    /// The upstream's counters of requests.
     pub metrics: UpstreamMetrics,
     slots: Arc<Slots>,
 }
@@ -21,13 +21,13 @@ pub struct Upstream {
 pub type UpstreamTable = BTreeMap<Arc<str>, Arc<Upstream>>;
 
 impl Upstream {
-    /// An upstream to which nothing is under way.
+    /// An upstream without executions and waiters.
     pub fn new(config: Arc<config::UpstreamConfig>, metrics: &Metrics) -> Arc<Self> {
         let metrics = metrics.upstream(&config.name);
         Arc::new(Self { config, metrics, slots: Arc::default() })
     }
 
-    /// Its name.
+    /// The upstream's name.
     pub fn name(&self) -> &Arc<str> {
         &self.config.name
     }
@@ -37,25 +37,26 @@ impl Upstream {
         format!("{}:{}", self.config.host, self.config.port)
     }
 
-    /// What is under way to it.
+    /// The count of executions and waiters at the upstream.
     pub fn slots(&self) -> &Slots {
         &self.slots
     }
 
     /// Admits an execution before its claim, or a request before it waits for an execution. The slot is
-    /// held for as long as that lasts. Unguarded requests need none: an answer that an execution waits
-    /// for may come as one.
+    /// held as long as the execution or the wait lasts. Unguarded requests need no slot: an answer that an
+    /// execution waits for may come as an unguarded request.
     pub fn admit(&self, kind: Admission) -> Result<Slot, NotAdmitted> {
         Slots::admit(&self.slots, kind)
     }
 
-    /// Admits nothing from now on: the gateway's grace at shutdown is over. What was admitted goes on.
+    /// Admits nothing from now on: the gateway's grace at shutdown is over. Admitted executions and waiters
+    /// go on.
     pub fn close(&self) {
         self.slots.close();
     }
 }
 
-/// The upstreams of a configuration. Those of `before` that are configured as before go on.
+/// The upstreams of a configuration. Upstreams of `before` with the same configuration go on.
 pub fn upstreams(
     configured: &BTreeMap<Arc<str>, Arc<config::UpstreamConfig>>,
     before: &UpstreamTable,

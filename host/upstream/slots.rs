@@ -1,9 +1,9 @@
-//! What is under way to an upstream, counted: executions and the requests that wait for them.
+//! The count of executions at an upstream, and of the requests that wait for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// What asks to be admitted.
+/// A candidate for admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// An execution, before its claim.
@@ -12,14 +12,14 @@ pub enum Admission {
     Waiter,
 }
 
-/// Why an upstream admits nothing more.
+/// The reason why an upstream admits nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAdmitted {
     /// The gateway shuts down, and its grace is over.
     Closed,
 }
 
-/// How many executions and waiting requests an upstream has in this process.
+/// The number of executions and waiting requests of an upstream in this process.
 #[derive(Debug, Default)]
 pub struct Slots {
     executions: AtomicUsize,
@@ -27,7 +27,7 @@ pub struct Slots {
     is_closed: AtomicBool,
 }
 
-/// One of them, for as long as it lives.
+/// The counted place of one execution or waiter, until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,

@@ -1,4 +1,4 @@
-//! Upstreams over reloads; what is known of a request whose connection ends, on real sockets.
+//! Tests of upstreams over reloads, and of requests whose connection ends, on real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -56,8 +56,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap().block_on(future)
 }
 
-/// A connection that the other side ended before the request was begun hands it back, whatever way it
-/// ended in.
+/// A connection that the other side ended before the request was begun hands the request back, whatever way
+/// the connection ended in.
 #[test]
 fn a_request_is_handed_back_unsent_by_a_connection_that_has_ended() {
     for reset in [false, true] {
@@ -83,7 +83,7 @@ fn a_request_is_handed_back_unsent_by_a_connection_that_has_ended() {
     }
 }
 
-/// One that ended after the request was begun may have taken it, however little came of it.
+/// A connection that ended after the request was begun may have taken the request, however little of it.
 #[test]
 fn a_request_that_was_begun_is_never_handed_back() {
     for answer in ["", "HTTP/1.1 200 OK\r\nContent-Le", "no HTTP at all\r\n\r\n"] {
@@ -104,7 +104,7 @@ fn a_request_that_was_begun_is_never_handed_back() {
     }
 }
 
-/// What is under way is counted on, and connections stay open, where a reload changes nothing.
+/// Counts go on and connections stay open if a reload changes nothing.
 #[test]
 fn only_a_changed_upstream_is_made_anew() {
     let metrics = Metrics::default();

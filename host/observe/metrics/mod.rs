@@ -1,4 +1,4 @@
-//! What is counted, in the names of `design/metrics.md`. Handles are looked up when routes and policies are
+//! The metrics, under the names of `design/metrics.md`. Handles are looked up when routes and policies are
 //! loaded, so that a request only adds.
 
 mod policies;
@@ -77,13 +77,13 @@ impl Metrics {
         self.policies.failed(policy, kind);
     }
 
-    /// Notes what came of a policy's reload (`ok`, `failed`, `rolled_back`), and the generation that
-    /// is active after it.
+    /// Notes the result of a policy's reload (`ok`, `failed`, `rolled_back`), and the generation that
+    /// is active after the reload.
     pub fn policy_reloaded(&self, policy: &str, result: &'static str, generation: Option<u64>) {
         self.policies.reloaded(policy, result, generation);
     }
 
-    /// All of it as Prometheus text (OpenMetrics).
+    /// All metrics as Prometheus text (OpenMetrics).
     pub fn render(&self, snapshot: &Snapshot) -> String {
         self.process.set(snapshot);
         let mut out = String::new();

@@ -31,7 +31,7 @@ struct PolicyName {
     policy: String,
 }
 
-/// From a compiled policy's microsecond to the limit of a slow one.
+/// Buckets from a compiled policy's microsecond to the limit of a slow policy.
 fn policy_histogram() -> Histogram {
     Histogram::new([
         0.000_000_5,

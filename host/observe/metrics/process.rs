@@ -1,4 +1,4 @@
-//! What the process looks like at the moment of a scrape.
+//! The gauges of the process at the moment of a scrape.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -10,16 +10,16 @@ struct StateName {
     state: &'static str,
 }
 
-/// What the process looks like at the moment of a scrape.
+/// The state of the process at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Executions under way here.
     pub executing: u64,
     /// Records in the store, by the word for the state that they are stored in.
     pub records: Vec<(&'static str, u64)>,
-    /// Final records at hand.
+    /// Final records in the cache.
     pub cached: u64,
-    /// Outcomes that the store has not taken.
+    /// Outcomes that the store has not taken yet.
     pub settlements_overdue: u64,
     /// Bytes of bodies held.
     pub buffers: u64,
@@ -27,7 +27,7 @@ pub struct Snapshot {
     pub connections: u64,
 }
 
-/// Gauges that are set when somebody scrapes.
+/// The gauges, which are set at each scrape.
 pub(super) struct ProcessGauges {
     records: Family<StateName, Gauge>,
     records_cached: Gauge,

@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the results of design/metrics.md")]
 pub enum RequestResult {
@@ -42,7 +42,7 @@ impl RequestResult {
         Self::Failed,
     ];
 
-    /// The word for it in metrics and the access log.
+    /// The result's word in metrics and the access log.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Executed => "executed",
@@ -61,7 +61,7 @@ impl RequestResult {
     }
 }
 
-/// In the order of [`Disposition`].
+/// The words for outcomes, in the order of [`Disposition`].
 const OUTCOMES: [&str; 4] = ["not_applied", "unknown", "consumed", "completed"];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -81,7 +81,7 @@ struct RouteOutcome {
     outcome: &'static str,
 }
 
-/// From a replay's tens of microseconds to a long call's minute.
+/// Buckets from a replay's tens of microseconds to a long call's minute.
 fn request_histogram() -> Histogram {
     Histogram::new([
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
@@ -173,7 +173,7 @@ impl RouteMetrics {
         self.outcomes[outcome as usize].inc();
     }
 
-    /// Counts a request that came under another principal than the same one before.
+    /// Counts a request that came under another principal than the same request before.
     pub fn principal_changed(&self) {
         self.principal_changed.inc();
     }

@@ -1,4 +1,4 @@
-//! The ledger's store: how long its calls take.
+//! The times that calls of the ledger's store take.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -11,20 +11,20 @@ struct StoreOp {
     op: &'static str,
 }
 
-/// Calls of the store, of which a process has one.
+/// The times of the store's calls. A process has one store.
 pub static STORE_CALLS: LazyLock<StoreCalls> = LazyLock::new(StoreCalls::new);
 
-/// How long calls of the store take, by what they are.
+/// The times of the store's calls, by kind of call.
 #[derive(Debug)]
 pub struct StoreCalls {
     family: Family<StoreOp, Histogram, fn() -> Histogram>,
-    /// A record is looked up.
+    /// Look-ups of a record.
     pub load: Histogram,
-    /// A record is put in another's place: with `sync` until it is durable.
+    /// Swaps of one record for another; with `sync` until the new record is durable.
     pub swap: Histogram,
-    /// What is due is looked for.
+    /// Searches for due records.
     pub due: Histogram,
-    /// Records are listed.
+    /// Listings of records.
     pub scan: Histogram,
 }
 
@@ -45,7 +45,7 @@ impl StoreCalls {
     }
 }
 
-/// From a look into memory to a disk that hangs.
+/// Buckets from a look into memory to a disk that hangs.
 fn store_histogram() -> Histogram {
     Histogram::new([
         0.000_001, 0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5,
