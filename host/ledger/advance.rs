@@ -1,4 +1,4 @@
-//! What events other than claims bring about: deciding again when a swap is lost.
+//! The effect of events other than claims: deciding again when a swap is lost.
 
 use super::state::{Ledger, NO_RULES};
 use crate::store::{Store, StoreError, Swap, Versioned};
@@ -7,19 +7,19 @@ use oncegate_core::{
 };
 use std::sync::Arc;
 
-/// So often a swap is tried. Each time it is lost, somebody else's change stands; that the same
-/// record changes so often within one call means that something is wrong.
+/// How often a swap is tried. Each time a swap is lost, another caller's change stands. If the same record
+/// changes so often within one call, something is wrong.
 pub(super) const SWAPS_MAX: usize = 16;
 
-/// What stands after an event, or why it changed nothing.
+/// The record after an event, or why the event changed nothing.
 pub type Advance = Result<Option<Versioned>, Unchanged>;
 
-/// What came of an event that is no claim.
+/// The result of an event that is no claim.
 #[derive(Debug)]
 pub(super) enum Advanced {
-    /// It is so now: this record stands, or none.
+    /// The event's effect is in force: this record stands, or none.
     Done(Option<Versioned>),
-    /// It changed nothing, and this stands.
+    /// The event changed nothing, and this record stands.
     Kept(Unchanged, Option<Versioned>),
 }
 
@@ -33,15 +33,14 @@ impl From<Advanced> for Advance {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Does what an event that is no claim brings about, deciding again with whatever record stands
-    /// there when a swap is lost.
+    /// Carries out an event that is no claim, and decides again on the present record when a swap is lost.
     pub(super) async fn advance(
         &self,
         id: OperationId,
         mut standing: Option<Versioned>,
         event: &Event<'_>,
     ) -> Result<Advanced, StoreError> {
-        // What was held for our own removal, should a lost swap show something else.
+        // The record's begin tells our own removal, should a lost swap show another record.
         let begun = standing.as_ref().map(|versioned| versioned.record.first_attempt);
         for _ in 0..SWAPS_MAX {
             let now = self.clock().now();
@@ -75,15 +74,15 @@ impl<S: Store> Ledger<S> {
     }
 }
 
-/// A record that changes faster than it can be swapped.
+/// The error for a record that changes faster than it can be swapped.
 pub(super) fn changes_too_fast() -> StoreError {
     StoreError::Unavailable(
         "the record changed again and again, or the store does not say what it wrote".into(),
     )
 }
 
-/// Whether what stands is what the event would have brought about: an earlier write of it, whose
-/// result was unclear, took effect.
+/// Whether the present record is the one that the event would have put: an earlier write of it, whose result
+/// was unclear, took effect.
 fn is_done(standing: Option<&Record>, begun: Option<Timestamp>, event: &Event<'_>) -> bool {
     match event {
         Event::Settle(execution, settlement) => is_settled(standing, begun, *execution, &settlement.outcome),
@@ -101,16 +100,16 @@ fn is_settled(
     outcome: &Outcome,
 ) -> bool {
     match (outcome, standing) {
-        // Only what proves that nothing happened removes a record that waits for its outcome.
+        // Only proof that nothing happened removes a record that waits for its outcome.
         (Outcome::NotApplied, None) => true,
-        // Whoever sends the operation again keeps when it began: this one began anew.
+        // A resend keeps the time at which the operation began. This record began anew.
         (Outcome::NotApplied, Some(standing)) => {
             standing.execution != execution && begun.is_some_and(|begun| begun != standing.first_attempt)
         }
         (_, None) => false,
         (outcome, Some(standing)) if standing.execution == execution => match (outcome, &standing.state) {
             (Outcome::Completed(answer), State::Completed { answer: kept, .. }) => answer == kept,
-            // Its retention may be over by now.
+            // The record's retention may be over by now.
             (Outcome::Completed(answer), State::Consumed { summary, .. }) => answer.summary() == *summary,
             (Outcome::Consumed(summary), State::Consumed { summary: kept, .. }) => summary == kept,
             (Outcome::Unknown(_), State::Unknown { .. }) => true,

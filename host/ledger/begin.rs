@@ -1,4 +1,4 @@
-//! The begin of an operation: what stands in its way, what may be waited for, or the right to claim.
+//! The begin of an operation: the record in its way, an execution to wait for, or the right to claim.
 
 use super::advance::Advanced;
 use super::claim::{Begun, Claimant};
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl<S: Store> Ledger<S> {
-    /// Begins an operation: finds what stands in its way, waits for an execution in this process,
-    /// or hands out the right to claim. Dropping the future loses nothing.
+    /// Begins an operation: finds the record in its way, waits for an execution in this process, or hands out
+    /// the right to claim. Dropping the future loses nothing.
     pub async fn begin(self: &Arc<Self>, mut request: Request) -> Begun<S> {
         let deadline = Instant::now() + request.wait;
         loop {
@@ -28,7 +28,7 @@ impl<S: Store> Ledger<S> {
                 }
             }
             if ended_unknown && request.rules.when_unknown == WhenUnknown::Resend {
-                // It waited for that, and its caller has not been told yet.
+                // The request waited for that outcome, and its caller has not been told yet.
                 request.rules.when_unknown = WhenUnknown::Hold;
             }
             let asked = self.clock().now();
@@ -65,13 +65,14 @@ impl<S: Store> Ledger<S> {
         request.derived.keys.is_empty() && self.spaces.holds_since(request.derived.term)
     }
 
-    /// The answer at hand under one of the request's keys in lower spaces. None: that key answers nothing.
-    /// An execution that ended unknown while the request waited is told by the claim, which looks at all keys.
+    /// The answer at hand under one of the request's keys in lower spaces. `None`: that key answers nothing.
+    /// If an execution ended unknown while the request waited, the claim tells it, because the claim looks at
+    /// all keys.
     async fn begin_lower(&self, request: &Request, key: &Key, deadline: Instant) -> Option<Begun<S>> {
         let asked = self.clock().now();
         if let Some(versioned) = self.at_hand(key.id).await {
             let request = request.by(key);
-            // Only an answer: anything else is told when all keys were looked at.
+            // Only an answer may be told here: any other result is told after a look at all keys.
             if let Some(begun @ Begun::Replay { .. }) =
                 self.answer(&request, &request.rules, &versioned.record, asked)
             {
@@ -85,8 +86,8 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Operations that were executing when the last process on an embedded store ended: nobody
-    /// knows what came of them. Returns how many were so.
+    /// Recovers operations that were executing when the last process on an embedded store ended: nobody knows
+    /// their outcomes. Returns how many there were.
     pub async fn recover(&self, orphans: &[OperationId]) -> Result<usize, StoreError> {
         let mut recovered = 0;
         for id in orphans {
@@ -120,7 +121,7 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// What a record that was read at that time answers to a request under `rules`. None: the request is
+    /// The answer of a record that was read at that time, to a request under `rules`. `None`: the request is
     /// to claim or to wait.
     pub(super) fn answer(
         &self,

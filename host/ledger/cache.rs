@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A bounded cache of final records. Which one goes when it is full: the oldest that nobody asked
-/// for since it was last passed over (SIEVE's idea on a plain queue).
+/// A bounded cache of final records. A full cache drops the oldest record that nobody asked for since it was
+/// last passed over (SIEVE's idea on a plain queue).
 #[derive(Debug)]
 pub(super) struct Cache {
     records: IdMap<Cached>,
@@ -18,7 +18,7 @@ pub(super) struct Cache {
     bytes_max: usize,
     /// Versions that an operator made untrue lately: a reader may still hold one and put it here.
     forgotten: IdMap<Version>,
-    /// The same ids, oldest in front.
+    /// The ids of `forgotten`, oldest in front.
     forgettings: Mutex<VecDeque<OperationId>>,
 }
 
@@ -63,14 +63,14 @@ impl Cache {
             }
             None => self.enqueue(id),
         }
-        // After it went in: a forgetting that comes later finds it here.
+        // The check comes after the record went in: a later forgetting finds the record here.
         if self.is_forgotten(id, version) {
             self.remove(id);
         }
         self.make_room();
     }
 
-    /// Takes out what stands under the id, and lets in nothing up to this version any more.
+    /// Removes the record under the id, and from now on refuses this version and earlier ones.
     pub(super) fn forget(&self, id: OperationId, version: Version) {
         let mut order = self.forgettings.lock().unwrap_or_else(PoisonError::into_inner);
         if order.len() >= FORGOTTEN_MAX
@@ -91,8 +91,8 @@ impl Cache {
     pub(super) fn remove(&self, id: OperationId) {
         if let Some((_, old)) = self.records.remove(&id) {
             self.bytes.fetch_sub(old.weight, Ordering::Relaxed);
-            // Its place in the queue goes when it is met; a later `put` would give it a second
-            // one, which costs no more than an earlier turn.
+            // The id's place in the queue goes when it is met. A later `put` would give it a second one,
+            // which costs no more than an earlier turn.
         }
     }
 
@@ -103,8 +103,8 @@ impl Cache {
     fn enqueue(&self, id: OperationId) {
         let mut order = self.order();
         order.push_back(id);
-        // Places of records that were removed; left alone they would pile up in a cache that
-        // never gets full.
+        // These are places of records that were removed. Left alone, they would pile up in a cache that never
+        // gets full.
         if order.len() > 2 * self.records.len() + 1024 {
             order.retain(|id| self.records.contains_key(id));
         }

@@ -1,8 +1,9 @@
-//! A change of how keys are made, other than one of key spaces: looked at, and made while requests flow.
+//! A change of how keys are made, other than one of key spaces: examined first, then made while requests
+//! flow.
 //!
-//! A record that lives must not lose its key. So all are looked at before the change is made; and
-//! what is claimed meanwhile by the old routes is noted, and looked at in a moment in which nothing
-//! that was claimed may be sent. What was derived before that moment and isn't sent yet never is: it is
+//! A live record must not lose its key. So all records are looked at before the change is made. Claims that
+//! the old routes make meanwhile are noted, and looked at in a moment in which nothing that was claimed may
+//! be sent. A request whose keys were derived before that moment and that isn't sent yet is never sent: it is
 //! turned away, and comes again by the new routes.
 
 use super::identity::{Identity, IdentityError, TRIES};
@@ -14,27 +15,27 @@ use oncegate_core::{KeySpaces, LostRecords, OperationId, Record};
 use std::collections::BTreeSet;
 use std::mem::take;
 
-/// A change that has been looked at. Dropped, it is not made.
+/// A change that has been examined. Dropped, it is not made.
 #[derive(Debug)]
 pub struct Change<'a, S: Store> {
     ledger: &'a Ledger<S>,
     /// The document as it was read.
     expected: Option<Version>,
-    /// What it becomes; none: it stays.
+    /// The document that the change writes; `None`: the document stays.
     next: Option<Identity>,
-    /// What records could lose their keys by; none: they can't.
+    /// The state by which records could lose their keys; `None`: they can't.
     before: Option<(Identity, KeySpaces)>,
     given_up: Vec<String>,
     watches: bool,
 }
 
-/// A change that is made. When this goes, claims go on.
+/// A change that is made. When this value is dropped, claims go on.
 #[derive(Debug)]
 pub struct ChangeMade<'a, S: Store> {
     ledger: &'a Ledger<S>,
     closed: bool,
-    /// The term of the lease on the list of key spaces that begins with it, in which nothing that was
-    /// derived before may be sent; none: what was derived before keeps its keys.
+    /// The term of the lease on the list of key spaces that begins with the change, in which nothing that was
+    /// derived before may be sent; `None`: keys that were derived before stay.
     pub term: Option<u64>,
 }
 
@@ -48,12 +49,12 @@ impl<'a, S: Store> Change<'a, S> {
         Self { ledger, expected, next, before, given_up: Vec::new(), watches: false }
     }
 
-    /// What is given up by it, in words.
+    /// The losses that the change accepts, in words.
     pub fn given_up(&self) -> &[String] {
         &self.given_up
     }
 
-    /// Looks at all records, and has what is claimed from now on noted, where nothing may be lost.
+    /// Looks at all records and, where nothing may be lost, has claims noted from now on.
     pub(super) async fn survey(&mut self, lost: LostRecords) -> Result<(), IdentityError> {
         if lost == LostRecords::Refuse {
             self.watch();
@@ -92,7 +93,7 @@ impl<'a, S: Store> Change<'a, S> {
         self.next.as_ref()?.loss(before, lists, record)
     }
 
-    /// Looks at what was claimed since the last look, and at `more`; what of it has no record yet.
+    /// Looks at the claims since the last look, and at `more`. Returns those that have no record yet.
     async fn look(&self, mut more: BTreeSet<OperationId>) -> Result<BTreeSet<OperationId>, IdentityError> {
         let mut losses = Losses::new();
         more.append(&mut self.ledger.gate.take_noted());
@@ -106,12 +107,12 @@ impl<'a, S: Store> Change<'a, S> {
         if losses.is_empty() { Ok(without) } else { Err(IdentityError::Changed(in_words(&losses))) }
     }
 
-    /// Makes the change, unless what was claimed meanwhile would lose its key by it. The caller puts in
-    /// force what goes by it, and then drops what this returns.
+    /// Makes the change, unless an operation claimed meanwhile would lose its key. The caller puts the new
+    /// routes in force, and then drops the returned value.
     pub async fn take_effect(mut self) -> Result<ChangeMade<'a, S>, IdentityError> {
         let mut taken = ChangeMade { ledger: self.ledger, closed: false, term: None };
         if self.watches {
-            // First what came while all were looked at, so that it isn't long closed.
+            // The claims of the long look are examined first, so that the gate isn't closed for long.
             let early = self.look(BTreeSet::new()).await?;
             self.ledger.spaces.suspend();
             taken.closed = true;
@@ -142,8 +143,8 @@ impl<S: Store> Drop for ChangeMade<'_, S> {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Makes `identity` the ledger's, unless records that live would lose their keys by it; these are
-    /// given up where they may be, and told.
+    /// Makes `identity` the ledger's, unless live records would lose their keys. Where these may be given up,
+    /// they are, and the result tells them.
     pub async fn agree(&self, identity: &Identity, lost: LostRecords) -> Result<Vec<String>, IdentityError> {
         for _ in 0..TRIES {
             let change = self.examine(identity, lost).await?;
@@ -156,8 +157,9 @@ impl<S: Store> Ledger<S> {
         Err(IdentityError::Overtaken)
     }
 
-    /// Looks what making `identity` the ledger's would cost. Claims go on meanwhile; those that come and
-    /// could be lost are looked at when it [takes effect](Change::take_effect).
+    /// Finds the records that would lose their keys if `identity` became the ledger's. Claims go on
+    /// meanwhile; those that come and could be lost are looked at when the change [takes
+    /// effect](Change::take_effect).
     pub async fn examine(
         &self,
         identity: &Identity,

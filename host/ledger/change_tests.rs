@@ -23,7 +23,7 @@ fn now(ledger: &OnMemory) -> u64 {
     ledger.clock().now().as_millis() / 1_000
 }
 
-/// Everything goes by this policy.
+/// All routes have this policy.
 fn by(policy: &str) -> Identity {
     Identity {
         deployment: "default".into(),
@@ -100,7 +100,7 @@ fn what_would_lose_a_live_record_is_refused_with_their_number_and_nothing_change
         let later = Identity { normalisation: 2, ..by("pay") };
         refused(ledger.agree(&later, LostRecords::Refuse).await, &["rules 2", "(2 live"]);
         assert!(ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap().is_empty());
-        // Given up once, it is told, and not held against the way back.
+        // A loss that was accepted once is told, and does not count against the way back.
         let given_up = ledger.agree(&by("other"), LostRecords::GiveUp).await.unwrap();
         assert!(given_up[0].contains("(2 live"), "{given_up:?}");
         assert!(ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap().is_empty());
@@ -112,7 +112,7 @@ fn what_no_record_would_lose_is_free() {
     run(async {
         let ledger = ledger();
         ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
-        // Forgotten, of another policy, a pointer.
+        // A forgotten record, one of another policy, and a pointer.
         put(&ledger, 1, &completed(1, 5)).await;
         let others = record(completed(now(&ledger), 5).state.clone());
         ledger.store.swap(id(2), None, Some(others), ledger.clock().now()).await.unwrap();
@@ -126,7 +126,7 @@ fn what_is_claimed_while_it_is_looked_at_holds_a_change_up() {
     run(async {
         let ledger = ledger();
         ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
-        // Its flight stands, and its record not yet.
+        // The claim's flight stands, and its record does not yet.
         let early = begin(&ledger, 1).await;
         let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
         let permit = claim(early).await;
@@ -144,7 +144,7 @@ fn what_is_claimed_while_it_is_looked_at_holds_a_change_up() {
     });
 }
 
-/// It derived its key by the old routes, and its record comes when nobody looks any more.
+/// The request derived its key by the old routes, and its record comes when nobody looks any more.
 #[test]
 fn what_was_derived_before_a_change_is_never_sent_after_it() {
     run(async {

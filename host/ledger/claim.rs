@@ -14,10 +14,11 @@ use oncegate_core::{
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What came of asking.
+/// The result of asking to begin.
 #[derive(Debug)]
 pub enum Begun<S: Store = ConfiguredStore> {
-    /// Nobody here executes it: claim it. Dropped unused, the next one may.
+    /// Nobody here executes the operation: claim it. If this right is dropped unused, the next request may
+    /// claim.
     Claim(Claimant<S>),
     /// Answer from this record.
     Replay {
@@ -26,16 +27,16 @@ pub enum Begun<S: Store = ConfiguredStore> {
         /// The request waited for it.
         waited: bool,
     },
-    /// Turn it away. The record is the one that stands in the way, where there is one.
+    /// Turn the request away. The record is the one that stands in the way, where there is one.
     Refuse(Refusal, Option<Arc<Record>>),
-    /// The execution that it waited for proved not to be applied; this was its answer.
+    /// The execution that the request waited for proved not to be applied; this was its answer.
     Shared(Arc<Answer>),
     /// The store failed.
     Unavailable(StoreError),
 }
 
 impl<S: Store> Begun<S> {
-    /// The same, of a request that waited for it.
+    /// The same result, for a request that waited for it.
     pub(super) fn waited(self) -> Self {
         match self {
             Self::Replay { record, .. } => Self::Replay { record, waited: true },
@@ -44,15 +45,15 @@ impl<S: Store> Begun<S> {
     }
 }
 
-/// What came of claiming.
+/// The result of claiming.
 #[derive(Debug)]
 pub enum Claimed<S: Store = ConfiguredStore> {
     /// The claim is durable: execute.
     Won(Permit<S>),
-    /// Something else stands there: what came of asking, with the claim given up.
+    /// Another record stands in the way: the result of asking, with the claim given up.
     Stands(Begun<S>),
-    /// Another gateway on the same store executes it: begin again when the record of this operation is
-    /// another than this version, or a little later.
+    /// Another gateway on the same store executes the operation: begin again when the record of this
+    /// operation has another version than this one, or a little later.
     Elsewhere(OperationId, Option<Version>),
 }
 
@@ -105,13 +106,13 @@ impl<S: Store> Ledger<S> {
 }
 
 impl<S: Store> Claimant<S> {
-    /// The interest of the client that brings it, in what may become of the execution.
+    /// The interest of the claiming client in the result of the execution.
     pub fn interest(&self) -> Interest {
         Interest::new(&self.flight)
     }
 
-    /// Claims it under all its keys: each one atomic step, durable before the next. With one key that
-    /// is one swap.
+    /// Claims the operation under all its keys: each one atomic step, durable before the next. With one key
+    /// that is one swap.
     pub async fn claim(self) -> Claimed<S> {
         let (ledger, request) = (&self.ledger, &self.request);
         let only;
@@ -139,7 +140,7 @@ impl<S: Store> Claimant<S> {
                 }
                 Ask::Done(ClaimResult::NotWon { instead, id, record }) => {
                     let standing = record.map(|(version, record)| Versioned { version, record });
-                    // Nothing of this request will stand under its own keys.
+                    // No record of this request will stand under its own keys.
                     if matches!(instead, NotWon::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused)) {
                         ledger.release(multi_claim.common(), request.claim.execution).await;
                     }
@@ -165,12 +166,13 @@ impl<S: Store> Claimant<S> {
         self.failed(changes_too_fast(), multi_claim.common()).await
     }
 
-    /// The store failed. What can be read still answers. `common`: what was claimed without principal.
+    /// Handles a failed store. A record that can be read still answers. `common`: the claims without
+    /// principal.
     async fn failed(&self, error: StoreError, common: &[(OperationId, Version)]) -> Claimed<S> {
         let (ledger, id) = (&self.ledger, self.request.id);
         if matches!(error, StoreError::Indeterminate(_)) {
-            // Nothing is sent under a claim that nobody confirmed; should it stand, it goes once the
-            // store can be asked.
+            // Nothing is sent under a claim that nobody confirmed. If the claim stands, it is removed once
+            // the store can be asked.
             ledger.postpone(Overdue {
                 id,
                 execution: self.request.claim.execution,
@@ -194,7 +196,7 @@ impl<S: Store> Claimant<S> {
         Claimed::Stands(Begun::Unavailable(error))
     }
 
-    /// `pointers_until`: the earliest lease of what was claimed, where it was more than one key.
+    /// `pointers_until`: the earliest of the claim's leases, where there was more than one key.
     fn won(
         &self,
         id: OperationId,
@@ -206,7 +208,7 @@ impl<S: Store> Claimant<S> {
         let ledger = &self.ledger;
         let moves = id != self.request.id;
         if moves {
-            // Executed once more where it is kept: there it is renewed and found from now on.
+            // A resend executes under the key that has its record. From now on it is renewed and found there.
             self.flight.keep_at(id);
             ledger.flights.insert(id, self.flight.clone());
         }
@@ -229,7 +231,7 @@ impl<S: Store> Claimant<S> {
         })
     }
 
-    /// Something stood there when the store was asked. Others who waited judge it themselves.
+    /// Another record stood in the way when the store was asked. Other waiters judge that record themselves.
     fn not_won(
         &self,
         instead: NotWon,
@@ -243,8 +245,8 @@ impl<S: Store> Claimant<S> {
         let version = standing.as_ref().map(|standing| standing.version);
         let record = standing.map(|standing| standing.record);
         let claimed = match (instead, &record) {
-            // The store was asked before it expired, and answered when it had been swept: what is
-            // left of an expired answer looks like one that was never kept.
+            // The store was asked before the record expired, and answered after it had been swept. The rest
+            // of an expired answer looks like an answer that was never kept.
             (NotWon::Refuse(Refusal::Consumed), Some(swept))
                 if swept.view(self.ledger.clock().now()) == View::Expired =>
             {
@@ -254,12 +256,12 @@ impl<S: Store> Claimant<S> {
                 Claimed::Stands(Begun::Replay { record: record.clone(), waited: false })
             }
             (NotWon::Refuse(refusal), _) => Claimed::Stands(Begun::Refuse(refusal, record.clone())),
-            // Another gateway on the same store executes it, or is about to.
+            // Another gateway on the same store executes the operation, or is about to.
             (NotWon::Wait | NotWon::Replay, _) => return self.give_up(Claimed::Elsewhere(id, version)),
         };
         let ending = match record {
             Some(record) if id == self.request.id => Ending::Found(record, asked),
-            // Its fingerprint is of another key space than theirs.
+            // The record's fingerprint is of another key space than the waiters'.
             _ => Ending::Lost,
         };
         self.ledger.clear(self.request.id, &self.flight, ending);

@@ -1,4 +1,4 @@
-//! Where a changed principal is refused: what is claimed without a principal goes with its operation.
+//! A route that refuses a changed principal: claims without a principal go with their operation.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -104,7 +104,7 @@ fn what_was_not_applied_leaves_nothing_in_the_way() {
     });
 }
 
-/// The sweep notes on a pointer when it looks again, which is another version of it.
+/// The sweep notes on a pointer when to look again, and so gives it another version.
 #[test]
 fn a_pointer_that_was_swept_meanwhile_goes_all_the_same() {
     run(async {
@@ -120,8 +120,8 @@ fn a_pointer_that_was_swept_meanwhile_goes_all_the_same() {
     });
 }
 
-/// It used to stand until an unknown outcome would have been forgotten, months after an operation that took
-/// longer than its lease.
+/// The pointer used to stand until an unknown outcome would have been forgotten, months after an operation
+/// that took longer than its lease.
 #[test]
 fn the_pointer_to_a_long_operation_goes_when_that_is_forgotten() {
     run(async {
@@ -172,7 +172,7 @@ fn a_claim_whose_writes_are_unclear_wins_by_reading_back() {
     });
 }
 
-/// Before the first byte: while this one stood still its pointer lapsed, and another may have come.
+/// Before the first byte: the pointer lapsed while this claim stood still, and another claim may have come.
 #[test]
 fn nothing_is_sent_once_the_key_without_principal_may_be_anothers() {
     run(async {
@@ -186,7 +186,7 @@ fn nothing_is_sent_once_the_key_without_principal_may_be_anothers() {
     });
 }
 
-/// From before the setting: whoever has an operation of its own gets what came of that.
+/// The records are older than the setting: a principal with an operation of its own gets the result of that.
 #[test]
 fn a_record_of_its_own_comes_first() {
     run(async {
@@ -209,7 +209,7 @@ fn a_stores_time_moves_the_ledgers_clock() {
         assert!(ledger.clock().now() < later, "nothing was asked yet");
         ledger.load(id(1)).await.unwrap();
         assert!(ledger.clock().now() >= later);
-        // By that time a lease is over which by this process's clock would stand.
+        // By the store's time a lease is over that would stand by this process's clock.
         let lapsing = executing(later.minus(Duration::from_secs(60)).as_secs());
         ledger.store().swap(id(2), None, Some(lapsing), later).await.unwrap();
         let claimed = claim(&ledger, 2).await;

@@ -1,5 +1,5 @@
-//! The order of an execution's steps, which every promise rests on. Who carries the request and the
-//! answer is somebody else's: the gateway's connections, or a simulation's.
+//! The order of an execution's steps, which every promise rests on. Others carry the request and the answer:
+//! the gateway's connections, or a simulation's.
 
 use super::claim::{Claimant, Claimed};
 use super::permit::{Permit, Unsettled};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// One execution's dealings with its upstream and its client.
 pub trait Exchange<S: Store>: Sized {
-    /// What the client gets no sooner than the outcome is durable: the end of its answer.
+    /// The part of the answer that the client gets no sooner than the outcome is durable: its end.
     type End;
 
     /// The claim wasn't won: nothing may be sent.
@@ -27,14 +27,14 @@ pub trait Exchange<S: Store>: Sized {
     fn withhold(end: Self::End, why: Unsettled);
 }
 
-/// What an exchange came to.
+/// The result of an exchange.
 #[derive(Debug)]
 pub struct Exchanged<E> {
     /// How the execution ended, with what the policy leaves on the record.
     pub settlement: Settlement,
-    /// For those who waited, should it be *not applied*.
+    /// The answer for those who waited, should the outcome be *not applied*.
     pub shared: Option<Arc<Answer>>,
-    /// What is held back.
+    /// The end of the answer, which is held back.
     pub end: E,
 }
 

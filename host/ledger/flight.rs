@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// An execution under way (singleflight). Whoever put it into the ledger's map owns the right to claim.
+/// An execution under way (singleflight). The claimant that put the flight into the ledger's map owns the
+/// right to claim.
 #[derive(Debug)]
 pub struct Flight {
     progress: Mutex<Progress>,
-    /// Wakes those who follow it, in the order in which they came.
+    /// Wakes the followers of the flight, in the order in which they came.
     changed: Notify,
     /// The latest version of the record that this process wrote.
     version: AtomicU64,
@@ -21,14 +22,14 @@ pub struct Flight {
     lease_until: AtomicU64,
     execution: ExecutionId,
     fingerprint: Fingerprint,
-    /// Under which key its record is, where that isn't the one by which it was begun.
+    /// The key that has the record, where that isn't the key by which the execution was begun.
     kept_at: OnceLock<OperationId>,
-    /// Clients that want the answer: its own, and those who wait.
+    /// Clients that want the answer: the execution's own, and those who wait.
     clients: AtomicUsize,
     clients_gone: Notify,
-    /// Its outcome is on its way to the store, and may be there already.
+    /// The outcome is on its way to the store, and may be there already.
     settles: AtomicBool,
-    /// Its lease is being renewed.
+    /// The lease is being renewed.
     renews: AtomicBool,
 }
 
@@ -51,14 +52,14 @@ impl Drop for Interest {
     }
 }
 
-/// How far an execution is.
+/// The progress of an execution.
 #[derive(Clone, Debug)]
 pub enum Progress {
-    /// The claim is not durable yet: nothing may be said of it.
+    /// The claim is not durable yet: nobody may be told of it.
     Claiming,
     /// The claim is durable, under this record.
     Running(Arc<Record>),
-    /// It is over.
+    /// The execution is over.
     Ended(Ending),
 }
 
@@ -95,10 +96,10 @@ impl Flight {
         }
     }
 
-    /// Comes back when none of its clients is left.
+    /// Ends when none of the flight's clients is left.
     pub(super) async fn clients_gone(&self) {
         loop {
-            // First, so that nobody leaves unnoticed between the look and the wait.
+            // The wait is registered first, so that nobody leaves unnoticed between the look and the wait.
             let left = self.clients_gone.notified();
             if self.clients.load(Ordering::Acquire) == 0 {
                 return;
@@ -107,38 +108,39 @@ impl Flight {
         }
     }
 
-    /// Which execution this is.
+    /// The id of this execution.
     pub fn execution(&self) -> ExecutionId {
         self.execution
     }
 
-    /// Whether it executes what this fingerprint is of.
+    /// Whether this fingerprint is that of the executing request.
     pub(super) fn is_of(&self, fingerprint: &Fingerprint) -> bool {
         self.fingerprint == *fingerprint
     }
 
-    /// Its record is under this key, and not under the one by which it was begun. To be said before it
-    /// [holds](Self::hold), because those who wait by the other judge the record by this one from then on.
+    /// Sets the key that has the record, where that isn't the key by which the execution was begun. Called
+    /// before the flight [holds](Self::hold), because those who wait by the other key judge the record by
+    /// this one from then on.
     pub(super) fn keep_at(&self, id: OperationId) {
         let _ = self.kept_at.set(id);
     }
 
-    /// Under which key its record is, as far as that isn't the one by which it was begun.
+    /// The key that has the record, if that isn't the key by which the execution was begun.
     pub(super) fn kept_at(&self) -> Option<OperationId> {
         self.kept_at.get().copied()
     }
 
-    /// How far it is.
+    /// The progress of the execution.
     pub(super) fn progress(&self) -> Progress {
         self.now().clone()
     }
 
-    /// Comes back when that changes. To be called before one looks, so that no change is missed.
+    /// Ends when the progress changes. Called before a look, so that no change is missed.
     pub(super) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
-    /// Comes back when it is over.
+    /// Ends when the execution is over.
     pub(super) async fn over(&self) {
         loop {
             let changed = self.changed();
@@ -158,7 +160,7 @@ impl Flight {
         self.changed.notify_waiters();
     }
 
-    /// The record under which it runs, if it does.
+    /// The record under which the operation executes, if it does.
     pub(super) fn running(&self) -> Option<Arc<Record>> {
         match &*self.now() {
             Progress::Running(record) => Some(record.clone()),
@@ -166,13 +168,13 @@ impl Flight {
         }
     }
 
-    /// The record under which it runs, with its version, if it does.
+    /// The record under which the operation executes, with its version, if it does.
     pub(super) fn known(&self) -> Option<Versioned> {
         let record = self.running()?;
         Some(Versioned { version: Version(self.version.load(Ordering::Acquire)), record })
     }
 
-    /// The claim is durable.
+    /// Records that the claim is durable.
     pub(super) fn hold(&self, version: Version, record: Arc<Record>) {
         self.version.store(version.0, Ordering::Release);
         self.lease_until.store(lease_end(&record).as_millis(), Ordering::Release);
@@ -180,7 +182,7 @@ impl Flight {
     }
 
     /// The execution has ended and its outcome only waits for the store to take it. The outcome is known, so
-    /// to those who ask the operation goes on executing, however long the store takes. Its lease is renewed
+    /// the operation looks executing to those who ask, however long the store takes. The lease is renewed
     /// until then.
     pub(super) fn overdue(&self) {
         if let Progress::Running(record) = &mut *self.now() {
@@ -188,7 +190,7 @@ impl Flight {
         }
     }
 
-    /// A renewal is durable. Nobody is woken, and an execution that ended meanwhile stays ended.
+    /// Takes in a durable renewal. Nobody is woken, and an execution that ended meanwhile stays ended.
     pub(super) fn renewed(&self, version: Version, record: Arc<Record>) {
         let until = lease_end(&record);
         if let Progress::Running(standing) = &mut *self.now()
@@ -201,7 +203,7 @@ impl Flight {
         }
     }
 
-    /// Whether it may be renewed now: nobody else does.
+    /// Whether the lease may be renewed now: nobody else renews it.
     pub(super) fn begin_renewal(&self) -> bool {
         !self.renews.swap(true, Ordering::AcqRel)
     }
@@ -211,7 +213,7 @@ impl Flight {
         self.renews.store(false, Ordering::Release);
     }
 
-    /// From here on the record may say what came of it, or be gone, before anybody here is told.
+    /// Records that from here on the store may have the outcome, or no record, before anybody here is told.
     pub(super) fn settle(&self) {
         self.settles.store(true, Ordering::Release);
     }
@@ -230,7 +232,7 @@ impl Flight {
         Timestamp::from_millis(self.lease_until.load(Ordering::Acquire)).since(now)
     }
 
-    /// When a third of the lease will be over, and it wants to be renewed.
+    /// When a third of the lease will be over, and the lease is to be renewed.
     pub(super) fn renewal_due(&self, lease: Duration) -> Timestamp {
         Timestamp::from_millis(self.lease_until.load(Ordering::Acquire)).minus(lease * 2 / 3)
     }

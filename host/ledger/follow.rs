@@ -12,15 +12,15 @@ use tokio::time::{Instant, timeout_at};
 /// A request that came to an execution under way.
 #[derive(Clone, Copy)]
 struct Joining {
-    /// When it came.
+    /// When the request came.
     at: Timestamp,
     /// The outcome was on its way to the store by then, so that the key may have been free already.
     while_settling: bool,
 }
 
 impl<S: Store> Ledger<S> {
-    /// Waits for an execution of this process, as far as the rules say. None: begin again.
-    /// `begun`: when the request began to.
+    /// Waits for an execution of this process, as far as the rules say. `None`: begin again. `begun`: when
+    /// the request first asked to begin.
     pub(super) async fn follow(
         &self,
         request: &Request,
@@ -33,11 +33,11 @@ impl<S: Store> Ledger<S> {
         let mut place = None;
         loop {
             let changed = flight.changed();
-            // First how far it is, then where its record is: the flight tells where before it tells how far.
+            // The progress is read before the key: the flight sets the key before it sets the progress.
             let progress = flight.progress();
             let Some(request) = request.at(flight) else {
-                // It is sent once more under a key to which pointers led, and this request has none that
-                // its record could be judged by. Its caller asks again.
+                // The operation is resent under a key to which pointers led, and this request has no key to
+                // judge that record by. The request's caller asks again.
                 if let Some(_place) = request.place() {
                     let _ = timeout_at(deadline, flight.over()).await;
                 }
@@ -66,7 +66,7 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// What a waiter is told of an execution that has ended. None: begin again.
+    /// The answer to a waiter when the execution has ended. `None`: begin again.
     fn after(
         &self,
         request: &Request,
@@ -74,24 +74,24 @@ impl<S: Store> Ledger<S> {
         ending: Ending,
         joining: Joining,
     ) -> Option<Begun<S>> {
-        // A waiter never sends again what ended unknown while it waited, even where the route
-        // resends: its caller has not been told yet.
+        // A waiter never resends an operation that ended unknown while it waited, even where the route
+        // resends: the waiter's caller has not been told yet.
         let rules = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
         match ending {
-            // A record that still executes is somebody else's.
+            // A record that still executes is another execution's.
             Ending::Recorded(record) if matches!(record.state, State::Executing { .. }) => None,
             Ending::Recorded(record) => {
                 let begun = self.answer(request, &rules, &record, self.clock().now())?;
                 Some(self.while_listed(request, begun.waited()))
             }
-            // What was read before the request came may be stale by now.
+            // A record that was read before the request came may be stale by now.
             Ending::Found(_, asked) if asked <= joining.at => None,
             Ending::Found(record, asked) => {
                 let begun = self.answer(request, &rules, &record, asked)?;
                 Some(self.while_listed(request, begun.waited()))
             }
-            // The key is free again. Another fingerprint is another request, whose answer is nobody else's.
-            // And if the key could be free when this request came, another gateway may have used it since.
+            // The key is free again. A request with another fingerprint gets nobody else's answer. If the key
+            // could be free when this request came, another gateway may have used it since.
             Ending::NotApplied(_) if joining.while_settling || !flight.is_of(&request.claim.fingerprint) => {
                 None
             }
@@ -102,22 +102,22 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// What may be said of an execution that runs in this process, as far as that ends the waiting.
+    /// The answer during an execution of this process, if there is one that ends the waiting.
     async fn meanwhile(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
         let now = self.clock().now();
         if record.view(now) == View::Executing {
             let begun = self.answer(request, &request.rules, record, now)?;
             return Some(self.while_listed(request, begun));
         }
-        // The lease lapsed, so another gateway may have gone on without us: the store says what is so.
+        // The lease lapsed, so another gateway may have gone on without us: the store's record counts.
         let standing = self.store.load(request.id).await.ok()??;
         let begun = self.answer(request, &request.rules, &standing.record, now)?;
         (self.is_whole(request) || matches!(begun, Begun::Replay { .. })).then_some(begun)
     }
 
-    /// What a waiter is told of a record, where the lease on the list has held since its keys were derived.
-    /// If not, what was claimed here may have been left behind under a key that nobody claims by any more:
-    /// then nothing but an answer says what became of the operation, and its caller asks again.
+    /// The result from a record, for a waiter whose lease on the list has held since its keys were derived.
+    /// Without that lease, the claim here may stand under a key that nobody claims by any more. Then only an
+    /// answer tells the operation's outcome, and the waiter's caller asks again.
     fn while_listed(&self, request: &Request, begun: Begun<S>) -> Begun<S> {
         match matches!(begun, Begun::Replay { .. }) || self.spaces.holds_since(request.derived.term) {
             true => begun,

@@ -15,7 +15,7 @@ pub(super) struct ClaimGate {
 }
 
 impl ClaimGate {
-    /// Somebody got the right to claim this operation; its flight is in the map already.
+    /// Notes a won right to claim this operation; its flight is in the map already.
     pub(super) fn pass(&self, id: OperationId) {
         // Store-load fence (Dekker): pairs with the fence in `begin_noting`. Either this claim is noted, or
         // its flight is found there.
@@ -35,12 +35,12 @@ impl ClaimGate {
         self.noted().extend(in_flight);
     }
 
-    /// What was noted since the last call.
+    /// The operations noted since the last call.
     pub(super) fn take_noted(&self) -> BTreeSet<OperationId> {
         take(&mut *self.noted())
     }
 
-    /// Notes nothing any more.
+    /// Ends noting.
     pub(super) fn end_noting(&self) {
         self.notes.store(false, Ordering::SeqCst);
         self.noted().clear();

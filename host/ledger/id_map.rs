@@ -1,4 +1,4 @@
-//! Maps from operations to what is known of them here.
+//! Maps from operations to their data in this process.
 
 use crate::store::IdHasher;
 use dashmap::DashMap;
@@ -8,7 +8,7 @@ use std::hash::BuildHasherDefault;
 /// A sharded map. Its shard locks are held for single steps, never across an await.
 pub(super) type IdMap<T> = DashMap<OperationId, T, BuildHasherDefault<IdHasher>>;
 
-/// An empty one.
+/// An empty map.
 pub(super) fn id_map<T>() -> IdMap<T> {
     DashMap::with_hasher(BuildHasherDefault::default())
 }

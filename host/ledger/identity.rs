@@ -1,8 +1,8 @@
-//! What all gateways on a ledger must agree on: the secret, and how keys are made.
+//! The facts that all gateways on a ledger must agree on: the secret, and how keys are made.
 //!
-//! A ledger whose keys are made in another way finds none of its records again, and would run
-//! every operation a second time. So this is kept in the store, and a change is refused that would
-//! take the key of any record that lives.
+//! A ledger whose keys are made in another way finds none of its records again, and would run every operation
+//! a second time. So the identity is kept in the store, and a change is refused that would take the key of
+//! any live record.
 
 use super::routes::RouteTable;
 use super::state::Ledger;
@@ -18,7 +18,8 @@ pub const NORMALISATION: u16 = 1;
 
 const SECRET: &str = "secret";
 const IDENTITY: &str = "identity";
-/// Others write the document this often between reading and writing it: they do it all the time.
+/// How often other gateways may write the document between reading and writing it. More means that they do it
+/// all the time.
 pub(super) const TRIES: usize = 16;
 
 /// How keys are made.
@@ -28,7 +29,7 @@ pub struct Identity {
     pub deployment: String,
     /// See [`NORMALISATION`].
     pub normalisation: u16,
-    /// Which requests meet which policy, and where their principals come from.
+    /// Which requests meet which policy, and the sources of their principals.
     #[serde(default)]
     pub routes: RouteTable,
     /// Key spaces by policy name.
@@ -38,7 +39,7 @@ pub struct Identity {
 /// The key space of one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicySpace {
-    /// What its plan names its way of making keys.
+    /// The name that the policy's plan gives to its way of making keys.
     pub key_schema: String,
     /// The operator's number.
     pub key_epoch: u64,
@@ -57,7 +58,7 @@ pub enum IdentityError {
          records up with `--accept-duplicates`"
     )]
     Secret(u64),
-    /// The secret is another one, and other gateways go by the one that the ledger has: their names.
+    /// The secret is another one, and other gateways (by name) use the secret that the ledger has.
     #[error(
         "the ledger has another secret than `ledger.secret_file`, and another gateway on it ({0}) makes keys by that: \
          every operation could run once by each; use the secret that the ledger has, or stop the other one first"
@@ -70,7 +71,7 @@ pub enum IdentityError {
          `--accept-duplicates`", .0.join("; ")
     )]
     Changed(Vec<String>),
-    /// Somebody else changed it at the same time.
+    /// Another gateway changed the identity at the same time.
     #[error("another gateway changed how the ledger's keys are made at the same time: try again")]
     Overtaken,
 }
@@ -88,15 +89,15 @@ impl Identity {
             || before.spaces.keys().any(|policy| self.other_space(before, lists, policy).is_some())
     }
 
-    /// Whether two gateways of which one goes by each could make different keys of one operation, key spaces
-    /// aside.
+    /// Whether two gateways, one by `self` and one by `before`, could make different keys of one operation,
+    /// apart from key spaces.
     pub(super) fn is_at_odds_with(&self, before: &Self) -> bool {
         self.deployment != before.deployment
             || self.normalisation != before.normalisation
             || before.routes.may_lose_to(&self.routes)
     }
 
-    /// In what way a record that was made by `before` would lose its key by `self`, in words.
+    /// How a record that was made by `before` would lose its key by `self`, in words.
     pub(super) fn loss(&self, before: &Self, lists: &KeySpaces, record: &Record) -> Option<String> {
         let origin = &record.origin;
         if self.deployment != before.deployment {
@@ -115,8 +116,7 @@ impl Identity {
         space.or_else(|| before.routes.loss(&self.routes, origin))
     }
 
-    /// In what way a policy's key space differs, where there is no list of them by which a change is
-    /// migrated.
+    /// How a policy's key space differs, where there is no list of key spaces by which a change is migrated.
     fn other_space(&self, before: &Self, lists: &KeySpaces, policy: &str) -> Option<String> {
         let (old, new) = (before.spaces.get(policy)?, self.spaces.get(policy)?);
         (lists.list(policy).is_none() && old != new).then(|| {
@@ -127,7 +127,7 @@ impl Identity {
         })
     }
 
-    /// Both, with `self` where they differ.
+    /// Both identities together, with `self` where they differ.
     pub(super) fn merged(&self, before: &Self) -> Self {
         let mut spaces = before.spaces.clone();
         spaces.extend(self.spaces.clone());
@@ -136,10 +136,10 @@ impl Identity {
 }
 
 impl<S: Store> Ledger<S> {
-    /// The ledger's secret: the stored one; at the first start `configured`, or a random one. Another
-    /// one that is configured takes its place where no other gateway goes by it, and no record lives or all
-    /// may be given up. The list of key spaces must be [joined](Self::join_spaces) before, so that others do
-    /// not replace what this returns.
+    /// The ledger's secret: the stored one, or at the first start `configured` or a random one. Another
+    /// configured secret replaces the stored one where no other gateway uses that, and no record lives or all
+    /// may be given up. The list of key spaces must be [joined](Self::join_spaces) before, so that other
+    /// gateways do not replace the returned secret.
     pub async fn secret(
         &self,
         configured: Option<[u8; 32]>,
@@ -181,8 +181,8 @@ impl<S: Store> Ledger<S> {
         Err(IdentityError::Overtaken)
     }
 
-    /// Refuses a configured secret where the ledger has another one, and records that live or gateways
-    /// that go by it.
+    /// Refuses a configured secret where the ledger has another one, and live records or gateways that use
+    /// it.
     pub async fn may_get_secret(&self, configured: &[u8; 32]) -> Result<(), IdentityError> {
         match self.store.load_meta(SECRET).await? {
             Some((_, stored)) if stored[..] != configured[..] => {
@@ -193,7 +193,7 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Not even where records are given up: another gateway would go on by the secret that it has.
+    /// Refuses where other gateways live, even if records are given up: they would go on with their secret.
     async fn is_no_others(&self) -> Result<(), IdentityError> {
         match &self.spaces.others_alive().await?[..] {
             [] => Ok(()),
@@ -218,7 +218,7 @@ impl<S: Store> Ledger<S> {
         stored.map(read).transpose()
     }
 
-    /// Writes the document, if it is still as it was read.
+    /// Writes the document, if it has not changed since it was read.
     pub(super) async fn write_identity(
         &self,
         expected: Option<Version>,

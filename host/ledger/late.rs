@@ -1,38 +1,38 @@
-//! Settlements that came too late and changed nothing: remembered in this process's memory for the
-//! operator, who can learn from them what an execution really came to.
+//! Settlements that came too late and changed nothing. This process remembers them in memory for the
+//! operator, who can learn from them how an execution really ended.
 
 use oncegate_core::{Disposition, ExecutionId, OperationId, Outcome, Settlement, Timestamp, Unchanged};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-/// Of one operation, so many are remembered: the latest.
+/// How many late settlements of one operation are remembered: the latest.
 const EACH_MAX: usize = 8;
-/// Of so many operations: those for which one came last.
+/// How many operations have remembered late settlements: those with the latest arrivals.
 const OPERATIONS_MAX: usize = 1024;
 
 /// A settlement that changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LateSettlement {
-    /// When it came.
+    /// When the settlement came.
     pub at: Timestamp,
-    /// The execution that it was of.
+    /// The execution that the settlement was of.
     pub execution: ExecutionId,
     /// How that execution ended.
     pub outcome: Disposition,
-    /// The status of its answer, where there was one to keep or to remember.
+    /// The status of the execution's answer, where there was one to keep or to remember.
     pub status: Option<u16>,
-    /// Why it changed nothing.
+    /// Why the settlement changed nothing.
     pub reason: Unchanged,
 }
 
-/// The latest of them, by operation.
+/// The latest late settlements, by operation.
 #[derive(Debug, Default)]
 pub(super) struct LateSettlements(Mutex<ByOperation>);
 
 #[derive(Debug, Default)]
 struct ByOperation {
     by_operation: HashMap<OperationId, VecDeque<LateSettlement>>,
-    /// Each operation once, in the order in which their first came.
+    /// Each operation once, in the order of its first late settlement.
     order: VecDeque<OperationId>,
 }
 

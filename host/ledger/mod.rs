@@ -1,8 +1,8 @@
 //! The ledger: begins and settles operations against a store.
 //!
-//! [`oncegate_core::decide()`] says what to do; this room does it. It knows which executions run in
-//! this process (`flight`) and who waits for them, keeps final records at hand (`cache`),
-//! renews leases and sweeps (`keeper`). It knows no HTTP.
+//! [`oncegate_core::decide()`] decides; this room carries it out. The ledger knows the executions in this
+//! process (`flight`) and the requests that wait for them, keeps final records at hand (`cache`), renews
+//! leases and sweeps (`keeper`). It knows no HTTP.
 //!
 //! Locks: the maps' shard locks are held for single steps, never across an await.
 

@@ -1,27 +1,28 @@
-//! What an operator does to operations by hand, one by one and each at a version that was shown.
+//! An operator's changes to operations by hand, one by one and each at a version that was shown.
 
 use super::state::{Ledger, NO_RULES};
 use crate::store::{Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{Decision, Event, ExecutionId, OperationId, Outcome, Record, Unchanged, View, decide};
 use std::sync::Arc;
 
-/// What came of a change by hand.
+/// The result of a change by hand.
 #[derive(Debug)]
 pub enum Intervention {
-    /// It is done, and durable where the store is. What stands now, if anything does.
+    /// The change is made, and durable where the store is. This is the record now, if there is one.
     Done(Option<Versioned>),
     /// There is no record.
     Missing,
-    /// The record is another one than the operator was shown: this.
+    /// The record is not the one that the operator was shown: this is the present one.
     Changed(Versioned),
-    /// The record's state doesn't allow it.
+    /// The record's state doesn't allow the change.
     Refused(Unchanged),
-    /// An execution of it still runs in this process, so that nobody can say yet that it did not happen.
+    /// An execution of the operation still runs in this process, so that nobody can tell yet that it did not
+    /// happen.
     Living,
 }
 
 impl<S: Store> Ledger<S> {
-    /// Says how an unknown outcome ended. `expected`: the version that the operator was shown.
+    /// Records how an unknown outcome ended. `expected`: the version that the operator was shown.
     pub async fn resolve(
         &self,
         id: OperationId,
@@ -40,7 +41,7 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Removes a finished record, so that its key is free. `expected`: the version that the operator was
-    /// shown; none: whatever stands there.
+    /// shown; `None`: any version.
     pub async fn forget(
         &self,
         id: OperationId,
@@ -115,7 +116,7 @@ mod tests {
     use crate::store::{AnyStore, Memory};
     use oncegate_core::{State, Timestamp, UnknownReason};
 
-    /// With a cache, though the store is memory: what is cached must go, too.
+    /// A ledger with a cache, though the store is memory: cached records must go, too.
     fn ledger() -> Arc<Ledger> {
         Ledger::new(
             AnyStore::Memory(Arc::new(Memory::new(1 << 20))).untimed(),
@@ -141,7 +142,7 @@ mod tests {
             let done = ledger.resolve(id(1), newer, &outcome).await.unwrap();
             let Intervention::Done(Some(standing)) = done else { panic!("{done:?}") };
             assert!(matches!(standing.record.state, State::Completed { .. }));
-            // What is known is not resolved again.
+            // A known outcome is not resolved again.
             let again = ledger.resolve(id(1), standing.version, &Outcome::NotApplied).await.unwrap();
             assert!(matches!(again, Intervention::Refused(Unchanged::Final)), "{again:?}");
         });
@@ -162,7 +163,7 @@ mod tests {
         });
     }
 
-    /// A reader may still hold what was forgotten when it puts it into the cache.
+    /// A reader may still hold the forgotten record when it puts it into the cache.
     #[test]
     fn a_forgotten_record_does_not_come_back_by_the_cache() {
         on_a_runtime(async {

@@ -1,4 +1,5 @@
-//! The right to execute, and the duty to settle. Dropped unsettled, the outcome is recorded as unknown.
+//! The right to execute, and the duty to settle. If a permit is dropped unsettled, the outcome is recorded as
+//! unknown.
 
 use super::advance::Advanced;
 use super::flight::Flight;
@@ -12,16 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Why an outcome isn't on the record.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsettled {
-    /// Not yet: the store failed. The settlement is kept and tried again.
+    /// The outcome is not recorded yet: the store failed. The settlement is kept and tried again.
     #[error(transparent)]
     Store(StoreError),
-    /// Never: the record has gone on without this execution, whose outcome is remembered as a late settlement.
+    /// The outcome is never recorded: the record has gone on without this execution, whose outcome is
+    /// remembered as a late settlement.
     #[error("the record has gone on without this execution")]
     Overtaken,
 }
 
-/// The right to execute an operation, and the duty to settle it. Dropped unsettled, the outcome is
-/// unknown.
+/// The right to execute an operation, and the duty to settle it. If a permit is dropped unsettled, the
+/// outcome is unknown.
 #[derive(Debug)]
 pub struct Permit<S: Store = ConfiguredStore> {
     pub(super) ledger: Arc<Ledger<S>>,
@@ -30,32 +32,32 @@ pub struct Permit<S: Store = ConfiguredStore> {
     pub(super) record: Arc<Record>,
     /// The term of the lease on the list in which the keys were derived.
     pub(super) term: u64,
-    /// Until when all of its pointers surely stand; none: it has none.
+    /// Until when all of the operation's pointers surely stand; `None`: it has none.
     pub(super) pointers_until: Option<Timestamp>,
-    /// Keeps the space of its key on the list.
+    /// Keeps the space of the operation's key on the list.
     pub(super) _pin: Option<Arc<SpacePin>>,
-    /// What it claimed without its principal, and goes with the operation.
+    /// The claims without a principal, which go with the operation.
     pub(super) common: Box<[(OperationId, Version)]>,
-    /// [`holds`](Permit::holds) was asked, and all leases held. From then on every gateway that has a key in
-    /// common finds the record.
+    /// [`holds`](Permit::holds) was asked, and all leases held. From then on every gateway with a common key
+    /// finds the record.
     pub(super) was_held: AtomicBool,
     pub(super) settled: bool,
 }
 
 impl<S: Store> Permit<S> {
-    /// Under which of its keys the operation is kept: what it is known by to its upstream, in whatever
-    /// key space it is sent again.
+    /// The key that has the operation's record. The upstream knows the operation by this key, in whatever key
+    /// space it is resent.
     pub const fn id(&self) -> OperationId {
         self.id
     }
 
-    /// The record under which it executes.
+    /// The record under which the operation executes.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Whether the lease still holds: to be asked right before the first byte goes upstream. The first
-    /// time also those of the pointers, and the one on the list of key spaces, without a break since
+    /// Whether the lease still holds: to be asked right before the first byte goes upstream. The first call
+    /// also checks the leases of the pointers, and the lease on the list of key spaces, without a break since
     /// the keys were derived.
     pub fn holds(&self) -> bool {
         let now = self.ledger.clock().now();
@@ -69,22 +71,22 @@ impl<S: Store> Permit<S> {
         held
     }
 
-    /// Comes back when none of the operation's clients is left, waiting ones included.
+    /// Ends when none of the operation's clients is left, waiting ones included.
     pub async fn clients_gone(&self) {
         self.flight.clients_gone().await;
     }
 
-    /// Settles it; comes back when the outcome is durable. Where it isn't, nobody may be told it:
-    /// the error says why. `shared` is for those who waited, should it be *not applied*.
+    /// Settles the operation; ends when the outcome is durable. If the outcome isn't durable, nobody may be
+    /// told it: the error says why. `shared` is for those who waited, should the outcome be *not applied*.
     pub async fn settle(
         mut self,
         settlement: impl Into<Settlement>,
         shared: Option<Arc<Answer>>,
     ) -> Result<(), Unsettled> {
         let settlement = settlement.into();
-        // Where it had to send nothing, others may have gone on: who waited asks again.
+        // An execution that could not send may have been overtaken: its waiters ask again.
         let shared = shared.filter(|_| self.was_held.load(Ordering::Relaxed) || self.holds());
-        // From here on the settlement is somebody's: ours, or in the keeper's queue.
+        // From here on somebody has the settlement: this call, or the keeper's queue.
         self.settled = true;
         self.flight.settle();
         let (execution, known) = (self.flight.execution(), self.flight.known());

@@ -1,5 +1,6 @@
-//! Who asks the upstream about an unknown outcome, and what the answer does to the record. The sweep
-//! finds what is due to be asked; whose swap wins has the turn. Asking itself is for others.
+//! The turns to ask the upstream about an unknown outcome, and the effect of a probe's result on the record.
+//! The sweep finds the records that are due; the gateway whose swap wins has the turn. Other code does the
+//! asking.
 
 use super::advance::Advance;
 use super::state::Ledger;
@@ -9,11 +10,11 @@ use oncegate_core::{Event, Outcome, Probe, UnknownReason};
 use tokio::sync::mpsc;
 
 impl<S: Store> Ledger<S> {
-    /// Takes the turns of this process from now on, at most `waiting` of them queued: what finds no room
-    /// is due again when its turn has passed. Once only.
+    /// Takes the turns of this process from now on, at most `waiting` of them queued. A turn that finds no
+    /// room is due again when it has passed. Called once only.
     pub fn turns(&self, waiting: usize) -> mpsc::Receiver<Turn> {
         let (sender, receiver) = mpsc::channel(waiting);
-        // A second one gets a channel that nobody sends to.
+        // A second caller gets a channel that nobody sends to.
         let _ = self.turns.set(sender);
         receiver
     }
@@ -24,8 +25,8 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Puts what was found on the record. That it did not happen means nothing while an execution of it
-    /// lives here.
+    /// Puts the probe's result on the record. *Not applied* means nothing while an execution of the operation
+    /// runs in this process.
     pub async fn probed(&self, turn: &Turn, mut probe: Probe) -> Result<Advance, StoreError> {
         let execution = turn.record.execution;
         if matches!(probe.outcome, Outcome::NotApplied) && self.lives_here(turn.id, execution) {

@@ -1,4 +1,4 @@
-//! A request's way to an answer: it begins until something comes of it.
+//! A request's way to an answer: the request begins until there is a result.
 
 use super::claim::{Begun, Claimant, Claimed};
 use super::request::Request;
@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// While another gateway executes, a waiter looks again after so long, then after twice that, and so on.
+/// While another gateway executes, a waiter looks again after this time, then after twice that, and so on.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// But no later than after this.
+/// The longest such time.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
-/// What a request comes to.
+/// The result of a request.
 #[derive(Debug)]
 pub enum Pursued<T> {
-    /// It was executed, and this is the report.
+    /// The request was executed, and this is the report.
     Executed(T),
     /// Answer from this record.
     Replay {
@@ -26,18 +26,18 @@ pub enum Pursued<T> {
         /// The request waited for it.
         waited: bool,
     },
-    /// The execution that it waited for proved not to be applied; this was its answer.
+    /// The execution that the request waited for proved not to be applied; this was its answer.
     Shared(Arc<Answer>),
-    /// Turn it away. The record is the one that stands in the way, where there is one.
+    /// Turn the request away. The record is the one that stands in the way, where there is one.
     Refuse(Refusal, Option<Arc<Record>>),
     /// The store failed.
     Unavailable(StoreError),
 }
 
 impl<S: Store> Ledger<S> {
-    /// Begins an operation and gives the right to claim, if it gets it, to `execute`, which brings a
-    /// report, or what came of claiming instead. Where another gateway executes it, it looks again
-    /// until the request has waited long enough.
+    /// Begins an operation. If this gives the right to claim, `execute` gets it, and returns a report or the
+    /// result of the lost claim. Where another gateway executes the operation, the request looks again until
+    /// it has waited long enough.
     pub async fn pursue<T>(
         self: &Arc<Self>,
         mut request: Request,
@@ -51,15 +51,15 @@ impl<S: Store> Ledger<S> {
                     Ok(report) => return Pursued::Executed(report),
                     Err(Claimed::Stands(begun)) => begun,
                     Err(Claimed::Elsewhere(id, version)) if Instant::now() < deadline => {
-                        // Who waited never sends again what ends unknown meanwhile: its caller has not
-                        // been told yet.
+                        // A waiter never resends an operation that ends unknown meanwhile: the waiter's
+                        // caller has not been told yet.
                         if request.rules.when_unknown == WhenUnknown::Resend {
                             request.rules.when_unknown = WhenUnknown::Hold;
                         }
                         let Some(_place) = request.place() else {
                             return Pursued::Refuse(Refusal::InFlight, None);
                         };
-                        // A store that is told of other gateways' writes wakes it earlier.
+                        // A store that is told of other gateways' writes ends the wait earlier.
                         let _ = timeout(pause, self.store.changed(id, version)).await;
                         pause = (pause * 2).min(LOOK_AGAIN_MAX);
                         continue;

@@ -11,39 +11,40 @@ use std::time::Duration;
 /// A request that asks to begin an operation.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Which operation.
+    /// The operation's id.
     pub id: OperationId,
-    /// What its record would be.
+    /// The claim, from which the record is made.
     pub claim: Claim,
-    /// The rules of its route.
+    /// The rules of the request's route.
     pub rules: Rules,
-    /// How long it waits for a running execution.
+    /// How long the request waits for a running execution.
     pub wait: Duration,
-    /// Who has room for it to wait; none: there is always room.
+    /// The room in which the request waits; `None`: there is always room.
     pub waiting_room: Option<Arc<dyn WaitingRoom>>,
-    /// By which key spaces its keys were derived.
+    /// The key spaces by which the request's keys were derived.
     pub derived: Derived,
 }
 
-/// By which key spaces an operation's keys were derived.
+/// The key spaces by which an operation's keys were derived.
 #[derive(Clone, Debug, Default)]
 pub struct Derived {
     /// The number of the space of the request's id, the highest.
     pub space: SpaceNumber,
-    /// The keys in all spaces, lowest number first and the request's own last; empty where that is the
-    /// only one.
+    /// The keys in all spaces, lowest number first and the request's own last. Empty where there is only that
+    /// key.
     pub keys: Vec<Key>,
-    /// The same keys without the principal, one for each space, where the route refuses a changed one.
+    /// The same keys without the principal, one for each space, where the route refuses a changed principal.
     pub common: Vec<Key>,
-    /// In which term of the lease on the list of key spaces the list was entered by which they were: see
+    /// The term of the lease in which the list was entered by which these keys were derived: see
     /// [`Entered::term`](crate::keyspaces::Entered::term).
     pub term: u64,
-    /// It is guarded by an older generation only, whose space it keeps on the list.
+    /// The pin of a request that only an older generation guards: it keeps that generation's space on the
+    /// list.
     pub pin: Option<Arc<SpacePin>>,
 }
 
 impl Request {
-    /// A place to wait. None: there is no room. A request that names no waiting room always has a place.
+    /// A place to wait. `None`: there is no room. A request that names no waiting room always has a place.
     pub(super) fn place(&self) -> Option<WaitingPlace> {
         match &self.waiting_room {
             Some(room) => room.enter(),
@@ -51,7 +52,7 @@ impl Request {
         }
     }
 
-    /// Its key in its own space.
+    /// The request's key in its own space.
     pub fn only_key(&self) -> Key {
         Key {
             space: self.derived.space,
@@ -62,13 +63,14 @@ impl Request {
         }
     }
 
-    /// The same request as one of another of its keys, to be answered and not to claim.
+    /// The same request under another of its keys, to be answered and not to claim.
     pub(super) fn by(&self, key: &Key) -> Self {
         let claim = Claim { fingerprint: key.fingerprint, ..self.claim.clone() };
         Self { id: key.id, claim, ..self.clone() }
     }
 
-    /// The same by the key under which the record of this flight is; none: it isn't one of its keys.
+    /// The same request under the key that has this flight's record; `None`: that is none of the request's
+    /// keys.
     pub(super) fn at<'a>(&'a self, flight: &Flight) -> Option<Cow<'a, Self>> {
         match flight.kept_at() {
             Some(id) if id != self.id => {
@@ -79,7 +81,7 @@ impl Request {
         }
     }
 
-    /// Its keys in lower spaces.
+    /// The request's keys in lower spaces.
     pub(super) fn lower(&self) -> &[Key] {
         self.derived.keys.split_last().map_or(&[], |(_, lower)| lower)
     }

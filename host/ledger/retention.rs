@@ -1,11 +1,10 @@
-//! For how long the routes remembered, and since when: what decides whether an operation that says
-//! when it was first sent may have run and been forgotten.
+//! How long the routes remembered, and since when. This history decides whether an operation with a
+//! first-sent time may have run and been forgotten.
 //!
-//! An operation that is executed at some time is remembered for the memory (retention and tombstone)
-//! that its route has then. So one that was first sent at F, and of which there is no record, may
-//! have been forgotten if it is older than the least memory in force since F. The changes are kept in
-//! the store, because a restart with a longer memory must not make a ledger believe that it always
-//! had it.
+//! An operation that is executed at some time is remembered for the memory (retention and tombstone) that its
+//! route has then. So an operation that was first sent at F, and of which there is no record, may have been
+//! forgotten if it is older than the least memory in force since F. The changes are kept in the store,
+//! because a restart with a longer memory must not make a ledger believe that it always had that memory.
 
 use crate::store::{Confirmed, DocumentError, Store, Swap};
 use arc_swap::ArcSwap;
@@ -18,16 +17,16 @@ use std::time::Duration;
 
 const DOCUMENT: &str = "memories";
 
-/// What a route remembers from now on.
+/// The memory of a route from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRetention {
-    /// The policy that makes its keys.
+    /// The policy that makes the route's keys.
     pub policy: String,
     /// The route's own retention and tombstone together.
     pub memory: Duration,
 }
 
-/// What is in force now.
+/// The history that is in force now.
 #[derive(Debug, Default)]
 pub(super) struct RetentionHistory(ArcSwap<History>);
 
@@ -39,13 +38,13 @@ struct History(BTreeMap<String, RouteChanges>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct RouteChanges {
     policy: String,
-    /// Since when (milliseconds of the later of ledger and wall clock) and how long (milliseconds);
-    /// earliest first. The first is taken to have been in force ever before.
+    /// Since when (milliseconds of the later of ledger time and wall clock) and how long (milliseconds),
+    /// earliest first. The first entry is taken to have been in force ever before.
     changes: Vec<(u64, u64)>,
 }
 
 impl RetentionHistory {
-    /// Takes note of what the routes remember from `now` on, the later of ledger and wall clock.
+    /// Notes the routes' memories from `now` on, the later of ledger time and wall clock.
     pub(super) async fn note<S: Store>(
         &self,
         store: &Confirmed<S>,
@@ -73,7 +72,7 @@ impl RetentionHistory {
         }
     }
 
-    /// The least memory that was in force on this route since `first_sent`; none where the route is not
+    /// The least memory that was in force on this route since `first_sent`; `None` where the route is not
     /// known.
     pub(super) fn least(&self, route: &str, first_sent: Timestamp) -> Option<Duration> {
         self.0.load().least(route, first_sent)
@@ -81,14 +80,14 @@ impl RetentionHistory {
 }
 
 impl History {
-    /// With what `routes` remember from `now` on.
+    /// The history with the memories of `routes` from `now` on.
     fn after(&self, routes: &BTreeMap<String, RouteRetention>, now: Timestamp) -> Self {
         let mut next = self.clone();
         for (name, route) in routes {
             let memory = millis(route.memory);
             let changes = match next.0.remove(name) {
                 Some(known) if known.policy == route.policy => known.changes,
-                // A route that is new, or has another name, may meet operations that went another way
+                // A route that is new, or has another name, may meet operations that took another route
                 // before: its policy's keys are the same.
                 Some(_) | None => {
                     let least = self.of_policy(&route.policy).min().unwrap_or(memory);
@@ -106,7 +105,7 @@ impl History {
         same.flat_map(|changes| changes.changes.iter().map(|(_, memory)| *memory))
     }
 
-    /// The least memory in force since then; none where the route is not known.
+    /// The least memory in force since `first_sent`; `None` where the route is not known.
     fn least(&self, route: &str, first_sent: Timestamp) -> Option<Duration> {
         let changes = &self.0.get(route)?.changes;
         // A client's clock may be ahead of ours.
@@ -119,15 +118,15 @@ impl History {
 
 fn changed(mut changes: Vec<(u64, u64)>, memory: u64, now: Timestamp) -> Vec<(u64, u64)> {
     if changes.last().is_none_or(|(_, last)| *last != memory) {
-        // RouteChanges come in order, whatever the clocks did.
+        // Changes come in order, whatever the clocks did.
         let since = changes.last().map_or(0, |(since, _)| now.as_millis().max(*since));
         changes.push((since, memory));
     }
     changes
 }
 
-/// Without those that no operation is young enough for: what was first sent before a change is too
-/// late by a later memory already.
+/// The changes without those that no operation is young enough for: an operation first sent before a change
+/// is already too late by a later memory.
 fn pruned(mut changes: Vec<(u64, u64)>, now: Timestamp) -> Vec<(u64, u64)> {
     let tolerance = 2 * millis(CLOCK_TOLERANCE);
     while let [_, (until, _), ..] = &changes[..] {
@@ -174,7 +173,7 @@ mod tests {
         let history = History::default().after(&route(2), at(0)).after(&route(48), at(10));
         least(&history, "charges", at(9), 2);
         least(&history, "charges", at(11), 48);
-        // And the other way round: it may have run under the shorter one.
+        // The other way round, the operation may have run under the shorter memory.
         let history = history.after(&route(1), at(20));
         least(&history, "charges", at(11), 1);
         least(&history, "charges", at(21), 1);
@@ -191,7 +190,7 @@ mod tests {
         let pruned = longer.after(&route(48), at(59));
         assert_eq!(pruned.0["charges"].changes.len(), 1);
         least(&pruned, "charges", at(12), 48);
-        // However often it changes.
+        // The history stays short however often the memory changes.
         let mut history = History::default();
         for n in 0..1_000 {
             history = history.after(&route(1 + n % 2), at(n));
@@ -213,7 +212,7 @@ mod tests {
             let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), None);
             ledger.remember(&route(1)).await.unwrap();
             ledger.remember(&route(48)).await.unwrap();
-            // As another process would find it.
+            // The history is read as another process would find it.
             ledger.retention.0.store(History::default().into());
             ledger.remember(&route(48)).await.unwrap();
             let now = ledger.clock().latest();

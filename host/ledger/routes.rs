@@ -1,4 +1,4 @@
-//! Where operations go: what the ledger remembers of the routes. A record is found again only by a
+//! The ledger's memory of the routes, which decide where operations go. A record is found again only by a
 //! request that meets the same policy and whose principal comes from the same source
 //! (`design/key-changes.md`).
 
@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct RouteTable(Vec<RouteEntry>);
 
-/// A route, as far as it decides by what keys its requests go.
+/// The parts of a route that decide the keys of its requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteEntry {
-    /// Its name.
+    /// The route's name.
     pub name: String,
-    /// Its host; none: any.
+    /// The route's host; `None`: any.
     pub host: Option<String>,
-    /// Its path, without a slash at the end.
+    /// The route's path, without a slash at the end.
     pub path: String,
-    /// Its methods; empty: all.
+    /// The route's methods; empty: all.
     pub methods: Vec<String>,
-    /// What makes its keys; none: it guards nothing.
+    /// The facts that make the route's keys; `None`: the route guards nothing.
     pub keys: Option<RouteKeys>,
 }
 
-/// What makes the keys of a route's requests, beside the policy's key space.
+/// The facts that make the keys of a route's requests, beside the policy's key space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteKeys {
     /// The policy's name.
     pub policy: String,
-    /// Where principals come from, in words.
+    /// The sources of principals, in words.
     pub principal: String,
     /// The policy sees the route's name, so that the name may be in its keys.
     pub by_name: bool,
@@ -41,7 +41,7 @@ impl RouteEntry {
         Reach { host: self.host.as_deref(), path: &self.path, methods: &self.methods }
     }
 
-    /// Whether both take the same requests and make the same keys of them.
+    /// Whether both routes take the same requests and make the same keys of them.
     fn is_like(&self, other: &Self) -> bool {
         self.reach() == other.reach() && self.makes_keys_of(other)
     }
@@ -58,7 +58,7 @@ impl RouteEntry {
 }
 
 impl RouteTable {
-    /// Puts routes in order.
+    /// A table with these routes in order.
     pub fn new(routes: impl IntoIterator<Item = RouteEntry>) -> Self {
         let mut routes: Vec<_> = routes.into_iter().collect();
         routes.iter_mut().for_each(|route| route.methods.sort());
@@ -66,8 +66,8 @@ impl RouteTable {
         Self(routes)
     }
 
-    /// Whether any request that is guarded by this table could get another key by `after`. Without
-    /// that no record need be looked at.
+    /// Whether any request that is guarded by this table could get another key by `after`. If none could, no
+    /// record need be looked at.
     pub fn may_lose_to(&self, after: &Self) -> bool {
         let added = || after.0.iter().filter(|new| !self.0.iter().any(|old| old.is_like(new)));
         self.0.iter().filter(|old| old.keys.is_some()).any(|old| {
@@ -81,8 +81,8 @@ impl RouteTable {
         })
     }
 
-    /// In what way the operation of a record would get another key by `after`, in words. None: it
-    /// would not, or its policy is another than that of this table already: that was accepted before.
+    /// How the operation of a record would get another key by `after`, in words. `None`: its key stays, or
+    /// its policy already differs from this table's, which was accepted before.
     pub fn loss(&self, after: &Self, origin: &Origin) -> Option<String> {
         let old = self.find(origin)?;
         let keys = old.keys.as_ref().filter(|keys| keys.policy == *origin.policy)?;
@@ -112,7 +112,7 @@ impl RouteTable {
         })
     }
 
-    /// Everything goes by this policy.
+    /// A table with this policy for every request.
     #[cfg(test)]
     pub(super) fn all_to(policy: &str) -> Self {
         let keys = RouteKeys { policy: policy.into(), principal: "\"all\"".into(), by_name: false };
@@ -176,7 +176,7 @@ mod tests {
         RouteTable::new(routes.iter().cloned())
     }
 
-    /// What becomes of a record of `POST /v1/charges` by policy `pay`, which route `a` took at `/v1`.
+    /// The loss of a record of `POST /v1/charges` by policy `pay`, which route `a` took at `/v1`.
     #[track_caller]
     fn becomes(after: &[RouteEntry], expected: Option<&str>) {
         let (before, after) = (table(&[entry("a", "/v1", "pay"), entry("rest", "", "")]), table(after));

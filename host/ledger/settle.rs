@@ -1,4 +1,5 @@
-//! The end of an execution: its settlement on the record, its flight's end, what its keys held.
+//! The end of an execution: its settlement on the record, the end of its flight, the release of its common
+//! keys.
 
 use super::advance::Advanced;
 use super::flight::{Ending, Flight};
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl<S: Store> Ledger<S> {
-    /// Puts a settlement on the record, if the record still waits for it from this execution. `known`
-    /// is what it last knew of the record; without that it looks.
+    /// Puts a settlement on the record, if the record still waits for it from this execution. `known` is the
+    /// record as the execution last knew it; without that, this function reads it.
     pub(super) async fn settle(
         &self,
         id: OperationId,
@@ -24,7 +25,7 @@ impl<S: Store> Ledger<S> {
             known => known,
         };
         match self.advance(id, known.clone(), &Event::Settle(execution, settlement)).await {
-            // That it happened is worth more than its answer, and takes no room.
+            // The fact that the operation happened is worth more than its answer, and takes no room.
             Err(StoreError::Full(why)) if let Outcome::Completed(answer) = &settlement.outcome => {
                 tracing::warn!(operation = %id, %why, "there is no room for an answer: the operation is consumed");
                 let outcome = Outcome::Consumed(answer.summary());
@@ -67,8 +68,8 @@ impl<S: Store> Ledger<S> {
         self.clear(id, flight, ending);
     }
 
-    /// Ends a flight: what is final is kept at hand first, so that nobody who finds the flight
-    /// gone finds nothing.
+    /// Ends a flight. A final record is kept at hand first, so that nobody who finds the flight gone finds
+    /// nothing.
     pub(super) fn land(
         &self,
         id: OperationId,
@@ -100,12 +101,12 @@ impl<S: Store> Ledger<S> {
         flight.end(ending);
     }
 
-    /// Takes away what an execution claimed without its principal, for its operation is free again. What
-    /// can't be taken away now ends with its lease.
+    /// Removes an execution's claims without its principal, for its operation is free again. A claim that
+    /// can't be removed now ends with its lease.
     pub(super) async fn release(&self, common: &[(OperationId, Version)], execution: ExecutionId) {
         for (id, version) in common {
             let removed = self.store.swap(*id, Some(*version), None, self.clock().now()).await;
-            // A sweep notes when it looks again; the record is still what this execution wrote.
+            // A sweep notes when it looks again; the record is still the one that this execution wrote.
             if let Ok(Swap::Conflict(Some(swept))) = removed
                 && swept.record.execution == execution
             {

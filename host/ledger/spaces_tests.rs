@@ -1,6 +1,6 @@
 //! Long because it is one suite, and what it sets up is shared.
-//! Two gateways on one store while the keys of a policy change: different versions of the list, one that
-//! doesn't renew its lease, claims and releases that end half-way.
+//! Two gateways on one store while the keys of a policy change: different versions of the list, a gateway
+//! that doesn't renew its lease, claims and releases that end half-way.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -24,7 +24,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 const LIST: Duration = Duration::from_secs(10);
-/// Longer than [`LIST`], so that the one can lapse without the other.
+/// Longer than [`LIST`], so that the list lease can lapse without this one.
 const LEASE: Duration = Duration::from_secs(30);
 const RETENTION: Duration = Duration::from_secs(100);
 const POLICY: &str = "payments";
@@ -38,7 +38,7 @@ fn passes(span: Duration) {
     NOW.set(NOW.get() + span);
 }
 
-/// A gateway with what it derives keys by.
+/// A gateway and the spaces in which it derives keys.
 struct Gateway {
     ledger: Arc<Ledger<Faulty<Memory>>>,
     derives: Vec<u32>,
@@ -56,7 +56,7 @@ fn deriver(epoch: u32) -> Deriver {
 }
 
 impl Gateway {
-    /// One that decides by this key epoch.
+    /// A gateway that decides by this key epoch.
     async fn start(store: &Arc<Memory>, epoch: u32) -> Self {
         let clock = Clock::following(Timestamp::default(), || NOW.get());
         let (ledger, _) = Ledger::new(Faulty::sharing(store.clone()), clock, None);
@@ -66,7 +66,7 @@ impl Gateway {
         gateway
     }
 
-    /// Reads the list and derives by it, whoever decided by what before being gone.
+    /// Reads the list and derives by it. No earlier request is in flight.
     async fn enter(&mut self, epoch: u32) -> Result<(), SpacesError> {
         let derivers = BTreeMap::from([(Arc::from(POLICY), deriver(epoch))]);
         let entered = self.ledger.key_spaces().enter(&derivers, &Numbers::new(), |_, _| true).await?;
@@ -132,7 +132,7 @@ impl Gateway {
         }
     }
 
-    /// What comes of it: a permit, or what it is told.
+    /// The result of a request: a permit, or the refusal's word.
     async fn asks(&self) -> Result<Permit<Faulty<Memory>>, &'static str> {
         self.goes(self.request()).await
     }
@@ -163,7 +163,7 @@ fn shared() -> Arc<Memory> {
     Arc::new(Memory::new(1 << 20))
 }
 
-/// Two, of which the first derives by the list as it was before the second came with another space.
+/// Two gateways, of which the first derives by the list as it was before the second came with another space.
 async fn apart() -> (Gateway, Gateway) {
     let store = shared();
     let old = Gateway::start(&store, 0).await;
@@ -192,7 +192,7 @@ fn the_older_list_finds_what_the_newer_one_executes() {
         assert!(permit.holds());
         assert_eq!(old.asks().await.unwrap_err(), "in flight");
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
-        // Long after the pointer's lease, too.
+        // The time is long after the pointer's lease, too.
         passes(LEASE * 2);
         old.enter(0).await.unwrap();
         old.derives = vec![0];
@@ -209,7 +209,7 @@ fn what_was_claimed_before_a_break_of_the_lease_on_the_list_is_not_sent() {
         assert!(!claimed.holds(), "the lease on the list is over");
         claimed.settle(Outcome::NotApplied, None).await.unwrap();
         assert_eq!(old.asks().await.unwrap_err(), "unavailable");
-        // A request that had its keys before the break, and comes to claim after it.
+        // This request derived its keys before the break, and comes to claim after it.
         let late = old.request();
         old.enter(0).await.unwrap();
         assert_eq!(old.goes(late).await.unwrap_err(), "unavailable");
@@ -220,8 +220,8 @@ fn what_was_claimed_before_a_break_of_the_lease_on_the_list_is_not_sent() {
     });
 }
 
-/// A gateway whose lease was over told of the one key that it had, though the operation had its answer under
-/// another by then.
+/// A gateway whose lease was over judged by the one key that it had, though the operation had its answer
+/// under another key by then.
 #[test]
 fn whose_lease_on_the_list_is_over_tells_nothing_but_answers() {
     for (outcome, expected) in
@@ -238,7 +238,7 @@ fn whose_lease_on_the_list_is_over_tells_nothing_but_answers() {
     }
 }
 
-/// The same of who waits for a claim that was made before the break.
+/// The same holds for a request that waits for a claim that was made before the break.
 #[test]
 fn who_waits_beyond_the_lease_on_the_list_is_told_nothing_but_answers() {
     for (outcome, expected) in
@@ -258,8 +258,8 @@ fn who_waits_beyond_the_lease_on_the_list_is_told_nothing_but_answers() {
     }
 }
 
-/// What was entered by a swap of unclear result isn't derived by yet, and nothing that is derived by what
-/// was entered before may be sent.
+/// No keys are derived yet by a list that was entered by a swap of unclear result, and nothing that was
+/// derived by the list before may be sent.
 #[test]
 fn a_lease_that_came_back_unnoticed_is_a_new_term() {
     run(async {
@@ -267,7 +267,7 @@ fn a_lease_that_came_back_unnoticed_is_a_new_term() {
         let before = old.term;
         passes(LIST);
         assert!(!old.tend().await, "it has to enter again");
-        // Somebody entered for it: a swap whose answer was lost.
+        // A swap whose answer was lost entered for this gateway.
         let (gateway, again) = (old.ledger.key_spaces().gateway(), NOW.get() + LIST * 2);
         let (version, bytes) = old.ledger.store.load_meta("key-spaces").await.unwrap().unwrap();
         let mut spaces = oncegate_core::keyspaces::codec::decode(&bytes).unwrap();
@@ -290,14 +290,14 @@ fn a_lease_that_came_back_unnoticed_is_a_new_term() {
 fn a_space_stays_while_a_gateway_that_lives_is_behind() {
     run(async {
         let (old, mut new) = apart().await;
-        // The first doesn't know of the second's space and decides by its own.
+        // The first gateway doesn't know of the second's space and decides by its own.
         assert!(new.tend().await);
         let blockers = new.ledger.key_spaces().blockers(POLICY, SpaceNumber(0));
         assert_eq!(blockers, [Blocker::Decides(old.ledger.key_spaces().gateway())]);
         passes(LIST - Duration::from_secs(1));
         assert!(new.tend().await);
         assert_eq!(new.on_list(), [0, 1]);
-        // It didn't renew.
+        // The first gateway didn't renew its lease.
         passes(Duration::from_secs(2));
         assert!(new.tend().await);
         assert!(new.tend().await);
@@ -309,7 +309,7 @@ fn a_space_stays_while_a_gateway_that_lives_is_behind() {
     });
 }
 
-/// Answers, tombstones and unknown outcomes hold a space open, whoever claimed them.
+/// Answers, tombstones and unknown outcomes hold a space open, whatever gateway claimed them.
 #[test]
 fn a_space_stays_while_a_record_of_it_is_left() {
     for outcome in [completed(), Outcome::Unknown(UnknownReason::Broken)] {
@@ -321,7 +321,7 @@ fn a_space_stays_while_a_record_of_it_is_left() {
             old.enter(1).await.unwrap();
             new.enter(1).await.unwrap();
             let mut span = Duration::ZERO;
-            // Retention, then the tombstone.
+            // First the retention passes, then the tombstone.
             while span < RETENTION * 2 {
                 assert_eq!((old.tend().await, new.tend().await), (true, true));
                 assert_eq!(new.on_list(), [0, 1], "after {span:?}");
@@ -331,14 +331,15 @@ fn a_space_stays_while_a_record_of_it_is_left() {
             }
             let _ = (old.tend().await, new.tend().await, old.tend().await);
             assert_eq!(old.on_list(), [1]);
-            // A clock that was ahead may go back at the next start, and what is left would live again.
+            // A clock that was ahead may go back at the next start, and a record that is left would live
+            // again.
             assert!(old.ledger.load(id(0)).await.unwrap().is_none(), "it is gone for good");
         });
     }
 }
 
-/// Three spaces, and the claimant ends after its first pointer or its second: until the pointer lapses the
-/// operation may be executing, then it never began.
+/// There are three spaces, and the claimant ends after its first pointer or its second. Until the pointer
+/// lapses the operation may be executing; then it never began.
 #[test]
 fn pointers_of_a_claimant_that_died_lapse() {
     for written in 1..=2 {
@@ -364,8 +365,8 @@ fn pointers_of_a_claimant_that_died_lapse() {
     }
 }
 
-/// A release takes the state away and leaves the pointers, on which others may stand by then. Where its
-/// answer is lost it is as if it had been given.
+/// A release takes the state away and leaves the pointers, on which others may stand by then. A release whose
+/// answer is lost has the same effect.
 #[test]
 fn a_release_leaves_its_pointers_to_lapse() {
     for fault in [StoreFault::None, StoreFault::Written, StoreFault::Unwritten] {
@@ -389,8 +390,8 @@ fn a_release_leaves_its_pointers_to_lapse() {
     }
 }
 
-/// Pointers are written over by who claims up to the same end; whoever wrote them first relies on them
-/// only as long as its own would have stood.
+/// Pointers are written over by claimants up to the same end. The claimant that wrote a pointer first relies
+/// on it only as long as its own would have stood.
 #[test]
 fn no_claim_outlives_the_pointers_that_it_wrote() {
     run(async {
@@ -437,7 +438,7 @@ fn what_one_gateway_refuses_no_other_takes_but_where_it_is_active_it_goes_on() {
         let enter = async |gateway: &Gateway, component: &str| {
             gateway.ledger.key_spaces().enter(&by(component), &Numbers::new(), |_, _| true).await
         };
-        // The second one has it active when the first sees that it makes other keys.
+        // The second gateway has the deriver active when the first sees that it makes other keys.
         enter(&two, "other").await.unwrap();
         one.enter(1).await.unwrap();
         for component in ["bad", "other", "c"] {
@@ -480,7 +481,7 @@ fn how_keys_are_made_does_not_change_while_another_gateway_goes_by_what_was() {
     }
 }
 
-/// Who has no records isn't alone: the other would go on by the secret that it has.
+/// A gateway without records isn't alone: the other would go on by the secret that it has.
 #[test]
 fn the_secret_is_not_replaced_while_another_gateway_goes_by_it() {
     run(async {

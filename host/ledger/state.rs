@@ -1,4 +1,4 @@
-//! What a ledger holds. Files beside this one say what it does.
+//! The data of a ledger. The files beside this one have its functions.
 
 use super::cache::Cache;
 use super::flight::Flight;
@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
-/// What events that ask for nothing are decided under: only claims have rules.
+/// The rules for events that ask for nothing: only claims have rules.
 pub(super) const NO_RULES: Rules =
     Rules { while_running: WhileRunning::Reject, when_unknown: WhenUnknown::Hold };
 
@@ -27,18 +27,18 @@ pub(super) const NO_RULES: Rules =
 pub struct Ledger<S = ConfiguredStore> {
     pub(super) store: Arc<Confirmed<S>>,
     pub(super) flights: IdMap<Arc<Flight>>,
-    /// None where the store itself is memory.
+    /// `None` where the store itself is memory.
     pub(super) cache: Option<Cache>,
     pub(super) executions: Executions,
     pub(super) late: LateSettlements,
     pub(super) retention: RetentionHistory,
     pub(super) overdue: mpsc::UnboundedSender<Overdue>,
     pub(super) overdue_count: AtomicU64,
-    /// To whoever asks upstreams about unknown outcomes.
+    /// The channel to the code that asks upstreams about unknown outcomes.
     pub(super) turns: OnceLock<mpsc::Sender<Turn>>,
     /// When the keeper next looks at the leases by itself, in milliseconds of ledger time.
     pub(super) keeper_wakes: AtomicU64,
-    /// Wakes it before that.
+    /// Wakes the keeper before that.
     pub(super) keeper: Notify,
     pub(super) spaces: SpaceRegistry<S>,
     pub(super) gate: ClaimGate,
@@ -49,10 +49,11 @@ pub struct Ledger<S = ConfiguredStore> {
 pub(super) struct Overdue {
     pub(super) id: OperationId,
     pub(super) execution: ExecutionId,
-    /// What was last known of the record.
+    /// The record as it was last known.
     pub(super) known: Option<Versioned>,
     pub(super) settlement: Settlement,
-    /// Who waits for it. Nobody does for a claim of unclear result, under which nothing was sent.
+    /// The flight that waits for the settlement. `None` for a claim of unclear result, under which nothing
+    /// was sent.
     pub(super) waiting: Option<(Arc<Flight>, Option<Arc<Answer>>)>,
 }
 
@@ -64,8 +65,8 @@ pub(super) struct Executions {
 }
 
 impl<S: Store> Ledger<S> {
-    /// A ledger whose execution ids begin with `process`, and what brings the settlements that its store
-    /// would not take.
+    /// A ledger whose execution ids begin with `process`, and the receiver of the settlements that its store
+    /// did not take.
     pub(super) fn of(
         process: u64,
         store: S,
@@ -98,17 +99,17 @@ impl<S: Store> Ledger<S> {
         self.store.clock()
     }
 
-    /// The store under it.
+    /// The ledger's store.
     pub fn store(&self) -> &S {
         self.store.store()
     }
 
-    /// The same with the clock beside it.
+    /// The ledger's store with the clock beside it.
     pub fn confirmed(&self) -> &Arc<Confirmed<S>> {
         &self.store
     }
 
-    /// The lists of key spaces in its store.
+    /// The lists of key spaces in the ledger's store.
     pub fn key_spaces(&self) -> &SpaceRegistry<S> {
         &self.spaces
     }
@@ -123,13 +124,13 @@ impl<S: Store> Ledger<S> {
         self.cache.as_ref().map_or(0, Cache::len)
     }
 
-    /// How many settlements wait for the store to take them. While there are any, it isn't well.
+    /// How many settlements wait for the store to take them. While there are any, the ledger isn't well.
     pub fn settlements_overdue(&self) -> u64 {
         self.overdue_count.load(Ordering::Relaxed)
     }
 
-    /// Settlements of this operation that came too late and changed nothing, as far as this process
-    /// remembers them, earliest first.
+    /// Late settlements of this operation that changed nothing, as far as this process remembers them,
+    /// earliest first.
     pub fn late_settlements(&self, id: OperationId) -> Vec<LateSettlement> {
         self.late.of(id)
     }
@@ -152,13 +153,13 @@ impl<S: Store> Ledger<S> {
         pointers::find(&self.store, id).await
     }
 
-    /// Takes note of what the routes remember, before requests are answered by it.
+    /// Notes the routes' memories, before requests are answered by them.
     pub async fn remember(&self, routes: &BTreeMap<String, RouteRetention>) -> Result<(), DocumentError> {
         self.retention.note(&self.store, routes, self.clock().latest()).await
     }
 
-    /// What an operation of this route must not be older than, where there is no record of it: by
-    /// `clock`, the later of ledger and wall clock. `own` is what the route remembers now.
+    /// The earliest first-sent time of an operation of this route that has no record, by `clock`, the later
+    /// of ledger time and wall clock. `own` is the route's memory now.
     pub fn remembered_since(
         &self,
         route: &str,
@@ -170,7 +171,7 @@ impl<S: Store> Ledger<S> {
     }
 }
 
-/// Who the gateway of this process is on the lists of key spaces.
+/// The id of this process's gateway on the lists of key spaces.
 fn gateway_id(process: u64) -> GatewayId {
     let half = process.to_le_bytes();
     let mut id = [0; 16];

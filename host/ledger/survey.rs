@@ -1,4 +1,4 @@
-//! A look at all records that live, before something is changed by which they would lose their keys.
+//! A look at all live records, before a change by which they would lose their keys.
 
 use super::state::Ledger;
 use crate::store::{Store, StoreError};
@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 /// How many records are read at once.
 const SCAN_PORTION: usize = 256;
 
-/// What would become of the records that live, by what would take their keys: how many.
+/// How many live records a change would take the keys of, by the words for the loss.
 pub(super) type Losses = BTreeMap<String, u64>;
 
-/// Each with its number.
+/// The losses in words, each with its number.
 pub(super) fn in_words(losses: &Losses) -> Vec<String> {
     let one = |(what, count): (&String, &u64)| match count {
-        // Not counted: it is no matter of records.
+        // This loss has no number: it is no matter of records.
         0 => what.clone(),
         1 => format!("{what} (1 live record)"),
         count => format!("{what} ({count} live records)"),
@@ -23,7 +23,7 @@ pub(super) fn in_words(losses: &Losses) -> Vec<String> {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Looks at all records that live: how many `judge` has the same word for.
+    /// Looks at all live records, and counts those with the same word from `judge`.
     pub(super) async fn survey(
         &self,
         judge: impl Fn(&Record) -> Option<String>,
@@ -40,7 +40,7 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Counts one record, if it lives. A pointer counts with what it leads to.
+    /// Counts one record, if it lives. A pointer counts with its target.
     pub(super) fn count(
         &self,
         record: &Record,

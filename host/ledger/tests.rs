@@ -24,7 +24,7 @@ fn ledger() -> Arc<Ledger> {
     .0
 }
 
-/// A request under one key; `content` is what its fingerprint stands for.
+/// A request under one key; `content` decides its fingerprint.
 fn request(ledger: &Ledger, content: u8) -> Request {
     let record = executing(0);
     Request {
@@ -49,8 +49,8 @@ async fn pending(future: &mut Pin<&mut impl Future<Output = Begun>>) -> bool {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
-/// What one gets who asked with `waiting` while `first` was being claimed, and looks again only
-/// when that has ended so.
+/// The result for a request that asked with `waiting` while `first` was being claimed, and looks again only
+/// when that execution has ended with `outcome`.
 async fn after(outcome: Outcome, first: u8, waiting: u8) -> Begun {
     let ledger = ledger();
     let Begun::Claim(claimant) = ledger.begin(request(&ledger, first)).await else { panic!("a free key") };
@@ -67,8 +67,8 @@ fn who_waited_for_what_was_not_applied_gets_its_answer() {
     assert!(matches!(begun, Begun::Shared(_)), "{begun:?}");
 }
 
-/// The waiter had joined before the claim was durable, so nothing had told it yet that the key
-/// stood for something else, and it got the answer to another request.
+/// The waiter had joined before the claim was durable. So nothing had told it yet that the key was another
+/// operation's, and it got the answer to another request.
 #[test]
 fn who_waited_with_another_request_never_gets_the_answer_to_the_first() {
     let begun = run(after(Outcome::NotApplied, 1, 2));
@@ -90,7 +90,7 @@ fn who_waited_for_what_ended_unknown_does_not_send_it_again() {
     assert!(matches!(begun, Begun::Refuse(Refusal::Unknown, _)), "{begun:?}");
 }
 
-/// `first-sent` counts only where there is no record. Without a cache at hand nobody had looked, and
+/// `first-sent` counts only where there is no record. Without a cache at hand nobody had looked for one, and
 /// a duplicate of an operation that had its answer was told that it was too late.
 #[test]
 fn what_has_a_record_is_never_too_late() {
@@ -112,8 +112,8 @@ fn what_has_a_record_is_never_too_late() {
     });
 }
 
-/// What was read is judged by when it was asked for as long as it was executing then, for it may have been
-/// renewed or settled on the answer's way; anything else by the time at which it is told.
+/// A record that was executing when it was read is judged by the time of the reading, for it may have been
+/// renewed or settled on the answer's way. Any other record is judged by the time at which it is told.
 #[test]
 fn what_was_read_is_judged_by_when_it_was_asked_for_only_while_it_was_executing() {
     let ledger = ledger();
@@ -160,7 +160,7 @@ fn clients_are_gone_when_none_waits_any_more() {
         assert!(!no_client_is_left().await, "one is waiting");
         drop(other);
         assert!(no_client_is_left().await);
-        // One who was turned away left nothing behind.
+        // A request that was turned away left nothing behind.
         let mut other = Box::pin(ledger.begin(request(&ledger, 2)));
         assert!(matches!(other.as_mut().await, Begun::Refuse(Refusal::KeyReused, _)));
         assert!(no_clients_are_left(&permit).await);
@@ -172,7 +172,7 @@ async fn no_clients_are_left(permit: &Permit) -> bool {
     poll_fn(|cx| Poll::Ready(clients_gone.as_mut().poll(cx).is_ready())).await
 }
 
-/// Room for one.
+/// A waiting room for one request.
 #[derive(Debug, Default)]
 struct Bench(Arc<()>);
 

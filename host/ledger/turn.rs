@@ -8,9 +8,9 @@ use std::time::Duration;
 /// The turn to ask about one operation.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// Which operation.
+    /// The operation's id.
     pub id: OperationId,
-    /// Its record, with the turn in it.
+    /// The operation's record, with the turn in it.
     pub record: Arc<Record>,
     pub(super) version: Version,
     /// When somebody else may have the turn.
@@ -22,7 +22,7 @@ impl Turn {
         Self { id, record, version, until: now.plus(PROBE_TURN) }
     }
 
-    /// How much of it is left at `now`.
+    /// How much of the turn is left at `now`.
     pub fn left(&self, now: Timestamp) -> Duration {
         self.until.since(now)
     }

@@ -1,6 +1,5 @@
-//! A store that fails, or does not say what it did: nobody who won is told that it lost, no
-//! settlement that stands is taken for a late one, and nothing that was decided is forgotten. The same
-//! on every store.
+//! A store that fails, or does not say what it did. No winner is told that it lost, no settlement that stands
+//! is taken for a late one, and no decision is forgotten. The same holds on every store.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Both ways in which a result can be unclear, once and twice in a row.
+/// Both kinds of unclear result, once and twice in a row.
 const UNCLEAR: [&[StoreFault]; 4] = [
     &[StoreFault::Written],
     &[StoreFault::Unwritten],
@@ -111,7 +110,7 @@ fn completed_outcome() -> Outcome {
     Outcome::Completed(answer.clone())
 }
 
-/// Everything below, on a new store each time.
+/// All tests below, on a new store each time.
 fn all<S: Store>(make: impl Fn() -> S) {
     run(async {
         for faults in UNCLEAR {
@@ -191,7 +190,7 @@ async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[StoreFaul
     // The lease ends later only once the clock has gone on.
     bed.until("a millisecond passes", async || bed.ledger.clock().now() > before.record.first_attempt).await;
     bed.store().next(faults);
-    // The first may leave it to the next look.
+    // The first renewal may leave the lease to the next look.
     while bed.store().to_come() > 0 {
         bed.ledger.renew(id(1), &flight).await.unwrap();
     }
@@ -206,7 +205,7 @@ async fn a_renewal_that_stands_counts<S: Store>(bed: Bed<S>, faults: &[StoreFaul
 
 async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     let now = bed.ledger.clock().now();
-    // Expired, and long forgotten.
+    // The first record is expired, the second long forgotten.
     put(&*bed.store().inner, id(1), None, Some(completed(now.as_secs() - 620, 10))).await;
     put(&*bed.store().inner, id(2), None, Some(completed(1, 10))).await;
     bed.store().next(faults);
@@ -227,7 +226,7 @@ async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[Sto
 }
 
 async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
-    // By hand nothing is tried again: what is not written is told, and shown again.
+    // Changes by hand are not tried again: an unwritten change is reported, and the record shown again.
     let faults = &faults[..1];
     let unknown = record(State::Unknown { since: bed.ledger.clock().now(), reason: UnknownReason::Broken });
     let shown = put(&*bed.store().inner, id(1), None, Some(unknown)).await;
@@ -238,7 +237,8 @@ async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[StoreFaul
     assert_eq!(bed.view(1).await == View::Completed, expected, "{faults:?}");
 }
 
-/// Nobody is told that it won, so nothing is sent; and what may have been written does not hold the key.
+/// Nobody is told that it won, so nothing is sent; and a claim that may have been written does not hold the
+/// key.
 async fn a_claim_that_nobody_confirms_is_undone<S: Store>(mut bed: Bed<S>, fault: StoreFault) {
     bed.store().next(&[fault]);
     bed.store().unreadable(true);
@@ -270,7 +270,7 @@ async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store
         bed.ledger.clock().now() > claimed_at.plus(Duration::from_millis(5))
     })
     .await;
-    // It ran, and its answer is here: it will be told.
+    // The operation ran, and its answer is here: it will be told.
     let duplicate = bed.begin(1).await;
     assert!(matches!(duplicate, Begun::Refuse(Refusal::InFlight, _)), "{fault:?} {duplicate:?}");
     assert_eq!(bed.ledger.settlements_overdue(), 1, "it is not well");
@@ -286,8 +286,8 @@ async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store
     assert!(matches!(duplicate, Begun::Replay { .. }), "{fault:?} {duplicate:?}");
 }
 
-/// The key was free before this gateway knew. Another one had executed and completed the operation, and
-/// who came then was told here that it was not applied.
+/// The key was free before this gateway knew. Another gateway had executed and completed the operation, and a
+/// request that came then was told here that it was not applied.
 async fn who_comes_when_the_key_is_free_already_asks_again<S: Store>(mut bed: Bed<S>) {
     let permit = bed.permit(1).await;
     bed.store().unreadable(true);
@@ -321,15 +321,15 @@ async fn what_can_be_read_is_replayed<S: Store>(bed: Bed<S>) {
     let Begun::Claim(claimant) = bed.ledger.begin(request).await else { panic!("nothing is at hand") };
     let claimed = claimant.claim().await;
     assert!(matches!(claimed, Claimed::Stands(Begun::Replay { .. })), "{claimed:?}");
-    // What is not there is refused: it can't be claimed.
+    // A missing record is refused: it can't be claimed.
     bed.store().next(&[StoreFault::Unavailable]);
     let claimed = bed.claim(2, Duration::from_secs(60)).await;
     let refused = matches!(claimed, Claimed::Stands(Begun::Unavailable(StoreError::Unavailable(_))));
     assert!(refused, "{claimed:?}");
 }
 
-/// A claim used to be held against its own time before anybody had looked whether there is a record, so
-/// that after a restart an operation could be too late that was still replayed.
+/// A claim used to be compared with its own time before anybody had looked for a record. So after a restart
+/// an operation could be too late that was still replayed.
 async fn a_record_that_is_not_at_hand_answers_before_any_time_is_compared<S: Store>(bed: Bed<S>) {
     let now = bed.ledger.clock().now();
     put(&*bed.store().inner, id(1), None, Some(completed(now.as_secs(), 10))).await;
@@ -360,12 +360,12 @@ async fn without_room_an_answer_is_consumed<S: Store>(bed: Bed<S>) {
 async fn a_late_settlement_of_another_execution_changes_nothing<S: Store>(bed: Bed<S>) {
     let permit = bed.permit(1).await;
     let own = permit.record().execution;
-    // Another gateway sent it again.
+    // Another gateway resent the operation.
     let standing = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     let other = Record { execution: ExecutionId([77; 16]), attempts: 2, ..(*standing.record).clone() };
     let version = put(&*bed.store().inner, id(1), Some(standing.version), Some(Arc::new(other))).await;
     let settled = permit.settle(completed_outcome(), None).await;
-    // Nobody may be told what isn't on the record.
+    // Nobody may be told an outcome that isn't on the record.
     assert!(matches!(settled, Err(Unsettled::Overtaken)), "{settled:?}");
     assert_eq!(bed.store().inner.load(id(1)).await.unwrap().value.unwrap().version, version, "unchanged");
     let late = bed.ledger.late_settlements(id(1));
@@ -375,8 +375,8 @@ async fn a_late_settlement_of_another_execution_changes_nothing<S: Store>(bed: B
     assert_eq!(bed.ledger.late_settlements(id(2)), []);
 }
 
-/// The pause ends its lease before the first byte: nothing may be sent, and its own word that nothing
-/// was sent counts, though the sweep called the record lapsed meanwhile.
+/// The pause ends the execution's lease before the first byte: nothing may be sent. The execution's own word
+/// that nothing was sent counts, though the sweep called the record lapsed meanwhile.
 async fn who_was_paused_past_its_lease_sends_nothing_and_settles<S: Store>(bed: Bed<S>) {
     for (n, (outcome, expected)) in (1..).zip(outcomes()) {
         let claimed = bed.claim(n, Duration::from_millis(2)).await;
@@ -399,7 +399,7 @@ fn with_first_sent_a_forgotten_operation_is_too_late_and_never_runs_again() {
         Duration::from_secs(NOW.load(Ordering::Relaxed))
     }
     run(async {
-        // Ahead of the wall clock, so that the later of both is this one.
+        // The start is ahead of the wall clock, so that it is the later of both.
         let start = Clock::wall().plus(Duration::from_secs(86_400));
         let clock = Clock::following(start, monotonic);
         let (ledger, _keeper) = Ledger::new(Faulty::new(Memory::new(1 << 20)), clock, None);
@@ -435,7 +435,7 @@ fn with_first_sent_a_forgotten_operation_is_too_late_and_never_runs_again() {
         let Claimed::Won(permit) = claimant.claim().await else { panic!("a free key") };
         permit.settle(completed_outcome(), None).await.unwrap();
         let mut seen = Vec::new();
-        // Retention 600 s, tombstone 60 s, tolerance of the clocks 300 s; and years.
+        // The times are: retention 600 s, tombstone 60 s, tolerance of the clocks 300 s; and years.
         for seconds in [0, 599, 600, 959, 961, 2_000, 100_000_000] {
             NOW.store(seconds, Ordering::Relaxed);
             ledger.sweep(10).await.unwrap();

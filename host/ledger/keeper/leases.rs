@@ -1,4 +1,4 @@
-//! Renews the leases of what runs here.
+//! Renews the leases of the executions in this process.
 
 use crate::ledger::flight::Flight;
 use crate::ledger::state::{Ledger, NO_RULES};
@@ -11,28 +11,28 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Two looks at the leases lie at least so far apart. The shortest lease is 100 ms; a third of it is
-/// over by then.
+/// The least time between two looks at the leases. The shortest lease is 100 ms; a third of it is over by
+/// then.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(25);
-/// A renewal that failed is tried again after so long.
+/// How soon a failed renewal is tried again.
 const RENEW_AGAIN: Duration = Duration::from_millis(100);
-/// Where no lease wants renewal, the keeper looks again after so long.
+/// How soon the keeper looks again where no lease is to be renewed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The leases of what runs here.
+/// The leases of the executions in this process.
 #[derive(Debug)]
 pub(super) struct Leases<'a, S: Store> {
     ledger: &'a Arc<Ledger<S>>,
-    /// Each on its own, because one that hangs says nothing of the others, and all at once, so that one
-    /// sync of the store makes them durable.
+    /// Each renewal runs on its own, because one that hangs must not hold up the others, and all run at once,
+    /// so that one sync of the store makes them durable.
     renewals: JoinSet<Renewal>,
-    /// One failed since the last look.
+    /// A renewal failed since the last look.
     failed: bool,
-    /// The log says already that leases can't be renewed.
+    /// The log already says that leases can't be renewed.
     told: bool,
 }
 
-/// A renewal that is over: when the next one is wanted, or why this one failed.
+/// A renewal that is over: when the next one is due, or why this one failed.
 type Renewal = (OperationId, Arc<Flight>, Result<Timestamp, StoreError>);
 
 impl<'a, S: Store> Leases<'a, S> {
@@ -40,11 +40,12 @@ impl<'a, S: Store> Leases<'a, S> {
         Self { ledger, renewals: JoinSet::new(), failed: false, told: false }
     }
 
-    /// Renews them, for as long as it is polled. `claimed` is told when somebody has claimed.
+    /// Renews the leases for as long as the future is polled. `claimed` is notified when a request has
+    /// claimed.
     pub(super) async fn keep(mut self, claimed: &Notify) {
         loop {
             let looked = Instant::now();
-            // Whoever claims during the look wakes the keeper again: the look may have passed that flight.
+            // A claim during the look wakes the keeper again: the look may have passed that flight.
             self.ledger.keeper_wakes.store(u64::MAX, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             let mut next = self.look();
@@ -52,10 +53,10 @@ impl<'a, S: Store> Leases<'a, S> {
                 self.ledger.keeper_wakes.store(next.as_millis(), Ordering::Relaxed);
                 let pause = next.since(self.ledger.clock().now()).min(IDLE);
                 tokio::select! {
-                    // In one order, so that a simulated run repeats itself.
+                    // The branches are polled in one order, so that a simulated run repeats itself.
                     biased;
                     Some(renewal) = self.renewals.join_next() => next = next.min(self.renewed(renewal)),
-                    // A lease that wants renewal before that.
+                    // A lease is to be renewed before that.
                     () = self.ledger.keeper.notified() => break claimed.notify_one(),
                     () = sleep(pause) => break,
                 }
@@ -64,7 +65,7 @@ impl<'a, S: Store> Leases<'a, S> {
         }
     }
 
-    /// Begins to renew what wants it; says when the next will.
+    /// Begins the renewals that are due. Returns when the next will be.
     fn look(&mut self) -> Timestamp {
         if self.renewals.is_empty() && !self.failed {
             self.told = false;
@@ -84,14 +85,14 @@ impl<'a, S: Store> Leases<'a, S> {
                         (id, flight, renewed)
                     });
                 }
-                // Its renewal is under way.
+                // The lease's renewal is under way.
                 _ => {}
             }
         }
         next
     }
 
-    /// When what is renewed now wants that again.
+    /// When the renewed lease is to be renewed again.
     fn renewed(&mut self, renewal: Result<Renewal, JoinError>) -> Timestamp {
         let (operation, flight, renewed) = renewal.expect("a renewal neither panics nor is cancelled");
         flight.end_renewal();
@@ -106,7 +107,7 @@ impl<'a, S: Store> Leases<'a, S> {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Sees to it that the keeper looks at the leases by then.
+    /// Makes the keeper look at the leases by then.
     pub(in crate::ledger) fn expect_keeper(&self, by: Timestamp) {
         // Store-load fence (Dekker): pairs with the fence in `keep`. Either the keeper sees the lease, or
         // this sees that the keeper looks.
@@ -116,17 +117,17 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Renews the lease of an execution that lives here; says when it wants that next.
+    /// Renews the lease of an execution in this process. Returns when the next renewal is due.
     pub(in crate::ledger) async fn renew(
         &self,
         id: OperationId,
         flight: &Flight,
     ) -> Result<Timestamp, StoreError> {
-        // The execution has ended meanwhile, lapsed or was taken over: nothing is left to renew.
+        // The execution has ended meanwhile, lapsed or was taken over: there is no lease to renew.
         const NEVER: Timestamp = Timestamp::MAX;
         let Some(known) = flight.known() else { return Ok(NEVER) };
         let now = self.clock().now();
-        // What waits for the store is shown as if it never lapsed.
+        // An outcome that waits for the store is shown as if its lease never lapsed.
         if flight.lease_left(now).is_zero() {
             return Ok(NEVER);
         }
@@ -145,7 +146,7 @@ impl<S: Store> Ledger<S> {
             {
                 flight.renewed(version, record);
             }
-            // It settles just now, or somebody else has gone on.
+            // The execution settles just now, or another gateway has gone on.
             Swap::Conflict(_) => return Ok(NEVER),
         }
         Ok(flight.renewal_due(lease))

@@ -1,7 +1,8 @@
-//! The ledger's housekeeping: renews leases of what runs here (`leases`), tries overdue settlements again
-//! (`overdue`), and sweeps what is due, in small portions (`sweep`). Where nothing of that is there it sleeps.
+//! The ledger's housekeeping: renews leases of executions in this process (`leases`), tries overdue
+//! settlements again (`overdue`), and sweeps due records, in small portions (`sweep`). Without any of these
+//! the keeper sleeps.
 //!
-//! Each goes its own way, so that a store that is long about one call lets no lease lapse for it.
+//! Each task runs on its own, so that a slow call of the store lets no lease lapse.
 
 mod leases;
 mod overdue;
@@ -22,10 +23,10 @@ pub struct Keeper<S: Store> {
 }
 
 impl<S: Store> Keeper<S> {
-    /// Runs until it is dropped.
+    /// Runs until the future is dropped.
     pub async fn run(self) {
         let Self { ledger, settlements } = self;
-        // Somebody claimed: there may be something to sweep.
+        // A request claimed: there may be records to sweep.
         let claimed = Notify::new();
         tokio::join!(
             Leases::of(&ledger).keep(&claimed),
@@ -36,16 +37,16 @@ impl<S: Store> Keeper<S> {
 }
 
 impl<S: Store> Ledger<S> {
-    /// A ledger on `store`. `cache_bytes` is for final records at hand; `None` where the store is
-    /// memory itself. Its keeper must be run for leases to be renewed: see [`Keeper`].
+    /// A ledger on `store`. `cache_bytes` is for final records at hand; `None` where the store is memory
+    /// itself. The ledger's keeper must be run for leases to be renewed: see [`Keeper`].
     pub fn new(store: S, clock: Clock, cache_bytes: Option<usize>) -> (Arc<Self>, Keeper<S>) {
         let mut process = [0; 8];
         getrandom::fill(&mut process).expect("the kernel's random source doesn't fail once it is seeded");
         Self::of_process(u64::from_le_bytes(process), store, clock, cache_bytes)
     }
 
-    /// The same with a given first half of its execution ids, which no other ledger on the store may
-    /// ever have had: a simulation's are not random.
+    /// The same with a given first half of its execution ids, which no other ledger on the store may ever
+    /// have had. A simulation's ids are not random.
     pub fn of_process(
         process: u64,
         store: S,

@@ -1,4 +1,4 @@
-//! Settlements that the store would not take yet: tried again until it takes them.
+//! Settlements that the store did not take yet: they are tried again until it takes them.
 
 use crate::ledger::advance::Advanced;
 use crate::ledger::state::{Ledger, Overdue};
@@ -9,20 +9,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-/// Overdue settlements are tried again after so long, then after twice that, and so on.
+/// The first wait before overdue settlements are tried again; each further wait is twice as long.
 const RETRY: Duration = Duration::from_millis(25);
-/// But no later than after this.
+/// The longest such wait.
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
 impl<S: Store> Ledger<S> {
-    /// Tries overdue settlements again, for as long as it is polled: each once, and from the first that fails
-    /// on later.
+    /// Tries overdue settlements again, for as long as the future is polled. Each is tried once; from the
+    /// first that fails, the rest wait.
     pub(super) async fn settle_overdue(&self, mut settlements: mpsc::UnboundedReceiver<Overdue>) {
         let mut overdue = VecDeque::new();
         let mut retry = RETRY;
         loop {
             if overdue.is_empty() {
-                // The ledger has a sender itself.
+                // The ledger itself has a sender.
                 overdue.extend(settlements.recv().await);
             }
             while let Ok(more) = settlements.try_recv() {
@@ -62,7 +62,7 @@ impl<S: Store> Ledger<S> {
                 tracing::info!(operation = %id, outcome, "an overdue settlement is recorded");
                 self.conclude(id, &flight, &settlement, advance, shared);
             }
-            // Where it does not stand there is nothing to tell.
+            // Without such a record there is nothing to report.
             None if matches!(advance, Advanced::Done(_)) => {
                 tracing::info!(operation = %id, "a claim that the store did not confirm, and under which nothing was sent, is undone");
             }

@@ -1,4 +1,4 @@
-//! Sweeps: does what is due to records, in small portions.
+//! Sweeps: carries out the due changes of records, in small portions.
 
 use super::wall::Difference;
 use crate::keyspaces::pointers;
@@ -14,17 +14,17 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// While there are records, they are swept so often.
+/// How often records are swept while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Where there are none, it looks after the clocks so often.
+/// How often the clocks are compared where there are no records.
 const IDLE: Duration = Duration::from_secs(60);
 /// How many records one sweep touches, so that no request waits long behind it.
 const SWEEP_PORTION: usize = 256;
-/// Between two portions where there is more to sweep.
+/// The pause between two portions where there is more to sweep.
 const SWEEP_PAUSE: Duration = Duration::from_millis(25);
 
 impl<S: Store> Ledger<S> {
-    /// Sweeps, for as long as it is polled. `claimed`: somebody has.
+    /// Sweeps, for as long as the future is polled. `claimed`: notified when a request has claimed.
     pub(super) async fn keep_swept(self: &Arc<Self>, claimed: &Notify) {
         let mut difference = Difference::default();
         let mut pause = SWEEP_EVERY;
@@ -38,11 +38,11 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Comes back when there are records, or after [`IDLE`].
+    /// Ends when there are records, or after [`IDLE`].
     async fn wait_for_records(&self, claimed: &Notify) {
         let is_empty = || self.store.size().records == 0;
         if is_empty() {
-            // Whoever claims from now on wakes the keeper; one that did before has its record there.
+            // A claim from now on wakes the keeper; an earlier claim has its record in the store.
             self.keeper_wakes.store(u64::MAX, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             if is_empty() {
@@ -51,11 +51,11 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Does what is due to at most `portion` records; says how many there were.
+    /// Carries out what is due for at most `portion` records. Returns how many there were.
     pub async fn sweep(self: &Arc<Self>, portion: usize) -> Result<usize, StoreError> {
         let due = self.store.due(self.clock().now(), portion).await?;
         let count = due.len();
-        // At once, so that one sync of the store makes all of it durable.
+        // All sweeps run at once, so that one sync of the store makes them durable.
         let mut sweeps = JoinSet::new();
         for id in due {
             let ledger = self.clone();

@@ -1,12 +1,12 @@
-//! Tells operators when the wall clock and ledger time differ.
+//! Reports when the wall clock and ledger time differ.
 
 use crate::store::Clock;
 use oncegate_core::record::CLOCK_TOLERANCE;
 
-/// Tells when ledger and wall clock differ by more than the tolerance, once for each change.
+/// Reports when ledger time and wall clock differ by more than the tolerance, once for each change.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
-    /// What was told last, in seconds; 0: that they agree.
+    /// The difference that was reported last, in seconds; 0: the clocks agree.
     told: i64,
 }
 

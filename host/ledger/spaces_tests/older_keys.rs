@@ -1,9 +1,9 @@
-//! Operations that are kept, run again, or guarded, under an older key.
+//! Operations that are kept, run again or guarded under an older key.
 
 use super::*;
 
-/// Those who waited by the highest key judged the record by that, though it is kept under a lower one: they
-/// were told that the key stood for something else, and the upstream was given another id than before.
+/// Waiters at the highest key judged the record by that key, though it is kept under a lower one. They were
+/// told `key-reused`, and the upstream was given another id than before.
 #[test]
 fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
     run(async {
@@ -21,7 +21,7 @@ fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
         let Claimed::Won(permit) = claimant.claim().await else { panic!("it is sent again") };
         assert_eq!((permit.id(), permit.holds()), (id(0), true));
         let [claimed, settled] = waiting;
-        // One looks while it is executed, the other when it is over.
+        // One waiter looks while the operation is executed, the other when it is over.
         let mut claimed = claimed;
         assert!(poll_fn(|cx| Poll::Ready(claimed.as_mut().poll(cx).is_pending())).await);
         permit.settle(completed(), None).await.unwrap();
@@ -32,7 +32,7 @@ fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
     });
 }
 
-/// Who derives none but the older key can't claim the one where the record is.
+/// A gateway that derives only the older key can't claim the key that has the record.
 #[test]
 fn what_is_unknown_under_a_key_that_is_not_derived_is_not_sent_again() {
     run(async {
@@ -48,8 +48,8 @@ fn what_is_unknown_under_a_key_that_is_not_derived_is_not_sent_again() {
     });
 }
 
-/// A claim under an older key landed late. While it is sent again, one who derives none but the newer key finds
-/// that it is, and when it is over has its answer.
+/// A claim under an older key landed late. While the operation is resent, a gateway that derives only the
+/// newer key finds it executing, and gets its answer when it is over.
 #[test]
 fn what_is_sent_again_under_an_older_key_is_found_by_who_derives_the_newer_one_alone() {
     run(async {
@@ -66,7 +66,8 @@ fn what_is_sent_again_under_an_older_key_is_found_by_who_derives_the_newer_one_a
     });
 }
 
-/// What was written down to an older key for what was sent again there, and up again when that was gone.
+/// One pointer leads down to an older key where an operation was resent, another leads up again after the
+/// record was gone.
 #[test]
 fn pointers_in_a_circle_are_swept() {
     run(async {
@@ -89,8 +90,8 @@ fn pointers_in_a_circle_are_swept() {
     });
 }
 
-/// Two operations that a newer way of making keys takes for one: while the other ran here under the key that
-/// they have in common by that, it was told that its key was reused, though it had its answer under the older.
+/// A newer way of making keys takes two operations for one. While the other operation ran here under their
+/// common key, this one was told that its key was reused, though it had its answer under the older key.
 #[test]
 fn what_has_its_answer_under_an_older_key_is_not_told_that_the_newer_one_is_reused() {
     run(async {
@@ -110,7 +111,7 @@ fn what_has_its_answer_under_an_older_key_is_not_told_that_the_newer_one_is_reus
     });
 }
 
-/// One that waited at a lower key for what ended unknown sent it again.
+/// A request that waited at a lower key for an operation that ended unknown sent it again.
 #[test]
 fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
     run(async {
@@ -130,8 +131,9 @@ fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
     });
 }
 
-/// By the list as one gateway had read it another still decided by the older space, so it guarded by a key there
-/// what its own policy doesn't guard. The space had left; who entered then knew nothing of that key.
+/// By the list as one gateway had read it, another still decided by the older space. So the first guarded by
+/// a key there an operation that its own policy doesn't guard. The space had left, and a gateway that entered
+/// then did not know that key.
 #[test]
 fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
     run(async {
@@ -172,7 +174,7 @@ fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
         one.tend().await;
         assert_eq!(one.on_list(), [1]);
         assert!(one.ledger.key_spaces().stays_guarded(&policy, at, id(0)).await.unwrap().is_none());
-        // As it would be, had it not read that.
+        // The list is put back as if the gateway had not read the change.
         two.enter(0).await.unwrap();
         one.ledger.key_spaces().read().await.unwrap();
         assert_ne!(one.ledger.key_spaces().lists(), stale);

@@ -207,8 +207,8 @@ struct DueMarks {
 }
 
 impl DueFloor {
-    /// Takes in an entry, after it can be read and before anybody is told of it. (Otherwise a scan between
-    /// the write and this call would miss the entry and raise the floor over it.)
+    /// Takes in an entry, after it can be read and before anybody is told of it. (If this came
+    /// earlier, a scan between this call and the write would miss the entry and raise the floor over it.)
     fn arrived(&self, due: Timestamp) {
         let mut marks = locked(&self.marks);
         marks.floor = marks.floor.min(due);
