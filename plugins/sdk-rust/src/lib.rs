@@ -154,8 +154,7 @@ impl Operation {
         self.fields.iter().filter(move |field| field.name == name).map(|field| field.value.as_str())
     }
 
-    /// The text at a pointer of the plan, by the pointer's place there; none if there is no value, or no
-    /// text.
+    /// The text at a pointer of the plan, by the pointer's place there; none if there is no such text.
     pub fn text_at(&self, pointer: usize) -> Option<&str> {
         self.payload.text_at(pointer)
     }
@@ -170,8 +169,7 @@ impl Payload {
         }
     }
 
-    /// The text at a pointer of the plan, by the pointer's place there; none if there is no value, or no
-    /// text.
+    /// The text at a pointer of the plan, by the pointer's place there; none if there is no such text.
     pub fn text_at(&self, pointer: usize) -> Option<&str> {
         match self.found_at(pointer) {
             Some(Found::Text(text)) => Some(text),
