@@ -33,11 +33,11 @@ pub enum Preflight {
 /// A key space that a policy would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreflightSpace {
-    /// Its number.
+    /// The key space's number.
     pub number: SpaceNumber,
-    /// Its key schema.
+    /// The key space's key schema.
     pub key_schema: Arc<str>,
-    /// Its key epoch.
+    /// The key space's key epoch.
     pub key_epoch: u64,
     /// The policy's use of it.
     pub role: SpaceRole,

@@ -1,4 +1,4 @@
-//! Whether generations keep the promise of their key-schemas.
+//! The check that generations keep the promise of their key-schemas.
 
 use crate::gateway::ActiveConfig;
 use crate::policy::{Comparison, Generation, Generations, Step, Steps, compare};
@@ -27,7 +27,7 @@ pub struct PromiseBroken {
     pub policy: Arc<str>,
     /// The key-schema that both generations claim.
     pub key_schema: Arc<str>,
-    /// What was seen, and of how many.
+    /// The changes that were found, with the number of operations compared.
     pub seen: String,
     /// The finding that the ledger should record. None: it is recorded already, or it may differ on another
     /// machine.

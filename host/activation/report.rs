@@ -7,7 +7,7 @@ use crate::policy::{Generation, Step};
 /// The result of a reload.
 #[derive(Clone, Debug)]
 pub struct ActivationReport {
-    /// All policies, and whether they are new.
+    /// The report of each policy.
     pub policies: Vec<PolicyReport>,
     /// Warnings about settings that are allowed but risky or surprising.
     pub warnings: Vec<String>,
@@ -16,9 +16,9 @@ pub struct ActivationReport {
 /// One policy after a reload.
 #[derive(Clone, Debug)]
 pub struct PolicyReport {
-    /// Its name.
+    /// The policy's name.
     pub name: String,
-    /// Its active generation.
+    /// The policy's active generation.
     pub generation: u64,
     /// The digest of its component.
     pub sha256: String,
@@ -48,7 +48,7 @@ impl PolicyReport {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Occasion {
     pub(super) word: &'static str,
-    /// Its label in `policy_reloads_total`.
+    /// The occasion's label in `policy_reloads_total`.
     pub(super) result: &'static str,
 }
 

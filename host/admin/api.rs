@@ -67,24 +67,24 @@ pub struct LedgerStatus {
 /// A route, in [`Status`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStatus {
-    /// Its name.
+    /// The route's name.
     pub name: String,
-    /// Its host, where it has one.
+    /// The route's host, if it has one.
     pub host: Option<String>,
     /// The beginning of its paths.
     pub path: String,
-    /// Its methods; empty: all.
+    /// The route's methods; empty: all.
     pub methods: Vec<String>,
-    /// Its upstream.
+    /// The route's upstream.
     pub upstream: String,
-    /// Its policy, where it is guarded.
+    /// The route's policy, if the route is guarded.
     pub policy: Option<String>,
 }
 
 /// A key space by which a policy's keys are derived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySpaceStatus {
-    /// Its number on the policy's list.
+    /// The key space's number on the policy's list.
     pub number: u32,
     /// The deriver's key schema.
     pub key_schema: String,
@@ -161,14 +161,14 @@ pub struct PolicyStatus {
     pub key_spaces: Vec<KeySpaceStatus>,
     /// Components under settings that broke the promise of their key schema.
     pub refused_makers: Vec<RefusedDeriver>,
-    /// Why its routes refuse what they would guard, if they do.
+    /// Why the policy's routes refuse requests that they would guard, if they do.
     pub refuses_because: Option<String>,
 }
 
 /// A step of a load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadStep {
-    /// Its name, such as `compile`.
+    /// The step's name, such as `compile`.
     pub step: String,
     /// True if the step was passed.
     pub ok: bool,
@@ -198,7 +198,7 @@ pub struct LastLoad {
 pub struct RefusedDeriver {
     /// The key schema that it claims.
     pub key_schema: String,
-    /// Its key epoch.
+    /// The key epoch that the component claims.
     pub key_epoch: u64,
     /// The component's digest.
     pub component_sha256: String,
@@ -211,14 +211,14 @@ pub struct RefusedDeriver {
 /// `GET /v1/upstreams`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamList {
-    /// Each, by name.
+    /// The upstreams, by name.
     pub upstreams: Vec<UpstreamStatus>,
 }
 
 /// An upstream, in [`UpstreamList`]. The numbers count requests that were sent to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamStatus {
-    /// Its name.
+    /// The upstream's name.
     pub name: String,
     /// `host:port`
     pub address: String,
@@ -250,7 +250,7 @@ pub struct ReloadRequest {
 /// The result of a reload or rollback.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
-    /// All policies, each with a mark if it is new.
+    /// The report of each policy.
     pub policies: Vec<ReloadedPolicy>,
     /// Warnings about settings that the configuration allows.
     pub warnings: Vec<String>,
@@ -259,9 +259,9 @@ pub struct ReloadReport {
 /// A policy, in [`ReloadReport`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadedPolicy {
-    /// Its name.
+    /// The policy's name.
     pub name: String,
-    /// Its active generation.
+    /// The policy's active generation.
     pub generation: u64,
     /// The digest of its component.
     #[serde(default)]
@@ -287,9 +287,9 @@ pub struct OperationPage {
 /// An operation with everything that is known of it, except keys, bodies and credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationDocument {
-    /// Its id.
+    /// The operation's id.
     pub operation: String,
-    /// Its state, such as `unknown`.
+    /// The operation's state, such as `unknown`.
     pub state: String,
     /// The operation's record; none: there is no record any more.
     #[serde(flatten)]
@@ -381,12 +381,12 @@ pub struct ResolveRequest {
 /// An answer that an operator hands in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenReply {
-    /// Its status.
+    /// The answer's status.
     pub status: u16,
-    /// Its fields, each a name and a value.
+    /// The answer's fields, each a name and a value.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// Its body in base64 (RFC 4648 §4).
+    /// The answer's body in base64 (RFC 4648 §4).
     #[serde(default)]
     pub body_base64: String,
 }

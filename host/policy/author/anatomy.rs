@@ -13,7 +13,7 @@ use serde_json::Value;
 pub struct Anatomy {
     /// Bytes of the file.
     pub size: usize,
-    /// Its SHA-256, in hexadecimal.
+    /// The file's SHA-256, in hexadecimal.
     pub sha256: String,
     /// All names that the component exports.
     pub exports: Vec<String>,

@@ -17,7 +17,7 @@ pub struct PromiseReport {
 /// The result of one check.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Check {
-    /// Its name.
+    /// The check's name.
     pub name: &'static str,
     /// The things that were looked at, in words.
     pub scope: String,

@@ -282,9 +282,9 @@ pub struct ProblemView {
 pub struct Wording {
     /// 200 to 599, but not 3xx.
     pub status: u16,
-    /// Its fields.
+    /// The answer's fields.
     pub fields: Vec<(HeaderName, HeaderValue)>,
-    /// Its body.
+    /// The answer's body.
     pub body: Bytes,
 }
 

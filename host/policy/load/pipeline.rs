@@ -32,7 +32,7 @@ use wasmtime::component::Component;
 pub struct LoadError {
     /// The policy's name in the configuration.
     pub policy: Arc<str>,
-    /// Its component, as the configuration says.
+    /// The policy's component, as the configuration says.
     pub component: String,
     /// The fault that ended the load.
     pub fault: LoadFault,

@@ -19,7 +19,7 @@ const BODY_BYTES_MAX: usize = 10 << 20;
 
 /// A request with the host's knowledge of it.
 pub struct Sample {
-    /// Its method.
+    /// The request's method.
     pub method: String,
     /// The authority in lower case, without the default port.
     pub authority: Option<String>,
@@ -27,9 +27,9 @@ pub struct Sample {
     pub path: String,
     /// The query without the question mark.
     pub query: Option<String>,
-    /// Its fields.
+    /// The request's fields.
     pub headers: HeaderMap,
-    /// Its body; empty if there is none.
+    /// The request's body; empty if there is none.
     pub body: Bytes,
     /// The route's name.
     pub route: String,

@@ -12,13 +12,13 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct SampleAnswer {
-    /// Its status.
+    /// The answer's status.
     pub status: u16,
-    /// Its fields.
+    /// The answer's fields.
     pub headers: HeaderMap,
     /// The trailers after its body.
     pub trailers: HeaderMap,
-    /// Its body; empty if there is none.
+    /// The answer's body; empty if there is none.
     pub body: Bytes,
     /// True if the answer arrived to its end.
     pub complete: bool,

@@ -78,7 +78,7 @@ fn body(name: &str, ty: &FuncType) -> Function {
             swallow(&mut code, locals);
             SUCCESS
         }
-        // As many events as there were subscriptions: a sleep is over at once.
+        // The result has as many events as there were subscriptions: a sleep is over at once.
         "poll_oneoff" => {
             code.local_get(3).local_get(2).i32_store(at(0, 2));
             SUCCESS

@@ -1,4 +1,4 @@
-//! One pass through test vectors, on fresh and on used instances.
+//! A pass through test vectors, on fresh and on used instances.
 
 use super::arguments::CaseQuestion;
 use super::expect::Expect;
@@ -27,7 +27,7 @@ pub(crate) fn run(
     Ok(vectors.cases.len())
 }
 
-/// One pass through vectors.
+/// A pass through test vectors.
 pub(crate) struct Run<'p, 'v> {
     program: &'p LinkedPolicy,
     exports: Exports,
