@@ -1,4 +1,4 @@
-//! What a reload needs to know of two configurations.
+//! The differences between two configurations that a reload needs to know.
 
 use super::ledger::StoreKind;
 use super::load::Config;
@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Config {
-    /// The files whose change is a reason to reload: the configuration's own, the components' and
-    /// those with fields of probes.
+    /// The files whose change is a reason to reload: the configuration file, the components' files and
+    /// the files with fields of probes.
     pub fn watched_files(&self) -> Vec<PathBuf> {
         let component = |policy: &Arc<Policy>| match &policy.component {
             ComponentSource::File(path) => Some(path.clone()),

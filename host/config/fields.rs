@@ -1,4 +1,4 @@
-//! Fields of requests that are the gateway's to set.
+//! Fields of requests that only the gateway may set.
 
 /// Framing and hop-by-hop fields (RFC 9110 §7.6.1).
 const FRAMING: [&str; 10] = [
@@ -14,7 +14,7 @@ const FRAMING: [&str; 10] = [
     "http2-settings",
 ];
 
-/// What says who asks.
+/// Fields that name the principal.
 const CREDENTIALS: [&str; 6] = [
     "authorization",
     "cookie",

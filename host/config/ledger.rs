@@ -1,4 +1,4 @@
-//! `[ledger]`: where operations are kept, and how long unless a route says otherwise.
+//! `[ledger]`: where operations are recorded, and how long unless a route says otherwise.
 
 use super::reading::fault::io_words;
 use super::reading::units::{is_name, parse_hex};
@@ -9,16 +9,16 @@ use oncegate_core::Durability;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// `[ledger]`, but for the times, which routes carry.
+/// `[ledger]` without the times, which routes have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LedgerConfig {
-    /// Which store.
+    /// The kind of store.
     pub store: StoreKind,
-    /// The deployment's name, part of every key.
+    /// The deployment's name, which is part of every key.
     pub deployment: Arc<str>,
     /// Whether an answer's end waits for the disk.
     pub durability: Durability,
-    /// Bytes of the in-memory cache; of everything where the store is memory.
+    /// The bytes of the in-memory cache, or of all records if the store is memory.
     pub memory: usize,
     /// The secret from `secret_file`, 32 bytes.
     pub secret: Option<[u8; 32]>,
@@ -27,7 +27,7 @@ pub struct LedgerConfig {
 /// `ledger.store`, with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
-    /// Lost with the process.
+    /// In memory: records are lost with the process.
     Memory,
     /// In this folder.
     Embedded(PathBuf),
@@ -76,7 +76,7 @@ const MEMORY: PlainKey<usize> = PlainKey::new(
     "The cache in memory; with the memory store everything: when it is full new operations are refused, and answers of those under way may take a quarter more before they are consumed.",
 );
 
-/// The section's meaning, and what routes inherit from it.
+/// Reads the section, and the values that routes inherit from it.
 pub(super) fn read(mut section: Section<'_>, server: &Server) -> (LedgerConfig, Remembering) {
     section.later(&["url", "url_file"]);
     let (store, path) = (section.get(&STORE), section.get(&PATH));
@@ -96,7 +96,7 @@ pub(super) fn read(mut section: Section<'_>, server: &Server) -> (LedgerConfig, 
     (ledger, defaults)
 }
 
-/// What an answer that is kept may have at most.
+/// The bounds of a kept answer.
 pub(super) fn bounds(ledger: &LedgerConfig, server: &Server) -> Bounds {
     Bounds { buffers: server.limits.buffers, memory: ledger.memory }
 }
@@ -113,7 +113,7 @@ fn store(item: &Item<'_>) -> Option<StoreName> {
     let text = item.text(help)?;
     match text.split_once("://").map_or(text.as_str(), |(scheme, _)| scheme) {
         name @ ("redis" | "rediss" | "postgres" | "postgresql") => {
-            // Only the scheme is shown: the rest of such a URL is a password.
+            // Only the scheme is shown, because the rest of such a URL may hold a password.
             let problem = format!("`ledger.store` is {name:?}, which is not in this version yet");
             item.reading.fault_unshown(&item.node.set_by, &item.path, &problem, help);
             None

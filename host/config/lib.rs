@@ -1,12 +1,12 @@
-//! Configuration (`design/configuration.md`): what an operator writes, and what the program makes of it, with one
-//! fallible step between them ([`load()`]).
+//! Configuration (`design/configuration.md`): the operator's file, the program's values, and one fallible
+//! step between them ([`load()`]).
 //!
 //! Nothing here opens a socket, a store or a component. [`load()`] reads the file, the environment's overrides and
-//! the flags of `serve`, and reports every fault at once, each with its place and what would do instead.
+//! the flags of `serve`, and reports all faults at once, each with its place and its remedy.
 //!
-//! A file each for the tables of the configuration: server, ledger, upstreams, policies, principal,
-//! routes. Each declares its keys as items (`reading/key.rs`), of which `reference.md` is made. `reading/` turns text
-//! into values and notes faults.
+//! Each table of the configuration has a file: server, ledger, upstreams, policies, principal, routes. Each
+//! file declares the table's keys as items (`reading/key.rs`), of which `reference.md` is made. `reading/`
+//! turns text into values and notes faults.
 
 mod answers;
 mod change;

@@ -18,28 +18,28 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What the program means to do, checked.
+/// A checked configuration, in the program's own terms.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file that this was read from; none where flags said it all.
+    /// The file that the configuration was read from; none if there were only flags.
     pub file: Option<PathBuf>,
     /// Listeners, limits, shutdown.
     pub server: Server,
-    /// Where operations are kept.
+    /// The ledger: store, deployment, durability, memory and secret.
     pub ledger: LedgerConfig,
-    /// By name.
+    /// The upstreams, by name.
     pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
-    /// By name.
+    /// The policies, by name.
     pub policies: BTreeMap<Arc<str>, Arc<Policy>>,
-    /// Where the policies' settings were said.
+    /// The places of the policies' settings.
     pub settings: SettingPlaces,
-    /// In the order of the file.
+    /// The routes, in the order of the file.
     pub routes: Vec<Arc<RouteConfig>>,
-    /// What is allowed but worth saying aloud at start and by `check`.
+    /// Warnings about allowed values, for the start and for `check`.
     pub warnings: Vec<String>,
 }
 
-/// Reads a configuration, or says everything that is wrong with it.
+/// Reads a configuration, or reports all its faults.
 pub fn load(source: &Source) -> Result<Config, Faults> {
     let (reading, mut tree) = match &source.file {
         Some(file) => read_file(file)?,
@@ -53,7 +53,7 @@ pub fn load(source: &Source) -> Result<Config, Faults> {
 
 /// Every key that the parser asks for, as the reference describes it.
 pub(super) fn key_rows() -> Vec<KeyRow> {
-    // A table of each kind, so that each is asked for its keys. That some keys are missing is no matter here.
+    // The tree has a table of each kind, so that each is asked for its keys. Missing keys don't matter here.
     let mut routes = Table::default();
     let empty = || Located { set_by: SetBy::Nothing, value: Value::Table(Table::default()) };
     routes.put(&["outcomes"], &SetBy::Nothing, Value::List(vec![empty()]));
@@ -74,8 +74,8 @@ const UPSTREAMS: TableKey = TableKey::table("upstreams");
 const POLICIES: TableKey = TableKey::table("policies");
 const ROUTES: TableKey = TableKey::table("routes");
 
-/// What the tree means. Where a fault is noted in the reading, something stands in for the value:
-/// such a configuration is for finding the other faults, and nobody else sees it.
+/// Makes a configuration of the tree. If a fault is noted in the reading, something stands in for the value.
+/// Such a configuration serves only to find the other faults, and nobody else sees it.
 fn interpret(reading: &Reading, tree: Table) -> Config {
     let mut root = Section::root(reading, tree);
     root.later(&["listeners"]);
@@ -93,7 +93,7 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
         policies: &policies,
     };
     let routes = routes::read(reading, root.item(&ROUTES), &scope);
-    // A mistyped [[route]] has been told already.
+    // A mistyped [[route]] is reported as an unknown key already.
     if root.set_by("routes").is_none() && root.set_by("route").is_none() {
         let problem = "there is nothing to serve: no [[routes]]";
         let help = "give --upstream URL, or a --config FILE with at least one [[routes]]";

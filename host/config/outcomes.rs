@@ -1,16 +1,16 @@
-//! `routes.outcomes`: the operator's word on what an upstream's statuses mean.
+//! `routes.outcomes`: the operator's rules for the meaning of an upstream's statuses.
 
 use super::reading::{Item, PlainKey, Reading, Section, Unset, Value};
 use oncegate_core::Disposition;
 
-/// What a range of statuses means: a route's `outcomes`, a plan's.
+/// The meaning of a range of statuses, in a route's `outcomes` or in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRule {
-    /// First status.
+    /// The first status.
     pub lowest: u16,
-    /// Last status.
+    /// The last status.
     pub highest: u16,
-    /// What they mean.
+    /// The meaning of the statuses.
     pub means: Disposition,
 }
 
@@ -107,7 +107,7 @@ fn range(rule: &StatusRule) -> String {
     }
 }
 
-/// Rules that free the key after an answer which may follow an effect.
+/// Warns of rules that free the key after an answer that may follow an effect.
 pub(crate) fn warn(reading: &Reading, path: &str, rules: &[StatusRule]) {
     for rule in rules.iter().filter(|rule| rule.means == Disposition::NotApplied) {
         let may_have_run = |status: u16| Disposition::of_status(status.into()) != Disposition::NotApplied;

@@ -1,4 +1,4 @@
-//! `[policies.NAME]`: which component, with which settings, within which limits.
+//! `[policies.NAME]`: a component, its settings and its limits.
 
 use super::reading::tree::Located;
 use super::reading::units::{nearest, parse_hex};
@@ -12,32 +12,32 @@ use std::time::Duration;
 /// `[policies.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Its name in the configuration.
+    /// The policy's name in the configuration.
     pub name: Arc<str>,
     /// The component.
     pub component: ComponentSource,
-    /// Its pinned digest.
+    /// The component's pinned digest.
     pub sha256: Option<[u8; 32]>,
-    /// What `configure` gets.
+    /// The settings that `configure` gets.
     pub settings: serde_json::Map<String, serde_json::Value>,
-    /// Raised by the operator to say that keys change.
+    /// The key epoch, which the operator raises to say that keys change.
     pub key_epoch: u64,
     /// Whether instances are used again.
     pub instances: Instances,
-    /// How long after its activation a generation that fails is rolled back by itself; zero: never.
+    /// How long after its activation a failing generation is rolled back by itself; zero: never.
     pub trial: Duration,
-    /// Of one call, on a policy thread.
+    /// The most time of one call, on a policy thread.
     pub time: Duration,
-    /// Of one instance, in bytes.
+    /// The most memory of one instance, in bytes.
     pub memory: usize,
 }
 
-/// Where a component comes from.
+/// The source of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ComponentSource {
     /// `builtin:NAME`, without the prefix.
     Builtin(String),
-    /// A file, absolute or relative to the process (the configuration's folder put in front).
+    /// A file, absolute or relative to the process (the configuration's folder is put in front).
     File(PathBuf),
 }
 
@@ -52,13 +52,14 @@ pub enum Instances {
 
 /// Components that are compiled into the program.
 const BUILT_IN: &[&str] = &["idempotency-key", "webhook", "content"];
-/// Those that will be.
+/// Components that a later version will have compiled in.
 const BUILT_IN_LATER: &[&str] = &["mcp"];
 
 const TIME_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
-/// How long a new generation may be taken back by itself; none: never.
+/// Bounds of the time in which a new generation may be rolled back by itself; zero: never.
 const TRIAL_BOUNDS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
-/// The smallest that a component of any language starts in, to what 32 bits can address.
+/// Bounds of an instance's memory: from the smallest in which a component of any language starts, to the most
+/// that 32 bits can address.
 const MEMORY_BOUNDS: RangeInclusive<usize> = (1 << 20)..=(4 << 30);
 
 const COMPONENT: PlainKey<ComponentSource> = PlainKey::new(
@@ -103,7 +104,7 @@ const TIME: PlainKey<Duration> =
 const MEMORY: PlainKey<usize> =
     PlainKey::new("memory", Unset::Value("\"64MiB\""), |item| item.size(&MEMORY_BOUNDS), "Of one instance.");
 
-/// The sections' meaning.
+/// Reads the sections.
 pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<Policy>> {
     let one = |(name, section)| {
         let policy = policy(name, section);
@@ -160,7 +161,7 @@ fn built_in() -> String {
     format!("there are: {}", names.join(", "))
 }
 
-/// Settings go to the component as JSON: what JSON hasn't can't be said.
+/// Reads settings. They go to the component as JSON, so a value that JSON doesn't have is a fault.
 fn settings(item: &Item<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
     item.reading.setting(&item.path, &item.node.set_by);
     if let Some(text) = item.node.value.loose() {
@@ -180,7 +181,7 @@ fn settings(item: &Item<'_>) -> Option<serde_json::Map<String, serde_json::Value
 fn json_of(item: &Item<'_>, path: &str, table: &Table) -> Option<serde_json::Map<String, serde_json::Value>> {
     let each =
         table.0.iter().map(|e| Some((e.name.clone(), json(item, &format!("{path}.{}", e.name), &e.node)?)));
-    // All of them before the first that fails, so that each fault is noted.
+    // All values are read before the first failure is returned, so that each fault is noted.
     each.collect::<Vec<_>>().into_iter().collect()
 }
 

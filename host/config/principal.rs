@@ -1,4 +1,4 @@
-//! `[principal]`, and a route's own: who asks.
+//! `[principal]`, and a route's own: the sources of the principal.
 
 use super::reading::units::{is_token, nearest};
 use super::reading::{Item, KeyWithin, PlainKey, Section, Unset};
@@ -8,22 +8,23 @@ use std::fmt;
 /// `[principal]`, or a route's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Principal {
-    /// `"all"`, or alternatives of which the first whose sources are all present wins.
+    /// `"all"`, or alternatives. The first alternative whose sources are all present wins.
     pub from: PrincipalFrom,
-    /// What nobody present means; `None`: not said, allowed on loopback listeners only.
+    /// The treatment of callers without a principal; `None`: not configured, allowed on loopback listeners
+    /// only.
     pub anonymous: Option<Anonymous>,
 }
 
 /// `principal.from`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PrincipalFrom {
-    /// Every one of authorization and api-key that is present, together (mtls once there is TLS).
+    /// All present sources of authorization and api-key together (mtls once there is TLS).
     All,
-    /// Alternatives, each several sources joined.
+    /// Alternatives, each of several joined sources.
     Alternatives(Vec<Vec<PrincipalSource>>),
 }
 
-/// Where a principal comes from. Names of headers are lower-case.
+/// A source of the principal. Names of headers are lower-case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PrincipalSource {
     /// `authorization`.
@@ -41,9 +42,9 @@ pub enum PrincipalSource {
 /// `principal.anonymous`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anonymous {
-    /// All callers without a principal are one.
+    /// All callers without a principal share one.
     Share,
-    /// They are turned away.
+    /// Callers without a principal are refused.
     Refuse,
 }
 
@@ -93,7 +94,7 @@ const ANONYMOUS: PlainKey<Anonymous> = PlainKey::new(
     "What a request of nobody means: `\"share\"` (all such callers are one) or `\"refuse\"`. Set it where a listener is not on loopback; unset, such a request with a `Cookie` is refused.",
 );
 
-/// The meaning of `[principal]`.
+/// Reads `[principal]`.
 pub(super) fn read(mut section: Section<'_>, server: &Server) -> Principal {
     section.later(&LATER);
     let principal =
@@ -102,7 +103,7 @@ pub(super) fn read(mut section: Section<'_>, server: &Server) -> Principal {
     principal
 }
 
-/// The meaning of a route's own; what it doesn't say is as in `[principal]`.
+/// Reads a route's own table. Keys that the route doesn't set are as in `[principal]`.
 pub(super) fn read_of_route(mut section: Section<'_>, outer: &Principal, server: &Server) -> Principal {
     section.later(&LATER);
     let from = section.find_within(&FROM.inherited("principal"), server);
@@ -168,7 +169,8 @@ fn source(item: &Item<'_>, word: &str, server: &Server) -> Option<PrincipalSourc
     }
 }
 
-/// `header:NAME` is believed from trusted proxies only, so without any it could never be present.
+/// Reads `header:NAME`. The header is believed from trusted proxies only, so without them it could never be
+/// present.
 fn header(item: &Item<'_>, name: &str, server: &Server) -> Option<PrincipalSource> {
     let better = match name {
         "authorization" => Some("authorization"),

@@ -12,15 +12,15 @@ use std::time::Duration;
 /// `[upstreams.NAME.probe]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeConfig {
-    /// Tries for each unknown outcome, each of several questions perhaps.
+    /// The number of tries for each unknown outcome. A try may have several questions.
     pub attempts: u32,
     /// The first pause between two tries; each further one is twice as long, cut at random.
     pub base: Duration,
-    /// No pause is longer.
+    /// The longest pause between two tries.
     pub max: Duration,
     /// Fields of every question, credentials as a rule. Their values are marked as sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Where they were read from.
+    /// The file that the fields were read from.
     pub headers_file: Option<PathBuf>,
     /// Methods that a question may have beside GET and HEAD.
     pub methods: Vec<String>,
@@ -57,11 +57,11 @@ const METHODS: PlainKey<Vec<String>> = PlainKey::new(
     "Methods of questions beside GET and HEAD, where the upstream's reads are POSTs.",
 );
 
-/// The section's meaning.
+/// Reads the section.
 pub(super) fn read(mut section: Section<'_>) -> ProbeConfig {
     let attempts = section.get(&ATTEMPTS);
     let base = section.get(&BASE);
-    // Longer first pauses than the default longest one are fine where nobody says a longest one.
+    // A first pause above the default longest pause is fine if no longest pause is configured.
     let max = section.find(&MAX).unwrap_or_else(|| base.max(section.default(&MAX)));
     let (headers_file, headers) = section.find(&HEADERS_FILE).unzip();
     let headers = headers.unwrap_or_default();
@@ -102,7 +102,7 @@ fn method(item: &Item<'_>) -> Option<String> {
 /// The file, and the fields in it.
 type ProbeHeaders = (PathBuf, Vec<(HeaderName, HeaderValue)>);
 
-/// A field a line, `Name: value`. What is in it may be a credential, so no fault shows it.
+/// Reads a file with a field on each line, `Name: value`. A field may be a credential, so no fault shows it.
 fn headers(item: &Item<'_>) -> Option<ProbeHeaders> {
     let path = item.path("the path of a file with a field a line, like `Authorization: Bearer …`")?;
     let refuse = |words: String| {

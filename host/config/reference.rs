@@ -1,12 +1,13 @@
-//! `reference.md`: the rows of its tables and its last sentence are made of the keys; the rest is written by hand.
+//! `reference.md`. The rows of its tables and its last sentence are made of the keys; the rest is written by
+//! hand.
 
 use super::load::key_rows;
 use super::reading::row::{Bearing, KeyRow};
 
-/// How the sentence begins that names the keys which a reload can't change.
+/// The beginning of the sentence that names the keys which a reload can't change.
 const FIXED: &str = "A reload changes everything but ";
 
-/// The page with what is made of the keys made anew. The rows under `### Server` are those of `server.…`.
+/// The page with its generated parts made anew. The rows under `### Server` are the keys `server.…`.
 pub fn reference(page: &str) -> String {
     let keys = key_rows();
     let (mut made, mut table) = (String::new(), String::new());
@@ -29,7 +30,7 @@ fn fixed(keys: &[KeyRow]) -> String {
     format!("{FIXED}{}. A reload that would change one of these is refused and names it.\n", names.join(", "))
 }
 
-/// Keys that the page has no table for.
+/// Keys whose row the page does not have.
 #[cfg(test)]
 pub(super) fn left_out(page: &str) -> Vec<String> {
     key_rows().into_iter().filter(|row| !page.contains(&row.markdown())).map(|row| row.key).collect()

@@ -1,4 +1,5 @@
-//! The keys by which `[ledger]` says how long and how much is remembered, and a route says otherwise.
+//! The keys by which `[ledger]` says how long and how much is remembered, and by which a route says
+//! otherwise.
 
 use super::reading::{Item, KeyWithin, PlainKey, Section, Unset};
 use super::server::SIZE_MAX;
@@ -7,12 +8,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Each ledger time is from a tenth of a second up (`design/configuration.md`).
+/// The shortest of each ledger time (`design/configuration.md`).
 const SHORTEST: Duration = Duration::from_millis(100);
-/// Ten years: beyond it somebody meant something else.
+/// The longest of each ledger time, ten years. A longer time is a mistake.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 const RETENTION_BOUNDS: RangeInclusive<Duration> = SHORTEST..=LONGEST;
-/// A client that waits longer has given up, and so have the proxies before it.
+/// The longest wait. Any client has given up by then, and so have the proxies before it.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How long and how much is remembered of an operation.
@@ -23,7 +24,7 @@ pub(super) struct Remembering {
     pub(super) body_kept: usize,
 }
 
-/// What an answer that is kept must fit into.
+/// The bounds of a kept answer.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     /// `server.limits.buffers`
@@ -75,7 +76,7 @@ const BODY_KEPT: KeyWithin<Bounds, usize> = KeyWithin::new(
 )
 .guarding();
 
-/// What `[ledger]` says.
+/// Reads the keys of `[ledger]`.
 pub(super) fn read(section: &mut Section<'_>, bounds: &Bounds) -> Remembering {
     let lease = section.get(&LEASE);
     let retention = section.get(&RETENTION);
@@ -88,7 +89,7 @@ pub(super) fn read(section: &mut Section<'_>, bounds: &Bounds) -> Remembering {
     }
 }
 
-/// What a route says; what it doesn't say is as in `[ledger]`.
+/// Reads the keys of a route. Keys that the route doesn't set are as in `[ledger]`.
 pub(super) fn read_of_route(section: &mut Section<'_>, outer: Remembering, bounds: &Bounds) -> Remembering {
     let mut inherit =
         |key: PlainKey<Duration>, outer| section.find(&key.inherited("ledger")).unwrap_or(outer);

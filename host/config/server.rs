@@ -34,11 +34,11 @@ pub struct Server {
 /// `server.access_log`: `"off"`, `"text"` or `"json"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
-    /// None.
+    /// No access log.
     Off,
-    /// A line of text a request.
+    /// A line of text for each request.
     Text,
-    /// A JSON object a request.
+    /// A JSON object for each request.
     Json,
 }
 
@@ -61,7 +61,7 @@ pub struct Limits {
 
 const DAY: Duration = Duration::from_secs(86_400);
 const MIB: usize = 1 << 20;
-/// More than any machine has memory for: a size above it is a slip of the finger.
+/// The largest size, which is more than the memory of any machine. A larger size is a slip of the finger.
 pub(super) const SIZE_MAX: usize = 1 << 42;
 
 const LISTEN: PlainKey<Vec<SocketAddr>> =
@@ -140,7 +140,7 @@ const BODY_BYTES: PlainKey<usize> = PlainKey::new(
     "The body of a guarded request; above it 413.",
 );
 
-/// The section's meaning.
+/// Reads the section.
 pub(super) fn read(mut section: Section<'_>) -> Server {
     let listen = section.get(&LISTEN);
     let admin = admin(&mut section, &listen);
@@ -201,7 +201,7 @@ enum AdminListener {
     At(SocketAddr),
 }
 
-/// An address that is at fault stands for none, so that nothing else is said about it.
+/// Reads `server.admin`. A faulty address counts as "off", so that it causes no further faults.
 fn admin_listener(item: &Item<'_>) -> Option<AdminListener> {
     if item.text("an address with a port, or \"off\"").is_none_or(|text| text == "off") {
         return Some(AdminListener::Off);

@@ -1,7 +1,8 @@
-//! A gallery of good and bad files (`tests/config/`), and what doesn't come from files.
+//! Tests on a gallery of good and bad files (`tests/config/`), and on configuration that doesn't come from
+//! files.
 //!
 //! Each bad file has its report beside it: the text that people read. `BLESS=1 cargo test` writes
-//! the reports anew; read the difference before committing it.
+//! the reports anew; read the difference before committing the reports.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -24,8 +25,8 @@ fn gallery(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Reports name files as they were named, so tests name them from the folder of the repository: then no
-/// report has a path of this machine in it.
+/// Changes into the repository's folder. Reports name files as they were named, so file names that start
+/// there keep paths of this machine out of the reports.
 fn in_repository() {
     std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
 }
@@ -35,7 +36,7 @@ fn of_file(file: &Path) -> Source {
     Source { file: Some(file.to_owned()), ..Source::default() }
 }
 
-/// Compares a text with the file that keeps it.
+/// Compares a text with the file that has the expected text.
 fn expect_text(kept: &Path, text: &str) {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(kept, text).unwrap();

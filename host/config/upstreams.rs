@@ -1,4 +1,4 @@
-//! `[upstreams.NAME]`: where executions go.
+//! `[upstreams.NAME]`: the services that executions go to.
 
 use super::fields::is_reserved;
 use super::probe::{self, ProbeConfig};
@@ -13,27 +13,27 @@ use std::time::Duration;
 /// `[upstreams.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
-    /// Its name in the configuration.
+    /// The upstream's name in the configuration.
     pub name: Arc<str>,
     /// Host name or address, as in the URL.
     pub host: String,
     /// Port.
     pub port: u16,
-    /// To an open connection.
+    /// How long opening a connection may take.
     pub connect_timeout: Duration,
-    /// To the head of the answer.
+    /// How long the head of an answer may take.
     pub response_timeout: Duration,
-    /// Between two pieces of a body.
+    /// How long a body may pause between two pieces.
     pub body_idle_timeout: Duration,
-    /// It honours the forwarded key itself.
+    /// Whether the upstream honours the forwarded key itself.
     pub dedupes: bool,
-    /// Repeating is allowed though nobody deduplicates.
+    /// Whether repeating is allowed though nobody deduplicates.
     pub accept_repeats: bool,
-    /// The field by which it is told the operation id, in place of any other of that name.
+    /// The field that tells the upstream the operation id, in place of any other field of that name.
     pub operation_header: Option<HeaderName>,
-    /// No execution takes effect later than this after its end; none: nobody says so.
+    /// How long after its end an execution may still take effect; none: no bound is configured.
     pub settle_after: Option<Duration>,
-    /// How it is asked about unknown outcomes.
+    /// How the upstream is asked about unknown outcomes.
     pub probe: ProbeConfig,
 }
 
@@ -93,7 +93,7 @@ const SETTLE_AFTER: PlainKey<Duration> = PlainKey::new(
 );
 const PROBE: TableKey = TableKey::table("probe");
 
-/// The sections' meaning.
+/// Reads the sections.
 pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<UpstreamConfig>> {
     let one = |(name, section)| {
         let upstream = upstream(name, section);

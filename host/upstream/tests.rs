@@ -83,7 +83,8 @@ fn a_request_is_handed_back_unsent_by_a_connection_that_has_ended() {
     }
 }
 
-/// A connection that ended after the request was begun may have taken the request, however little of it.
+/// A connection that ended after the request was begun may have taken the request, however little of an
+/// answer came.
 #[test]
 fn a_request_that_was_begun_is_never_handed_back() {
     for answer in ["", "HTTP/1.1 200 OK\r\nContent-Le", "no HTTP at all\r\n\r\n"] {

@@ -1,15 +1,14 @@
-//! What is wrong with a configuration: every fault at once, each with its place, what was found
-//! and what would do.
+//! The faults of a configuration: all faults at once, each with its place, the problem and the remedy.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
-/// Every fault that was found, in the order of the file.
+/// All faults that were found, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    /// Whether nothing but the command line is at fault, by what it says or by saying nothing.
+    /// Whether only the command line is at fault, by a flag or by a missing flag.
     pub fn are_usage(&self) -> bool {
         self.0.iter().all(|fault| matches!(fault.place, Place::Flag(_) | Place::Nowhere))
     }
@@ -18,17 +17,17 @@ impl Faults {
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where it stands.
+    /// The fault's place.
     pub place: Place,
-    /// The dotted key; empty where it is about none.
+    /// The dotted key; empty if the fault is about no key.
     pub key: String,
-    /// What was found.
+    /// The problem that was found.
     pub problem: String,
-    /// What would do.
+    /// The remedy: what to write instead.
     pub help: String,
 }
 
-/// Where a fault stands.
+/// The place of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the configuration file.
@@ -39,23 +38,23 @@ pub enum Place {
         line: usize,
         /// Counted from 1, in characters.
         column: usize,
-        /// The line itself, and how many characters of it are meant; none where it may hold a
+        /// The line itself, and the number of its characters that are meant; none if the line may hold a
         /// credential.
         excerpt: Option<(String, usize)>,
     },
-    /// The configuration file as a whole, or another one that it names.
+    /// The configuration file as a whole, or another file that it names.
     Whole(PathBuf),
     /// A variable of the environment.
     Environment(String),
     /// A flag of the command line.
     Flag(&'static str),
-    /// Nowhere: something is missing altogether.
+    /// No place: something is missing altogether.
     Nowhere,
 }
 
 impl std::error::Error for Faults {}
 
-/// The report that people read: a paragraph a fault, in the shape that compilers have taught them.
+/// The report that people read: a paragraph for each fault, in the shape of compilers' reports.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, fault) in self.0.iter().enumerate() {
@@ -87,11 +86,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The line with carets under what is meant.
+/// The line with carets under the characters that are meant.
 fn draw(line: usize, column: usize, text: &str, width: usize) -> String {
     let number = line.to_string();
     let gutter = " ".repeat(number.len());
-    // Tabs stay, so that the carets stand under what they mean whatever a tab's width is.
+    // Tabs stay, so that the carets stand in the right column whatever a tab's width is.
     let indent: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
     let rest = text.chars().count().saturating_sub(column - 1).max(1);
     let mut drawn = format!("{gutter} |\n{number} | {text}\n{gutter} | {indent}");
@@ -99,7 +98,7 @@ fn draw(line: usize, column: usize, text: &str, width: usize) -> String {
     drawn
 }
 
-/// What the operating system said about a file, without its error number.
+/// The operating system's error about a file, without the error number.
 pub fn io_words(error: &std::io::Error) -> String {
     let kind = error.kind();
     if kind == std::io::ErrorKind::NotFound {

@@ -6,7 +6,7 @@ use super::tree::{Table, of_document};
 use std::path::Path;
 use toml::de::DeTable;
 
-/// Larger than any configuration; a file above it is something else.
+/// The size of the largest file that is read. A larger file is no configuration.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The file's text as a tree, or its faults of form.

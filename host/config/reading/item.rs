@@ -1,4 +1,4 @@
-//! The value of a key, being read: what it must be, and the fault where it is something else.
+//! The value of a key that is being read: its required kind, and the fault if it is of another kind.
 
 use super::report::Reading;
 use super::tree::{Located, SetBy, Value};
@@ -7,11 +7,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a name may look like.
+/// The help for a name that won't do.
 pub(crate) const NAME_HELP: &str =
     "a name has 1 to 64 letters, digits, `-`, `_` or `.` and begins with a letter or a digit";
 
-/// The value of a key, being read.
+/// The value of a key that is being read.
 #[derive(Clone)]
 pub(crate) struct Item<'r> {
     pub(crate) reading: &'r Reading,
@@ -33,7 +33,7 @@ impl<'r> Item<'r> {
         self.reading.fault(&self.node.set_by, &self.path, problem, help);
     }
 
-    /// The text, if it is one; a fault that says what would do, if not.
+    /// The value as a text. Another kind is a fault, and `help` says what would do.
     pub(crate) fn text(&self, help: &str) -> Option<String> {
         if let Value::Text(text) | Value::Loose(text) = &self.node.value {
             return Some(text.clone());
@@ -42,7 +42,7 @@ impl<'r> Item<'r> {
         None
     }
 
-    /// What `parse` makes of the text.
+    /// The text, read by `parse`.
     pub(crate) fn parsed<T>(&self, help: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let parsed = parse(&self.text(help)?);
         if parsed.is_none() {
@@ -69,7 +69,7 @@ impl<'r> Item<'r> {
         pieces.map(node).enumerate().map(one).collect()
     }
 
-    /// What `parse` makes of each element of a list, a single value standing for a list of one.
+    /// The elements of a list, each read by `parse`. A single value stands for a list of one.
     pub(crate) fn each<T>(&self, parse: impl Fn(&Item<'_>) -> Option<T>) -> Option<Vec<T>> {
         Some(self.clone().list().iter().filter_map(parse).collect())
     }
@@ -146,7 +146,7 @@ impl<'r> Item<'r> {
         found
     }
 
-    /// A path, relative to the file where the file says it and to the process where it doesn't.
+    /// A path. A path in the file is relative to the file, any other path to the process.
     pub(crate) fn path(&self, help: &str) -> Option<PathBuf> {
         let text = self.parsed(help, |text| (!text.is_empty()).then(|| text.to_owned()))?;
         Some(match self.node.set_by {

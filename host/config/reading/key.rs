@@ -1,24 +1,25 @@
-//! A key of the configuration as one item: its name, how its value is read, its default, its text in the
-//! reference, and what it bears on.
+//! A key of the configuration as one item: the key's name, parser, default, text in the reference, and
+//! bearing.
 //!
-//! Each table's file declares its keys as constants and asks its [`Section`](super::section::Section) for them.
-//! What was asked for is what the parser accepts and what `reference.md` describes: there is no other list.
+//! Each table's file declares its keys as constants and asks its [`Section`](super::section::Section) for
+//! them. The keys that were asked for are the keys that the parser accepts and `reference.md` describes.
+//! There is no other list.
 
 use super::item::Item;
 use super::row::{Bearing, KeyRow, Unset};
 
-/// A key. `P`: how its value is read, a function of the [`Item`] and perhaps of what the value depends on.
+/// A key. `P`: the parser of its value, a function of the [`Item`] and perhaps of other values.
 #[derive(Clone, Copy)]
 pub(crate) struct ConfigKey<P> {
     pub(crate) name: &'static str,
     pub(crate) unset: Unset,
     pub(crate) parse: P,
-    /// Its text in the reference; empty: the keys within it are described instead.
+    /// The key's text in the reference; empty: the keys within the table are described instead.
     pub(crate) meaning: &'static str,
     pub(crate) bearing: Bearing,
 }
 
-/// A key whose value says all.
+/// A key whose value depends on nothing else.
 pub(crate) type PlainKey<T> = ConfigKey<fn(&Item<'_>) -> Option<T>>;
 /// A key whose value is held against a `C` from elsewhere in the file.
 pub(crate) type KeyWithin<C, T> = ConfigKey<fn(&Item<'_>, &C) -> Option<T>>;
@@ -26,7 +27,7 @@ pub(crate) type KeyWithin<C, T> = ConfigKey<fn(&Item<'_>, &C) -> Option<T>>;
 pub(crate) type TableKey = ConfigKey<()>;
 
 impl<P> ConfigKey<P> {
-    /// What the reference says of it, under this dotted key.
+    /// The key's row in the reference, under this dotted key.
     pub(crate) fn row(&self, key: String) -> KeyRow {
         KeyRow { key, unset: self.unset, meaning: self.meaning, bearing: self.bearing }
     }
@@ -38,7 +39,7 @@ impl<P: Copy> ConfigKey<P> {
         Self { name, unset, parse, meaning, bearing: Bearing::Plain }
     }
 
-    /// The same key, of guarded routes alone.
+    /// The same key, for guarded routes alone.
     pub(crate) const fn guarding(self) -> Self {
         Self { bearing: Bearing::Guarding, ..self }
     }
@@ -48,7 +49,7 @@ impl<P: Copy> ConfigKey<P> {
         Self { bearing: Bearing::Fixed, ..self }
     }
 
-    /// The same key in a table that inherits it from the one of this name.
+    /// The same key in a table that inherits it from the table of this name.
     pub(crate) const fn inherited(self, table: &'static str) -> Self {
         Self { unset: Unset::Inherited(table), ..self }
     }

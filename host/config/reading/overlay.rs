@@ -1,14 +1,14 @@
-//! What the environment and the command line say, laid over what the file says.
+//! The overlay: values from the environment and the command line, laid over the file's values.
 
 use super::report::Reading;
 use super::source::{Flags, Source};
 use super::tree::{Located, SetBy, Table, Value, of_value};
 use super::unknown::variable;
 
-/// Variables that are the program's, not the configuration's.
+/// Variables that belong to the program, not to the configuration.
 const NOT_CONFIGURATION: &[&str] = &["ONCEGATE_CONFIG", "ONCEGATE_LOG", "ONCEGATE_LOG_FORMAT"];
 
-/// Lays everything over the file's tree: first what `--upstream` alone stands for, then the
+/// Lays everything over the file's tree: first the configuration that `--upstream` alone stands for, then the
 /// environment, then the flags, which win.
 pub(crate) fn lay_over(reading: &Reading, source: &Source, tree: &mut Table) {
     stand_in(&source.flags, tree);
@@ -56,15 +56,15 @@ fn names(tree: &Table, section: &str) -> Vec<String> {
     table.map(|table| table.0.iter().map(|entry| entry.name.clone()).collect()).unwrap_or_default()
 }
 
-/// Text becomes what the key asks for, but for lists and tables in TOML's words.
+/// A text as a value. Lists and tables are read as TOML; any other text is read later as the key asks.
 fn value_of(text: &str, set_by: &SetBy) -> Value {
     let bracketed = text.trim_start().starts_with(['[', '{']);
     let parsed = if bracketed { of_value(text.trim(), set_by) } else { None };
     parsed.unwrap_or_else(|| Value::Loose(text.to_owned()))
 }
 
-/// One variable: `__` separates levels, names of upstreams, policies and routes are found without
-/// regard to case and with `_` for `-` and `.`.
+/// Lays one variable over the tree. `__` separates levels. Names of upstreams, policies and routes are found
+/// without regard to case and with `_` for `-` and `.`.
 fn put_variable(reading: &Reading, tree: &mut Table, variable: &str, rest: &str, text: &str) {
     let set_by = SetBy::Env(variable.to_owned());
     let levels: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
@@ -168,7 +168,7 @@ fn put_flags(reading: &Reading, flags: &Flags, tree: &mut Table) {
     }
 }
 
-/// A flag that stands for a key of the only upstream or policy, where there isn't only one.
+/// Notes the fault of a flag for a key of the only upstream or policy, when there isn't exactly one.
 fn say_which(reading: &Reading, tree: &Table, flag: &'static str, section: &str, key: &str) {
     let names = names(tree, section);
     let set_by = SetBy::Flag(flag);

@@ -1,25 +1,25 @@
-//! Places in a policy's settings, for faults that only its component or its schema can find.
+//! Places in a policy's settings, for faults that only the policy's component or schema can find.
 
 use super::fault::{Fault, Faults, Place};
 use std::collections::BTreeMap;
 
-/// One thing that is wrong with settings.
+/// A fault in a policy's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingFault {
-    /// Where it stands in the settings: names and indices.
+    /// The fault's place in the settings: names and indices.
     pub path: Vec<Segment>,
-    /// What was found.
+    /// The problem that was found.
     pub problem: String,
-    /// What would do.
+    /// The remedy: what to write instead.
     pub help: String,
 }
 
 /// A step into a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// To the entry of a table that has this name.
+    /// A step to the entry of a table with this name.
     Name(String),
-    /// To this element of a list.
+    /// A step to this element of a list.
     Index(usize),
 }
 
@@ -44,7 +44,7 @@ pub fn dotted(path: &[Segment]) -> String {
     })
 }
 
-/// The places, by dotted key.
+/// The places of settings, by dotted key.
 #[derive(Clone, Debug, Default)]
 pub struct SettingPlaces(BTreeMap<String, Place>);
 
@@ -53,8 +53,8 @@ impl SettingPlaces {
         Self(places)
     }
 
-    /// What is wrong with a policy's settings, each with its place: that of the setting, or of the
-    /// nearest table or list around it that is known.
+    /// The faults in a policy's settings, each with its place: the place of the setting, or of the nearest
+    /// known table or list around the setting.
     pub fn faults(&self, policy: &str, faults: &[SettingFault]) -> Faults {
         let one = |fault: &SettingFault| Fault {
             place: self.place(policy, &fault.path),

@@ -1,4 +1,4 @@
-//! The notes of one reading of a configuration: faults, warnings, the keys that there are, and places in the file.
+//! The notes of one reading of a configuration: faults, warnings, the known keys, and places in the file.
 
 use super::fault::{Fault, Faults, Place};
 use super::row::KeyRow;
@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// More faults than this are of a file that is no configuration.
+/// The most faults that are reported. A file with more faults is no configuration.
 pub(crate) const FAULTS_MAX: usize = 100;
-/// Places of more settings than this aren't noted.
+/// The most settings whose places are noted.
 const SETTINGS_MAX: usize = 1000;
-/// A longer line is not shown.
+/// The longest line that is shown.
 const EXCERPT_BYTES_MAX: usize = 400;
 
-/// A last fault that says how many more there are.
+/// A last fault that says how many more faults there are.
 pub(crate) fn untold(number: usize, place: Place) -> Option<Fault> {
     let problem = format!("there are {number} more faults");
     let help = "mend the first ones; the rest will then be told".to_owned();
@@ -26,21 +26,21 @@ pub(crate) fn untold(number: usize, place: Place) -> Option<Fault> {
 /// One reading of a configuration.
 #[derive(Default)]
 pub(crate) struct Reading {
-    /// The file's name and text; none where flags say it all.
+    /// The file's name and text; none if there are only flags.
     pub(crate) file: Option<(PathBuf, String)>,
-    /// What was found wrong, with its place in the order of reading.
+    /// The faults, each with its place in the order of reading.
     faults: RefCell<Vec<(usize, Fault)>>,
-    /// How many faults there are beyond [`FAULTS_MAX`].
+    /// The number of faults beyond [`FAULTS_MAX`].
     untold: Cell<usize>,
-    /// What is allowed but worth saying.
+    /// Warnings about values that are allowed.
     pub(crate) warnings: RefCell<Vec<String>>,
     /// The place of each setting of a policy, by its dotted key.
     pub(crate) settings: RefCell<BTreeMap<String, Place>>,
-    /// Every key that was asked for, as `upstreams.NAME.urls`.
+    /// The keys that were asked for, as `upstreams.NAME.urls`.
     known: RefCell<BTreeSet<String>>,
-    /// The same with what the reference says of each, in the order of asking.
+    /// The rows of the reference for those keys, in the order of asking.
     pub(crate) rows: RefCell<Vec<KeyRow>>,
-    /// Keys that nobody asked for: where, and the section's path and pattern.
+    /// Keys that nobody asked for: the place, the section's path and pattern, and the name.
     pub(crate) unknown: RefCell<Vec<(SetBy, String, String, String)>>,
 }
 
@@ -61,12 +61,12 @@ impl Reading {
         self.note(set_by, true, path, problem.into(), help.into());
     }
 
-    /// Notes a fault in a place that may hold a credential, which is not to be shown.
+    /// Notes a fault without showing its place, which may hold a credential.
     pub(crate) fn fault_unshown(&self, set_by: &SetBy, path: &str, problem: &str, help: &str) {
         self.note(set_by, false, path, problem.into(), help.into());
     }
 
-    /// Finding a place takes time with the file's length, so there is an end to it.
+    /// Notes a fault, up to [`FAULTS_MAX`]: finding a place takes longer in a longer file.
     fn note(&self, set_by: &SetBy, shown: bool, path: &str, problem: String, help: String) {
         if self.faults.borrow().len() >= FAULTS_MAX {
             self.untold.set(self.untold.get() + 1);
@@ -82,7 +82,7 @@ impl Reading {
         self.faults.borrow_mut().push((order, fault));
     }
 
-    /// All faults in their order, if there are any.
+    /// Ends the reading. The error has all faults in order.
     pub(crate) fn finish(&self) -> Result<(), Faults> {
         self.report_unknown();
         let mut faults = self.faults.take();
@@ -116,10 +116,10 @@ impl Reading {
         }
     }
 
-    /// Notes the place of a setting, for faults that only its component can find.
+    /// Notes the place of a setting, for faults that only the policy's component can find.
     pub(crate) fn setting(&self, path: &str, set_by: &SetBy) {
         let mut settings = self.settings.borrow_mut();
-        // Finding a place takes time with the file's length.
+        // The number is bounded, because finding a place takes longer in a longer file.
         if settings.len() < SETTINGS_MAX {
             settings.insert(path.to_owned(), self.place(set_by, true));
         }
@@ -141,8 +141,8 @@ impl Reading {
         parent.unwrap_or(Path::new(""))
     }
 
-    /// Says which keys are unknown. It comes last, when all keys that there are have been asked
-    /// for and a key of another section can be told from one of none.
+    /// Notes a fault for each unknown key. This comes last, when all known keys have been asked for and a key
+    /// of another section can be told from a key of no section.
     fn report_unknown(&self) {
         let known = self.known.borrow();
         let unknown = self.unknown.borrow();

@@ -1,34 +1,34 @@
-//! A row of the reference: a key, what stands in where it is not set, and what it bears on.
+//! A row of the reference: a key, its default, and its bearing.
 
-/// What stands in where the file doesn't set the key.
+/// The default of a key that the file doesn't set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unset {
-    /// This value, as TOML writes it.
+    /// The default is this value, as TOML writes it.
     Value(&'static str),
-    /// Nothing; the reference says what that means.
+    /// There is no default; this text of the reference says what that means.
     Nothing(&'static str),
-    /// What the table of this name says.
+    /// The default is the value in the table of this name.
     Inherited(&'static str),
-    /// Nothing can: it is a fault, and this would do.
+    /// The key must be set. A missing key is a fault, and this text says what to set.
     Fault(&'static str),
 }
 
-/// What a key bears on, beside what it means.
+/// The bearing of a key on other things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bearing {
-    /// Nothing else.
+    /// The key bears on nothing else.
     Plain,
-    /// The promises of a guarded route: on a route without a policy it would let somebody believe that the
-    /// route is guarded.
+    /// The key bears on the promises of a guarded route. On a route without a policy, the key would let
+    /// somebody believe that the route is guarded.
     Guarding,
-    /// What is opened at start: a reload can't change it.
+    /// The key bears on something that is opened at start. A reload can't change the key.
     Fixed,
 }
 
 /// A key as the reference describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyRow {
-    /// Dotted, with `NAME` for names.
+    /// The dotted key, with `NAME` for names.
     pub(crate) key: String,
     pub(crate) unset: Unset,
     pub(crate) meaning: &'static str,
@@ -36,12 +36,12 @@ pub(crate) struct KeyRow {
 }
 
 impl KeyRow {
-    /// The table of the file that it stands in.
+    /// The table of the file that has the key.
     pub(crate) fn table(&self) -> &str {
         self.key.split('.').next().unwrap_or_default()
     }
 
-    /// Its row in the reference.
+    /// The key's row in the reference.
     pub(crate) fn markdown(&self) -> String {
         let (unset, meaning) = match self.unset {
             Unset::Value(text) => (format!("`{text}`"), self.meaning.to_owned()),

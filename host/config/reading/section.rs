@@ -1,7 +1,7 @@
 //! Reading a tree section by section, key by key.
 //!
-//! A table's reader asks for each of its keys; a key that nobody asked for is unknown when the section closes.
-//! A fault is noted and the default taken, so that one reading finds every fault.
+//! A table's reader asks for each of the table's keys. A key that nobody asked for is unknown when the
+//! section closes. After a fault the reading goes on with the default, so that one reading finds every fault.
 
 use super::item::{Item, NAME_HELP};
 use super::key::{ConfigKey, KeyWithin, PlainKey, TableKey};
@@ -14,11 +14,11 @@ use super::unknown::dotted;
 /// A table being read.
 pub(crate) struct Section<'r> {
     pub(crate) reading: &'r Reading,
-    /// Its dotted key, as in the file.
+    /// The table's dotted key, as in the file.
     pub(crate) path: String,
-    /// Its dotted key with `NAME` for names: which keys there are doesn't depend on names.
+    /// The table's dotted key with `NAME` for names: the set of keys doesn't depend on names.
     pattern: String,
-    /// Where the table begins.
+    /// The place where the table begins.
     pub(crate) set_by: SetBy,
     table: Table,
     /// The keys that were asked for.
@@ -32,7 +32,7 @@ impl<'r> Section<'r> {
         Self { reading, path, pattern, set_by: SetBy::Nothing, table, asked: Vec::new() }
     }
 
-    /// The table that a key has as its value.
+    /// The table that is the value of a key.
     pub(crate) fn of(item: Item<'r>) -> Option<Self> {
         let Value::Table(table) = item.node.value else {
             item.refuse("a table was expected here");
@@ -51,7 +51,7 @@ impl<'r> Section<'r> {
         Some(Item { reading: self.reading, path: dotted(&self.path, key.name), pattern, node })
     }
 
-    /// What the file sets the key to, or its default.
+    /// The key's value from the file, or its default.
     pub(crate) fn get<T>(&mut self, key: &PlainKey<T>) -> T {
         self.find(key).unwrap_or_else(|| self.default(key))
     }
@@ -61,18 +61,18 @@ impl<'r> Section<'r> {
         (key.parse)(&self.unset(key)).expect("a key takes its own default")
     }
 
-    /// What the file sets the key to, or its default. The value is held against `context`.
+    /// The key's value from the file, or its default. The value is held against `context`.
     pub(crate) fn get_within<C: ?Sized, T>(&mut self, key: &KeyWithin<C, T>, context: &C) -> T {
         self.find_within(key, context)
             .unwrap_or_else(|| (key.parse)(&self.unset(key), context).expect("a key takes its own default"))
     }
 
-    /// What the file sets the key to. A key that must be set and isn't is a fault.
+    /// The key's value from the file. A key that must be set and isn't is a fault.
     pub(crate) fn find<T>(&mut self, key: &PlainKey<T>) -> Option<T> {
         self.needed(key).and_then(|item| (key.parse)(&item))
     }
 
-    /// What the file sets the key to. The value is held against `context`.
+    /// The key's value from the file. The value is held against `context`.
     pub(crate) fn find_within<C: ?Sized, T>(&mut self, key: &KeyWithin<C, T>, context: &C) -> Option<T> {
         self.needed(key).and_then(|item| (key.parse)(&item, context))
     }
@@ -94,7 +94,7 @@ impl<'r> Section<'r> {
         Item { reading: self.reading, path, pattern, node: Located { set_by: SetBy::Nothing, value } }
     }
 
-    /// A table within this one; an empty one where there is none.
+    /// A table within this one; an empty table if there is none.
     pub(crate) fn section(&mut self, key: &TableKey) -> Section<'r> {
         let empty = Section {
             reading: self.reading,
@@ -135,12 +135,12 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// What set the key, if anything did.
+    /// The source that set the key, if any did.
     pub(crate) fn set_by(&self, name: &str) -> Option<&SetBy> {
         self.table.0.iter().find(|entry| entry.name == name).map(|entry| &entry.set_by)
     }
 
-    /// Notes what nobody asked for.
+    /// Notes the keys that nobody asked for as unknown.
     pub(crate) fn close(self) {
         for entry in &self.table.0 {
             if !self.asked.iter().any(|(name, _)| *name == entry.name) {
@@ -150,7 +150,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Every entry, whatever its name.
+    /// All entries, whatever their names.
     pub(crate) fn entries(self) -> Vec<(Entry, Item<'r>)> {
         let item = |entry: &Entry| {
             let path = dotted(&self.path, &entry.name);
@@ -160,7 +160,7 @@ impl<'r> Section<'r> {
         self.table.0.iter().map(|entry| (entry.clone(), item(entry))).collect()
     }
 
-    /// The keys asked for that bear on the promises of a guarded route, as far as the file sets them.
+    /// The keys that were asked for, are set, and bear on the promises of a guarded route.
     pub(crate) fn guarding(&self) -> impl Iterator<Item = (&'static str, &SetBy)> {
         let guarding = self.asked.iter().filter(|(_, bearing)| *bearing == Bearing::Guarding);
         guarding.filter_map(|(name, _)| Some((*name, self.set_by(name)?)))

@@ -1,16 +1,16 @@
-//! What a configuration is read from.
+//! The sources that a configuration is read from.
 
 use std::path::PathBuf;
 
-/// Everything that a configuration is read from. A value, so that a reload reads the same again
+/// Everything that a configuration is read from. The source is a value, so that a reload reads the same again
 /// and a test needs no process.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// The configuration file.
     pub file: Option<PathBuf>,
-    /// The flags of `serve`, which override it.
+    /// The flags of `serve`, which override the file.
     pub flags: Flags,
-    /// The environment, of which only `ONCEGATE_` variables count. They override the file, too.
+    /// The environment. Only its `ONCEGATE_` variables count, and they override the file, too.
     pub env: Vec<(String, String)>,
 }
 
@@ -19,7 +19,7 @@ pub struct Source {
 pub struct Flags {
     /// `server.listen`
     pub listen: Vec<String>,
-    /// The URL of the only upstream. Without a file it is a whole configuration.
+    /// The URL of the only upstream. Without a file the URL is a whole configuration.
     pub upstream: Option<String>,
     /// `server.admin`
     pub admin: Option<String>,
@@ -27,7 +27,7 @@ pub struct Flags {
     pub workers: Option<usize>,
     /// The component of the only policy.
     pub policy: Option<String>,
-    /// Its settings, in JSON or as an inline table of TOML.
+    /// The settings of the only policy, in JSON or as an inline table of TOML.
     pub settings: Option<String>,
     /// `ledger.store`
     pub store: Option<String>,

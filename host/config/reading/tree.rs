@@ -1,24 +1,24 @@
-//! The values of a configuration before anybody asks what they mean, each with what set it. The file, the
+//! The values of a configuration before anybody asks what they mean, each with its source. The file, the
 //! environment and the flags become one tree, so that each fault can name the place it came from.
 
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What set a value.
+/// The source that set a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SetBy {
-    /// The file, at these bytes.
+    /// The file set the value, at these bytes.
     File(Range<usize>),
-    /// This variable of the environment.
+    /// This variable of the environment set the value.
     Env(String),
-    /// This flag.
+    /// This flag set the value.
     Flag(&'static str),
-    /// Nothing: the value is a default, or stands in for what a flag implies.
+    /// Nothing set the value: it is a default, or stands in for what a flag implies.
     Nothing,
 }
 
-/// A value and what set it.
+/// A value and its source.
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
     pub(crate) set_by: SetBy,
@@ -37,8 +37,7 @@ pub(crate) enum Value {
     Date(String),
     List(Vec<Located>),
     Table(Table),
-    /// Of the environment or the command line, where everything is text: it becomes what the key
-    /// asks for.
+    /// A text of the environment or the command line, where everything is text. The key says how to read it.
     Loose(String),
 }
 
@@ -50,7 +49,7 @@ pub(crate) struct Table(pub(crate) Vec<Entry>);
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) name: String,
-    /// Where the name stands.
+    /// The place of the name.
     pub(crate) set_by: SetBy,
     pub(crate) node: Located,
 }
@@ -61,7 +60,7 @@ impl Table {
         self.0.iter().find(|entry| entry.name == name).map(|entry| &entry.node)
     }
 
-    /// The value under a name, to be changed; an empty table is put there where there is none.
+    /// The value under a name, to be changed. A missing value becomes an empty table.
     pub(crate) fn node_mut(&mut self, name: &str, set_by: &SetBy) -> &mut Located {
         let at = self.0.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
             let node = Located { set_by: set_by.clone(), value: Value::Table(Self::default()) };
@@ -84,7 +83,7 @@ impl Table {
         if let Value::Table(table) = &mut node.value {
             table.put(rest, set_by, value);
         }
-        // Else the file has something else than a table there, and that is a fault of the file.
+        // Anything but a table there is a fault of the file, which is noted elsewhere.
     }
 }
 
@@ -93,7 +92,7 @@ pub(crate) fn of_document(table: &DeTable<'_>) -> Table {
     of_table(table, &SetBy::File)
 }
 
-/// The tree of one TOML value that was said elsewhere than in the file.
+/// The tree of one TOML value that does not come from the file.
 pub(crate) fn of_value(text: &str, set_by: &SetBy) -> Option<Value> {
     let parsed = DeValue::parse(text).ok()?;
     Some(of_node(&parsed, &|_| set_by.clone()).value)
@@ -130,7 +129,7 @@ fn of_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> SetBy) -
 }
 
 impl Value {
-    /// The text, where it comes from where everything is text.
+    /// The text of a value from the environment or the command line.
     pub(crate) fn loose(&self) -> Option<&str> {
         if let Self::Loose(text) = self { Some(text.trim()) } else { None }
     }
@@ -140,7 +139,7 @@ impl Value {
         if let Self::Table(table) = self { Some(table) } else { None }
     }
 
-    /// What was found, in a few words for a fault.
+    /// The value in a few words, for a fault.
     pub(crate) fn found(&self) -> String {
         match self {
             Self::Text(text) | Self::Loose(text) if holds_credential(text) => {
@@ -158,7 +157,7 @@ impl Value {
 }
 
 /// Whether a text has something before an `@` in a URL. Faults go to logs and to the admin
-/// interface, so such a text is not repeated in them.
+/// interface, so they do not repeat such a text.
 pub(crate) fn holds_credential(text: &str) -> bool {
     text.split("://")
         .skip(1)

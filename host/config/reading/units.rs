@@ -36,7 +36,7 @@ pub(crate) fn parse_size(text: &str) -> Option<usize> {
     usize::try_from(bytes).ok()
 }
 
-/// A decimal number times its unit, exactly: none where the product is not whole.
+/// A decimal number times its unit, exactly; none if the product is not whole.
 fn scaled(text: &str, factor: impl Fn(&str) -> Option<u128>) -> Option<u128> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -52,7 +52,7 @@ fn scaled(text: &str, factor: impl Fn(&str) -> Option<u128>) -> Option<u128> {
     (product % scale == 0).then_some(product / scale)
 }
 
-/// A duration as one would write it in the file.
+/// A duration as the file writes durations.
 pub(crate) fn write_duration(span: Duration) -> String {
     let millis = span.as_millis();
     for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
@@ -67,7 +67,7 @@ pub(crate) fn write_duration(span: Duration) -> String {
     }
 }
 
-/// A size as one would write it in the file.
+/// A size as the file writes sizes.
 pub(crate) fn write_size(bytes: usize) -> String {
     for (unit, length) in [("TiB", 1_usize << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes > 0 && bytes.is_multiple_of(length) {
@@ -77,19 +77,19 @@ pub(crate) fn write_size(bytes: usize) -> String {
     bytes.to_string()
 }
 
-/// A token of RFC 9110 §5.6.2, of which field names and methods are made.
+/// Whether the text is a token of RFC 9110 §5.6.2, as field names and methods are.
 pub(crate) fn is_token(text: &str) -> bool {
     let mark = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !text.is_empty() && text.bytes().all(mark)
 }
 
-/// A name that can stand in URLs, labels and log lines as it is.
+/// Whether the text is a name that can stand in URLs, labels and log lines as it is.
 pub(crate) fn is_name(text: &str) -> bool {
     let mark = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (1..=64).contains(&text.len()) && text.bytes().all(mark) && text.as_bytes()[0].is_ascii_alphanumeric()
 }
 
-/// A name, an IPv4 address, or an IPv6 address in brackets.
+/// Whether the text is a host: a name, an IPv4 address, or an IPv6 address in brackets.
 pub(crate) fn is_host(text: &str) -> bool {
     if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return inner.parse::<std::net::Ipv6Addr>().is_ok();
@@ -111,7 +111,7 @@ pub(crate) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// The one of several names that was most likely meant.
+/// The name, out of several, that was most likely meant.
 pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let wanted = plain(text);

@@ -1,10 +1,10 @@
-//! Help for keys that nobody knows: the one that was meant, where it belongs, or which there are.
+//! Help for unknown keys: the key that was meant, the section where the key belongs, or the keys that exist.
 
 use super::tree::SetBy;
 use super::units::nearest;
 use std::collections::BTreeSet;
 
-/// What a reader of an unknown key would like to hear.
+/// The help for an unknown key.
 pub(crate) fn help_for_unknown(
     set_by: &SetBy,
     path: &str,
@@ -19,7 +19,7 @@ pub(crate) fn help_for_unknown(
         return format!("did you mean `{meant}`?");
     }
     if env && path.is_empty() {
-        // ONCEGATE_SERVER_LISTEN, with one line too few.
+        // One underscore is missing, as in ONCEGATE_SERVER_LISTEN.
         let flat = |key: &&String| key.replace('.', "_") == name;
         if let Some(key) = known.iter().find(flat) {
             return format!("did you mean `{}`, with two underscores between the levels?", variable(key));

@@ -1,4 +1,4 @@
-//! What keys of a route, and several routes, may say together.
+//! Checks of a route's keys together, and of several routes together.
 
 use super::keys::WHEN_UNKNOWN;
 use super::types::{OnError, PrincipalChanged, RouteConfig};
@@ -10,10 +10,11 @@ use oncegate_core::WhenUnknown;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Stands in for a path that is at fault. No path is like it.
+/// The stand-in for a faulty path. No real path equals it.
 pub(super) const NO_PATH: &str = "?";
 
-/// A key that bears on the promises of a guarded route lets somebody believe that the route is guarded.
+/// Refuses keys that bear on the promises of a guarded route: they let somebody believe that the route is
+/// guarded.
 pub(super) fn refuse_guarding(section: &Section<'_>) {
     for (name, set_by) in section.guarding() {
         let path = format!("{}.{name}", section.path);
@@ -22,7 +23,7 @@ pub(super) fn refuse_guarding(section: &Section<'_>) {
     }
 }
 
-/// HEAD, OPTIONS and TRACE are never guarded.
+/// Checks for HEAD, OPTIONS and TRACE, which are never guarded.
 pub(super) fn check_methods(section: &Section<'_>, methods: &[String]) {
     let safe = |method: &&String| matches!(method.as_str(), "HEAD" | "OPTIONS" | "TRACE");
     let never: Vec<&str> = methods.iter().filter(safe).map(String::as_str).collect();
@@ -46,7 +47,7 @@ pub(super) fn check_methods(section: &Section<'_>, methods: &[String]) {
     }
 }
 
-/// What an unknown outcome means here must go with what the upstream does.
+/// Checks that `when_unknown` suits the upstream.
 pub(super) fn check_when_unknown(
     section: &mut Section<'_>,
     when_unknown: WhenUnknown,
@@ -78,7 +79,7 @@ fn check_repeats(item: &Item<'_>, upstream: &UpstreamConfig, methods: &[String])
     );
 }
 
-/// Two routes with one name, or that one request would match alike.
+/// Notes faults of two routes with one name, and of two routes that match the same requests.
 pub(super) fn compare(
     reading: &Reading,
     set_by: &SetBy,
@@ -93,7 +94,7 @@ pub(super) fn compare(
     let alike = |other: &RouteConfig| {
         let both_all = route.methods.is_empty() && other.methods.is_empty();
         let shared = route.methods.iter().any(|method| other.methods.contains(method));
-        // A route whose path is at fault has none, and takes nothing yet.
+        // A route with a faulty path takes no request yet.
         let same_path = other.path == route.path && route.path != NO_PATH;
         other.host == route.host && same_path && (both_all || shared)
     };
@@ -110,7 +111,7 @@ pub(super) fn compare(
     }
 }
 
-/// What routes make worth saying.
+/// Warns about the routes.
 pub(super) fn warn(
     reading: &Reading,
     routes: &[Arc<RouteConfig>],

@@ -109,7 +109,7 @@ fn host(item: &Item<'_>) -> Option<String> {
     None
 }
 
-/// Without the slash at the end; `/` is "".
+/// Reads a path. The result has no slash at the end; `/` is "".
 fn path(item: &Item<'_>) -> Option<String> {
     let text = item.text("a path that begins with `/`")?;
     let help = if !text.starts_with('/') {
@@ -150,7 +150,7 @@ fn field_name(item: &Item<'_>) -> Option<String> {
     })
 }
 
-/// A name that must be among those of this table.
+/// Reads a name that must be among the names of this table.
 fn named(item: &Item<'_>, table: &str, names: &[Arc<str>]) -> Option<Arc<str>> {
     let text = item.text(&format!("the NAME of a [{table}.NAME]"))?;
     if let Some(name) = names.iter().find(|name| ***name == *text) {

@@ -1,4 +1,4 @@
-//! `[[routes]]`: which requests go to which upstream under which policy.
+//! `[[routes]]`: the requests of each route, their upstream and their policy.
 
 mod checks;
 mod keys;

@@ -17,7 +17,7 @@ use crate::upstreams::UpstreamConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What routes refer to and inherit from.
+/// The parts of the configuration that routes refer to and inherit from.
 pub(crate) struct Scope<'a> {
     pub(crate) server: &'a Server,
     pub(crate) principal: &'a Principal,
@@ -27,7 +27,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) policies: &'a BTreeMap<Arc<str>, Arc<Policy>>,
 }
 
-/// The sections' meaning.
+/// Reads the sections.
 pub(crate) fn read(reading: &Reading, item: Option<Item<'_>>, scope: &Scope<'_>) -> Vec<Arc<RouteConfig>> {
     let Some(item) = item else { return Vec::new() };
     let items = item.clone().list();
@@ -50,7 +50,7 @@ pub(crate) fn read(reading: &Reading, item: Option<Item<'_>>, scope: &Scope<'_>)
 fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
     let name = section.find(&NAME);
     if let Some(name) = &name {
-        // Faults below then say whose they are, whatever its number in the file.
+        // Faults below then name the route, whatever its number in the file.
         section.path = format!("routes.{name}");
     }
     section.later(&["reauthorize"]);
@@ -94,7 +94,7 @@ fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
     route
 }
 
-/// What the route's keys may say together.
+/// Checks the route's keys together.
 fn check(section: &mut Section<'_>, route: &RouteConfig, scope: &Scope<'_>) {
     if section.set_by(POLICY.name).is_some() {
         check_methods(section, &route.methods);

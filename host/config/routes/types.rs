@@ -1,4 +1,4 @@
-//! What a route means.
+//! The values of a route.
 
 use crate::outcomes::StatusRule;
 use crate::principal::Principal;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// `[[routes]]`, with everything that it inherits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
-    /// Its name.
+    /// The route's name.
     pub name: Arc<str>,
     /// Host name in lower case without port; none: any.
     pub host: Option<String>,
@@ -22,36 +22,36 @@ pub struct RouteConfig {
     pub upstream: Arc<str>,
     /// The policy's name; none: plain proxying.
     pub policy: Option<Arc<str>>,
-    /// For a running execution.
+    /// The treatment of a duplicate while the execution runs.
     pub while_running: WhileRunning,
-    /// For an unknown outcome.
+    /// The treatment of an unknown outcome.
     pub when_unknown: WhenUnknown,
-    /// Ledger down or policy failing to load.
+    /// The treatment of requests when the ledger is down or the policy fails to load.
     pub on_error: OnError,
-    /// The operator's word on answers, tried in order before everything else.
+    /// The operator's rules for answers, tried in order before everything else.
     pub outcomes: Vec<StatusRule>,
     /// Other statuses for the gateway's own answers, by problem code.
     pub answers: BTreeMap<String, u16>,
-    /// How long things stand.
+    /// How long leases, answers, tombstones and unknown records last.
     pub times: Times,
     /// How long a duplicate waits.
     pub wait: Duration,
-    /// Larger answers are consumed.
+    /// The largest body that is kept. Larger answers are consumed.
     pub body_kept: usize,
     /// Fields of answers that are not kept, lower-case.
     pub strip: Vec<String>,
-    /// In place of the upstream's.
+    /// The response timeout in place of the upstream's.
     pub response_timeout: Option<Duration>,
-    /// Who asks.
+    /// The sources of the principal.
     pub principal: Arc<Principal>,
-    /// What happens to an execution whose clients are all gone.
+    /// The treatment of an execution whose clients are all gone.
     pub client_gone: ClientGone,
-    /// What the same under another principal means.
+    /// The treatment of the same key and content under another principal.
     pub principal_changed: PrincipalChanged,
 }
 
 impl RouteConfig {
-    /// Which requests it takes.
+    /// The requests that the route takes.
     pub fn reach(&self) -> Reach<'_> {
         Reach { host: self.host.as_deref(), path: &self.path, methods: &self.methods }
     }
@@ -62,14 +62,14 @@ impl RouteConfig {
 pub enum OnError {
     /// 503.
     Refuse,
-    /// Send it unguarded.
+    /// Send the request unguarded.
     Bypass,
 }
 
 /// `routes.principal_changed`: the same key and content under another principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrincipalChanged {
-    /// Each principal's operation is its own; that it happened is counted and told.
+    /// Each principal has an operation of its own. The event is counted and logged.
     Count,
     /// The second principal is refused.
     Refuse,
