@@ -1,5 +1,5 @@
 //! A wire between a client and the gateway that breaks at the worst moment: the first answer has
-//! come back whole, and the client never sees a byte of it.
+//! come back whole, and the client never sees a byte of the answer.
 
 use super::wire::{self, Wire};
 use std::io;
@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// It lives as long as the test's process.
+/// A breaking wire, which lives as long as the test's process.
 pub(crate) struct Breaker {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -28,13 +28,13 @@ impl Breaker {
         Self { address, requests }
     }
 
-    /// How many requests went through, the one that got no answer included.
+    /// The number of requests that went through, including the request that got no answer.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
-/// Passes requests and answers on, one after the other, but the very first answer.
+/// Passes requests and answers on, one after the other, except the very first answer.
 fn relay(client: TcpStream, target: SocketAddr, requests: &AtomicUsize) -> io::Result<()> {
     let (mut client, mut gateway) = (Wire::new(client), Wire::new(TcpStream::connect(target)?));
     loop {

@@ -1,12 +1,12 @@
-//! A client that sends what it is told and tells what came: status, fields in order, body,
-//! trailers, and whether the answer ended as its framing promised.
+//! A client that sends exactly the request it is given and reports the answer as it came: status, fields in
+//! order, body, trailers, and whether the answer ended as its framing promised.
 
 use super::wire::{self, Fields, Wire};
 use serde_json::Value;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
-/// The `Host` of every request that names none. Keys hold the authority, and the port changes
+/// The `Host` of every request that names none. Keys contain the authority, and the gateway's port changes
 /// with each start.
 pub(crate) const HOST: &str = "api.example";
 
@@ -71,7 +71,7 @@ impl Request {
         self
     }
 
-    /// As it goes over the wire.
+    /// The request as it goes over the wire.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} {}\r\n", self.method, self.target, self.version).into_bytes();
         if !self.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -101,14 +101,14 @@ impl Request {
     }
 }
 
-/// What came back.
+/// An answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) fields: Fields,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Fields,
-    /// It ended as its framing promised.
+    /// Whether the answer ended as its framing promised.
     pub(crate) whole: bool,
 }
 
@@ -143,14 +143,14 @@ impl Reply {
         self.field("oncegate-operation").unwrap_or_else(|| panic!("no operation id on {self:?}"))
     }
 
-    /// An answer that an execution gave to this request.
+    /// Asserts that an execution gave this answer to this request.
     #[track_caller]
     pub(crate) fn assert_executed(&self, status: u16) {
         assert!(self.whole, "cut: {self:?}");
         assert_eq!((self.status, self.replayed()), (status, Some("false")), "{self:?}");
     }
 
-    /// The same answer as `first`, told again.
+    /// Asserts that this is the same answer as `first`, replayed.
     #[track_caller]
     pub(crate) fn assert_replay_of(&self, first: &Self) {
         assert!(self.whole, "cut: {self:?}");
@@ -159,7 +159,7 @@ impl Reply {
         assert_eq!(self.operation(), first.operation());
     }
 
-    /// One of the gateway's own answers in the shape of design/problems.md, checked member by member.
+    /// Asserts one of the gateway's own answers in the shape of design/problems.md, member by member.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str) -> Value {
         assert!(self.whole, "cut: {self:?}");
@@ -195,9 +195,10 @@ impl Connection {
         Ok(Self(Wire::new(TcpStream::connect(address)?)))
     }
 
-    /// Sends a request and reads its answer; an error where no whole head came back.
+    /// Sends a request and reads its answer. An answer without a whole head is an error.
     pub(crate) fn send(&mut self, request: &Request) -> io::Result<Reply> {
-        // A peer that answers without reading may close before all is written; its answer counts.
+        // A peer that answers without reading may close before the request is written. The peer's answer
+        // counts.
         let written = self.0.write(&request.bytes());
         match self.reply(&request.method) {
             Ok(reply) => Ok(reply),
@@ -227,18 +228,18 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own; an error where no whole head came back.
+/// Sends one request on a connection of its own. An answer without a whole head is an error.
 pub(crate) fn try_send(address: SocketAddr, request: &Request) -> io::Result<Reply> {
     Connection::open(address)?.send(request)
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a connection of its own.
 #[track_caller]
 pub(crate) fn send(address: SocketAddr, request: &Request) -> Reply {
     try_send(address, request).unwrap_or_else(|e| panic!("no answer to {request:?}: {e}"))
 }
 
-/// Bytes as they are, and what comes back; an error where no whole head did.
+/// Sends bytes as they are and reads the answer. An answer without a whole head is an error.
 pub(crate) fn send_raw(address: SocketAddr, bytes: &[u8]) -> io::Result<Reply> {
     let mut connection = Connection::open(address)?;
     let written = connection.0.write(bytes);

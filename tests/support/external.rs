@@ -1,5 +1,5 @@
-//! Programs of others that a test runs: curl, Python, Node. One that isn't there is said aloud,
-//! past the test harness's capture, so that a skipped test never looks like a passed one.
+//! Programs of others that a test runs: curl, Python, Node. A missing program is reported past the test
+//! harness's capture, so that a skipped test never looks like a passed one.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,17 +28,17 @@ pub(crate) fn skip(test: &str, why: &str) {
     assert!(std::env::var_os("ONCEGATE_NO_SKIPS").is_none(), "{test} must run here: {why}");
 }
 
-/// The same where something else stands for what is skipped.
+/// Says that a test did not run, and why, if something else stands in for the test.
 pub(crate) fn tell_skipped(test: &str, why: &str) {
     let line = format!("\nSKIPPED {test}: {why}\n");
-    // Not `eprintln!`, which the harness swallows when a test passes.
+    // The harness swallows `eprintln!` when a test passes, so the line is written directly.
     std::io::stderr().write_all(line.as_bytes()).expect("stderr is there");
 }
 
-/// What a program wrote to stdout; its failure is the test's.
+/// Runs a program and returns its stdout. A failure of the program fails the test.
 #[track_caller]
 pub(crate) fn output(command: &mut Command) -> String {
-    // A proxy of the surroundings has no business between loopback and loopback.
+    // A proxy of the environment has no business between loopback and loopback.
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(name);
     }

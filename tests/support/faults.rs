@@ -1,5 +1,5 @@
-//! The fault layer under the real binary (`tests/faults/layer`, in C): built with the C compiler that Rust
-//! links with, loaded by `LD_PRELOAD`, told what to do through a file that both have open.
+//! The fault layer under the real binary (`tests/faults/layer`, in C). The layer is built with the C compiler
+//! that Rust links with, loaded by `LD_PRELOAD`, and controlled through a file that both sides have open.
 
 use super::gateway::Setup;
 use super::{eventually, power};
@@ -10,34 +10,34 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// A place in the gateway's doings. The same numbers as in `tests/faults/layer/faults.h`.
+/// A point in the gateway's work. The numbers are the same as in `tests/faults/layer/faults.h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Point {
     /// Before a connection to the upstream.
     Connecting = 1,
     /// Before a send to the upstream.
     Sending,
-    /// After one.
+    /// After a send to the upstream.
     Sent,
-    /// After something came from a client.
+    /// After data came from a client.
     Received,
-    /// Before something goes to a client.
+    /// Before data goes to a client.
     Answering,
-    /// After that.
+    /// After data went to a client.
     Answered,
     /// Before a write in the data folder.
     Writing,
-    /// Before a file or folder there is synced.
+    /// Before a file or folder in the data folder is synced.
     Syncing,
-    /// After that.
+    /// After a file or folder in the data folder was synced.
     Synced,
-    /// Before a name there is made, changed or removed.
+    /// Before a name in the data folder is made, changed or removed.
     Naming,
-    /// Before any write, sync or name there.
+    /// Before any write, sync or change of a name in the data folder.
     Touching,
 }
 
-/// Numbers in the control file. The same as in `tests/faults/layer/faults.h`.
+/// The places of numbers in the control file. They are the same as in `tests/faults/layer/faults.h`.
 #[derive(Clone, Copy)]
 enum Slot {
     KillPoint,
@@ -53,7 +53,7 @@ enum Slot {
 const PASSAGES: u64 = 16;
 const SLOTS: usize = 64;
 
-/// Faults for the gateways of one setup, one running at a time.
+/// Faults for the gateways of one setup, of which one runs at a time.
 pub(crate) struct Faults {
     control: File,
     folder: PathBuf,
@@ -61,12 +61,12 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// No fault yet, in reach of every gateway that is started with the setup that comes back.
+    /// Faults, none of them set yet, for every gateway that is started with the returned setup.
     pub(crate) fn over(setup: &Setup) -> (Setup, Self) {
         Self::over_data(setup, &setup.data())
     }
 
-    /// The same where the data folder is elsewhere.
+    /// Faults as by [`over`](Self::over), for a data folder elsewhere.
     pub(crate) fn over_data(setup: &Setup, data: &Path) -> (Setup, Self) {
         fs::create_dir_all(data).expect("a folder of the test's own");
         let data = data.canonicalize().expect("it was made");
@@ -78,8 +78,8 @@ impl Faults {
         (setup, Self { control, folder: path.with_extension("power"), sessions: 0 })
     }
 
-    /// From the next start on every change of the data folder is journalled, so that
-    /// [`power::Session::cut`] can take back what was not synced. Once for each start.
+    /// Journals every change of the data folder from the next start on, so that [`power::Session::cut`] can
+    /// take back unsynced changes. Each start needs a call of its own.
     pub(crate) fn journalled(&mut self, setup: &Setup) -> (Setup, power::Session) {
         self.sessions += 1;
         let session = power::Session::new(self.folder.join(self.sessions.to_string()), setup.data());
@@ -87,14 +87,15 @@ impl Faults {
         (setup, session)
     }
 
-    /// The process kills itself at this passage of the point, counted from 1 and from now.
+    /// Makes the process kill itself at this passage of the point, counted from 1 and from now.
     pub(crate) fn kill_at(&self, point: Point, passage: u64) {
         self.set(Slot::KillPoint, 0);
         self.set(Slot::KillAfter, i64::try_from(passage).expect("it is small"));
         self.set(Slot::KillPoint, point as i64);
     }
 
-    /// Its threads stop at the point, from this passage on, until [`release`](Self::release).
+    /// Makes threads of the process stop at the point, from this passage on, until
+    /// [`release`](Self::release).
     pub(crate) fn hold_at(&self, point: Point, passage: u64) {
         self.set(Slot::HoldAfter, i64::try_from(passage).expect("it is small"));
         self.set(Slot::HoldPoint, point as i64);
@@ -110,33 +111,33 @@ impl Faults {
         eventually("no thread is held", || (self.get(Slot::Held) == 0).then_some(()));
     }
 
-    /// The same when the process was killed meanwhile.
+    /// Releases the point after the process was killed meanwhile.
     pub(crate) fn release_dead(&self) {
         self.set(Slot::HoldPoint, 0);
         self.set(Slot::Held, 0);
     }
 
-    /// Forgets what it was told to kill.
+    /// Makes the process not kill itself any more.
     pub(crate) fn disarm(&self) {
         self.set(Slot::KillPoint, 0);
     }
 
-    /// Every sync in the data folder fails so; none: they work again.
+    /// Makes every sync in the data folder fail with this error; none: syncs work again.
     pub(crate) fn fail_syncs(&self, error: Option<Errno>) {
         self.set(Slot::SyncError, error.map_or(0, |error| error.raw_os_error().into()));
     }
 
-    /// Everything there that needs room fails so; none: it works again.
+    /// Makes every call in the data folder that needs room fail with this error; none: such calls work again.
     pub(crate) fn fail_writes(&self, error: Option<Errno>) {
         self.set(Slot::WriteError, error.map_or(0, |error| error.raw_os_error().into()));
     }
 
-    /// Sets the wall clock wrong by so many seconds.
+    /// Sets the wall clock wrong by this many seconds.
     pub(crate) fn step_clock(&self, seconds: i64) {
         self.set(Slot::ClockSeconds, seconds);
     }
 
-    /// How often a point was passed, by all gateways so far.
+    /// The number of passages of a point, by all gateways so far.
     pub(crate) fn passages(&self, point: Point) -> u64 {
         u64::try_from(self.number(PASSAGES + point as u64)).expect("it counts up")
     }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_oncegate");
 
-/// A configuration in the making: sections get lines, then it is written into the folder.
+/// A configuration that is being made: sections get lines, then the file is written into the folder.
 #[derive(Clone)]
 pub(crate) struct Setup {
     folder: Arc<TempDir>,
@@ -151,12 +151,12 @@ impl Setup {
         )
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the configuration file, whole or not at all.
     pub(crate) fn write(&self) {
         replace(&self.file(), self.text().as_bytes());
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts a gateway and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(&self) -> Gateway {
         match self.try_start() {
@@ -165,7 +165,7 @@ impl Setup {
         }
     }
 
-    /// Starts it; an error where it ends instead of becoming ready.
+    /// Starts a gateway. A gateway that ends instead of becoming ready is an error.
     pub(crate) fn try_start(&self) -> Result<Gateway, Ended> {
         self.write();
         let file = self.file();
@@ -190,7 +190,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// It refused to start, said so in these words, and did not panic.
+    /// Asserts that the command refused to start, said so in these words, and did not panic.
     #[track_caller]
     pub(crate) fn assert_refused(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -213,7 +213,7 @@ pub(crate) fn run(args: &[&str], folder: &Path) -> Ended {
     }
 }
 
-/// The program in `folder`, without what the surroundings may say to it.
+/// The program in `folder`, without `ONCEGATE_` variables of the environment.
 pub(crate) fn command(args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command.args(args).current_dir(folder).stdin(Stdio::null());
@@ -284,12 +284,12 @@ impl Gateway {
         client::send(admin, &request)
     }
 
-    /// What it has written to stderr so far.
+    /// The gateway's stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().expect("no holder panics").clone()
     }
 
-    /// Each of these words is in what it writes to stderr, sooner or later: it goes through a pipe and a thread.
+    /// Waits until all of these words are in the gateway's stderr, which comes through a pipe and a thread.
     #[track_caller]
     pub(crate) fn assert_logs(&self, words: &[&str]) {
         let all = || {
@@ -308,21 +308,21 @@ impl Gateway {
         rustix::process::kill_process(pid.expect("a child has a pid"), signal).expect("it is our child");
     }
 
-    /// SIGKILL, and the end of the process.
+    /// Sends SIGKILL and waits for the end of the process.
     pub(crate) fn kill(mut self) -> Setup {
         self.child.kill().expect("it is our child");
         self.child.wait().expect("it is our child");
         self.setup.clone()
     }
 
-    /// The process has been told to kill itself: its end.
+    /// Waits for the end of a process that has been told to kill itself.
     pub(crate) fn killed(mut self) -> Setup {
         let status = self.wait();
         assert_eq!(status.signal(), Some(9), "{status}\n{}", self.stderr());
         self.setup.clone()
     }
 
-    /// Waits for the process to end by itself, and for all that it wrote.
+    /// Waits for the process to end by itself, and reads the rest of its output.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let status =
             super::eventually("the gateway ends", || self.child.try_wait().expect("it is our child"));
@@ -336,7 +336,7 @@ impl Gateway {
         }
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM and waits for the exit code.
     pub(crate) fn terminate(mut self) -> (Setup, Option<i32>) {
         self.signal(rustix::process::Signal::TERM);
         let code = self.wait().code();
@@ -362,7 +362,8 @@ impl Drop for Gateway {
     }
 }
 
-/// `listening on http://ADDR admin http://ADDR`, the one line that says it is ready.
+/// The addresses in `listening on http://ADDR admin http://ADDR`, the one line that says the gateway is
+/// ready.
 fn ready(lines: &Receiver<String>) -> Option<(SocketAddr, Option<SocketAddr>)> {
     let line = lines.recv_timeout(PATIENCE).ok()?;
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -374,7 +375,7 @@ fn ready(lines: &Receiver<String>) -> Option<(SocketAddr, Option<SocketAddr>)> {
 }
 
 fn end(mut child: Child, stderr: &Mutex<String>, readers: Vec<JoinHandle<()>>) -> Ended {
-    // One that is neither ready nor gone for so long hangs.
+    // A process that is neither ready nor gone for this long hangs.
     if super::patiently(|| child.try_wait().expect("it is our child")).is_none() {
         child.kill().expect("it is our child");
     }

@@ -1,5 +1,5 @@
-//! What the scenarios stand on: the gateway as a process, an upstream that does as it is told, a
-//! client that repairs nothing. Nothing here knows a line of the gateway's code.
+//! The base of the scenarios: the gateway as a process, an upstream that follows scripts, a client that
+//! repairs nothing. Nothing here knows a line of the gateway's code.
 
 pub(crate) mod breaker;
 pub(crate) mod client;
@@ -37,11 +37,11 @@ pub(crate) fn patiently<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Numbers that look random and can be had again: SplitMix64.
+/// Random-looking numbers that a seed reproduces: SplitMix64.
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// From `ONCEGATE_SEED`, or from the clock; said aloud either way.
+    /// Dice with a seed from `ONCEGATE_SEED`, or from the clock. The seed is printed either way.
     pub(crate) fn thrown(test: &str) -> Self {
         let now = || std::time::UNIX_EPOCH.elapsed().map_or(0, |t| u64::from(t.subsec_nanos()));
         let seed = std::env::var("ONCEGATE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(now);
@@ -49,7 +49,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// From a number that was rolled: dice of one's own.
+    /// Dice with this seed.
     pub(crate) fn of(seed: u64) -> Self {
         Self(seed)
     }

@@ -1,9 +1,9 @@
-//! The power cut: of the data folder as the system showed it to the gateway, what a disk would hold.
-//! `tests/faults/layer/journal.c` wrote down every change; the rules of what is durable stand there too.
+//! The power cut: turns the data folder as the system showed it to the gateway into the data folder that a
+//! disk would hold. `tests/faults/layer/journal.c` journals every change, and has the rules of durability.
 //!
-//! Of what was not synced, each file keeps by the dice nothing, everything, the first changes up to
-//! one that is torn at a sector's border, or sectors here and there. Each folder has its names as
-//! they were at some moment since its last sync.
+//! The dice say which unsynced changes each file keeps: none, all, the first changes up to one that is torn
+//! at a sector's border, or sectors here and there. Each folder has its names as they were at some moment
+//! since the folder's last sync.
 
 use super::Dice;
 use std::collections::{BTreeMap, HashMap};
@@ -13,20 +13,20 @@ use std::path::{Path, PathBuf};
 
 const SECTOR: u64 = 512;
 
-/// What survives of that which was not synced.
+/// The rule for which unsynced changes survive.
 pub(crate) enum Keep {
-    /// Nothing: the worst, for what was acknowledged too early.
+    /// No change survives: the worst case for a change that was acknowledged too early.
     Nothing,
-    /// What the dice say.
+    /// The changes survive that dice with this seed choose.
     Seeded(u64),
 }
 
-/// What a cut took.
+/// The loss by a power cut.
 #[derive(Debug, Default)]
 pub(crate) struct Loss {
     /// Changes of files that no sync covered.
     pub(crate) unsynced: usize,
-    /// Those of them that were taken back, wholly or in part.
+    /// Unsynced changes that were taken back, wholly or in part.
     pub(crate) lost: usize,
     /// Folders whose names went back to an earlier moment.
     pub(crate) folders: usize,
@@ -62,7 +62,7 @@ impl Session {
         self.folder.join("kept")
     }
 
-    /// Once the process is dead: makes the data folder what the disk would hold.
+    /// Makes the data folder what the disk would hold, once the process is dead.
     pub(crate) fn cut(self, keep: &Keep) -> Loss {
         let bytes = fs::read(self.journal()).expect("the gateway ran");
         let mut disk = Disk::read(&bytes);
@@ -114,7 +114,7 @@ struct Change<'a> {
     at: u64,
     kind: Kind<'a>,
     durable: bool,
-    /// A sync after it failed: no later one makes it durable.
+    /// Whether a sync after the change failed. No later sync makes such a change durable.
     doomed: bool,
 }
 
@@ -123,15 +123,15 @@ enum Kind<'a> {
     Resize { size: u64, before: u64, old: &'a [u8] },
 }
 
-/// The journal, read.
+/// The journal in memory.
 #[derive(Default)]
 struct Disk<'a> {
     changes: HashMap<u64, Vec<Change<'a>>>,
     /// Each folder's names at each moment when they may have changed.
     moments: HashMap<u64, Vec<(u64, Names<'a>)>>,
-    /// The moment that is durable.
+    /// Each folder's durable moment.
     durable: HashMap<u64, u64>,
-    /// Single names that became durable: when, in which folder, the name, what it is of.
+    /// Single names that became durable: the moment, the folder, the name, and the inode it names.
     single: Vec<(u64, u64, &'a str, (u64, bool))>,
     /// Folders by their path.
     folders: HashMap<PathBuf, u64>,
@@ -144,7 +144,7 @@ impl<'a> Disk<'a> {
             let Some((head, rest)) = bytes.split_first_chunk::<40>() else { break };
             let number = |i: usize| u64::from_le_bytes(head[i..i + 8].try_into().expect("eight bytes"));
             let (kind, length) = (head[0], (number(0) >> 32) as usize);
-            // The last entry may be cut by the kill: what it announces did not happen.
+            // The kill may have cut the last entry. The change of such an entry did not happen.
             let Some((payload, rest)) = rest.split_at_checked(length) else { break };
             bytes = rest;
             let (inode, a, b, c) = (number(8), number(16), number(24), number(32));
@@ -197,7 +197,7 @@ impl<'a> Disk<'a> {
             let (at, _) = moments.iter().rev().find(|(at, _)| *at < mark).expect("listed before the sync");
             self.durable.insert(inode, *at);
         }
-        // Its own name, and those of the folders around it.
+        // A sync makes the file's own name durable, and the names of the folders around it.
         let mut path = Path::new(path);
         while let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
             let Some(id) = self.folders.get(folder) else { return };
@@ -236,13 +236,13 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("plain names")
 }
 
-/// What a file holds: these bytes and zeros up to its size.
+/// The content of a file: these bytes, and zeros up to its size.
 struct Image {
     bytes: Vec<u8>,
     size: u64,
 }
 
-/// A file as it is on disk, from what was seen of it and its changes.
+/// A file as it is on disk, made of the content that the gateway saw and of the file's changes.
 fn image(seen: Vec<u8>, changes: &[Change<'_>], dice: Option<&mut Dice>, loss: &mut Loss) -> Image {
     let mut image = Image { size: seen.len() as u64, bytes: seen };
     image.trim();
@@ -281,7 +281,7 @@ fn image(seen: Vec<u8>, changes: &[Change<'_>], dice: Option<&mut Dice>, loss: &
 }
 
 impl Image {
-    /// Does a change, in the sectors that it is asked for.
+    /// Applies a change in the sectors that stay.
     fn apply(&mut self, kind: &Kind<'_>, mut stays: impl FnMut(u64) -> bool) {
         match *kind {
             Kind::Resize { size, .. } => {
@@ -332,16 +332,16 @@ impl Image {
     }
 }
 
-/// What becomes of a file's unsynced changes, in order.
+/// The fate of a file's unsynced changes, in order.
 enum Fate<'a> {
     Lost,
     Kept,
-    /// So many stay, and of the next so many sectors.
+    /// The first `whole` changes stay, and the first `sectors` sectors of the next change.
     Torn {
         whole: u64,
         sectors: u64,
     },
-    /// Sectors here and there.
+    /// Sectors here and there stay.
     Scattered(&'a mut Dice),
 }
 
@@ -359,7 +359,7 @@ impl<'a> Fate<'a> {
         }
     }
 
-    /// Whether the next sector of the change at hand stays.
+    /// Whether the next sector of the present change stays.
     fn spares(&mut self, _sector: u64) -> bool {
         match self {
             Self::Lost => false,
@@ -374,7 +374,7 @@ impl<'a> Fate<'a> {
         }
     }
 
-    /// The next change.
+    /// Goes on to the next change.
     fn next(&mut self) {
         if let Self::Torn { whole, sectors } = self {
             match whole.checked_sub(1) {

@@ -1,5 +1,5 @@
-//! A real HTTP/1.1 server whose every answer is a script, and who keeps its own account of what
-//! it was asked to do. It stands outside the gateway: what it counted survives any crash there.
+//! A real HTTP/1.1 server whose every answer is a script, and which keeps its own account of the requests
+//! it got. The server stands outside the gateway, so its account survives any crash of the gateway.
 
 use super::wire::{self, Fields, Wire};
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// One request that arrived whole: one execution.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// How many came before it, on this server.
+    /// The number of calls before this one, on this server.
     pub(crate) number: usize,
     pub(crate) method: String,
     pub(crate) target: String,
@@ -24,14 +24,14 @@ impl Call {
         wire::first(&self.fields, name)
     }
 
-    /// What names the operation, without quotes; empty where nothing does.
+    /// The value that names the operation, without quotes; empty if there is none.
     pub(crate) fn key(&self) -> &str {
         let key = self.field("idempotency-key").or(self.field("x-request-id"));
         key.unwrap_or_default().trim_matches('"')
     }
 }
 
-/// Something that one side waits for and another opens.
+/// A gate that one side waits for and another opens.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -51,7 +51,7 @@ impl Gate {
     }
 }
 
-/// What the server does on the wire, in order.
+/// A step of the server on the wire.
 pub(crate) enum Step {
     Write(Vec<u8>),
     Pass(Gate),
@@ -80,10 +80,10 @@ pub(crate) struct Script {
     trailers: Vec<(String, String)>,
     before: Option<Gate>,
     pause: Option<(usize, Gate)>,
-    /// So many bytes of the body, and then the end.
+    /// The number of bytes of the body after which the answer ends.
     cut: Option<usize>,
     resets: bool,
-    /// Instead of all that.
+    /// Steps in place of the answer that the other fields describe.
     steps: Option<Vec<Step>>,
 }
 
@@ -119,12 +119,12 @@ impl Script {
         Self::raw(vec![Step::Pass(Gate::new())])
     }
 
-    /// The connection is reset after the request was read.
+    /// Resets the connection after the request was read.
     pub(crate) fn reset() -> Self {
         Self::raw(vec![Step::Reset])
     }
 
-    /// Ends in the middle of the head.
+    /// Ends the connection in the middle of the head.
     pub(crate) fn cut_in_head() -> Self {
         Self::raw(vec![Step::Write(b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()), Step::Close])
     }
@@ -143,37 +143,37 @@ impl Script {
         self.unannounced_trailer(name, value).field("Trailer", name)
     }
 
-    /// A trailer that no `Trailer` field announces.
+    /// Adds a trailer that no `Trailer` field announces.
     pub(crate) fn unannounced_trailer(mut self, name: &str, value: &str) -> Self {
         self.trailers.push((name.to_owned(), value.to_owned()));
         self.chunked()
     }
 
-    /// The end of the connection is the end of the body.
+    /// Makes the end of the connection the end of the body.
     pub(crate) fn until_closed(mut self) -> Self {
         self.framing = Framing::End;
         self
     }
 
-    /// Nothing is written until the gate opens.
+    /// Writes nothing until the gate opens.
     pub(crate) fn after(mut self, gate: &Gate) -> Self {
         self.before = Some(gate.clone());
         self
     }
 
-    /// After so many bytes of the body the rest waits for the gate.
+    /// Makes the rest of the body after `bytes` bytes wait for the gate.
     pub(crate) fn pause_at(mut self, bytes: usize, gate: &Gate) -> Self {
         self.pause = Some((bytes, gate.clone()));
         self
     }
 
-    /// After so many bytes of the body the connection ends.
+    /// Ends the connection after `bytes` bytes of the body.
     pub(crate) fn cut_at(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
         self
     }
 
-    /// After so many bytes of the body the connection is reset.
+    /// Resets the connection after `bytes` bytes of the body.
     pub(crate) fn reset_at(mut self, bytes: usize) -> Self {
         self.resets = true;
         self.cut_at(bytes)
@@ -237,12 +237,12 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     called: Condvar,
     stopped: AtomicBool,
-    /// New connections are reset before a byte of them is read.
+    /// Whether new connections are reset before a byte of them is read.
     deaf: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
 
-/// The server. It ends, with all its connections, when dropped.
+/// The server. A dropped server ends, with all its connections.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
@@ -250,12 +250,12 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Every request gets the script that `handler` writes for it.
+    /// Starts a server that answers every request by the script that `handler` writes for the request.
     pub(crate) fn start(handler: impl Fn(&Call) -> Script + Send + Sync + 'static) -> Self {
         Self::start_at(TcpListener::bind("127.0.0.1:0").expect("a free port"), handler)
     }
 
-    /// Every execution gets an answer of its own.
+    /// Starts a server that gives every execution an answer of its own.
     pub(crate) fn numbering() -> Self {
         Self::start(Script::numbered)
     }
@@ -282,7 +282,7 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
-    /// From now on connections are reset before anything is read; open ones are, too.
+    /// Says whether connections are reset before anything is read. Going deaf also drops open connections.
     pub(crate) fn go_deaf(&self, deaf: bool) {
         self.shared.deaf.store(deaf, Ordering::SeqCst);
         if deaf {
@@ -300,12 +300,12 @@ impl Upstream {
         self.shared.calls.lock().expect("no holder panics").clone()
     }
 
-    /// How many executions there were.
+    /// The number of executions so far.
     pub(crate) fn count(&self) -> usize {
         self.shared.calls.lock().expect("no holder panics").len()
     }
 
-    /// How many executions each key had.
+    /// The number of executions of each key.
     pub(crate) fn count_by_key(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
         for call in self.shared.calls.lock().expect("no holder panics").iter() {
@@ -314,7 +314,7 @@ impl Upstream {
         counts
     }
 
-    /// Waits until this holds of the calls so far.
+    /// Waits until the condition holds for the calls so far.
     #[track_caller]
     pub(crate) fn await_calls(&self, holds: impl Fn(&[Call]) -> bool) {
         let calls = self.shared.calls.lock().expect("no holder panics");
@@ -336,7 +336,7 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // It takes a connection to wake the acceptor.
+        // Only a connection wakes the acceptor.
         let _woken = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
             let _ended = acceptor.join();
@@ -365,10 +365,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(stream: TcpStream, shared: &Shared) {
     let peer = stream.peer_addr().ok();
     let mut wire = Wire::new(stream);
-    // Idle connections belong to the gateway's pool; its patience counts.
+    // Idle connections belong to the gateway's pool, so the pool's timeout must pass first.
     wire.stream.set_read_timeout(Some(Duration::from_secs(600))).expect("a socket option");
     let end = converse(&mut wire, shared);
-    // A reset is sent by the last handle's close, so the kept clone goes first.
+    // The close of the last handle sends the reset, so the kept clone is dropped first.
     shared.streams.lock().expect("no holder panics").retain(|kept| kept.peer_addr().ok() != peer);
     match end {
         End::Close => drop(wire.stream.shutdown(std::net::Shutdown::Both)),
@@ -422,7 +422,7 @@ impl Shared {
     }
 }
 
-/// Has the close that follows send RST.
+/// Makes the close that follows send RST.
 fn reset(stream: &TcpStream) {
     let _closed_without = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

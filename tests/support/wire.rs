@@ -1,17 +1,17 @@
-//! HTTP/1.1 as bytes on a socket, read without mercy or repair: what came is what is told. Client
-//! and upstream read with it. It knows nothing of the gateway.
+//! HTTP/1.1 as bytes on a socket, read without mercy or repair and reported as it came. Client and upstream
+//! read with this module, which knows nothing of the gateway.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// When a test gives up on a peer. A bound for failures only; nothing waits for it to pass.
+/// How long a test waits for a peer. The bound is for failures only: no test waits for it to pass.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Names in lower case, values as they came, in order.
+/// Fields in order: names in lower case, values as they came.
 pub(crate) type Fields = Vec<(String, String)>;
 
-/// A connection and what has been read of it but not yet used.
+/// A connection, and the bytes that have been read from it but not yet used.
 pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
@@ -44,7 +44,7 @@ impl Wire {
         self.stream.write_all(bytes)
     }
 
-    /// Reads on until `needle` has come. Uses up nothing.
+    /// Reads on until `needle` has come. All bytes remain to be used.
     pub(crate) fn await_bytes(&mut self, needle: &[u8]) -> io::Result<()> {
         while find(&self.buffer, needle).is_none() {
             self.fill()?;
@@ -57,7 +57,7 @@ impl Wire {
         while self.fill().is_ok() {}
     }
 
-    /// The next head; an error where the peer ends before it does.
+    /// The next head. A peer that ends before its head does is an error.
     pub(crate) fn head(&mut self) -> io::Result<Head> {
         self.await_bytes(b"\r\n\r\n")?;
         let end = find(&self.buffer, b"\r\n\r\n").expect("it was awaited");
@@ -68,8 +68,8 @@ impl Wire {
         Ok(Head { start, fields: lines.map(field).collect() })
     }
 
-    /// The body that `fields` announce; none announced: empty, or to the connection's end where
-    /// `to_end`.
+    /// The body that `fields` announce. If they announce none, the body is empty, or with `to_end` lasts to
+    /// the connection's end.
     pub(crate) fn body(&mut self, fields: &Fields, to_end: bool) -> Body {
         let mut body = Body::default();
         let read = if chunked(fields) {
@@ -171,7 +171,7 @@ fn field(line: &str) -> (String, String) {
     (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())
 }
 
-/// Every byte as the character of its number: nothing is lost.
+/// Every byte as the character with that number, so that nothing is lost.
 fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|b| char::from(*b)).collect()
 }
