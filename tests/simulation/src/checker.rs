@@ -1,5 +1,5 @@
-//! The promises, checked over a history. It knows only effects, what was sent and declined, what
-//! clients were told, and who was in trouble; it knows nothing of records, leases or versions.
+//! The promises, checked over a history. The checker knows only effects, requests sent and declined, the
+//! clients' answers, and gateways in trouble. It knows nothing of records, leases or versions.
 
 use crate::faults::{Faults, Setting, Ways};
 use crate::world::{Entry, Event, Reply, RequestId};
@@ -8,18 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// The way to the store and back, where nothing hinders. Who came so much before there was doubt had
-/// waited.
+/// The way to the store and back, where nothing hinders. A request that came this long before there was doubt
+/// had waited.
 const WAY: Duration = Duration::from_millis(3);
-/// So often it goes to the store who claims four keys, with a pointer or two to follow.
+/// How often a claim of four keys goes to the store, with a pointer or two to follow.
 const KEYS_WAYS: u32 = 10;
 
 /// A promise that was broken, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The name of the promise.
     pub promise: &'static str,
-    /// By what.
+    /// The facts that broke it.
     pub detail: String,
 }
 
@@ -46,7 +46,7 @@ pub fn check(setting: &Setting, faults: &Faults, history: &[Entry]) -> Checked {
     Ok(())
 }
 
-/// What became of one request, by places in the history.
+/// The life of one request, by places in the history.
 #[derive(Debug)]
 struct Request {
     id: RequestId,
@@ -54,13 +54,13 @@ struct Request {
     content: u32,
     gateway: usize,
     arrived: usize,
-    /// By what its keys were made.
+    /// The ways by which the request's keys were made.
     ways: Ways,
-    /// Where it was found that nothing guards it.
+    /// Where the request was found to be unguarded.
     passes: Option<usize>,
-    /// Where it had the claim.
+    /// Where the request had the claim.
     executes: Option<usize>,
-    /// Its attempts, where it executed.
+    /// The request's attempts, where it executed.
     sent: Vec<(usize, u32)>,
     declined: Vec<(usize, u32)>,
     effects: Vec<(usize, u32)>,
@@ -120,12 +120,12 @@ fn requests(history: &[Entry]) -> BTreeMap<RequestId, Request> {
 }
 
 impl Request {
-    /// Where its execution began to send.
+    /// Where the request's execution began to send.
     fn first_sent(&self) -> Option<usize> {
         self.sent.first().map(|(place, _)| *place)
     }
 
-    /// Whether, as far as anybody can know at `place`, it may have happened or may yet happen.
+    /// Whether, as far as anybody can know at `place`, the execution may have happened or may yet happen.
     fn may_have_happened(&self, place: usize) -> bool {
         let declined = |attempt| self.declined.iter().any(|(at, which)| *at < place && *which == attempt);
         self.sent.iter().any(|(at, attempt)| *at < place && !declined(*attempt))
@@ -145,7 +145,7 @@ impl Operation<'_> {
         self.requests.values().filter(|request| request.operation == self.operation)
     }
 
-    /// Executions, in the order in which they began to send.
+    /// The operation's executions, in the order in which they began to send.
     fn executions(&self) -> Vec<&Request> {
         let mut executions: Vec<_> = self.requests().filter(|request| !request.sent.is_empty()).collect();
         executions.sort_by_key(|request| request.first_sent());
@@ -156,10 +156,10 @@ impl Operation<'_> {
         self.history[place].ledger
     }
 
-    /// Whether the record of this execution may be gone at `place`: the soonest that it can be. What is known
-    /// counts from when somebody had the answer or found it; what nobody knows from the claim, so that a
-    /// standstill before the first byte counts, too, longer than all memory as it may be.
-    /// Where clients say when they first sent it, it doesn't run again even then.
+    /// Whether the record of this execution may be gone at `place`: the soonest that it can be. A known
+    /// outcome counts from the time when somebody had the answer or found it. An unknown outcome counts from
+    /// the claim, so that a standstill before the first byte counts, too, which may be longer than all
+    /// memory. Where clients say when they first sent the operation, it doesn't run again even then.
     fn may_be_forgotten(&self, execution: &Request, place: usize) -> bool {
         !self.setting.first_sent && self.may_be_gone(execution, place)
     }
@@ -194,7 +194,8 @@ impl Operation<'_> {
         trouble.map_or(way, |entry| entry.ledger.min(way))
     }
 
-    /// A wall clock that was put back takes ledger time with it at the next start.
+    /// The latest ledger time between two places. A wall clock that was put back takes ledger time with it at
+    /// the next start.
     fn latest(&self, from: usize, to: usize) -> Timestamp {
         let times = self.history[from..=to].iter().map(|entry| entry.ledger);
         times.max().expect("there is the place itself")
@@ -204,8 +205,8 @@ impl Operation<'_> {
         Err(Violation { promise, detail: format!("operation {}: {detail}", self.operation) })
     }
 
-    /// Promise 1: no second execution while an earlier one may have happened, unless it was forgotten,
-    /// freed, or found to be in doubt and sent again where that is allowed.
+    /// Promise 1: no second execution while an earlier one may have happened, unless the earlier one was
+    /// forgotten, freed, or found to be in doubt and sent again where that is allowed.
     fn runs_once(&self) -> Checked {
         let executions = self.executions();
         for (n, later) in executions.iter().enumerate() {
@@ -213,8 +214,8 @@ impl Operation<'_> {
             for earlier in &executions[..n] {
                 let before = earlier.first_sent().expect("executions have sent");
                 let freed = self.freed_between(before, sent);
-                // One that claimed first and stood still before its first byte for longer than its record is
-                // remembered: nothing but memory keeps these two apart.
+                // The later execution claimed first and stood still before its first byte for longer than
+                // its record is remembered: nothing but memory keeps these two apart.
                 let outlived = earlier.executes.is_some_and(|claimed| {
                     later.executes < Some(claimed) && self.may_be_forgotten(later, claimed)
                 });
@@ -244,8 +245,8 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// What a gateway's policy no longer guards doesn't run again beside what ran guarded, if that gateway
-    /// makes keys by one of the ways by which it was guarded.
+    /// An operation that a gateway's policy no longer guards doesn't run again beside a guarded execution, if
+    /// that gateway makes keys by one of the ways by which the execution was guarded.
     fn passes_only_what_nothing_guards(&self) -> Checked {
         for passed in self.requests() {
             let Some(place) = passed.passes else { continue };
@@ -288,24 +289,24 @@ impl Operation<'_> {
         self.history[from..to].iter().any(|entry| entry.event == Event::Freed { operation: self.operation })
     }
 
-    /// Whether, when `later` came, it could be known that `earlier` is in doubt; or, where it was held up on
-    /// its way, when it sent: it finds what became of an execution meanwhile.
+    /// Whether it could be known, when `later` came, that `earlier` is in doubt. If `later` was held up on
+    /// its way, the time when it sent counts, too: it finds the outcome of an execution meanwhile.
     fn in_doubt(&self, earlier: &Request, later: &Request) -> bool {
         let sent = self.history[later.first_sent().expect("it has sent")].at;
         if later.executes < earlier.executes {
-            // It was the first to claim, and stood still before its first byte: that it is in doubt itself
-            // is why the other could claim.
+            // The later execution was the first to claim, and stood still before its first byte. The other
+            // could claim because this one is in doubt itself.
             return self.was_held_up(later);
         }
         self.in_doubt_at(earlier, self.history[later.arrived].at + self.way())
             || (self.was_held_up(later) && self.in_doubt_at(earlier, sent))
     }
 
-    /// Whether it could be known then: somebody had said so, its gateway had found so, or was in such trouble
-    /// that its lease can have lapsed.
+    /// Whether the doubt could be known then: somebody had said so, the execution's gateway had found so, or
+    /// was in such trouble that its lease can have lapsed.
     fn in_doubt_at(&self, earlier: &Request, came: Duration) -> bool {
         let of_operation = |id: &RequestId| self.requests[id].operation == self.operation;
-        // What hinders a gateway when a request arrives may have begun before.
+        // Trouble of a gateway when a request arrives may have begun before.
         let from = self.history[earlier.arrived].at.saturating_sub(self.faults.slow_max);
         let before = self.history[..earlier.arrived].partition_point(|entry| entry.at < from);
         let hindered = self.history[before..earlier.arrived].iter().any(|entry| {
@@ -325,13 +326,13 @@ impl Operation<'_> {
         if self.setting.changes.is_some() { WAY * KEYS_WAYS } else { WAY }
     }
 
-    /// Whether, for this trouble, `earlier` can have no lease any more at `came`. It is renewed when a third
-    /// of it is over; so long before, the last renewal can have been. What is hindered while the outcome
-    /// is recorded is known to others before it is known to the gateway.
+    /// Whether, for this trouble, `earlier` can have no lease any more at `came`. A lease is renewed when a
+    /// third of it is over; so long before, the last renewal can have been. An outcome whose recording is
+    /// hindered is known to others before it is known to the gateway.
     fn can_lose_its_lease(&self, earlier: &Request, trouble: &Entry, came: Duration) -> bool {
         let lapses = trouble.at + self.setting.times.lease * 2 / 3;
         match trouble.event {
-            // Who starts again on a store of its own knows at once that nobody executes any more.
+            // A gateway that starts again on a store of its own knows at once that nobody executes any more.
             Event::Crashed { gateway } => {
                 gateway == earlier.gateway && (self.setting.embedded() || lapses <= came)
             }
@@ -356,13 +357,14 @@ impl Operation<'_> {
         self.requests().find_map(|request| {
             let (place, reply) = request.told.as_ref()?;
             let is_final = matches!(reply, Reply::Replayed { .. });
-            // One that came before may have been told of an earlier life, and late.
+            // A request that came before may have been told of an earlier life, and late.
             let of_this_life = request.arrived > from && *place < to;
             (is_final && of_this_life).then(|| format!("request {} had its answer", request.id))
         })
     }
 
-    /// Whoever frees an operation knows that nothing of it happened, and that nothing will.
+    /// An operator or a probe that frees an operation knows that nothing of it happened, and that nothing
+    /// will.
     fn is_freed_only_when_nothing_happened(&self) -> Checked {
         for (freed, entry) in self.history.iter().enumerate() {
             if entry.event != (Event::Freed { operation: self.operation }) {
@@ -382,8 +384,8 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// Promise 4, and that what is said of an operation is so: an answer is this operation's, and to
-    /// this very request; a key is called reused only where it was.
+    /// Promise 4, and that statements about an operation are true: an answer is this operation's, and to this
+    /// very request; a key is called reused only where it was.
     fn tells_what_is_so(&self) -> Checked {
         for request in self.requests() {
             let Some((place, reply)) = &request.told else { continue };
@@ -424,8 +426,8 @@ impl Operation<'_> {
         })
     }
 
-    /// Promises 2 and 3: what a client was told of the outcome, everyone is told who asks later, until
-    /// retention ends; then that it was.
+    /// Promises 2 and 3: every later request is told the same outcome as the first client until retention
+    /// ends, and then that there was one.
     fn keeps_its_answer(&self) -> Checked {
         for known in self.requests() {
             let Some((told, reply)) = &known.told else { continue };
@@ -437,11 +439,12 @@ impl Operation<'_> {
                 }
                 _ => continue,
             };
-            // The answer may have been a long time on its way; the sooner it was given, the less is asked.
+            // The answer may have been a long time on its way. The sooner it was given, the less is asked.
             let itself = (!known.sent.is_empty()).then_some(known);
             let began = itself.or_else(|| self.began_before(known.arrived));
-            // None had begun when it was asked for. It is told late, perhaps after the record was forgotten
-            // and another execution has begun: then of the last one whose answer it is.
+            // No execution had begun when the answer was asked for. The answer is told late, perhaps after
+            // the record was forgotten and another execution has begun: then it is of the last execution with
+            // that answer.
             let of_answer = || {
                 let begun = self.executions().into_iter().take_while(|one| one.first_sent() < Some(*told));
                 begun.filter(|one| matches!(one.got, Some((_, t, _)) if t == token)).last()
@@ -458,8 +461,8 @@ impl Operation<'_> {
                 }
                 let latest = self.latest(later.arrived, *place);
                 let expired = latest >= given.plus(self.setting.times.retention);
-                // Of a claim with the same content that came to nothing, and was left behind in a space that
-                // had left.
+                // A claim with the same content came to nothing, and was left behind in a space that had
+                // left.
                 let left_behind = || {
                     let alike = |one: &Request| one.content == later.content && one.arrived < later.arrived;
                     self.setting.changes.is_some()
@@ -468,7 +471,7 @@ impl Operation<'_> {
                 };
                 let fits = match reply {
                     Reply::Replayed { token: again, .. } => *again == token,
-                    // That it may pass is another question.
+                    // Another check decides whether the operation may pass.
                     Reply::Refused(Refusal::InFlight) | Reply::Passed | Reply::Unavailable | Reply::Cut => {
                         true
                     }
@@ -495,14 +498,14 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// The execution that the record told of at `place`.
+    /// The execution of the record at `place`.
     fn began_before(&self, place: usize) -> Option<&Request> {
         let begun = self.executions().into_iter().take_while(|one| one.first_sent() < Some(place));
         begun.last()
     }
 
-    /// With nothing wrong any more, everyone gets a final answer, and what a gateway has had in its
-    /// hands all the time is not called unknown.
+    /// With nothing wrong any more, everyone gets a final answer, and an outcome that a gateway has had in
+    /// its hands all the time is not called unknown.
     fn comes_to_an_end(&self) -> Checked {
         for last in self.requests().filter(|request| request.is_last) {
             match &last.told {

@@ -1,7 +1,7 @@
-//! What a run is of: how the gateways are set up, and what goes wrong.
+//! The setting of a run and its faults: how the gateways are set up, and what goes wrong.
 //!
-//! Of each seed's faults about half are switched off, so that some runs have few kinds of trouble and
-//! much of it, and no fault hides another for ever.
+//! About half of each seed's faults are switched off, so that some runs have few kinds of trouble and much of
+//! it, and no fault hides another for ever.
 
 use oncegate_core::{Times, WhenUnknown, WhileRunning};
 use std::time::Duration;
@@ -12,17 +12,17 @@ pub type Chance = u16;
 /// How the gateways and their upstream are set up.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// How many gateways stand on the store. One: the store is embedded, and dies with its process.
+    /// How many gateways stand on the store. With one, the store is embedded, and dies with its process.
     pub gateways: usize,
     /// How many operations there are.
     pub operations: usize,
-    /// How many clients ask for each.
+    /// How many clients ask for each operation.
     pub clients: usize,
-    /// What duplicates do while the first runs.
+    /// What duplicates do while the first execution runs.
     pub while_running: WhileRunning,
     /// What an unknown outcome leads to.
     pub when_unknown: WhenUnknown,
-    /// The upstream honours the operation id: it does a thing once and says so again.
+    /// The upstream honours the operation id: it does an operation once and then repeats its answer.
     pub dedupes: bool,
     /// A request that may have been sent may be sent again, though nobody deduplicates.
     pub accept_repeats: bool,
@@ -38,7 +38,7 @@ pub struct Setting {
     pub first_sent: bool,
     /// Final records are kept at hand.
     pub cache: bool,
-    /// Every so manyth answer is too large to keep.
+    /// How often an answer is too large to keep.
     pub large: Chance,
     /// An operator looks after unknown outcomes.
     pub operator: bool,
@@ -49,21 +49,21 @@ pub struct Setting {
 /// Changes of the way in which keys are made, while operations run.
 #[derive(Clone, Debug)]
 pub struct Changes {
-    /// So many ways there are.
+    /// How many ways there are.
     pub ways: u32,
     /// The lease on the list of key spaces, where several gateways stand on it.
     pub list_lease: Duration,
-    /// So often a gateway looks after it there.
+    /// How often a gateway looks after the list there.
     pub tend_every: Duration,
     /// The longest time between two changes.
     pub pause_max: Duration,
-    /// So much later one gateway comes to a change than another.
+    /// How much later one gateway comes to a change than another.
     pub spread_max: Duration,
-    /// By these ways operations of one principal have one key.
+    /// The ways by which all operations of one principal have one key.
     pub merging: Ways,
-    /// By these some operations are not guarded.
+    /// The ways by which some operations are not guarded.
     pub blind: Ways,
-    /// What makes keys by another way can't be loaded, each time that it is tried.
+    /// How often a generation of another way can't be loaded, each time that it is tried.
     pub missing: Chance,
 }
 
@@ -72,12 +72,12 @@ pub struct Changes {
 pub struct Ways(pub u32);
 
 impl Ways {
-    /// Whether this is one of them.
+    /// Whether this way is in the set.
     pub const fn has(self, way: u32) -> bool {
         self.0 & (1 << way) != 0
     }
 
-    /// Whether they have one in common.
+    /// Whether the sets have a way in common.
     pub const fn meet(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -139,9 +139,9 @@ impl Setting {
         }
     }
 
-    /// In two of three seeds keys change. In a quarter of these in a crowd: three gateways, which look after the
-    /// list as late as they may, and many clients. In another one ways of making keys differ in more than the
-    /// keys. Drawn by dice of its own, so that the others stay what they are.
+    /// In two of three seeds keys change. A quarter of these seeds have a crowd: three gateways, which look
+    /// after the list as late as they may, and many clients. In another quarter ways of making keys differ in
+    /// more than the keys. The changes are drawn by dice of their own, so that the other draws stay the same.
     pub fn with_changes(mut self, seed: u64) -> Self {
         let crowd = matches!(seed % 12, 4 | 6);
         let unlike = matches!(seed % 24, 7 | 9 | 12 | 21);
@@ -175,14 +175,14 @@ impl Setting {
         if unlike { self.with_unlike_ways(&mut dice) } else { self }
     }
 
-    /// Ways that merge what others keep apart, that guard not all, or that can't be loaded for a while: one of
-    /// these or several.
+    /// Adds ways that merge operations which others keep apart, that leave some unguarded, or that can't be
+    /// loaded for a while: one of these or several.
     fn with_unlike_ways(mut self, dice: &mut fastrand::Rng) -> Self {
         let which = dice.u8(1..8);
         let mut some = |wanted: bool| Ways(if wanted { dice.u32(1..256) } else { 0 });
         let (merging, blind) = (some(which & 1 != 0), some(which & 2 != 0));
         if merging != Ways::default() {
-            // Each two have different principals.
+            // Each two operations have different principals.
             self.operations = dice.usize(3..5);
         }
         let missing = if which & 4 != 0 { dice.u16(50..600) } else { 0 };
@@ -202,7 +202,7 @@ pub struct Faults {
     pub pause_max: Duration,
     /// A request or an answer between client and gateway is lost.
     pub lost: Chance,
-    /// Or comes late, by up to [`late_max`](Self::late_max).
+    /// A message comes late, by up to [`late_max`](Self::late_max).
     pub late: Chance,
     /// How late a message can be.
     pub late_max: Duration,
@@ -216,21 +216,21 @@ pub struct Faults {
     pub slow_max: Duration,
     /// The store says no.
     pub refused: Chance,
-    /// Nobody knows what came of a write: it took effect, it didn't, or it will.
+    /// Nobody knows the result of a write: it took effect, it didn't, or it will.
     pub unclear: Chance,
     /// The upstream can't be reached.
     pub unreachable: Chance,
-    /// It answers that it did nothing, and did nothing.
+    /// The upstream answers that it did nothing, and did nothing.
     pub declined: Chance,
-    /// It answers what proves nothing, whether it acts or not.
+    /// The upstream's answer proves nothing, whether it acts or not.
     pub ambiguous: Chance,
-    /// It breaks the connection off, whether it acts or not.
+    /// The upstream breaks the connection off, whether it acts or not.
     pub broken: Chance,
-    /// It says nothing, whether it acts or not.
+    /// The upstream says nothing, whether it acts or not.
     pub silent: Chance,
-    /// It acts up to [`commit_max`](Self::commit_max) after it answered or broke off.
+    /// The upstream acts up to [`commit_max`](Self::commit_max) after it answered or broke off.
     pub commits_late: Chance,
-    /// The latest that it acts.
+    /// The longest delay of the upstream's act.
     pub commit_max: Duration,
     /// The wall clock is stepped by up to three days while the gateway is down.
     pub stepped: Chance,

@@ -35,7 +35,7 @@ pub struct Gateway {
     world: Arc<World>,
     disk: Arc<Disk>,
     upstream: Arc<Upstream>,
-    /// The way in which its policy makes keys, by its configuration.
+    /// The way in which the gateway's policy makes keys, by its configuration.
     way: Cell<u32>,
     running: RefCell<Option<Running>>,
 }
@@ -47,7 +47,7 @@ struct Running {
     place: Rc<Place>,
 }
 
-/// What a client asks.
+/// A client's request.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub request: RequestId,
@@ -55,14 +55,14 @@ pub struct Asked {
     pub content: u32,
 }
 
-/// What the client of an execution is to be told.
+/// The report to the client of an execution.
 enum Report {
     Answered(Reply),
     Lost(Claimed<SimStore>),
 }
 
 impl Gateway {
-    /// A gateway on this disk, in front of this upstream. It must be [`run`](Self::run).
+    /// A gateway on this disk, in front of this upstream. The caller must [`run`](Self::run) it.
     pub fn new(index: usize, world: &Arc<World>, disk: &Arc<Disk>, upstream: &Arc<Upstream>) -> Rc<Self> {
         Rc::new(Self {
             index,
@@ -74,7 +74,7 @@ impl Gateway {
         })
     }
 
-    /// Starts it, and starts it again whenever it has crashed.
+    /// Starts the gateway, and starts it again whenever it has crashed.
     pub async fn run(self: Rc<Self>) {
         loop {
             let process = self.start();
@@ -87,19 +87,20 @@ impl Gateway {
         }
     }
 
-    /// Its ledger, while it is up.
+    /// The gateway's ledger, while the gateway is up.
     pub fn ledger(&self) -> Option<Arc<SimLedger>> {
         self.running.borrow().as_ref().map(|running| running.ledger.clone())
     }
 
-    /// Its policy is to make keys in this way. A change that the list has no room for is taken back.
+    /// Makes the gateway's policy make keys in this way. A change that the list has no room for is taken
+    /// back.
     pub fn configure(self: &Rc<Self>, way: u32) {
         self.world.note(Event::Changes { way });
         let before = self.way.replace(way);
         let Some(running) = self.running.borrow().clone() else { return };
         let gateway = self.clone();
         running.process.spawn(async move {
-            // Where the list can't be had now, it is only a restart that comes to it.
+            // Where the list can't be had now, only a restart comes to the change.
             if running.place.change(way).await.is_err_and(|error| is_full(&error)) {
                 gateway.way.set(before);
             }
@@ -110,7 +111,8 @@ impl Gateway {
         let world = &self.world;
         let process = Process::start(world, self.index);
         let (orphans, floor) = self.disk.recovered();
-        // One on a store of its own begins at the wall clock; those who share one have the store's.
+        // A gateway on a store of its own begins at the wall clock; gateways that share a store have the
+        // store's time.
         let embedded = world.setting.embedded();
         let start = if embedded { world.wall().max(floor) } else { world.ledger_now() };
         world.ledger_starts(start);
@@ -139,7 +141,7 @@ impl Gateway {
         process
     }
 
-    /// A client's request and what came of it, as the client sees it.
+    /// A client's request and its answer, as the client sees it.
     pub async fn ask(&self, asked: Asked) -> Reply {
         let (world, faults) = (&self.world, &self.world.faults);
         if world.happens(faults.lost) {
@@ -178,7 +180,7 @@ impl Gateway {
     }
 }
 
-/// The way of a request through the gateway: what `guard_operation` in the real one does.
+/// The way of a request through the gateway, like `guard_operation` in the real one.
 async fn handle(
     running: Running,
     upstream: Arc<Upstream>,
@@ -217,7 +219,7 @@ async fn handle(
             _spaces: active.clone(),
             client: report,
         };
-        // Detached: it belongs to the gateway, not to the client.
+        // The execution is detached: it belongs to the gateway, not to the client.
         process.spawn(ledger::execute(claimant, wire));
         match reported.await {
             Ok(Report::Answered(reply)) => Ok(reply),
@@ -244,16 +246,16 @@ async fn tell(process: &Process, world: &World, asked: Asked, client: oneshot::S
     }
 }
 
-/// By what an operation is guarded.
+/// The guard of an operation.
 enum Guarding {
     /// The way by which its gateway decides.
     Active,
-    /// An older one only.
+    /// Only an older way.
     Older(SpacePin),
     None,
 }
 
-/// What the active way doesn't guard an older one may.
+/// Finds the guard of an operation. An older way may guard an operation that the active way doesn't.
 async fn guard(
     world: &World,
     ledger: &Arc<SimLedger>,
@@ -269,7 +271,7 @@ async fn guard(
     Ok(found.map_or(Guarding::None, |(_, pin)| Guarding::Older(pin)))
 }
 
-/// Sends what nothing guards.
+/// Sends an unguarded request.
 async fn pass(process: &Process, world: &World, upstream: &Arc<Upstream>, asked: Asked) -> Reply {
     let Asked { request, operation, content } = asked;
     world.note(Event::Passes { request });
@@ -278,8 +280,8 @@ async fn pass(process: &Process, world: &World, upstream: &Arc<Upstream>, asked:
     Reply::Passed
 }
 
-/// Asks the upstream about unknown outcomes, as it gets the turn. It reads what was done, not what is
-/// about to be.
+/// Asks the upstream about unknown outcomes when it gets the turn. The probe reads finished effects, not
+/// coming ones.
 async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream>) {
     let mut turns = ledger.turns(16);
     while let Some(turn) = turns.recv().await {
@@ -297,7 +299,7 @@ async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream
         let settle_after = Some(world.faults.settle_after());
         let again = Some(ledger.clock().now().plus(Duration::from_millis(100)));
         let probe = Probe { outcome, asked, settle_after, again };
-        // A word that doesn't get through is asked for again when the turn is over.
+        // An answer that doesn't get through is asked for again when the turn is over.
         let outcome = probe.outcome.clone();
         let said = ledger.probed(&turn, probe);
         let _ = ledger.store().freeing(turn.id, &outcome, said).await;
@@ -316,7 +318,7 @@ struct Wire {
     world: Arc<World>,
     upstream: Arc<Upstream>,
     asked: Asked,
-    /// What it decides by stands on the list as long as it executes.
+    /// The spaces by which the execution decides stay on the list as long as it executes.
     _spaces: ActiveSpaces<u32>,
     client: oneshot::Sender<Report>,
 }
@@ -404,7 +406,7 @@ impl Wire {
     }
 }
 
-/// The kept form of an answer.
+/// The recorded form of an answer.
 pub fn answer(content: u32, token: u32) -> Arc<Answer> {
     let body = [content.to_le_bytes(), token.to_le_bytes()].concat();
     Arc::new(Answer { status: 201, body: Bytes::from(body), ..Answer::default() })

@@ -1,4 +1,4 @@
-//! Keys: what the policies of a run derive, by each of their ways of making keys.
+//! Keys: the keys that the policies of a run derive, by each of their ways of making keys.
 
 use crate::faults::Ways;
 use crate::gateway::{Asked, SimLedger};
@@ -34,12 +34,12 @@ pub fn deriver(way: u32) -> Deriver {
     }
 }
 
-/// The way that stands on a list so.
+/// The way of this deriver on a list.
 pub fn way_of(world: &World, deriver: &Deriver) -> u32 {
     ways(world).find(|way| *deriver.key_schema == key_schema(*way)).expect("there are no others")
 }
 
-/// The ways of making keys that there are in a run.
+/// The ways of making keys in a run.
 pub fn ways(world: &World) -> RangeInclusive<u32> {
     1..=world.setting.changes.as_ref().map_or(1, |changes| changes.ways)
 }
@@ -50,8 +50,8 @@ fn principal(operation: usize) -> PrincipalId {
     framer.into_principal()
 }
 
-/// The id of an operation by a way of making keys. Each two operations have a key in common and differ in
-/// the principal only; by a way that merges, all of one principal have one.
+/// The id of an operation by a way of making keys. Each two operations have a key in common and differ in the
+/// principal only; by a way that merges, all operations of one principal have one id.
 pub fn operation_id(world: &World, operation: usize, way: u32) -> OperationId {
     let space = KeySpace { policy: POLICY, key_schema: &key_schema(way), key_epoch: 0 };
     let mut framer = Framer::operation(&SECRET, "default", &principal(operation), &space);
@@ -67,7 +67,7 @@ pub fn guards(world: &World, operation: usize, way: u32) -> bool {
     !(blind && (operation + way as usize).is_multiple_of(2))
 }
 
-/// All its ids.
+/// All ids of the operation.
 pub fn ids(world: &World, operation: usize) -> impl Iterator<Item = OperationId> {
     ways(world).map(move |way| operation_id(world, operation, way))
 }
@@ -83,12 +83,12 @@ pub fn operation_of(world: &World, id: OperationId, record: &Record) -> usize {
     (0..world.setting.operations).find(is_its).expect("there are no others")
 }
 
-/// What a request for this operation is about. `reused`: the key comes with another request.
+/// The content of a request for this operation. `reused`: the key comes with another request.
 pub fn content(operation: usize, reused: bool) -> u32 {
     u32::try_from(operation).expect("they are few") * 10 + u32::from(reused)
 }
 
-/// Each way has fingerprints of its own.
+/// The fingerprint of a content. Each way has fingerprints of its own.
 fn fingerprint(content: u32, way: u32) -> Fingerprint {
     let mut framer = Framer::fingerprint(&SECRET);
     framer.part(PartKind::Body, &content.to_le_bytes());
@@ -111,12 +111,12 @@ pub fn spaces(
     spaces
 }
 
-/// Their ways.
+/// The ways of these spaces.
 pub fn ways_of(spaces: &[(SpaceNumber, u32)]) -> Ways {
     spaces.iter().map(|(_, way)| *way).collect()
 }
 
-/// A client's request as one to the ledger, with its keys in these spaces.
+/// A client's request as a request to the ledger, with its keys in these spaces.
 pub fn request(
     world: &World,
     ledger: &SimLedger,

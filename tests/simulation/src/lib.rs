@@ -1,11 +1,11 @@
-//! A deterministic simulation of everything that promises 1, 2 and 4 of design/promises.md rest on: clients,
-//! gateways with the real ledger, a store and an upstream, in one thread, on a clock that stands
-//! still but for their waiting, all drawn from one seed. README.md tells what it models and why.
+//! A deterministic simulation of everything that promises 1, 2 and 4 of design/promises.md rest on. Clients,
+//! gateways with the real ledger, a store and an upstream run in one thread, on a clock that stands still but
+//! for their waiting. All is drawn from one seed. README.md has the model and its reasons.
 //!
-//! - [`faults`]: what a run is of.
+//! - [`faults`]: the setting of a run and its faults.
 //! - [`world`]: time, dice, history.
-//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties; [`keys`], [`place`]: by what
-//!   operations are known.
+//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties; [`keys`], [`place`]: the keys by
+//!   which operations are known.
 //! - [`checker`]: the promises, over effects, answers and announcements of doubt.
 #![allow(missing_docs, reason = "a test's own types; the modules and the fields that need words have them")]
 
@@ -29,13 +29,13 @@ use tokio::task::LocalSet;
 use upstream::Upstream;
 use world::{Entry, World};
 
-/// For so long things go wrong.
+/// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(5);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// What happened.
+    /// All events of the run.
     pub history: Vec<Entry>,
     /// The first promise that was broken.
     pub violation: Option<Violation>,

@@ -15,11 +15,11 @@ use std::time::Duration;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
-/// A client asks so often, however it is answered.
+/// How often a client asks at most, however it is answered.
 const ASKS_MAX: usize = 12;
-/// Reading the list takes no longer, when nothing goes wrong.
+/// How long reading the list takes at most when nothing goes wrong.
 const SLACK: Duration = Duration::from_millis(100);
-/// The operator gives a call so long; its gateway may have ended.
+/// How long the operator waits for a call; its gateway may have ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Everyone's part, from the first request to the last answer.
@@ -45,8 +45,8 @@ pub async fn live(
     sleep(trouble).await;
     world.calm_down();
     clients.join_all().await;
-    // Until every lease that nobody renews any more has lapsed, and every overdue settlement has been
-    // tried again.
+    // The wait lasts until every lease that nobody renews any more has lapsed, and every overdue settlement
+    // has been tried again.
     let executing = world.setting.response_timeout * world.setting.attempts;
     let settling = world.setting.times.lease + world.faults.settle_after();
     sleep(executing + settling + Duration::from_secs(2)).await;
@@ -57,7 +57,8 @@ pub async fn live(
     }
 }
 
-/// A patient look. Where a space leaves just now, its gateway may have to read the list first.
+/// A patient look at an operation. Where a space leaves just now, its gateway may have to read the list
+/// first.
 async fn look(world: &World, gateway: &Gateway, operation: usize) {
     let content = content(operation, false);
     let mut request = world.request();
@@ -73,7 +74,7 @@ async fn look(world: &World, gateway: &Gateway, operation: usize) {
     world.note(Event::Last { request });
 }
 
-/// One client of one operation. It asks until it has an answer that stays, and then once in a while.
+/// One client of one operation. The client asks until it has an answer that stays, and then once in a while.
 async fn client(world: Arc<World>, gateways: Vec<Rc<Gateway>>, operation: usize, trouble: Duration) {
     sleep(world.up_to(trouble / 2)).await;
     for _ in 0..ASKS_MAX {
@@ -92,8 +93,8 @@ async fn client(world: Arc<World>, gateways: Vec<Rc<Gateway>>, operation: usize,
     }
 }
 
-/// Looks at what is unknown and says what became of it. What took effect it sees at once; that nothing
-/// did, it believes when nothing can any more.
+/// Looks at unknown outcomes and resolves them. The operator sees an effect at once, and believes that there
+/// was none when no effect can come any more.
 async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>, upstream: Arc<Upstream>) {
     loop {
         sleep(world.up_to(Duration::from_millis(1_500))).await;
@@ -119,8 +120,8 @@ async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>
     }
 }
 
-/// Changes how keys are made, one gateway after the other: by a new way, by one that there was before, and
-/// often before the last change is everywhere.
+/// Changes how keys are made, one gateway after the other: by a new way, by an earlier way, and often before
+/// the last change is everywhere.
 async fn deployer(world: Arc<World>, gateways: Vec<Rc<Gateway>>, changes: Changes, trouble: Duration) {
     let mut newest = 1;
     loop {
@@ -135,7 +136,7 @@ async fn deployer(world: Arc<World>, gateways: Vec<Rc<Gateway>>, changes: Change
         };
         newest = newest.max(way);
         for gateway in &gateways {
-            // Some come to it only with the next change.
+            // Some gateways come to the change only with the next one.
             if world.coin() || world.coin() {
                 let (gateway, late) = (gateway.clone(), world.up_to(changes.spread_max));
                 spawn_local(async move {

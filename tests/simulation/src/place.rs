@@ -21,12 +21,12 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::sleep;
 
-/// What failed is tried again after so long.
+/// How soon a failed step is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
-/// Where nobody else is on the lists they are tended so often.
+/// How often the lists are tended where no other gateway is on them.
 pub const TEND_EVERY: Duration = Duration::from_millis(200);
 
-/// What a gateway derives keys by: a way of making them, by its configuration, and older ways in other spaces.
+/// The ways by which a gateway derives keys: one by its configuration, and older ways in other spaces.
 #[derive(Debug)]
 pub struct Active {
     generations: GenerationTable<u32>,
@@ -50,7 +50,8 @@ pub struct Place {
 pub type PlaceError = ResolveError<Infallible>;
 
 impl Place {
-    /// Takes one; `way`: how the policy makes keys. Where keys never change there is no list.
+    /// Takes a place on the lists; `way`: how the policy makes keys. Where keys never change there is no
+    /// list.
     pub async fn take(
         world: &Arc<World>,
         process: &Arc<Process>,
@@ -82,20 +83,20 @@ impl Place {
         Ok(place)
     }
 
-    /// By what keys are derived now: the way by which it decides, and the key spaces; none: they can't be.
+    /// The way by which the gateway decides now, and its key spaces; `None`: keys can't be derived.
     pub fn derives(&self) -> Option<(u32, ActiveSpaces<u32>)> {
         let active = self.active.borrow();
         Some((active.generations[POLICY], active.spaces.open.get(POLICY)?.clone()))
     }
 
-    /// The policy makes keys in this way from now on.
+    /// Makes the policy make keys in this way from now on.
     pub async fn change(&self, way: u32) -> Result<(), PlaceError> {
         let _one = self.one_at_a_time.lock().await;
         let active = self.active();
         self.goes_by(way, Some(&active)).await
     }
 
-    /// Keeps the place for as long as it is polled.
+    /// Keeps the place for as long as the future is polled.
     pub async fn tend(self: Rc<Self>) {
         tend(&*self).await;
     }
@@ -134,7 +135,7 @@ impl Place {
         self.changed.notify_one();
     }
 
-    /// The way of a space that is on the list: what an operator can go back to at any time.
+    /// The way of a space that is on the list: an operator can go back to it at any time.
     pub fn way_back(world: &World, ledger: &SimLedger) -> Option<u32> {
         let lists = ledger.key_spaces().lists();
         let last = lists.list(POLICY)?.spaces.last()?;
@@ -143,7 +144,7 @@ impl Place {
 }
 
 impl Active {
-    /// Where there is no list.
+    /// The spaces where there is no list.
     fn alone(way: u32) -> Self {
         let guard = Arc::new(SpaceGuard { policy: POLICY.into(), number: SpaceNumber(0) });
         let open = ActiveSpaces { guard, older: Vec::new(), term: 0, version: 0 };
@@ -191,8 +192,8 @@ impl Tended for Place {
         self.activate(Active { generations: active.generations.clone(), spaces });
     }
 
-    /// Whose space went while its lease was over may find the list full of others: its operator goes back to one
-    /// of them.
+    /// Goes back to a space on the list, as an operator would. The gateway whose space left while its lease
+    /// was over may find the list full of others.
     fn tidy(&self) {
         let active = self.active();
         let is_closed = active.spaces.unavailable.get(POLICY).is_some_and(|why| why.number.is_none());
@@ -251,7 +252,7 @@ impl Loader for Ways<'_> {
     }
 }
 
-/// Whether a change was refused for good, as it is.
+/// Whether a change was refused for good, because the list is full.
 pub fn is_full(error: &PlaceError) -> bool {
     matches!(error, ResolveError::Spaces(SpacesError::Closed(_, Closed::Full)))
 }

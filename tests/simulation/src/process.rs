@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// So long a process runs between two standstills.
+/// How long a process runs between two standstills.
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// One process of one gateway.
@@ -39,17 +39,17 @@ impl Process {
         })
     }
 
-    /// Which gateway's it is.
+    /// The gateway of this process.
     pub fn gateway(&self) -> usize {
         self.gateway
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// Comes back when it has ended.
+    /// Ends when the process has ended.
     pub async fn ended(&self) {
         self.ended.notified().await;
     }
@@ -64,7 +64,7 @@ impl Process {
         handle
     }
 
-    /// Ends it: nothing of it takes another step.
+    /// Ends the process: nothing of it takes another step.
     pub fn crash(&self) {
         if self.alive.swap(false, Ordering::Relaxed) {
             self.world.note(Event::Crashed { gateway: self.gateway });
@@ -73,12 +73,12 @@ impl Process {
         }
     }
 
-    /// A point in its work at which it may end or stand still.
+    /// A point in the process's work at which it may end or stand still.
     pub async fn step(&self, what: &'static str) {
         if self.ends_at(what) {
             pending::<()>().await;
         }
-        // One standstill is not made longer by the next: `settle_after` must be the longest.
+        // The next standstill does not lengthen this one: `settle_after` must be the longest.
         let stood = locked(&self.paused_until).is_some_and(|until| until + BETWEEN > Instant::now());
         if !stood && self.world.happens(self.world.faults.pause) {
             let span = self.world.up_to(self.world.faults.pause_max);
@@ -89,7 +89,7 @@ impl Process {
         }
     }
 
-    /// The same where the work can't stand still. True: it has ended.
+    /// The same where the work can't stand still. True: the process has ended.
     pub fn ends_at(&self, what: &'static str) -> bool {
         if self.world.happens(self.world.faults.crash) {
             self.world.say(|| format!("gateway {} ends at: {what}", self.gateway));

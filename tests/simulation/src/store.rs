@@ -1,5 +1,5 @@
-//! A store that several gateways share, or that one has to itself, behind a network or disk that is
-//! slow, says no, or leaves open what came of a write.
+//! A store that several gateways share, or that one has to itself, behind a network or disk that is slow,
+//! refuses, or leaves the result of a write open.
 
 use crate::keys::operation_of;
 use crate::process::Process;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// What outlives every process.
+/// The data that outlives every process.
 #[derive(Debug, Default)]
 pub struct Disk {
     tables: Mutex<Tables>,
@@ -28,8 +28,8 @@ struct Tables {
 }
 
 impl Disk {
-    /// Operations that were executing, and the latest ledger time that was seen: what an embedded
-    /// store tells who opens it.
+    /// Operations that were executing, and the latest ledger time that was seen: an embedded store tells
+    /// these when it is opened.
     pub fn recovered(&self) -> (Vec<OperationId>, Timestamp) {
         let tables = locked(&self.tables);
         let running = |versioned: &Versioned| matches!(versioned.record.state, State::Executing { .. });
@@ -37,7 +37,7 @@ impl Disk {
         (orphans.map(|(id, _)| *id).collect(), tables.last_time)
     }
 
-    /// The record of an operation, as whoever looks into the store sees it.
+    /// The record of an operation, as a reader of the store sees it.
     pub fn load(&self, id: OperationId) -> Option<Versioned> {
         locked(&self.tables).records.get(&id).cloned()
     }
@@ -84,7 +84,7 @@ struct Write {
     expected: Option<Version>,
     next: Option<Arc<Record>>,
     now: Timestamp,
-    /// A removal on a finding.
+    /// The write removes a record because somebody found *not applied*.
     frees: bool,
 }
 
@@ -94,15 +94,15 @@ pub struct SimStore {
     world: Arc<World>,
     disk: Arc<Disk>,
     process: Arc<Process>,
-    /// Operations of which somebody is saying that they did not happen.
+    /// Operations that somebody is resolving as *not applied*.
     freeing: Mutex<BTreeSet<OperationId>>,
 }
 
-/// What becomes of a write.
+/// What happens to a write.
 enum Fate {
     Written,
     Refused,
-    /// Nobody is told; it takes effect after so long, or never.
+    /// Nobody is told; the write takes effect after so long, or never.
     Unclear(Option<Duration>),
 }
 
@@ -112,8 +112,8 @@ impl SimStore {
         Self { world: world.clone(), disk: disk.clone(), process: process.clone(), freeing: Mutex::default() }
     }
 
-    /// While `saying` runs, a removal of this record means that it is freed on somebody's finding, if that
-    /// is what the outcome says.
+    /// While `saying` runs, a removal of this record means that somebody's finding frees the operation, if
+    /// the outcome is *not applied*.
     pub async fn freeing<T>(&self, id: OperationId, outcome: &Outcome, saying: impl Future<Output = T>) -> T {
         if !matches!(outcome, Outcome::NotApplied) {
             return saying.await;
@@ -146,8 +146,8 @@ impl SimStore {
         }
     }
 
-    /// The way of the ledger's own documents. What hinders these excuses nothing of what becomes of an
-    /// operation, so nobody is told.
+    /// The way of the ledger's own documents. Trouble on it excuses no operation's outcome, so nobody is
+    /// told.
     async fn travel_apart(&self) {
         let slow = self.world.happens(self.world.faults.slow);
         self.pass(slow).await;
@@ -181,7 +181,7 @@ impl SimStore {
         Fate::Written
     }
 
-    /// Lands on the disk after `span`, whatever the caller does meanwhile. An embedded store ends
+    /// Puts the write on the disk after `span`, whatever the caller does meanwhile. An embedded store ends
     /// with its process.
     fn land(&self, write: Write, span: Duration) -> oneshot::Receiver<Swap<Versioned>> {
         let (done, swapped) = oneshot::channel();
@@ -222,7 +222,7 @@ impl Store for SimStore {
                 if let Some(span) = lands {
                     drop(self.land(write, span));
                 }
-                // Sometimes before it lands, sometimes after.
+                // The call fails sometimes before the write lands, sometimes after.
                 sleep(self.world.up_to(self.world.faults.slow_max)).await;
                 return Err(StoreError::Indeterminate("nobody knows".into()));
             }

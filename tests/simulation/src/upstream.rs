@@ -1,4 +1,4 @@
-//! The upstream: it acts at once, late or never, and what it answers need not tell.
+//! The upstream: it acts at once, late or never, and its answer need not tell.
 
 use crate::world::{Event, RequestId, World, locked};
 use oncegate_core::{AnswerStatus, Disposition, OperationId, Timestamp, UnknownReason};
@@ -11,7 +11,8 @@ use tokio::time::sleep;
 /// A request as the upstream gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
-    /// The id that it is sent with, by which an upstream that dedupes knows it. None: it isn't guarded.
+    /// The id that the request is sent with, by which an upstream that dedupes knows it. `None`: the request
+    /// isn't guarded.
     pub id: Option<OperationId>,
     pub operation: usize,
     pub content: u32,
@@ -19,7 +20,7 @@ pub struct Call {
     pub attempt: u32,
 }
 
-/// Its answer.
+/// The upstream's answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
     pub status: u16,
@@ -32,9 +33,9 @@ pub struct Answered {
 #[derive(Debug)]
 pub struct Upstream {
     world: Arc<World>,
-    /// What it did first for each id, or is about to.
+    /// The first act of the upstream for each id, done or coming.
     deeds: Mutex<BTreeMap<OperationId, Deed>>,
-    /// All that it did of what is guarded, with the token of its answer, and when.
+    /// All acts of the upstream on guarded requests, with the token of the answer, and when.
     effects: Mutex<Vec<(Call, u32, Timestamp)>>,
 }
 
@@ -46,20 +47,20 @@ struct Deed {
 }
 
 impl Upstream {
-    /// One that has done nothing yet.
+    /// An upstream that has done nothing yet.
     pub fn new(world: &Arc<World>) -> Arc<Self> {
         Arc::new(Self { world: world.clone(), deeds: Mutex::default(), effects: Mutex::default() })
     }
 
-    /// What a question is answered with, about what was done for the operation since then: the content and
-    /// the token of its answer.
+    /// The answer to a question about the acts for the operation since then: the content and the token of the
+    /// answer.
     pub fn looked_up(&self, operation: usize, since: Timestamp) -> Option<(u32, u32)> {
         let effects = locked(&self.effects);
         let done = effects.iter().find(|effect| effect.0.operation == operation && effect.2 >= since);
         done.map(|(call, token, _)| (call.content, *token))
     }
 
-    /// Sends a request. An answer, or why there is none; silence ends with the caller's patience.
+    /// Sends a request. Returns the answer, or why there is none; silence ends with the caller's patience.
     pub async fn call(self: &Arc<Self>, call: Call) -> Result<Answered, UnknownReason> {
         let (answer, answered) = oneshot::channel();
         let upstream = self.clone();
@@ -77,7 +78,7 @@ impl Upstream {
 
     async fn handle(self: &Arc<Self>, call: Call) -> Result<Answered, UnknownReason> {
         let (world, faults) = (&self.world, &self.world.faults);
-        // The request is on its way, whatever becomes of who sent it.
+        // The request is on its way, whatever happens to its sender.
         sleep(self.way()).await;
         if world.setting.dedupes
             && let Some(id) = call.id
@@ -104,7 +105,8 @@ impl Upstream {
         };
         let proves = matches!(said, Ok(Answered { status: 201, .. }));
         if proves || world.coin() {
-            // A final answer tells of something done, so only what proves nothing may come first.
+            // A final answer tells of an act that is done, so only an answer that proves nothing may come
+            // first.
             let late = !proves && world.happens(faults.commits_late);
             self.act(call, token, if late { world.up_to(faults.commit_max) } else { Duration::ZERO });
         }
@@ -119,7 +121,7 @@ impl Upstream {
     fn act(self: &Arc<Self>, call: Call, token: u32, span: Duration) {
         let deed = Deed { content: call.content, token, done: span.is_zero() };
         if let (true, Some(id)) = (self.world.setting.dedupes, call.id) {
-            // It knows from the beginning that it is about to.
+            // The upstream knows from the beginning that it is about to act.
             locked(&self.deeds).insert(id, deed);
         }
         if span.is_zero() {
@@ -141,8 +143,8 @@ impl Upstream {
         self.world.note(Event::Effect { request, attempt, token });
     }
 
-    /// What one that dedupes says of what it did before (again), is about to do (409), or did for
-    /// another request under the same id (422).
+    /// The answer of an upstream that dedupes to a request that it has acted on (repeated), is about to act
+    /// on (409), or has acted on for another request under the same id (422).
     fn again(&self, deed: &Deed, content: u32) -> Answered {
         let Deed { content: before, token, done } = *deed;
         match () {
@@ -162,7 +164,7 @@ impl Upstream {
     }
 }
 
-/// What an answer means, by the gateway's own table.
+/// The meaning of an answer, by the gateway's own table.
 pub fn meaning(answered: &Answered, dedupes: bool) -> Disposition {
     Disposition::of_status(AnswerStatus {
         status: answered.status,

@@ -1,4 +1,4 @@
-//! What all parties of a run share: time, dice, and the history that the checker reads.
+//! The state that all parties of a run share: time, dice, and the history that the checker reads.
 
 use crate::faults::{Chance, Faults, Setting, Ways};
 use oncegate_core::{Disposition, Refusal, Timestamp};
@@ -25,19 +25,19 @@ pub fn elapsed() -> Duration {
     })
 }
 
-/// Names one request of one client.
+/// The number of one request of one client.
 pub type RequestId = u32;
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A request came to a gateway.
     Arrived { request: RequestId, operation: usize, content: u32, gateway: usize },
-    /// Its keys are made by these ways.
+    /// The request's keys are made by these ways.
     Keyed { request: RequestId, ways: Ways },
-    /// Nothing guards it: it goes upstream without a claim.
+    /// Nothing guards the request: it goes upstream without a claim.
     Passes { request: RequestId },
-    /// Its execution begins: it holds the claim.
+    /// The request's execution begins: it holds the claim.
     Executes { request: RequestId },
     /// The execution's first byte goes upstream.
     Sent { request: RequestId, attempt: u32 },
@@ -47,33 +47,33 @@ pub enum Event {
     Effect { request: RequestId, attempt: u32, token: u32 },
     /// The execution has a whole answer, and it is final.
     Got { request: RequestId, token: u32, large: bool },
-    /// The execution is over, with or without an answer, and its gateway goes to record what it means.
+    /// The execution is over, with or without an answer, and its gateway goes to record the disposition.
     Judged { request: RequestId, means: Disposition },
-    /// A gateway says this, which may be lost on its way.
+    /// A gateway gives this answer, which may be lost on its way.
     Answers { request: RequestId, reply: Reply },
     /// The client has left, and the gateway has noticed.
     Left { request: RequestId },
-    /// The client got this, to its end.
+    /// The client got this answer, to its end.
     Told { request: RequestId, reply: Reply },
     /// A policy is to make keys in this way.
     Changes { way: u32 },
     /// A gateway ended.
     Crashed { gateway: usize },
-    /// It stands still.
+    /// A gateway stands still.
     Paused { gateway: usize },
-    /// A call of it to the store was slow, refused or unclear.
+    /// A gateway's call to the store was slow, refused or unclear.
     Hindered { gateway: usize },
     /// An operator or a probe found that nothing happened and that nothing will.
     Freed { operation: usize },
-    /// An operator or a probe found that it happened.
+    /// An operator or a probe found that the operation happened.
     Found { operation: usize },
     /// From here on nothing goes wrong.
     Calm,
-    /// That was a last request for an operation, to which a final answer must have come.
+    /// The last request for an operation has ended: a final answer must have come.
     Last { request: RequestId },
 }
 
-/// What a client is told.
+/// The answer to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The execution's own answer, as it came from upstream. `content` and `token` are those of the
@@ -83,22 +83,22 @@ pub enum Reply {
     NoAnswer(Disposition),
     /// The answer from the record.
     Replayed { content: u32, token: u32 },
-    /// The answer of the execution that it waited for, which was not applied.
+    /// The answer of the execution that the request waited for, which was not applied.
     Shared,
-    /// It was turned away.
+    /// The request was turned away.
     Refused(Refusal),
-    /// It isn't guarded, and went upstream as it came.
+    /// The request isn't guarded, and went upstream as it came.
     Passed,
     /// The ledger can't be asked, or the policy is not loaded whole.
     Unavailable,
-    /// It was sent, and what came of it couldn't be recorded.
+    /// The request was sent, and its outcome couldn't be recorded.
     Unrecorded,
     /// The connection ended first.
     Cut,
 }
 
 impl Reply {
-    /// Whether a client that gets it asks again.
+    /// Whether a client that gets this answer asks again.
     pub fn is_for_now(&self) -> bool {
         match self {
             Self::First { means, .. } | Self::NoAnswer(means) => *means == Disposition::NotApplied,
@@ -108,7 +108,7 @@ impl Reply {
         }
     }
 
-    /// Whether it says that nobody knows.
+    /// Whether the answer says that nobody knows.
     pub fn announces_doubt(&self) -> bool {
         match self {
             Self::First { means, .. } | Self::NoAnswer(means) => *means == Disposition::Unknown,
@@ -119,7 +119,7 @@ impl Reply {
     }
 }
 
-/// An event and when it was, by the run's own time and by the ledger's.
+/// An event and its time, by the run's own time and by the ledger's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub at: Duration,
@@ -146,7 +146,7 @@ pub struct World {
     /// Milliseconds by which the wall clock has been put forward, and ledger time with it.
     wall_ahead: AtomicU64,
     ledger_ahead: AtomicU64,
-    /// Every event and more is printed as it happens.
+    /// Prints every event and more as it happens.
     trace: bool,
 }
 
@@ -165,7 +165,7 @@ impl World {
             calm: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
-            // Room for steps back.
+            // This leaves room for steps back.
             wall_ahead: AtomicU64::new(0),
             ledger_ahead: AtomicU64::new(0),
             trace,
@@ -183,25 +183,25 @@ impl World {
         locked(&self.history).push(entry);
     }
 
-    /// Tells whoever reads the trace.
+    /// Tells the reader of the trace.
     pub fn say(&self, text: impl FnOnce() -> String) {
         if self.trace {
             println!("{:>7} ms    {}", elapsed().as_millis(), text());
         }
     }
 
-    /// Everything that happened.
+    /// All events so far.
     pub fn history(&self) -> Vec<Entry> {
         locked(&self.history).clone()
     }
 
-    /// From here on nothing goes wrong.
+    /// Ends the faults: from here on nothing goes wrong.
     pub fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
         self.note(Event::Calm);
     }
 
-    /// Whether something goes wrong that does so often.
+    /// Whether a fault with this chance happens now.
     pub fn happens(&self, chance: Chance) -> bool {
         chance > 0 && !self.calm.load(Ordering::Relaxed) && self.dice().u16(0..1_000) < chance
     }
@@ -211,7 +211,7 @@ impl World {
         self.dice().bool()
     }
 
-    /// One of so many.
+    /// A number drawn from the range.
     pub fn pick(&self, range: Range<usize>) -> usize {
         self.dice().usize(range)
     }
@@ -236,7 +236,7 @@ impl World {
         u32::try_from(self.tokens.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 
-    /// The wall clock is stepped; back, if it was ahead, or forth.
+    /// Steps the wall clock: back, if it was ahead, or forth.
     pub fn step_wall(&self) {
         let ahead = match self.wall_ahead.load(Ordering::Relaxed) {
             0 => self.up_to(Duration::from_secs(3 * 86_400)),
@@ -246,17 +246,17 @@ impl World {
         self.say(|| format!("the wall clock is {ahead:?} ahead"));
     }
 
-    /// What the wall clock shows.
+    /// The time that the wall clock shows.
     pub fn wall(&self) -> Timestamp {
         BEGINNING.plus(elapsed() + Duration::from_millis(self.wall_ahead.load(Ordering::Relaxed)))
     }
 
-    /// When clients say they first sent what they send, in Unix seconds.
+    /// When clients say they first sent an operation, in Unix seconds.
     pub fn first_sent(&self) -> u32 {
         u32::try_from(BEGINNING.as_secs()).expect("it is before 2106")
     }
 
-    /// A ledger's clock was started at this.
+    /// Records that a ledger's clock was started at this time.
     pub fn ledger_starts(&self, at: Timestamp) {
         let ahead = at.since(BEGINNING.plus(elapsed()));
         self.ledger_ahead.store(oncegate_core::time::millis(ahead), Ordering::Relaxed);
@@ -268,7 +268,7 @@ impl World {
     }
 }
 
-/// Every critical section here is a step that leaves its data whole.
+/// Locks. Every critical section here is a step that leaves its data whole.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
