@@ -1,4 +1,4 @@
-//! `[ledger]`: where operations are recorded, and how long unless a route says otherwise.
+//! `[ledger]`: the store of records, and the times of records unless a route says otherwise.
 
 use super::reading::fault::io_words;
 use super::reading::units::{is_name, parse_hex};
@@ -24,7 +24,7 @@ pub struct LedgerConfig {
     pub secret: Option<[u8; 32]>,
 }
 
-/// `ledger.store`, with what it needs.
+/// `ledger.store`, with the store's folder if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// In memory: records are lost with the process.

@@ -1,8 +1,8 @@
 //! Configuration (`design/configuration.md`): the operator's file, the program's values, and one fallible
 //! step between them ([`load()`]).
 //!
-//! Nothing here opens a socket, a store or a component. [`load()`] reads the file, the environment's overrides and
-//! the flags of `serve`, and reports all faults at once, each with its place and its remedy.
+//! Nothing here opens a socket, a store or a component. [`load()`] reads the file, the environment's
+//! overrides and the flags of `serve`, and reports all faults at once, each with its place and its remedy.
 //!
 //! Each table of the configuration has a file: server, ledger, upstreams, policies, principal, routes. Each
 //! file declares the table's keys as items (`reading/key.rs`), of which `reference.md` is made. `reading/`

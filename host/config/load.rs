@@ -93,7 +93,7 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
         policies: &policies,
     };
     let routes = routes::read(reading, root.item(&ROUTES), &scope);
-    // A mistyped [[route]] is reported as an unknown key already.
+    // A mistyped [[route]] is reported as an unknown key instead.
     if root.set_by("routes").is_none() && root.set_by("route").is_none() {
         let problem = "there is nothing to serve: no [[routes]]";
         let help = "give --upstream URL, or a --config FILE with at least one [[routes]]";

@@ -161,7 +161,7 @@ fn built_in() -> String {
     format!("there are: {}", names.join(", "))
 }
 
-/// Reads settings. They go to the component as JSON, so a value that JSON doesn't have is a fault.
+/// Reads settings. Settings go to the component as JSON, so a value that JSON doesn't have is a fault.
 fn settings(item: &Item<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
     item.reading.setting(&item.path, &item.node.set_by);
     if let Some(text) = item.node.value.loose() {

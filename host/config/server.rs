@@ -276,7 +276,7 @@ fn network(item: &Item<'_>) -> Option<IpNet> {
         |text: &str| text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     let network = item.parsed(help, parse)?;
     if network.addr() != network.network() {
-        // Somebody who writes 10.1.2.3/8 means one of two very different things.
+        // 10.1.2.3/8 can mean two very different things: one address or a whole network.
         item.refuse(format!(
             "write {} for the network, or {} for the one address",
             network.trunc(),

@@ -18,7 +18,7 @@ use std::time::Instant;
 pub struct AccessRecord {
     /// The result so far.
     pub result: RequestResult,
-    /// The operation, where the request is guarded.
+    /// The operation, if the request is guarded.
     pub operation: Option<OperationId>,
     begun: Instant,
     route: Option<Arc<Route>>,

@@ -57,7 +57,7 @@ impl Worker {
 pub enum WorkerOrder {
     /// Drop the instances of all generations but these.
     RetireAllBut(Arc<[u64]>),
-    /// End executions: each settles as unknown, or as not applied where nothing was sent.
+    /// End executions: each settles as unknown, or as not applied if nothing was sent.
     EndExecutions,
 }
 

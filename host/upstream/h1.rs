@@ -14,7 +14,7 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub(super) struct H1(SendRequest<RequestBody>);
 
-/// Why there is no connection. Nothing was sent.
+/// The reason why there is no connection. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The connection took longer than `connect_timeout`.
@@ -43,7 +43,7 @@ pub enum ConnectError {
     },
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug)]
 pub enum SendError {
     /// The request was handed back: not a byte of it was sent.

@@ -59,7 +59,7 @@ pub struct ResponseBody {
 }
 
 impl Pools {
-    /// The connections to an upstream. A reload that changes an upstream brings another pool.
+    /// The connections to an upstream. A reload that changes an upstream makes another pool.
     pub fn of(&self, upstream: &Arc<Upstream>) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
         match pools.get(upstream.name()) {

@@ -37,7 +37,7 @@ pub(crate) enum Point {
     Touching,
 }
 
-/// The places of numbers in the control file. They are the same as in `tests/faults/layer/faults.h`.
+/// The places of numbers in the control file. The places are the same as in `tests/faults/layer/faults.h`.
 #[derive(Clone, Copy)]
 enum Slot {
     KillPoint,

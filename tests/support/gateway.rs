@@ -223,7 +223,7 @@ pub(crate) fn command(args: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// A running gateway. It is killed when dropped.
+/// A running gateway, which is killed when dropped.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) admin: Option<SocketAddr>,

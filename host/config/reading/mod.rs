@@ -1,5 +1,5 @@
-//! Reading a configuration: from the file, the environment and the flags to values that the tables' own readers
-//! (`config/*.rs`) ask for one by one.
+//! Reading a configuration: from the file, the environment and the flags to values that the tables' own
+//! readers (`config/*.rs`) ask for one by one.
 //!
 //! [`source`] → [`file`] → [`tree`] ← [`overlay`], then [`section`] by section and [`item`] by item. Every
 //! fault on the way is noted in the [`report`], so that one reading finds all faults.

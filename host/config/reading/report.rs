@@ -38,7 +38,7 @@ pub(crate) struct Reading {
     pub(crate) settings: RefCell<BTreeMap<String, Place>>,
     /// The keys that were asked for, as `upstreams.NAME.urls`.
     known: RefCell<BTreeSet<String>>,
-    /// The rows of the reference for those keys, in the order of asking.
+    /// The rows of the reference for the keys that were asked for, in the order of asking.
     pub(crate) rows: RefCell<Vec<KeyRow>>,
     /// Keys that nobody asked for: the place, the section's path and pattern, and the name.
     pub(crate) unknown: RefCell<Vec<(SetBy, String, String, String)>>,
@@ -141,8 +141,8 @@ impl Reading {
         parent.unwrap_or(Path::new(""))
     }
 
-    /// Notes a fault for each unknown key. This comes last, when all known keys have been asked for and a key
-    /// of another section can be told from a key of no section.
+    /// Notes a fault for each unknown key. The faults come last, when all known keys have been asked for and
+    /// a key of another section can be told from a key of no section.
     fn report_unknown(&self) {
         let known = self.known.borrow();
         let unknown = self.unknown.borrow();

@@ -5,11 +5,11 @@
 pub(crate) enum Unset {
     /// The default is this value, as TOML writes it.
     Value(&'static str),
-    /// There is no default; this text of the reference says what that means.
+    /// There is no default. The text is the reference's meaning of an unset key.
     Nothing(&'static str),
     /// The default is the value in the table of this name.
     Inherited(&'static str),
-    /// The key must be set. A missing key is a fault, and this text says what to set.
+    /// The key must be set, and a missing key is a fault. The text says what to set.
     Fault(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! The values of a configuration before anybody asks what they mean, each with its source. The file, the
+//! The values of a configuration before their meaning is read, each with its source. The file, the
 //! environment and the flags become one tree, so that each fault can name the place it came from.
 
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub(crate) enum SetBy {
     Env(String),
     /// This flag set the value.
     Flag(&'static str),
-    /// Nothing set the value: it is a default, or stands in for what a flag implies.
+    /// Nothing set the value: the value is a default, or implied by a flag.
     Nothing,
 }
 

@@ -23,7 +23,7 @@ pub struct OperationDescription {
     /// The status of the operation's answer.
     #[serde(default, skip_serializing_if = "DescribedStatus::is_missing")]
     pub status: DescribedStatus,
-    /// Why the outcome is unknown.
+    /// The reason why the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Since when the outcome is unknown.

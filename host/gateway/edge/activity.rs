@@ -69,7 +69,7 @@ impl Activity {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Waits for the first bytes of a connection, for a bounded time. The wait yields at least once, so that
+    /// Waits for the first bytes of a connection, for a bounded time. The wait sleeps at least once, so that
     /// the runtime can notice bytes that have already arrived.
     pub(super) async fn first_word(&self) {
         let deadline = Instant::now() + FIRST_WORD;

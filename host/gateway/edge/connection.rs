@@ -54,7 +54,7 @@ pub(super) async fn serve<S: EdgeService>(
         }
     });
     let io = TokioIo::new(TrackedIo { stream, activity: activity.clone() });
-    // `pipeline_flush` stays off. It would remove the bound on written bytes, and hold a whole answer to a
+    // `pipeline_flush` stays off: it would remove the bound on written bytes, and hold a whole answer to a
     // slow client in memory.
     let connection =
         http1::Builder::new().max_buf_size(limit).serve_connection(io, hyper_service).with_upgrades();

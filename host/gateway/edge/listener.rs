@@ -24,7 +24,7 @@ pub struct Listeners {
     pub(super) by_worker: Vec<Vec<TcpListener>>,
 }
 
-/// Why an address can't be listened on.
+/// The reason why an address can't be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen on {address}: {}", explain(.cause))]
 pub struct BindError {
@@ -67,7 +67,7 @@ impl Listeners {
     }
 }
 
-/// Who may listen on a port.
+/// The sockets that may listen on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Port {
     /// This socket alone.

@@ -18,7 +18,7 @@ pub struct CapturedAnswer {
     pub head: Parts,
     /// The answer's body.
     pub capture: Capture,
-    /// Why the body broke off, if it did.
+    /// The reason why the body broke off, if it did.
     pub cut: Option<UnknownReason>,
 }
 

@@ -57,7 +57,7 @@ pub async fn send(
     proxy(worker, route, peer, &head, request).await
 }
 
-/// Sends a request on, and brings the answer as it comes. The request's fields are the client's.
+/// Sends a request on and returns the answer as it comes. The request's fields are the client's.
 pub async fn proxy(
     worker: &Rc<Worker>,
     route: &Route,

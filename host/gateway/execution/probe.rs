@@ -1,4 +1,4 @@
-//! Probes: the gateway asks an upstream what became of an operation whose outcome is unknown
+//! Probes: the gateway asks an upstream about the unknown outcome of an operation
 //! (`design/upstreams.md`). The policy's `resolution` writes the question and reads the answer; the host
 //! sends it, within bounds of number and time. Probes run beside the requests of one worker. A turn of
 //! the ledger makes sure that nobody else asks about the same operation at the same time.

@@ -17,7 +17,7 @@ pub struct RequestHead {
     pub authority: Arc<str>,
     /// The path, percent-encoded, without the query.
     pub path: Arc<str>,
-    /// The query; empty where there is none.
+    /// The query; empty if there is none.
     pub query: String,
     /// Whether there is a query, empty or not.
     pub has_query: bool,
