@@ -107,7 +107,8 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Decides a claim on a record that was read when the store was asked at `read_at`. The answer may have
-    /// been long on its way: a record that was executing then may have renewed its lease since, or be settled.
+    /// been long on its way: a record that was executing then may be settled since, or have renewed its
+    /// lease.
     pub(super) fn decide_claim(
         &self,
         rules: &Rules,

@@ -115,7 +115,7 @@ impl Cache {
             return;
         }
         let mut order = self.order();
-        // Twice round at most: the first time round takes the marks away.
+        // The loop goes round twice at most: the first round takes the marks away.
         for _ in 0..2 * order.len() {
             if self.bytes.load(Ordering::Relaxed) <= self.bytes_max {
                 return;

@@ -1,5 +1,6 @@
-//! The gate between claims and a change of how keys are made. It notes claims while a change is looked at. While
-//! the change is made, the lease on the lists of key spaces is suspended: nothing that was claimed may be sent.
+//! The gate between claims and a change of how keys are made. The gate notes claims while a change is looked
+//! at. While the change is made, the lease on the lists of key spaces is suspended: nothing that was claimed
+//! may be sent.
 
 use oncegate_core::OperationId;
 use std::collections::BTreeSet;

@@ -104,7 +104,7 @@ impl Memory {
     }
 
     fn stripe(&self, id: OperationId) -> MutexGuard<'_, DueIndex> {
-        // Not a byte that the map's hash is made of, or one shard's ids would all meet in one stripe.
+        // The map's hash must not contain this byte, or one shard's ids would all meet in one stripe.
         locked(&self.due[usize::from(id.0[31]) % self.due.len()])
     }
 

@@ -7,13 +7,13 @@
 //! - [`ids`]: the ids of operations, executions and principals, and how they are hashed from parts.
 //! - [`time`]: ledger time as data.
 //! - [`answer`]: an answer, as it is recorded and replayed.
-//! - [`record`]: the record of an operation, and what it means at a given time.
-//! - [`outcome`]: what the end of an attempt means, and the join over attempts.
+//! - [`record`]: the record of an operation, and its meaning at a given time.
+//! - [`outcome`]: the meaning of an attempt's end, and the join over attempts.
 //! - [`decide()`]: (rules, record, event, now) → what to do.
 //! - [`codec`]: records as bytes, with a format version in front.
 //! - [`problem`]: the codes of the gateway's own answers.
 //! - [`reach`]: which requests a route takes.
-//! - [`durability`]: what an answer's end waits for.
+//! - [`durability`]: whether the end of an answer waits for the disk.
 //! - [`keyspaces::list`]: the key spaces of each policy and the gateways that derive keys by them.
 //! - [`keyspaces::claim`]: one claim of an operation under several keys.
 

@@ -138,7 +138,7 @@ impl UnknownReason {
     }
 }
 
-/// How an execution ended, with what is recorded of its answer.
+/// The end of an execution, with the recorded part of its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The end is final, with the answer to replay.

@@ -1,4 +1,4 @@
-//! The record of an operation, and what it means at a given time.
+//! The record of an operation, and its meaning at a given time.
 
 use crate::answer::{Answer, AnswerSummary};
 use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, SpaceNumber};

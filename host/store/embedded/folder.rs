@@ -3,7 +3,7 @@
 //! ```text
 //! oncegate.lock      locked by the process that has the folder open, whose id is in it
 //! oncegate.format    the format, in a line of text; written last, so that it vouches for the rest
-//! oncegate.creating  there until then: what is here was never used and may be made anew
+//! oncegate.creating  there until then: the folder was never used and may be made anew
 //! db/                the database
 //! oncegate.code/     compiled policies, which anybody may remove
 //! ```

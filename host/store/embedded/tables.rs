@@ -125,8 +125,8 @@ impl Tables {
         Ok(Some(Self { db, records, due, running, meta }))
     }
 
-    /// A batch that is durable, if `mode` says so, before anybody can read what is in it: the
-    /// database syncs its journal first and applies the batch after.
+    /// A batch that is durable, if `mode` says so, before anybody can read its records: the database syncs
+    /// its journal first and applies the batch after.
     pub(super) fn batch(&self, items: usize, mode: PersistMode) -> OwnedWriteBatch {
         OwnedWriteBatch::with_capacity(self.db.clone(), items).durability(Some(mode))
     }

@@ -297,7 +297,7 @@ impl Writer {
     /// fsync the system may drop the data that it held and call the next fsync a success (Rebello et al.,
     /// "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
     fn failed(&self, error: &fjall::Error, unclear: Unclear) -> StoreError {
-        // Where one of the database's own threads failed before, this batch never reached the journal.
+        // If one of the database's own threads failed before, this batch never reached the journal.
         if matches!(error, fjall::Error::Poisoned) {
             self.shared.fail("one of the database's own", Unclear::nothing());
             return self.shared.failure_error();

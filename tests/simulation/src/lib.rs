@@ -4,8 +4,8 @@
 //!
 //! - [`faults`]: the setting of a run and its faults.
 //! - [`world`]: time, dice, history.
-//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties; [`keys`], [`place`]: the keys by
-//!   which operations are known.
+//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties; [`keys`], [`place`]: the keys
+//!   of operations.
 //! - [`checker`]: the promises, over effects, answers and announcements of doubt.
 #![allow(missing_docs, reason = "a test's own types; the modules and the fields that need words have them")]
 

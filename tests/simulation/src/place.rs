@@ -1,5 +1,5 @@
-//! A gateway's place on the lists of key spaces: the whole of `host/keyspaces`, with generations that are ways of
-//! making keys, and a loader that can't always load them.
+//! A gateway's place on the lists of key spaces: the whole of `host/keyspaces`, with generations that are
+//! ways of making keys, and a loader that can't always load them.
 
 use crate::gateway::SimLedger;
 use crate::keys::{POLICY, deriver, way_of};

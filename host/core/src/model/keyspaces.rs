@@ -80,7 +80,7 @@ fn stands(now: Option<V>, seen: Option<V>) -> bool {
     }
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Truth {
     /// Nothing was sent.
@@ -366,7 +366,7 @@ impl Model {
         f(ClaimKeys { own: &own, common: &[], claim: &claim, rules: &rules })
     }
 
-    /// This claim, which has done nothing yet.
+    /// The claim of these keys, which has done nothing yet.
     fn begun(&self, claimed: Claiming<'_>) -> MultiKeyClaim<V> {
         self.with_keys(claimed, MultiKeyClaim::of)
     }

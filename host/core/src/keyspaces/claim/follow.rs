@@ -1,4 +1,4 @@
-//! Following a chain of pointers to what it leads to.
+//! Following a chain of pointers to its target.
 
 use super::machine::{MultiKeyClaim, Over, Phase, Standing};
 use super::result::{ClaimResult, NotWon};

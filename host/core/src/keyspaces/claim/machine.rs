@@ -65,7 +65,7 @@ pub(crate) struct Again<V> {
     pub(super) record: Arc<Record>,
 }
 
-/// Where a claim is on its way.
+/// The phase of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase<V> {
     /// Read this own key before anything is claimed. Common keys need this: an operation that the caller
