@@ -6,6 +6,7 @@
 mod answers;
 mod bad_input;
 mod first_day;
+mod house;
 mod key_changes;
 mod never_twice;
 mod policies;
