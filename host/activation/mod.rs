@@ -1,5 +1,5 @@
 //! Puts a configuration and its policies in force, all or nothing. A start does it, and a reload while
-//! requests flow; `oncegate check` goes as far as the first write. [`plan`] has the order.
+//! requests flow; `oncegate check` goes as far as the first write. `plan.rs` has the order.
 //!
 //! A request keeps the configuration that it began with. A fault leaves the active configuration alone and is
 //! reported.

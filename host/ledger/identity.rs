@@ -138,7 +138,7 @@ impl Identity {
 impl<S: Store> Ledger<S> {
     /// The ledger's secret: the stored one, or at the first start `configured` or a random one. Another
     /// configured secret replaces the stored one where no other gateway uses that, and no record lives or all
-    /// may be given up. The list of key spaces must be [joined](Self::join_spaces) before, so that other
+    /// may be given up. The list of key spaces must be joined (`SpaceRegistry::join`) before, so that other
     /// gateways do not replace the returned secret.
     pub async fn secret(
         &self,
