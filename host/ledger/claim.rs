@@ -129,10 +129,18 @@ impl<S: Store> Claimant<S> {
             return self.failed(keyspaces::lapsed(), &[]).await;
         }
         let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::of(by);
-        let mut asked = ledger.clock().now();
+        // When the store was first asked about the request's own key. Other keys may be asked about after it, so
+        // the time of the last question says nothing of the record under this one.
+        let mut own_asked = None;
         for _ in 0..SWAPS_MAX * (keys.len() + common.len()) {
             let now = ledger.clock().now();
-            let reply = match multi_claim.ask(by, now) {
+            let question = multi_claim.ask(by, now);
+            if let Ask::Load(id) | Ask::Swap { id, .. } = &question
+                && *id == request.id
+            {
+                own_asked.get_or_insert(now);
+            }
+            let reply = match question {
                 Ask::Done(ClaimResult::Won { id, version, record }) => {
                     let several = keys.len() + common.len() > 1;
                     let pointers_until = several.then(|| multi_claim.holds_until());
@@ -144,7 +152,7 @@ impl<S: Store> Claimant<S> {
                     if matches!(instead, NotWon::Refuse(Refusal::PrincipalChanged | Refusal::KeyReused)) {
                         ledger.release(multi_claim.common(), request.claim.execution).await;
                     }
-                    return self.not_won(instead, id, standing, asked);
+                    return self.not_won(instead, id, standing, own_asked.unwrap_or(now));
                 }
                 Ask::Load(id) => match ledger.store.load(id).await {
                     Ok(found) => StoreReply::Loaded(found.map(|found| (found.version, found.record))),
@@ -160,8 +168,7 @@ impl<S: Store> Claimant<S> {
                     }
                 }
             };
-            asked = now;
-            multi_claim.on_reply(by, reply, asked);
+            multi_claim.on_reply(by, reply, now);
         }
         self.failed(changes_too_fast(), multi_claim.common()).await
     }

@@ -110,3 +110,10 @@ fn an_answer_that_is_told_late_is_of_its_own_execution() {
 fn what_may_not_be_sent_is_no_reuse_of_its_key() {
     holds(91_902);
 }
+
+/// A claim met a record under its own key and then looked at other keys. Its waiters judged that record by the
+/// time of the last look, and were told that its lease had lapsed, though it was completed meanwhile.
+#[test]
+fn a_record_is_judged_by_when_its_own_key_was_asked() {
+    holds(106_976);
+}
