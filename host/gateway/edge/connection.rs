@@ -2,10 +2,10 @@
 
 use super::activity::{Activity, Busy, BusyBody, IdleTimer, TrackedIo};
 use super::peer::{Peer, Protocol};
-use super::service::{After, Answered, EdgeService};
+use super::service::{After, Answered, EdgeService, Framing};
 use super::state::Counted;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -43,12 +43,8 @@ pub(super) async fn serve<S: EdgeService>(
             // Boxed, because hyper would move the future, and each connection would have room for its nine
             // kilobytes, used or not.
             Box::pin(async move {
-                let Answered { mut response, after } = service.answer(peer, framing, request).await;
-                // Set before hyper is told to shut down, so that requests already queued are still answered.
-                let is_ending = came_late || ending.has_changed().unwrap_or(true) || after == After::Close;
-                if is_ending && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
+                let is_ending = || came_late || ending.has_changed().unwrap_or(true);
+                let response = answer(service, peer, framing, request, is_ending).await;
                 Ok::<_, Infallible>(response.map(|body| BusyBody { body, _busy: busy }))
             })
         }
@@ -80,4 +76,22 @@ pub(super) async fn serve<S: EdgeService>(
             }
         }
     }
+}
+
+/// The service's answer. It says if the connection ends after it: because the service wants it, or because
+/// `is_ending` says so when the answer is there.
+async fn answer<S: EdgeService>(
+    service: Rc<S>,
+    peer: Peer,
+    framing: Framing,
+    request: Request<Incoming>,
+    is_ending: impl FnOnce() -> bool,
+) -> Response<S::Body> {
+    let Answered { mut response, after } = service.answer(peer, framing, request).await;
+    // Set before hyper is told to shut down, so that requests already queued are still answered.
+    let ends = is_ending() || after == After::Close;
+    if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
