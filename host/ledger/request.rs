@@ -63,6 +63,24 @@ impl Request {
         }
     }
 
+    /// The same request with these keys, one for each space in which keys are derived; there is at least one. The
+    /// request's own key is the one of the highest space.
+    #[must_use]
+    pub fn with_keys(mut self, mut keys: Vec<Key>) -> Self {
+        keys.sort_by_key(|key| key.space);
+        if let Some(highest) = keys.last() {
+            self.id = highest.id;
+            self.derived.space = highest.space;
+            self.claim.fingerprint = highest.fingerprint;
+            self.claim.origin.key_schema = highest.key_schema.clone();
+            self.claim.origin.key_epoch = highest.key_epoch;
+        }
+        if keys.len() > 1 {
+            self.derived.keys = keys;
+        }
+        self
+    }
+
     /// The same request under another of its keys, to be answered and not to claim.
     pub(super) fn by(&self, key: &Key) -> Self {
         let claim = Claim { fingerprint: key.fingerprint, ..self.claim.clone() };

@@ -86,20 +86,9 @@ pub fn request(whole: &WholeRequest<'_>, guarded: &mut Guarded) -> ledger::Reque
         keys.push(Key { space: older.number, id, fingerprint, key_schema, key_epoch });
         share(&keys[keys.len() - 1], &older.generation, guard);
     }
-    keys.sort_by_key(|key| key.space);
     common.sort_by_key(|key| key.space);
     request.derived.common = common;
-    if let Some(highest) = keys.last() {
-        request.id = highest.id;
-        request.derived.space = highest.space;
-        request.claim.fingerprint = highest.fingerprint;
-        request.claim.origin.key_schema = highest.key_schema.clone();
-        request.claim.origin.key_epoch = highest.key_epoch;
-    }
-    if keys.len() > 1 {
-        request.derived.keys = keys;
-    }
-    request
+    request.with_keys(keys)
 }
 
 /// The key of these under which a record is kept. If the record is in a space that isn't derived here, a key

@@ -136,18 +136,18 @@ pub fn request(
         key_epoch: 0,
     };
     let keys: Vec<Key> = spaces.iter().map(key).collect();
-    let highest = keys.last().expect("there is always one").clone();
-    ledger::Request {
-        id: highest.id,
+    let own = keys.first().expect("there is always one").clone();
+    let request = ledger::Request {
+        id: own.id,
         claim: Claim {
-            fingerprint: highest.fingerprint,
+            fingerprint: own.fingerprint,
             execution: ledger.execution_id(),
             times: setting.times,
             origin: Origin {
                 route: text("charges"),
                 policy: text(POLICY),
-                key_schema: highest.key_schema,
-                key_epoch: highest.key_epoch,
+                key_schema: own.key_schema,
+                key_epoch: own.key_epoch,
                 normalisation: 1,
                 method: text("POST"),
                 authority: text("api.example.com"),
@@ -162,12 +162,7 @@ pub fn request(
         rules: Rules { while_running: setting.while_running, when_unknown: setting.when_unknown },
         wait: setting.wait,
         waiting_room: None,
-        derived: Derived {
-            space: highest.space,
-            keys: if keys.len() > 1 { keys } else { Vec::new() },
-            term,
-            pin: pin.map(Arc::new),
-            ..Derived::default()
-        },
-    }
+        derived: Derived { term, pin: pin.map(Arc::new), ..Derived::default() },
+    };
+    request.with_keys(keys)
 }
