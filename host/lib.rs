@@ -5,12 +5,12 @@ pub mod activation;
 pub mod admin;
 pub mod cli;
 pub mod gateway;
-pub mod keyspaces;
-pub mod ledger;
 pub mod run;
-pub mod store;
-pub mod upstream;
 
 pub use oncegate_config as config;
+pub use oncegate_keyspaces as keyspaces;
+pub use oncegate_ledger as ledger;
 pub use oncegate_observe as observe;
 pub use oncegate_policy as policy;
+pub use oncegate_store as store;
+pub use oncegate_upstream as upstream;

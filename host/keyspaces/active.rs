@@ -2,9 +2,9 @@
 //! those of older generations (`design/key-changes.md`).
 
 use super::registry::{Numbers, SpaceRegistry};
-use crate::store::Store;
 use oncegate_core::SpaceNumber;
 use oncegate_core::keyspaces::list::Closed;
+use oncegate_store::Store;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 

@@ -9,8 +9,8 @@
 use super::pins::SpacePin;
 use super::pointers;
 use super::registry::{SpaceRegistry, SpacesError};
-use crate::store::{DocumentError, Store, StoreError};
 use oncegate_core::{OperationId, SpaceNumber};
+use oncegate_store::{DocumentError, Store, StoreError};
 use std::sync::Arc;
 
 impl<S: Store> SpaceRegistry<S> {

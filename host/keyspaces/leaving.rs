@@ -3,9 +3,9 @@
 use super::pointers;
 use super::registry::{SpaceRegistry, SpacesError};
 use super::searches::Search;
-use crate::store::{Store, StoreError, Swap, Versioned};
 use oncegate_core::keyspaces::list::{Space, SpaceList};
 use oncegate_core::{GatewayId, OperationId, SpaceNumber, State, Timestamp, View};
+use oncegate_store::{Store, StoreError, Swap, Versioned};
 use std::sync::Arc;
 
 /// How many records a search reads at once.

@@ -1,8 +1,8 @@
 //! Pointers: records under an operation's older keys that lead to the record of its newest key, which alone
 //! has state and answer (`design/key-changes.md`).
 
-use crate::store::{Confirmed, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{OperationId, Pointer, Record, State, Timestamp, View};
+use oncegate_store::{Confirmed, Store, StoreError, Swap, Version, Versioned};
 use std::sync::Arc;
 use std::time::Duration;
 

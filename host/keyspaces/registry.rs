@@ -7,11 +7,11 @@
 use super::lease::Lease;
 use super::pins::SpacePins;
 use super::searches::Searches;
-use crate::store::{Confirmed, DocumentError, Store, StoreError, Swap, Version};
 use arc_swap::ArcSwap;
 use oncegate_core::keyspaces::codec;
 use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver, Membership, Space};
 use oncegate_core::{GatewayId, KeySpaces, SpaceNumber, Timestamp};
+use oncegate_store::{Confirmed, DocumentError, Store, StoreError, Swap, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

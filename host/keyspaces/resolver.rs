@@ -4,9 +4,9 @@
 use super::active::{ActiveSpaces, OlderGeneration, SpaceGuard, SpaceTable, Unavailable};
 use super::loader::{GenerationTable, Loaded, Loader};
 use super::registry::{Entered, Numbers, SpaceRegistry, SpacesError};
-use crate::store::Store;
 use oncegate_core::keyspaces::list::{Closed, Deriver, Space};
 use oncegate_core::{GatewayId, KeySpaces, LostRecords, SpaceNumber};
+use oncegate_store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! The effect of events other than claims: deciding again when a swap is lost.
 
 use super::state::{Ledger, NO_RULES};
-use crate::store::{Store, StoreError, Swap, Versioned};
 use oncegate_core::{
     Decision, Event, ExecutionId, OperationId, Outcome, Record, State, Timestamp, Unchanged, decide,
 };
+use oncegate_store::{Store, StoreError, Swap, Versioned};
 use std::sync::Arc;
 
 /// How often a swap is tried. Each time a swap is lost, another caller's change stands. If the same record

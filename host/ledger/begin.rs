@@ -5,11 +5,11 @@ use super::claim::{Begun, Claimant};
 use super::flight::Flight;
 use super::request::Request;
 use super::state::Ledger;
-use crate::store::{Store, StoreError, Versioned};
 use dashmap::mapref::entry::Entry;
 use oncegate_core::{
     Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, WhenUnknown, decide,
 };
+use oncegate_store::{Store, StoreError, Versioned};
 use std::sync::Arc;
 use tokio::time::Instant;
 

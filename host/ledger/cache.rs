@@ -1,8 +1,8 @@
 //! Final records kept in memory, so that a replay asks no store.
 
 use super::id_map::{IdMap, id_map};
-use crate::store::{Version, Versioned};
 use oncegate_core::OperationId;
+use oncegate_store::{Version, Versioned};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

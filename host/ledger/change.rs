@@ -9,9 +9,9 @@
 use super::identity::{Identity, IdentityError, TRIES};
 use super::state::Ledger;
 use super::survey::{Losses, in_words};
-use crate::keyspaces::by_id;
-use crate::store::{Store, Version};
 use oncegate_core::{KeySpaces, LostRecords, OperationId, Record};
+use oncegate_keyspaces::by_id;
+use oncegate_store::{Store, Version};
 use std::collections::BTreeSet;
 use std::mem::take;
 

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::ledger::{Begun, Claimant, Claimed, Clock, Derived, Permit, PolicySpace, Request, RouteTable};
-use crate::store::conformance::{completed, executing, id, on_a_runtime as run, record};
-use crate::store::{AnyStore, Memory};
+use crate::{Begun, Claimant, Claimed, Clock, Derived, Permit, PolicySpace, Request, RouteTable};
 use oncegate_core::{Claim, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
+use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run, record};
+use oncegate_store::{AnyStore, Memory};
 use std::sync::Arc;
 use std::time::Duration;
 

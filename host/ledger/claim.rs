@@ -5,12 +5,11 @@ use super::flight::{Ending, Flight, Interest, Progress};
 use super::permit::Permit;
 use super::request::Request;
 use super::state::{Ledger, Overdue};
-use crate::keyspaces;
-use crate::store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
     Answer, Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal,
     StoreReply, Timestamp, View,
 };
+use oncegate_store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -126,7 +125,7 @@ impl<S: Store> Claimant<S> {
         let common = &request.derived.common[..];
         let by = ClaimKeys { own: keys, common, claim: &request.claim, rules: &request.rules };
         if !ledger.spaces.holds_since(request.derived.term) {
-            return self.failed(keyspaces::lapsed(), &[]).await;
+            return self.failed(oncegate_keyspaces::lapsed(), &[]).await;
         }
         let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::of(by);
         // When the store was first asked about the request's own key. Other keys may be asked about after it, so

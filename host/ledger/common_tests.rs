@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::store::conformance::{completed, executing, id, on_a_runtime as run};
-use crate::store::faulty::{Faulty, StoreFault};
-use crate::store::{Memory, Store};
 use oncegate_core::{
     Claim, Key, Outcome, PrincipalId, Refusal, Rules, State, Timestamp, UnknownReason, WhenUnknown,
     WhileRunning,
 };
+use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run};
+use oncegate_store::faulty::{Faulty, StoreFault};
+use oncegate_store::{Memory, Store};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 
 use super::claim::{Claimant, Claimed};
 use super::permit::{Permit, Unsettled};
-use crate::store::Store;
 use oncegate_core::{Answer, Settlement};
+use oncegate_store::Store;
 use std::future::Future;
 use std::sync::Arc;
 

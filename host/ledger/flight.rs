@@ -1,8 +1,8 @@
 //! Executions under way in this process, and those who wait for them: one execution answers all of them
 //! (what the field calls singleflight).
 
-use crate::store::{StoreError, Version, Versioned};
 use oncegate_core::{Answer, ExecutionId, Fingerprint, OperationId, Record, State, Timestamp};
+use oncegate_store::{StoreError, Version, Versioned};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;

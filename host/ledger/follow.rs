@@ -4,8 +4,8 @@ use super::claim::Begun;
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::request::Request;
 use super::state::Ledger;
-use crate::store::Store;
 use oncegate_core::{Record, Refusal, Rules, State, Timestamp, View, WhenUnknown};
+use oncegate_store::Store;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 

@@ -1,8 +1,8 @@
 //! Maps from operations to their data in this process.
 
-use crate::store::IdHasher;
 use dashmap::DashMap;
 use oncegate_core::OperationId;
+use oncegate_store::IdHasher;
 use std::hash::BuildHasherDefault;
 
 /// A sharded map. Its shard locks are held for single steps, never across an await.

@@ -6,10 +6,10 @@
 
 use super::routes::RouteTable;
 use super::state::Ledger;
-use crate::keyspaces::by_id;
-use crate::store::{DocumentError, Store, StoreError, Swap, Version};
 use bytes::Bytes;
 use oncegate_core::{KeySpaces, LostRecords, Record, Secret};
+use oncegate_keyspaces::by_id;
+use oncegate_store::{DocumentError, Store, StoreError, Swap, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

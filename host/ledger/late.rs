@@ -80,7 +80,7 @@ impl LateSettlements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::conformance::id;
+    use oncegate_store::conformance::id;
 
     #[test]
     fn a_bounded_number_is_kept_the_latest_of_each() {

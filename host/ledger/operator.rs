@@ -1,8 +1,8 @@
 //! An operator's changes to operations by hand, one by one and each at a version that was shown.
 
 use super::state::{Ledger, NO_RULES};
-use crate::store::{Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{Decision, Event, ExecutionId, OperationId, Outcome, Record, Unchanged, View, decide};
+use oncegate_store::{Store, StoreError, Swap, Version, Versioned};
 use std::sync::Arc;
 
 /// The result of a change by hand.
@@ -111,10 +111,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::ledger::Clock;
-    use crate::store::conformance::{completed, executing, id, on_a_runtime, put, record};
-    use crate::store::{AnyStore, Memory};
+    use crate::Clock;
     use oncegate_core::{State, Timestamp, UnknownReason};
+    use oncegate_store::conformance::{completed, executing, id, on_a_runtime, put, record};
+    use oncegate_store::{AnyStore, Memory};
 
     /// A ledger with a cache, though the store is memory: cached records must go, too.
     fn ledger() -> Arc<Ledger> {

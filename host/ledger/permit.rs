@@ -4,9 +4,9 @@
 use super::advance::Advanced;
 use super::flight::Flight;
 use super::state::{Ledger, Overdue};
-use crate::keyspaces::SpacePin;
-use crate::store::{ConfiguredStore, Store, StoreError, Version, Versioned};
 use oncegate_core::{Answer, OperationId, Outcome, Record, Settlement, Timestamp, UnknownReason};
+use oncegate_keyspaces::SpacePin;
+use oncegate_store::{ConfiguredStore, Store, StoreError, Version, Versioned};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -5,8 +5,8 @@
 use super::advance::Advance;
 use super::state::Ledger;
 use super::turn::Turn;
-use crate::store::{Store, StoreError, Versioned};
 use oncegate_core::{Event, Outcome, Probe, UnknownReason};
+use oncegate_store::{Store, StoreError, Versioned};
 use tokio::sync::mpsc;
 
 impl<S: Store> Ledger<S> {
@@ -47,10 +47,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::ledger::Clock;
-    use crate::store::conformance::{id, on_a_runtime, put, record};
-    use crate::store::{AnyStore, Memory};
+    use crate::Clock;
     use oncegate_core::{Probing, Record, State, Timestamp};
+    use oncegate_store::conformance::{id, on_a_runtime, put, record};
+    use oncegate_store::{AnyStore, Memory};
     use std::sync::Arc;
     use std::time::Duration;
 

@@ -3,8 +3,8 @@
 use super::claim::{Begun, Claimant, Claimed};
 use super::request::Request;
 use super::state::Ledger;
-use crate::store::{Store, StoreError};
 use oncegate_core::{Answer, Record, Refusal, WhenUnknown};
+use oncegate_store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};

@@ -2,8 +2,8 @@
 
 use super::flight::Flight;
 use super::waiting::{WaitingPlace, WaitingRoom};
-use crate::keyspaces::SpacePin;
 use oncegate_core::{Claim, Key, OperationId, Rules, SpaceNumber};
+use oncegate_keyspaces::SpacePin;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Derived {
     /// The same keys without the principal, one for each space, where the route refuses a changed principal.
     pub common: Vec<Key>,
     /// The term of the lease in which the list was entered by which these keys were derived: see
-    /// [`Entered::term`](crate::keyspaces::Entered::term).
+    /// [`Entered::term`](oncegate_keyspaces::Entered::term).
     pub term: u64,
     /// The pin of a request that only an older generation guards: it keeps that generation's space on the
     /// list.

@@ -6,11 +6,11 @@
 //! forgotten if it is older than the least memory in force since F. The changes are kept in the store,
 //! because a restart with a longer memory must not make a ledger believe that it always had that memory.
 
-use crate::store::{Confirmed, DocumentError, Store, Swap};
 use arc_swap::ArcSwap;
 use oncegate_core::Timestamp;
 use oncegate_core::record::CLOCK_TOLERANCE;
 use oncegate_core::time::millis;
+use oncegate_store::{Confirmed, DocumentError, Store, Swap};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -144,9 +144,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::ledger::{Clock, Ledger};
-    use crate::store::Memory;
-    use crate::store::conformance::on_a_runtime;
+    use crate::{Clock, Ledger};
+    use oncegate_store::Memory;
+    use oncegate_store::conformance::on_a_runtime;
 
     const HOUR: u64 = 3_600;
 

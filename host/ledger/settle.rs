@@ -5,8 +5,8 @@ use super::advance::Advanced;
 use super::flight::{Ending, Flight};
 use super::late::LateSettlement;
 use super::state::{Ledger, Overdue};
-use crate::store::{Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{Answer, Event, ExecutionId, OperationId, Outcome, Settlement, State};
+use oncegate_store::{Store, StoreError, Swap, Version, Versioned};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

@@ -7,15 +7,15 @@
 mod older_keys;
 
 use super::*;
-use crate::keyspaces::{Numbers, SpacesError};
-use crate::store::conformance::{executing, id, on_a_runtime as run};
-use crate::store::faulty::{Faulty, StoreFault};
-use crate::store::{Memory, Store};
 use oncegate_core::keyspaces::list::{Blocker, Closed, Deriver};
 use oncegate_core::{
     Claim, Fingerprint, Key, LostRecords, Outcome, Record, Refusal, Rules, SpaceNumber, State, Times,
     Timestamp, UnknownReason, WhenUnknown, WhileRunning,
 };
+use oncegate_keyspaces::{Numbers, SpacesError};
+use oncegate_store::conformance::{executing, id, on_a_runtime as run};
+use oncegate_store::faulty::{Faulty, StoreFault};
+use oncegate_store::{Memory, Store};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;

@@ -7,11 +7,11 @@ use super::id_map::{IdMap, id_map};
 use super::late::{LateSettlement, LateSettlements};
 use super::retention::{RetentionHistory, RouteRetention};
 use super::turn::Turn;
-use crate::keyspaces::{SpaceRegistry, pointers};
-use crate::store::{Clock, ConfiguredStore, Confirmed, DocumentError, Store, StoreError, Versioned};
 use oncegate_core::{
     Answer, ExecutionId, GatewayId, OperationId, Rules, Settlement, Timestamp, WhenUnknown, WhileRunning,
 };
+use oncegate_keyspaces::{SpaceRegistry, pointers};
+use oncegate_store::{Clock, ConfiguredStore, Confirmed, DocumentError, Store, StoreError, Versioned};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,8 +1,8 @@
 //! A look at all live records, before a change by which they would lose their keys.
 
 use super::state::Ledger;
-use crate::store::{Store, StoreError};
 use oncegate_core::{Record, State, View};
+use oncegate_store::{Store, StoreError};
 use std::collections::BTreeMap;
 
 /// How many records are read at once.

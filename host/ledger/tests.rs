@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::store::conformance::{executing, id, on_a_runtime as run};
-use crate::store::{AnyStore, Memory};
 use oncegate_core::{
     Claim, Decision, Fingerprint, Outcome, Record, Refusal, Rules, State, Timestamp, UnknownReason,
     WhenUnknown, WhileRunning,
 };
+use oncegate_store::conformance::{executing, id, on_a_runtime as run};
+use oncegate_store::{AnyStore, Memory};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The turn to ask about one operation.
 
-use crate::store::Version;
 use oncegate_core::{OperationId, PROBE_TURN, Record, Timestamp};
+use oncegate_store::Version;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::store::conformance::{completed, executing, id, on_a_runtime as run, put, record};
-use crate::store::faulty::{Faulty, StoreFault};
-use crate::store::{Embedded, Memory, Store, StoreError};
 use oncegate_core::{
     AnswerSummary, Claim, Durability, ExecutionId, Outcome, Record, Refusal, Rules, State, Timestamp,
     Unchanged, UnknownReason, View, WhenUnknown, WhileRunning,
 };
+use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run, put, record};
+use oncegate_store::faulty::{Faulty, StoreFault};
+use oncegate_store::{Embedded, Memory, Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The store that the configuration names, as one type.
 
+#[cfg(feature = "embedded")]
 use super::embedded::Embedded;
 use super::memory::Memory;
 use super::size::Size;
@@ -14,6 +15,7 @@ pub enum AnyStore {
     /// The store in memory, lost with the process.
     Memory(Arc<Memory>),
     /// The store in a folder.
+    #[cfg(feature = "embedded")]
     Embedded(Embedded),
 }
 
@@ -31,6 +33,7 @@ impl std::fmt::Debug for AnyStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Memory(_) => "Memory(..)",
+            #[cfg(feature = "embedded")]
             Self::Embedded(_) => "Embedded(..)",
         })
     }
@@ -41,6 +44,7 @@ macro_rules! on_each {
     ($any:expr, $store:ident => $call:expr) => {
         match $any {
             Self::Memory($store) => $call,
+            #[cfg(feature = "embedded")]
             Self::Embedded($store) => $call,
         }
     };

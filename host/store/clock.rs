@@ -129,8 +129,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::store::Memory;
-    use crate::store::conformance::on_a_runtime;
+    use crate::Memory;
+    use crate::conformance::on_a_runtime;
 
     const DAY: Duration = Duration::from_secs(86_400);
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// Runs the whole suite.
-pub(crate) async fn all<S: Store>(store: &Arc<S>) {
+pub async fn all<S: Store>(store: &Arc<S>) {
     absent_loads_none(&**store).await;
     what_was_put_is_loaded(&**store).await;
     a_conflict_brings_the_record_along(&**store).await;
@@ -30,7 +30,7 @@ pub(crate) async fn all<S: Store>(store: &Arc<S>) {
 }
 
 /// The operation of this number. Its bytes are spread like a hash's.
-pub(crate) fn id(number: u64) -> OperationId {
+pub fn id(number: u64) -> OperationId {
     let mut bytes = [0; 32];
     for (i, chunk) in bytes.chunks_exact_mut(8).enumerate() {
         let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32 * 16 + 7);
@@ -40,7 +40,7 @@ pub(crate) fn id(number: u64) -> OperationId {
 }
 
 /// A record in this state.
-pub(crate) fn record(state: State) -> Arc<Record> {
+pub fn record(state: State) -> Arc<Record> {
     let text = |s: &str| Arc::<str>::from(s);
     Arc::new(Record {
         fingerprint: Fingerprint { recipe: Recipe::Request, hash: [3; 32] },
@@ -74,12 +74,12 @@ pub(crate) fn record(state: State) -> Arc<Record> {
 }
 
 /// A record whose lease ends at this time.
-pub(crate) fn executing(until_secs: u64) -> Arc<Record> {
+pub fn executing(until_secs: u64) -> Arc<Record> {
     record(State::Executing { lease_until: Timestamp::from_secs(until_secs) })
 }
 
 /// A record that completed at this time, with a body of so many bytes that don't compress.
-pub(crate) fn completed(at_secs: u64, body_bytes: usize) -> Arc<Record> {
+pub fn completed(at_secs: u64, body_bytes: usize) -> Arc<Record> {
     let mut state = at_secs | 1;
     let noise = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -94,10 +94,10 @@ pub(crate) fn completed(at_secs: u64, body_bytes: usize) -> Arc<Record> {
 }
 
 /// The present time in every call that asks for it.
-pub(crate) const NOW: Timestamp = Timestamp::from_secs(2_000);
+pub const NOW: Timestamp = Timestamp::from_secs(2_000);
 
 /// Swaps, which must win.
-pub(crate) async fn put<S: Store>(
+pub async fn put<S: Store>(
     store: &S,
     id: OperationId,
     expected: Option<Version>,
@@ -123,7 +123,7 @@ async fn lose<S: Store>(
 }
 
 /// Asserts that this record stands under the id.
-pub(crate) async fn assert_holds<S: Store>(store: &S, id: OperationId, version: Version, record: &Record) {
+pub async fn assert_holds<S: Store>(store: &S, id: OperationId, version: Version, record: &Record) {
     let loaded = store.load(id).await.unwrap().value.expect("a record");
     assert_eq!((loaded.version, &*loaded.record), (version, record));
 }
@@ -361,6 +361,6 @@ fn one_of_many_claimants_wins<S: Store>(store: &Arc<S>) {
 }
 
 /// Runs the future on a current-thread runtime, as a worker does.
-pub(crate) fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
+pub fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

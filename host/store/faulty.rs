@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 /// What happens to one swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoreFault {
+pub enum StoreFault {
     /// The swap is done as it should be.
     None,
     /// The swap is done, and nobody is told.
@@ -26,8 +26,9 @@ pub(crate) enum StoreFault {
 }
 
 /// A store that fails as it is told to, and tells any time.
-pub(crate) struct Faulty<S> {
-    pub(crate) inner: Arc<S>,
+pub struct Faulty<S> {
+    /// The real store.
+    pub inner: Arc<S>,
     /// The faults of the next swaps, in order; later swaps are done as they should be.
     faults: Mutex<VecDeque<StoreFault>>,
     unreadable: AtomicBool,
@@ -42,27 +43,28 @@ impl<S> std::fmt::Debug for Faulty<S> {
 }
 
 impl<S> Faulty<S> {
-    pub(crate) fn new(inner: S) -> Self {
+    /// A store that does as it should until it is told otherwise.
+    pub fn new(inner: S) -> Self {
         Self::sharing(Arc::new(inner))
     }
 
     /// One of several stores around the same inner one, each with faults of its own.
-    pub(crate) fn sharing(inner: Arc<S>) -> Self {
+    pub fn sharing(inner: Arc<S>) -> Self {
         Self { inner, faults: Mutex::default(), unreadable: AtomicBool::new(false), time: AtomicU64::new(0) }
     }
 
     /// Sets the faults of the next swaps.
-    pub(crate) fn next(&self, faults: &[StoreFault]) {
+    pub fn next(&self, faults: &[StoreFault]) {
         *self.faults.lock().unwrap() = faults.iter().copied().collect();
     }
 
     /// Makes the store unreadable, or readable again.
-    pub(crate) fn unreadable(&self, unreadable: bool) {
+    pub fn unreadable(&self, unreadable: bool) {
         self.unreadable.store(unreadable, Ordering::Relaxed);
     }
 
     /// Makes the store's answers bring this time.
-    pub(crate) fn says_it_is(&self, time: Timestamp) {
+    pub fn says_it_is(&self, time: Timestamp) {
         self.time.store(time.as_millis(), Ordering::Relaxed);
     }
 
@@ -73,7 +75,7 @@ impl<S> Faulty<S> {
     }
 
     /// How many faults are still to come.
-    pub(crate) fn to_come(&self) -> usize {
+    pub fn to_come(&self) -> usize {
         self.faults.lock().unwrap().len()
     }
 

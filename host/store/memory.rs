@@ -316,8 +316,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::store::Stamped;
-    use crate::store::conformance::{self, NOW, completed, executing, id, on_a_runtime, put};
+    use crate::Stamped;
+    use crate::conformance::{self, NOW, completed, executing, id, on_a_runtime, put};
 
     #[test]
     fn conforms() {

@@ -1,11 +1,11 @@
 //! A client connection of HTTP/1.1, by hyper.
 
 use super::body::RequestBody;
-use crate::config;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use oncegate_config as config;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -1,8 +1,8 @@
 //! An upstream while the gateway runs: its configuration, its counters, and the executions and waiters there.
 
 use super::slots::{Admission, NotAdmitted, Slot, Slots};
-use crate::config;
-use crate::observe::metrics::{Metrics, UpstreamMetrics};
+use oncegate_config as config;
+use oncegate_observe::metrics::{Metrics, UpstreamMetrics};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

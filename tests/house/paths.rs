@@ -97,14 +97,13 @@ impl<'a> Modules<'a> {
     /// A path as written in `module`, from the root of `host/`; none if it leads out of it.
     fn absolute(&self, module: &str, path: &str) -> Option<String> {
         let room = module.split("::").next().unwrap_or_default();
-        let is_crate = self.is_crate(room);
         let mut base: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
         let mut parts = path.split(" as ").next()?.trim().split("::").peekable();
         match parts.peek().copied()? {
             "crate" => {
                 parts.next();
                 base.clear();
-                if is_crate && !parts.peek().is_some_and(|next| self.is_crate(next) && *next != room) {
+                if self.is_crate(room) {
                     base.push(room);
                 }
             }

@@ -102,9 +102,9 @@ fn a_planted_arrow_upwards_is_seen() {
     let mut files = tracked();
     let table = Table::read(readme(&files));
     for (path, text, fault) in [
-        ("host/ledger/planted.rs", "use crate::gateway::edge;", "ledger::planted names gateway"),
+        ("host/ledger/planted.rs", "use oncegate_gateway::edge;", "ledger::planted names gateway"),
         ("host/gateway/planted.rs", "use wasmtime::Engine;", "gateway::planted names wasmtime"),
-        ("host/ledger/planted.rs", "fn f() { crate::policy::f(); }", "ledger::planted names policy"),
+        ("host/ledger/planted.rs", "fn f() { oncegate_policy::f(); }", "ledger::planted names policy"),
     ] {
         files.push(File::planted(path, text));
         let found = faults(&files, &table);

@@ -1,9 +1,9 @@
 //! Renews the leases of the executions in this process.
 
-use crate::ledger::flight::Flight;
-use crate::ledger::state::{Ledger, NO_RULES};
-use crate::store::{Store, StoreError, Swap, Versioned};
+use crate::flight::Flight;
+use crate::state::{Ledger, NO_RULES};
 use oncegate_core::{Decision, Event, OperationId, State, Timestamp, decide};
+use oncegate_store::{Store, StoreError, Swap, Versioned};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
@@ -108,7 +108,7 @@ impl<'a, S: Store> Leases<'a, S> {
 
 impl<S: Store> Ledger<S> {
     /// Makes the keeper look at the leases by then.
-    pub(in crate::ledger) fn expect_keeper(&self, by: Timestamp) {
+    pub(crate) fn expect_keeper(&self, by: Timestamp) {
         // Store-load fence (Dekker): pairs with the fence in `keep`. Either the keeper sees the lease, or
         // this sees that the keeper looks.
         fence(Ordering::SeqCst);
@@ -118,11 +118,7 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Renews the lease of an execution in this process. Returns when the next renewal is due.
-    pub(in crate::ledger) async fn renew(
-        &self,
-        id: OperationId,
-        flight: &Flight,
-    ) -> Result<Timestamp, StoreError> {
+    pub(crate) async fn renew(&self, id: OperationId, flight: &Flight) -> Result<Timestamp, StoreError> {
         // The execution has ended meanwhile, lapsed or was taken over: there is no lease to renew.
         const NEVER: Timestamp = Timestamp::MAX;
         let Some(known) = flight.known() else { return Ok(NEVER) };

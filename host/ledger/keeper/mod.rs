@@ -10,8 +10,8 @@ mod sweep;
 mod wall;
 
 use super::state::{Ledger, Overdue};
-use crate::store::{Clock, Store};
 use leases::Leases;
+use oncegate_store::{Clock, Store};
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 

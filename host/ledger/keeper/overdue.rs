@@ -1,8 +1,8 @@
 //! Settlements that the store did not take yet: they are tried again until it takes them.
 
-use crate::ledger::advance::Advanced;
-use crate::ledger::state::{Ledger, Overdue};
-use crate::store::{Store, StoreError};
+use crate::advance::Advanced;
+use crate::state::{Ledger, Overdue};
+use oncegate_store::{Store, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

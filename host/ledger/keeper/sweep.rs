@@ -1,12 +1,12 @@
 //! Sweeps: carries out the due changes of records, in small portions.
 
 use super::wall::Difference;
-use crate::keyspaces::pointers;
-use crate::ledger::advance::Advanced;
-use crate::ledger::state::Ledger;
-use crate::ledger::turn::Turn;
-use crate::store::{Store, StoreError, Versioned};
+use crate::advance::Advanced;
+use crate::state::Ledger;
+use crate::turn::Turn;
 use oncegate_core::{Event, OperationId, Record, State};
+use oncegate_keyspaces::pointers;
+use oncegate_store::{Store, StoreError, Versioned};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;

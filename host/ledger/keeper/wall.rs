@@ -1,7 +1,7 @@
 //! Reports when the wall clock and ledger time differ.
 
-use crate::store::Clock;
 use oncegate_core::record::CLOCK_TOLERANCE;
+use oncegate_store::Clock;
 
 /// Reports when ledger time and wall clock differ by more than the tolerance, once for each change.
 #[derive(Debug, Default)]

@@ -85,7 +85,7 @@ fn pointers_in_a_circle_are_swept() {
         let up = Arc::new(Record { state: State::Pointer(up), ..(*down.record).clone() });
         new.ledger.store().swap(id(0), None, Some(up), new.ledger.clock().now()).await.unwrap();
         passes(LEASE);
-        assert!(crate::keyspaces::pointers::sweep(&new.ledger.store, id(1), &down).await.unwrap());
+        assert!(oncegate_keyspaces::pointers::sweep(&new.ledger.store, id(1), &down).await.unwrap());
         assert!(new.ledger.load(id(1)).await.unwrap().is_none());
     });
 }

@@ -3,7 +3,7 @@
 use super::shared::{ReadSubject, StoreState};
 use super::tables::{StoredRecord, Tables, panic_text};
 use super::writer::Responder;
-use crate::store::{StoreError, Version, Versioned};
+use crate::{StoreError, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use oncegate_core::{OperationId, Timestamp};

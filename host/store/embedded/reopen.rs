@@ -115,13 +115,13 @@ impl Reopening {
 
 /// Records that the database is ours from now on: no version below the reserved number is handed out again.
 /// This is a first write, with everything that a write needs.
-pub(super) fn begin(tables: &Tables, versions_taken: u64) -> Result<Own, crate::store::StoreError> {
+pub(super) fn begin(tables: &Tables, versions_taken: u64) -> Result<Own, crate::StoreError> {
     let before = tables.own()?.unwrap_or(Own { versions_reserved: 1, ..Own::default() });
     let taken = before.versions_reserved.max(versions_taken);
     let own = Own { versions_reserved: taken + VERSIONS_RESERVED_AT_ONCE, ..before };
     let mut batch = tables.batch(1, PersistMode::SyncAll);
     tables.put_own(&mut batch, own);
-    batch.commit().map_err(|error| crate::store::StoreError::Unavailable(error.to_string().into()))?;
+    batch.commit().map_err(|error| crate::StoreError::Unavailable(error.to_string().into()))?;
     Ok(own)
 }
 

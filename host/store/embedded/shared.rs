@@ -2,7 +2,7 @@
 //! write has failed, and where the due index begins.
 
 use super::tables::{Own, Tables};
-use crate::store::{Kinds, Size, StoreError, Version};
+use crate::{Kinds, Size, StoreError, Version};
 use arc_swap::ArcSwapOption;
 use oncegate_core::{OperationId, Timestamp};
 use std::collections::HashSet;

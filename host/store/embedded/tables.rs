@@ -12,7 +12,7 @@
 
 use super::folder::OpenError;
 use super::tail;
-use crate::store::{Kind, Kinds, StoreError, Version, Versioned};
+use crate::{Kind, Kinds, StoreError, Version, Versioned};
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
 use fjall::{

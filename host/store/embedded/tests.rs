@@ -5,9 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::store::conformance::{
-    self, NOW, assert_holds, completed, executing, id, on_a_runtime, put, record,
-};
+use crate::conformance::{self, NOW, assert_holds, completed, executing, id, on_a_runtime, put, record};
 use oncegate_core::{State, UnknownReason};
 use std::collections::HashSet;
 use std::fs;

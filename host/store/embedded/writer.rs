@@ -7,7 +7,7 @@
 
 use super::shared::{StoreState, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
-use crate::store::{Kind, StoreError, Swap, Version, Versioned};
+use crate::{Kind, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use fjall::PersistMode;

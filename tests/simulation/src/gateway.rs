@@ -8,13 +8,13 @@ use crate::store::{Disk, SimStore};
 use crate::upstream::{Answered, Call, Upstream, meaning};
 use crate::world::{Event, Reply, RequestId, World};
 use bytes::Bytes;
-use oncegate::keyspaces::{ActiveSpaces, SpacePin};
-use oncegate::ledger::{self, Claimed, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
-use oncegate::store::{Clock, StoreError};
-use oncegate::upstream::{Attempted, Retry, attempts};
 use oncegate_core::{
     Answer, AnswerSummary, Disposition, Outcome, Probe, Record, SpaceNumber, State, UnknownReason,
 };
+use oncegate_keyspaces::{ActiveSpaces, SpacePin};
+use oncegate_ledger::{Claimed, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
+use oncegate_store::{Clock, StoreError};
+use oncegate_upstream::{Attempted, Retry, attempts};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -220,7 +220,7 @@ async fn handle(
             client: report,
         };
         // The execution is detached: it belongs to the gateway, not to the client.
-        process.spawn(ledger::execute(claimant, wire));
+        process.spawn(oncegate_ledger::execute(claimant, wire));
         match reported.await {
             Ok(Report::Answered(reply)) => Ok(reply),
             Ok(Report::Lost(claimed)) => Err(claimed),

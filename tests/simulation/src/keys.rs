@@ -3,13 +3,13 @@
 use crate::faults::Ways;
 use crate::gateway::{Asked, SimLedger};
 use crate::world::World;
-use oncegate::keyspaces::{ActiveSpaces, SpacePin};
-use oncegate::ledger::{self, Derived};
 use oncegate_core::keyspaces::list::Deriver;
 use oncegate_core::{
     Claim, Fingerprint, Framer, Key, KeySpace, OperationId, Origin, PartKind, PrincipalId, Recipe, Record,
     Rules, Secret, SpaceNumber,
 };
+use oncegate_keyspaces::{ActiveSpaces, SpacePin};
+use oncegate_ledger::Derived;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ pub fn request(
     asked: Asked,
     (spaces, term): (&[(SpaceNumber, u32)], u64),
     pin: Option<SpacePin>,
-) -> ledger::Request {
+) -> oncegate_ledger::Request {
     let Asked { operation, content, .. } = asked;
     let setting = &world.setting;
     let clock = ledger.clock().now().max(world.wall());
@@ -137,7 +137,7 @@ pub fn request(
     };
     let keys: Vec<Key> = spaces.iter().map(key).collect();
     let own = keys.first().expect("there is always one").clone();
-    let request = ledger::Request {
+    let request = oncegate_ledger::Request {
         id: own.id,
         claim: Claim {
             fingerprint: own.fingerprint,

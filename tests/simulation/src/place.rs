@@ -6,12 +6,12 @@ use crate::keys::{POLICY, deriver, way_of};
 use crate::process::Process;
 use crate::store::SimStore;
 use crate::world::World;
-use oncegate::keyspaces::{
+use oncegate_core::keyspaces::list::{Closed, Deriver};
+use oncegate_core::{LostRecords, SpaceNumber};
+use oncegate_keyspaces::{
     ActiveSpaces, Deriving, GenerationTable, InForce, Loaded, Loader, ResolveError, SpaceGuard, SpaceGuards,
     SpaceRegistry, SpaceResolver, SpaceTable, SpacesError, TendTimes, Tended, tend,
 };
-use oncegate_core::keyspaces::list::{Closed, Deriver};
-use oncegate_core::{LostRecords, SpaceNumber};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ops::Deref;

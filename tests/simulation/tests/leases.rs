@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use bytes::Bytes;
-use oncegate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
-use oncegate::store::{Memory, Said, Size, Store, StoreError, Swap, Version, Versioned};
 use oncegate_core::{
     Claim, Fingerprint, OperationId, Origin, Outcome, PrincipalId, Recipe, Record, Rules, State, Times,
     Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
 };
+use oncegate_ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
+use oncegate_store::{Memory, Said, Size, Store, StoreError, Swap, Version, Versioned};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use oncegate::ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Pursued, Request};
-use oncegate::store::{AnyStore, Memory, Store};
 use oncegate_core::{
     Claim, Fingerprint, OperationId, Origin, Outcome, PrincipalId, Recipe, Rules, Times, Timestamp,
     WhenUnknown, WhileRunning,
 };
+use oncegate_ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Pursued, Request};
+use oncegate_store::{AnyStore, Memory, Store};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,21 +11,23 @@ pub mod any;
 mod clock;
 mod confirmed;
 mod document;
+#[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod memory;
 mod size;
 mod timed;
 mod verbs;
 
-#[cfg(test)]
-pub(crate) mod conformance;
-#[cfg(test)]
-pub(crate) mod faulty;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
 
 pub use any::{AnyStore, ConfiguredStore};
 pub use clock::Clock;
 pub use confirmed::Confirmed;
 pub use document::DocumentError;
+#[cfg(feature = "embedded")]
 pub use embedded::{Embedded, OpenError, Recovered};
 pub use memory::{IdHasher, Memory};
 pub use size::{Kind, Kinds, Size};

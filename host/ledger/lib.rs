@@ -32,7 +32,6 @@ mod survey;
 mod turn;
 mod waiting;
 
-pub use crate::store::Clock;
 pub use advance::Advance;
 pub use change::{Change, ChangeMade};
 pub use claim::{Begun, Claimant, Claimed};
@@ -41,6 +40,7 @@ pub use flight::{Ending, Flight, Interest, Progress};
 pub use identity::{Identity, IdentityError, NORMALISATION, PolicySpace};
 pub use keeper::Keeper;
 pub use late::LateSettlement;
+pub use oncegate_store::Clock;
 pub use operator::Intervention;
 pub use permit::{Permit, Unsettled};
 pub use pursue::Pursued;
