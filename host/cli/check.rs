@@ -1,6 +1,7 @@
 //! `oncegate check`
 
-use super::{Output, USAGE, flags, say};
+use super::flags;
+use super::say::{self, Output, USAGE};
 use crate::activation::preflight::{self, Preflight, PreflightSpace, SpaceRole};
 use crate::config::{self, ComponentSource, Config, Fault, Faults, Place, RouteConfig, StoreKind};
 use crate::policy::{Engine, Generations};

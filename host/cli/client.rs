@@ -1,6 +1,6 @@
 //! A client of a running gateway's admin listener: one request, one answer.
 
-use super::{Output, USAGE, say};
+use super::say::{self, Output, USAGE};
 use crate::admin::api::AdminProblem;
 use crate::config::io_words;
 use crate::upstream::send_once;

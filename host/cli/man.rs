@@ -1,6 +1,6 @@
 //! `oncegate man`
 
-use super::{USAGE, say};
+use super::say::{self, USAGE};
 use crate::config::io_words;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -20,11 +20,9 @@ mod serve;
 mod tests;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use say::USAGE;
 use std::ffi::OsString;
 use std::process::ExitCode;
-
-/// The exit code for usage: the arguments have no meaning.
-const USAGE: u8 = 2;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -94,14 +92,4 @@ fn configuration_variables(
         Some((name, value.to_string_lossy().into_owned()))
     };
     environment.into_iter().filter_map(text).collect()
-}
-
-/// How a verb's result is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object, for programs.
-    Json,
 }

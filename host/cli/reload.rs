@@ -1,7 +1,7 @@
 //! `oncegate reload`
 
 use super::client::{self, AdminAnswer, AdminClient, CommandFailure};
-use super::{Output, say};
+use super::say::{self, Output};
 use crate::admin::api::{LoadStep, ReloadReport, ReloadRequest};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

@@ -1,8 +1,21 @@
-//! Words to standard output and standard error. A reader that has gone away (`| head`) is no
-//! reason to panic.
+//! A verb's words to standard output and standard error, their form, and the exit code for usage. A reader
+//! that has gone away (`| head`) is no reason to panic.
 
 use std::fmt::Display;
 use std::io::Write as _;
+
+/// The exit code for usage: the arguments have no meaning.
+pub(super) const USAGE: u8 = 2;
+
+/// How a verb's result is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object, for programs.
+    Json,
+}
 
 /// Writes to standard output, unchanged.
 pub(super) fn out(text: impl Display) {
@@ -12,6 +25,18 @@ pub(super) fn out(text: impl Display) {
 /// Writes one JSON object to standard output.
 pub(super) fn json(value: &serde_json::Value) {
     out(format_args!("{value:#}\n"));
+}
+
+/// Writes a result to standard output in the form that was asked for.
+pub(super) fn tell(
+    output: Output,
+    words: impl FnOnce() -> String,
+    document: impl FnOnce() -> serde_json::Value,
+) {
+    match output {
+        Output::Text => out(words()),
+        Output::Json => json(&document()),
+    }
 }
 
 /// Writes to standard error: `error: …`, and `help: …` if there is help. Reports that have this

@@ -1,6 +1,7 @@
 //! `oncegate serve`
 
-use super::{USAGE, flags, log, say};
+use super::say::{self, USAGE};
+use super::{flags, log};
 use crate::run;
 use oncegate_core::LostRecords;
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! `oncegate ops resolve` and `forget`: by id, or for all operations that a filter takes.
 
-use super::{AdminClient, FilterArgs, OPERATIONS_MAX, Rest, id, line, load, version};
+use super::filter::{FilterArgs, OPERATIONS_MAX, Rest, id, line, load, version};
 use crate::admin::api::{GivenReply, OperationDocument, ResolveRequest};
-use crate::cli::client::CommandFailure;
-use crate::cli::{Output, say};
+use crate::cli::client::{AdminClient, CommandFailure};
+use crate::cli::say::{self, Output};
 use crate::config::io_words;
 use base64::Engine as _;
 use http::Method;
@@ -188,7 +188,7 @@ impl ChangeArgs {
                 let shown = load(&self.gateway, id)?;
                 let version = self.version.map_or_else(|| version(&shown), |version| version.to_string());
                 let now = act(&shown.operation, &version)?;
-                super::tell(output, || format!("{id}  is {} now\n", now.state), || json!(now));
+                say::tell(output, || format!("{id}  is {} now\n", now.state), || json!(now));
                 Ok(ExitCode::SUCCESS)
             }
             (None, false) => self.all(states, output, act),
@@ -229,7 +229,7 @@ impl ChangeArgs {
             let more = if rest == Rest::MayBe { "; there may be more: run it again" } else { "" };
             format!("{} done, {} not done{more}\n", done.len(), failed.len())
         };
-        super::tell(output, words, || json!({ "done": done, "failed": failed, "more": rest == Rest::MayBe }));
+        say::tell(output, words, || json!({ "done": done, "failed": failed, "more": rest == Rest::MayBe }));
         Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -240,7 +240,7 @@ fn would(operations: &[OperationDocument], output: Output) -> ExitCode {
         let lines: String = operations.iter().map(line).collect();
         format!("{lines}{} operations; nothing is changed without --yes\n", operations.len())
     };
-    super::tell(output, words, || json!({ "would": operations, "done": [] }));
+    say::tell(output, words, || json!({ "would": operations, "done": [] }));
     ExitCode::FAILURE
 }
 

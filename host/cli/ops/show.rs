@@ -1,8 +1,8 @@
 //! `oncegate ops list` and `show`.
 
-use super::{AdminClient, FilterArgs, OPERATIONS_MAX, Rest, id, line, load, tell};
-use crate::cli::Output;
-use crate::cli::client::CommandFailure;
+use super::filter::{FilterArgs, OPERATIONS_MAX, Rest, id, line, load};
+use crate::cli::client::{AdminClient, CommandFailure};
+use crate::cli::say::{self, Output};
 use oncegate_core::OperationId;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ impl List {
             }
             words
         };
-        tell(self.output, words, || json!({ "operations": operations, "more": rest == Rest::MayBe }));
+        say::tell(self.output, words, || json!({ "operations": operations, "more": rest == Rest::MayBe }));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -61,7 +61,7 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let operation = json!(load(&self.gateway, self.id)?);
-        tell(self.output, || members(&operation), || operation.clone());
+        say::tell(self.output, || members(&operation), || operation.clone());
         Ok(ExitCode::SUCCESS)
     }
 }

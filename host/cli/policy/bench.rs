@@ -1,6 +1,9 @@
 //! `oncegate policy bench`
 
-use super::{Done, Output, RequestFlags, SettingsFlags, Trouble, say, words};
+use super::flags::{RequestFlags, SettingsFlags};
+use super::trouble::{Done, Trouble};
+use super::words;
+use crate::cli::say::{self, Output};
 use crate::policy::author::{Spread, Timing, measure};
 use serde_json::{Value, json};
 

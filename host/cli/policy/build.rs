@@ -2,7 +2,9 @@
 
 use super::interfaces::{World, sources};
 use super::project::{Language, Project};
-use super::{Done, Output, Trouble, authoring, read, say, words};
+use super::trouble::{Done, Trouble, authoring, read};
+use super::words;
+use crate::cli::say::{self, Output};
 use crate::config::{ComponentSource, io_words};
 use crate::policy::author::anatomy;
 use serde_json::json;

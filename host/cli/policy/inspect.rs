@@ -1,6 +1,9 @@
 //! `oncegate policy inspect`
 
-use super::{ComponentFlags, Done, Output, Trouble, say, words};
+use super::flags::ComponentFlags;
+use super::trouble::{Done, Trouble};
+use super::words;
+use crate::cli::say::{self, Output};
 use crate::config::Policy;
 use crate::policy::author::{Anatomy, anatomy};
 use crate::policy::{Engine, LoadError, Plan};

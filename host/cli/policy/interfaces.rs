@@ -3,7 +3,7 @@
 //! source line by line.
 
 use super::project::{Language, Project};
-use super::{Trouble, read};
+use super::trouble::{Trouble, read};
 use crate::config::io_words;
 use crate::policy::{Hook, Interface};
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! `oncegate policy new`
 
 use super::project::{Language, folder_name};
-use super::{Done, Trouble, authoring, say};
+use super::trouble::{Done, Trouble, authoring};
+use crate::cli::say;
 use crate::config::io_words;
 use std::path::{Path, PathBuf};
 

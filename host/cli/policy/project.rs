@@ -1,6 +1,6 @@
 //! The folder of a policy: its language and its component.
 
-use super::Trouble;
+use super::trouble::Trouble;
 use std::path::{Path, PathBuf};
 
 /// A language in which policies can be written.

@@ -1,6 +1,9 @@
 //! `oncegate policy run`
 
-use super::{ComponentFlags, Done, Output, RequestFlags, Trouble, read, say, words};
+use super::flags::{ComponentFlags, RequestFlags};
+use super::trouble::{Done, Trouble, read};
+use super::words;
+use crate::cli::say::{self, Output};
 use crate::policy::author::{DecideReport, HookInputs, HookOutcome, HookReport};
 use crate::policy::sample_answer::SampleAnswer;
 use crate::policy::{Engine, Part, Verdict};

@@ -1,6 +1,8 @@
 //! `oncegate policy test`
 
-use super::{ComponentFlags, Done, Output, Trouble, read, say};
+use super::flags::ComponentFlags;
+use super::trouble::{Done, Trouble, read};
+use crate::cli::say::{self, Output};
 use crate::policy::Engine;
 use crate::policy::author::{Check, PromiseReport};
 use serde_json::json;

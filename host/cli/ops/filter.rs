@@ -1,0 +1,108 @@
+//! Operations that a command is about: the filter, and what the admin interface says of them.
+
+use crate::admin::api::{OperationDocument, OperationPage, OperationRecord};
+use crate::cli::client::{AdminClient, CommandFailure};
+use crate::config::parse_duration;
+use oncegate_core::OperationId;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The most operations that one command lists or changes; run it again for more.
+pub(super) const OPERATIONS_MAX: usize = 100_000;
+/// The number of operations on one page.
+const PAGE: usize = 500;
+
+/// Which operations.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct FilterArgs {
+    /// Only in this state: executing, completed, consumed, unknown or expired
+    #[arg(long, value_name = "STATE", hide_possible_values = true)]
+    #[arg(value_parser = ["executing", "completed", "consumed", "unknown", "expired"])]
+    pub(super) state: Option<String>,
+    /// Only of this route
+    // An empty name, as of a variable that isn't set, would be no filter at all.
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) route: Option<String>,
+    /// Only those begun longer ago than this, such as 10m or 24h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) older_than: Option<String>,
+}
+
+/// Says if a filter takes more operations than were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    None,
+    MayBe,
+}
+
+impl FilterArgs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.is_none() && self.route.is_none() && self.older_than.is_none()
+    }
+
+    /// All operations that the filter takes, up to `limit`, page by page, and whether there may be more.
+    pub(super) fn all(
+        &self,
+        gateway: &AdminClient,
+        limit: usize,
+    ) -> Result<(Vec<OperationDocument>, Rest), CommandFailure> {
+        let (mut found, mut after) = (Vec::new(), None);
+        while found.len() < limit {
+            let target = self.target(PAGE.min(limit - found.len()), after.as_deref());
+            let page: OperationPage = gateway.get(&target)?;
+            found.extend(page.operations);
+            after = page.next;
+            if after.is_none() {
+                return Ok((found, Rest::None));
+            }
+        }
+        Ok((found, Rest::MayBe))
+    }
+
+    fn target(&self, limit: usize, after: Option<&str>) -> String {
+        let mut target = format!("/v1/operations?limit={limit}");
+        let said = [
+            ("state", self.state.as_deref()),
+            ("route", self.route.as_deref()),
+            ("older_than", self.older_than.as_deref()),
+            ("after", after),
+        ];
+        for (name, value) in said {
+            if let Some(value) = value {
+                target.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+            }
+        }
+        target
+    }
+}
+
+/// An operation's id, as it was typed.
+pub(super) fn id(text: &str) -> Result<OperationId, String> {
+    text.parse().map_err(|_| "an operation id is 64 lower-case hexadecimal digits, as `Oncegate-Operation` and `ops list` show it".to_owned())
+}
+
+/// A time, as it was typed.
+fn time(text: &str) -> Result<String, String> {
+    match parse_duration(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("a duration is written like \"90s\", \"10m\" or \"24h\"".to_owned()),
+    }
+}
+
+pub(super) fn load(gateway: &AdminClient, id: OperationId) -> Result<OperationDocument, CommandFailure> {
+    gateway.get(&format!("/v1/operations/{id}"))
+}
+
+/// `ID  state  route  POST /path  since`
+pub(super) fn line(operation: &OperationDocument) -> String {
+    let OperationDocument { operation: id, state, recorded, .. } = operation;
+    let Some(OperationRecord { route, method, path, description, .. }) = recorded else {
+        return format!("{id}  {state}\n");
+    };
+    let reason = description.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("{id}  {state}{reason}  {route}  {method} {path}  {}\n", description.first_attempt)
+}
+
+/// The version that a change of this operation names.
+pub(super) fn version(operation: &OperationDocument) -> String {
+    operation.recorded.as_ref().map(|record| record.version.clone()).unwrap_or_default()
+}
