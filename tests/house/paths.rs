@@ -39,36 +39,40 @@ fn expand(tree: &str) -> Vec<String> {
     parts.flat_map(|part| expand(part.trim())).map(|path| format!("{}{path}", head.trim())).collect()
 }
 
-/// The statements `use …;` of a text: visibility, and the paths.
-fn uses(code: &str) -> Vec<(bool, String)> {
+/// The places of the statements `use …;` in a text, without their visibility.
+fn use_statements(code: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
-    for (at, _) in code.match_indices("use ") {
+    for (at, _) in code.match_indices("use ").chain(code.match_indices("use\n")) {
         let line = code[..at].rsplit('\n').next().unwrap_or_default().trim();
-        if !(line.is_empty() || line.starts_with("pub")) {
-            continue;
+        if line.is_empty() || line.starts_with("pub") {
+            found.extend(code[at..].find(';').map(|end| (at, at + end)));
         }
-        let Some(end) = code[at..].find(';') else { continue };
-        let tree = code[at + 4..at + end].split_whitespace().collect::<Vec<_>>().join(" ");
-        found.extend(expand(&tree).into_iter().map(|path| (line.starts_with("pub"), path)));
     }
     found
 }
 
-/// Paths that stand in code outside of `use`: `crate::policy::Failure`.
-fn inline(code: &str) -> Vec<String> {
+/// The statements `use …;` of a text: visibility, and the paths.
+fn uses(code: &str) -> Vec<(bool, String)> {
     let mut found = Vec::new();
-    for root in ["crate::", "super::", "oncegate_"] {
-        for (at, _) in code.match_indices(root) {
-            let before = code[..at].chars().next_back().unwrap_or(' ');
-            if before.is_alphanumeric() || before == '_' || before == ':' {
-                continue;
-            }
-            let path: String =
-                code[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
-            found.push(path.trim_end_matches(':').to_owned());
-        }
+    for (begin, end) in use_statements(code) {
+        let line = code[..begin].rsplit('\n').next().unwrap_or_default().trim();
+        let tree = code[begin + 4..end].split_whitespace().collect::<Vec<_>>().join(" ");
+        let tree = tree.trim_start_matches("::");
+        found.extend(expand(tree).into_iter().map(|path| (line.starts_with("pub"), path)));
     }
     found
+}
+
+/// Paths that stand in code outside of `use`: `crate::policy::Failure`, `wasmtime::Engine`.
+fn inline(code: &str) -> Vec<String> {
+    let mut rest = code.to_owned();
+    for (begin, end) in use_statements(code) {
+        rest.replace_range(begin..end, &" ".repeat(end - begin));
+    }
+    let words = rest.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+    let paths = words.map(|word| word.trim_start_matches("::").trim_end_matches(':'));
+    let paths = paths.filter(|path| path.contains("::") || path.starts_with("oncegate_"));
+    paths.map(str::to_owned).collect()
 }
 
 impl<'a> Modules<'a> {
@@ -98,7 +102,10 @@ impl<'a> Modules<'a> {
     fn absolute(&self, module: &str, path: &str) -> Option<String> {
         let room = module.split("::").next().unwrap_or_default();
         let mut base: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
-        let mut parts = path.split(" as ").next()?.trim().split("::").peekable();
+        let path = path.split(" as ").next()?.trim();
+        // `self::super::x` is `super::x`.
+        let path = path.strip_prefix("self::").filter(|rest| rest.starts_with("super")).unwrap_or(path);
+        let mut parts = path.split("::").peekable();
         match parts.peek().copied()? {
             "crate" => {
                 parts.next();
@@ -131,6 +138,16 @@ impl<'a> Modules<'a> {
         self.files.get(room).is_some_and(|file| file.path.ends_with("/lib.rs"))
     }
 
+    /// The modules that a path means. `a::*` means `a` and all that `a` re-exports.
+    fn meant(&self, path: &str) -> Vec<String> {
+        let Some(module) = path.strip_suffix("::*") else {
+            return self.resolve(path, 0).into_iter().collect();
+        };
+        let exports = self.exports.get(module).into_iter().flatten();
+        let targets = exports.filter_map(|(_, target)| self.resolve(target, 0));
+        self.resolve(module, 0).into_iter().chain(targets).collect()
+    }
+
     /// The module that a path means, through re-exports.
     fn resolve(&self, path: &str, depth: usize) -> Option<String> {
         let parts: Vec<&str> = path.split("::").collect();
@@ -153,14 +170,20 @@ impl<'a> Modules<'a> {
         None
     }
 
-    /// Each module with the modules that it names. What a module only re-exports it does not need.
+    /// Each module with the modules that it names. What a module only re-exports of its children it does not
+    /// need.
     pub fn arrows(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut arrows = BTreeMap::new();
         for (module, file) in &self.files {
             let code = file.code();
-            let private = uses(&code).into_iter().filter(|(is_public, _)| !is_public).map(|(_, path)| path);
-            let named = private.chain(inline(&code)).filter_map(|path| self.absolute(module, &path));
-            let resolved = named.filter_map(|path| self.resolve(&path, 0)).filter(|other| other != module);
+            let is_need =
+                |path: &str| ["crate::", "super::", "oncegate_"].iter().any(|root| path.starts_with(root));
+            let used = uses(&code).into_iter().filter(|(is_public, path)| !is_public || is_need(path));
+            let named = used
+                .map(|(_, path)| path)
+                .chain(inline(&code))
+                .filter_map(|path| self.absolute(module, &path));
+            let resolved = named.flat_map(|path| self.meant(&path)).filter(|other| other != module);
             arrows.insert(module.clone(), resolved.collect());
         }
         arrows
@@ -170,7 +193,7 @@ impl<'a> Modules<'a> {
     pub fn outside(&self) -> BTreeMap<String, BTreeSet<String>> {
         let outside = |module: &String, file: &&File| {
             let code = file.code();
-            let paths = uses(&code).into_iter().map(|(_, path)| path);
+            let paths = uses(&code).into_iter().map(|(_, path)| path).chain(inline(&code));
             paths.filter(|path| self.absolute(module, path).is_none()).collect()
         };
         self.files.iter().map(|(module, file)| (module.clone(), outside(module, file))).collect()

@@ -12,11 +12,12 @@ fn long_functions(file: &File) -> Vec<String> {
     let mut found = Vec::new();
     for (begin, line) in lines.iter().enumerate() {
         let trimmed = line.trim_start();
-        // A visibility such as `pub(super)` has a bracket of its own, before the word `fn`.
+        // A visibility such as `pub(super)` or `pub(in crate::a)` has a bracket of its own, before the word `fn`.
         let Some((before, after)) = trimmed.split_once("fn ") else { continue };
-        let is_function = before
-            .split_whitespace()
-            .all(|word| ["const", "async", "unsafe"].contains(&word) || word.starts_with("pub"));
+        let is_function = before.split_whitespace().all(|word| {
+            let is_visibility = word.starts_with("pub") || word.ends_with(')');
+            is_visibility || ["const", "async", "unsafe", "extern", "\"C\""].contains(&word)
+        });
         if !is_function || trimmed.ends_with(';') {
             continue;
         }
@@ -53,7 +54,7 @@ fn functions_and_files_are_short() {
 
 #[test]
 fn a_planted_long_function_is_seen() {
-    let long = format!("pub(super) async fn long<T>(x: T) {{\n{}}}\n", "    x;\n".repeat(60));
+    let long = format!("pub(in crate::a) async fn long<T>(x: T) {{\n{}}}\n", "    x;\n".repeat(60));
     let short = format!("pub async fn short(x: u8) {{\n{}}}\n", "    x;\n".repeat(58));
     let found = faults(&[File::planted("host/x.rs", &format!("{short}{long}"))]);
     assert_eq!(found, ["host/x.rs:61: fn long has 62 lines"]);
