@@ -4,10 +4,12 @@
 use crate::gateway::edge::{self, Listeners, Orders};
 use crate::gateway::execution::abandon::ShutdownSignal;
 use crate::gateway::shared::{ActiveConfig, Shared};
-use crate::policy::{self, Generation};
+use crate::policy::{self, Generation, HookCall, HookResult};
 use crate::upstream::Pools;
+use oncegate_core::PrincipalId;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The state of one worker.
 #[derive(Debug)]
@@ -38,17 +40,17 @@ impl Worker {
         self.shared.active.load_full()
     }
 
-    /// Makes and counts a call of a policy's hook. `decide` is counted by its route.
-    pub async fn timed<T>(
+    /// Calls a hook of a policy, and counts the call. `decide` is counted by its route.
+    pub async fn call(
         &self,
-        generation: &Generation,
-        hook: &'static str,
-        call: impl Future<Output = T>,
-    ) -> T {
-        let begun = std::time::Instant::now();
-        let said = call.await;
+        generation: &Arc<Generation>,
+        principal: &PrincipalId,
+        call: HookCall,
+    ) -> Result<HookResult, policy::Failure> {
+        let (hook, begun) = (call.hook().name(), Instant::now());
+        let result = self.policies.call(generation, principal, call).await;
         self.shared.metrics.policy_called(generation.name(), hook, begun.elapsed());
-        said
+        result
     }
 }
 

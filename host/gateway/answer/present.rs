@@ -55,8 +55,8 @@ impl Presenter {
     ) -> Result<Response<AnswerBody>, Problem> {
         let operation = self.operation.clone();
         let call = HookCall::Present { receipt, operation, reply: whole_reply(answer, body_kept) };
-        let call = worker.policies.call(&self.generation, &self.principal, call);
-        match worker.timed(&self.generation, "present", call).await.map(HookResult::changes) {
+        let result = worker.call(&self.generation, &self.principal, call).await;
+        match result.map(HookResult::changes) {
             Ok(None) => Ok(response),
             Ok(Some(changes)) => Ok(changed(response, changes)),
             Err(failure) => {
@@ -74,8 +74,7 @@ impl Presenter {
     pub async fn explain(&self, worker: &Worker, problem: &Problem) -> Option<Wording> {
         let operation = self.operation.clone();
         let call = HookCall::Explain { operation, problem: problem.view() };
-        let call = worker.policies.call(&self.generation, &self.principal, call);
-        let result = worker.timed(&self.generation, "explain", call).await;
+        let result = worker.call(&self.generation, &self.principal, call).await;
         result.map(HookResult::wording).unwrap_or_else(|failure| {
             self.failed(worker, "explain", &failure);
             None

@@ -96,7 +96,6 @@ impl Judge<'_> {
         let receipt = policy::Receipt::of(self.operation, self.record);
         let reply = answer.capture.reply(&answer.head, self.generation.plan(), answer.cut.is_none());
         let call = policy::HookCall::Settle { receipt, reply };
-        let call = self.worker.policies.call(self.generation, self.principal, call);
-        Ok(self.worker.timed(self.generation, "settle", call).await?.settlement())
+        Ok(self.worker.call(self.generation, self.principal, call).await?.settlement())
     }
 }

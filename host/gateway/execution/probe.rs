@@ -152,8 +152,7 @@ async fn ask(
     let principal = &turn.record.origin.principal;
     let receipt = Receipt::of(turn.id, &turn.record);
     let first = HookCall::Question { receipt: receipt.clone() };
-    let first = worker.policies.call(generation, principal, first);
-    let first = worker.timed(generation, "question", first).await?.question();
+    let first = worker.call(generation, principal, first).await?.question();
     let Some(mut question) = first else {
         return Ok(ProbeResult { is_last: true, ..nothing(clock.now(), "no_question") });
     };
@@ -165,8 +164,7 @@ async fn ask(
             return Ok(nothing(asked, "unanswered"));
         };
         let call = HookCall::Reading { receipt: receipt.clone(), asked: question, reply };
-        let call = worker.policies.call(generation, principal, call);
-        let reading = worker.timed(generation, "reading", call).await?.finding();
+        let reading = worker.call(generation, principal, call).await?.finding();
         let (outcome, name) = match reading {
             Finding::Happened(reply) => (happened(*reply, &route.config), "happened"),
             Finding::Consumed => (Outcome::Consumed(AnswerSummary::default()), "consumed"),

@@ -46,25 +46,25 @@ impl Hooks {
         time: Duration,
     ) -> Result<HookResult, Failure> {
         let Self { policy: _, outcome, resolution, presentation } = self;
-        Ok(match (call, outcome, resolution, presentation) {
-            (HookCall::Settle { receipt, reply }, Some(guest), ..) => {
-                HookResult::Settle(outcome::settle(guest, store, receipt, reply, time)?)
-            }
-            (HookCall::Question { receipt }, _, Some(guest), _) => {
-                HookResult::Question(resolution::question(guest, store, receipt, time)?)
-            }
-            (HookCall::Reading { receipt, asked, reply }, _, Some(guest), _) => {
-                HookResult::Reading(resolution::reading(guest, store, receipt, asked, reply, time)?)
-            }
-            (HookCall::Present { receipt, operation, reply }, .., Some(guest)) => {
+        let result = match call {
+            HookCall::Settle { receipt, reply } => outcome
+                .as_ref()
+                .map(|guest| outcome::settle(guest, store, receipt, reply, time).map(HookResult::Settle)),
+            HookCall::Question { receipt } => resolution
+                .as_ref()
+                .map(|guest| resolution::question(guest, store, receipt, time).map(HookResult::Question)),
+            HookCall::Reading { receipt, asked, reply } => resolution.as_ref().map(|guest| {
+                resolution::reading(guest, store, receipt, asked, reply, time).map(HookResult::Reading)
+            }),
+            HookCall::Present { receipt, operation, reply } => presentation.as_ref().map(|guest| {
                 let operation = &operation.borrowed();
-                HookResult::Present(presentation::present(guest, store, receipt, operation, reply, time)?)
-            }
-            (HookCall::Explain { operation, problem }, .., Some(guest)) => {
+                presentation::present(guest, store, receipt, operation, reply, time).map(HookResult::Present)
+            }),
+            HookCall::Explain { operation, problem } => presentation.as_ref().map(|guest| {
                 let operation = &operation.borrowed();
-                HookResult::Explain(presentation::explain(guest, store, operation, problem, time)?)
-            }
-            (call, ..) => HookResult::nothing(call.hook()),
-        })
+                presentation::explain(guest, store, operation, problem, time).map(HookResult::Explain)
+            }),
+        };
+        result.unwrap_or_else(|| Ok(HookResult::nothing(call.hook())))
     }
 }
