@@ -4,10 +4,10 @@
 pub mod activation;
 pub mod admin;
 pub mod cli;
-pub mod gateway;
 pub mod run;
 
 pub use oncegate_config as config;
+pub use oncegate_gateway as gateway;
 pub use oncegate_keyspaces as keyspaces;
 pub use oncegate_ledger as ledger;
 pub use oncegate_observe as observe;

@@ -1,14 +1,14 @@
 //! The access record: one request as counters and the access log see it.
 
-use crate::config::AccessLog;
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::problem::Problem;
-use crate::gateway::edge::Peer;
-use crate::gateway::request::route::Route;
-use crate::gateway::shared::Shared;
-use crate::observe::metrics::RequestResult;
+use crate::answer::body::AnswerBody;
+use crate::answer::problem::Problem;
+use crate::edge::Peer;
+use crate::request::route::Route;
+use crate::shared::Shared;
 use http::{Request, Response};
+use oncegate_config::AccessLog;
 use oncegate_core::{OperationId, Refusal};
+use oncegate_observe::metrics::RequestResult;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -108,7 +108,7 @@ impl AccessRecord {
             return;
         }
         let line = Line {
-            time: crate::store::Clock::wall().to_string(),
+            time: oncegate_store::Clock::wall().to_string(),
             peer: self.peer,
             method: self.method.as_str(),
             // The log leaves the query out, because it may hold credentials.

@@ -1,27 +1,27 @@
 //! A guarded operation: executed, answered from its record, waited for, or refused
 //! (`design/life.md`).
 
-use crate::config::OnError;
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::problem::Problem;
-use crate::gateway::answer::{refusals, replay};
-use crate::gateway::execution::execute::detached;
-use crate::gateway::execution::no_answer::not_admitted;
-use crate::gateway::execution::report::Report;
-use crate::gateway::execution::task::Execution;
-use crate::gateway::request::context::RequestContext;
-use crate::gateway::request::drift::PrincipalObservation;
-use crate::gateway::request::identify;
-use crate::gateway::request::progress::RequestProgress;
-use crate::gateway::request::verdict::Guarded;
-use crate::ledger::{self, Claimant, Claimed, Pursued};
-use crate::observe::metrics::RequestResult;
-use crate::policy::Receipt;
-use crate::store::{ConfiguredStore, StoreError};
-use crate::upstream::Admission;
+use crate::answer::body::AnswerBody;
+use crate::answer::problem::Problem;
+use crate::answer::{refusals, replay};
+use crate::execution::execute::detached;
+use crate::execution::no_answer::not_admitted;
+use crate::execution::report::Report;
+use crate::execution::task::Execution;
+use crate::request::context::RequestContext;
+use crate::request::drift::PrincipalObservation;
+use crate::request::identify;
+use crate::request::progress::RequestProgress;
+use crate::request::verdict::Guarded;
 use bytes::Bytes;
 use http::Response;
+use oncegate_config::OnError;
 use oncegate_core::{Answer, Key, OperationId, Record, Refusal, State};
+use oncegate_ledger::{self as ledger, Claimant, Claimed, Pursued};
+use oncegate_observe::metrics::RequestResult;
+use oncegate_policy::Receipt;
+use oncegate_store::{ConfiguredStore, StoreError};
+use oncegate_upstream::Admission;
 use std::cell::Cell;
 use std::rc::Rc;
 

@@ -1,12 +1,12 @@
 //! `GET /.oncegate/operations/{id}`, for the operation's own principal. To any other principal the
 //! operation does not exist.
 
-use crate::gateway::answer::LookUp;
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::request::arrival::Arrival;
-use crate::gateway::request::head::SoughtOperation;
-use crate::gateway::shared::{ActiveConfig, Shared};
+use crate::answer::LookUp;
+use crate::answer::body::AnswerBody;
+use crate::answer::problem::{Code, Problem};
+use crate::request::arrival::Arrival;
+use crate::request::head::SoughtOperation;
+use crate::shared::{ActiveConfig, Shared};
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use oncegate_core::View;

@@ -1,19 +1,19 @@
 //! The state that workers share: the active configuration behind one pointer, the ledger, bounds and
 //! counters.
 
-use crate::config::Config;
-use crate::gateway::edge::EdgeState;
-use crate::gateway::execution::generations::ExecutionGenerations;
-use crate::gateway::request::drift::DriftDetector;
-use crate::gateway::request::route::{Route, RoutingTable};
-use crate::keyspaces::{Deriving, SpaceTable};
-use crate::ledger::Ledger;
-use crate::observe::metrics::{Metrics, Snapshot};
-use crate::policy::{Failure, Generation, Generations};
-use crate::store::{Kind, Store};
-use crate::upstream::{UpstreamTable, upstreams};
+use crate::edge::EdgeState;
+use crate::execution::generations::ExecutionGenerations;
+use crate::request::drift::DriftDetector;
+use crate::request::route::{Route, RoutingTable};
 use arc_swap::ArcSwap;
+use oncegate_config::Config;
 use oncegate_core::{PrincipalId, Secret};
+use oncegate_keyspaces::{Deriving, SpaceTable};
+use oncegate_ledger::Ledger;
+use oncegate_observe::metrics::{Metrics, Snapshot};
+use oncegate_policy::{Failure, Generation, Generations};
+use oncegate_store::{Kind, Store};
+use oncegate_upstream::{UpstreamTable, upstreams};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -85,7 +85,7 @@ pub struct Shared {
     /// The ledger's secret.
     pub secret: Secret,
     /// The policy engine.
-    pub engine: Arc<crate::policy::Engine>,
+    pub engine: Arc<oncegate_policy::Engine>,
     /// Counters.
     pub metrics: Metrics,
     /// Counts executions that were repeated under another principal.
@@ -108,7 +108,7 @@ impl Shared {
         active: ActiveConfig,
         ledger: Arc<Ledger>,
         secret: Secret,
-        engine: Arc<crate::policy::Engine>,
+        engine: Arc<oncegate_policy::Engine>,
         metrics: Metrics,
     ) -> Self {
         Self {

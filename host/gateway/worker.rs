@@ -1,12 +1,12 @@
 //! A worker: policy instances and upstream connections on a thread of its own. The state that workers share
 //! is in [`Shared`].
 
-use crate::gateway::edge::{self, Listeners, Orders};
-use crate::gateway::execution::abandon::ShutdownSignal;
-use crate::gateway::shared::{ActiveConfig, Shared};
-use crate::policy::{self, Generation, HookCall, HookResult};
-use crate::upstream::Pools;
+use crate::edge::{self, Listeners, Orders};
+use crate::execution::abandon::ShutdownSignal;
+use crate::shared::{ActiveConfig, Shared};
 use oncegate_core::PrincipalId;
+use oncegate_policy::{self as policy, Generation, HookCall, HookResult};
+use oncegate_upstream::Pools;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;

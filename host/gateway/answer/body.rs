@@ -1,10 +1,10 @@
 //! Bodies of answers to clients.
 
-use crate::gateway::answer::stream::ClientStream;
-use crate::upstream::ResponseBody;
+use crate::answer::stream::ClientStream;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use oncegate_upstream::ResponseBody;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 

@@ -1,9 +1,9 @@
 //! The upstream's answer as it came, for the client whose request was executed.
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::names::{Replayed, mark};
-use crate::gateway::execution::rpc;
-use crate::gateway::request::fields;
+use crate::answer::body::AnswerBody;
+use crate::answer::names::{Replayed, mark};
+use crate::execution::rpc;
+use crate::request::fields;
 use http::Response;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;

@@ -15,6 +15,6 @@ pub mod refusals;
 pub mod replay;
 pub mod stream;
 
-pub use crate::gateway::request::fields::kept_fields;
+pub use crate::request::fields::kept_fields;
 pub use describe::{DescribedStatus, LookUp, OperationDescription, describe};
 pub use problem::document as problem_document;

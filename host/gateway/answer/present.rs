@@ -2,18 +2,18 @@
 //! policy words problems by `explain` and kept answers by `present`, if it exports them. Otherwise the client
 //! gets the problem document, or the answer as kept.
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::names::status;
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::worker::Worker;
-use crate::policy::{
-    AnswerChanges, Failure, Generation, HookCall, HookResult, OwnedOperation, Payload, ProblemView, Receipt,
-    Reply, Wording,
-};
+use crate::answer::body::AnswerBody;
+use crate::answer::names::status;
+use crate::answer::problem::{Code, Problem};
+use crate::worker::Worker;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::{Answer, PrincipalId};
+use oncegate_policy::{
+    AnswerChanges, Failure, Generation, HookCall, HookResult, OwnedOperation, Payload, ProblemView, Receipt,
+    Reply, Wording,
+};
 use std::sync::Arc;
 
 /// Fields that are true of one body only: codings, ranges, validators, digests.
@@ -104,11 +104,11 @@ fn whole_reply(answer: &Answer, body_kept: usize) -> Reply {
 }
 
 fn decoded(answer: &Answer, body_kept: usize) -> Payload {
-    use crate::policy::coding::{self, CodingFault};
+    use oncegate_policy::coding::{self, CodingFault};
     if answer.body.is_empty() {
         return Payload::Absent;
     }
-    let fields = crate::gateway::request::fields::restored(&answer.fields, 0);
+    let fields = crate::request::fields::restored(&answer.fields, 0);
     match coding::removed(&fields, &answer.body, body_kept) {
         Ok(body) => Payload::Whole(body),
         Err(CodingFault::Oversize) => Payload::Oversize,

@@ -1,7 +1,7 @@
 //! The gateway's own answers: RFC 9457 problem documents (`design/problems.md`).
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::names::{OPERATION, PROBLEM, operation_value};
+use crate::answer::body::AnswerBody;
+use crate::answer::names::{OPERATION, PROBLEM, operation_value};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -63,7 +63,7 @@ impl Problem {
     }
 
     /// A policy's own refusal.
-    pub fn refused(refusal: &crate::policy::PolicyRefusal) -> Self {
+    pub fn refused(refusal: &oncegate_policy::PolicyRefusal) -> Self {
         Self {
             status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST),
             code: refusal.code.clone().into(),

@@ -1,9 +1,9 @@
 //! The reasons why requests are refused, and whether asking again is safe and with which key
 //! (`design/problems.md`).
 
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::store::StoreError;
+use crate::answer::problem::{Code, Problem};
 use oncegate_core::{Disposition, OperationId, Record, Refusal, State};
+use oncegate_store::StoreError;
 
 /// The problem when the ledger refuses a request. `record`: the record that stands in the way, if there is
 /// one.

@@ -1,8 +1,8 @@
 //! Kept answers, sent again.
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::names::{Replayed, mark, status};
-use crate::gateway::request::fields;
+use crate::answer::body::AnswerBody;
+use crate::answer::names::{Replayed, mark, status};
+use crate::request::fields;
 use http::Response;
 use oncegate_core::{Answer, OperationId};
 

@@ -1,10 +1,10 @@
 //! The stream from an execution to its client. The execution feeds the stream, and waits for the client only
 //! if it asks to.
 
-use crate::ledger::Interest;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
+use oncegate_ledger::Interest;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};

@@ -2,11 +2,11 @@
 
 use super::peer::Peer;
 use super::state::EdgeState;
-use crate::config;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use oncegate_config as config;
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! The end of executions that are given up. Either the gateway shuts down and its grace is over, or no client
 //! wants the answer any more and the route says that this ends the execution.
 
-use crate::config::ClientGone;
-use crate::ledger::Permit;
+use oncegate_config::ClientGone;
 use oncegate_core::UnknownReason;
+use oncegate_ledger::Permit;
 use std::cell::Cell;
 use tokio::sync::Notify;
 

@@ -1,14 +1,14 @@
 //! The capture of an execution's answer: the part that is kept, and the part that still waits to go
 //! to the client (`design/answers.md`).
 
-use crate::gateway::execution::rpc::OwnStatus;
-use crate::gateway::request::fields;
-use crate::gateway::shared::{Reservation, Shared};
-use crate::policy::{Payload, PayloadWant, Plan, Reply, view};
+use crate::execution::rpc::OwnStatus;
+use crate::request::fields;
+use crate::shared::{Reservation, Shared};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
+use oncegate_policy::{Payload, PayloadWant, Plan, Reply, view};
 use std::sync::Arc;
 
 /// An answer, as far as it arrived.

@@ -1,24 +1,24 @@
 //! An execution: claimed, sent upstream, captured, judged, settled. An execution belongs to the gateway, not
 //! to the client that caused it (`design/life.md`).
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::first::first;
-use crate::gateway::answer::problem::Problem;
-use crate::gateway::answer::stream::Feed;
-use crate::gateway::edge::Counted;
-use crate::gateway::execution::abandon::abandoned;
-use crate::gateway::execution::capture::CapturedAnswer;
-use crate::gateway::execution::judge::Judge;
-use crate::gateway::execution::no_answer::{self, NoAnswer};
-use crate::gateway::execution::report::{Client, Report};
-use crate::gateway::execution::stream::{ShownAnswer, take_in};
-use crate::gateway::execution::task::Execution;
-use crate::ledger::{self, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
-use crate::store::ConfiguredStore;
-use crate::upstream::{Attempted, ResponseBody, Retry, Slot, attempts};
+use crate::answer::body::AnswerBody;
+use crate::answer::first::first;
+use crate::answer::problem::Problem;
+use crate::answer::stream::Feed;
+use crate::edge::Counted;
+use crate::execution::abandon::abandoned;
+use crate::execution::capture::CapturedAnswer;
+use crate::execution::judge::Judge;
+use crate::execution::no_answer::{self, NoAnswer};
+use crate::execution::report::{Client, Report};
+use crate::execution::stream::{ShownAnswer, take_in};
+use crate::execution::task::Execution;
 use bytes::Bytes;
 use http::Response;
 use oncegate_core::{Disposition, OperationId, UnknownReason};
+use oncegate_ledger::{self as ledger, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
+use oncegate_store::ConfiguredStore;
+use oncegate_upstream::{Attempted, ResponseBody, Retry, Slot, attempts};
 use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -84,7 +84,7 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
             shared.drift.note(observation, &execution.route);
         }
         // The deciding generation may have to ask the upstream about the outcome.
-        let asks = execution.generation.exports().has(crate::policy::Interface::Resolution);
+        let asks = execution.generation.exports().has(oncegate_policy::Interface::Resolution);
         if asks {
             shared.decided_by.note(permit.record().execution, &execution.generation);
         }

@@ -1,8 +1,8 @@
 //! The generations that decided executions. If an outcome stays unknown, the deciding generation's
 //! `resolution` writes the questions about it, as long as that generation exists (`design/policies.md`).
 
-use crate::policy::Generation;
 use oncegate_core::ExecutionId;
+use oncegate_policy::Generation;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 

@@ -1,14 +1,14 @@
 //! The meaning of an upstream's answer: the operator's rules first, then the policy's, then the policy's
 //! `settle`, then the answer's own status or the table (`design/life.md`).
 
-use crate::gateway::execution::capture::CapturedAnswer;
-use crate::gateway::request::route::Route;
-use crate::gateway::worker::Worker;
-use crate::policy::{self, Generation};
+use crate::execution::capture::CapturedAnswer;
+use crate::request::route::Route;
+use crate::worker::Worker;
 use http::header;
 use oncegate_core::{
     Answer, AnswerStatus, Disposition, OperationId, Outcome, PrincipalId, Record, Settlement, UnknownReason,
 };
+use oncegate_policy::{self as policy, Generation};
 use std::sync::Arc;
 
 /// Everything that an answer is judged by.

@@ -1,7 +1,7 @@
 //! Everything that is sent upstream: guarded executions, unguarded requests and probes.
 //!
 //! An execution goes through `execute` → `stream` (with `capture`) → `judge`, in the order of
-//! [`ledger::execute`](crate::ledger::execute()).
+//! [`ledger::execute`](oncegate_ledger::execute()).
 
 pub mod abandon;
 mod capture;

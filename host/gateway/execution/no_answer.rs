@@ -1,10 +1,10 @@
 //! The problems and outcomes of executions that have no answer for their client.
 
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::edge::Protocol;
-use crate::ledger::Unsettled;
-use crate::upstream::{NoHead, NotAdmitted};
+use crate::answer::problem::{Code, Problem};
+use crate::edge::Protocol;
 use oncegate_core::{Disposition, OperationId, Outcome, UnknownReason};
+use oncegate_ledger::Unsettled;
+use oncegate_upstream::{NoHead, NotAdmitted};
 
 /// The gateway shuts down, and nothing was sent.
 const SHUT_DOWN_UNSENT: &str = "The gateway shut down before the request was sent to the service. Asking again with the same key is safe.";

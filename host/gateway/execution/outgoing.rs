@@ -1,11 +1,11 @@
 //! Requests as they go upstream.
 
-use crate::gateway::edge::Peer;
-use crate::gateway::request::fields;
-use crate::gateway::request::head::RequestHead;
-use crate::upstream::RequestBody;
+use crate::edge::Peer;
+use crate::request::fields;
+use crate::request::head::RequestHead;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Version};
+use oncegate_upstream::RequestBody;
 
 /// The client's fields as they go upstream.
 pub fn prepare_fields(fields: &mut HeaderMap, head: &RequestHead, peer: Peer) {

@@ -1,20 +1,20 @@
 //! Unguarded requests, which stream both ways (`design/upstreams.md`).
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::edge::Peer;
-use crate::gateway::execution::outgoing::{self, prepare_fields};
-use crate::gateway::execution::rpc;
-use crate::gateway::request::arrival::Arrival;
-use crate::gateway::request::fields;
-use crate::gateway::request::head::RequestHead;
-use crate::gateway::request::route::Route;
-use crate::gateway::worker::Worker;
-use crate::upstream::{NoHead, RequestBody, ResponseBody};
+use crate::answer::body::AnswerBody;
+use crate::answer::problem::{Code, Problem};
+use crate::edge::Peer;
+use crate::execution::outgoing::{self, prepare_fields};
+use crate::execution::rpc;
+use crate::request::arrival::Arrival;
+use crate::request::fields;
+use crate::request::head::RequestHead;
+use crate::request::route::Route;
+use crate::worker::Worker;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use oncegate_upstream::{NoHead, RequestBody, ResponseBody};
 use std::rc::Rc;
 
 /// Passes a request on as it arrives, even if the request asks for another protocol.

@@ -3,22 +3,22 @@
 //! sends it, within bounds of number and time. Probes run beside the requests of one worker. A turn of
 //! the ledger makes sure that nobody else asks about the same operation at the same time.
 
-use crate::config;
-use crate::gateway::request::fields;
-use crate::gateway::request::route::Route;
-use crate::gateway::shared::Reservation;
-use crate::gateway::worker::Worker;
-use crate::ledger::Turn;
-use crate::policy::{
-    Broken, Failure, Finding, FoundReply, Generation, HookCall, Interface, Outbound, Payload, PayloadWant,
-    Receipt, Reply, view,
-};
-use crate::upstream::{Piece, RequestBody, ResponseBody};
+use crate::request::fields;
+use crate::request::route::Route;
+use crate::shared::Reservation;
+use crate::worker::Worker;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, Uri, Version};
+use oncegate_config as config;
 use oncegate_core::{Answer, AnswerSummary, Outcome, Probe, Timestamp, UnknownReason};
+use oncegate_ledger::Turn;
+use oncegate_policy::{
+    Broken, Failure, Finding, FoundReply, Generation, HookCall, Interface, Outbound, Payload, PayloadWant,
+    Receipt, Reply, view,
+};
+use oncegate_upstream::{Piece, RequestBody, ResponseBody};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;

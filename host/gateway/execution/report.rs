@@ -1,9 +1,9 @@
 //! The report of an execution to its client.
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::problem::Problem;
-use crate::ledger::Claimed;
+use crate::answer::body::AnswerBody;
+use crate::answer::problem::Problem;
 use http::Response;
+use oncegate_ledger::Claimed;
 use std::cell::RefCell;
 use tokio::sync::oneshot;
 

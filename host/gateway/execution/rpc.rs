@@ -3,13 +3,13 @@
 //!
 //! Framed bodies are read as they pass, so the status of an answer that is too large to keep is known, too.
 
-use crate::policy::coding;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use http::response::Parts;
 use oncegate_core::Disposition;
+use oncegate_policy::coding;
 use serde::Deserialize;
 
 /// The longest last frame that is read for a status. Real ones are short; a longer one is taken for none.

@@ -4,16 +4,16 @@
 //! piece when it is settled. The data of a slower answer passes as it comes. Only the last piece waits
 //! (length-delimited), or the end mark and the trailers (chunked).
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::first::first;
-use crate::gateway::answer::stream::{Feed, stream};
-use crate::gateway::execution::capture::{Capture, CapturedAnswer};
-use crate::gateway::execution::report::{Client, Report};
-use crate::gateway::execution::task::Execution;
-use crate::gateway::request::fields;
-use crate::upstream::{Piece, ResponseBody};
+use crate::answer::body::AnswerBody;
+use crate::answer::first::first;
+use crate::answer::stream::{Feed, stream};
+use crate::execution::capture::{Capture, CapturedAnswer};
+use crate::execution::report::{Client, Report};
+use crate::execution::task::Execution;
+use crate::request::fields;
 use http::Response;
 use oncegate_core::UnknownReason;
+use oncegate_upstream::{Piece, ResponseBody};
 use std::pin::Pin;
 use std::time::Duration;
 

@@ -1,21 +1,21 @@
 //! The state of an execution on a task of its own, when its client may be gone.
 
-use crate::gateway::answer::body::AnswerBody;
-use crate::gateway::answer::names::{OPERATION, operation_value};
-use crate::gateway::answer::problem::Problem;
-use crate::gateway::edge::Peer;
-use crate::gateway::execution::{outgoing, pass};
-use crate::gateway::request::drift::PrincipalObservation;
-use crate::gateway::request::head::RequestHead;
-use crate::gateway::request::route::Route;
-use crate::gateway::shared::Reservation;
-use crate::gateway::worker::Worker;
-use crate::policy::Generation;
-use crate::upstream::RequestBody;
+use crate::answer::body::AnswerBody;
+use crate::answer::names::{OPERATION, operation_value};
+use crate::answer::problem::Problem;
+use crate::edge::Peer;
+use crate::execution::{outgoing, pass};
+use crate::request::drift::PrincipalObservation;
+use crate::request::head::RequestHead;
+use crate::request::route::Route;
+use crate::shared::Reservation;
+use crate::worker::Worker;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use oncegate_core::{OperationId, PrincipalId};
+use oncegate_policy::Generation;
+use oncegate_upstream::RequestBody;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;

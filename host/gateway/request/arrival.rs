@@ -1,17 +1,17 @@
 //! A request as it was received.
 
-use crate::config::Principal;
-use crate::gateway::answer::problem::Problem;
-use crate::gateway::edge::Peer;
-use crate::gateway::request::body::InboundBody;
-use crate::gateway::request::head::RequestHead;
-use crate::gateway::request::principal;
-use crate::upstream::RequestBody;
+use crate::answer::problem::Problem;
+use crate::edge::Peer;
+use crate::request::body::InboundBody;
+use crate::request::head::RequestHead;
+use crate::request::principal;
 use http::Request;
 use http::header::HeaderMap;
 use http::request::Parts;
 use hyper::body::Incoming;
+use oncegate_config::Principal;
 use oncegate_core::{PrincipalId, Secret};
+use oncegate_upstream::RequestBody;
 
 /// A request as it was received. An arrival has everything that establishes the principal, from before the
 /// first exit of the request's way.

@@ -1,15 +1,15 @@
 //! The body of a request. A guarded request's body is read whole, within bounds, before anything is claimed.
 
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::edge::After;
-use crate::gateway::shared::Reservation;
-use crate::gateway::worker::Worker;
-use crate::upstream::RequestBody;
+use crate::answer::problem::{Code, Problem};
+use crate::edge::After;
+use crate::shared::Reservation;
+use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use oncegate_upstream::RequestBody;
 use std::time::Duration;
 use tokio::time::timeout;
 

@@ -1,20 +1,20 @@
 //! A request of a route that a policy guards, with everything that its keys are made of.
 
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::answer::refusals::switched_off;
-use crate::gateway::request::arrival::Arrival;
-use crate::gateway::request::fields::names_in_connection;
-use crate::gateway::request::principal;
-use crate::gateway::request::progress::RequestProgress;
-use crate::gateway::request::route::Route;
-use crate::gateway::shared::ActiveConfig;
-use crate::gateway::worker::Worker;
-use crate::policy::document::Document;
-use crate::policy::parts::Values;
-use crate::policy::view::NoDocument;
-use crate::policy::{Attribute, Generation, Operation, Payload, PayloadWant, RequestField, view};
+use crate::answer::problem::{Code, Problem};
+use crate::answer::refusals::switched_off;
+use crate::request::arrival::Arrival;
+use crate::request::fields::names_in_connection;
+use crate::request::principal;
+use crate::request::progress::RequestProgress;
+use crate::request::route::Route;
+use crate::shared::ActiveConfig;
+use crate::worker::Worker;
 use bytes::Bytes;
 use oncegate_core::PrincipalId;
+use oncegate_policy::document::Document;
+use oncegate_policy::parts::Values;
+use oncegate_policy::view::NoDocument;
+use oncegate_policy::{Attribute, Generation, Operation, Payload, PayloadWant, RequestField, view};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;

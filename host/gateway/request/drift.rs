@@ -5,10 +5,10 @@
 //! place in the table, and the next operation with the same place takes it over. A request takes no lock and
 //! allocates nothing here, and no key and no principal can be read from the table.
 
-use crate::gateway::request::route::Route;
-use crate::policy::Part;
-use crate::policy::parts::{self, Values};
+use crate::request::route::Route;
 use oncegate_core::{Fingerprint, PrincipalId};
+use oncegate_policy::Part;
+use oncegate_policy::parts::{self, Values};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -119,9 +119,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
-    use crate::policy::document::Document;
-    use crate::policy::{Attribute, Shape};
     use oncegate_core::Recipe;
+    use oncegate_policy::document::Document;
+    use oncegate_policy::{Attribute, Shape};
 
     struct Bare;
 

@@ -1,7 +1,7 @@
 //! Header fields on their way through: hop-by-hop fields (RFC 9110 §7.6), the gateway's own fields, and the
 //! fields that are kept with an answer (`design/headers.md`).
 
-use crate::gateway::edge::Peer;
+use crate::edge::Peer;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -187,7 +187,7 @@ fn append_element(fields: &mut HeaderMap, name: HeaderName, element: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::edge::{Protocol, Scheme};
+    use crate::edge::{Protocol, Scheme};
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields

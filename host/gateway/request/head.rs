@@ -1,11 +1,11 @@
 //! The head of a request, normalised once (`design/edge.md`).
 
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::edge::Protocol;
-use crate::policy::view;
+use crate::answer::problem::{Code, Problem};
+use crate::edge::Protocol;
 use http::request::Parts;
 use http::{Method, StatusCode, header};
 use oncegate_core::{OperationId, host_of};
+use oncegate_policy::view;
 use std::sync::Arc;
 
 /// The head of a request, as received, before any rewriting.

@@ -1,20 +1,20 @@
 //! From a guarded request to an operation: the operation's key and fingerprint in every key space, and the
 //! request to the ledger (`design/keys.md`).
 
-use crate::config::PrincipalChanged;
-use crate::gateway::request::context::WholeRequest;
-use crate::gateway::request::drift::PrincipalObservation;
-use crate::gateway::request::keys::{common_id, key};
-use crate::gateway::request::principal;
-use crate::gateway::request::route::Route;
-use crate::gateway::request::verdict::{Guarded, OlderGuard};
-use crate::ledger::{self, Derived};
-use crate::policy::sample::Sample;
-use crate::policy::{Generation, Guard, recent};
+use crate::request::context::WholeRequest;
+use crate::request::drift::PrincipalObservation;
+use crate::request::keys::{common_id, key};
+use crate::request::principal;
+use crate::request::route::Route;
+use crate::request::verdict::{Guarded, OlderGuard};
 use http::HeaderName;
+use oncegate_config::PrincipalChanged;
 use oncegate_core::{
     Claim, Fingerprint, Key, OperationId, Origin, Record, Rules, Times, Timestamp, WhenUnknown,
 };
+use oncegate_ledger::{self as ledger, Derived};
+use oncegate_policy::sample::Sample;
+use oncegate_policy::{Generation, Guard, recent};
 use std::sync::Arc;
 
 /// The request as it is kept for the promise check, without credentials; none if it is too large.

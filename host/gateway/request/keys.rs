@@ -1,9 +1,9 @@
 //! The keys of an operation, made of the parts of a whole request that a policy's guard names
 //! (`design/keys.md`).
 
-use crate::gateway::request::context::WholeRequest;
-use crate::policy::{Generation, Guard, parts};
+use crate::request::context::WholeRequest;
 use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId};
+use oncegate_policy::{Generation, Guard, parts};
 
 /// The key and the fingerprint by a guard, in its generation's key space.
 pub fn key(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard) -> (OperationId, Fingerprint) {

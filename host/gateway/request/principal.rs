@@ -1,12 +1,12 @@
 //! The principal of a request. The gateway establishes the principal from credentials and trusted fields; a
 //! policy has no say in it (`design/principal.md`).
 
-use crate::config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
-use crate::gateway::answer::problem::{Code, Problem};
-use crate::gateway::answer::refusals::switched_off;
-use crate::gateway::edge::Peer;
-use crate::gateway::request::fields::names_in_connection;
+use crate::answer::problem::{Code, Problem};
+use crate::answer::refusals::switched_off;
+use crate::edge::Peer;
+use crate::request::fields::names_in_connection;
 use http::header::{self, HeaderMap, HeaderName};
+use oncegate_config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
 use oncegate_core::{Framer, PartKind, PrincipalId, Secret};
 use std::borrow::Cow;
 
@@ -232,7 +232,7 @@ pub fn without_credentials<'a>(rules: &Principal, query: &'a str) -> Cow<'a, str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::edge::{Protocol, Scheme};
+    use crate::edge::{Protocol, Scheme};
     use http::HeaderValue;
     use std::net::Ipv4Addr;
 

@@ -1,9 +1,9 @@
 //! The progress of a request on its way.
 
-use crate::gateway::access::AccessRecord;
-use crate::gateway::answer::present::Presenter;
-use crate::gateway::edge::{After, Peer};
-use crate::gateway::request::body;
+use crate::access::AccessRecord;
+use crate::answer::present::Presenter;
+use crate::edge::{After, Peer};
+use crate::request::body;
 use http::Request;
 use http_body::Body;
 

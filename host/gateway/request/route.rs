@@ -1,13 +1,13 @@
 //! Routes, and the choice of a request's route: the most specific one by host, then path, then method.
 
-use crate::config;
-use crate::keyspaces::{ActiveSpaces, OlderGeneration};
-use crate::ledger::{WaitingPlace, WaitingRoom};
-use crate::observe::metrics::RouteMetrics;
-use crate::policy::{Generation, PayloadWant};
-use crate::upstream::{Admission, Upstream};
 use http::Method;
+use oncegate_config as config;
 use oncegate_core::{Origin, SpaceNumber, host_of};
+use oncegate_keyspaces::{ActiveSpaces, OlderGeneration};
+use oncegate_ledger::{WaitingPlace, WaitingRoom};
+use oncegate_observe::metrics::RouteMetrics;
+use oncegate_policy::{Generation, PayloadWant};
+use oncegate_upstream::{Admission, Upstream};
 use std::sync::Arc;
 use std::time::Duration;
 

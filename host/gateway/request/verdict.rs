@@ -1,15 +1,15 @@
 //! The verdict on a request. The active generation gives the verdict; if the active generation does not guard
 //! the operation, an older generation that guarded it does (`design/key-changes.md`).
 
-use crate::gateway::answer::present::Presenter;
-use crate::gateway::answer::problem::Problem;
-use crate::gateway::answer::refusals;
-use crate::gateway::request::context::{RequestContext, WholeRequest};
-use crate::gateway::request::keys;
-use crate::gateway::request::progress::RequestProgress;
-use crate::keyspaces::{OlderGeneration, SpacePin};
-use crate::policy::{Failure, Generation, Guard, OwnedOperation, PolicyRefusal, RequestField, Verdict};
-use crate::store::StoreError;
+use crate::answer::present::Presenter;
+use crate::answer::problem::Problem;
+use crate::answer::refusals;
+use crate::request::context::{RequestContext, WholeRequest};
+use crate::request::keys;
+use crate::request::progress::RequestProgress;
+use oncegate_keyspaces::{OlderGeneration, SpacePin};
+use oncegate_policy::{Failure, Generation, Guard, OwnedOperation, PolicyRefusal, RequestField, Verdict};
+use oncegate_store::StoreError;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -105,7 +105,7 @@ async fn older_guards(context: &RequestContext) -> Result<Vec<OlderGuard>, Probl
 }
 
 /// Guards an operation by an older generation if the active one does not, as
-/// [`SpaceRegistry::stays_guarded`](crate::keyspaces::SpaceRegistry::stays_guarded) says.
+/// [`SpaceRegistry::stays_guarded`](oncegate_keyspaces::SpaceRegistry::stays_guarded) says.
 async fn stays_guarded(
     context: &mut RequestContext,
     older: Vec<OlderGuard>,
@@ -173,7 +173,7 @@ async fn judge(context: &RequestContext, generation: &Arc<Generation>) -> Result
     let begun = Instant::now();
     let verdict = context.worker.policies.decide(generation, &operation).await;
     context.route.metrics.decided(begun.elapsed());
-    let presenter = generation.exports().has(crate::policy::Interface::Presentation).then(|| Presenter {
+    let presenter = generation.exports().has(oncegate_policy::Interface::Presentation).then(|| Presenter {
         generation: generation.clone(),
         principal: context.principal,
         operation: OwnedOperation::of(&operation),

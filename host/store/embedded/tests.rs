@@ -399,7 +399,7 @@ fn what_was_acknowledged_survives_a_kill() {
     let mut acknowledged = Vec::new();
     for round in 0..6 {
         let mut child = Process::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "store::embedded::tests::writes_until_it_is_killed", "--nocapture"]);
+        child.args(["--exact", "embedded::tests::writes_until_it_is_killed", "--nocapture"]);
         child.env("ONCEGATE_TEST_FOLDER", folder.path()).stdout(Stdio::piped());
         if round % 2 == 1 {
             child.env("ONCEGATE_TEST_ASYNC", "1");
@@ -526,7 +526,7 @@ fn writes_until_the_disk_is_full() {
 fn after_a_failed_write_it_can_be_read_and_is_opened_again_once_there_is_room() {
     let folder = tempdir().unwrap();
     let child = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::embedded::tests::writes_until_the_disk_is_full", "--nocapture"])
+        .args(["--exact", "embedded::tests::writes_until_the_disk_is_full", "--nocapture"])
         .env("ONCEGATE_TEST_FULL", folder.path())
         .output()
         .unwrap();

@@ -21,8 +21,6 @@ pub use request::drift::DriftDetector;
 pub use shared::{ActiveConfig, Buffers, Shared};
 pub use worker::{Retirement, Workers};
 
-use crate::config::{self, OnError};
-use crate::observe::metrics::RequestResult;
 use answer::body::AnswerBody;
 use answer::problem::Problem;
 use answer::{present, refusals};
@@ -30,6 +28,8 @@ use edge::{After, Answered, EdgeService, EdgeState, Framing, Peer};
 use execution::{pass, probe};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use oncegate_config::{self as config, OnError};
+use oncegate_observe::metrics::RequestResult;
 use request::arrival::Arrival;
 use request::context::RequestContext;
 use request::progress::RequestProgress;
