@@ -1,7 +1,7 @@
 //! The gateway: from a client's request to its answer (`design/shape.md`).
 //!
-//! The request's way is `answer`: head → route → context (principal) → verdict → guard, or through unguarded. Four
-//! rooms stand beside it: `edge` has the sockets, `request` makes an operation of a request, `execution`
+//! The request's way is `answer`: head → route → context (principal) → verdict → guard, or through unguarded.
+//! Four rooms stand beside it: `edge` has the sockets, `request` makes an operation of a request, `execution`
 //! sends the operation upstream, and `answer` words the client's answer. An execution is detached from its
 //! client. The execution captures, settles, and only then releases the end of its answer.
 

@@ -104,6 +104,23 @@ fn a_planted_arrow_upwards_is_seen() {
         ("host/ledger/planted.rs", "use oncegate_gateway::edge;", "ledger::planted names gateway"),
         ("host/gateway/planted.rs", "use ::wasmtime::Engine;", "gateway::planted names wasmtime"),
         ("host/ledger/planted.rs", "fn f() { oncegate_policy::f(); }", "ledger::planted names policy"),
+        ("host/ledger/planted.rs", "use oncegate_upstream::*;", "ledger::planted names upstream"),
+        (
+            "host/activation/planted.rs",
+            "fn f() { self::super::super::run::f(); }",
+            "activation::planted names run",
+        ),
+        (
+            "host/gateway/edge/planted.rs",
+            "use super::super::guard;",
+            "gateway::edge::planted names gateway::guard",
+        ),
+        ("host/gateway/planted.rs", "fn f(e: &wasmtime::Engine) {}", "gateway::planted names wasmtime"),
+        (
+            "host/gateway/planted.rs",
+            "type X = hyper::client::conn::X;",
+            "gateway::planted names hyper::client",
+        ),
     ] {
         files.push(File::planted(path, text));
         let found = faults(&files, &table);
