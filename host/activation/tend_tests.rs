@@ -211,6 +211,7 @@ fn request(
             memo: None,
             clock: ledger.clock().now(),
             remembered_since: Timestamp::default(),
+            came: ledger.clock().now(),
         },
         rules: oncegate_core::Rules {
             while_running: oncegate_core::WhileRunning::Wait,

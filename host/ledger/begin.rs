@@ -6,9 +6,7 @@ use super::flight::Flight;
 use super::request::Request;
 use super::state::Ledger;
 use dashmap::mapref::entry::Entry;
-use oncegate_core::{
-    Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, WhenUnknown, decide,
-};
+use oncegate_core::{Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, decide};
 use oncegate_store::{Store, StoreError, Versioned};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -16,24 +14,19 @@ use tokio::time::Instant;
 impl<S: Store> Ledger<S> {
     /// Begins an operation: finds the record in its way, waits for an execution in this process, or hands out
     /// the right to claim. Dropping the future loses nothing.
-    pub async fn begin(self: &Arc<Self>, mut request: Request) -> Begun<S> {
+    pub async fn begin(self: &Arc<Self>, request: Request) -> Begun<S> {
         let deadline = Instant::now() + request.wait;
         loop {
-            let mut ended_unknown = false;
             for key in request.lower() {
                 match self.begin_lower(&request, key, deadline).await {
-                    Some(Begun::Refuse(Refusal::Unknown, _)) => ended_unknown = true,
+                    // The claim tells it, because the claim looks at all keys.
+                    Some(Begun::Refuse(Refusal::Unknown, _)) | None => {}
                     Some(begun) => return begun,
-                    None => {}
                 }
-            }
-            if ended_unknown && request.rules.when_unknown == WhenUnknown::Resend {
-                // The request waited for that outcome, and its caller has not been told yet.
-                request.rules.when_unknown = WhenUnknown::Hold;
             }
             let asked = self.clock().now();
             if let Some(versioned) = self.at_hand(request.id).await
-                && let Some(begun) = self.answer(&request, &request.rules, &versioned.record, asked)
+                && let Some(begun) = self.answer(&request, &versioned.record, asked)
                 && (self.is_whole(&request) || matches!(begun, Begun::Replay { .. }))
             {
                 return begun;
@@ -66,16 +59,12 @@ impl<S: Store> Ledger<S> {
     }
 
     /// The answer at hand under one of the request's keys in lower spaces. `None`: that key answers nothing.
-    /// If an execution ended unknown while the request waited, the claim tells it, because the claim looks at
-    /// all keys.
     async fn begin_lower(&self, request: &Request, key: &Key, deadline: Instant) -> Option<Begun<S>> {
         let asked = self.clock().now();
         if let Some(versioned) = self.at_hand(key.id).await {
             let request = request.by(key);
             // Only an answer may be told here: any other result is told after a look at all keys.
-            if let Some(begun @ Begun::Replay { .. }) =
-                self.answer(&request, &request.rules, &versioned.record, asked)
-            {
+            if let Some(begun @ Begun::Replay { .. }) = self.answer(&request, &versioned.record, asked) {
                 return Some(begun);
             }
         }
@@ -122,16 +111,14 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// The answer of a record that was read at that time, to a request under `rules`. `None`: the request is
-    /// to claim or to wait.
+    /// The answer of a record that was read at that time. `None`: the request is to claim or to wait.
     pub(super) fn answer(
         &self,
         request: &Request,
-        rules: &Rules,
         record: &Arc<Record>,
         read_at: Timestamp,
     ) -> Option<Begun<S>> {
-        match self.decide_claim(rules, Some(record), &request.claim, read_at) {
+        match self.decide_claim(&request.rules, Some(record), &request.claim, read_at) {
             Decision::Replay => Some(Begun::Replay { record: record.clone(), waited: false }),
             Decision::Refuse(refusal) => Some(Begun::Refuse(refusal, Some(record.clone()))),
             Decision::Execute(_)

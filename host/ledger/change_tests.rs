@@ -49,6 +49,7 @@ async fn begin(ledger: &OnMemory, key: u64) -> Claimant {
             memo: None,
             clock: ledger.clock().now(),
             remembered_since: Timestamp::default(),
+            came: ledger.clock().now(),
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
         wait: Duration::ZERO,

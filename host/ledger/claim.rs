@@ -190,8 +190,7 @@ impl<S: Store> Claimant<S> {
             ledger.release(common, self.request.claim.execution).await;
             let asked = ledger.clock().now();
             if let Ok(Some(standing)) = ledger.store.load(id).await
-                && let Some(begun) =
-                    ledger.answer(&self.request, &self.request.rules, &standing.record, asked)
+                && let Some(begun) = ledger.answer(&self.request, &standing.record, asked)
                 && (ledger.is_whole(&self.request) || matches!(begun, Begun::Replay { .. }))
             {
                 ledger.clear(id, &self.flight, Ending::Found(standing.record, asked));

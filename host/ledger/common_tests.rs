@@ -35,6 +35,7 @@ fn request(ledger: &Bench, principal: u8, lease: Duration) -> Request {
             memo: None,
             clock: ledger.clock().now(),
             remembered_since: Timestamp::default(),
+            came: ledger.clock().now(),
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
         wait: Duration::from_secs(60),

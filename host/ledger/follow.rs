@@ -4,7 +4,7 @@ use super::claim::Begun;
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::request::Request;
 use super::state::Ledger;
-use oncegate_core::{Record, Refusal, Rules, State, Timestamp, View, WhenUnknown};
+use oncegate_core::{Record, Refusal, State, Timestamp, View};
 use oncegate_store::Store;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -74,20 +74,17 @@ impl<S: Store> Ledger<S> {
         ending: Ending,
         joining: Joining,
     ) -> Option<Begun<S>> {
-        // A waiter never resends an operation that ended unknown while it waited, even where the route
-        // resends: the waiter's caller has not been told yet.
-        let rules = Rules { when_unknown: WhenUnknown::Hold, ..request.rules };
         match ending {
             // A record that still executes is another execution's.
             Ending::Recorded(record) if matches!(record.state, State::Executing { .. }) => None,
             Ending::Recorded(record) => {
-                let begun = self.answer(request, &rules, &record, self.clock().now())?;
+                let begun = self.answer(request, &record, self.clock().now())?;
                 Some(self.while_listed(request, begun.waited()))
             }
             // A record that was read before the request came may be stale by now.
             Ending::Found(_, asked) if asked <= joining.at => None,
             Ending::Found(record, asked) => {
-                let begun = self.answer(request, &rules, &record, asked)?;
+                let begun = self.answer(request, &record, asked)?;
                 Some(self.while_listed(request, begun.waited()))
             }
             // The key is free again. A request with another fingerprint gets nobody else's answer. If the key
@@ -106,12 +103,12 @@ impl<S: Store> Ledger<S> {
     async fn meanwhile(&self, request: &Request, record: &Arc<Record>) -> Option<Begun<S>> {
         let now = self.clock().now();
         if record.view(now) == View::Executing {
-            let begun = self.answer(request, &request.rules, record, now)?;
+            let begun = self.answer(request, record, now)?;
             return Some(self.while_listed(request, begun));
         }
         // The lease lapsed, so another gateway may have gone on without us: the store's record counts.
         let standing = self.store.load(request.id).await.ok()??;
-        let begun = self.answer(request, &request.rules, &standing.record, now)?;
+        let begun = self.answer(request, &standing.record, now)?;
         (self.is_whole(request) || matches!(begun, Begun::Replay { .. })).then_some(begun)
     }
 

@@ -3,7 +3,7 @@
 use super::claim::{Begun, Claimant, Claimed};
 use super::request::Request;
 use super::state::Ledger;
-use oncegate_core::{Answer, Record, Refusal, WhenUnknown};
+use oncegate_core::{Answer, Record, Refusal};
 use oncegate_store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl<S: Store> Ledger<S> {
     /// it has waited long enough.
     pub async fn pursue<T>(
         self: &Arc<Self>,
-        mut request: Request,
+        request: Request,
         execute: impl AsyncFn(Claimant<S>) -> Result<T, Claimed<S>>,
     ) -> Pursued<T> {
         let deadline = Instant::now() + request.wait;
@@ -51,11 +51,6 @@ impl<S: Store> Ledger<S> {
                     Ok(report) => return Pursued::Executed(report),
                     Err(Claimed::Stands(begun)) => begun,
                     Err(Claimed::Elsewhere(id, version)) if Instant::now() < deadline => {
-                        // A waiter never resends an operation that ends unknown meanwhile: the waiter's
-                        // caller has not been told yet.
-                        if request.rules.when_unknown == WhenUnknown::Resend {
-                            request.rules.when_unknown = WhenUnknown::Hold;
-                        }
                         let Some(_place) = request.place() else {
                             return Pursued::Refuse(Refusal::InFlight, None);
                         };

@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+/// The shortest time that ledger time tells apart.
+const TICK: Duration = Duration::from_millis(1);
 const LIST: Duration = Duration::from_secs(10);
 /// Longer than [`LIST`], so that the list lease can lapse without this one.
 const LEASE: Duration = Duration::from_secs(30);
@@ -119,6 +121,7 @@ impl Gateway {
                 memo: None,
                 clock: self.ledger.clock().now(),
                 remembered_since: Timestamp::default(),
+                came: self.ledger.clock().now(),
             },
             rules: HOLD,
             wait: Duration::ZERO,

@@ -37,6 +37,7 @@ fn request(ledger: &Ledger, content: u8) -> Request {
             memo: None,
             clock: ledger.clock().now(),
             remembered_since: Timestamp::default(),
+            came: ledger.clock().now(),
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Resend },
         wait: Duration::from_secs(60),

@@ -10,7 +10,7 @@ use crate::request::route::Route;
 use crate::shared::ActiveConfig;
 use crate::worker::Worker;
 use bytes::Bytes;
-use oncegate_core::PrincipalId;
+use oncegate_core::{PrincipalId, Timestamp};
 use oncegate_policy::document::Document;
 use oncegate_policy::parts::Values;
 use oncegate_policy::view::NoDocument;
@@ -33,6 +33,8 @@ pub struct RequestContext {
     pub principal: PrincipalId,
     /// The request as it was received.
     pub arrival: Arrival,
+    /// The ledger's time at which the request came in.
+    pub came: Timestamp,
     /// The query without the parameters that name the principal; none: the query has no such parameters.
     query: Option<String>,
     document: OnceCell<Result<Document, NoDocument>>,
@@ -58,6 +60,7 @@ impl RequestContext {
             route,
             principal,
             arrival,
+            came: worker.shared.ledger.clock().now(),
             query,
             document: OnceCell::new(),
         })

@@ -129,6 +129,7 @@ fn own_request(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard)
             memo: guard.memo.clone(),
             clock,
             remembered_since: ledger.remembered_since(&route.config.name, times.memory, first_sent, clock),
+            came: context.came,
         },
         rules: Rules {
             while_running: guard.while_running.unwrap_or(route.config.while_running),

@@ -11,6 +11,7 @@ fn who_waits_for_what_is_sent_again_under_an_older_key_gets_its_answer() {
         let permit = old.asks().await.unwrap();
         assert!(permit.holds());
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
+        passes(TICK);
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         let request = || Request { rules, wait: Duration::from_secs(60), ..new.request() };
         let Begun::Claim(claimant) = new.ledger.begin(request()).await else { panic!("nothing is at hand") };
@@ -40,6 +41,7 @@ fn what_is_unknown_under_a_key_that_is_not_derived_is_not_sent_again() {
         let permit = new.asks().await.unwrap();
         assert!(permit.holds());
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
+        passes(TICK);
         old.derives = vec![0];
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         assert_eq!(old.goes(Request { rules, ..old.request() }).await.unwrap_err(), "unknown");
@@ -56,6 +58,7 @@ fn what_is_sent_again_under_an_older_key_is_found_by_who_derives_the_newer_one_a
         let (old, mut new) = apart().await;
         let permit = old.asks().await.unwrap();
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
+        passes(TICK);
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
         assert_eq!((permit.id(), permit.holds()), (id(0), true));
@@ -74,6 +77,7 @@ fn pointers_in_a_circle_are_swept() {
         let (old, new) = apart().await;
         let permit = old.asks().await.unwrap();
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
+        passes(TICK);
         let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
         let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
@@ -126,6 +130,7 @@ fn who_waited_by_an_older_key_does_not_send_again_what_ended_unknown() {
         assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         assert_eq!(waiting.await.unwrap_err(), "unknown");
+        passes(TICK);
         let request = Request { rules, ..gateway.request() };
         assert_eq!(gateway.goes(request).await.unwrap().id(), id(0), "who comes later does");
     });

@@ -189,6 +189,7 @@ async fn handle(
     client: oneshot::Sender<Reply>,
 ) {
     let Running { process, ledger, place } = running;
+    let came = ledger.clock().now();
     process.step("a request arrives").await;
     let Some((way, active)) = place.derives() else {
         return tell(&process, &world, asked, client, Reply::Unavailable).await;
@@ -227,7 +228,7 @@ async fn handle(
             Err(_) => Ok(Reply::Cut),
         }
     };
-    let request = request(&world, &ledger, asked, (&spaces, active.term), pin);
+    let request = request(&world, &ledger, (asked, came), (&spaces, active.term), pin);
     let reply = match ledger.pursue(request, execute).await {
         Pursued::Executed(reply) => reply,
         Pursued::Replay { record, .. } => replayed(&record),

@@ -6,7 +6,7 @@ use crate::world::World;
 use oncegate_core::keyspaces::list::Deriver;
 use oncegate_core::{
     Claim, Fingerprint, Framer, Key, KeySpace, OperationId, Origin, PartKind, PrincipalId, Recipe, Record,
-    Rules, Secret, SpaceNumber,
+    Rules, Secret, SpaceNumber, Timestamp,
 };
 use oncegate_keyspaces::{ActiveSpaces, SpacePin};
 use oncegate_ledger::Derived;
@@ -116,11 +116,11 @@ pub fn ways_of(spaces: &[(SpaceNumber, u32)]) -> Ways {
     spaces.iter().map(|(_, way)| *way).collect()
 }
 
-/// A client's request as a request to the ledger, with its keys in these spaces.
+/// A client's request that came then, as a request to the ledger with its keys in these spaces.
 pub fn request(
     world: &World,
     ledger: &SimLedger,
-    asked: Asked,
+    (asked, came): (Asked, Timestamp),
     (spaces, term): (&[(SpaceNumber, u32)], u64),
     pin: Option<SpacePin>,
 ) -> oncegate_ledger::Request {
@@ -158,6 +158,7 @@ pub fn request(
             memo: None,
             clock,
             remembered_since: clock.minus(setting.times.memory),
+            came,
         },
         rules: Rules { while_running: setting.while_running, when_unknown: setting.when_unknown },
         wait: setting.wait,

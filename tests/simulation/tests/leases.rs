@@ -167,6 +167,7 @@ impl Bed {
                 memo: None,
                 clock: self.ledger.clock().now(),
                 remembered_since: Timestamp::default(),
+                came: self.ledger.clock().now(),
             },
             rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
             wait: Duration::ZERO,

@@ -111,6 +111,13 @@ fn what_may_not_be_sent_is_no_reuse_of_its_key() {
     holds(91_902);
 }
 
+/// A request came while the operation executed, and its gateway's write to pin an older space took long. The
+/// operation ended unknown meanwhile, and was sent again for that request, whose caller had not been told.
+#[test]
+fn what_ends_unknown_on_a_requests_way_is_not_resent() {
+    holds(156_007);
+}
+
 /// A claim met a record under its own key and then looked at other keys. Its waiters judged that record by the
 /// time of the last look, and were told that its lease had lapsed, though it was completed meanwhile.
 #[test]

@@ -71,6 +71,7 @@ fn request(ledger: &OnMemory) -> Request {
             memo: None,
             clock: ledger.clock().now(),
             remembered_since: Timestamp::default(),
+            came: ledger.clock().now(),
         },
         rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
         wait: Duration::from_secs(30),

@@ -61,6 +61,9 @@ pub struct Claim {
     pub clock: Timestamp,
     /// An operation that was first sent before this may have run and been forgotten.
     pub remembered_since: Timestamp,
+    /// When the request came to its gateway, before anything was asked for it. What became unknown later is
+    /// not resent for it: its caller has not been told.
+    pub came: Timestamp,
 }
 
 /// The result of asking the upstream about an unknown outcome.
@@ -212,7 +215,7 @@ fn decide_claim(rules: &Rules, live: Option<&Record>, claim: &Claim, now: Timest
         View::Expired => Decision::Refuse(Refusal::Expired),
         View::Executing if rules.while_running == WhileRunning::Reject => Decision::Refuse(Refusal::InFlight),
         View::Executing => Decision::Wait,
-        View::Unknown if rules.when_unknown == WhenUnknown::Resend => Decision::Execute(Record {
+        View::Unknown if resends(rules, record, claim) => Decision::Execute(Record {
             execution: claim.execution,
             attempts: record.attempts.saturating_add(1),
             resent: true,
@@ -224,6 +227,12 @@ fn decide_claim(rules: &Rules, live: Option<&Record>, claim: &Claim, now: Timest
         View::Absent => decide_fresh_claim(rules, claim, now),
         View::Pointer => Decision::Follow,
     }
+}
+
+/// Whether the claim's request may be sent although the outcome is unknown.
+fn resends(rules: &Rules, record: &Record, claim: &Claim) -> bool {
+    let known_by_then = record.unknown_since().is_some_and(|since| since < claim.came);
+    rules.when_unknown == WhenUnknown::Resend && known_by_then
 }
 
 fn decide_fresh_claim(rules: &Rules, claim: &Claim, now: Timestamp) -> Decision {

@@ -90,6 +90,7 @@ fn claim(print: u8, first_sent: Option<Timestamp>) -> Claim {
         memo: None,
         clock: NOW,
         remembered_since: ago(86_400),
+        came: NOW,
     }
 }
 
@@ -295,6 +296,7 @@ enum What {
         print: u8,
         rules: Rules,
         first_sent_ago: Option<u64>,
+        came_ago: u64,
     },
     Renew(Whose),
     Settle(Whose, Settlement),
@@ -335,8 +337,9 @@ fn step() -> impl Strategy<Value = Step> {
         when_unknown: [WhenUnknown::Hold, WhenUnknown::Probe, WhenUnknown::Resend][unknown as usize],
     });
     let print = prop_oneof![8 => Just(1_u8), 1 => Just(2)];
-    let claim = (print, rules, prop::option::of(0_u64..2_000))
-        .prop_map(|(print, rules, first_sent_ago)| What::Claim { print, rules, first_sent_ago });
+    let claim = (print, rules, prop::option::of(0_u64..2_000), 0_u64..50).prop_map(
+        |(print, rules, first_sent_ago, came_ago)| What::Claim { print, rules, first_sent_ago, came_ago },
+    );
     let what = prop_oneof![
         5 => claim,
         1 => whose().prop_map(What::Renew),
@@ -392,7 +395,7 @@ impl World {
         let mut rules_of_claim = rules(WhileRunning::Wait, WhenUnknown::Hold);
         let (claim, found);
         let event = match what {
-            What::Claim { print, rules, first_sent_ago } => {
+            What::Claim { print, rules, first_sent_ago, came_ago } => {
                 rules_of_claim = *rules;
                 let number = self.executions.len() as u8 + 10;
                 claim = Claim {
@@ -403,6 +406,7 @@ impl World {
                     memo: None,
                     clock: self.now,
                     remembered_since: Timestamp::default(),
+                    came: self.now.minus(secs(*came_ago)),
                 };
                 Event::Claim(&claim)
             }
@@ -427,7 +431,9 @@ impl World {
         let before = self.view();
         let decision = self.decide(&step.what);
         match &step.what {
-            What::Claim { print, rules, .. } => self.check_claim(*print, *rules, before, &decision)?,
+            What::Claim { print, rules, came_ago, .. } => {
+                self.check_claim(*print, *rules, self.now.minus(secs(*came_ago)), &decision)?;
+            }
             What::Renew(whose)
             | What::Settle(whose, _)
             | What::Resolve(whose, _)
@@ -492,9 +498,10 @@ impl World {
         &self,
         print: u8,
         rules: Rules,
-        before: View,
+        came: Timestamp,
         decision: &Decision,
     ) -> Result<(), TestCaseError> {
+        let before = self.view();
         match decision {
             Decision::Execute(record) => {
                 let resent = before == View::Unknown && rules.when_unknown == WhenUnknown::Resend;
@@ -504,6 +511,7 @@ impl World {
                 prop_assert_eq!(record.resent, resent, "what was sent again stays in doubt");
                 prop_assert_eq!(record.view(self.now), View::Executing);
                 if let (true, Some(old)) = (resent, &self.record) {
+                    prop_assert!(old.unknown_since() < Some(came), "its caller was told, or could have been");
                     prop_assert_eq!(record.fingerprint, old.fingerprint);
                     prop_assert_eq!(record.first_attempt, old.first_attempt);
                 }

@@ -360,6 +360,7 @@ impl Model {
             memo: None,
             clock: NOW,
             remembered_since: Timestamp::default(),
+            came: Timestamp::MAX,
         };
         let when_unknown = if self.ways.resends { WhenUnknown::Resend } else { WhenUnknown::Hold };
         let rules = Rules { while_running: WhileRunning::Wait, when_unknown };

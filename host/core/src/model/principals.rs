@@ -100,6 +100,7 @@ fn claim(request: usize, principal: u8) -> Claim {
         memo: None,
         clock: Timestamp::default(),
         remembered_since: Timestamp::default(),
+        came: Timestamp::MAX,
     }
 }
 

@@ -66,6 +66,7 @@ fn claim(execution: u8, fingerprint: u8) -> Claim {
         memo: None,
         clock: NOW,
         remembered_since: Timestamp::default(),
+        came: Timestamp::MAX,
     }
 }
 
