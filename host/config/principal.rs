@@ -13,6 +13,9 @@ pub struct Principal {
     /// The treatment of callers without a principal; `None`: not configured, allowed on loopback listeners
     /// only.
     pub anonymous: Option<Anonymous>,
+    /// Schemes of `Authorization` whose credentials make a principal, beside those that always do; "": a
+    /// credential without a scheme.
+    pub schemes: Vec<String>,
 }
 
 /// `principal.from`.
@@ -91,14 +94,23 @@ const ANONYMOUS: PlainKey<Anonymous> = PlainKey::new(
     "anonymous",
     Unset::Nothing(""),
     |item| item.choice(&[("share", Anonymous::Share), ("refuse", Anonymous::Refuse)]),
-    "What a request of nobody means: `\"share\"` (all such callers are one) or `\"refuse\"`. Set it where a listener is not on loopback; unset, such a request with a `Cookie` is refused.",
+    "What a request of nobody means: `\"share\"` (all such callers are one) or `\"refuse\"`. It must be set where a listener is not on loopback; unset, such a request with a `Cookie` is refused.",
+);
+const SCHEMES: PlainKey<Vec<String>> = PlainKey::new(
+    "schemes",
+    Unset::Value("[]"),
+    |item| item.each(scheme),
+    "Schemes of `Authorization` beside `Basic`, `Bearer`, `Token` and `ApiKey` whose credentials stay the same when a request is sent again; `\"\"` is a credential without a scheme.",
 );
 
 /// Reads `[principal]`.
 pub(super) fn read(mut section: Section<'_>, server: &Server) -> Principal {
     section.later(&LATER);
-    let principal =
-        Principal { from: section.get_within(&FROM, server), anonymous: section.find(&ANONYMOUS) };
+    let principal = Principal {
+        from: section.get_within(&FROM, server),
+        anonymous: section.find(&ANONYMOUS),
+        schemes: section.get(&SCHEMES),
+    };
     section.close();
     principal
 }
@@ -108,8 +120,18 @@ pub(super) fn read_of_route(mut section: Section<'_>, outer: &Principal, server:
     section.later(&LATER);
     let from = section.find_within(&FROM.inherited("principal"), server);
     let anonymous = section.find(&ANONYMOUS.inherited("principal"));
+    let schemes = section.find(&SCHEMES.inherited("principal"));
     section.close();
-    Principal { from: from.unwrap_or_else(|| outer.from.clone()), anonymous: anonymous.or(outer.anonymous) }
+    Principal {
+        from: from.unwrap_or_else(|| outer.from.clone()),
+        anonymous: anonymous.or(outer.anonymous),
+        schemes: schemes.unwrap_or_else(|| outer.schemes.clone()),
+    }
+}
+
+fn scheme(item: &Item<'_>) -> Option<String> {
+    let plain = |text: &str| (text.is_empty() || is_token(text)).then(|| text.to_owned());
+    item.parsed("a scheme's name, like \"Splunk\", or \"\" for a credential without a scheme", plain)
 }
 
 fn from(item: &Item<'_>, server: &Server) -> Option<PrincipalFrom> {

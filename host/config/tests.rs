@@ -184,6 +184,33 @@ fn a_whole_file_means_what_it_says() {
 }
 
 #[test]
+fn a_public_listener_wants_to_know_about_nobody() {
+    let mut source = of_file(Path::new("tests/config/good/small.toml"));
+    let is_fault = |source: &Source| match load(source) {
+        Ok(_) => false,
+        Err(faults) => {
+            assert!(faults.to_string().contains("principal.anonymous"), "{faults}");
+            true
+        }
+    };
+    for (listen, is_public) in [
+        ("127.0.0.2:1", false),
+        ("[::1]:1", false),
+        ("0.0.0.0:1", true),
+        ("[::]:1", true),
+        ("192.0.2.1:1", true),
+    ] {
+        source.flags.listen = vec!["127.0.0.1:1".into(), listen.into()];
+        source.env = env(&[]);
+        assert_eq!(is_fault(&source), is_public, "{listen}");
+        for anonymous in ["share", "refuse"] {
+            source.env = env(&[("ONCEGATE_PRINCIPAL__ANONYMOUS", anonymous)]);
+            assert!(!is_fault(&source), "{listen} {anonymous}");
+        }
+    }
+}
+
+#[test]
 fn faults_of_environment_and_flags_name_their_place() {
     let mut source = of_file(Path::new("tests/config/good/small.toml"));
     source.env = env(&[

@@ -56,6 +56,7 @@ async fn answer(
         return Err(refusals::no_route());
     };
     progress.access.take(&route);
+    arrival.refuse_impostor(&route.config.principal)?;
     if route.is_unavailable_for(&head.method) {
         return unavailable(worker, &route, arrival, progress).await;
     }

@@ -1,3 +1,4 @@
 //! Requests and answers on the wire.
 
 pub mod framing;
+pub mod strangers;

@@ -18,7 +18,7 @@ fn the_same_key_of_another_principal_executes_by_itself() {
         bare(),
         bare().field("Authorization", "Bearer alice"),
         bare().field("Authorization", "Bearer bob"),
-        bare().field("Authorization", "bearer alice "),
+        bare().field("Authorization", "Token alice"),
         bare().field("X-API-Key", "Bearer alice"),
         bare().field("X-API-Key", "k1"),
         bare().field("Authorization", "Bearer alice").field("X-API-Key", "k1"),
@@ -72,6 +72,105 @@ fn who_asks_is_not_to_be_switched_off_or_claimed() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// A value without content is nobody's: all who send it would share their answers.
+#[test]
+fn an_empty_credential_is_nobodys() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url())
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .path("/all")
+        .extra("[principal]\nanonymous = \"refuse\"")
+        .extra(&guarded("user", "from = [\"header:x-user\"]"))
+        .extra(&guarded("query", "from = [\"query:apikey\"]"))
+        .extra(&guarded("cookie", "from = [\"cookie:sid\"]"))
+        .start();
+    for (target, name, value) in [
+        ("/all", "Authorization", ""),
+        ("/all", "Authorization", "Bearer"),
+        ("/all", "authorization", "basic  "),
+        ("/all", "Authorization", "Basic Og=="),
+        ("/all", "X-API-Key", ""),
+        ("/user", "X-User", ""),
+        ("/user", "X-User", "  "),
+        ("/query?apikey", "X-A", ""),
+        ("/query?a=b&apikey=&c=d", "X-A", ""),
+        ("/query?apikey=%20", "X-A", ""),
+        ("/cookie", "Cookie", "sid="),
+        ("/cookie", "Cookie", "a=b; sid=\"\""),
+    ] {
+        let reply = gateway.send(&Request::keyed(target, "k").field(name, value));
+        reply.assert_problem(401, "principal-invalid");
+    }
+    assert_eq!(upstream.count(), 0);
+    let both = Request::keyed("/all", "k").field("Authorization", "Bearer ").field("X-API-Key", "a");
+    gateway.send(&both).assert_executed(200);
+    let key = Request::keyed("/all", "k").field("X-API-Key", "a");
+    assert_eq!(gateway.send(&key).replayed(), Some("true"), "what is there counts alone");
+}
+
+/// Unset, whose cookies an empty credential comes with stays unknown.
+#[test]
+fn an_empty_credential_hides_no_cookie() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).start();
+    for value in ["", "Bearer", "Bearer "] {
+        let request =
+            Request::keyed("/charges", "k").field("Cookie", "session=a").field("Authorization", value);
+        gateway.send(&request).assert_problem(401, "principal-invalid");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+/// A guarded route at `/name` whose principal has this line.
+fn guarded(name: &str, principal: &str) -> String {
+    format!(
+        "[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"origin\"\npolicy = \"keys\"\nprincipal = {{ {principal} }}"
+    )
+}
+
+/// The service believes the field wherever it comes, guarded or not.
+#[test]
+fn no_stranger_says_who_asks_anywhere() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url())
+        .server("trusted_proxies = [\"192.0.2.1\"]")
+        .path("/guarded")
+        .extra("[principal]\nfrom = [\"header:x-user\"]\nanonymous = \"share\"")
+        .extra("[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"")
+        .start();
+    for target in ["/guarded", "/plain"] {
+        for method in ["GET", "OPTIONS", "DELETE", "TRACE", "POST"] {
+            for name in ["X-User", "x-user", "X_User"] {
+                let request = Request::new(method, target).field(name, "alice");
+                gateway.send(&request).assert_problem(401, "principal-invalid");
+            }
+        }
+        let head = gateway.send(&Request::new("HEAD", target).field("X-User", ""));
+        assert_eq!(head.status, 401);
+        gateway
+            .send(&Request::keyed(target, "k").field("X_User", "a"))
+            .assert_problem(401, "principal-invalid");
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(gateway.send(&Request::get("/plain").field("X-Users", "alice")).status, 200);
+}
+
+#[test]
+fn schemes_compare_without_case_and_can_be_listed() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).extra("[principal]\nschemes = [\"Splunk\"]").start();
+    let of = |value: &str| Request::keyed("/charges", "k").field("Authorization", value);
+    for (one, other) in
+        [("Bearer alice", "bearer alice "), ("basic YTpi", "BASIC  YTpi"), ("Splunk x", "sPLUNK x")]
+    {
+        let first = gateway.send(&of(one));
+        first.assert_executed(200);
+        gateway.send(&of(other)).assert_replay_of(&first);
+    }
+    gateway.send(&of("bare")).assert_problem(401, "principal-invalid");
+    assert_eq!(upstream.count(), 3);
+}
+
 #[test]
 fn credentials_that_differ_on_every_request_are_refused_with_what_to_set() {
     let upstream = confidential();
@@ -81,6 +180,12 @@ fn credentials_that_differ_on_every_request_are_refused_with_what_to_set() {
         "Digest username=\"u\", nonce=\"n\"",
         "OAuth oauth_nonce=\"n\"",
         "DPoP abc",
+        "AWS4-ECDSA-P256-SHA256 Credential=x",
+        "EG1-HMAC-SHA256 client_token=x",
+        "SharedKey account:x",
+        "negotiate YII=",
+        "TC3-HMAC-SHA256 Credential=x",
+        "Signature keyId=x",
     ] {
         let request = Request::keyed("/charges", "k").field("Authorization", value);
         let problem = gateway.send(&request).assert_problem(401, "principal-invalid");

@@ -79,6 +79,23 @@ fn check_repeats(item: &Item<'_>, upstream: &UpstreamConfig, methods: &[String])
     );
 }
 
+/// Refuses a guarded route that other machines can reach and that nobody told what a request of nobody means: all
+/// such callers would share their keys, and nobody would have said so.
+pub(super) fn check_anonymous(section: &Section<'_>, route: &RouteConfig, server: &Server) {
+    let open = server.listen.iter().find(|address| !is_loopback(address));
+    if let (Some(address), None) = (open, route.principal.anonymous) {
+        section.reading.fault(
+            &section.set_by,
+            &format!("{}.principal.anonymous", section.path),
+            format!(
+                "`{}` can be reached on {address} and `principal.anonymous` is not set: requests that carry no credential would share their keys, and their answers",
+                section.path
+            ),
+            "set `principal.anonymous` to \"refuse\", or to \"share\" if all such callers are one party",
+        );
+    }
+}
+
 /// Notes faults of two routes with one name, and of two routes that match the same requests.
 pub(super) fn compare(
     reading: &Reading,
@@ -115,7 +132,6 @@ pub(super) fn compare(
 pub(super) fn warn(
     reading: &Reading,
     routes: &[Arc<RouteConfig>],
-    server: &Server,
     upstreams: &BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
     policies: &BTreeMap<Arc<str>, Arc<Policy>>,
 ) {
@@ -129,13 +145,6 @@ pub(super) fn warn(
         if route.principal_changed == PrincipalChanged::Refuse {
             reading.warn(format!(
                 "route `{}` has `principal_changed = \"refuse\"`: who sends a request again that another caller sent under the same key learns that it was sent, and who sends it first keeps the other out; it is for routes whose callers are one party",
-                route.name
-            ));
-        }
-        let open = server.listen.iter().find(|address| !is_loopback(address));
-        if let Some(address) = open.filter(|_| route.principal.anonymous.is_none()) {
-            reading.warn(format!(
-                "route `{}` can be reached on {address} and `principal.anonymous` is not set: requests of nobody in particular share their keys, and one with a Cookie is refused; set it to \"share\" or \"refuse\"",
                 route.name
             ));
         }

@@ -1,6 +1,8 @@
 //! Reading the routes.
 
-use super::checks::{NO_PATH, check_methods, check_when_unknown, compare, refuse_guarding, warn};
+use super::checks::{
+    NO_PATH, check_anonymous, check_methods, check_when_unknown, compare, refuse_guarding, warn,
+};
 use super::keys::{
     CLIENT_GONE, HOST, METHODS, NAME, ON_ERROR, OUTCOMES, PATH, POLICY, PRINCIPAL, PRINCIPAL_CHANGED,
     RESPONSE_TIMEOUT, STRIP, UPSTREAM, WHEN_UNKNOWN, WHILE_RUNNING,
@@ -43,7 +45,7 @@ pub(crate) fn read(reading: &Reading, item: Option<Item<'_>>, scope: &Scope<'_>)
         routes.push((set_by, route));
     }
     let routes: Vec<_> = routes.into_iter().map(|(_, route)| Arc::new(route)).collect();
-    warn(reading, &routes, scope.server, scope.upstreams, scope.policies);
+    warn(reading, &routes, scope.upstreams, scope.policies);
     routes
 }
 
@@ -98,6 +100,7 @@ fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
 fn check(section: &mut Section<'_>, route: &RouteConfig, scope: &Scope<'_>) {
     if section.set_by(POLICY.name).is_some() {
         check_methods(section, &route.methods);
+        check_anonymous(section, route, scope.server);
     } else {
         refuse_guarding(section);
     }

@@ -41,6 +41,11 @@ impl Arrival {
         &self.parts.headers
     }
 
+    /// Refuses a stranger that says who asks, by these rules of a route.
+    pub fn refuse_impostor(&self, rules: &Principal) -> Result<(), Problem> {
+        principal::refuse_impostor(rules, self.fields(), self.peer)
+    }
+
     /// The principal of the request, by these rules of a route.
     pub fn principal(&self, rules: &Principal, secret: &Secret) -> Result<PrincipalId, Problem> {
         principal::establish(rules, secret, self.fields(), &self.head.query, self.peer)

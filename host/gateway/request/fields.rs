@@ -4,6 +4,7 @@
 use crate::edge::Peer;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
 
 /// Fields that belong to one connection. `Trailer` is not among them: `Trailer` announces trailers that are
 /// kept, and hyper sends only announced trailers.
@@ -25,6 +26,13 @@ pub fn names_in_connection(fields: &HeaderMap, name: &str) -> bool {
 fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = fields.get_all(header::CONNECTION).into_iter();
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Whether two names, in lower case, are one to a service that takes `_` for `-` as CGI does.
+pub fn are_twins(a: &str, b: &str) -> bool {
+    let plain =
+        |name: &str| name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }).collect::<Vec<_>>();
+    a.len() == b.len() && plain(a) == plain(b)
 }
 
 /// Removes the fields that belong to one connection, and the fields that `Connection` names.
@@ -143,18 +151,27 @@ pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &
 /// How the gateway names itself in `Via`.
 const VIA: &str = "1.1 oncegate";
 
-/// Adds `Via` and the `X-Forwarded-*` fields. Values from an untrusted peer are replaced.
+/// Adds `Via` and the `X-Forwarded-*` fields. An untrusted peer's own are removed. `Forwarded` goes on only if a
+/// trusted proxy sent it.
 pub fn add_forwarding(fields: &mut HeaderMap, peer: Peer, authority: &str) {
     append_element(fields, header::VIA, VIA);
-    let forwarded_for = HeaderName::from_static("x-forwarded-for");
-    let forwarded_host = HeaderName::from_static("x-forwarded-host");
-    let forwarded_proto = HeaderName::from_static("x-forwarded-proto");
     if !peer.trusted {
-        for name in [&forwarded_for, &forwarded_host, &forwarded_proto, &header::FORWARDED] {
+        let theirs: Vec<HeaderName> = fields.keys().filter(|name| is_forwarding(name)).cloned().collect();
+        for name in theirs {
             fields.remove(name);
         }
     }
-    append_element(fields, forwarded_for, &peer.address.to_string());
+    let forwarded_host = HeaderName::from_static("x-forwarded-host");
+    let forwarded_proto = HeaderName::from_static("x-forwarded-proto");
+    append_element(fields, HeaderName::from_static("x-forwarded-for"), &peer.address.to_string());
+    if fields.contains_key(header::FORWARDED) {
+        // RFC 7239 §6: an IPv6 address stands in brackets and quotes.
+        let node = match peer.address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        append_element(fields, header::FORWARDED, &format!("for={node};proto={}", peer.scheme.as_str()));
+    }
     if !fields.contains_key(&forwarded_host)
         && let Ok(authority) = HeaderValue::from_str(authority)
     {
@@ -163,6 +180,13 @@ pub fn add_forwarding(fields: &mut HeaderMap, peer: Peer, authority: &str) {
     if !fields.contains_key(&forwarded_proto) {
         fields.insert(forwarded_proto, HeaderValue::from_static(peer.scheme.as_str()));
     }
+}
+
+/// Whether a field says what a proxy knows of its client, also with `_` for `-`.
+fn is_forwarding(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|own| are_twins(own, prefix));
+    name == "forwarded" || begins("x-forwarded-") || are_twins(name, "x-real-ip")
 }
 
 /// Adds an element to a field that is a list.
@@ -247,8 +271,35 @@ mod tests {
         add_forwarding(&mut fields, peer(false), "a.example");
         assert_eq!(fields["x-forwarded-for"], "10.0.0.1");
         assert_eq!(fields["via"], "1.0 old, 1.1 oncegate");
-        let mut fields = map(&[("x-forwarded-for", "6.6.6.6")]);
+        let mut fields = map(&[("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")]);
         add_forwarding(&mut fields, peer(true), "a.example");
         assert_eq!(fields["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
+        assert_eq!(fields["forwarded"], "for=6.6.6.6, for=10.0.0.1;proto=http");
+    }
+
+    #[test]
+    fn no_forwarding_field_of_a_stranger_remains() {
+        let all = [
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-user", "root"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-client-cert", "Hash=1"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x_forwarded-prefix", "/admin"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x_real_ip", "6.6.6.6"),
+        ];
+        let mut fields = map(&all);
+        fields.insert("x-forwarding", HeaderValue::from_static("mine"));
+        add_forwarding(&mut fields, peer(false), "a.example");
+        let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarding"]);
+        let mut fields = map(&all);
+        add_forwarding(&mut fields, peer(true), "a.example");
+        assert!(
+            all.iter().all(|(name, _)| fields.contains_key(*name)),
+            "a trusted proxy's go on: {fields:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@
 use crate::answer::problem::{Code, Problem};
 use crate::answer::refusals::switched_off;
 use crate::edge::Peer;
-use crate::request::fields::names_in_connection;
+use crate::request::fields::{are_twins, names_in_connection};
 use http::header::{self, HeaderMap, HeaderName};
 use oncegate_config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
 use oncegate_core::{Framer, PartKind, PrincipalId, Secret};
@@ -13,10 +13,9 @@ use std::borrow::Cow;
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ALL: [PrincipalSource; 2] = [PrincipalSource::Authorization, PrincipalSource::ApiKey];
 
-/// Schemes whose credentials are made anew for each request. Such a credential as a principal would separate
-/// every retry from its operation.
-const PER_REQUEST_SCHEMES: [&str; 7] =
-    ["aws4-hmac-sha256", "digest", "oauth", "signature", "hawk", "dpop", "aws"];
+/// Schemes whose credentials stay the same when a request is sent again. `principal.schemes` adds others.
+/// A credential that is made anew for each request would separate every retry from its operation.
+const SCHEMES: [&str; 4] = ["Basic", "Bearer", "Token", "ApiKey"];
 
 /// Establishes the principal of a request.
 pub fn establish(
@@ -26,12 +25,13 @@ pub fn establish(
     query: &str,
     peer: Peer,
 ) -> Result<PrincipalId, Problem> {
+    refuse_impostor(rules, fields, peer)?;
     let mut framer = Framer::principal(secret);
     let found = match &rules.from {
         PrincipalFrom::All => {
             let mut found = false;
             for source in &ALL {
-                if let Some(value) = value(source, fields, query)? {
+                if let Some(value) = value(rules, source, fields, query)? {
                     add(&mut framer, source, &value);
                     found = true;
                 }
@@ -39,10 +39,7 @@ pub fn establish(
             found
         }
         PrincipalFrom::Alternatives(alternatives) => {
-            if !peer.trusted {
-                refuse_claims(alternatives, fields)?;
-            }
-            first_present(alternatives, &mut framer, fields, query)?
+            first_present(rules, alternatives, &mut framer, fields, query)?
         }
     };
     if !found {
@@ -52,14 +49,19 @@ pub fn establish(
 }
 
 /// Refuses a field that names the principal and does not come from a trusted proxy. The field is refused even
-/// if another alternative would win, because the service behind the gateway believes the field, too.
-fn refuse_claims(alternatives: &[Vec<PrincipalSource>], fields: &HeaderMap) -> Result<(), Problem> {
+/// if another alternative would win or nothing is guarded, because the service behind the gateway believes the
+/// field, too. So it is with the field's twin, whose name has `_` for `-`: many services read both as one.
+pub fn refuse_impostor(rules: &Principal, fields: &HeaderMap, peer: Peer) -> Result<(), Problem> {
+    let PrincipalFrom::Alternatives(alternatives) = &rules.from else { return Ok(()) };
+    if peer.trusted {
+        return Ok(());
+    }
     for source in alternatives.iter().flatten() {
         if let PrincipalSource::Header(name) = source
-            && fields.contains_key(name)
+            && let Some(claimed) = fields.keys().find(|field| are_twins(field.as_str(), name))
         {
             return Err(invalid(format!(
-                "The field `{name}` says who asks and is taken from trusted proxies only; this peer is none."
+                "The field `{claimed}` says who asks and is taken from trusted proxies only; this peer is none."
             )));
         }
     }
@@ -67,6 +69,7 @@ fn refuse_claims(alternatives: &[Vec<PrincipalSource>], fields: &HeaderMap) -> R
 }
 
 fn first_present(
+    rules: &Principal,
     alternatives: &[Vec<PrincipalSource>],
     framer: &mut Framer,
     fields: &HeaderMap,
@@ -75,7 +78,7 @@ fn first_present(
     for sources in alternatives {
         let mut values = Vec::with_capacity(sources.len());
         for source in sources {
-            values.push(value(source, fields, query)?);
+            values.push(value(rules, source, fields, query)?);
         }
         if values.iter().all(Option::is_some) {
             for (source, value) in sources.iter().zip(values.iter().flatten()) {
@@ -107,8 +110,10 @@ fn admit_anonymous(rules: &Principal, fields: &HeaderMap) -> Result<(), Problem>
     }
 }
 
-/// The value of a source, if it is present. A present value that can't be taken is an error.
+/// The value of a source, if it is present. A value without content is not present: all who send it would be
+/// one. A present value that can't be taken is an error.
 fn value<'a>(
+    rules: &Principal,
     source: &PrincipalSource,
     fields: &'a HeaderMap,
     query: &'a str,
@@ -130,10 +135,7 @@ fn value<'a>(
     };
     let value = match source {
         PrincipalSource::Authorization => match header(&header::AUTHORIZATION)? {
-            Some(value) => {
-                check_scheme(value)?;
-                Some(Cow::Borrowed(value))
-            }
+            Some(value) => credential(rules, value)?,
             None => None,
         },
         PrincipalSource::ApiKey => header(&API_KEY)?.map(Cow::Borrowed),
@@ -157,7 +159,12 @@ fn value<'a>(
             cookie(fields, name)?.map(Cow::Borrowed)
         }
     };
-    Ok(value)
+    Ok(value.filter(|value| has_content(value)))
+}
+
+/// Whether a value is more than blanks and a pair of quotes.
+fn has_content(value: &[u8]) -> bool {
+    !matches!(value.trim_ascii(), b"" | b"\"\"")
 }
 
 fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Problem> {
@@ -178,14 +185,31 @@ fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Pro
     Ok(found)
 }
 
-fn check_scheme(authorization: &[u8]) -> Result<(), Problem> {
-    let scheme = authorization.split(|byte| *byte == b' ').next().unwrap_or_default();
-    match PER_REQUEST_SCHEMES.iter().find(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
-        None => Ok(()),
-        Some(scheme) => Err(invalid(format!(
-            "Credentials of the scheme `{scheme}` differ on every request, so that a retry could not be told to be \
-             one: set `principal.from` to something that stays the same, such as an API key or a field set by a \
-             trusted proxy."
+/// The credential of an `Authorization` field in one writing, however the client writes scheme and blanks. None:
+/// the scheme is all there is, or `Basic` has neither name nor password.
+fn credential<'a>(rules: &Principal, value: &'a [u8]) -> Result<Option<Cow<'a, [u8]>>, Problem> {
+    let value = value.trim_ascii();
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, content) = (&value[..end], value[end..].trim_ascii());
+    let listed = || rules.schemes.iter().map(|scheme| &**scheme);
+    let known =
+        SCHEMES.into_iter().chain(listed()).find(|known| scheme.eq_ignore_ascii_case(known.as_bytes()));
+    match known {
+        Some("Basic") if matches!(content, b"Og==" | b"Og") => Ok(None),
+        Some(_) if !has_content(content) => Ok(None),
+        Some(known) => Ok(Some(Cow::Owned([known.as_bytes(), b" ", content].concat()))),
+        None if content.is_empty() && listed().any(str::is_empty) => Ok(Some(Cow::Borrowed(value))),
+        // The text doesn't repeat what may be a secret.
+        None if content.is_empty() => Err(invalid(
+            "`Authorization` has no scheme here, or one with nothing after it. If it is a credential that stays the same \
+             when a request is sent again, list \"\" in `principal.schemes`; otherwise set `principal.from` to something \
+             that does.",
+        )),
+        None => Err(invalid(format!(
+            "The credentials of the scheme `{}` are not known to stay the same when a request is sent again, so that a \
+             retry could not be told to be one. If they do, list the scheme in `principal.schemes`; otherwise set \
+             `principal.from` to something that does, such as an API key or a field set by a trusted proxy.",
+            String::from_utf8_lossy(scheme)
         ))),
     }
 }
@@ -255,7 +279,11 @@ mod tests {
     }
 
     fn from(alternatives: Vec<Vec<PrincipalSource>>) -> Principal {
-        Principal { from: PrincipalFrom::Alternatives(alternatives), anonymous: Some(Anonymous::Refuse) }
+        Principal { from: PrincipalFrom::Alternatives(alternatives), ..all(Some(Anonymous::Refuse)) }
+    }
+
+    fn all(anonymous: Option<Anonymous>) -> Principal {
+        Principal { from: PrincipalFrom::All, anonymous, schemes: Vec::new() }
     }
 
     #[test]
@@ -272,7 +300,7 @@ mod tests {
 
     #[test]
     fn all_that_is_present_makes_the_principal_together() {
-        let rules = Principal { from: PrincipalFrom::All, anonymous: None };
+        let rules = all(None);
         let ids = [
             ask(&rules, &[], "", false),
             ask(&rules, &[("authorization", "Bearer a")], "", false),
@@ -287,13 +315,15 @@ mod tests {
 
     #[test]
     fn ambiguous_and_untrusted_principals_are_refused() {
-        let all = Principal { from: PrincipalFrom::All, anonymous: None };
+        let all = all(None);
         let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
         assert!(ask(&all, &twice, "", false).is_err());
         assert!(ask(&all, &[("authorization", "AWS4-HMAC-SHA256 Credential=x")], "", false).is_err());
         assert!(ask(&all, &[("cookie", "session=1")], "", false).is_err());
         let proxied = from(vec![vec![PrincipalSource::Header("x-user".into())]]);
-        assert!(ask(&proxied, &[("x-user", "eve")], "", false).is_err());
+        for name in ["x-user", "x_user", "X_User"] {
+            assert!(ask(&proxied, &[(name, "eve")], "", false).is_err(), "{name}");
+        }
         assert!(ask(&proxied, &[("x-user", "eve")], "", true).is_ok());
         assert!(ask(&proxied, &[], "", true).is_err(), "anonymous callers are refused");
         let either =
@@ -308,6 +338,64 @@ mod tests {
         assert!(ask(&cookie, &[("cookie", "ss=1; s=2")], "", false).is_ok());
         let switched_off = [("cookie", "s=1"), ("connection", "cookie")];
         assert!(ask(&cookie, &switched_off, "", false).is_err(), "the service would not see it");
+    }
+
+    #[test]
+    fn a_value_without_content_is_nobodys() {
+        let user = from(vec![vec![PrincipalSource::Header("x-user".into())]]);
+        let cookie = from(vec![vec![PrincipalSource::Cookie("sid".into())]]);
+        let query = from(vec![vec![PrincipalSource::Query("apikey".into())]]);
+        let all = all(Some(Anonymous::Refuse));
+        for (rules, name, value) in [
+            (&all, "authorization", ""),
+            (&all, "authorization", "  "),
+            (&all, "authorization", "Bearer"),
+            (&all, "authorization", "bearer  "),
+            (&all, "authorization", "Bearer \"\""),
+            (&all, "authorization", "Basic Og=="),
+            (&all, "authorization", "ApiKey \t"),
+            (&all, "x-api-key", ""),
+            (&user, "x-user", " "),
+            (&cookie, "cookie", "sid="),
+            (&cookie, "cookie", "a=b; sid=\"\""),
+            (&cookie, "cookie", "sid"),
+        ] {
+            assert!(ask(rules, &[(name, value)], "", true).is_err(), "{name}: {value}");
+        }
+        for text in ["apikey", "apikey=", "a=b&apikey=+", "apikey=%20"] {
+            assert!(ask(&query, &[], text, true).is_err(), "{text}");
+        }
+        let both = [("authorization", "Bearer "), ("x-api-key", "a")];
+        let one = ask(&all, &[("x-api-key", "a")], "", false).expect("a principal");
+        assert_eq!(ask(&all, &both, "", false).expect("a principal"), one, "what is there counts alone");
+    }
+
+    #[test]
+    fn only_schemes_that_stay_the_same_count() {
+        let mut rules = all(Some(Anonymous::Refuse));
+        let of = |rules: &Principal, value: &str| ask(rules, &[("authorization", value)], "", false);
+        for value in [
+            "AWS4-ECDSA-P256-SHA256 Credential=x",
+            "EG1-HMAC-SHA256 client_token=x",
+            "SharedKey account:x",
+            "Negotiate YII=",
+            "Signature keyId=x",
+            "OAuth\tx",
+            "Splunk x",
+            "x",
+        ] {
+            assert!(of(&rules, value).is_err(), "{value}");
+        }
+        let bearer = of(&rules, "Bearer a").expect("a principal");
+        for value in ["bearer a", "BEARER   a", "Bearer a "] {
+            assert_eq!(of(&rules, value).expect("a principal"), bearer, "{value}");
+        }
+        assert_ne!(of(&rules, "Token a").expect("a principal"), bearer);
+        assert_ne!(of(&rules, "Bearer A").expect("a principal"), bearer, "a token keeps its letters");
+        rules.schemes = vec!["Splunk".into(), String::new()];
+        assert_eq!(of(&rules, "splunk x").expect("listed"), of(&rules, "Splunk x").expect("listed"));
+        assert!(of(&rules, "x").is_ok() && of(&rules, "Digest x").is_err());
+        assert!(of(&rules, "Splunk").is_err(), "nothing stands after it");
     }
 
     #[test]
