@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -59,33 +59,48 @@ impl ServeError {
 /// Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads the configuration.
 /// `lost`: the treatment of records that would lose their keys by this configuration.
 pub fn serve(source: Source, lost: LostRecords) -> Result<(), ServeError> {
-    runtime()?.block_on(async {
-        let gateway = Gateway::start(source, lost).await?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
+        let mut gateway = Gateway::start(source, lost).await?;
         // Signals are caught before the gateway says that it is ready: a reader of that line may send one at
         // once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        let hangup = signal(SignalKind::hangup())?;
+        gateway.tasks.push(tokio::spawn(reload_at(hangup, gateway.reloader.clone())));
         // Catching this signal makes a file at its size limit a write that fails. Uncaught, the signal would
         // end the process.
         let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         gateway.announce();
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                // The reloader logs a refusal.
-                _ = hangup.recv() => { let _ = gateway.reloader.reload(LostRecords::Refuse).await; }
-            }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        // A second signal ends the gateway at once.
         tokio::select! {
             () = gateway.stop() => {}
-            _ = terminate.recv() => tracing::warn!("a second signal: ending without waiting"),
-            _ = interrupt.recv() => tracing::warn!("a second signal: ending without waiting"),
+            _ = terminate.recv() => end_at_once(),
+            _ = interrupt.recv() => end_at_once(),
         }
         Ok(())
-    })
+    });
+    // A reload may still wait for a disk. Nobody needs what becomes of it.
+    runtime.shutdown_background();
+    served
+}
+
+/// Reloads at each SIGHUP. A task of its own does it, so that a reload that takes long keeps no other signal
+/// waiting.
+async fn reload_at(mut hangup: Signal, reloader: Arc<Reloader>) {
+    while hangup.recv().await.is_some() {
+        // The reloader logs a refusal.
+        let _ = reloader.reload(LostRecords::Refuse).await;
+    }
+}
+
+/// A second signal ends the gateway at once. To return would close the store, which may wait for its disk.
+fn end_at_once() -> ! {
+    tracing::warn!("a second signal: ending without waiting");
+    std::process::exit(0)
 }
 
 /// The runtime for everything but requests: housekeeping, admin, signals, reloads.
@@ -197,14 +212,15 @@ impl Gateway {
         for task in self.tasks.into_iter().chain([self.keeper]) {
             let _ = task.await;
         }
-        drop((self.reloader, shared));
+        // That joins the store's threads, so it has a thread of its own, too: signals are heard meanwhile.
+        let _ = tokio::task::spawn_blocking(move || drop((self.reloader, shared))).await;
         tracing::info!(records, "the store is flushed and closed");
     }
 
     /// Ends executions when `shutdown_grace` is over, and waits until their clients are told.
     async fn give_up(&self) {
         // An execution that began now would be given up at once, with its outcome in doubt.
-        self.shared.active.load().upstreams.values().for_each(|upstream| upstream.close());
+        self.shared.active.load().upstreams.close();
         let (executions, connections) = self.under_way();
         if executions > 0 {
             tracing::warn!(executions, "`shutdown_grace` is over: what still executes becomes unknown");

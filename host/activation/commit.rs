@@ -72,7 +72,7 @@ impl ActivationPlan<'_> {
         if let Some(term) = taken.as_ref().and_then(|taken| taken.term) {
             table.begin(term);
         }
-        let none = UpstreamTable::new();
+        let none = UpstreamTable::default();
         let upstreams = active.map_or(&none, |active| &active.upstreams);
         let swapped = swap(ActiveConfig::new(self.config, self.generations, table, upstreams, metrics));
         drop(taken);

@@ -62,8 +62,10 @@ impl Tended for Reloader {
         self.put(ActiveConfig::new(config, generations, spaces, &active.upstreams, &self.shared.metrics));
     }
 
-    fn tidy(&self) {
-        self.archive.tidy(&self.registry().lists(), &self.may_come_back());
+    async fn tidy(&self) {
+        let (archive, lists, needed) = (self.archive.clone(), self.registry().lists(), self.may_come_back());
+        // A file that can't be removed now is removed another time.
+        let _ = tokio::task::spawn_blocking(move || archive.tidy(&lists, &needed)).await;
     }
 
     async fn lock(&self) -> MutexGuard<'_, ()> {

@@ -103,7 +103,13 @@ async fn execute(
 ) -> Result<Executed, Claimed<ConfiguredStore>> {
     let slot = match execution.route.upstream.admit(Admission::Execution) {
         Ok(slot) => slot,
-        Err(refusal) => return Ok(Err(not_admitted(refusal).of(id))),
+        Err(refusal) => {
+            // A record answers without admission. Only what is at hand was looked at so far.
+            return match claimant.standing().await {
+                Some(begun) => Err(Claimed::Stands(begun)),
+                None => Ok(Err(not_admitted(refusal).of(id))),
+            };
+        }
     };
     match detached(execution.clone(), claimant, slot).await {
         Report::Answered(response) => Ok(Ok(response)),

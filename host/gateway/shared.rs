@@ -13,7 +13,7 @@ use oncegate_ledger::Ledger;
 use oncegate_observe::metrics::{Metrics, Snapshot};
 use oncegate_policy::{Failure, Generation, Generations};
 use oncegate_store::{Kind, Store};
-use oncegate_upstream::{UpstreamTable, upstreams};
+use oncegate_upstream::UpstreamTable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -43,7 +43,7 @@ impl ActiveConfig {
         before: &UpstreamTable,
         metrics: &Metrics,
     ) -> Self {
-        let upstreams = upstreams(&config.upstreams, before, metrics);
+        let upstreams = before.next(&config.upstreams, metrics);
         let routes = config.routes.iter().filter_map(|route| {
             let upstream = upstreams.get(&route.upstream)?.clone();
             Some(Arc::new(Route {

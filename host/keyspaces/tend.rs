@@ -80,7 +80,7 @@ pub trait Tended {
     fn put(&self, active: &Self::Active, spaces: SpaceTable<GenerationOf<Self>>);
 
     /// Called after each look: generations that nothing needs any more may go.
-    fn tidy(&self) {}
+    fn tidy(&self) -> impl Future<Output = ()>;
 
     /// Held while the active generations or their spaces change.
     fn lock(&self) -> impl Future<Output = MutexGuard<'_, ()>>;
@@ -154,6 +154,6 @@ pub async fn tend_once<T: Tended>(place: &T, retry: RetryMissing) -> Result<(), 
             place.put(&active, next);
         }
     }
-    place.tidy();
+    place.tidy().await;
     Ok(())
 }

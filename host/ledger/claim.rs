@@ -7,7 +7,7 @@ use super::request::Request;
 use super::state::{Ledger, Overdue};
 use oncegate_core::{
     Answer, Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal,
-    StoreReply, Timestamp, View,
+    StoreReply, Timestamp,
 };
 use oncegate_store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use std::sync::Arc;
@@ -62,46 +62,6 @@ pub struct Claimant<S: Store = ConfiguredStore> {
     pub(super) ledger: Arc<Ledger<S>>,
     pub(super) request: Request,
     pub(super) flight: Arc<Flight>,
-}
-
-impl<S: Store> Ledger<S> {
-    /// Another operation runs here under the request's own key: refuses the request for that, unless one of
-    /// its other keys leads to its answer (a newer way of making keys may have made two keys into one).
-    pub(super) async fn refuse_reused(&self, request: &Request, standing: Option<Arc<Record>>) -> Begun<S> {
-        let (keys, common) = (&request.derived.keys[..], &request.derived.common[..]);
-        let reused = Refusal::KeyReused;
-        if keys.is_empty() {
-            return Begun::Refuse(reused, standing);
-        }
-        let by = ClaimKeys { own: keys, common, claim: &request.claim, rules: &request.rules };
-        let end = ClaimResult::NotWon { instead: NotWon::Refuse(reused), id: request.id, record: None };
-        let mut multi_claim: MultiKeyClaim<Version> = MultiKeyClaim::looking(by, end);
-        loop {
-            let asked = self.clock().now();
-            match multi_claim.ask(by, asked) {
-                Ask::Load(id) => match self.store.load(id).await {
-                    Ok(found) => {
-                        let found = found.map(|found| (found.version, found.record));
-                        multi_claim.on_reply(by, StoreReply::Loaded(found), asked);
-                    }
-                    Err(error) => return Begun::Unavailable(error),
-                },
-                Ask::Done(ClaimResult::NotWon {
-                    instead: NotWon::Replay, record: Some((_, record)), ..
-                }) => {
-                    return Begun::Replay { record, waited: false };
-                }
-                Ask::Done(ClaimResult::NotWon {
-                    instead: NotWon::Refuse(refusal),
-                    record: Some((_, record)),
-                    ..
-                }) => {
-                    return Begun::Refuse(refusal, Some(record));
-                }
-                Ask::Done(_) | Ask::Swap { .. } => return Begun::Refuse(reused, standing),
-            }
-        }
-    }
 }
 
 impl<S: Store> Claimant<S> {
@@ -249,20 +209,9 @@ impl<S: Store> Claimant<S> {
         }
         let version = standing.as_ref().map(|standing| standing.version);
         let record = standing.map(|standing| standing.record);
-        let claimed = match (instead, &record) {
-            // The store was asked before the record expired, and answered after it had been swept. The rest
-            // of an expired answer looks like an answer that was never kept.
-            (NotWon::Refuse(Refusal::Consumed), Some(swept))
-                if swept.view(self.ledger.clock().now()) == View::Expired =>
-            {
-                Claimed::Stands(Begun::Refuse(Refusal::Expired, record.clone()))
-            }
-            (NotWon::Replay, Some(record)) => {
-                Claimed::Stands(Begun::Replay { record: record.clone(), waited: false })
-            }
-            (NotWon::Refuse(refusal), _) => Claimed::Stands(Begun::Refuse(refusal, record.clone())),
+        let Some(begun) = self.ledger.told(instead, record.clone()) else {
             // Another gateway on the same store executes the operation, or is about to.
-            (NotWon::Wait | NotWon::Replay, _) => return self.give_up(Claimed::Elsewhere(id, version)),
+            return self.give_up(Claimed::Elsewhere(id, version));
         };
         let ending = match record {
             Some(record) if id == self.request.id => Ending::Found(record, asked),
@@ -270,7 +219,7 @@ impl<S: Store> Claimant<S> {
             _ => Ending::Lost,
         };
         self.ledger.clear(self.request.id, &self.flight, ending);
-        claimed
+        Claimed::Stands(begun)
     }
 
     fn give_up(&self, claimed: Claimed<S>) -> Claimed<S> {

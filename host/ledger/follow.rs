@@ -57,13 +57,24 @@ impl<S: Store> Ledger<S> {
             }
             place = place.or_else(|| request.place());
             if place.is_none() {
-                return Some(Begun::Refuse(Refusal::InFlight, flight.running()));
+                return Some(self.without_a_place(request, flight).await);
             }
             if timeout_at(deadline, changed).await.is_err() && matches!(flight.progress(), Progress::Claiming)
             {
                 return Some(Begun::Refuse(Refusal::InFlight, None));
             }
         }
+    }
+
+    /// The result for a request for which there is no room to wait. A flight that has no claim yet may be about
+    /// to find a record, which answers without waiting.
+    async fn without_a_place(&self, request: &Request, flight: &Flight) -> Begun<S> {
+        let running = flight.running();
+        let standing = match running {
+            Some(_) => None,
+            None => self.standing(request).await,
+        };
+        standing.unwrap_or(Begun::Refuse(Refusal::InFlight, running))
     }
 
     /// The answer to a waiter when the execution has ended. `None`: begin again.

@@ -19,6 +19,7 @@ mod id_map;
 mod identity;
 mod keeper;
 mod late;
+mod look;
 mod operator;
 mod permit;
 mod probes;

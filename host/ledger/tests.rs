@@ -199,3 +199,60 @@ fn a_request_waits_only_where_there_is_room() {
         assert!(bench.enter().is_some(), "its place is free again");
     });
 }
+
+/// A request that is not admitted may not claim. What has a record is told by it all the same, though nothing is
+/// at hand.
+#[test]
+fn a_record_answers_whoever_may_not_claim() {
+    let hold = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
+    let resend = Rules { when_unknown: WhenUnknown::Resend, ..hold };
+    let unknown = || Outcome::Unknown(UnknownReason::Broken);
+    let cases: [(Option<Outcome>, u8, Rules, &str); 7] = [
+        (None, 1, hold, "nothing"),
+        (Some(Outcome::Completed(Arc::default())), 1, hold, "a replay"),
+        (Some(Outcome::Completed(Arc::default())), 2, hold, "KeyReused"),
+        (Some(Outcome::Consumed(oncegate_core::AnswerSummary::default())), 1, hold, "Consumed"),
+        (Some(unknown()), 1, hold, "Unknown"),
+        // It would be sent again, and nothing is sent now.
+        (Some(unknown()), 1, resend, "nothing"),
+        (Some(unknown()), 2, resend, "KeyReused"),
+    ];
+    for (outcome, content, rules, expected) in cases {
+        run(async {
+            let store = AnyStore::Memory(Arc::new(Memory::new(1 << 20))).untimed();
+            let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), Some(0));
+            if let Some(outcome) = outcome.clone() {
+                let Begun::Claim(claimant) = ledger.begin(request(&ledger, 1)).await else { panic!("free") };
+                let Claimed::Won(permit) = claimant.claim().await else { panic!("nobody contests it") };
+                permit.settle(outcome, None).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let no_room = Request { rules, waiting_room: Some(Arc::new(Full)), ..request(&ledger, content) };
+            let Begun::Claim(claimant) = ledger.begin(no_room.clone()).await else { panic!("not at hand") };
+            assert_eq!(word(claimant.standing().await), expected, "{outcome:?}");
+            // Another one meanwhile is told the same, and not to come again.
+            let meanwhile = ledger.begin(no_room).await;
+            let expected = if expected == "nothing" { "InFlight" } else { expected };
+            assert_eq!(word(Some(meanwhile)), expected, "{outcome:?}");
+        });
+    }
+}
+
+fn word(begun: Option<Begun>) -> String {
+    match begun {
+        None => "nothing".into(),
+        Some(Begun::Replay { .. }) => "a replay".into(),
+        Some(Begun::Refuse(refusal, _)) => format!("{refusal:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A waiting room without a place.
+#[derive(Debug)]
+struct Full;
+
+impl WaitingRoom for Full {
+    fn enter(&self) -> Option<WaitingPlace> {
+        None
+    }
+}

@@ -19,7 +19,7 @@ pub use exchange::NoHead;
 pub use h1::send_once;
 pub use pieces::Piece;
 pub use pool::{Pool, Pools, ResponseBody};
-pub use runtime::{Upstream, UpstreamTable, upstreams};
+pub use runtime::{Upstream, UpstreamTable};
 pub use slots::{Admission, NotAdmitted, Slot, Slots};
 
 #[cfg(test)]

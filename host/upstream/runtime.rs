@@ -1,9 +1,10 @@
 //! An upstream while the gateway runs: its configuration, its counters, and the executions and waiters there.
 
-use super::slots::{Admission, NotAdmitted, Slot, Slots};
+use super::slots::{Admission, NotAdmitted, Slot, Slots, SlotsByName};
 use oncegate_config as config;
 use oncegate_observe::metrics::{Metrics, UpstreamMetrics};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// One configured upstream. All workers share the object, and it outlives reloads that do not change its
@@ -18,15 +19,14 @@ pub struct Upstream {
 }
 
 /// All configured upstreams, by name.
-pub type UpstreamTable = BTreeMap<Arc<str>, Arc<Upstream>>;
+#[derive(Debug, Default)]
+pub struct UpstreamTable {
+    upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
+    /// All tables of a process share this.
+    slots: Arc<SlotsByName>,
+}
 
 impl Upstream {
-    /// An upstream without executions and waiters.
-    pub fn new(config: Arc<config::UpstreamConfig>, metrics: &Metrics) -> Arc<Self> {
-        let metrics = metrics.upstream(&config.name);
-        Arc::new(Self { config, metrics, slots: Arc::default() })
-    }
-
     /// The upstream's name.
     pub fn name(&self) -> &Arc<str> {
         &self.config.name
@@ -48,23 +48,40 @@ impl Upstream {
     pub fn admit(&self, kind: Admission) -> Result<Slot, NotAdmitted> {
         Slots::admit(&self.slots, kind)
     }
+}
 
-    /// Admits nothing from now on: the gateway's grace at shutdown is over. Admitted executions and waiters
-    /// go on.
+impl UpstreamTable {
+    /// The upstreams of the next configuration. Upstreams of this table with the same configuration go on. The
+    /// others keep the slots of their name.
+    #[must_use]
+    pub fn next(
+        &self,
+        configured: &BTreeMap<Arc<str>, Arc<config::UpstreamConfig>>,
+        metrics: &Metrics,
+    ) -> Self {
+        let one = |config: &Arc<config::UpstreamConfig>| {
+            let name = &config.name;
+            let same = self.get(name).filter(|upstream| upstream.config == *config).cloned();
+            let changed = || {
+                let (metrics, slots) = (metrics.upstream(name), self.slots.of(name));
+                Arc::new(Upstream { config: config.clone(), metrics, slots })
+            };
+            (name.clone(), same.unwrap_or_else(changed))
+        };
+        Self { upstreams: configured.values().map(one).collect(), slots: self.slots.clone() }
+    }
+
+    /// Admits nothing from now on, at upstreams of earlier and later configurations neither: the gateway's
+    /// grace at shutdown is over. Admitted executions and waiters go on.
     pub fn close(&self) {
         self.slots.close();
     }
 }
 
-/// The upstreams of a configuration. Upstreams of `before` with the same configuration go on.
-pub fn upstreams(
-    configured: &BTreeMap<Arc<str>, Arc<config::UpstreamConfig>>,
-    before: &UpstreamTable,
-    metrics: &Metrics,
-) -> UpstreamTable {
-    let one = |config: &Arc<config::UpstreamConfig>| {
-        let same = before.get(&config.name).filter(|upstream| upstream.config == *config).cloned();
-        (config.name.clone(), same.unwrap_or_else(|| Upstream::new(config.clone(), metrics)))
-    };
-    configured.values().map(one).collect()
+impl Deref for UpstreamTable {
+    type Target = BTreeMap<Arc<str>, Arc<Upstream>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.upstreams
+    }
 }

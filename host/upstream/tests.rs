@@ -5,7 +5,8 @@
 use super::body::RequestBody;
 use super::h1::SendError;
 use super::pool::{Pool, Pools};
-use super::runtime::{Upstream, UpstreamTable, upstreams};
+use super::runtime::UpstreamTable;
+use super::slots::{Admission, NotAdmitted};
 use http::Request;
 use oncegate_config as config;
 use oncegate_observe::metrics::Metrics;
@@ -42,7 +43,11 @@ fn configured(host: String, port: u16) -> Arc<config::UpstreamConfig> {
 fn pool(listener: &TcpListener) -> Rc<Pool> {
     let address = listener.local_addr().unwrap();
     let config = configured(address.ip().to_string(), address.port());
-    Pools::default().of(&Upstream::new(config, &Metrics::default()))
+    Pools::default().of(&load(&UpstreamTable::default(), [config])["origin"])
+}
+
+fn load<const N: usize>(before: &UpstreamTable, configs: [Arc<config::UpstreamConfig>; N]) -> UpstreamTable {
+    before.next(&configs.map(|config| (config.name.clone(), config)).into(), &Metrics::default())
 }
 
 fn request() -> Request<RequestBody> {
@@ -108,18 +113,38 @@ fn a_request_that_was_begun_is_never_handed_back() {
 /// Counts go on and connections stay open if a reload changes nothing.
 #[test]
 fn only_a_changed_upstream_is_made_anew() {
-    let metrics = Metrics::default();
-    let load = |port, before: &UpstreamTable| {
-        let config = configured("127.0.0.1".into(), port);
-        upstreams(&[(config.name.clone(), config)].into(), before, &metrics)
-    };
-    let first = load(9, &UpstreamTable::new());
-    let same = load(9, &first);
-    let changed = load(10, &same);
+    let at = |port| [configured("127.0.0.1".into(), port)];
+    let first = load(&UpstreamTable::default(), at(9));
+    let same = load(&first, at(9));
+    let changed = load(&same, at(10));
     assert!(Arc::ptr_eq(&first["origin"], &same["origin"]));
     assert!(!Arc::ptr_eq(&first["origin"], &changed["origin"]));
     let pools = Pools::default();
     let pool = pools.of(&first["origin"]);
     assert!(Rc::ptr_eq(&pool, &pools.of(&same["origin"])));
     assert!(!Rc::ptr_eq(&pool, &pools.of(&changed["origin"])));
+}
+
+/// Requests that began by an earlier configuration execute and wait at the upstream of that name, however often
+/// a reload changed it, and are turned away with all others.
+#[test]
+fn slots_of_a_name_outlive_every_reload() {
+    let at = |port| configured("127.0.0.1".into(), port);
+    let first = load(&UpstreamTable::default(), [at(9)]);
+    let before = first["origin"].clone();
+    let admit = |kind| before.admit(kind).unwrap().counted();
+    let admitted = [admit(Admission::Execution), admit(Admission::Waiter)];
+    let changed = load(&first, [at(10)]);
+    let gone = load(&changed, []);
+    let back = load(&gone, [at(9)]);
+    for table in [&first, &changed, &back] {
+        let slots = table["origin"].slots();
+        assert_eq!((slots.executions(), slots.waiters()), (1, 1));
+    }
+    drop(admitted);
+    assert_eq!((back["origin"].slots().executions(), back["origin"].slots().waiters()), (0, 0));
+    gone.close();
+    for table in [&first, &changed, &back, &load(&gone, [at(11)])] {
+        assert_eq!(table["origin"].admit(Admission::Execution).err(), Some(NotAdmitted::Closed));
+    }
 }

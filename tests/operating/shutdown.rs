@@ -150,3 +150,144 @@ fn sigint_ends_it_in_order_too() {
     gateway.signal(Signal::INT);
     assert_eq!(gateway.wait().code(), Some(0));
 }
+
+/// What the last second is told when a disk hangs and nothing is admitted any more: what has a record is told
+/// by it, wherever the record is, and only what has none is told to ask again.
+#[test]
+fn records_answer_when_nothing_is_admitted() {
+    let upstream = Upstream::start(|call| match call.key() {
+        "unknown" => Script::reset(),
+        "consumed" => Script::answer(201, "x".repeat(3 << 20)),
+        "last" => Script::silence(),
+        _ => Script::numbered(call),
+    });
+    let setup = Setup::new(&upstream.url()).server("workers = 1\nshutdown_grace = \"200ms\"");
+    let (setup, faults) = Faults::over(&setup.route("body_kept = \"1MiB\""));
+    let gateway = setup.start();
+    let first = gateway.send(&Request::keyed("/charges", "known"));
+    first.assert_executed(201);
+    gateway.send(&Request::keyed("/charges", "unknown")).assert_problem(502, "upstream-broken");
+    assert_eq!(gateway.send(&Request::keyed("/charges", "consumed")).status, 201);
+    assert_eq!(gateway.terminate().1, Some(0));
+
+    // After a restart nothing is at hand. Heads come before the end begins, bodies after it.
+    let mut gateway = setup.start();
+    let begun = |key: &str, body: &str| {
+        let (mut connection, bytes) = (gateway.connect(), Request::keyed("/charges", key).body(body).bytes());
+        connection.0.write(&bytes[..bytes.len() - 1]).unwrap();
+        (connection, bytes[bytes.len() - 1])
+    };
+    let body = "{\"amount\":1000}";
+    let mut late = ["known", "known", "unknown", "consumed", "fresh"].map(|key| begun(key, body));
+    let mut reused = begun("known", "{\"amount\":1}");
+    let mut last = gateway.connect();
+    last.0.write(&Request::keyed("/charges", "last").bytes()).unwrap();
+    upstream.await_calls(|calls| calls.iter().any(|call| call.key() == "last"));
+    // A reload changes the upstream under them.
+    gateway.setup.clone().origin("connect_timeout = \"3s\"").write();
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    faults.hold_at(Point::Syncing, 1);
+    gateway.signal(Signal::TERM);
+    gateway.assert_logs(&["`shutdown_grace` is over"]);
+    let mut told = |(connection, rest): &mut (client::Connection, u8)| {
+        connection.0.write(&[*rest]).unwrap();
+        connection.reply("POST").unwrap_or_else(|e| panic!("{e}\n{}", gateway.stderr()))
+    };
+    let [known, again, unknown, consumed, fresh] = late.each_mut().map(&mut told);
+    known.assert_replay_of(&first);
+    again.assert_replay_of(&first);
+    unknown.assert_problem(409, "outcome-unknown");
+    consumed.assert_problem(409, "consumed");
+    fresh.assert_problem(503, "draining");
+    told(&mut reused).assert_problem(422, "key-reused");
+    faults.release();
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.stderr());
+    assert_eq!(upstream.count(), 4);
+    let next = setup.start();
+    next.send(&Request::keyed("/charges", "fresh")).assert_executed(201);
+}
+
+#[test]
+fn executions_stay_counted_when_a_reload_changes_their_upstream() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| Script::numbered(call).after(&held));
+    let gateway = Setup::new(&upstream.url()).start();
+    let counted = || {
+        let page = gateway.admin("GET", "/v1/upstreams").json();
+        (page["upstreams"][0]["executions"].clone(), page["upstreams"][0]["waiters"].clone())
+    };
+    let mut clients = [0, 1].map(|_| gateway.connect());
+    for client in &mut clients {
+        client.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+    }
+    eventually("one executes and one waits", || (counted() == (1.into(), 1.into())).then_some(()));
+    for changed in ["connect_timeout = \"3s\"", "response_timeout = \"50s\"", ""] {
+        gateway.setup.clone().origin(changed).write();
+        assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+        assert_eq!(counted(), (1.into(), 1.into()), "{changed}");
+    }
+    gate.open();
+    let [first, second] = clients.each_mut().map(|client| client.reply("POST").unwrap());
+    assert_eq!((first.status, second.status, first.body == second.body), (201, 201, true));
+    assert_eq!(counted(), (0.into(), 0.into()));
+}
+
+/// The reload waits for a disk that hangs; the gateway does not wait for the reload.
+#[test]
+fn signals_are_heard_while_a_reload_waits() {
+    let upstream = Upstream::numbering();
+    for (first, second) in
+        [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM), (Signal::TERM, Signal::INT)]
+    {
+        let setup = Setup::new(&upstream.url()).server("shutdown_grace = \"1h\"");
+        let (setup, faults) = Faults::over(&setup);
+        let mut gateway = setup.start();
+        // Held open by a request that does not end.
+        let mut open = gateway.connect();
+        open.0
+            .write(
+                b"POST /charges HTTP/1.1\r\nHost: a\r\nIdempotency-Key: \"k\"\r\nContent-Length: 9\r\n\r\n",
+            )
+            .unwrap();
+        faults.hold_at(Point::Syncing, 1);
+        setup.clone().policy("key_epoch = 1").write();
+        gateway.signal(Signal::HUP);
+        faults.await_held();
+        gateway.signal(first);
+        eventually("readiness fails", || (gateway.admin("GET", "/readyz").status == 503).then_some(()));
+        eventually("the listener closes", || TcpStream::connect(gateway.address).err());
+        gateway.signal(second);
+        gateway.wait();
+        assert!(gateway.stderr().contains("a second signal"), "{}", gateway.stderr());
+        faults.release_dead();
+    }
+}
+
+/// The first signal waits for the disk, because the store is closed in order; the second one does not.
+#[test]
+fn a_second_signal_ends_what_waits_for_the_disk() {
+    let upstream = Upstream::numbering();
+    for executes in [true, false] {
+        let setup = Setup::new(&upstream.url()).server("shutdown_grace = \"100ms\"");
+        let (setup, faults) = Faults::over(&setup);
+        let mut gateway = setup.start();
+        gateway.send(&Request::keyed("/charges", "before"));
+        faults.hold_at(Point::Syncing, 1);
+        let mut client = gateway.connect();
+        if executes {
+            client.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+            faults.await_held();
+        }
+        gateway.signal(Signal::TERM);
+        gateway.assert_logs(&["connections and executions have ended"]);
+        // Closing the store syncs it.
+        faults.await_held();
+        gateway.signal(Signal::TERM);
+        gateway.wait();
+        faults.release_dead();
+        let next = setup.start();
+        next.send(&Request::keyed("/charges", "before"));
+        assert_eq!(upstream.count_by_key()["before"], 1 + usize::from(!executes));
+    }
+}

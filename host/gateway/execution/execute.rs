@@ -24,15 +24,15 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 /// Claims and executes on a task of its own. Returns the client's report. `slot`: the upstream's slot, held
-/// until the execution is settled.
+/// until the execution is settled or its claim is lost.
 pub async fn detached(execution: Rc<Execution>, claimant: Claimant, slot: Slot) -> Report {
     let (client, report) = Client::new();
     let id = execution.id.get();
     // A client that leaves drops its interest, with this future or with the answer's body.
     let interest = claimant.interest();
     tokio::task::spawn_local(async move {
-        let _counted = (slot, Counted::new(&execution.worker.shared, |shared| &shared.executions));
-        ledger::execute(claimant, DetachedExecution { execution, client }).await;
+        let _counted = Counted::new(&execution.worker.shared, |shared| &shared.executions);
+        ledger::execute(claimant, DetachedExecution { execution, client, slot }).await;
     });
     let mut report = report
         .await
@@ -49,6 +49,7 @@ pub async fn detached(execution: Rc<Execution>, claimant: Claimant, slot: Slot) 
 struct DetachedExecution {
     execution: Rc<Execution>,
     client: Client,
+    slot: Slot,
 }
 
 /// The part of an answer that the client gets only when the outcome is durable.
@@ -56,6 +57,8 @@ struct ExecutionEnd {
     operation: OperationId,
     client: Client,
     withheld: WithheldEnd,
+    /// Held until the execution is settled.
+    _slot: Slot,
 }
 
 enum WithheldEnd {
@@ -75,7 +78,8 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
     }
 
     async fn run(self, permit: &Permit) -> Exchanged<ExecutionEnd> {
-        let Self { execution, client } = self;
+        let Self { execution, client, slot } = self;
+        let slot = slot.counted();
         // A request that is sent again has the same id, by which the upstream may recognise it.
         execution.id.set(permit.id());
         tracing::debug!(operation = %permit.id(), labels = ?execution.labels, "executing");
@@ -102,10 +106,14 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
         }
         execution.route.metrics.execution(joined);
         let Exchanged { settlement, shared, end: withheld } = last;
-        Exchanged { settlement, shared, end: ExecutionEnd { operation: permit.id(), client, withheld } }
+        Exchanged {
+            settlement,
+            shared,
+            end: ExecutionEnd { operation: permit.id(), client, withheld, _slot: slot },
+        }
     }
 
-    fn release(ExecutionEnd { operation, client, withheld }: ExecutionEnd) {
+    fn release(ExecutionEnd { operation, client, withheld, .. }: ExecutionEnd) {
         match withheld {
             WithheldEnd::Problem(problem) => client.tell(Report::Failed(problem)),
             WithheldEnd::Whole(CapturedAnswer { head, mut capture, .. }) => {
@@ -121,7 +129,7 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
         }
     }
 
-    fn withhold(ExecutionEnd { operation, client, withheld }: ExecutionEnd, why: Unsettled) {
+    fn withhold(ExecutionEnd { operation, client, withheld, .. }: ExecutionEnd, why: Unsettled) {
         let problem = no_answer::unsettled(operation, &why);
         match withheld {
             WithheldEnd::Problem(_) | WithheldEnd::Whole(_) => client.tell(Report::Failed(problem)),

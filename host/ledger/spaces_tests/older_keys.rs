@@ -189,3 +189,41 @@ fn what_is_guarded_by_an_older_key_alone_keeps_its_space_on_the_list() {
         );
     });
 }
+
+/// A request that may not claim finds the answer under an older key, and through a pointer.
+#[test]
+fn a_look_without_a_claim_finds_every_key() {
+    run(async {
+        let (old, new) = apart().await;
+        let look = async |request: Request| match new.ledger.standing(&request).await {
+            None => "nothing",
+            Some(Begun::Replay { .. }) => "answer",
+            Some(Begun::Refuse(Refusal::Unknown, _)) => "unknown",
+            Some(Begun::Unavailable(_)) => "unavailable",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(look(new.request()).await, "nothing");
+        let permit = old.asks().await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
+        assert_eq!(look(new.request()).await, "unknown");
+        // Sent again by the newer gateway: the newer key is a pointer to the older one.
+        passes(TICK);
+        let rules = Rules { when_unknown: WhenUnknown::Resend, ..HOLD };
+        assert_eq!(look(Request { rules, ..new.request() }).await, "nothing");
+        let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
+        permit.settle(completed(), None).await.unwrap();
+        for keys in 0..2 {
+            let mut request = new.request();
+            request.derived.keys.drain(..keys);
+            assert_eq!(look(request).await, "answer");
+        }
+        // A record that is no answer may be one under another key when the lease on the list has lapsed.
+        let other = Request { id: id(7), ..new.request() };
+        let mut other = Request { derived: Derived { keys: Vec::new(), ..other.derived }, ..other };
+        let permit = new.goes(other.clone()).await.unwrap();
+        permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
+        assert_eq!(look(other.clone()).await, "unknown");
+        other.derived.term += 1;
+        assert_eq!(look(other).await, "unavailable");
+    });
+}

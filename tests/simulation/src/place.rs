@@ -194,7 +194,7 @@ impl Tended for Place {
 
     /// Goes back to a space on the list, as an operator would. The gateway whose space left while its lease
     /// was over may find the list full of others.
-    fn tidy(&self) {
+    async fn tidy(&self) {
         let active = self.active();
         let is_closed = active.spaces.unavailable.get(POLICY).is_some_and(|why| why.number.is_none());
         if is_closed

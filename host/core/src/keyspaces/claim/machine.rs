@@ -127,9 +127,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
 
     /// A claim that writes nothing: it ends with `otherwise`, unless one of the keys leads to an answer.
     pub fn looking(keys: ClaimKeys<'_>, otherwise: ClaimResult<V>) -> Self {
-        let mut claim = Self::of(keys);
-        claim.end_with(keys, otherwise);
-        claim
+        Self { phase: Phase::look(otherwise), ..Self::of(keys) }
     }
 
     /// The writes of this claim under common keys on which no other claim relies. When the operation turns
