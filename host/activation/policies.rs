@@ -2,9 +2,7 @@
 
 use crate::config::{self, ComponentSource, Config};
 use crate::gateway::ActiveConfig;
-use crate::ledger::{
-    Identity, NORMALISATION, PolicySpace, RouteEntry, RouteKeys, RouteRetention, RouteTable,
-};
+use crate::ledger::{Identity, PolicySpace, RouteEntry, RouteKeys, RouteRetention, RouteTable};
 use crate::policy::{self, Engine, Generation, Generations, LoadError, RequestField};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +94,7 @@ pub(super) fn file_digest(path: &Path) -> Option<String> {
 pub(super) fn identity(config: &Config, generations: &Generations) -> Identity {
     Identity {
         deployment: config.ledger.deployment.to_string(),
-        normalisation: NORMALISATION,
+        normalisation: config.server.paths.number(),
         routes: RouteTable::new(config.routes.iter().map(|route| route_entry(route, generations))),
         spaces: (generations.iter())
             .map(|(name, generation)| {

@@ -3,6 +3,7 @@
 use super::reading::fault::io_words;
 use super::reading::{Item, PlainKey, Section, TableKey, Unset};
 use ipnet::IpNet;
+use oncegate_core::PathRules;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds.
     pub limits: Limits,
+    /// The paths that hosts with a guarded route take.
+    pub paths: PathRules,
     /// Access log.
     pub access_log: AccessLog,
 }
@@ -100,6 +103,12 @@ const TRUSTED_PROXIES: PlainKey<Vec<IpNet>> = PlainKey::new(
     |item| item.each(network),
     "Addresses and networks whose `header:` principals and `X-Forwarded-*` are believed.",
 );
+const PATHS: PlainKey<PathRules> = PlainKey::new(
+    "paths",
+    Unset::Value("\"strict\""),
+    paths,
+    "Where a host has a guarded route, a path that can be read in two ways (`//`, `.`, `..`, `\\`, `%2F`, `%00`) is 400. `\"merge\"`: slashes are merged and dot segments removed instead. `\"as-received\"`: each writing is another path, and what goes round a guarded route so is sent unguarded.",
+);
 const ACCESS_LOG: PlainKey<AccessLog> = PlainKey::new(
     "access_log",
     Unset::Value("\"off\""),
@@ -153,6 +162,7 @@ pub(super) fn read(mut section: Section<'_>) -> Server {
         shutdown_grace: section.get(&SHUTDOWN_GRACE),
         trusted_proxies: section.get(&TRUSTED_PROXIES),
         limits: limits(section.section(&LIMITS)),
+        paths: section.get(&PATHS),
         access_log: section.get(&ACCESS_LOG),
     };
     section.close();
@@ -258,6 +268,20 @@ fn workers(item: &Item<'_>) -> Option<usize> {
 
 fn connections(item: &Item<'_>) -> Option<usize> {
     item.whole(&(1..=10_000_000), "a whole number from 1").and_then(|n| usize::try_from(n).ok())
+}
+
+fn paths(item: &Item<'_>) -> Option<PathRules> {
+    let rules = item.choice(&[
+        ("strict", PathRules::Strict),
+        ("merge", PathRules::Merge),
+        ("as-received", PathRules::AsReceived),
+    ])?;
+    if rules == PathRules::AsReceived {
+        item.reading.warn(
+            "`server.paths` is \"as-received\": a path in another writing (`//v1/charges`, `/v1/charge%73`) can go round a guarded route, and is another operation under the same key",
+        );
+    }
+    Some(rules)
 }
 
 fn host(item: &Item<'_>) -> Option<String> {

@@ -47,7 +47,7 @@ async fn answer(
     progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     let active = worker.active();
-    let arrival = Arrival::read(peer, request, active.config.server.limits.header_bytes)?;
+    let arrival = Arrival::read(peer, request, &active)?;
     let head = &arrival.head;
     if let Some(sought) = head.lookup() {
         return lookup::answer(&worker.shared, &active, &arrival, sought).await;

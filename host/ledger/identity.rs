@@ -7,14 +7,12 @@
 use super::routes::RouteTable;
 use super::state::Ledger;
 use bytes::Bytes;
+use oncegate_core::normal::reads_alike;
 use oncegate_core::{KeySpaces, LostRecords, Record, Secret};
 use oncegate_keyspaces::by_id;
 use oncegate_store::{DocumentError, Store, StoreError, Swap, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// The rules by which the host normalises what goes into keys. Raised when they change.
-pub const NORMALISATION: u16 = 1;
 
 const SECRET: &str = "secret";
 const IDENTITY: &str = "identity";
@@ -27,7 +25,7 @@ pub(super) const TRIES: usize = 16;
 pub struct Identity {
     /// The deployment's name.
     pub deployment: String,
-    /// See [`NORMALISATION`].
+    /// The number of the rules by which the host normalises what goes into keys.
     pub normalisation: u16,
     /// Which requests meet which policy, and the sources of their principals.
     #[serde(default)]
@@ -106,9 +104,12 @@ impl Identity {
                 before.deployment, self.deployment
             ));
         }
-        if self.normalisation != before.normalisation && self.normalisation != origin.normalisation {
+        if self.normalisation != before.normalisation
+            && self.normalisation != origin.normalisation
+            && !reads_alike(self.normalisation, origin)
+        {
             return Some(format!(
-                "this version normalises requests by rules {}, and did by rules {}",
+                "path and host would be read by rules {} (`server.paths`), and were by rules {}",
                 self.normalisation, origin.normalisation
             ));
         }

@@ -38,7 +38,7 @@ pub use change::{Change, ChangeMade};
 pub use claim::{Begun, Claimant, Claimed};
 pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Interest, Progress};
-pub use identity::{Identity, IdentityError, NORMALISATION, PolicySpace};
+pub use identity::{Identity, IdentityError, PolicySpace};
 pub use keeper::Keeper;
 pub use late::LateSettlement;
 pub use oncegate_store::Clock;

@@ -2,3 +2,4 @@
 
 pub mod framing;
 pub mod strangers;
+pub mod targets;

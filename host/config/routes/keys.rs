@@ -1,9 +1,10 @@
 //! The keys of a route.
 
 use super::types::{ClientGone, OnError, PrincipalChanged};
-use crate::reading::units::{is_host, is_name, is_token, nearest};
+use crate::reading::units::{is_name, is_token, nearest};
 use crate::reading::{Item, KeyWithin, NAME_HELP, PlainKey, TableKey, Unset};
 use crate::upstreams::RESPONSE_TIMEOUT as UPSTREAM_RESPONSE_TIMEOUT;
+use oncegate_core::normal::{self, PathRules};
 use oncegate_core::{WhenUnknown, WhileRunning};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub(super) const NAME: PlainKey<String> = PlainKey::new(
 );
 pub(super) const HOST: PlainKey<String> =
     PlainKey::new("host", Unset::Nothing("every host"), host, "A host name without port.");
-pub(super) const PATH: PlainKey<String> = PlainKey::new(
+pub(super) const PATH: KeyWithin<PathRules, String> = KeyWithin::new(
     "path",
     Unset::Fault("a path that begins with `/`; `/` itself takes everything"),
     path,
@@ -94,7 +95,7 @@ pub(super) const RESPONSE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
 pub(super) const PRINCIPAL: TableKey = TableKey::table("principal").guarding();
 
 fn host(item: &Item<'_>) -> Option<String> {
-    let text = item.text("a host name, like \"api.example.com\"")?.to_lowercase();
+    let text = item.text("a host name, like \"api.example.com\"")?;
     let help = if text.contains('*') {
         "a whole name; without `host` the route takes every host"
     } else if text.contains("://") || text.contains('/') {
@@ -102,16 +103,20 @@ fn host(item: &Item<'_>) -> Option<String> {
     } else {
         "a name without a port, like \"api.example.com\" or \"[::1]\""
     };
-    if is_host(&text) {
-        return Some(text);
+    let host = normal::normal_host(&text);
+    if host.is_none() {
+        item.refuse(help);
     }
-    item.refuse(help);
-    None
+    host
 }
 
-/// Reads a path. The result has no slash at the end; `/` is "".
-fn path(item: &Item<'_>) -> Option<String> {
+/// Reads a path. The result is in the form in which requests are routed, without a slash at the end; `/` is
+/// "".
+fn path(item: &Item<'_>, rules: &PathRules) -> Option<String> {
     let text = item.text("a path that begins with `/`")?;
+    let in_form = *rules != PathRules::AsReceived;
+    let text = if in_form { normal::normal_escapes(&text).into_owned() } else { text };
+    let plain = normal::needed_escapes(&text);
     let help = if !text.starts_with('/') {
         format!("a path begins with a slash: \"/{text}\"")
     } else if text.contains('*') {
@@ -122,6 +127,8 @@ fn path(item: &Item<'_>) -> Option<String> {
         "a path without `.`, `..` and empty segments".to_owned()
     } else if !text.bytes().all(|b| b.is_ascii_graphic()) {
         "visible ASCII characters; write others percent-encoded, as they are sent".to_owned()
+    } else if in_form && plain != text {
+        format!("characters that need no escape in a path as they are: {plain:?}")
     } else {
         return Some(text.trim_end_matches('/').to_owned());
     };

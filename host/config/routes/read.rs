@@ -57,7 +57,7 @@ fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
     }
     section.later(&["reauthorize"]);
     let host = section.find(&HOST);
-    let path = section.find(&PATH);
+    let path = section.find_within(&PATH, &scope.server.paths);
     let methods = section.find(&METHODS).unwrap_or_default();
     let upstream = section.find_within(&UPSTREAM, &names(scope.upstreams));
     let policy = section.find_within(&POLICY, &names(scope.policies));

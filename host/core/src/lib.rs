@@ -12,6 +12,7 @@
 //! - [`decide()`]: (rules, record, event, now) → what to do.
 //! - [`codec`]: records as bytes, with a format version in front.
 //! - [`problem`]: the codes of the gateway's own answers.
+//! - [`normal`]: the one normal form of a request's path and host.
 //! - [`reach`]: which requests a route takes.
 //! - [`durability`]: whether the end of an answer waits for the disk.
 //! - [`keyspaces::list`]: the key spaces of each policy and the gateways that derive keys by them.
@@ -25,6 +26,7 @@ pub mod ids;
 pub mod keyspaces;
 #[cfg(test)]
 mod model;
+pub mod normal;
 pub mod outcome;
 pub mod problem;
 pub mod reach;
@@ -43,6 +45,7 @@ pub use ids::{
 pub use keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, StoreReply};
 pub use keyspaces::keys::{ClaimKeys, Key};
 pub use keyspaces::list::KeySpaces;
+pub use normal::PathRules;
 pub use outcome::{AnswerStatus, Disposition, Outcome, Settlement, UnknownReason};
 pub use reach::{Reach, host_of};
 pub use record::{LostRecords, Origin, Pointer, Probing, Record, State, Times, View};

@@ -19,6 +19,11 @@ impl Reach<'_> {
             && (self.methods.is_empty() || self.names(method))
     }
 
+    /// Whether the route takes a request that names no host.
+    pub fn takes_hostless(&self, path: &str, method: &str) -> bool {
+        Self { host: None, ..*self }.takes("", path, method)
+    }
+
     /// The route's place in the order of routes: the lowest that takes a request wins.
     pub fn rank(&self) -> (bool, usize, bool) {
         (self.host.is_none(), usize::MAX - self.path.len(), self.methods.is_empty())

@@ -13,14 +13,8 @@ pub fn prepare_fields(fields: &mut HeaderMap, head: &RequestHead, peer: Peer) {
     fields::remove_ours(fields);
     // The gateway itself answers `Expect`, by reading the body.
     fields.remove(header::EXPECT);
-    // A target's own authority wins over `Host` (RFC 9112 §3.2.2), which may name another host.
-    let is_named = |host: &HeaderValue| {
-        let host = host.as_bytes();
-        host.strip_suffix(b":80").unwrap_or(host).eq_ignore_ascii_case(head.authority.as_bytes())
-    };
-    if !fields.get(header::HOST).is_some_and(is_named)
-        && let Ok(host) = HeaderValue::from_str(&head.authority)
-    {
+    // The service reads the host by which the request was routed and keyed.
+    if let Ok(host) = HeaderValue::from_str(&head.authority) {
         fields.insert(header::HOST, host);
     }
     fields::add_forwarding(fields, peer, &head.authority);

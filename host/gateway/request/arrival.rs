@@ -5,6 +5,7 @@ use crate::edge::Peer;
 use crate::request::body::InboundBody;
 use crate::request::head::RequestHead;
 use crate::request::principal;
+use crate::shared::ActiveConfig;
 use http::Request;
 use http::header::HeaderMap;
 use http::request::Parts;
@@ -27,12 +28,13 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Reads the head of a request, of at most `head_bytes_max` bytes. Nobody reads the body of a refused
-    /// request, so that body is drained.
-    pub fn read(peer: Peer, request: Request<Incoming>, head_bytes_max: usize) -> Result<Self, Problem> {
+    /// Reads the head of a request. Nobody reads the body of a refused request, so that body is drained.
+    pub fn read(peer: Peer, request: Request<Incoming>, active: &ActiveConfig) -> Result<Self, Problem> {
         let (parts, incoming) = request.into_parts();
         let body = InboundBody::new(incoming);
-        let head = RequestHead::read(&parts, peer.protocol, head_bytes_max)?;
+        let server = &active.config.server;
+        let mut head = RequestHead::read(&parts, peer.protocol, server.limits.header_bytes)?;
+        head.normalise(server.paths, &active.routes)?;
         Ok(Self { peer, head, body, parts })
     }
 

@@ -2,20 +2,23 @@
 
 use crate::answer::problem::{Code, Problem};
 use crate::edge::Protocol;
+use crate::request::route::{Route, RoutingTable};
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::uri::Scheme;
+use http::{Method, StatusCode, Uri, header};
+use oncegate_core::normal::{self, PathRules};
 use oncegate_core::{OperationId, host_of};
-use oncegate_policy::view;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The head of a request, as received, before any rewriting.
+/// The head of a request, as it is routed, judged, keyed and sent upstream.
 #[derive(Debug)]
 pub struct RequestHead {
     /// The method.
     pub method: Method,
-    /// Host name in lower case, with the port unless it is the default one.
+    /// The host in normal form, with the port unless it is the default one; empty if there is none.
     pub authority: Arc<str>,
-    /// The path, percent-encoded, without the query.
+    /// The path, percent-encoded, without the query; in normal form once [`Self::normalise`] has been called.
     pub path: Arc<str>,
     /// The query; empty if there is none.
     pub query: String,
@@ -60,15 +63,9 @@ impl RequestHead {
         if hosts.next().is_some() || (host.is_none() && protocol.needs_host) {
             return Err(bad("An HTTP/1.1 request has exactly one `Host` field (RFC 9112 §3.2)."));
         }
-        let host = match host {
-            Some(host) => host.to_str().map_err(|_| bad("The `Host` field is not a host name."))?,
-            None => "",
-        };
-        // The target's own authority wins over `Host` (RFC 9112 §3.2.2).
-        let authority = uri.authority().map_or(host, |authority| authority.as_str());
-        if authority.contains('@') || !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(bad("The host name has characters that a host name can't have."));
-        }
+        // The target's own authority wins over `Host` (RFC 9112 §3.2.2). Both have to be the name of a host.
+        let field = host.map(|host| authority(host.to_str().unwrap_or_default(), uri)).transpose()?;
+        let target = uri.authority().map(|target| authority(target.as_str(), uri)).transpose()?;
         // hyper removes `chunked`, and any coding before it would be lost on the way.
         let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).into_iter();
         if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
@@ -80,11 +77,64 @@ impl RequestHead {
         }
         Ok(Self {
             method: request.method.clone(),
-            authority: Arc::from(view::normal_authority(authority)),
+            authority: Arc::from(target.or(field).unwrap_or_default()),
             path: Arc::from(if uri.path().is_empty() { "/" } else { uri.path() }),
             query: uri.query().unwrap_or_default().to_owned(),
             has_query: uri.query().is_some(),
         })
+    }
+
+    /// Brings the path to its normal form. Refuses a path that can be read in two ways, if its host has a
+    /// guarded route: one reading could go round the guard, or be another operation under the same key. Where
+    /// the request names no host, the host is its route's.
+    pub fn normalise(&mut self, rules: PathRules, routes: &RoutingTable) -> Result<(), Problem> {
+        // The target of a question about the server as a whole (RFC 9112 §3.2.4).
+        let is_whole = &*self.path == "*" && self.method == Method::OPTIONS;
+        if rules != PathRules::AsReceived && !is_whole {
+            let path = self.normal_path(rules, routes)?;
+            if path != *self.path {
+                self.path = Arc::from(path);
+            }
+        }
+        if self.authority.is_empty() {
+            let host = routes.host_of_hostless(&self.path, &self.method);
+            self.authority = Arc::from(host.ok_or_else(|| {
+                bad("Several hosts are served here, and the request names none: send a `Host` field.")
+            })?);
+        }
+        Ok(())
+    }
+
+    fn normal_path(&self, rules: PathRules, routes: &RoutingTable) -> Result<Cow<'_, str>, Problem> {
+        let mut path = normal::normal_escapes(&self.path);
+        if let Some(mut fault) = normal::path_fault(&path)
+            && routes.guards(self.host())
+        {
+            if rules == PathRules::Merge {
+                path = Cow::Owned(normal::merged(&path));
+                match normal::path_fault(&path) {
+                    Some(left) => fault = left,
+                    None => return Ok(path),
+                }
+            }
+            return Err(Problem::new(
+                Code::BadRequest,
+                format!(
+                    "The path has {fault}, so that it can be read in more than one way: write it plainly."
+                ),
+            ));
+        }
+        let plain = normal::needed_escapes(&path);
+        if plain != path && routes.guards(self.host()) {
+            let route = |path: &str| routes.find(self.host(), path, &self.method).map(Arc::<Route>::as_ptr);
+            if route(&plain) != route(&path) {
+                return Err(bad(
+                    "The path escapes a character that needs no escape and decides which route takes the request: \
+                     write the character itself.",
+                ));
+            }
+        }
+        Ok(path)
     }
 
     /// The host name without its port.
@@ -99,7 +149,7 @@ impl RequestHead {
         (self.method == Method::GET).then(sought)
     }
 
-    /// The path with the query, as received.
+    /// The path with the query.
     pub fn target(&self) -> String {
         if self.has_query { format!("{}?{}", self.path, self.query) } else { self.path.to_string() }
     }
@@ -116,6 +166,13 @@ fn size(request: &Parts) -> usize {
     let target = origin + uri.path_and_query().map_or(0, |target| target.as_str().len());
     let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
     request.method.as_str().len() + target + LINE + fields.sum::<usize>() + "\r\n".len()
+}
+
+/// The normal form of a target's authority or of a `Host` field.
+fn authority(text: &str, target: &Uri) -> Result<String, Problem> {
+    let default_port = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    normal::normal_authority(text, default_port)
+        .ok_or_else(|| bad("The host that the request names is not the name of a host (RFC 9112 §3.2)."))
 }
 
 fn bad(detail: &'static str) -> Problem {
@@ -149,6 +206,8 @@ mod tests {
             ("/a", "a.example:8080", "a.example:8080", "a.example"),
             ("http://B.example/a", "a.example", "b.example", "b.example"),
             ("/", "[::1]:80", "[::1]", "[::1]"),
+            ("/", "pay.example.:080", "pay.example", "pay.example"),
+            ("https://B.example:443/a", "a.example", "b.example", "b.example"),
         ] {
             let head = head(uri, &[host]).unwrap();
             assert_eq!((&*head.authority, head.host()), (authority, name));
@@ -180,6 +239,9 @@ mod tests {
     fn no_host_two_hosts_and_userinfo_are_refused() {
         assert!(head("/", &[]).is_err());
         assert!(head("/", &["a", "a"]).is_err());
-        assert!(head("/", &["a@b"]).is_err());
+        for host in ["a@b", "", "a,b", "pay.example/x", "pay%2eexample", "a:b"] {
+            assert!(head("/", &[host]).is_err(), "{host}");
+            assert!(head("http://a.example/", &[host]).is_err(), "{host}");
+        }
     }
 }

@@ -119,7 +119,7 @@ fn own_request(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard)
                 policy: generation.name().clone(),
                 key_schema: generation.plan().key_schema.clone(),
                 key_epoch: generation.key_epoch(),
-                normalisation: ledger::NORMALISATION,
+                normalisation: context.active.config.server.paths.number(),
                 method: Arc::from(head.method.as_str()),
                 authority: head.authority.clone(),
                 path: head.path.clone(),

@@ -111,6 +111,21 @@ impl RoutingTable {
         self.0.iter().find(|route| route.config.reach().takes(host, path, method.as_str()))
     }
 
+    /// Whether a route at this host has a policy. An empty host may be any.
+    pub fn guards(&self, host: &str) -> bool {
+        let at = |own: Option<&str>| host.is_empty() || own.is_none_or(|own| own == host);
+        self.0.iter().any(|route| route.config.policy.is_some() && at(route.config.host.as_deref()))
+    }
+
+    /// The host of the route that takes a request which names no host; empty if every host is the route's.
+    /// None: routes of several hosts take it.
+    pub fn host_of_hostless(&self, path: &str, method: &Method) -> Option<&str> {
+        let takes = |route: &&Arc<Route>| route.config.reach().takes_hostless(path, method.as_str());
+        let mut hosts = self.0.iter().filter(takes).filter_map(|route| route.config.host.as_deref());
+        let first = hosts.next().unwrap_or_default();
+        hosts.all(|other| other == first).then_some(first)
+    }
+
     /// The route with this name.
     pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
         self.0.iter().find(|route| *route.config.name == *name)

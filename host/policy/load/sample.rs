@@ -11,6 +11,7 @@ use crate::view::parts::{self, Values};
 use crate::view::seen::{self, NotUtf8, Seen};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use oncegate_core::normal::{normal_authority, normal_escapes};
 use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId, PartKind, Secret};
 use std::cell::OnceCell;
 
@@ -89,10 +90,13 @@ impl Sample {
             head.path.unwrap_or_default().parse().map_err(|error| format!("target: {error}"))?;
         let headers = fields(head.headers)?;
         let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let named = target.authority().map(|authority| authority.as_str()).or(host);
+        let authority =
+            |text| normal_authority(text, 80).ok_or_else(|| format!("{text:?} is not the name of a host"));
         Ok(Self {
             method: head.method.unwrap_or_default().into(),
-            authority: target.authority().map(|a| a.as_str()).or(host).map(seen::normal_authority),
-            path: target.path().into(),
+            authority: named.map(authority).transpose()?,
+            path: normal_escapes(target.path()).into(),
             query: target.query().map(Into::into),
             headers,
             body: Bytes::copy_from_slice(&text[length..]),

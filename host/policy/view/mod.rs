@@ -5,5 +5,5 @@ pub mod document;
 pub mod parts;
 pub(crate) mod seen;
 
-pub use seen::{NoDocument, NotUtf8, Seen, fields, normal_authority, payload};
+pub use seen::{NoDocument, NotUtf8, Seen, fields, payload};
 pub use seen::{document, selected};

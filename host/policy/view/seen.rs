@@ -29,12 +29,6 @@ pub struct Seen<'a> {
 #[error("the value of `{0}` is not UTF-8")]
 pub struct NotUtf8(pub HeaderName);
 
-/// A host name and port as keys and policies see it: in lower case, without the default port.
-pub fn normal_authority(authority: &str) -> String {
-    let lower = authority.to_ascii_lowercase();
-    lower.strip_suffix(":80").map(str::to_owned).unwrap_or(lower)
-}
-
 /// The declared fields that the request has: in the plan's order, a repeated field in arrival order.
 pub fn fields<'a>(plan: &'a Plan, seen: &Seen<'a>) -> Result<Vec<(&'a str, &'a str)>, NotUtf8> {
     let mut fields = Vec::with_capacity(plan.request_fields.len());
