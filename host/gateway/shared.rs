@@ -10,9 +10,9 @@ use oncegate_config::Config;
 use oncegate_core::{PrincipalId, Secret};
 use oncegate_keyspaces::{Deriving, SpaceTable};
 use oncegate_ledger::Ledger;
-use oncegate_observe::metrics::{Metrics, Snapshot};
+use oncegate_observe::metrics::{Backlog, Metrics, Snapshot};
 use oncegate_policy::{Failure, Generation, Generations};
-use oncegate_store::{Kind, Store};
+use oncegate_store::{Kind, Size, Store};
 use oncegate_upstream::UpstreamTable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -142,7 +142,7 @@ impl Shared {
 
     /// The gauges of the process, as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        let kinds = self.ledger.store().size().kinds;
+        let Size { kinds, backlog, .. } = self.ledger.store().size();
         Snapshot {
             executing: self.ledger.executing() as u64,
             records: Kind::ALL.map(|kind| (kind.word(), kinds.count(kind))).to_vec(),
@@ -150,6 +150,12 @@ impl Shared {
             settlements_overdue: self.ledger.settlements_overdue(),
             buffers: self.buffers.held() as u64,
             connections: self.edge.connections.load(Ordering::Relaxed) as u64,
+            backlog: backlog.map(|backlog| Backlog {
+                write_buffers: backlog.write_buffers,
+                journal: backlog.journal,
+                flushes: backlog.flushes,
+                since_compaction: backlog.compacted_at.elapsed().as_secs(),
+            }),
         }
     }
 

@@ -30,6 +30,6 @@ pub use document::DocumentError;
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, OpenError, Recovered};
 pub use memory::{IdHasher, Memory};
-pub use size::{Kind, Kinds, Size};
+pub use size::{Backlog, Kind, Kinds, Size};
 pub use timed::{CallTimes, StoreCall, Timed};
 pub use verbs::{Said, Stamped, Store, StoreError, Swap, Version, Versioned};

@@ -276,6 +276,7 @@ impl Store for Memory {
             records: self.count.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed) as u64,
             kinds: Kinds(std::array::from_fn(|i| self.kinds[i].load(Ordering::Relaxed))),
+            backlog: None,
         }
     }
 }
@@ -380,7 +381,7 @@ mod tests {
                 let version = put(&store, id(n), Some(version), Some(completed(2_000, n as usize))).await;
                 put(&store, id(n), Some(version), None).await;
             }
-            let Size { records, bytes, kinds } = store.size();
+            let Size { records, bytes, kinds, .. } = store.size();
             assert_eq!((records, bytes, kinds), (0, 0, Kinds::default()));
             assert!(store.due.iter().all(|stripe| locked(stripe).is_empty()));
         });

@@ -1,6 +1,7 @@
 //! How much a store holds.
 
 use oncegate_core::{Record, State};
+use std::time::Instant;
 
 /// How much a store holds, roughly.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,6 +12,21 @@ pub struct Size {
     pub bytes: u64,
     /// Records by their stored kind.
     pub kinds: Kinds,
+    /// How far a database under the store is behind with its own work; `None`: there is no database.
+    pub backlog: Option<Backlog>,
+}
+
+/// How far a store's database is behind with its own work.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    /// Bytes in memory that are in no table yet.
+    pub write_buffers: u64,
+    /// Bytes of the journal on disk.
+    pub journal: u64,
+    /// Full write buffers that wait to be written into tables.
+    pub flushes: u64,
+    /// When the last compaction was seen to end, or when the database was opened.
+    pub compacted_at: Instant,
 }
 
 /// The kind that a record is stored as. A record that lapsed or expired since, and wasn't swept yet, still

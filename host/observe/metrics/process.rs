@@ -25,6 +25,21 @@ pub struct Snapshot {
     pub buffers: u64,
     /// Open client connections.
     pub connections: u64,
+    /// How far the store's database is behind; `None`: there is none.
+    pub backlog: Option<Backlog>,
+}
+
+/// How far the store's database is behind with its own work.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    /// Bytes in memory that are in no table yet.
+    pub write_buffers: u64,
+    /// Bytes of the journal on disk.
+    pub journal: u64,
+    /// Full write buffers that wait to be written into tables.
+    pub flushes: u64,
+    /// Seconds since the last compaction.
+    pub since_compaction: u64,
 }
 
 /// The gauges, which are set at each scrape.
@@ -35,6 +50,10 @@ pub(super) struct ProcessGauges {
     settlements_overdue: Gauge,
     buffers_bytes: Gauge,
     connections: Gauge,
+    write_buffers: Gauge,
+    journal: Gauge,
+    flushes_waiting: Gauge,
+    since_compaction: Gauge,
 }
 
 impl ProcessGauges {
@@ -46,6 +65,10 @@ impl ProcessGauges {
             settlements_overdue: Gauge::default(),
             buffers_bytes: Gauge::default(),
             connections: Gauge::default(),
+            write_buffers: Gauge::default(),
+            journal: Gauge::default(),
+            flushes_waiting: Gauge::default(),
+            since_compaction: Gauge::default(),
         };
         registry.register(
             "records",
@@ -66,6 +89,7 @@ impl ProcessGauges {
             gauges.buffers_bytes.clone(),
         );
         registry.register("connections", "Open client connections", gauges.connections.clone());
+        gauges.register_backlog(registry);
         gauges
     }
 
@@ -81,5 +105,37 @@ impl ProcessGauges {
         set(&self.settlements_overdue, snapshot.settlements_overdue);
         set(&self.buffers_bytes, snapshot.buffers);
         set(&self.connections, snapshot.connections);
+        if let Some(backlog) = &snapshot.backlog {
+            set(&self.write_buffers, backlog.write_buffers);
+            set(&self.journal, backlog.journal);
+            set(&self.flushes_waiting, backlog.flushes);
+            set(&self.since_compaction, backlog.since_compaction);
+        }
+    }
+
+    fn register_backlog(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "store_write_buffers",
+            "Records in memory that are in no table of the embedded store yet",
+            Unit::Bytes,
+            self.write_buffers.clone(),
+        );
+        registry.register_with_unit(
+            "store_journal",
+            "The journal of the embedded store on disk",
+            Unit::Bytes,
+            self.journal.clone(),
+        );
+        registry.register(
+            "store_flushes_waiting",
+            "Full write buffers that wait to be written into tables of the embedded store",
+            self.flushes_waiting.clone(),
+        );
+        registry.register_with_unit(
+            "store_since_compaction",
+            "Time since the last compaction of the embedded store, or since its start",
+            Unit::Seconds,
+            self.since_compaction.clone(),
+        );
     }
 }

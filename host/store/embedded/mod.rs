@@ -5,6 +5,7 @@
 //! - `tables`: the database and the layout of its content.
 //! - `tail`: the torn end that a power loss leaves in the database's journal.
 //! - `writer`: the group commit.
+//! - `pressure`: what keeps the database's own worker from falling behind.
 //! - `reader`: loads and scans.
 //! - `reopen`: opens the database again after a write has failed.
 //! - `shared`: the state that these threads share with callers.
@@ -13,9 +14,14 @@
 //! can tell which executions nobody has ended; the ledger decides what that means.
 
 mod folder;
+mod pressure;
 mod reader;
 mod reopen;
 mod shared;
+#[cfg(test)]
+mod slowed;
+#[cfg(test)]
+mod soak;
 mod tables;
 mod tail;
 #[cfg(test)]
@@ -30,6 +36,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
 use oncegate_core::{Durability, OperationId, Record, Timestamp};
+use pressure::Watch;
 use reader::{Query, Reader};
 use reopen::Reopening;
 use shared::{StoreState, Unclear};
@@ -38,7 +45,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 use tables::{NextRecord, Own, Tables, panic_text};
 use tokio::sync::oneshot;
 use writer::{Batch, Command, End, Responder, VERSIONS_RESERVED_AT_ONCE, Writer};
@@ -225,11 +231,12 @@ impl Store for Embedded {
     }
 
     fn trouble(&self) -> Option<&'static str> {
-        match (self.shared.has_failed(), self.shared.has_room()) {
-            (true, _) => Some("the ledger's store failed and is not open again yet"),
-            (false, false) => Some("the ledger's disk is full"),
-            (false, true) => None,
-        }
+        let troubles = [
+            (self.shared.has_failed(), "the ledger's store failed and is not open again yet"),
+            (!self.shared.has_room(), "the ledger's disk is full"),
+            (!self.shared.keeps_up(), "the ledger's store does not keep up with its journal"),
+        ];
+        troubles.into_iter().find(|(is, _)| *is).map(|(_, words)| words)
     }
 }
 
@@ -251,7 +258,7 @@ fn keep_writing(
             own,
             batch: Batch::default(),
             unsynced_since: None,
-            sized_at: Instant::now(),
+            watch: Watch::new(),
             room_at: None,
         };
         // The database handle goes with the writer.

@@ -2,7 +2,7 @@
 //! write has failed, and where the due index begins.
 
 use super::tables::{Own, Tables};
-use crate::{Kinds, Size, StoreError, Version};
+use crate::{Backlog, Kinds, Size, StoreError, Version};
 use arc_swap::ArcSwapOption;
 use oncegate_core::{OperationId, Timestamp};
 use std::collections::HashSet;
@@ -15,6 +15,8 @@ pub(super) struct StoreState {
     records: AtomicU64,
     kinds: Mutex<Kinds>,
     bytes: AtomicU64,
+    /// `None` until the writer has looked.
+    backlog: Mutex<Option<Backlog>>,
     /// `None` while the database is being opened again.
     tables: RwLock<Option<Tables>>,
     failure: ArcSwapOption<FailedWrite>,
@@ -30,6 +32,7 @@ impl StoreState {
             records: own.records.into(),
             kinds: Mutex::new(own.kinds),
             bytes: bytes.into(),
+            backlog: Mutex::default(),
             tables: RwLock::new(Some(tables)),
             failure: ArcSwapOption::empty(),
             room: AtomicBool::new(true),
@@ -65,8 +68,23 @@ impl StoreState {
         *locked(&self.kinds) = own.kinds;
     }
 
-    pub(super) fn sized(&self, bytes: u64) {
+    pub(super) fn sized(&self, bytes: u64, backlog: Backlog) {
         self.bytes.store(bytes, Ordering::Relaxed);
+        let was = self.keeps_up();
+        *locked(&self.backlog) = Some(backlog);
+        match (was, self.keeps_up()) {
+            (true, false) => tracing::error!(
+                journal_bytes = backlog.journal,
+                "the ledger's store does not keep up: its journal is far longer than it may be"
+            ),
+            (false, true) => tracing::info!("the ledger's store keeps up again"),
+            _ => {}
+        }
+    }
+
+    /// Whether the database gets its journal into tables.
+    pub(super) fn keeps_up(&self) -> bool {
+        locked(&self.backlog).is_none_or(|backlog| !backlog.is_too_long())
     }
 
     pub(super) fn size(&self) -> Size {
@@ -74,6 +92,7 @@ impl StoreState {
             records: self.records.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             kinds: *locked(&self.kinds),
+            backlog: *locked(&self.backlog),
         }
     }
 

@@ -26,12 +26,13 @@ use std::sync::Arc;
 
 /// The size of the cache for blocks that were read lately.
 const CACHE_BYTES: u64 = 32 << 20;
-/// Recent writes wait in memory up to this size before they go into a table.
-const RECORDS_MEMTABLE_BYTES: u64 = 16 << 20;
-const INDEX_MEMTABLE_BYTES: u64 = 4 << 20;
+/// Recent writes wait in memory up to this size before the database would have them go into a table. The writer
+/// sends them there earlier (`pressure`).
+pub(super) const RECORDS_MEMTABLE_BYTES: u64 = 16 << 20;
+pub(super) const INDEX_MEMTABLE_BYTES: u64 = 4 << 20;
 /// The bound for all sealed journals. Above it the keyspaces that hold the oldest journal back are written
 /// out.
-const JOURNAL_BYTES: u64 = 64 << 20;
+pub(super) const JOURNAL_BYTES: u64 = 64 << 20;
 /// Larger values are kept beside the tables, so that a body isn't copied each time they are merged.
 const SEPARATE_BYTES: u32 = 4 << 10;
 
@@ -99,13 +100,15 @@ impl Tables {
     }
 
     fn try_open(path: &Path, whole: bool) -> fjall::Result<Option<Self>> {
-        let db = Database::builder(path)
+        let builder = Database::builder(path)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
             .max_cached_files(Some(256))
             // With more worker threads, one of them spins while another merges.
-            .worker_threads(1)
-            .open()?;
+            .worker_threads(1);
+        #[cfg(test)]
+        let builder = builder.with_compaction_filter_factories(super::slowed::filters());
+        let db = builder.open()?;
         if whole && !["records", "due", "running", "meta"].iter().all(|name| db.keyspace_exists(name)) {
             return Ok(None);
         }

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command as Process, Stdio};
+use std::time::Instant;
 use tempfile::{TempDir, tempdir};
 
 const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];

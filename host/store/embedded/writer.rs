@@ -5,6 +5,7 @@
 //! `Pending`). A swap that loses to the latter is answered after the commit, too: nobody is shown a record
 //! that isn't durable.
 
+use super::pressure::Watch;
 use super::shared::{StoreState, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
 use crate::{Kind, StoreError, Swap, Version, Versioned};
@@ -24,8 +25,8 @@ const BATCH_COMMANDS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How long writes that were answered without a sync may stay without one.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
-/// How often the size on disk is looked up.
-const SIZE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the disk's room is looked up.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 /// With less than this free on the disk no new record is taken: operations under way must be settled, with
 /// their answers.
 const ROOM_BYTES_MIN: u64 = 16 << 20;
@@ -87,7 +88,7 @@ pub(super) struct Writer {
     pub(super) batch: Batch,
     /// Since when a batch is committed and not synced.
     pub(super) unsynced_since: Option<Instant>,
-    pub(super) sized_at: Instant,
+    pub(super) watch: Watch,
     /// When the disk's room was looked up.
     pub(super) room_at: Option<Instant>,
 }
@@ -146,6 +147,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {
                     self.sync_if_late();
                     self.look_for_room();
+                    self.look_up_size();
                 }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
@@ -159,9 +161,9 @@ impl Writer {
     /// When the writer has a task though nobody asks.
     fn next_care(&self) -> Option<Instant> {
         let sync = self.unsynced_since.map(|since| since + SYNC_INTERVAL);
-        let look = || self.room_at.map_or_else(Instant::now, |at| at + SIZE_INTERVAL);
+        let look = || self.room_at.map_or_else(Instant::now, |at| at + ROOM_INTERVAL);
         let room = (!self.shared.has_room()).then(look);
-        sync.into_iter().chain(room).min()
+        sync.into_iter().chain(room).chain(self.watch.next()).min()
     }
 
     /// Decides one command: into the batch, or answered at once.
@@ -284,13 +286,29 @@ impl Writer {
             batch.insert(&self.tables.meta, document_key(name), document_value(*version, document));
         }
         self.tables.put_own(&mut batch, own);
+        self.keep_back()?;
         batch.commit().map_err(|e| self.failed(&e, changes.unclear()))?;
         self.own = own;
         self.shared.committed(&own, changes.dues());
         if self.durability == Durability::Async {
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
+        self.watch.written();
+        if let Err(e) = self.tables.seal_full() {
+            // What is committed stands.
+            self.failed(&e, Unclear::nothing());
+        }
         Ok(())
+    }
+
+    /// Waits while the database's worker is behind. An error: it has died, and nothing of this batch is
+    /// written.
+    fn keep_back(&mut self) -> Result<(), StoreError> {
+        let tables = self.tables.clone();
+        tables.keep_back(|| self.look_up_size()).map_err(|e| {
+            self.failed(&e, Unclear::nothing());
+            self.shared.failure_error()
+        })
     }
 
     /// Records a failed write or sync. From then on nothing that the handle says is believed: after a failed
@@ -324,7 +342,7 @@ impl Writer {
 
     /// Looks up the disk's room, once in a while.
     fn look_for_room(&mut self) {
-        if self.room_at.is_some_and(|at| at.elapsed() < SIZE_INTERVAL) {
+        if self.room_at.is_some_and(|at| at.elapsed() < ROOM_INTERVAL) {
             return;
         }
         self.room_at = Some(Instant::now());
@@ -359,9 +377,10 @@ impl Writer {
     }
 
     fn look_up_size(&mut self) {
-        if self.sized_at.elapsed() >= SIZE_INTERVAL {
-            self.shared.sized(self.tables.db.disk_space().unwrap_or(0));
-            self.sized_at = Instant::now();
+        match self.watch.look(&self.tables) {
+            Ok(Some((bytes, backlog))) => self.shared.sized(bytes, backlog),
+            Ok(None) => {}
+            Err(e) => drop(self.failed(&e, Unclear::nothing())),
         }
     }
 }
