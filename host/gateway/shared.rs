@@ -147,6 +147,7 @@ impl Shared {
             executing: self.ledger.executing() as u64,
             records: Kind::ALL.map(|kind| (kind.word(), kinds.count(kind))).to_vec(),
             cached: self.ledger.cached() as u64,
+            unreadable: self.ledger.unreadable(),
             settlements_overdue: self.ledger.settlements_overdue(),
             buffers: self.buffers.held() as u64,
             connections: self.edge.connections.load(Ordering::Relaxed) as u64,

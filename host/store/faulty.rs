@@ -6,7 +6,7 @@ use super::size::Size;
 use super::verbs::{Said, Stamped, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +32,8 @@ pub struct Faulty<S> {
     /// The faults of the next swaps, in order; later swaps are done as they should be.
     faults: Mutex<VecDeque<StoreFault>>,
     unreadable: AtomicBool,
+    /// The records that can't be read.
+    damaged: Mutex<HashSet<OperationId>>,
     /// The store's own time in milliseconds, which its answers bring; 0: it has no clock.
     time: AtomicU64,
 }
@@ -50,7 +52,13 @@ impl<S> Faulty<S> {
 
     /// One of several stores around the same inner one, each with faults of its own.
     pub fn sharing(inner: Arc<S>) -> Self {
-        Self { inner, faults: Mutex::default(), unreadable: AtomicBool::new(false), time: AtomicU64::new(0) }
+        Self {
+            inner,
+            faults: Mutex::default(),
+            unreadable: AtomicBool::new(false),
+            damaged: Mutex::default(),
+            time: AtomicU64::new(0),
+        }
     }
 
     /// Sets the faults of the next swaps.
@@ -61,6 +69,11 @@ impl<S> Faulty<S> {
     /// Makes the store unreadable, or readable again.
     pub fn unreadable(&self, unreadable: bool) {
         self.unreadable.store(unreadable, Ordering::Relaxed);
+    }
+
+    /// Damages these records, and no others.
+    pub fn damage(&self, records: &[OperationId]) {
+        *self.damaged.lock().unwrap() = records.iter().copied().collect();
     }
 
     /// Makes the store's answers bring this time.
@@ -90,6 +103,9 @@ impl<S> Faulty<S> {
 impl<S: Store> Store for Faulty<S> {
     async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
         self.read()?;
+        if self.damaged.lock().unwrap().contains(&id) {
+            return Err(StoreError::Corrupt("its bytes are rotten".into()));
+        }
         self.inner.load(id).await.map(|said| self.stamped(said))
     }
 

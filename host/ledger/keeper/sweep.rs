@@ -12,29 +12,40 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often records are swept while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often the clocks are compared where there are no records.
 const IDLE: Duration = Duration::from_secs(60);
 /// How many records one sweep touches, so that no request waits long behind it.
-const SWEEP_PORTION: usize = 256;
-/// The pause between two portions where there is more to sweep.
-const SWEEP_PAUSE: Duration = Duration::from_millis(25);
+const SWEEP_PORTION: usize = 1024;
+/// The pauses between two portions where there is more to sweep: as long as the last portion took, within
+/// these bounds. So sweeps take half of the store's time at most, and are as fast as the store.
+const SWEEP_PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
 impl<S: Store> Ledger<S> {
     /// Sweeps, for as long as the future is polled. `claimed`: notified when a request has claimed.
     pub(super) async fn keep_swept(self: &Arc<Self>, claimed: &Notify) {
         let mut difference = Difference::default();
         let mut pause = SWEEP_EVERY;
+        let mut told = false;
         loop {
             sleep(pause).await;
             self.wait_for_records(claimed).await;
             difference.look(self.clock());
+            let begun = Instant::now();
+            let swept = self.sweep(SWEEP_PORTION).await;
+            let fails = swept.is_err();
+            match &swept {
+                Err(error) if !told => tracing::warn!(%error, "due records can't be swept"),
+                Ok(_) if told => tracing::info!("due records are swept again"),
+                _ => {}
+            }
+            told = fails;
             // A full portion means that there is more.
-            let full = matches!(self.sweep(SWEEP_PORTION).await, Ok(SWEEP_PORTION));
-            pause = if full { SWEEP_PAUSE } else { SWEEP_EVERY };
+            let full = matches!(swept, Ok(SWEEP_PORTION));
+            pause = if full { begun.elapsed().clamp(SWEEP_PAUSES.0, SWEEP_PAUSES.1) } else { SWEEP_EVERY };
         }
     }
 
@@ -51,18 +62,32 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Carries out what is due for at most `portion` records. Returns how many there were.
+    /// Carries out what is due for at most `portion` records. Returns how many there were. A record that can't
+    /// be read is passed over from then on: it would stay the first that is due, and hold up all others.
     pub async fn sweep(self: &Arc<Self>, portion: usize) -> Result<usize, StoreError> {
-        let due = self.store.due(self.clock().now(), portion).await?;
+        let passed = self.unreadable.len();
+        let mut due = self.store.due(self.clock().now(), portion + passed).await?;
+        due.retain(|id| !self.unreadable.contains_key(id));
+        due.truncate(portion);
         let count = due.len();
         // All sweeps run at once, so that one sync of the store makes them durable.
         let mut sweeps = JoinSet::new();
         for id in due {
             let ledger = self.clone();
-            sweeps.spawn(async move { ledger.sweep_one(id).await });
+            sweeps.spawn(async move { (id, ledger.sweep_one(id).await) });
         }
-        sweeps.join_all().await.into_iter().collect::<Result<(), _>>()?;
-        Ok(count)
+        let mut ended = Ok(count);
+        for (operation, swept) in sweeps.join_all().await {
+            match swept {
+                Ok(()) => {}
+                Err(error @ StoreError::Corrupt(_)) => {
+                    tracing::error!(%operation, %error, "a due record can't be read, and is passed over until a restart");
+                    self.unreadable.insert(operation, ());
+                }
+                Err(error) => ended = Err(error),
+            }
+        }
+        ended
     }
 
     async fn sweep_one(&self, id: OperationId) -> Result<(), StoreError> {
@@ -87,5 +112,55 @@ impl<S: Store> Ledger<S> {
             self.hand_out(Turn::new(id, version, record, now));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use oncegate_core::Timestamp;
+    use oncegate_store::conformance::{completed, id, on_a_runtime, put};
+    use oncegate_store::faulty::Faulty;
+    use oncegate_store::{Clock, Memory};
+
+    #[test]
+    fn unreadable_records_hold_up_no_others() {
+        for damaged in [&[1_u64][..], &[1, 2, 3], &[1, 2, 3, 4, 5], &[2, 4, 6], &[7], &[]] {
+            on_a_runtime(async {
+                let store = Faulty::new(Memory::new(1 << 20));
+                for n in 1..=7 {
+                    // All are long forgotten; the first is due first.
+                    put(&*store.inner, id(n), None, Some(completed(n, 10))).await;
+                }
+                store.damage(&damaged.iter().map(|n| id(*n)).collect::<Vec<_>>());
+                let (ledger, _) = Ledger::new(store, Clock::start(Timestamp::default()), None);
+                for _ in 0..8 {
+                    ledger.sweep(2).await.unwrap();
+                }
+                assert_eq!(ledger.sweep(2).await.unwrap(), 0, "{damaged:?}");
+                assert_eq!(ledger.unreadable(), damaged.len() as u64);
+                for n in 1..=7 {
+                    let stands = ledger.store().inner.load(id(n)).await.unwrap().value.is_some();
+                    assert_eq!(stands, damaged.contains(&n), "{n} of {damaged:?}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn records_of_an_unreadable_store_are_swept_later() {
+        on_a_runtime(async {
+            let store = Faulty::new(Memory::new(1 << 20));
+            put(&*store.inner, id(1), None, Some(completed(1, 10))).await;
+            let (ledger, _) = Ledger::new(store, Clock::start(Timestamp::default()), None);
+            ledger.store().unreadable(true);
+            assert!(ledger.sweep(2).await.is_err());
+            assert_eq!(ledger.unreadable(), 0);
+            ledger.store().unreadable(false);
+            assert_eq!(ledger.sweep(2).await.unwrap(), 1);
+            assert!(ledger.store().inner.load(id(1)).await.unwrap().value.is_none());
+        });
     }
 }

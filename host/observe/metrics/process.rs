@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub records: Vec<(&'static str, u64)>,
     /// Final records in the cache.
     pub cached: u64,
+    /// Due records that can't be read.
+    pub unreadable: u64,
     /// Outcomes that the store has not taken yet.
     pub settlements_overdue: u64,
     /// Bytes of bodies held.
@@ -46,6 +48,7 @@ pub struct Backlog {
 pub(super) struct ProcessGauges {
     records: Family<StateName, Gauge>,
     records_cached: Gauge,
+    records_unreadable: Gauge,
     executing: Gauge,
     settlements_overdue: Gauge,
     buffers_bytes: Gauge,
@@ -61,6 +64,7 @@ impl ProcessGauges {
         let gauges = Self {
             records: Family::default(),
             records_cached: Gauge::default(),
+            records_unreadable: Gauge::default(),
             executing: Gauge::default(),
             settlements_overdue: Gauge::default(),
             buffers_bytes: Gauge::default(),
@@ -76,6 +80,11 @@ impl ProcessGauges {
             gauges.records.clone(),
         );
         registry.register("records_cached", "Final records kept at hand", gauges.records_cached.clone());
+        registry.register(
+            "records_unreadable",
+            "Due records that the sweep could not read",
+            gauges.records_unreadable.clone(),
+        );
         registry.register("executing", "Executions under way here", gauges.executing.clone());
         registry.register(
             "settlements_overdue",
@@ -101,6 +110,7 @@ impl ProcessGauges {
             set(&self.records.get_or_create(&StateName { state }), *count);
         }
         set(&self.records_cached, snapshot.cached);
+        set(&self.records_unreadable, snapshot.unreadable);
         set(&self.executing, snapshot.executing);
         set(&self.settlements_overdue, snapshot.settlements_overdue);
         set(&self.buffers_bytes, snapshot.buffers);
