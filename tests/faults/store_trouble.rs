@@ -86,6 +86,34 @@ fn a_failing_disk_stops_what_is_new_and_nothing_else_and_needs_no_restart() {
     assert_eq!(upstream.count(), 3);
 }
 
+/// A sync or write that does not return gives no error: only the time tells.
+#[test]
+fn a_disk_that_hangs_is_noticed_and_nothing_new_waits() {
+    for point in [Point::Syncing, Point::Writing, Point::Synced] {
+        let upstream = Upstream::numbering();
+        let (setup, faults) = Faults::over(&Setup::new(&upstream.url()));
+        let gateway = setup.start();
+        let known = gateway.send(&Request::keyed("/charges", "known"));
+        known.assert_executed(201);
+        faults.hold_at(point, 1);
+        scope(|scope| {
+            let waits = scope.spawn(|| gateway.send(&Request::keyed("/charges", "waits")));
+            faults.await_held();
+            await_ready(&gateway, false);
+            let refused = gateway.send(&Request::keyed("/charges", "new"));
+            let problem = refused.assert_problem(503, "ledger-unavailable");
+            assert_eq!(problem["retryable"], true, "{problem}");
+            gateway.send(&Request::keyed("/charges", "known")).assert_replay_of(&known);
+            assert_eq!(upstream.count(), 1);
+            faults.release();
+            waits.join().expect("it asserts nothing").assert_executed(201);
+        });
+        await_ready(&gateway, true);
+        gateway.send(&Request::keyed("/charges", "new")).assert_executed(201);
+        assert_eq!(upstream.count(), 3);
+    }
+}
+
 /// Killed while its disk fails: what nobody could record is unknown, never free.
 #[test]
 fn an_outcome_that_could_never_be_recorded_is_unknown_after_a_restart() {

@@ -8,11 +8,13 @@
 //! - `pressure`: what keeps the database's own worker from falling behind.
 //! - `reader`: loads and scans.
 //! - `reopen`: opens the database again after a write has failed.
+//! - `calls`: how long the oldest call waits.
 //! - `shared`: the state that these threads share with callers.
 //!
 //! The store knows of a record only when it is due and whether it is executing. So after a restart the store
 //! can tell which executions nobody has ended; the ledger decides what that means.
 
+mod calls;
 mod folder;
 mod pressure;
 mod reader;
@@ -33,6 +35,7 @@ pub use folder::OpenError;
 use super::size::Size;
 use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
+use calls::{Queued, READERS};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
 use oncegate_core::{Durability, OperationId, Record, Timestamp};
@@ -45,11 +48,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tables::{NextRecord, Own, Tables, panic_text};
 use tokio::sync::oneshot;
 use writer::{Batch, Command, End, Responder, VERSIONS_RESERVED_AT_ONCE, Writer};
 
-const READERS: usize = 2;
+/// Why nothing new is taken while a call hangs.
+const HANGS: &str = "the ledger's disk does not answer";
 /// The number of calls in flight, of each kind. Each is a request that waits, so far more than there can be.
 const QUEUE_MAX: usize = 1 << 16;
 
@@ -64,8 +69,8 @@ pub struct Embedded {
 }
 
 struct Queues {
-    writes: Sender<Command>,
-    reads: Sender<Query>,
+    writes: Sender<Queued<Command>>,
+    reads: Sender<Queued<Query>>,
 }
 
 /// The past of an opened folder.
@@ -130,9 +135,8 @@ impl Embedded {
             threads: Vec::new(),
             _folder: folder,
         };
-        let reader = Reader { shared };
-        for _ in 0..READERS {
-            let (reader, queries) = (reader.clone(), queries.clone());
+        for number in 0..READERS {
+            let (reader, queries) = (Reader { shared: shared.clone(), number }, queries.clone());
             store.threads.push(spawn("store-reader", move || reader.run(&queries))?);
         }
         let write = move || keep_writing(tables, own, durability, &reopening, &commands);
@@ -197,10 +201,14 @@ impl Store for Embedded {
         next: Option<Arc<Record>>,
         now: Timestamp,
     ) -> Said<Swap<Versioned>> {
+        let is_claim = expected.is_none() && next.is_some();
         let swap = self.write(|version, answer| {
             let next = next.map(|record| NextRecord::new(version, record));
             Command::Record { id, expected, version, next, now, answer }
         });
+        if is_claim && self.shared.calls.hang() {
+            return Err(StoreError::Unavailable(HANGS.into()));
+        }
         Ok(swap.await?.into())
     }
 
@@ -233,6 +241,7 @@ impl Store for Embedded {
     fn trouble(&self) -> Option<&'static str> {
         let troubles = [
             (self.shared.has_failed(), "the ledger's store failed and is not open again yet"),
+            (self.shared.calls.hang(), HANGS),
             (!self.shared.has_room(), "the ledger's disk is full"),
             (!self.shared.keeps_up(), "the ledger's store does not keep up with its journal"),
         ];
@@ -246,7 +255,7 @@ fn keep_writing(
     mut own: Own,
     durability: Durability,
     reopening: &Reopening,
-    commands: &Receiver<Command>,
+    commands: &Receiver<Queued<Command>>,
 ) {
     let shared = &reopening.shared;
     loop {
@@ -278,9 +287,9 @@ fn keep_writing(
 }
 
 /// Puts a message into a queue. A message that can't go in was surely not written.
-fn send<T>(queue: Option<&Sender<T>>, message: T) -> Result<(), StoreError> {
+fn send<T>(queue: Option<&Sender<Queued<T>>>, message: T) -> Result<(), StoreError> {
     let unavailable = |why: &str| StoreError::Unavailable(why.into());
-    match queue.map(|queue| queue.try_send(message)) {
+    match queue.map(|queue| queue.try_send(Queued { at: Instant::now(), message })) {
         Some(Ok(())) => Ok(()),
         Some(Err(TrySendError::Full(_))) => Err(unavailable("its queue is full")),
         Some(Err(TrySendError::Disconnected(_))) => Err(unavailable("its thread has ended")),

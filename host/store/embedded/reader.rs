@@ -1,5 +1,6 @@
 //! The threads that read, so that no worker ever waits for the disk.
 
+use super::calls::{Queued, Works};
 use super::shared::{ReadSubject, StoreState};
 use super::tables::{StoredRecord, Tables, panic_text};
 use super::writer::Responder;
@@ -19,16 +20,18 @@ pub(super) enum Query {
 }
 
 /// A reader's own state.
-#[derive(Clone)]
 pub(super) struct Reader {
     pub(super) shared: Arc<StoreState>,
+    /// Which of the readers it is.
+    pub(super) number: usize,
 }
 
 impl Reader {
     /// Runs until the last sender is gone.
-    pub(super) fn run(self, queries: &Receiver<Query>) {
-        for query in queries {
-            match query {
+    pub(super) fn run(self, queries: &Receiver<Queued<Query>>) {
+        for Queued { at, message } in queries {
+            let _working = self.shared.calls.work(Works::Reader(self.number), at);
+            match message {
                 Query::Record(id, answer) => self.answer(answer, ReadSubject::Record(id), |tables| {
                     tables.record(id)?.as_ref().map(StoredRecord::read).transpose()
                 }),

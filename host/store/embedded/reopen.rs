@@ -7,15 +7,17 @@
 //! journals are copied to new files and those are synced before the database is opened: all that the database
 //! then finds is on the disk.
 
+use super::calls::Queued;
 use super::folder::sync_folder;
 use super::shared::StoreState;
-use super::tables::{Own, Tables};
+use super::tables::{Own, Tables, panic_text};
 use super::writer::{Command, VERSIONS_RESERVED_AT_ONCE};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use fjall::PersistMode;
 use oncegate_core::Durability;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,14 +39,17 @@ pub(super) struct Reopening {
 
 impl Reopening {
     /// Refuses calls to the writer until the database is open again. `None`: the store is closed.
-    pub(super) fn run(&self, commands: &Receiver<Command>) -> Option<(Tables, Own)> {
+    pub(super) fn run(&self, commands: &Receiver<Queued<Command>>) -> Option<(Tables, Own)> {
         let begun = Instant::now();
         let mut pause = TRY;
         loop {
             if !self.refuse_until(commands, Instant::now() + pause) {
                 return None;
             }
-            match self.attempt() {
+            // The database asserts some of what it reads and writes: a panic must not end the writer.
+            let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt()))
+                .unwrap_or_else(|panic| Err(panic_text(&*panic)));
+            match attempt {
                 Ok((tables, own)) => {
                     self.shared.reopened(tables.clone(), &own);
                     tracing::info!(
@@ -64,10 +69,10 @@ impl Reopening {
     }
 
     /// Refuses calls until that moment. False: nobody can ask any more.
-    fn refuse_until(&self, commands: &Receiver<Command>, until: Instant) -> bool {
+    fn refuse_until(&self, commands: &Receiver<Queued<Command>>, until: Instant) -> bool {
         loop {
             match commands.recv_deadline(until) {
-                Ok(command) => command.refuse(self.shared.failure_error()),
+                Ok(command) => command.message.refuse(self.shared.failure_error()),
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
             }

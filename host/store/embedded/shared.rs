@@ -1,6 +1,7 @@
 //! The state that callers, readers and the writer share: the next version, sizes, the open tables, whether a
 //! write has failed, and where the due index begins.
 
+use super::calls::Calls;
 use super::tables::{Own, Tables};
 use crate::{Backlog, Kinds, Size, StoreError, Version};
 use arc_swap::ArcSwapOption;
@@ -23,6 +24,7 @@ pub(super) struct StoreState {
     /// Whether the disk has room for new records.
     room: AtomicBool,
     pub(super) due_floor: DueFloor,
+    pub(super) calls: Calls,
 }
 
 impl StoreState {
@@ -37,6 +39,7 @@ impl StoreState {
             failure: ArcSwapOption::empty(),
             room: AtomicBool::new(true),
             due_floor: DueFloor::default(),
+            calls: Calls::default(),
         }
     }
 

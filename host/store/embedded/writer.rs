@@ -5,6 +5,7 @@
 //! `Pending`). A swap that loses to the latter is answered after the commit, too: nobody is shown a record
 //! that isn't durable.
 
+use super::calls::{Queued, Works};
 use super::pressure::Watch;
 use super::shared::{StoreState, Unclear};
 use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use fjall::PersistMode;
 use oncegate_core::{Durability, OperationId, Timestamp};
-use rustix::fs::statvfs;
+use rustix::fs::{StatVfs, statvfs};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -112,12 +113,14 @@ struct Pending {
 
 impl Writer {
     /// Runs until a write fails, or until the last sender is gone. In that case it syncs at the end.
-    pub(super) fn run(mut self, commands: &Receiver<Command>) -> End {
+    pub(super) fn run(mut self, commands: &Receiver<Queued<Command>>) -> End {
         while let Some(first) = self.wait(commands) {
-            self.take(first);
+            let shared = self.shared.clone();
+            let _working = shared.calls.work(Works::Writer, first.at);
+            self.take(first.message);
             while self.batch.has_room() {
                 let Ok(command) = commands.try_recv() else { break };
-                self.take(command);
+                self.take(command.message);
             }
             self.commit();
             self.sync_if_late();
@@ -132,7 +135,7 @@ impl Writer {
             Err(TryRecvError::Disconnected) => End::Closed,
             Err(TryRecvError::Empty) => End::Failed,
             Ok(command) => {
-                command.refuse(self.shared.failure_error());
+                command.message.refuse(self.shared.failure_error());
                 End::Failed
             }
         }
@@ -140,11 +143,13 @@ impl Writer {
 
     /// The next command; `None` at the end. Meanwhile the writer syncs where that is due, and looks whether a
     /// disk that was full has room again: while readiness is red, there may be no request to make it look.
-    fn wait(&mut self, commands: &Receiver<Command>) -> Option<Command> {
+    fn wait(&mut self, commands: &Receiver<Queued<Command>>) -> Option<Queued<Command>> {
         while let Some(due) = self.next_care() {
             match commands.recv_deadline(due) {
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Timeout) => {
+                    let shared = self.shared.clone();
+                    let _working = shared.calls.work(Works::Writer, Instant::now());
                     self.sync_if_late();
                     self.look_for_room();
                     self.look_up_size();
@@ -347,7 +352,7 @@ impl Writer {
         }
         self.room_at = Some(Instant::now());
         // If the system doesn't tell the room, a write will.
-        let free = statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let free = statvfs(&self.folder).ok().as_ref().and_then(free_bytes).unwrap_or(u64::MAX);
         let room = free >= ROOM_BYTES_MIN;
         match (self.shared.set_room(room), room) {
             (true, false) => {
@@ -410,6 +415,11 @@ impl NextRecord {
     }
 }
 
+/// What is free on a disk. Some file systems report no blocks at all, free or not: that tells nothing.
+fn free_bytes(disk: &StatVfs) -> Option<u64> {
+    (disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// When a swap is answered.
 enum Decided<T> {
     /// At once: its result shows only stored data.
@@ -421,4 +431,25 @@ enum Decided<T> {
 /// Answers a caller. A caller that no longer waits need not be told.
 fn reply<T>(answer: Responder<T>, result: Result<T, StoreError>) {
     let _ = answer.send(result);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_reports_no_blocks_is_not_full() {
+        let real = statvfs("/").unwrap();
+        let of = |f_blocks, f_bavail, f_frsize| {
+            free_bytes(&StatVfs { f_blocks, f_bavail, f_bfree: f_bavail, f_frsize, ..real })
+        };
+        assert_eq!(of(0, 0, 4096), None, "a network file system");
+        assert_eq!(of(0, 0, 0), None, "nothing is told");
+        assert_eq!(of(0, 77, 4096), None, "a free block of none");
+        assert_eq!(of(100, 0, 4096), Some(0), "a full disk");
+        assert_eq!(of(100, 7, 4096), Some(28_672));
+        assert_eq!(of(u64::MAX, u64::MAX, 4096), Some(u64::MAX));
+    }
 }
