@@ -10,7 +10,7 @@ use oncegate_config::Config;
 use oncegate_core::{PrincipalId, Secret};
 use oncegate_keyspaces::{Deriving, SpaceTable};
 use oncegate_ledger::Ledger;
-use oncegate_observe::metrics::{Backlog, Metrics, Snapshot};
+use oncegate_observe::metrics::{BacklogSeen, Metrics, Snapshot};
 use oncegate_policy::{Failure, Generation, Generations};
 use oncegate_store::{Kind, Size, Store};
 use oncegate_upstream::UpstreamTable;
@@ -151,7 +151,7 @@ impl Shared {
             settlements_overdue: self.ledger.settlements_overdue(),
             buffers: self.buffers.held() as u64,
             connections: self.edge.connections.load(Ordering::Relaxed) as u64,
-            backlog: backlog.map(|backlog| Backlog {
+            backlog: backlog.map(|backlog| BacklogSeen {
                 write_buffers: backlog.write_buffers,
                 journal: backlog.journal,
                 flushes: backlog.flushes,

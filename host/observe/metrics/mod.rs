@@ -7,7 +7,7 @@ mod requests;
 mod store;
 mod upstreams;
 
-pub use process::{Backlog, Snapshot};
+pub use process::{BacklogSeen, Snapshot};
 pub use requests::{RequestResult, RouteMetrics};
 pub use store::{STORE_CALLS, StoreCalls};
 pub use upstreams::UpstreamMetrics;

@@ -28,12 +28,12 @@ pub struct Snapshot {
     /// Open client connections.
     pub connections: u64,
     /// How far the store's database is behind; `None`: there is none.
-    pub backlog: Option<Backlog>,
+    pub backlog: Option<BacklogSeen>,
 }
 
 /// How far the store's database is behind with its own work.
 #[derive(Clone, Copy, Debug)]
-pub struct Backlog {
+pub struct BacklogSeen {
     /// Bytes in memory that are in no table yet.
     pub write_buffers: u64,
     /// Bytes of the journal on disk.
