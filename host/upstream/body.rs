@@ -2,9 +2,18 @@
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How much of a body that nobody wants is read, in bytes and in time.
+const LEFT_BYTES_MAX: u64 = 64 << 20;
+const LEFT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The body of a request.
 #[derive(Debug)]
@@ -12,13 +21,93 @@ pub enum RequestBody {
     /// The whole body, which was read before.
     Whole(Bytes),
     /// A body that is passed on as it arrives.
-    Streamed(Incoming),
+    Streamed(UnreadBody),
+}
+
+/// A body that has not been read to its end. If it is dropped so, it is drained within bounds. Otherwise a
+/// client that is still writing would get a reset instead of its answer, and a client that sends its body
+/// after its head would lose its connection.
+#[derive(Debug)]
+pub struct UnreadBody {
+    incoming: Option<Incoming>,
+    arrival: BodyArrival,
+}
+
+/// Whether a body has been read to its end, known also when the body is elsewhere.
+#[derive(Clone, Debug)]
+pub struct BodyArrival(Rc<Cell<bool>>);
+
+impl BodyArrival {
+    /// Whether the body has been read to its end.
+    pub fn is_whole(&self) -> bool {
+        self.0.get()
+    }
 }
 
 impl RequestBody {
     /// No body.
     pub fn empty() -> Self {
         Self::Whole(Bytes::new())
+    }
+
+    /// Whether the body has been read to its end, to be asked when the body is on its way; none: it was read
+    /// before.
+    pub fn arrival(&self) -> Option<BodyArrival> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed(unread) => Some(unread.arrival.clone()),
+        }
+    }
+}
+
+impl UnreadBody {
+    /// A body that nobody has read.
+    pub fn new(incoming: Incoming) -> Self {
+        let is_whole = incoming.is_end_stream();
+        Self { incoming: Some(incoming), arrival: BodyArrival(Rc::new(Cell::new(is_whole))) }
+    }
+}
+
+impl Body for UnreadBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = Pin::new(&mut *incoming).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || incoming.is_end_stream() {
+            self.arrival.0.set(true);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for UnreadBody {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take().filter(|_| !self.arrival.is_whole()) {
+            tokio::task::spawn_local(timeout(LEFT_TIME_MAX, drain(incoming)));
+        }
+    }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut left = LEFT_BYTES_MAX;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) else {
+            return;
+        };
+        left = rest;
     }
 }
 
@@ -33,21 +122,21 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Streamed(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Streamed(unread) => Pin::new(unread).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Streamed(incoming) => incoming.is_end_stream(),
+            Self::Streamed(unread) => unread.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streamed(incoming) => incoming.size_hint(),
+            Self::Streamed(unread) => unread.size_hint(),
         }
     }
 }

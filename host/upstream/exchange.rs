@@ -2,7 +2,7 @@
 //! head means: the guarded and the unguarded way differ.
 
 use super::body::RequestBody;
-use super::h1::SendError;
+use super::h1::{FIELDS_MAX, SendError};
 use super::pool::{Pool, ResponseBody};
 use http::{Request, Response, StatusCode, header};
 use std::rc::Rc;
@@ -21,6 +21,8 @@ pub enum NoHead {
     Forbidden,
     /// The request may have been sent, and the connection ended.
     Broken,
+    /// The request was sent, and the framing of its answer can't be read.
+    Unreadable,
     /// The request may have been sent, and no head came in time.
     TimedOut,
 }
@@ -63,9 +65,20 @@ impl Pool {
                 }
                 Err(SendError::Unsent(unsent)) => request = *unsent,
                 Err(SendError::Broken(error)) => {
+                    if error.is_parse_too_large() {
+                        tracing::warn!(
+                            upstream,
+                            "the head of an answer may have {FIELDS_MAX} fields and 400 KiB"
+                        );
+                    }
                     tracing::warn!(upstream, %error, "upstream broke off");
                     metrics.broken.inc();
                     return Err(NoHead::Broken);
+                }
+                Err(SendError::Unreadable(error)) => {
+                    tracing::warn!(upstream, %error, "an upstream's answer can't be read");
+                    metrics.broken.inc();
+                    return Err(NoHead::Unreadable);
                 }
                 Err(SendError::TimedOut) => {
                     tracing::warn!(upstream, ?limit, "upstream timed out");

@@ -1,6 +1,8 @@
 //! A client connection of HTTP/1.1, by hyper.
 
 use super::body::RequestBody;
+use super::framing::UnreadableFraming;
+use super::wire::Wire;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -9,6 +11,9 @@ use oncegate_config as config;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+/// The most fields that an answer's head may have, and its trailers.
+pub(super) const FIELDS_MAX: usize = 256;
 
 /// A connection to an upstream.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub enum SendError {
     Unsent(Box<Request<RequestBody>>),
     /// The connection ended. The request may have been sent.
     Broken(hyper::Error),
+    /// An answer came whose framing can't be read. The request was sent.
+    Unreadable(UnreadableFraming),
     /// No head of an answer came within the time. The request may have been sent.
     TimedOut,
 }
@@ -69,7 +76,11 @@ impl H1 {
         let _ = stream.set_nodelay(true);
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(false)
-            .handshake(TokioIo::new(stream))
+            // What can be mended in a head is mended (RFC 9112 §5.1, §5.2).
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .max_headers(FIELDS_MAX)
+            .handshake(TokioIo::new(Wire::new(stream)))
             .await
             .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
         tokio::task::spawn_local(async move {

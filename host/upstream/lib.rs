@@ -7,18 +7,20 @@
 mod attempts;
 mod body;
 mod exchange;
+mod framing;
 mod h1;
 mod pieces;
 mod pool;
 mod runtime;
 mod slots;
+mod wire;
 
 pub use attempts::{Attempted, Retry, attempts};
-pub use body::RequestBody;
+pub use body::{BodyArrival, RequestBody, UnreadBody};
 pub use exchange::NoHead;
 pub use h1::send_once;
 pub use pieces::Piece;
-pub use pool::{Pool, Pools, ResponseBody};
+pub use pool::{Pool, Pools, ResponseBody, Traffic};
 pub use runtime::{Upstream, UpstreamTable};
 pub use slots::{Admission, NotAdmitted, Slot, Slots};
 

@@ -2,6 +2,7 @@
 //! to its pool.
 
 use super::body::RequestBody;
+use super::framing::{self, Reuse};
 use super::h1::{ConnectError, H1, SendError};
 use super::runtime::Upstream;
 use bytes::Bytes;
@@ -26,9 +27,21 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Idle connections for each worker and upstream.
 const IDLE_COUNT_MAX: usize = 512;
 
-/// The pools of one worker, by the upstream's name.
+/// The traffic that a connection carries. A connection never changes over: what a service sends late, or
+/// sends too much of, to a request that nobody guards must not become the recorded answer of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Traffic {
+    /// Executions of operations, and questions about their outcomes.
+    Guarded,
+    /// Requests that are passed on.
+    Unguarded,
+}
+
+/// The pools of one worker, by the upstream's name and the traffic.
 #[derive(Debug, Default)]
-pub struct Pools(RefCell<HashMap<Arc<str>, Rc<Pool>>>);
+pub struct Pools(RefCell<PoolMap>);
+
+type PoolMap = HashMap<(Arc<str>, Traffic), Rc<Pool>>;
 
 /// Connections of one worker to one upstream.
 #[derive(Debug)]
@@ -50,8 +63,8 @@ pub(super) struct Connection {
     pool: Rc<Pool>,
 }
 
-/// The body of an answer. At the body's end the connection goes back to its pool. A body that is
-/// dropped before its end closes the connection.
+/// The body of an answer. At the body's end the connection goes back to its pool, if it may be used again. A
+/// body that is dropped before its end closes the connection.
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,
@@ -59,14 +72,15 @@ pub struct ResponseBody {
 }
 
 impl Pools {
-    /// The connections to an upstream. A reload that changes an upstream makes another pool.
-    pub fn of(&self, upstream: &Arc<Upstream>) -> Rc<Pool> {
+    /// The connections to an upstream for this traffic. A reload that changes an upstream makes another pool.
+    pub fn of(&self, upstream: &Arc<Upstream>, traffic: Traffic) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
-        match pools.get(upstream.name()) {
+        let key = (upstream.name().clone(), traffic);
+        match pools.get(&key) {
             Some(pool) if Arc::ptr_eq(&pool.upstream, upstream) => pool.clone(),
             _ => {
                 let pool = Pool::new(upstream.clone());
-                pools.insert(upstream.name().clone(), pool.clone());
+                pools.insert(key, pool.clone());
                 pool
             }
         }
@@ -122,8 +136,10 @@ impl Connection {
         request: Request<RequestBody>,
         limit: Duration,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let response = self.h1.send(request, limit).await?;
-        Ok(response.map(|incoming| ResponseBody::new(incoming, self)))
+        let asked = request.method().clone();
+        let mut response = self.h1.send(request, limit).await?;
+        let reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
+        Ok(response.map(|incoming| ResponseBody::new(incoming, (reuse == Reuse::Safe).then_some(self))))
     }
 
     #[cfg(test)]
@@ -133,8 +149,8 @@ impl Connection {
 }
 
 impl ResponseBody {
-    fn new(incoming: Incoming, connection: Connection) -> Self {
-        let mut body = Self { incoming, connection: Some(connection) };
+    fn new(incoming: Incoming, connection: Option<Connection>) -> Self {
+        let mut body = Self { incoming, connection };
         if body.incoming.is_end_stream() {
             body.finish();
         }

@@ -4,7 +4,7 @@
 
 use super::body::RequestBody;
 use super::h1::SendError;
-use super::pool::{Pool, Pools};
+use super::pool::{Pool, Pools, Traffic};
 use super::runtime::UpstreamTable;
 use super::slots::{Admission, NotAdmitted};
 use http::Request;
@@ -43,7 +43,7 @@ fn configured(host: String, port: u16) -> Arc<config::UpstreamConfig> {
 fn pool(listener: &TcpListener) -> Rc<Pool> {
     let address = listener.local_addr().unwrap();
     let config = configured(address.ip().to_string(), address.port());
-    Pools::default().of(&load(&UpstreamTable::default(), [config])["origin"])
+    Pools::default().of(&load(&UpstreamTable::default(), [config])["origin"], Traffic::Guarded)
 }
 
 fn load<const N: usize>(before: &UpstreamTable, configs: [Arc<config::UpstreamConfig>; N]) -> UpstreamTable {
@@ -120,9 +120,10 @@ fn only_a_changed_upstream_is_made_anew() {
     assert!(Arc::ptr_eq(&first["origin"], &same["origin"]));
     assert!(!Arc::ptr_eq(&first["origin"], &changed["origin"]));
     let pools = Pools::default();
-    let pool = pools.of(&first["origin"]);
-    assert!(Rc::ptr_eq(&pool, &pools.of(&same["origin"])));
-    assert!(!Rc::ptr_eq(&pool, &pools.of(&changed["origin"])));
+    let pool = pools.of(&first["origin"], Traffic::Guarded);
+    assert!(Rc::ptr_eq(&pool, &pools.of(&same["origin"], Traffic::Guarded)));
+    assert!(!Rc::ptr_eq(&pool, &pools.of(&first["origin"], Traffic::Unguarded)));
+    assert!(!Rc::ptr_eq(&pool, &pools.of(&changed["origin"], Traffic::Guarded)));
 }
 
 /// Requests that began by an earlier configuration execute and wait at the upstream of that name, however often

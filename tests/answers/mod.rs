@@ -7,3 +7,4 @@ pub mod inflight;
 pub mod judging;
 pub mod outcomes;
 pub mod presentation;
+pub mod upstreams;

@@ -1,5 +1,6 @@
 //! Requests and answers on the wire.
 
 pub mod framing;
+pub mod passing;
 pub mod strangers;
 pub mod targets;

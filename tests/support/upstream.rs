@@ -17,6 +17,7 @@ pub(crate) struct Call {
     pub(crate) target: String,
     pub(crate) fields: Fields,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Fields,
 }
 
 impl Call {
@@ -391,7 +392,7 @@ fn converse(wire: &mut Wire, shared: &Shared) -> End {
         if !body.whole {
             return End::Close;
         }
-        let call = shared.note(head, body.bytes);
+        let call = shared.note(head, body);
         for step in (shared.handler)(&call).steps() {
             match step {
                 Step::Write(bytes) if wire.write(&bytes).is_err() => return End::Close,
@@ -411,11 +412,12 @@ fn converse(wire: &mut Wire, shared: &Shared) -> End {
 }
 
 impl Shared {
-    fn note(&self, head: wire::Head, body: Vec<u8>) -> Call {
+    fn note(&self, head: wire::Head, body: wire::Body) -> Call {
         let mut start = head.start.split(' ').map(str::to_owned);
         let (method, target) = (start.next().unwrap_or_default(), start.next().unwrap_or_default());
         let mut calls = self.calls.lock().expect("no holder panics");
-        let call = Call { number: calls.len(), method, target, fields: head.fields, body };
+        let wire::Body { bytes: body, trailers, .. } = body;
+        let call = Call { number: calls.len(), method, target, fields: head.fields, body, trailers };
         calls.push(call.clone());
         self.called.notify_all();
         call

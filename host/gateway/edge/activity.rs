@@ -8,12 +8,13 @@ use super::service::{EdgeService, Framing};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -205,21 +206,34 @@ fn is_ambiguous(head: &[u8]) -> bool {
     length && coding
 }
 
-/// A body that marks its connection as busy until the body is dropped.
+/// A body that marks its connection as busy until the body is dropped. If the body fails, hyper drops what it
+/// has not written yet. So the failure is told one turn later, and what came before goes out.
 pub(super) struct BusyBody<B> {
     pub(super) body: B,
+    pub(super) failed: Option<Box<dyn Error + Send + Sync>>,
     pub(super) _busy: Busy,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for BusyBody<B> {
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin> Body for BusyBody<B> {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Err(error)) => {
+                self.failed = Some(error.into());
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,8 +5,9 @@ use super::peer::{Peer, Protocol};
 use super::service::{After, Answered, EdgeService, Framing};
 use super::state::Counted;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -45,7 +46,7 @@ pub(super) async fn serve<S: EdgeService>(
             Box::pin(async move {
                 let is_ending = || came_late || ending.has_changed().unwrap_or(true);
                 let response = answer(service, peer, framing, request, is_ending).await;
-                Ok::<_, Infallible>(response.map(|body| BusyBody { body, _busy: busy }))
+                Ok::<_, Infallible>(response.map(|body| BusyBody { body, failed: None, _busy: busy }))
             })
         }
     });
@@ -88,6 +89,13 @@ async fn answer<S: EdgeService>(
     is_ending: impl FnOnce() -> bool,
 ) -> Response<S::Body> {
     let Answered { mut response, after } = service.answer(peer, framing, request).await;
+    // The version is the sender's (RFC 9110 §6.2), whoever the answer is from.
+    *response.version_mut() = Version::HTTP_11;
+    if response.status().canonical_reason().is_none() && response.extensions().get::<ReasonPhrase>().is_none()
+    {
+        // hyper would write `<none>`.
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+    }
     // Set before hyper is told to shut down, so that requests already queued are still answered.
     let ends = is_ending() || after == After::Close;
     if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -82,6 +82,12 @@ impl Capture {
         self.unsent.push(data);
     }
 
+    /// Takes the trailers in, without those that a trailer can't say.
+    pub fn end_with(&mut self, mut trailers: HeaderMap) {
+        fields::clean_trailers(&mut trailers);
+        self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
+    }
+
     /// Data that may go to the client before the record is durable: all but the last piece of a body
     /// whose length is known.
     pub fn sendable(&mut self) -> Vec<Bytes> {

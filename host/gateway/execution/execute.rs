@@ -18,7 +18,7 @@ use http::Response;
 use oncegate_core::{Disposition, OperationId, UnknownReason};
 use oncegate_ledger::{self as ledger, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use oncegate_store::ConfiguredStore;
-use oncegate_upstream::{Attempted, ResponseBody, Retry, Slot, attempts};
+use oncegate_upstream::{Attempted, ResponseBody, Retry, Slot, Traffic, attempts};
 use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -186,7 +186,7 @@ async fn send(
         asked.set(true);
         permit.holds()
     };
-    let pool = worker.pools.of(&route.upstream);
+    let pool = worker.pools.of(&route.upstream, Traffic::Guarded);
     let sent = pool.exchange(request, route.response_timeout(), true, may_send);
     tokio::select! {
         biased;

@@ -39,6 +39,10 @@ pub fn no_head(why: NoHead) -> NoAnswer {
             );
             return NoAnswer { problem, outcome: Outcome::Unknown(UnknownReason::Broken) };
         }
+        NoHead::Unreadable => {
+            let problem = broken("The service's answer says in no readable way where its body ends.");
+            return NoAnswer { problem, outcome: Outcome::Unknown(UnknownReason::Broken) };
+        }
         NoHead::TimedOut => (
             Code::UpstreamTimeout,
             "The service did not answer in time. Nobody knows whether the operation took effect. It is held and will \

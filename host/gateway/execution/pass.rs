@@ -3,7 +3,7 @@
 use crate::answer::body::AnswerBody;
 use crate::answer::problem::{Code, Problem};
 use crate::edge::Peer;
-use crate::execution::outgoing::{self, prepare_fields};
+use crate::execution::outgoing;
 use crate::execution::rpc;
 use crate::request::arrival::Arrival;
 use crate::request::fields;
@@ -14,7 +14,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use oncegate_upstream::{NoHead, RequestBody, ResponseBody};
+use oncegate_upstream::{BodyArrival, NoHead, RequestBody, ResponseBody, Traffic};
 use std::rc::Rc;
 
 /// Passes a request on as it arrives, even if the request asks for another protocol.
@@ -29,14 +29,15 @@ pub async fn stream(
     };
     let client = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let mut fields = parts.headers;
-    prepare_fields(&mut fields, &head, peer);
+    let mut request = outgoing::request(route, peer, &head, parts.headers, body);
+    let fields = request.headers_mut();
     fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     fields.insert(header::UPGRADE, protocol);
-    let mut response = exchange(worker, route, outgoing::request(&head, fields, body)).await?;
+    let arrival = request.body().arrival();
+    let mut response = exchange(worker, route, request).await?;
     let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| (hyper::upgrade::on(&mut response), response.headers().get(header::UPGRADE).cloned()));
-    let mut response = answer(response);
+    let mut response = answer(response, arrival);
     if let Some((upstream, protocol)) = upgrade {
         tokio::task::spawn_local(tunnel(client, upstream));
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -66,9 +67,9 @@ pub async fn proxy(
     request: Request<RequestBody>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (parts, body) = request.into_parts();
-    let mut fields = parts.headers;
-    prepare_fields(&mut fields, head, peer);
-    Ok(answer(exchange(worker, route, outgoing::request(head, fields, body)).await?))
+    let request = outgoing::request(route, peer, head, parts.headers, body);
+    let arrival = request.body().arrival();
+    Ok(answer(exchange(worker, route, request).await?, arrival))
 }
 
 async fn exchange(
@@ -77,7 +78,7 @@ async fn exchange(
     request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Problem> {
     let fresh = !request.method().is_idempotent();
-    let pool = worker.pools.of(&route.upstream);
+    let pool = worker.pools.of(&route.upstream, Traffic::Unguarded);
     let sent = pool.exchange(request, route.response_timeout(), fresh, || true).await;
     sent.map_err(|no_head| match no_head {
         NoHead::Unreachable | NoHead::Forbidden => Problem::new(
@@ -88,6 +89,11 @@ async fn exchange(
             Code::UpstreamBroken,
             "The service broke off without an answer. The request was not guarded here, and may have taken effect.",
         ),
+        NoHead::Unreadable => Problem::new(
+            Code::UpstreamBroken,
+            "The service's answer says in no readable way where its body ends. The request was not guarded here, and \
+             may have taken effect.",
+        ),
         NoHead::TimedOut => Problem::new(
             Code::UpstreamTimeout,
             "The service did not answer in time. The request was not guarded here, and may have taken effect.",
@@ -95,12 +101,20 @@ async fn exchange(
     })
 }
 
-fn answer(response: Response<ResponseBody>) -> Response<AnswerBody> {
+/// The upstream's answer as the client gets it. `arrival`: of the request's body, if it streams.
+fn answer(response: Response<ResponseBody>, arrival: Option<BodyArrival>) -> Response<AnswerBody> {
     let mut response = response.map(AnswerBody::Passed);
-    fields::remove_hop_by_hop(response.headers_mut());
-    fields::remove_ours(response.headers_mut());
-    let trailers = rpc::trailers_to_come(response.headers());
-    fields::announce(response.headers_mut(), trailers);
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let fields = response.headers_mut();
+    fields::remove_hop_by_hop(fields);
+    fields::remove_ours(fields);
+    fields::clean_announcement(fields, |_| true);
+    let trailers = rpc::trailers_to_come(fields);
+    fields::announce(fields, trailers);
+    // The rest of a request whose answer came early may never be read, so no request can follow it.
+    if !switches && arrival.is_some_and(|arrival| !arrival.is_whole()) {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

@@ -18,7 +18,7 @@ use oncegate_policy::{
     Broken, Failure, Finding, FoundReply, Generation, HookCall, Interface, Outbound, Payload, PayloadWant,
     Receipt, Reply, view,
 };
-use oncegate_upstream::{Piece, RequestBody, ResponseBody};
+use oncegate_upstream::{Piece, RequestBody, ResponseBody, Traffic};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +195,7 @@ async fn send(worker: &Worker, route: &Route, turn: &Turn, question: &Outbound) 
     let request = request(route, &turn.record.origin.authority, question);
     // Asking twice does no harm with an idempotent method. Any other method gets a fresh connection.
     let fresh = !question.method.is_idempotent();
-    let pool = worker.pools.of(&route.upstream);
+    let pool = worker.pools.of(&route.upstream, Traffic::Guarded);
     let response = pool.exchange(request, route.response_timeout(), fresh, || true).await.ok()?;
     reply(worker, route, response).await
 }

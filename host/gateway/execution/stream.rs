@@ -57,6 +57,7 @@ pub async fn take_in(
 ) -> (CapturedAnswer, ShownAnswer) {
     let (mut head, body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
+    fields::clean_announcement(&mut head.headers, |_| true);
     let (operation, upstream) = (execution.id.get(), &execution.route.upstream);
     let marks_end = execution.peer.protocol.marks_end;
     let (body_kept, shared) = (execution.route.config.body_kept, &execution.worker.shared);
@@ -114,7 +115,7 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
             match self.body.piece_at_once().await {
                 None => return Extent::MoreToCome,
                 Some(Piece::Data(data)) => capture.take(data),
-                Some(Piece::Trailers(trailers)) => capture.trailers = Some(trailers),
+                Some(Piece::Trailers(trailers)) => capture.end_with(trailers),
                 Some(Piece::End) => return Extent::Whole,
                 Some(Piece::Cut(reason)) => return Extent::Cut(reason),
             }
@@ -133,7 +134,7 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
                     capture.take(data);
                     capture.hold_unsent();
                 }
-                Piece::Trailers(trailers) => capture.trailers = Some(trailers),
+                Piece::Trailers(trailers) => capture.end_with(trailers),
                 Piece::End => return Extent::Whole,
                 Piece::Cut(reason) => return Extent::Cut(reason),
             }
@@ -159,7 +160,7 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
                         return Some(reason);
                     }
                 }
-                Piece::Trailers(trailers) => capture.trailers = Some(trailers),
+                Piece::Trailers(trailers) => capture.end_with(trailers),
                 Piece::Cut(reason) => return Some(reason),
                 Piece::End => return None,
             }

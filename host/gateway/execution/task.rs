@@ -11,7 +11,7 @@ use crate::request::route::Route;
 use crate::shared::Reservation;
 use crate::worker::Worker;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use oncegate_core::{OperationId, PrincipalId};
 use oncegate_policy::Generation;
@@ -54,14 +54,10 @@ pub struct Execution {
 impl Execution {
     /// The request as it goes upstream. `attempt`: how often the operation was claimed.
     pub(super) fn upstream_request(&self, attempt: u32) -> Request<RequestBody> {
-        let mut fields = self.fields.clone();
-        let is_framed =
-            fields.contains_key(header::CONTENT_LENGTH) || fields.contains_key(header::TRANSFER_ENCODING);
-        outgoing::prepare_fields(&mut fields, &self.head, self.peer);
-        if is_framed {
-            // An empty body gets a length, too: some services want the length of every POST (411).
-            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
-        }
+        let body = RequestBody::Whole(self.body.clone());
+        let own = self.fields.clone();
+        let mut request = outgoing::request(&self.route, self.peer, &self.head, own, body);
+        let fields = request.headers_mut();
         fields.insert(OPERATION, operation_value(self.id.get()));
         fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
         for (name, value) in &self.forward {
@@ -70,7 +66,7 @@ impl Execution {
         if let Some(name) = &self.route.upstream.config.operation_header {
             fields.insert(name, operation_value(self.id.get()));
         }
-        outgoing::request(&self.head, fields, RequestBody::Whole(self.body.clone()))
+        request
     }
 
     /// Sends the request without a guard.

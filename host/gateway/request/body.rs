@@ -9,18 +9,17 @@ use http::Request;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use oncegate_upstream::RequestBody;
+use oncegate_upstream::{RequestBody, UnreadBody};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How much of an unwanted body is read, in bytes and in time.
-const LEFT_BYTES_MAX: u64 = 1 << 20;
-const LEFT_TIME_MAX: Duration = Duration::from_secs(2);
+/// The longest unwanted body after which its connection stays open.
+const UNWANTED_BYTES_MAX: u64 = 1 << 20;
 
 /// The body of a request, which may be read or passed on.
 #[derive(Debug)]
 pub struct InboundBody {
-    unread: DrainOnDrop,
+    unread: Option<UnreadBody>,
     whole: Option<WholeBody>,
 }
 
@@ -31,36 +30,12 @@ struct WholeBody {
     reserved: Reservation,
 }
 
-/// A body that nobody has read yet. A body that is dropped unread is drained within bounds. Otherwise a
-/// client that is still writing would get a reset instead of its answer, and a client that sends its body
-/// after its head would lose its connection.
-#[derive(Debug)]
-struct DrainOnDrop(Option<Incoming>);
-
-impl Drop for DrainOnDrop {
-    fn drop(&mut self) {
-        if let Some(incoming) = self.0.take().filter(|incoming| !incoming.is_end_stream()) {
-            tokio::task::spawn_local(timeout(LEFT_TIME_MAX, drain(incoming)));
-        }
-    }
-}
-
-async fn drain(mut incoming: Incoming) {
-    let mut left = LEFT_BYTES_MAX;
-    while let Some(Ok(frame)) = incoming.frame().await {
-        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) else {
-            return;
-        };
-        left = rest;
-    }
-}
-
 /// Whether the connection stays open if this request is refused with its body unread. The body may be
 /// long, or the client may wait to be asked for the body.
 pub fn after_refusal<B: Body>(request: &Request<B>) -> After {
     let length = request.body().size_hint().exact();
     let may_be_long = request.headers().contains_key(http::header::EXPECT)
-        || length.is_none_or(|length| length > LEFT_BYTES_MAX);
+        || length.is_none_or(|length| length > UNWANTED_BYTES_MAX);
     match !request.body().is_end_stream() && may_be_long {
         true => After::Close,
         false => After::Stay,
@@ -70,14 +45,14 @@ pub fn after_refusal<B: Body>(request: &Request<B>) -> After {
 impl InboundBody {
     /// A body that nobody has read.
     pub fn new(incoming: Incoming) -> Self {
-        Self { unread: DrainOnDrop(Some(incoming)), whole: None }
+        Self { unread: Some(UnreadBody::new(incoming)), whole: None }
     }
 
     /// Whether there is a body. An empty body is no body.
     pub fn has_body(&self) -> bool {
-        match (&self.whole, &self.unread.0) {
+        match (&self.whole, &self.unread) {
             (Some(whole), _) => !whole.bytes.is_empty(),
-            (None, Some(incoming)) => !incoming.is_end_stream(),
+            (None, Some(unread)) => !unread.is_end_stream(),
             (None, None) => false,
         }
     }
@@ -93,22 +68,20 @@ impl InboundBody {
             return Ok(whole.bytes.clone());
         }
         let mut reserved = Reservation::none(&worker.shared);
-        let bytes = match &mut self.unread.0 {
-            Some(incoming) if !incoming.is_end_stream() => {
-                read_whole(worker, incoming, &mut reserved).await?
-            }
+        let bytes = match &mut self.unread {
+            Some(unread) if !unread.is_end_stream() => read_whole(worker, unread, &mut reserved).await?,
             _ => Bytes::new(),
         };
-        self.unread.0 = None;
+        self.unread = None;
         self.whole = Some(WholeBody { bytes: bytes.clone(), reserved });
         Ok(bytes)
     }
 
     /// The body of the unguarded request: whole if it was read, else as it streams in.
-    pub fn into_request_body(mut self) -> RequestBody {
-        match (self.whole, self.unread.0.take()) {
+    pub fn into_request_body(self) -> RequestBody {
+        match (self.whole, self.unread) {
             (Some(whole), _) => RequestBody::Whole(whole.bytes),
-            (None, Some(incoming)) => RequestBody::Streamed(incoming),
+            (None, Some(unread)) => RequestBody::Streamed(unread),
             (None, None) => RequestBody::empty(),
         }
     }
@@ -121,7 +94,7 @@ impl InboundBody {
 
 async fn read_whole(
     worker: &Worker,
-    incoming: &mut Incoming,
+    incoming: &mut UnreadBody,
     reserved: &mut Reservation,
 ) -> Result<Bytes, Problem> {
     let active = worker.active();
@@ -149,7 +122,7 @@ async fn read_whole(
 }
 
 /// The next piece of data; none at the end.
-async fn next_piece(incoming: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Problem> {
+async fn next_piece(incoming: &mut UnreadBody, idle: Duration) -> Result<Option<Bytes>, Problem> {
     loop {
         let Ok(frame) = timeout(idle, incoming.frame()).await else {
             return Err(incomplete("The body stopped arriving. Nothing was sent; send it again."));

@@ -4,6 +4,7 @@
 use crate::edge::Peer;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use oncegate_config::is_reserved;
 use std::net::IpAddr;
 
 /// Fields that belong to one connection. `Trailer` is not among them: `Trailer` announces trailers that are
@@ -48,12 +49,80 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
 
 /// Removes the gateway's own fields from a message, so that nobody else can speak for the gateway.
 pub fn remove_ours(fields: &mut HeaderMap) {
-    fields.remove("idempotent-replayed");
-    let ours: Vec<HeaderName> =
-        fields.keys().filter(|name| name.as_str().starts_with("oncegate-")).cloned().collect();
+    let is_ours = |name: &&HeaderName| {
+        let name = name.as_str();
+        let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|own| are_twins(own, prefix));
+        // The first letters are compared first, because this is asked of each field of each message.
+        (name.starts_with("once") && begins("oncegate-"))
+            || (name.starts_with("idem") && are_twins(name, "idempotent-replayed"))
+    };
+    let ours: Vec<HeaderName> = fields.keys().filter(is_ours).cloned().collect();
     for name in ours {
         fields.remove(name);
     }
+}
+
+/// Fields that trailers can't have, beside those that are reserved (RFC 9110 §6.5.1): who reads them has
+/// acted on the head by then, or takes them for somebody else's word.
+const NOT_IN_TRAILERS: [HeaderName; 18] = [
+    header::CACHE_CONTROL,
+    header::PRAGMA,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::EXPECT,
+    header::MAX_FORWARDS,
+    header::RANGE,
+    header::AGE,
+    header::DATE,
+    header::EXPIRES,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::VARY,
+    header::SET_COOKIE,
+    header::WWW_AUTHENTICATE,
+    header::VIA,
+    HeaderName::from_static("idempotent-replayed"),
+];
+
+/// Whether trailers may have the field of this name, which is written with `-`.
+fn may_trail(name: &str) -> bool {
+    let is = |own: &HeaderName| own == name;
+    !is_reserved(name)
+        && !NOT_IN_TRAILERS.iter().any(is)
+        && !is_forwarding(name)
+        && !name.starts_with("if-")
+        && name != "idempotency-key"
+}
+
+/// A name as a service reads it that takes `_` for `-` as CGI does.
+fn with_hyphens(name: &HeaderName) -> String {
+    name.as_str().replace('_', "-")
+}
+
+/// Removes fields that trailers can't have.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    let unfit: Vec<HeaderName> =
+        trailers.keys().filter(|name| !may_trail(&with_hyphens(name))).cloned().collect();
+    unfit.iter().for_each(|name| _ = trailers.remove(name));
+}
+
+/// Removes fields from `Trailer` that trailers can't have, or for which `also` says no. hyper does not send
+/// what `Trailer` does not announce.
+pub fn clean_announcement(fields: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
+    if !fields.contains_key(header::TRAILER) {
+        return;
+    }
+    let names =
+        fields.get_all(header::TRAILER).into_iter().flat_map(|list| list.as_bytes().split(|b| *b == b','));
+    let names: Vec<_> = names.map(|name| HeaderName::from_bytes(name.trim_ascii())).collect();
+    let is_fit = |name: &HeaderName| may_trail(&with_hyphens(name)) && also(name);
+    if names.iter().all(|name| name.as_ref().is_ok_and(is_fit)) {
+        return;
+    }
+    fields.remove(header::TRAILER);
+    let fit: Vec<HeaderName> = names.into_iter().flatten().filter(is_fit).collect();
+    announce(fields, &fit);
 }
 
 /// Whether a field of an answer is kept for its duplicates.
@@ -156,7 +225,8 @@ const VIA: &str = "1.1 oncegate";
 pub fn add_forwarding(fields: &mut HeaderMap, peer: Peer, authority: &str) {
     append_element(fields, header::VIA, VIA);
     if !peer.trusted {
-        let theirs: Vec<HeaderName> = fields.keys().filter(|name| is_forwarding(name)).cloned().collect();
+        let theirs: Vec<HeaderName> =
+            fields.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
         for name in theirs {
             fields.remove(name);
         }
@@ -183,8 +253,7 @@ pub fn add_forwarding(fields: &mut HeaderMap, peer: Peer, authority: &str) {
 }
 
 /// Whether a field says what a proxy knows of its client, also with `_` for `-`.
-fn is_forwarding(name: &HeaderName) -> bool {
-    let name = name.as_str();
+fn is_forwarding(name: &str) -> bool {
     let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|own| are_twins(own, prefix));
     name == "forwarded" || begins("x-forwarded-") || are_twins(name, "x-real-ip")
 }
@@ -258,6 +327,44 @@ mod tests {
         let [a, b, c] = ["x-a", "x-b", "x-c"].map(HeaderName::from_static);
         announce(&mut fields, [&a, &b, &c, &c]);
         assert_eq!(fields.get_all("trailer").iter().collect::<Vec<_>>(), ["X-A, X-B", "x-c"]);
+    }
+
+    #[test]
+    fn trailers_have_no_field_of_the_head() {
+        let unfit = [
+            "oncegate-operation",
+            "oncegate_operation",
+            "idempotent-replayed",
+            "idempotency-key",
+            "content_length",
+            "x-forwarded-for",
+            "x_real_ip",
+            "if-match",
+            "authorization",
+        ];
+        let mut trailers: HeaderMap = unfit
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")))
+            .into_iter()
+            .chain(map(&[("x-checksum", "1")]).into_iter().filter_map(|(name, value)| Some((name?, value))))
+            .collect();
+        clean_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("x-checksum", "1")]));
+    }
+
+    #[test]
+    fn only_what_may_trail_is_announced() {
+        for (said, fit) in [
+            ("X-A, X-B", &["X-A, X-B"][..]),
+            ("X-A, Oncegate-Operation, x-b", &["x-a", "x-b"]),
+            ("x-user, x-a", &["x-a"]),
+            ("X_User, X_A", &["x_a"]),
+            ("content-length", &[]),
+            ("x a, x-b", &["x-b"]),
+        ] {
+            let mut fields = map(&[("trailer", said)]);
+            clean_announcement(&mut fields, |name| !are_twins(name.as_str(), "x-user"));
+            assert_eq!(fields.get_all("trailer").iter().collect::<Vec<_>>(), fit, "{said}");
+        }
     }
 
     fn peer(trusted: bool) -> Peer {

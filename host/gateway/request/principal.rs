@@ -221,9 +221,9 @@ fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
 /// Whether a field is a credential or, by these rules, names the principal.
 pub fn is_credential(rules: &Principal, name: &HeaderName) -> bool {
     let always = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, API_KEY];
-    let named =
-        |source: &PrincipalSource| matches!(source, PrincipalSource::Header(own) if *own == name.as_str());
-    always.contains(name)
+    let is = |own: &str| are_twins(own, name.as_str());
+    let named = |source: &PrincipalSource| matches!(source, PrincipalSource::Header(own) if is(own));
+    always.iter().any(|own| is(own.as_str()))
         || match &rules.from {
             PrincipalFrom::All => false,
             PrincipalFrom::Alternatives(alternatives) => alternatives.iter().flatten().any(named),
@@ -290,7 +290,9 @@ mod tests {
     fn credentials_are_told_from_other_fields() {
         let name = |name: &'static str| HeaderName::from_static(name);
         let rules = from(vec![vec![PrincipalSource::Header("x-user".into())], vec![PrincipalSource::ApiKey]]);
-        for hidden in ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-user"] {
+        for hidden in
+            ["authorization", "proxy-authorization", "cookie", "x-api-key", "x_api_key", "x-user", "x_user"]
+        {
             assert!(is_credential(&rules, &name(hidden)), "{hidden}");
         }
         for shown in ["idempotency-key", "x-users"] {
