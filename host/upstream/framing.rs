@@ -12,7 +12,7 @@ pub struct UnreadableFraming;
 
 /// Whether a connection may take another request after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reuse {
+pub(super) enum ConnectionReuse {
     /// The answer ends where its framing says.
     Safe,
     /// The answer has no body by its status or its request's method, and its framing announces one. A service
@@ -22,7 +22,10 @@ pub(super) enum Reuse {
 
 /// Makes the framing fields of an answer anew: one `Content-Length`, or none. `asked`: the request's method.
 /// hyper reads by `Transfer-Encoding` if there is one, so the length beside it goes.
-pub(super) fn renew<B>(asked: &Method, answer: &mut Response<B>) -> Result<Reuse, UnreadableFraming> {
+pub(super) fn renew<B>(
+    asked: &Method,
+    answer: &mut Response<B>,
+) -> Result<ConnectionReuse, UnreadableFraming> {
     let status = answer.status();
     let has_no_body = *asked == Method::HEAD
         || status.is_informational()
@@ -41,7 +44,7 @@ pub(super) fn renew<B>(asked: &Method, answer: &mut Response<B>) -> Result<Reuse
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     let announces_body = is_coded || (is_sized && length != Some(0));
-    Ok(if has_no_body && announces_body { Reuse::Unsafe } else { Reuse::Safe })
+    Ok(if has_no_body && announces_body { ConnectionReuse::Unsafe } else { ConnectionReuse::Safe })
 }
 
 /// The elements of a list that may stand in several fields.
@@ -76,7 +79,7 @@ mod tests {
         asked: Method,
         status: StatusCode,
         fields: &[(&'static str, &'static str)],
-    ) -> Option<(Option<String>, Reuse)> {
+    ) -> Option<(Option<String>, ConnectionReuse)> {
         let mut answer = Response::new(());
         *answer.status_mut() = status;
         for (name, value) in fields {
@@ -102,7 +105,7 @@ mod tests {
             (&[], None),
         ] {
             let renewed = renewed(Method::POST, StatusCode::OK, fields);
-            assert_eq!(renewed, Some((expected.map(str::to_owned), Reuse::Safe)), "{fields:?}");
+            assert_eq!(renewed, Some((expected.map(str::to_owned), ConnectionReuse::Safe)), "{fields:?}");
         }
     }
 
@@ -128,17 +131,17 @@ mod tests {
     fn an_announced_body_that_must_not_come_ends_reuse() {
         let (head, post) = (Method::HEAD, Method::POST);
         for (asked, status, fields, length, reuse) in [
-            (&head, 200, &[(SIZED, "5")][..], Some("5"), Reuse::Unsafe),
-            (&head, 200, &[(CODED, "chunked")], None, Reuse::Unsafe),
-            (&head, 200, &[(SIZED, "5"), (SIZED, "6")], None, Reuse::Unsafe),
-            (&head, 200, &[(SIZED, "0")], Some("0"), Reuse::Safe),
-            (&head, 200, &[], None, Reuse::Safe),
-            (&post, 204, &[(SIZED, "5")], None, Reuse::Unsafe),
-            (&post, 204, &[(SIZED, "0")], None, Reuse::Safe),
-            (&post, 204, &[(CODED, "chunked")], None, Reuse::Unsafe),
-            (&post, 304, &[(SIZED, "5")], Some("5"), Reuse::Unsafe),
-            (&post, 304, &[], None, Reuse::Safe),
-            (&post, 200, &[(SIZED, "5")], Some("5"), Reuse::Safe),
+            (&head, 200, &[(SIZED, "5")][..], Some("5"), ConnectionReuse::Unsafe),
+            (&head, 200, &[(CODED, "chunked")], None, ConnectionReuse::Unsafe),
+            (&head, 200, &[(SIZED, "5"), (SIZED, "6")], None, ConnectionReuse::Unsafe),
+            (&head, 200, &[(SIZED, "0")], Some("0"), ConnectionReuse::Safe),
+            (&head, 200, &[], None, ConnectionReuse::Safe),
+            (&post, 204, &[(SIZED, "5")], None, ConnectionReuse::Unsafe),
+            (&post, 204, &[(SIZED, "0")], None, ConnectionReuse::Safe),
+            (&post, 204, &[(CODED, "chunked")], None, ConnectionReuse::Unsafe),
+            (&post, 304, &[(SIZED, "5")], Some("5"), ConnectionReuse::Unsafe),
+            (&post, 304, &[], None, ConnectionReuse::Safe),
+            (&post, 200, &[(SIZED, "5")], Some("5"), ConnectionReuse::Safe),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             let renewed = renewed(asked.clone(), status, fields);

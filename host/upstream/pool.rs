@@ -2,7 +2,7 @@
 //! to its pool.
 
 use super::body::RequestBody;
-use super::framing::{self, Reuse};
+use super::framing::{self, ConnectionReuse};
 use super::h1::{ConnectError, H1, SendError};
 use super::runtime::Upstream;
 use bytes::Bytes;
@@ -139,7 +139,8 @@ impl Connection {
         let asked = request.method().clone();
         let mut response = self.h1.send(request, limit).await?;
         let reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
-        Ok(response.map(|incoming| ResponseBody::new(incoming, (reuse == Reuse::Safe).then_some(self))))
+        Ok(response
+            .map(|incoming| ResponseBody::new(incoming, (reuse == ConnectionReuse::Safe).then_some(self))))
     }
 
     #[cfg(test)]

@@ -124,7 +124,7 @@ fn frame(flags: u8, content: &[u8]) -> Vec<u8> {
 #[test]
 fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
     let upstream = Upstream::start(|call| {
-        let (kind, code) = call.key().split_once(' ').unwrap();
+        let (kind, code) = call.key().rsplit_once(' ').unwrap();
         let message = frame(0, b"message");
         match kind {
             "grpc" => Script::answer(200, message)
@@ -133,6 +133,15 @@ fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
             "unannounced" => Script::answer(200, message)
                 .field("Content-Type", "application/grpc")
                 .unannounced_trailer("Grpc-Status", code),
+            "bare" => {
+                Script::answer(200, "").field("Content-Type", "application/grpc").trailer("Grpc-Status", code)
+            }
+            "said twice" => Script::answer(200, [message, frame(0x80, b"grpc-status: 0\r\n")].concat())
+                .field("Content-Type", "application/grpc-web+proto")
+                .field("Grpc-Status", code),
+            "json" => {
+                Script::answer(201, "{}").field("Content-Type", "application/json").field("Grpc-Status", code)
+            }
             "trailers-only" => Script::answer(200, "")
                 .field("Content-Type", "application/grpc+proto")
                 .field("Grpc-Status", code),
@@ -142,6 +151,8 @@ fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
                     .chunked()
                     .field("Content-Type", "application/grpc-web+proto")
             }
+            "web alone" => Script::answer(200, frame(0x80, format!("grpc-status: {code}\r\n").as_bytes()))
+                .field("Content-Type", "application/grpc-web+proto"),
             "connect" => Script::answer(503, format!("{{\"code\":\"{code}\"}}"))
                 .field("Content-Type", "application/json"),
             "stream" => {
@@ -150,6 +161,11 @@ fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
                     code => format!("{{\"error\":{{\"code\":\"{code}\"}}}}"),
                 };
                 Script::answer(200, [message, frame(2, end.as_bytes())].concat())
+                    .field("Content-Type", "application/connect+json")
+            }
+            "stream alone" => {
+                let end = format!("{{\"error\":{{\"code\":\"{code}\"}}}}");
+                Script::answer(200, frame(2, end.as_bytes()))
                     .field("Content-Type", "application/connect+json")
             }
             "none" => Script::answer(200, message).field("Content-Type", "application/grpc"),
@@ -161,22 +177,28 @@ fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
     for (key, status, expected) in [
         ("grpc 0", 200, Key::Replayed),
         ("grpc 5", 200, Key::Replayed),
-        ("grpc 16", 200, Key::Free),
+        ("grpc 16", 200, Key::Unknown),
+        ("bare 16", 200, Key::Free),
         ("grpc 14", 200, Key::Unknown),
-        ("unannounced 10", 200, Key::Free),
+        ("unannounced 10", 200, Key::Unknown),
         ("unannounced 0", 200, Key::Replayed),
         ("trailers-only 12", 200, Key::Free),
         ("trailers-only 4", 200, Key::Unknown),
         ("web 0", 200, Key::Replayed),
-        ("web 7", 200, Key::Free),
+        ("web 7", 200, Key::Unknown),
+        ("web alone 7", 200, Key::Free),
+        ("said twice 16", 200, Key::Unknown),
+        ("said twice 0", 200, Key::Replayed),
+        ("json 16", 201, Key::Consumed),
         ("web 8", 200, Key::Unknown),
         ("connect aborted", 503, Key::Free),
         ("connect unavailable", 503, Key::Unknown),
         ("connect invalid_argument", 503, Key::Replayed),
         ("stream ok", 200, Key::Replayed),
-        ("stream unauthenticated", 200, Key::Free),
+        ("stream unauthenticated", 200, Key::Unknown),
+        ("stream alone unauthenticated", 200, Key::Free),
         ("stream internal", 200, Key::Unknown),
-        ("none at all", 200, Key::Unknown),
+        ("none all", 200, Key::Unknown),
     ] {
         println!("{key}: {expected:?}");
         let mut request = Request::keyed("/service/method", key);
@@ -195,7 +217,7 @@ fn a_grpc_web_answer_too_large_to_keep_still_has_its_status() {
             .field("Content-Type", "application/grpc-web")
     });
     let gateway = Setup::new(&upstream.url()).ledger("body_kept = \"1KiB\"").start();
-    for (key, expected) in [("0", Key::Consumed), ("16", Key::Free), ("13", Key::Unknown)] {
+    for (key, expected) in [("0", Key::Consumed), ("16", Key::Unknown), ("13", Key::Unknown)] {
         assert_key_of(&gateway, &upstream, &Request::keyed("/service/method", key), 200, expected);
     }
 }

@@ -46,6 +46,10 @@ impl RpcProtocol {
         }
     }
 
+    fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::GrpcWeb { .. })
+    }
+
     /// The bit that marks the frame with the status.
     fn mark(self) -> Option<u8> {
         match self {
@@ -78,7 +82,19 @@ fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
 pub struct OwnStatus {
     protocol: RpcProtocol,
     frames: Option<Frames>,
+    has_body: bool,
 }
+
+/// The end of a framed body.
+struct FramedEnd {
+    /// The content of the frame with the status, if there is a readable one.
+    last: Option<Bytes>,
+    /// Whether a frame with a message stands before it.
+    has_message: bool,
+}
+
+/// A status in one of the places where it may stand: none there, or one that perhaps can't be read.
+type StatusFound = Option<Option<u8>>;
 
 impl OwnStatus {
     /// Finds an answer's protocol. None: the answer has none of these protocols, and its HTTP status counts.
@@ -88,7 +104,13 @@ impl OwnStatus {
         let by_type = RpcProtocol::of_type(&answer.headers);
         let protocol = match by_type {
             Some(protocol) => protocol,
-            None if answer.headers.contains_key(GRPC_STATUS) => RpcProtocol::Grpc,
+            // The content type says what is gRPC; if there is none, the request's does.
+            None if answer.headers.contains_key(GRPC_STATUS)
+                && !answer.headers.contains_key(CONTENT_TYPE)
+                && RpcProtocol::of_type(request).is_some_and(RpcProtocol::is_grpc) =>
+            {
+                RpcProtocol::of_type(request)?
+            }
             None if request.contains_key("connect-protocol-version") => match RpcProtocol::of_type(request) {
                 Some(stream) if answer.status == 200 => stream,
                 Some(_) => return None,
@@ -99,50 +121,76 @@ impl OwnStatus {
         };
         let in_the_way = coding::is_coded(&answer.headers);
         let frames = protocol.mark().filter(|_| !in_the_way).map(|mark| Frames::new(mark, protocol));
-        Some(Self { protocol, frames })
+        Some(Self { protocol, frames, has_body: false })
     }
 
     /// Reads a piece of the body.
     pub fn take(&mut self, data: &[u8]) {
+        self.has_body |= !data.is_empty();
         if let Some(frames) = &mut self.frames {
             frames.take(data);
         }
     }
 
-    /// The meaning of the whole answer. `body`: the body as it came; none if it was not kept. None: the
-    /// answer is not of the protocol after all.
+    /// The meaning of the whole answer. An answer with a message is never *not applied*: the service did
+    /// something. `body`: the body as it came; none if it was not kept. None: the answer is not of the
+    /// protocol after all.
     pub fn judge(
         &self,
         head: &Parts,
         trailers: Option<&HeaderMap>,
         body: impl FnOnce() -> Option<Bytes>,
     ) -> Option<Disposition> {
-        let code = match self.protocol {
-            RpcProtocol::ConnectUnary if head.status == 200 => Some(0),
-            RpcProtocol::ConnectUnary => connect_code(&connect_error(head, &body()?)?.code),
-            RpcProtocol::ConnectStream => self.last_frame(head, body).and_then(|frame| connect_end(&frame)),
-            RpcProtocol::Grpc => in_fields(trailers).or_else(|| in_fields(Some(&head.headers))),
+        let (code, has_message) = match self.protocol {
+            RpcProtocol::ConnectUnary if head.status == 200 => (Some(0), true),
+            RpcProtocol::ConnectUnary => (connect_code(&connect_error(head, &body()?)?.code), false),
+            RpcProtocol::ConnectStream => {
+                let end = self.framed_end(head, body);
+                (end.last.and_then(|frame| connect_end(&frame)), end.has_message)
+            }
+            RpcProtocol::Grpc => (self.grpc_code(head, trailers, None), self.has_body),
             RpcProtocol::GrpcWeb { .. } => {
-                let outside = in_fields(trailers).or_else(|| in_fields(Some(&head.headers)));
-                outside.or_else(|| in_lines(&self.last_frame(head, body)?))
+                let end = self.framed_end(head, body);
+                let framed = end.last.and_then(|frame| in_lines(&frame));
+                (self.grpc_code(head, trailers, framed), end.has_message)
             }
         };
-        Some(Disposition::of_rpc(code))
+        Some(match Disposition::of_rpc(code) {
+            Disposition::NotApplied if has_message => Disposition::Unknown,
+            meaning => meaning,
+        })
+    }
+
+    /// The status that all places agree on. The head's status alone counts where there is no body.
+    fn grpc_code(&self, head: &Parts, trailers: Option<&HeaderMap>, framed: StatusFound) -> Option<u8> {
+        let behind = trailers.and_then(in_fields);
+        if self.has_body && framed.is_none() && behind.is_none() {
+            return None;
+        }
+        let mut found = [framed, behind, in_fields(&head.headers)].into_iter().flatten();
+        let first = found.next()??;
+        found.all(|other| other == Some(first)).then_some(first)
+    }
+
+    /// The end of a framed body, compression removed.
+    fn framed_end(&self, head: &Parts, body: impl FnOnce() -> Option<Bytes>) -> FramedEnd {
+        // A content coding hides the frames.
+        let hidden = || {
+            let body = body()?;
+            let plain = coding::removed(&head.headers, &body, body.len().max(LAST_FRAME_MAX) * 8).ok()?;
+            let mut frames = Frames::new(self.protocol.mark()?, self.protocol);
+            frames.take(&plain);
+            Some(frames)
+        };
+        let hidden = if self.frames.is_none() { hidden() } else { None };
+        let frames = self.frames.as_ref().or(hidden.as_ref());
+        let last = frames.and_then(|frames| self.plain_last(head, frames));
+        FramedEnd { last, has_message: frames.is_none_or(|frames| frames.has_message) }
     }
 
     /// The content of the frame with the status, compression removed.
-    fn last_frame(&self, head: &Parts, body: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
-        let (compressed, frame) = match &self.frames {
-            Some(frames) => frames.last()?,
-            // A content coding hid the frames.
-            None => {
-                let body = body()?;
-                let plain = coding::removed(&head.headers, &body, body.len().max(LAST_FRAME_MAX) * 8).ok()?;
-                let mut frames = Frames::new(self.protocol.mark()?, self.protocol);
-                frames.take(&plain);
-                frames.last()?
-            }
-        };
+    fn plain_last(&self, head: &Parts, frames: &Frames) -> Option<Bytes> {
+        let (compressed, frame) = frames.last()?;
         if !compressed {
             return Some(frame);
         }
@@ -156,24 +204,26 @@ impl OwnStatus {
     }
 }
 
-/// The `grpc-status` in header fields or trailers. Values that differ count as none.
-fn in_fields(fields: Option<&HeaderMap>) -> Option<u8> {
-    let mut values = fields?.get_all(GRPC_STATUS).into_iter().map(|value| number(value.as_bytes()));
-    let first = values.next()??;
-    values.all(|other| other == Some(first)).then_some(first)
+/// The one status of several. Values that differ can't be read.
+fn one_of(mut values: impl Iterator<Item = Option<u8>>) -> StatusFound {
+    let first = values.next()?;
+    Some(first.filter(|_| values.all(|other| other == first)))
+}
+
+/// The `grpc-status` in header fields or trailers.
+fn in_fields(fields: &HeaderMap) -> StatusFound {
+    one_of(fields.get_all(GRPC_STATUS).into_iter().map(|value| number(value.as_bytes())))
 }
 
 /// The `grpc-status` in the lines of a gRPC-Web trailer frame.
-fn in_lines(frame: &[u8]) -> Option<u8> {
-    let mut values = frame.split(|byte| *byte == b'\n').filter_map(|line| {
+fn in_lines(frame: &[u8]) -> StatusFound {
+    one_of(frame.split(|byte| *byte == b'\n').filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
         line[..colon]
             .trim_ascii()
             .eq_ignore_ascii_case(GRPC_STATUS.as_bytes())
             .then(|| number(&line[colon + 1..]))
-    });
-    let first = values.next()??;
-    values.all(|other| other == Some(first)).then_some(first)
+    }))
 }
 
 fn number(text: &[u8]) -> Option<u8> {
@@ -244,13 +294,23 @@ struct Frames {
     left: usize,
     /// The content of the marked frame.
     last: Vec<u8>,
+    has_message: bool,
     broken: bool,
 }
 
 impl Frames {
     fn new(mark: u8, protocol: RpcProtocol) -> Self {
         let text = (protocol == RpcProtocol::GrpcWeb { text: true }).then(Base64::default);
-        Self { mark, text, start: [0; 5], begun: 0, left: 0, last: Vec::new(), broken: false }
+        Self {
+            mark,
+            text,
+            start: [0; 5],
+            begun: 0,
+            left: 0,
+            last: Vec::new(),
+            has_message: false,
+            broken: false,
+        }
     }
 
     fn is_last(&self) -> bool {
@@ -286,6 +346,7 @@ impl Frames {
                     let [_, length @ ..] = self.start;
                     self.left = u32::from_be_bytes(length) as usize;
                     self.broken |= self.is_last() && self.left > LAST_FRAME_MAX;
+                    self.has_message |= !self.is_last();
                 }
                 continue;
             }

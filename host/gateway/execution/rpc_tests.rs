@@ -56,16 +56,73 @@ const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc+proto")];
 
 #[test]
 fn a_grpc_status_stands_in_trailers_or_in_the_header() {
-    Case { fields: GRPC, trailers: &[("grpc-status", "0")], ..Case::default() }.means(Some(Completed));
+    let message = frame(0, b"m");
+    Case { fields: GRPC, body: message, trailers: &[("grpc-status", "0")], ..Case::default() }
+        .means(Some(Completed));
     Case { fields: GRPC, trailers: &[("grpc-status", "10")], ..Case::default() }.means(Some(NotApplied));
     Case { fields: GRPC, trailers: &[("grpc-status", "14")], ..Case::default() }.means(Some(Unknown));
     let only = &[("content-type", "application/grpc"), ("grpc-status", "16")];
     Case { fields: only, ..Case::default() }.means(Some(NotApplied));
-    // The trailers come last, and count.
-    Case { fields: only, trailers: &[("grpc-status", "5")], ..Case::default() }.means(Some(Completed));
     Case { status: 503, fields: only, ..Case::default() }.means(Some(NotApplied));
-    // An answer without a gRPC content type, but with a gRPC status.
-    Case { status: 503, fields: &[("grpc-status", "14")], ..Case::default() }.means(Some(Unknown));
+    Case { fields: only, trailers: &[("grpc-status", "16")], ..Case::default() }.means(Some(NotApplied));
+}
+
+/// A status in the head of an answer of another type is nobody's, even if the gRPC service sends the answer.
+#[test]
+fn the_content_type_says_what_is_grpc() {
+    let status = ("grpc-status", "16");
+    for fields in
+        [&[("content-type", "application/json"), status][..], &[("content-type", "text/html"), status]]
+    {
+        Case { status: 201, fields, ..Case::default() }.means(None);
+        Case { status: 503, asked: GRPC, fields, ..Case::default() }.means(None);
+    }
+    Case { status: 201, fields: &[status], ..Case::default() }.means(None);
+    // Without a type the request's counts.
+    Case { status: 503, asked: GRPC, fields: &[status], ..Case::default() }.means(Some(NotApplied));
+    let asked = &[("content-type", "application/grpc-web")];
+    Case { status: 503, asked, fields: &[("grpc-status", "14")], ..Case::default() }.means(Some(Unknown));
+}
+
+#[test]
+fn of_two_statuses_neither_decides_alone() {
+    let web = &[("content-type", "application/grpc-web"), ("grpc-status", "16")];
+    let (message, fine) = (frame(0, b"m"), frame(0x80, b"grpc-status: 0\r\n"));
+    let answer =
+        |body: &[&[u8]], trailers| Case { fields: web, body: body.concat(), trailers, ..Case::default() };
+    answer(&[&message, &fine], &[]).means(Some(Unknown));
+    answer(&[&fine], &[]).means(Some(Unknown));
+    answer(&[], &[("grpc-status", "0")]).means(Some(Unknown));
+    answer(&[&frame(0x80, b"grpc-status: 16\r\n")], &[("grpc-status", "x")]).means(Some(Unknown));
+    // With a body the head's status alone says nothing.
+    answer(&[&message], &[]).means(Some(Unknown));
+    answer(&[&frame(0x80, b"grpc-status: 16\r\n")], &[]).means(Some(NotApplied));
+    let native = &[("content-type", "application/grpc"), ("grpc-status", "16")];
+    Case { fields: native, trailers: &[("grpc-status", "5")], ..Case::default() }.means(Some(Unknown));
+    let native = &[("content-type", "application/grpc"), ("grpc-status", "0")];
+    Case { fields: native, body: message, ..Case::default() }.means(Some(Unknown));
+}
+
+/// Whoever has sent a message has done something.
+#[test]
+fn nothing_is_free_after_a_message() {
+    for code in ["7", "10", "12", "16"] {
+        let trailers = [("grpc-status", code)];
+        Case { fields: GRPC, body: frame(0, b""), trailers: &trailers, ..Case::default() }
+            .means(Some(Unknown));
+        Case { fields: GRPC, trailers: &trailers, ..Case::default() }.means(Some(NotApplied));
+        let last = frame(0x80, format!("grpc-status: {code}\r\n").as_bytes());
+        let fields = &[("content-type", "application/grpc-web")];
+        let body = [&frame(0, b"")[..], &last].concat();
+        Case { fields, body: body.clone(), ..Case::default() }.means(Some(Unknown));
+        let coded = &[("content-type", "application/grpc-web"), ("content-encoding", "gzip")];
+        Case { fields: coded, body: gzip(&body), ..Case::default() }.means(Some(Unknown));
+        Case { fields, body: last, ..Case::default() }.means(Some(NotApplied));
+    }
+    let fields = &[("content-type", "application/connect+json")];
+    let end = frame(2, br#"{"error":{"code":"aborted"}}"#);
+    Case { fields, body: [&frame(0, b"{}")[..], &end].concat(), ..Case::default() }.means(Some(Unknown));
+    Case { fields, body: end, ..Case::default() }.means(Some(NotApplied));
 }
 
 #[test]
@@ -89,11 +146,11 @@ fn no_grpc_status_or_one_that_cannot_be_read_is_unknown() {
 fn a_grpc_web_status_stands_in_a_frame_of_the_body() {
     let fields = &[("content-type", "application/grpc-web+proto"), ("grpc-encoding", "gzip")];
     let message = frame(0, b"\x08\x01 grpc-status: 0");
-    let lines = b"Grpc-Status: 7\r\ngrpc-message: no\r\n";
+    let lines = b"Grpc-Status: 5\r\ngrpc-message: no\r\n";
     let whole = [&message[..], &frame(0x80, lines)].concat();
-    Case { fields, body: whole.clone(), ..Case::default() }.means(Some(NotApplied));
+    Case { fields, body: whole.clone(), ..Case::default() }.means(Some(Completed));
     let packed = [&message[..], &frame(0x81, &gzip(lines))].concat();
-    Case { fields, body: packed, ..Case::default() }.means(Some(NotApplied));
+    Case { fields, body: packed, ..Case::default() }.means(Some(Completed));
     let fine = [&message[..], &message, &frame(0x80, b"grpc-status:0\r\n")].concat();
     Case { fields, body: fine.clone(), ..Case::default() }.means(Some(Completed));
     // No frame with a status, half of such a frame, something behind such a frame.
@@ -161,7 +218,7 @@ fn a_connect_stream_ends_with_an_envelope() {
     let ending = |flags, end: &[u8]| [&message[..], &frame(flags, end)].concat();
     let answer = |body| Case { fields, body, ..Case::default() };
     answer(ending(2, b"{}")).means(Some(Completed));
-    answer(ending(2, br#"{"metadata":{},"error":{"code":"permission_denied"}}"#)).means(Some(NotApplied));
+    answer(ending(2, br#"{"metadata":{},"error":{"code":"not_found"}}"#)).means(Some(Completed));
     answer(ending(3, &gzip(br#"{"error":{"code":"internal"}}"#))).means(Some(Unknown));
     answer(ending(2, b"no JSON")).means(Some(Unknown));
     answer(message.clone()).means(Some(Unknown));
