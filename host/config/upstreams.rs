@@ -37,6 +37,14 @@ pub struct UpstreamConfig {
     pub probe: ProbeConfig,
 }
 
+impl UpstreamConfig {
+    /// True if a guarded request of this method may run twice: it is idempotent (RFC 9110 §9.2.2), or the
+    /// upstream is declared to deduplicate or to take repeats. A GET is guarded because it acts.
+    pub fn takes_repeats(&self, method: &str) -> bool {
+        self.dedupes || self.accept_repeats || matches!(method, "PUT" | "DELETE")
+    }
+}
+
 /// Bounds of every timeout towards an upstream.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 

@@ -1,6 +1,8 @@
 //! Operations by hand: listed, resolved, forgotten, by the admin interface and by `oncegate ops`
 //! (design/admin.md); how what nobody resolves ends (design/life.md).
 
+use crate::guests::{Guest, KEY_OF_FIRST_FIELD};
+use crate::policies::bad_components::put;
 use crate::support::*;
 use crate::support::{self, client};
 use serde_json::{Value, json};
@@ -311,4 +313,33 @@ fn an_operation_is_sent_again_only_where_that_is_said_to_do_no_harm() {
     assert_eq!(again.text(), "2", "the second attempt");
     gateway.send(&Request::keyed("/", "k")).assert_replay_of(&again);
     assert_eq!(upstream.count(), 2);
+}
+
+/// A GET is guarded because it acts, so HTTP's word that it is harmless doesn't count.
+#[test]
+fn a_policys_resend_counts_for_put_and_delete_alone() {
+    let upstream = Upstream::start(|call| match call.field("oncegate-attempt") {
+        Some("1") => Script::reset(),
+        _ => Script::answer(201, "again"),
+    });
+    let methods = ["GET", "POST", "PATCH", "PUT", "DELETE"];
+    let resends = Guest {
+        methods: methods.map(String::from).into(),
+        // `when-unknown` of the guard, `resend`.
+        decide: format!("{KEY_OF_FIRST_FIELD} (i32.store8 offset=37 (i32.const 1024) (i32.const 3))"),
+        ..Guest::default()
+    };
+    let setup = Setup::new(&upstream.url()).route(&format!("methods = {methods:?}"));
+    let file = put(&setup, "policy.wasm", &resends.component());
+    let gateway = setup.component(file).start();
+    for method in methods {
+        let request = || Request::new(method, "/").field("Idempotency-Key", method);
+        gateway.send(&request()).assert_problem(502, "upstream-broken");
+        let again = gateway.send(&request());
+        match method {
+            "PUT" | "DELETE" => again.assert_executed(201),
+            _ => _ = again.assert_problem(409, "outcome-unknown"),
+        }
+    }
+    assert_eq!(upstream.count(), 7);
 }

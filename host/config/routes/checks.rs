@@ -66,8 +66,12 @@ pub(super) fn check_when_unknown(
 }
 
 fn check_repeats(item: &Item<'_>, upstream: &UpstreamConfig, methods: &[String]) {
-    let idempotent = !methods.is_empty() && methods.iter().all(|m| matches!(m.as_str(), "PUT" | "DELETE"));
-    if idempotent || upstream.dedupes || upstream.accept_repeats {
+    // No methods: all of them.
+    let harmless = match methods {
+        [] => upstream.takes_repeats("POST"),
+        methods => methods.iter().all(|method| upstream.takes_repeats(method)),
+    };
+    if harmless {
         return;
     }
     item.fault(

@@ -150,14 +150,10 @@ fn times(route: &Times, guard: &Guard) -> Times {
     }
 }
 
-/// The treatment of an unknown outcome: `resend` only if repeating does no harm. Repeating does no harm if
-/// the method is idempotent (RFC 9110 §9.2.2), or the upstream is declared to deduplicate or to take repeats.
+/// The treatment of an unknown outcome: `resend` only if repeating does no harm.
 fn when_unknown(route: &Route, guard: &Guard, method: &http::Method) -> WhenUnknown {
-    let wanted = guard.when_unknown.unwrap_or(route.config.when_unknown);
-    let harmless =
-        method.is_idempotent() || route.upstream.config.dedupes || route.upstream.config.accept_repeats;
-    match wanted {
-        WhenUnknown::Resend if !harmless => WhenUnknown::Hold,
+    match guard.when_unknown.unwrap_or(route.config.when_unknown) {
+        WhenUnknown::Resend if !route.upstream.config.takes_repeats(method.as_str()) => WhenUnknown::Hold,
         wanted => wanted,
     }
 }
