@@ -9,6 +9,7 @@ use http::{Request, Response};
 use oncegate_config::AccessLog;
 use oncegate_core::{OperationId, Refusal};
 use oncegate_observe::metrics::RequestResult;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +28,7 @@ pub struct AccessRecord {
     peer: IpAddr,
     problem: Option<String>,
     reason: Option<String>,
+    labels: Vec<(String, String)>,
 }
 
 impl AccessRecord {
@@ -42,6 +44,7 @@ impl AccessRecord {
             peer: peer.address,
             problem: None,
             reason: None,
+            labels: Vec::new(),
         }
     }
 
@@ -60,6 +63,11 @@ impl AccessRecord {
     pub fn bypassed(&mut self, reason: String) {
         self.result = RequestResult::Bypassed;
         self.reason = Some(reason);
+    }
+
+    /// Notes the labels that the policy gave the request.
+    pub fn labelled(&mut self, labels: Vec<(String, String)>) {
+        self.labels = labels;
     }
 
     /// Notes that the ledger refused the request.
@@ -119,6 +127,7 @@ impl AccessRecord {
             operation: self.operation.map(|id| id.to_string()),
             problem: self.problem,
             reason: self.reason,
+            labels: self.labels.into_iter().collect(),
             micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         };
         line.write(log);
@@ -142,6 +151,8 @@ struct Line<'a> {
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
     micros: u64,
 }
 

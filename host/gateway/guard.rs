@@ -37,6 +37,9 @@ pub async fn operation(
     let observation = identify::observation(&whole, &guarded, &request.claim.fingerprint);
     let body = whole.body;
     progress.access.operation = Some(request.id);
+    let labels = std::mem::take(&mut guarded.guard.labels);
+    context.worker.shared.metrics.policy_labelled(guarded.generation.name(), &labels);
+    progress.access.labelled(labels);
     let execution = Rc::new(execution(request.id, context, guarded, body, observation));
     pursue(execution, request, progress).await
 }
@@ -59,7 +62,7 @@ fn execution(
         principal: context.principal,
         observation,
         forward: guarded.guard.forward,
-        labels: guarded.guard.labels,
+        unvouched: guarded.guard.unvouched,
         peer,
         head,
         fields,
@@ -86,6 +89,8 @@ async fn pursue(
     match pursued {
         Pursued::Executed(report) => pursuit.executed(report),
         Pursued::Replay { record, waited } => pursuit.replay(&record, waited).await,
+        // It may be the answer to somebody who only named the same key.
+        Pursued::Shared(_) if execution.unvouched => pursuit.refuse(Refusal::InFlight, None),
         Pursued::Shared(answer) => pursuit.shared(&answer, receipt).await,
         Pursued::Refuse(refusal, record) => pursuit.refuse(refusal, record.as_deref()),
         Pursued::Unavailable(error) => pursuit.unavailable(&error).await,

@@ -135,7 +135,7 @@ fn record(state: State) -> Arc<Record> {
         origin: Origin {
             route: "charges".into(),
             policy: "payments".into(),
-            key_schema: "idempotency-key/1 from=header:idempotency-key".into(),
+            key_schema: "idempotency-key/2 from=header:idempotency-key".into(),
             key_epoch: 0,
             normalisation: 1,
             method: "POST".into(),

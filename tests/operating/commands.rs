@@ -1,5 +1,7 @@
 //! Commands, exit codes, configuration files, the admin listener.
 
+use crate::guests::{Guest, KEY_OF_FIRST_FIELD};
+use crate::policies::bad_components::put;
 use crate::support::gateway::{Ended, run};
 use crate::support::*;
 use std::net::TcpListener;
@@ -233,7 +235,7 @@ fn the_admin_listener_tells_health_status_policies_and_metrics() {
     }
     assert!(gateway.admin("GET", "/v1/status").json().is_object());
     let policies = gateway.admin("GET", "/v1/policies").text();
-    assert!(policies.contains("\"keys\"") && policies.contains("idempotency-key/1"), "{policies}");
+    assert!(policies.contains("\"keys\"") && policies.contains("idempotency-key/2"), "{policies}");
     let operation = gateway.admin("GET", &format!("/v1/operations/{}", first.operation()));
     assert_eq!((operation.status, &operation.json()["state"]), (200, &"completed".into()));
     assert_eq!(gateway.admin("GET", &format!("/v1/operations/{}", "0".repeat(64))).status, 404);
@@ -274,4 +276,38 @@ fn neither_keys_nor_credentials_nor_bodies_reach_log_and_metrics() {
     for text in [log, gateway.admin("GET", "/metrics").text(), policies] {
         assert!(!text.contains("-secret"), "{text}");
     }
+}
+
+#[test]
+fn a_policys_labels_reach_metrics_and_log() {
+    let upstream = Upstream::numbering();
+    // A label `tier` in the guard, whose value is the key.
+    let labelled = Guest {
+        decide: format!(
+            "{KEY_OF_FIRST_FIELD}
+             (i32.store offset=84 (i32.const 1024) (i32.const 2048)) (i32.store offset=88 (i32.const 1024) (i32.const 1))
+             (i32.store (i32.const 2048) (i32.const 2100)) (i32.store (i32.const 2052) (i32.const 4))
+             (i32.store (i32.const 2100) (i32.const 0x72656974))
+             (i32.store (i32.const 2056) (i32.load offset=8 (local.get $fields)))
+             (i32.store (i32.const 2060) (i32.load offset=12 (local.get $fields)))"
+        ),
+        ..Guest::default()
+    };
+    let setup = Setup::new(&upstream.url()).server("access_log = \"json\"");
+    let file = put(&setup, "policy.wasm", &labelled.component());
+    let gateway = setup.component(file).start();
+    for tier in 0..40 {
+        let key = format!("tier{tier}");
+        gateway.send(&Request::post("/charges").field("Idempotency-Key", &key)).assert_executed(201);
+    }
+    let metrics = gateway.admin("GET", "/metrics").text();
+    let count = |value: &str| {
+        let series =
+            format!("oncegate_policy_labels_total{{policy=\"keys\",label=\"tier\",value=\"{value}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+    };
+    assert_eq!((count("tier0").as_deref(), count("tier31").as_deref()), (Some("1"), Some("1")), "{metrics}");
+    assert_eq!((count("tier32"), count("other").as_deref()), (None, Some("8")), "{metrics}");
+    let last = "\"labels\":{\"tier\":\"tier39\"}";
+    eventually("the access log has it", || gateway.stderr().contains(last).then_some(()));
 }

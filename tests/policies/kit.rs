@@ -67,12 +67,12 @@ pub(crate) fn built_in(name: &str) -> PathBuf {
 fn inspect_says_what_a_component_is_and_plans() {
     let shop = Shop::new();
     let said = shop.fine(&["inspect", "builtin:idempotency-key"]);
-    for word in ["permissions  digest", "vectors      359", "idempotency-key/1 from=header:idempotency-key"] {
+    for word in ["permissions  digest", "vectors      365", "idempotency-key/2 from=header:idempotency-key"] {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
     let settings = "{ from = [\"body:/id\"] }";
     let told = shop.json(&["inspect", "builtin:idempotency-key", "--settings", settings]);
-    assert_eq!(told["plan"]["key_schema"], "idempotency-key/1 from=body:/id");
+    assert_eq!(told["plan"]["key_schema"], "idempotency-key/2 from=body:/id");
     assert_eq!(told["settings_schema"]["type"], "object");
     let refused = shop.policy(&["inspect", "builtin:idempotency-key", "--settings", "{ fro = 1 }"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");

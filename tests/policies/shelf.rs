@@ -68,6 +68,108 @@ fn a_sender_is_told_to_come_back_for_what_is_open_and_not_for_what_is_done() {
     assert_eq!(upstream.count(), 3);
 }
 
+/// A forged delivery, which the service turns away when it has looked at its signature, and the real one.
+#[test]
+fn whoever_waits_gets_no_strangers_refusal() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.number {
+        0 => Script::answer(401, "a bad signature").after(&held),
+        _ => Script::answer(200, "thank you"),
+    });
+    let gateway = builtin(&upstream, "webhook").start();
+    let waiters = || gateway.admin("GET", "/v1/upstreams").json()["upstreams"][0]["waiters"].clone();
+    scope(|scope| {
+        let forged = scope.spawn(|| gateway.send(&delivery("msg_1")));
+        upstream.await_count(1);
+        let real: Vec<_> = (0..2).map(|_| scope.spawn(|| gateway.send(&delivery("msg_1")))).collect();
+        eventually("they wait", || (waiters() == 2).then_some(()));
+        gate.open();
+        forged.join().unwrap().assert_executed(401);
+        for waited in real {
+            let waited = waited.join().unwrap();
+            assert_eq!((waited.status, waited.field("oncegate-problem")), (503, Some("in-flight")));
+            assert!(waited.field("retry-after").is_some() && !waited.text().contains("signature"));
+        }
+    });
+    gateway.send(&delivery("msg_1")).assert_executed(200);
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn each_receiver_gets_its_own_delivery() {
+    let upstream = Upstream::numbering();
+    let gateway = builtin(&upstream, "webhook").start();
+    let to = |host: &str, target: &str, hook: Option<&str>| {
+        let request = Request::new("POST", target).field("Host", host).field("X-GitHub-Delivery", "g");
+        hook.into_iter().fold(request, |request, hook| request.field("X-GitHub-Hook-ID", hook))
+    };
+    let receivers = [
+        to("a.example", "/hooks", None),
+        to("b.example", "/hooks", None),
+        to("a.example", "/hooks?tenant=1", None),
+        to("a.example", "/hooks?tenant=2", None),
+        to("a.example", "/hooks", Some("7")),
+        to("a.example", "/hooks", Some("8")),
+    ];
+    for delivery in &receivers {
+        let first = gateway.send(delivery);
+        first.assert_executed(201);
+        gateway.send(delivery).assert_replay_of(&first);
+    }
+    assert_eq!(upstream.count(), receivers.len());
+}
+
+#[test]
+fn what_is_no_cloud_event_goes_through() {
+    let upstream = Upstream::numbering();
+    let gateway = builtin(&upstream, "webhook").start();
+    let charge = |status: &str| {
+        let body = format!("{{\"id\":\"ch_1\",\"source\":\"card\",\"status\":\"{status}\"}}");
+        Request::post("/charges").field("Content-Type", "application/json").body(body)
+    };
+    for status in ["paid", "refunded", "refunded"] {
+        let reply = gateway.send(&charge(status));
+        assert_eq!((reply.status, reply.replayed()), (201, None), "{status}");
+    }
+    assert_eq!(upstream.count(), 3);
+}
+
+/// Bodies that a service may read although the gateway doesn't: none of them goes up.
+#[test]
+fn what_cant_be_read_is_not_passed_on() {
+    let call = r#"{"jsonrpc":"2.0","id":"evt_1","method":"charge","params":{"idempotency_key":"k"}}"#;
+    let utf16: Vec<u8> = call.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let deep = format!("{{\"a\":{}{},{}", "[".repeat(300), "]".repeat(300), &call[1..]);
+    let unread: [(Vec<u8>, &str); 8] = [
+        (call.replace("charge", "\\ud800").into(), "application/json"),
+        (call.replace("\"id\"", "\"id\":\"evt_0\",\"id\"").into(), "application/json"),
+        (call.replace("\"k\"", "NaN").into(), "application/json"),
+        (utf16.clone(), "application/json; charset=utf-16"),
+        ([&[0xff, 0xfe], &utf16[..]].concat(), "application/json"),
+        (deep.into(), "application/json"),
+        (call.into(), "application/x-www-form-urlencoded"),
+        (call.replace("\"k\"", "\"\u{1}\"").into(), "text/plain"),
+    ];
+    let upstream = Upstream::numbering();
+    let rpc = plugin(&upstream, "json-rpc").policy("settings = { required = true }").start();
+    let hooks = builtin(&upstream, "webhook").start();
+    let request = || Request::post("/").field("Stripe-Signature", "t=1,v1=a");
+    for (body, kind) in &unread {
+        let request = request().field("Content-Type", kind).body(body.clone());
+        rpc.send(&request).assert_problem(400, "key-malformed");
+        hooks.send(&request).assert_problem(400, "key-malformed");
+    }
+    let coded = request().field("Content-Encoding", "x-own").body(call);
+    rpc.send(&coded).assert_problem(400, "key-malformed");
+    hooks.send(&coded).assert_problem(400, "key-malformed");
+    for batch in [format!("[1,{call}]"), format!("[{call}]"), "[{\"method\":\"charge\"}]".to_owned()] {
+        rpc.send(&request().body(batch.clone())).assert_problem(400, "batch");
+        hooks.send(&request().body(batch)).assert_problem(400, "key-malformed");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
 /// The sender's own libraries: Standard Webhooks signs each attempt anew, CloudEvents go as headers
 /// and as a document.
 #[test]
@@ -108,6 +210,24 @@ fn equal_orders_in_a_window_are_one_unless_they_are_meant_again() {
     let second = gateway.send(&order(12, "a").field("X-Again", "2"));
     second.assert_executed(201);
     gateway.send(&order(13, "a").field("X-Again", "2")).assert_replay_of(&second);
+    assert_eq!(upstream.count(), 3);
+}
+
+#[test]
+fn a_form_and_json_are_two_orders() {
+    let upstream = Upstream::numbering();
+    let gateway = builtin(&upstream, "content").start();
+    let order = |target: &str, kind: &str, body: &str| {
+        Request::new("POST", target).field("Content-Type", kind).body(body)
+    };
+    let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+    let first = gateway.send(&order("/orders", json, "{\"sku\":\"a\"}"));
+    first.assert_executed(201);
+    let second = gateway.send(&order("/orders", form, "sku=a"));
+    second.assert_executed(201);
+    gateway.send(&order("/orders?sku=b", json, "{\"sku\":\"a\"}")).assert_executed(201);
+    gateway.send(&order("/orders", json, "{ \"sku\": \"a\" }")).assert_replay_of(&first);
+    gateway.send(&order("/orders", form, "%73ku=a")).assert_replay_of(&second);
     assert_eq!(upstream.count(), 3);
 }
 

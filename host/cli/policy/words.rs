@@ -104,6 +104,9 @@ fn guard_json(guard: &Guard) -> Value {
     if !guard.labels.is_empty() {
         value["labels"] = guard.labels.iter().map(|(name, value)| json!([name, value])).collect();
     }
+    if guard.unvouched {
+        value["unvouched"] = true.into();
+    }
     value
 }
 

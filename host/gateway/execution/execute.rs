@@ -82,7 +82,7 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
         let slot = slot.counted();
         // A request that is sent again has the same id, by which the upstream may recognise it.
         execution.id.set(permit.id());
-        tracing::debug!(operation = %permit.id(), labels = ?execution.labels, "executing");
+        tracing::debug!(operation = %permit.id(), "executing");
         let shared = &execution.worker.shared;
         if let Some(observation) = execution.observation {
             shared.drift.note(observation, &execution.route);

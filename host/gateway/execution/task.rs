@@ -37,8 +37,8 @@ pub struct Execution {
     pub observation: Option<PrincipalObservation>,
     /// Fields that the policy sets on the upstream request.
     pub forward: Vec<(HeaderName, HeaderValue)>,
-    /// The policy's labels, for the decision log.
-    pub labels: Vec<(String, String)>,
+    /// True if the policy can't vouch for the caller.
+    pub unvouched: bool,
     /// The other end of the client's connection.
     pub peer: Peer,
     /// The request's head.

@@ -77,6 +77,11 @@ impl Metrics {
         self.policies.failed(policy, kind);
     }
 
+    /// Counts a guarded request by the labels that its policy gave it.
+    pub fn policy_labelled(&self, policy: &str, labels: &[(String, String)]) {
+        self.policies.labelled(policy, labels);
+    }
+
     /// Notes the result of a policy's reload (`ok`, `failed`, `rolled_back`), and the generation that
     /// is active after the reload.
     pub fn policy_reloaded(&self, policy: &str, result: &'static str, generation: Option<u64>) {

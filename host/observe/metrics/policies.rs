@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -31,6 +33,48 @@ struct PolicyName {
     policy: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PolicyLabel {
+    policy: String,
+    label: String,
+    value: String,
+}
+
+/// The most labels of a policy, and the most values of a label, that have a series of their own.
+const SERIES_MAX: usize = 32;
+/// What the labels and values beyond these are counted as.
+const OTHER: &str = "other";
+
+/// The labels and values of each policy that have a series of their own.
+#[derive(Default)]
+struct KnownLabels(RwLock<BTreeMap<String, BTreeMap<String, BTreeSet<String>>>>);
+
+impl KnownLabels {
+    /// The label and value that these are counted as.
+    fn counted<'a>(&self, policy: &str, label: &'a str, value: &'a str) -> (&'a str, &'a str) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let values = known.get(policy).and_then(|labels| labels.get(label));
+        if values.is_some_and(|values| values.contains(value)) {
+            return (label, value);
+        }
+        if values.is_some_and(|values| values.len() >= SERIES_MAX) {
+            return (label, OTHER);
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let labels = known.entry(policy.to_owned()).or_default();
+        if !labels.contains_key(label) && labels.len() >= SERIES_MAX {
+            return (OTHER, OTHER);
+        }
+        let values = labels.entry(label.to_owned()).or_default();
+        if !values.contains(value) && values.len() >= SERIES_MAX {
+            return (label, OTHER);
+        }
+        values.insert(value.to_owned());
+        (label, value)
+    }
+}
+
 /// Buckets from a compiled policy's microsecond to the limit of a slow policy.
 fn policy_histogram() -> Histogram {
     Histogram::new([
@@ -54,6 +98,8 @@ pub(super) struct PolicyFamilies {
     failures: Family<PolicyKind, Counter>,
     generation: Family<PolicyName, Gauge>,
     reloads: Family<PolicyReload, Counter>,
+    labels: Family<PolicyLabel, Counter>,
+    known: KnownLabels,
 }
 
 impl PolicyFamilies {
@@ -63,6 +109,8 @@ impl PolicyFamilies {
             failures: Family::default(),
             generation: Family::default(),
             reloads: Family::default(),
+            labels: Family::default(),
+            known: KnownLabels::default(),
         };
         registry.register_with_unit(
             "policy_call",
@@ -77,6 +125,11 @@ impl PolicyFamilies {
             families.generation.clone(),
         );
         registry.register("policy_reloads", "Reloads of policies by result", families.reloads.clone());
+        registry.register(
+            "policy_labels",
+            "Guarded requests by the labels that their policy gave them",
+            families.labels.clone(),
+        );
         families
     }
 
@@ -94,6 +147,15 @@ impl PolicyFamilies {
         self.failures.get_or_create(&PolicyKind { policy: policy.to_owned(), kind: kind.to_owned() }).inc();
     }
 
+    pub(super) fn labelled(&self, policy: &str, labels: &[(String, String)]) {
+        for (label, value) in labels {
+            let (label, value) = self.known.counted(policy, label, value);
+            let series =
+                PolicyLabel { policy: policy.to_owned(), label: label.to_owned(), value: value.to_owned() };
+            self.labels.get_or_create(&series).inc();
+        }
+    }
+
     pub(super) fn reloaded(&self, policy: &str, result: &'static str, generation: Option<u64>) {
         self.reloads.get_or_create(&PolicyReload { policy: policy.to_owned(), result }).inc();
         if let Some(generation) = generation {
@@ -101,5 +163,28 @@ impl PolicyFamilies {
                 .get_or_create(&PolicyName { policy: policy.to_owned() })
                 .set(i64::try_from(generation).unwrap_or(i64::MAX));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_has_a_bounded_number_of_series() {
+        let known = KnownLabels::default();
+        for value in 0..SERIES_MAX {
+            let value = value.to_string();
+            assert_eq!(known.counted("p", "kind", &value), ("kind", &*value));
+        }
+        assert_eq!(known.counted("p", "kind", "33"), ("kind", OTHER));
+        assert_eq!(known.counted("p", "kind", "7"), ("kind", "7"), "it was there before");
+        assert_eq!(known.counted("q", "kind", "33"), ("kind", "33"), "another policy has its own");
+        for label in 1..SERIES_MAX {
+            let label = format!("label_{label}");
+            assert_eq!(known.counted("p", &label, "a"), (&*label, "a"));
+        }
+        assert_eq!(known.counted("p", "one_more", "a"), (OTHER, OTHER));
+        assert_eq!(known.counted("p", "label_1", "b"), ("label_1", "b"));
     }
 }

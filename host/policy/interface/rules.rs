@@ -208,7 +208,7 @@ pub(crate) fn refusal_code(place: &'static str, code: &str) -> Result<(), Broken
     Ok(())
 }
 
-/// Checks that there are no options: 0.1.0 has none.
+/// Checks that there is no option that this gateway does not know: `first` is the first such one.
 pub(crate) fn no_options(place: &'static str, first: Option<&str>) -> Result<(), Broken> {
     first.map_or(Ok(()), |name| {
         broken(place, format!("`{}` is not an option that this gateway knows", name.escape_debug()))

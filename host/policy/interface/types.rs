@@ -144,6 +144,8 @@ pub struct Guard {
     pub memo: Option<Arc<str>>,
     /// Labels for metrics and the decision log.
     pub labels: Vec<(String, String)>,
+    /// The option `unvouched`: nothing that the policy sees proves who sent the request.
+    pub unvouched: bool,
 }
 
 /// The rule for the parts of a request that must be equal when a key is reused.

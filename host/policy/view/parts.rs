@@ -3,7 +3,7 @@
 
 use crate::interface::FingerprintRule;
 use crate::interface::v0_1::{Attribute, Part, Shape};
-use crate::view::document::Document;
+use crate::view::document::{Document, DocumentFormat};
 use oncegate_core::{Fingerprint, Framer, PartKind, Recipe, Secret};
 use std::hash::Hasher;
 
@@ -87,9 +87,14 @@ const fn kind_of(attribute: Attribute) -> PartKind {
     }
 }
 
-/// Adds the shaped document with its shape; the body's bytes if it is no document.
+/// Adds the shaped document with its format and shape; the body's bytes if it is no document.
 fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
     let Some(document) = values.document() else { return frame_attribute(Attribute::Body, values, framer) };
+    match document.format() {
+        DocumentFormat::Json => {}
+        DocumentFormat::Form => framer.part(PartKind::Shape, b"form"),
+        DocumentFormat::Multipart => framer.part(PartKind::Shape, b"multipart"),
+    }
     for (mark, pointers) in [("keep", &shape.keep), ("drop", &shape.drop)] {
         framer.part(PartKind::Shape, mark.as_bytes());
         pointers.iter().for_each(|pointer| framer.part(PartKind::Shape, pointer.as_bytes()));

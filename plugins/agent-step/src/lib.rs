@@ -46,6 +46,9 @@ impl Policy for AgentStep {
                 ..Guard::new([authority(), method(), path(), text(run), text(step)])
             }
             .into(),
+            (None, None) if operation.field(&self.run).or(operation.field(&self.step)).is_some() => {
+                refuse("key-malformed", "the run and the step are empty: name both")
+            }
             (None, None) if !self.required => bypass("no step of a run"),
             _ => {
                 let detail = format!("send {} and {} with each step of a run", self.run, self.step);

@@ -1,4 +1,4 @@
-//! `builtin:content`: no key at all. Two requests with the same method, path and document are one
+//! `builtin:content`: no key at all. Two requests with the same method, target and document are one
 //! operation within a window, which ends with the answer's retention: for services whose callers
 //! send an order twice because a button was pressed twice.
 
@@ -22,7 +22,7 @@ impl Policy for Content {
         if keep.len() + drop.len() > POINTERS_MAX {
             return Err(format!("`keep` and `drop` may have {POINTERS_MAX} pointers together"));
         }
-        let query = settings.flag("query")?;
+        let query = settings.flag_or("query", true)?;
         let again = again(&mut settings)?;
         let window = window(&mut settings)?;
         settings.done()?;
@@ -42,7 +42,11 @@ impl Policy for Content {
         key.push(Part::Document(self.shape.clone()));
         if let Some(name) = &self.again {
             // Whoever means it twice says so, with a word of its own for each time.
-            key.push(operation.field(name).map_or(Part::Missing, text));
+            let mut words = operation.values(name);
+            key.push(words.next().map_or(Part::Missing, text));
+            if words.next().is_some() {
+                return Ok(refuse("key-malformed", format!("{name} is there more than once: send one word")));
+            }
         }
         let guard = Guard {
             fingerprint: Fingerprint::KeyOnly,
@@ -90,7 +94,7 @@ fn key_schema(keep: &[String], drop: &[String], query: bool, again: Option<&str>
     let list = |pointers: &[String]| format!("{pointers:?}");
     let shape = format!("keep={} drop={} query={query} again={again:?}", list(keep), list(drop));
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("content/1 sha256={}", hex(digest::sha256(shape.as_bytes())))
+    format!("content/2 sha256={}", hex(digest::sha256(shape.as_bytes())))
 }
 
 policy!(Content);

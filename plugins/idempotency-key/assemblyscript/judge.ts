@@ -5,7 +5,7 @@ import { KeyTime, Wanted } from "./settings";
 
 const BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/** Leaves in `sent` what is wrong with its key, or when it was first sent, where it tells. */
+/** Leaves in `sent` what is wrong with its key, or its one form and when it was first sent, where it tells. */
 export function judge(sent: Sent, wanted: Wanted): void {
   const key = sent.key, pattern = wanted.pattern;
   const length = <u32>String.UTF8.byteLength(key);
@@ -18,6 +18,8 @@ export function judge(sent: Sent, wanted: Wanted): void {
   if (millis < 0) sent.fault = "it holds no time of its making, as a UUIDv7 or a ULID does: send one";
   else if (millis / 1000 > <i64>u32.MAX_VALUE) sent.fault = "the time in it is past 2106";
   sent.timed = true;
+  // The letters' case means nothing in either kind: each has one form.
+  sent.key = wanted.keyTime == KeyTime.Ulid ? key.toUpperCase() : key.toLowerCase();
   sent.firstSent = <u32>(millis / 1000);
 }
 

@@ -104,10 +104,13 @@ export class Wanted {
 
   /** What goes into keys, and which requests have one. Equal texts promise equal keys. */
   keySchema(): string {
-    let schema = "idempotency-key/1 from=";
+    let schema = "idempotency-key/2 from=";
     for (let i = 0; i < this.places.length; i++) schema += (i > 0 ? "," : "") + this.places[i].written();
     if (this.methods.length > 0) schema += " methods=" + this.methods.join(",");
-    return schema.length <= LONGEST_SCHEMA ? schema : "idempotency-key/1 sha256=" + sha256(schema);
+    if (this.keyTime != KeyTime.None) {
+      schema += " key_time=" + (this.keyTime == KeyTime.Ulid ? "ulid" : "uuidv7");
+    }
+    return schema.length <= LONGEST_SCHEMA ? schema : "idempotency-key/2 sha256=" + sha256(schema);
   }
 
   /** What the plan declares, each once. */

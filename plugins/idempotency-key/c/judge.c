@@ -6,6 +6,16 @@ static char upper(char c) {
     return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
 }
 
+static char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static og_text each(og_text text, char form(char)) {
+    char *to = og_room(text.length);
+    for (size_t i = 0; i < text.length; i++) to[i] = form(text.at[i]);
+    return (og_text){ to, text.length };
+}
+
 // The digit of Crockford's base 32, whose first sixteen are those of hexadecimal; -1: it is none.
 static int digit(char c) {
     static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -53,6 +63,9 @@ void judge(sent *sent, const settings *settings) {
     } else if (millis / 1000 > UINT32_MAX) {
         sent->fault = OG("the time in it is past 2106");
     } else {
+        // The letters' case means nothing in either kind: each has one form.
+        if (settings->key_time == UUIDV7) sent->key = each(sent->key, lower);
+        if (settings->key_time == ULID) sent->key = each(sent->key, upper);
         sent->first = (og_option_number){ settings->key_time != NO_TIME, (uint32_t)(millis / 1000) };
     }
 }

@@ -6,7 +6,7 @@
 #include "places.h"
 #include "settings.h"
 
-// Leaves in `sent` what is wrong with its key, or when it was first sent, where it tells.
+// Leaves in `sent` what is wrong with its key, or its one form and when it was first sent, where it tells.
 void judge(sent *sent, const settings *settings);
 
 #endif

@@ -202,14 +202,16 @@ static og_text written(const place *place) {
 }
 
 og_text settings_key_schema(const settings *settings) {
-    og_text schema = OG("idempotency-key/1 from=");
+    og_text schema = OG("idempotency-key/2 from=");
     for (size_t i = 0; i < settings->count; i++) {
         schema = JOINED(schema, i > 0 ? OG(",") : OG(""), written(&settings->places[i]));
     }
     for (size_t i = 0; i < settings->methods.count; i++) {
         schema = JOINED(schema, i > 0 ? OG(",") : OG(" methods="), settings->methods.at[i]);
     }
-    return schema.length <= LONGEST_SCHEMA ? schema : og_joined(OG("idempotency-key/1 sha256="), og_sha256(schema));
+    static const og_text times[] = { [NO_TIME] = OG(""), [UUIDV7] = OG(" key_time=uuidv7"), [ULID] = OG(" key_time=ulid") };
+    schema = og_joined(schema, times[settings->key_time]);
+    return schema.length <= LONGEST_SCHEMA ? schema : og_joined(OG("idempotency-key/2 sha256="), og_sha256(schema));
 }
 
 og_texts settings_named(const settings *settings, uint8_t kind) {

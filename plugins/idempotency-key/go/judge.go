@@ -9,31 +9,32 @@ import (
 	"strings"
 )
 
-// judge holds a key against the settings, and tells when it was first sent, where it does.
-func (s *Settings) judge(key string) (*uint32, error) {
+// judge holds a key against the settings. It returns the key in its one form, and when it was first sent, where it tells.
+func (s *Settings) judge(key string) (string, *uint32, error) {
 	switch {
 	case len(key) < s.min:
-		return nil, fmt.Errorf("it is %d bytes long: send at least %d", len(key), s.min)
+		return "", nil, fmt.Errorf("it is %d bytes long: send at least %d", len(key), s.min)
 	case len(key) > s.max:
-		return nil, fmt.Errorf("it is %d bytes long: send at most %d", len(key), s.max)
+		return "", nil, fmt.Errorf("it is %d bytes long: send at most %d", len(key), s.max)
 	case s.pattern != nil && !s.pattern.MatchString(key):
-		return nil, errors.New("it doesn't match the pattern")
+		return "", nil, errors.New("it doesn't match the pattern")
 	case s.keyTime == "":
-		return nil, nil
+		return key, nil, nil
 	}
-	read := uuidv7Millis
+	// The letters' case means nothing in either kind.
+	read, form := uuidv7Millis, strings.ToLower
 	if s.keyTime == "ulid" {
-		read = ulidMillis
+		read, form = ulidMillis, strings.ToUpper
 	}
 	millis, there := read(key)
 	if !there {
-		return nil, fmt.Errorf("it is no %s, which holds the time of its making: send one", s.keyTime)
+		return "", nil, fmt.Errorf("it is no %s, which holds the time of its making: send one", s.keyTime)
 	}
 	if millis/1000 > math.MaxUint32 {
-		return nil, errors.New("the time in it is past 2106")
+		return "", nil, errors.New("the time in it is past 2106")
 	}
 	seconds := uint32(millis / 1000)
-	return &seconds, nil
+	return form(key), &seconds, nil
 }
 
 var (

@@ -29,7 +29,7 @@ func decide(operation *Operation) (Verdict, error) {
 		}
 		var firstSent *uint32
 		if err == nil {
-			firstSent, err = settings.judge(key)
+			key, firstSent, err = settings.judge(key)
 		}
 		if err != nil {
 			return Refusal{Code: "key-malformed", Detail: place.spoken() + ": " + err.Error()}, nil

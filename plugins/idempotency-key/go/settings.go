@@ -121,14 +121,17 @@ func (s *Settings) readPlaces(from []string) error {
 
 // keySchema is what goes into keys, and which requests have one. Equal texts promise equal keys.
 func (s *Settings) keySchema() string {
-	schema := "idempotency-key/1 from=" + joined(s.from, Place.written, ",")
+	schema := "idempotency-key/2 from=" + joined(s.from, Place.written, ",")
 	if len(s.methods) > 0 {
 		schema += " methods=" + strings.Join(s.methods, ",")
+	}
+	if s.keyTime != "" {
+		schema += " key_time=" + s.keyTime
 	}
 	if len(schema) <= longestSchema {
 		return schema
 	}
-	return fmt.Sprintf("idempotency-key/1 sha256=%x", sha256.Sum256([]byte(schema)))
+	return fmt.Sprintf("idempotency-key/2 sha256=%x", sha256.Sum256([]byte(schema)))
 }
 
 // fields are what the plan declares, each once.

@@ -15,6 +15,8 @@ export function judge(key, { min, max, pattern, keyTime }) {
   const millis = keyTime === "ulid" ? ulidMillis(key) : uuidv7Millis(key);
   if (millis == null) return { fault: `it is no ${keyTime}, which holds the time of its making: send one` };
   const firstSent = Math.floor(millis / 1000);
+  // The letters' case means nothing in either kind: each has one form.
+  key = keyTime === "ulid" ? key.toUpperCase() : key.toLowerCase();
   return firstSent < 2 ** 32 ? { key, firstSent } : { fault: "the time in it is past 2106" };
 }
 

@@ -64,12 +64,13 @@ function readPlace(text) {
 }
 
 /** What goes into keys, and which requests have one. Equal texts promise equal keys. */
-export function keySchema({ from, methods }, sha256) {
+export function keySchema({ from, methods, keyTime }, sha256) {
   const named = methods.length > 0 ? ` methods=${methods.join(",")}` : "";
-  const schema = `idempotency-key/1 from=${from.map(written).join(",")}${named}`;
+  const timed = keyTime == null ? "" : ` key_time=${keyTime}`;
+  const schema = `idempotency-key/2 from=${from.map(written).join(",")}${named}${timed}`;
   if (schema.length <= LONGEST_SCHEMA) return schema;
   const digest = sha256(Uint8Array.from(schema, (c) => c.charCodeAt(0)));
-  return `idempotency-key/1 sha256=${Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  return `idempotency-key/2 sha256=${Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** As an operator would write it, in the characters that a key-schema may have. */

@@ -13,8 +13,8 @@ ULID = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII | re.IGNORECASE)
 BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
-def judge(key: str, settings: Settings) -> Optional[int]:
-    """When the key says that it was first sent, in Unix seconds, where the settings say that it tells."""
+def judge(key: str, settings: Settings) -> tuple[str, Optional[int]]:
+    """The key in its one form; when it says that it was first sent, in Unix seconds, where it tells."""
     length = len(key.encode())
     if length < settings.min:
         raise Malformed(f"it is {length} bytes long: send at least {settings.min}")
@@ -23,13 +23,14 @@ def judge(key: str, settings: Settings) -> Optional[int]:
     if settings.pattern is not None and settings.pattern.fullmatch(key) is None:
         raise Malformed("it doesn't match the pattern")
     if settings.key_time is None:
-        return None
+        return key, None
     millis = ulid_millis(key) if settings.key_time == "ulid" else uuidv7_millis(key)
     if millis is None:
         raise Malformed(f"it is no {settings.key_time}, which holds the time of its making: send one")
     if millis // 1000 >= 2**32:
         raise Malformed("the time in it is past 2106")
-    return millis // 1000
+    # The letters' case means nothing in either kind.
+    return key.upper() if settings.key_time == "ulid" else key.lower(), millis // 1000
 
 
 def uuidv7_millis(key: str) -> Optional[int]:

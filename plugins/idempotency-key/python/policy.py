@@ -31,7 +31,7 @@ class Policy(exports.Policy):
                 pointer += place.kind == "body"
                 if key is None:
                     continue
-                first_sent = judge(key, settings)
+                key, first_sent = judge(key, settings)
             except places.Malformed as fault:
                 return refuse("key-malformed", f"{place.spoken()}: {fault}")
             parts = [of(Attribute.AUTHORITY), of(Attribute.METHOD), of(Attribute.PATH), text(key)]

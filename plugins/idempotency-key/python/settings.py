@@ -55,12 +55,14 @@ class Settings:
 
     def key_schema(self) -> str:
         """What goes into keys, and which requests have one. Equal texts promise equal keys."""
-        schema = "idempotency-key/1 from=" + ",".join(place.written() for place in self.places)
+        schema = "idempotency-key/2 from=" + ",".join(place.written() for place in self.places)
         if self.methods:
             schema += " methods=" + ",".join(self.methods)
+        if self.key_time is not None:
+            schema += f" key_time={self.key_time}"
         if len(schema) <= LONGEST_SCHEMA:
             return schema
-        return f"idempotency-key/1 sha256={digest.sha256(schema.encode()).hex()}"
+        return f"idempotency-key/2 sha256={digest.sha256(schema.encode()).hex()}"
 
     def fields(self) -> List[str]:
         """What the plan declares, each once."""

@@ -58,17 +58,14 @@ fn quoted(value: &str) -> Result<String, String> {
 /// What most clients send: visible characters without quotes. What would make it a list, or cut
 /// short what another reader takes for the key, must be quoted.
 fn bare(value: &str) -> Result<String, String> {
-    let (key, parameters) = match value.find(';') {
-        Some(at) => (value[..at].trim_end_matches(' '), &value[at..]),
-        None => (value, ""),
-    };
-    if key.starts_with('(') || value.contains(',') {
+    if value.starts_with('(') || value.contains(',') {
         return Err("it looks like a list: send one key, in double quotes if it holds a comma".into());
     }
-    if let Some(wrong) = key.chars().find(|c| !c.is_ascii_graphic() || *c == '"') {
+    if let Some(wrong) = value.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '"' | ';')) {
         let wrong = match wrong {
             ' ' => "a space".into(),
             '"' => "a double quote in the middle".into(),
+            ';' => "a semicolon".into(),
             c if c.is_ascii() => format!("the control character {:#04x}", u32::from(c)),
             c => format!("{c:?}, which is not ASCII"),
         };
@@ -76,20 +73,7 @@ fn bare(value: &str) -> Result<String, String> {
             "it holds {wrong}: send visible ASCII characters, in double quotes, like {EXAMPLE}"
         ));
     }
-    if key.is_empty() {
-        return Err(format!("its key is empty: send one of your own for each operation, such as {EXAMPLE}"));
-    }
-    // Parameters are read only to be sure that they are some, and not the rest of the key.
-    if !parameters.is_empty()
-        && Parser::new(&format!("?1{parameters}"))
-            .parse_item_with_visitor(|_: BareItemFromInput<'_>| Ok::<_, Infallible>(sfv::visitor::Ignored))
-            .is_err()
-    {
-        return Err("what follows the semicolon are no parameters as RFC 9651 has them: \
-                    send the key in double quotes if the semicolon belongs to it"
-            .into());
-    }
-    Ok(key.into())
+    Ok(value.into())
 }
 
 /// The key in a query: the value of `name`, decoded as forms are.
@@ -155,9 +139,12 @@ pub fn judge(text: String, settings: &Settings) -> Result<Key, String> {
     {
         return Err(format!("it doesn't match the pattern {}", shortened(&pattern.source)));
     }
-    let first_sent = match settings.key_time {
-        None => None,
-        Some(kind) => Some(made_at(kind, &text)?),
+    let Some(kind) = settings.key_time else { return Ok(Key { text, first_sent: None }) };
+    let first_sent = Some(made_at(kind, &text)?);
+    // The letters' case means nothing in either kind: each has one form.
+    let text = match kind {
+        KeyTime::Uuidv7 => text.to_ascii_lowercase(),
+        KeyTime::Ulid => text.to_ascii_uppercase(),
     };
     Ok(Key { text, first_sent })
 }

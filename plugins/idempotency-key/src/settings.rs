@@ -75,18 +75,23 @@ impl Default for Settings {
 impl Settings {
     /// Names what goes into keys and which requests have one. Not among it are the settings that
     /// only turn a request away which would otherwise be guarded (`strict`, `pattern`, `min`,
-    /// `max`, `key_time`) or not be (`required`).
+    /// `max`) or not be (`required`).
     pub fn key_schema(&self, sha256: impl FnOnce(&[u8]) -> String) -> String {
-        let mut schema = String::from("idempotency-key/1 from=");
+        let mut schema = String::from("idempotency-key/2 from=");
         schema.push_str(&self.from.iter().map(Source::written).collect::<Vec<_>>().join(","));
         if !self.methods.is_empty() {
             schema.push_str(" methods=");
             schema.push_str(&self.methods.join(","));
         }
+        match self.key_time {
+            None => {}
+            Some(KeyTime::Uuidv7) => schema.push_str(" key_time=uuidv7"),
+            Some(KeyTime::Ulid) => schema.push_str(" key_time=ulid"),
+        }
         if schema.len() <= MOST_SCHEMA {
             return schema;
         }
-        format!("idempotency-key/1 sha256={}", sha256(schema.as_bytes()))
+        format!("idempotency-key/2 sha256={}", sha256(schema.as_bytes()))
     }
 
     /// What the plan declares, pseudo-fields first.

@@ -6,18 +6,21 @@ fn schema(settings: &str) -> String {
 
 #[test]
 fn the_schema_names_what_goes_into_keys_and_nothing_else() {
-    assert_eq!(schema("{}"), "idempotency-key/1 from=header:idempotency-key");
+    assert_eq!(schema("{}"), "idempotency-key/2 from=header:idempotency-key");
     assert_eq!(schema(r#"{"from":["header:Idempotency-Key"]}"#), schema("{}"));
     assert_eq!(
-        schema(r#"{"strict":true,"required":true,"pattern":"a+","min":2,"max":9,"key_time":"ulid"}"#),
+        schema(r#"{"strict":true,"required":true,"pattern":"a+","min":2,"max":9}"#),
         schema("{}")
     );
+    let timed = schema(r#"{"key_time":"ulid"}"#);
+    assert_eq!(timed, "idempotency-key/2 from=header:idempotency-key key_time=ulid");
+    assert_ne!(schema(r#"{"key_time":"uuidv7"}"#), timed);
     assert_eq!(
         schema(r#"{"from":["query:a,b c","body:/id"],"methods":["PUT","POST","PUT"]}"#),
-        "idempotency-key/1 from=query:a%2Cb%20c,body:/id methods=POST,PUT"
+        "idempotency-key/2 from=query:a%2Cb%20c,body:/id methods=POST,PUT"
     );
     let long = format!(r#"{{"from":["query:{}"]}}"#, "x".repeat(300));
-    assert_eq!(schema(&long), "idempotency-key/1 sha256=329");
+    assert_eq!(schema(&long), "idempotency-key/2 sha256=329");
 }
 
 #[test]

@@ -158,9 +158,46 @@ impl Operation {
     pub fn text_at(&self, pointer: usize) -> Option<&str> {
         self.payload.text_at(pointer)
     }
+
+    /// The media type of the body without parameters, in lower case. The plan must read `content-type`. Empty if
+    /// the request says none.
+    pub fn media_type(&self) -> String {
+        let essence = self.field("content-type").and_then(|value| value.split(';').next());
+        essence.unwrap_or_default().trim().to_ascii_lowercase()
+    }
+
+    /// What services take a body of this media type for. The plan must read `content-type`.
+    pub fn media(&self) -> Media {
+        match self.media_type().as_str() {
+            "application/x-www-form-urlencoded" | "multipart/form-data" => Media::Form,
+            "" | "text/plain" => Media::Json,
+            other if other.ends_with("json") => Media::Json,
+            _ => Media::Other,
+        }
+    }
+}
+
+/// What services take a body for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// JSON: it says so, or it says nothing, or that it is text.
+    Json,
+    /// A form, of either kind.
+    Form,
+    /// No document.
+    Other,
 }
 
 impl Payload {
+    /// Why a body that is there can't be read at the pointers of the plan; none if it can, or if there is none.
+    pub fn unread(&self) -> Option<&str> {
+        match self {
+            Self::Malformed(why) => Some(why),
+            Self::Oversize => Some("it is too large"),
+            Self::Absent | Self::Withheld | Self::Selected(_) | Self::Whole(_) => None,
+        }
+    }
+
     /// The value at a pointer of the plan, by the pointer's place there; none if nothing was selected.
     pub fn found_at(&self, pointer: usize) -> Option<&Found> {
         match self {

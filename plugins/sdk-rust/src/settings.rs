@@ -51,8 +51,13 @@ impl Settings {
 
     /// A setting that is true or false; false if it isn't there.
     pub fn flag(&mut self, name: &'static str) -> Result<bool, String> {
+        self.flag_or(name, false)
+    }
+
+    /// A setting that is true or false; `unset` if it isn't there.
+    pub fn flag_or(&mut self, name: &'static str, unset: bool) -> Result<bool, String> {
         match self.take(name) {
-            None => Ok(false),
+            None => Ok(unset),
             Some(Value::Flag(flag)) => Ok(flag),
             Some(_) => Err(format!("`{name}` must be true or false")),
         }

@@ -1,5 +1,5 @@
 // The key in a header: a string of RFC 9651 or, unless strict, the same without its quotes.
-// Parameters are read and left out.
+// Parameters of a string are read and left out.
 
 const DIGIT = "0123456789";
 const HEX = DIGIT + "abcdef";
@@ -64,16 +64,11 @@ export class Key {
     // What would make it a list, or end it for another reader, must be quoted.
     if (this.next() == 0x28 || this.value.includes(",")) return false;
     const begin = this.at;
-    let end = begin;
-    for (; this.next() >= 0 && this.next() != 0x3b; this.at++) {
+    for (; this.next() >= 0; this.at++) {
       const c = this.next();
-      if (c == 0x20) continue;
-      // A space in the middle.
-      if (end != this.at && end != begin) return false;
-      if (c < 0x21 || c > 0x7e || c == 0x22) return false;
-      end = this.at + 1;
+      if (c < 0x21 || c > 0x7e || c == 0x22 || c == 0x3b) return false;
     }
-    this.text = this.value.substring(begin, end);
+    this.text = this.value.substring(begin);
     return true;
   }
 

@@ -20,7 +20,7 @@ export function configure(settings: Settings): Plan {
   settings.done();
   if (from.length > 0) header = nameOf(from[0]);
   // All that goes into a key, and nothing else: records live on while this text is the same.
-  const plan = new Plan("idempotency-key/1 from=header:" + header);
+  const plan = new Plan("idempotency-key/2 from=header:" + header);
   plan.requestFields = [header];
   plan.fault = settings.fault;
   if (header == "" || from.length > 1) {

@@ -30,18 +30,11 @@ static bool quoted(const char **at, const char *end, og_text *text) {
 }
 
 static bool bare(const char **at, const char *end, og_text *text) {
-    const char *begin = *at, *after = begin;
-    while (after < end && *after != ';') after++;
-    *at = after;
-    while (after > begin && after[-1] == ' ') after--;
-    *text = (og_text){ begin, (size_t)(after - begin) };
+    *text = (og_text){ *at, (size_t)(end - *at) };
     // What would make it a list, or end it for another reader, must be quoted.
-    if (begin < after && *begin == '(') return false;
-    for (const char *c = after; c < end; c++) {
-        if (*c == ',') return false;
-    }
-    for (const char *c = begin; c < after; c++) {
-        if (!is_visible(*c) || is_in(*c, "\",")) return false;
+    if (*at < end && **at == '(') return false;
+    for (; *at < end; ++*at) {
+        if (!is_visible(**at) || is_in(**at, "\",;")) return false;
     }
     return true;
 }

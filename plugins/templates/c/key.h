@@ -1,5 +1,5 @@
 // The key in a header: a string of RFC 9651 or, unless strict, the same without its quotes.
-// Parameters are read and left out.
+// Parameters of a string are read and left out.
 
 #ifndef KEY_H
 #define KEY_H

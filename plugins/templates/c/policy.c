@@ -61,7 +61,7 @@ og_planned og_configure(og_text settings) {
         return og_cannot_plan(OG("`required` and `strict` must be true or false"));
     }
     // All that goes into a key, and nothing else: records live on while this text is the same.
-    og_plan plan = og_plan_of(og_joined(OG("idempotency-key/1 from=header:"), header));
+    og_plan plan = og_plan_of(og_joined(OG("idempotency-key/2 from=header:"), header));
     plan.request_fields = (og_texts){ &header, 1 };
     return og_planned_as(plan);
 }

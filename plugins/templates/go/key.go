@@ -17,13 +17,13 @@ const (
 var (
 	quotedKey = regexp.MustCompile(`^(` + quotedString + `)(.*)$`)
 	// What would make it a list, or end it for another reader, must be quoted.
-	bareKey    = regexp.MustCompile(`^([!#-')-+\--:<-~][!#-+\--:<-~]*)? *(;[^,]*)?$`)
+	bareKey    = regexp.MustCompile(`^([!#-')-+\--:<-~][!#-+\--:<-~]*)?$`)
 	parameters = regexp.MustCompile(`^(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:` + parameterValue + `))?)*$`)
 	escapes    = strings.NewReplacer(`\"`, `"`, `\\`, `\`)
 )
 
 // parseKey reads the key in a header: a string of RFC 9651 or, unless strict, the same without its
-// quotes. Parameters are read and left out. An error is for the caller to read.
+// quotes. Parameters of a string are read and left out. An error is for the caller to read.
 func parseKey(value string, strict bool) (string, error) {
 	value = strings.Trim(value, " \t")
 	var key, rest string
@@ -40,7 +40,7 @@ func parseKey(value string, strict bool) (string, error) {
 		if found == nil {
 			return "", errors.New("it has a character that must stand in double quotes")
 		}
-		key, rest = found[1], found[2]
+		key = found[1]
 	}
 	switch {
 	case !parameters.MatchString(rest):

@@ -39,7 +39,7 @@ func configure(text string) (*Plan, error) {
 	header = strings.ToLower(settings.From[0][len("header:"):])
 	required, strict = settings.Required, settings.Strict
 	// All that goes into a key, and nothing else: records live on while this text is the same.
-	return &Plan{KeySchema: "idempotency-key/1 from=header:" + header, RequestFields: []string{header}}, nil
+	return &Plan{KeySchema: "idempotency-key/2 from=header:" + header, RequestFields: []string{header}}, nil
 }
 
 var headerName = regexp.MustCompile("^header:[A-Za-z0-9_-]+$")

@@ -1,5 +1,5 @@
 // The key in a header: a string of RFC 9651 or, unless strict, the same without its quotes.
-// Parameters are read and left out.
+// Parameters of a string are read and left out.
 
 const STRING = String.raw`"(?:[ !#-\[\]-~]|\\["\\])*"`;
 // What else a parameter may be: a number, a date, a token, bytes, a truth, a string to be shown.
@@ -12,7 +12,7 @@ const VALUE = [
 ].join("|");
 const QUOTED = new RegExp(`^(${STRING})(.*)$`);
 // What would make it a list, or end it for another reader, must be quoted.
-const BARE = /^([!#-')-+\--:<-~][!#-+\--:<-~]*)? *(;[^,]*)?$/;
+const BARE = /^([!#-')-+\--:<-~][!#-+\--:<-~]*)?$/;
 const PARAMETERS = new RegExp(`^(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:${VALUE}))?)*$`);
 
 /** The key, or the fault, for the caller to read. */

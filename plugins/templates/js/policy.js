@@ -28,7 +28,7 @@ export const policy = {
     required = must;
     strict = quoted;
     // All that goes into a key, and nothing else: records live on while this text is the same.
-    return plan(`idempotency-key/1 from=header:${header}`, [header]);
+    return plan(`idempotency-key/2 from=header:${header}`, [header]);
   },
 
   // Called for each request that the plan is about. Equal requests have equal answers.

@@ -1,6 +1,6 @@
 """The key in a header: a string of RFC 9651 or, unless strict, the same without its quotes.
 
-Parameters are read and left out.
+Parameters of a string are read and left out.
 """
 
 import re
@@ -16,7 +16,7 @@ VALUE = "|".join([
 ])
 QUOTED = re.compile(rf"({STRING})(.*)")
 # What would make it a list, or end it for another reader, must be quoted.
-BARE = re.compile(r"([!#-')-+\--:<-~][!#-+\--:<-~]*)? *(;[^,]*)?")
+BARE = re.compile(r"([!#-')-+\--:<-~][!#-+\--:<-~]*)?()")
 PARAMETERS = re.compile(rf"(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{VALUE}))?)*")
 ESCAPE = re.compile(r'\\(["\\])')
 

@@ -49,7 +49,7 @@ class Policy(exports.Policy):
             raise Err("`required` and `strict` must be true or false")
         keys = Keys(name[1].lower(), required, strict)
         # All that goes into a key, and nothing else: records live on while this text is the same.
-        return plan(f"idempotency-key/1 from=header:{keys.header}", [keys.header])
+        return plan(f"idempotency-key/2 from=header:{keys.header}", [keys.header])
 
     def decide(self, operation):
         """Called for each request that the plan is about. Equal requests have equal answers."""

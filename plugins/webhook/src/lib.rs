@@ -9,7 +9,7 @@
 mod sender;
 
 use oncegate_policy::*;
-use sender::{SENDERS, Sender};
+use sender::{Delivery, Id, SENDERS, Sender};
 
 struct Webhook {
     senders: Vec<&'static Sender>,
@@ -23,9 +23,9 @@ impl Policy for Webhook {
         let required = settings.flag("required")?;
         settings.done()?;
         let names: Vec<&str> = senders.iter().map(|sender| sender.name).collect();
-        let mut plan = Plan::new(format!("webhook/1 senders={}", names.join(",")));
-        plan.request_fields = unique(senders.iter().flat_map(|sender| sender.headers));
-        let pointers = unique(senders.iter().flat_map(|sender| sender.pointers));
+        let mut plan = Plan::new(format!("webhook/2 senders={}", names.join(",")));
+        plan.request_fields = unique(senders.iter().flat_map(|sender| sender.reads()));
+        let pointers = unique(senders.iter().flat_map(|sender| sender.reads_body()));
         if !pointers.is_empty() {
             plan.request_payload = PayloadWant::Pointers(pointers);
         }
@@ -34,21 +34,32 @@ impl Policy for Webhook {
     }
 
     fn decide(&self, operation: &Operation) -> Result<Verdict, String> {
-        let places = unique(self.senders.iter().flat_map(|sender| sender.pointers));
-        let at = |pointer: &str| {
-            let place = places.iter().position(|place| place == pointer)?;
+        let places = unique(self.senders.iter().flat_map(|sender| sender.reads_body()));
+        let text = |wanted: &str| {
+            let place = places.iter().position(|place| place == wanted)?;
             operation.text_at(place).map(str::to_owned)
         };
+        let header = |name: &str| {
+            let named = operation.fields.iter().filter(|field| field.name == name);
+            named.map(|field| field.value.as_str()).collect()
+        };
+        let unread = operation.payload.unread();
+        let delivery = Delivery { header: &header, text: &text, media_type: &operation.media_type(), unread };
         for sender in &self.senders {
-            match sender.delivery(&|name| operation.values(name).collect(), &at) {
+            match sender.id(&delivery) {
                 Ok(None) => {}
                 Ok(Some(id)) => return Ok(guard(sender, id)),
                 Err(why) => return Ok(refuse("key-malformed", why)),
             }
         }
-        Ok(match self.required {
-            true => refuse("key-missing", "this endpoint takes deliveries of webhooks, which have an id"),
-            false => bypass("not a delivery of a sender that is named here"),
+        Ok(match unread {
+            Some(why) if self.required => {
+                refuse("key-malformed", format!("the body can't be read for the delivery's id: {why}"))
+            }
+            None if self.required => {
+                refuse("key-missing", "this endpoint takes deliveries of webhooks, which have an id")
+            }
+            _ => bypass("not a delivery of a sender that is named here"),
         })
     }
 }
@@ -66,21 +77,24 @@ fn senders(names: Option<Vec<String>>) -> Result<Vec<&'static Sender>, String> {
     names.iter().map(one).collect()
 }
 
-fn unique<'a>(names: impl Iterator<Item = &'a &'static str>) -> Vec<String> {
+fn unique(names: impl Iterator<Item = &'static str>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for name in names {
         if !all.iter().any(|other| other == name) {
-            all.push((*name).into());
+            all.push(name.into());
         }
     }
     all
 }
 
-/// The id alone names the delivery: some senders word it anew each time, with a count of the tries.
-fn guard(sender: &Sender, id: Vec<String>) -> Verdict {
-    let mut key = vec![path(), text(sender.name)];
-    key.extend(id.into_iter().map(text));
-    Guard { fingerprint: Fingerprint::KeyOnly, ..Guard::new(key) }.into()
+/// The id names the delivery: some senders word it anew each time, with a count of the tries. One delivery may
+/// go to several receivers, which host, path and query tell apart.
+fn guard(sender: &Sender, id: Id) -> Verdict {
+    let mut key = vec![authority(), path(), Part::Of(Attribute::Query), text(sender.name)];
+    key.extend(id.into_iter().map(|part| part.map_or(Part::Missing, text)));
+    // Whoever was turned away may have been another than those who wait.
+    let options = vec![field("unvouched", "")];
+    Guard { fingerprint: Fingerprint::KeyOnly, options, ..Guard::new(key) }.into()
 }
 
 fn outcomes() -> Vec<StatusRule> {

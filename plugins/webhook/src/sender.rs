@@ -6,90 +6,162 @@
 pub struct Sender {
     /// Its name in the settings, and in keys.
     pub name: &'static str,
-    /// What is read of the headers, all of it part of the id.
-    pub headers: &'static [&'static str],
-    /// What is read of the body, where the headers have nothing.
-    pub pointers: &'static [&'static str],
-    /// A header without which it is not this sender's.
-    mark: Option<&'static str>,
+    /// Headers that name a delivery together.
+    headers: &'static [&'static str],
+    /// Headers that come with these. If one of them is there, the headers that name the delivery must be.
+    companions: &'static [&'static str],
+    /// Headers that tell the receivers of one delivery apart; part of the id, if they are there.
+    receivers: &'static [&'static str],
+    /// The places in the body that name a delivery together, if the headers don't.
+    places: &'static [&'static str],
+    /// The body is this sender's if it has one of these marks. No mark: the places are the mark.
+    marks: &'static [Mark],
 }
+
+#[derive(Debug)]
+enum Mark {
+    /// A header of this name.
+    Header(&'static str),
+    /// A media type that begins so.
+    Type(&'static str),
+    /// A text at each of these places of the body.
+    Texts(&'static [&'static str]),
+}
+
+/// What is there of a request.
+pub struct Delivery<'a> {
+    /// The values of a header.
+    pub header: &'a dyn Fn(&str) -> Vec<&'a str>,
+    /// The text at a place of the body.
+    pub text: &'a dyn Fn(&str) -> Option<String>,
+    /// The body's media type, in lower case.
+    pub media_type: &'a str,
+    /// Why the body can't be read, if it can't.
+    pub unread: Option<&'a str>,
+}
+
+/// The id of a delivery, part by part; `None` stands for a receiver's header that isn't there.
+pub type Id = Vec<Option<String>>;
+
+const NONE: Sender =
+    Sender { name: "", headers: &[], companions: &[], receivers: &[], places: &[], marks: &[] };
 
 /// In the order in which they are looked for: those with a header of their own first.
 pub const SENDERS: [Sender; 7] = [
     // https://www.standardwebhooks.com: `webhook-id` is the same in each attempt.
-    Sender { name: "standard", headers: &["webhook-id"], pointers: &[], mark: None },
-    // https://docs.github.com/webhooks: a redelivery has the delivery's GUID.
-    Sender { name: "github", headers: &["x-github-delivery"], pointers: &[], mark: None },
+    Sender { name: "standard", headers: &["webhook-id"], ..NONE },
+    // https://docs.github.com/webhooks: a redelivery has the delivery's GUID. Hooks of a repository and of its
+    // organisation may deliver to one place; some who imitate GitHub name no hook.
+    Sender { name: "github", headers: &["x-github-delivery"], receivers: &["x-github-hook-id"], ..NONE },
     // https://shopify.dev: `X-Shopify-Webhook-Id` names the delivery, of one shop.
-    Sender {
-        name: "shopify",
-        headers: &["x-shopify-webhook-id", "x-shopify-shop-domain"],
-        pointers: &[],
-        mark: None,
-    },
-    // Amazon SNS over HTTP: the message's id, of one topic.
+    Sender { name: "shopify", headers: &["x-shopify-webhook-id", "x-shopify-shop-domain"], ..NONE },
+    // Amazon SNS over HTTP: the message's id, of one topic, to one subscription.
     Sender {
         name: "sns",
         headers: &["x-amz-sns-message-id", "x-amz-sns-topic-arn"],
-        pointers: &[],
-        mark: None,
+        receivers: &["x-amz-sns-subscription-arn"],
+        ..NONE
     },
-    // CloudEvents 1.0: source and id together are unique; in headers, or in the document.
+    // CloudEvents 1.0: source and id together are unique; in headers, or in a document that says what it is.
+    // Amazon EventBridge names its events by the same members.
     Sender {
         name: "cloudevents",
         headers: &["ce-id", "ce-source"],
-        pointers: &["/id", "/source"],
-        mark: None,
+        companions: &["ce-specversion", "ce-type"],
+        places: &["/id", "/source"],
+        marks: &[
+            Mark::Type("application/cloudevents"),
+            Mark::Texts(&["/specversion"]),
+            Mark::Texts(&["/version", "/detail-type"]),
+        ],
+        ..NONE
     },
     // Stripe: the event's id, in the body alone.
-    Sender {
-        name: "stripe",
-        headers: &["stripe-signature"],
-        pointers: &["/id"],
-        mark: Some("stripe-signature"),
-    },
+    Sender { name: "stripe", places: &["/id"], marks: &[Mark::Header("stripe-signature")], ..NONE },
     // Google Pub/Sub push: the message's id, of one subscription.
-    Sender { name: "pubsub", headers: &[], pointers: &["/message/messageId", "/subscription"], mark: None },
+    Sender { name: "pubsub", places: &["/message/messageId", "/subscription"], ..NONE },
 ];
 
 /// Longer ones are no ids.
 const ID_BYTES_MAX: usize = 512;
 
 impl Sender {
-    /// The delivery's id, part by part; none where it isn't this sender's. An `Err` is for the
-    /// caller to read.
-    pub fn delivery<'a>(
-        &self,
-        header: &dyn Fn(&'static str) -> Vec<&'a str>,
-        pointer: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Option<Vec<String>>, String> {
-        if let Some(mark) = self.mark
-            && header(mark).is_empty()
-        {
+    /// All headers that are read.
+    pub fn reads(&self) -> impl Iterator<Item = &'static str> {
+        let marks = self.marks.iter().filter_map(|mark| match mark {
+            Mark::Header(name) => Some(*name),
+            Mark::Type(_) => Some("content-type"),
+            Mark::Texts(_) => None,
+        });
+        [self.headers, self.companions, self.receivers].into_iter().flatten().copied().chain(marks)
+    }
+
+    /// All places of the body that are read.
+    pub fn reads_body(&self) -> impl Iterator<Item = &'static str> {
+        let marks = self.marks.iter().flat_map(|mark| match mark {
+            Mark::Texts(places) => *places,
+            Mark::Header(_) | Mark::Type(_) => &[],
+        });
+        self.places.iter().chain(marks).copied()
+    }
+
+    /// The delivery's id; none where it isn't this sender's. An `Err` is for the caller to read.
+    pub fn id(&self, delivery: &Delivery<'_>) -> Result<Option<Id>, String> {
+        let Some(mut id) = self
+            .named_in_headers(delivery)?
+            .map_or_else(|| self.named_in_body(delivery), |id| Ok(Some(id)))?
+        else {
+            return Ok(None);
+        };
+        for name in self.receivers {
+            id.push(one(delivery, name)?);
+        }
+        match id.iter().flatten().find(|part| part.is_empty() || part.len() > ID_BYTES_MAX) {
+            Some(wrong) => {
+                Err(format!("an id has 1 to {ID_BYTES_MAX} bytes, and this one has {}", wrong.len()))
+            }
+            None => Ok(Some(id)),
+        }
+    }
+
+    fn named_in_headers(&self, delivery: &Delivery<'_>) -> Result<Option<Id>, String> {
+        let mut id = Vec::new();
+        for name in self.headers {
+            id.push(one(delivery, name)?);
+        }
+        let announced = self.companions.iter().any(|name| !(delivery.header)(name).is_empty());
+        match id.iter().flatten().count() {
+            0 if !announced => Ok(None),
+            named if named == self.headers.len() => Ok(Some(id)),
+            _ => Err(format!("{} names a delivery by {} together", self.name, self.headers.join(" and "))),
+        }
+    }
+
+    /// A body with a mark must name its delivery, or a second attempt would be handled as another one.
+    fn named_in_body(&self, delivery: &Delivery<'_>) -> Result<Option<Id>, String> {
+        let marked = self.marks.iter().any(|mark| match mark {
+            Mark::Header(name) => !(delivery.header)(name).is_empty(),
+            Mark::Type(prefix) => delivery.media_type.starts_with(prefix),
+            Mark::Texts(places) => places.iter().all(|place| (delivery.text)(place).is_some()),
+        });
+        if self.places.is_empty() || !marked && !self.marks.is_empty() {
             return Ok(None);
         }
-        let in_headers = self.headers.iter().filter(|name| Some(**name) != self.mark);
-        let mut id = Vec::new();
-        for name in in_headers {
-            match header(name)[..] {
-                [] => {}
-                [one] => id.push(one.to_owned()),
-                [_, _, ..] => return Err(format!("{name} is there more than once")),
-            }
+        let id: Id = self.places.iter().filter_map(|place| (delivery.text)(place)).map(Some).collect();
+        match delivery.unread {
+            _ if id.len() == self.places.len() => Ok(Some(id)),
+            _ if !marked => Ok(None),
+            Some(why) => Err(format!("the body of {} can't be read for its id: {why}", self.name)),
+            None => Err(format!("{} names a delivery by {} together", self.name, self.places.join(" and "))),
         }
-        let wanted = self.headers.iter().filter(|name| Some(**name) != self.mark).count();
-        if wanted == 0 || id.is_empty() {
-            id = self.pointers.iter().filter_map(|place| pointer(place)).collect();
-            if self.pointers.is_empty() || id.len() < self.pointers.len() {
-                return Ok(None);
-            }
-        } else if id.len() < wanted {
-            return Err(format!("{} names a delivery by {} together", self.name, self.headers.join(" and ")));
-        }
-        if let Some(wrong) = id.iter().find(|part| part.is_empty() || part.len() > ID_BYTES_MAX) {
-            return Err(format!("an id has 1 to {ID_BYTES_MAX} bytes, and this one has {}", wrong.len()));
-        }
-        Ok(Some(id))
+    }
+}
+
+fn one(delivery: &Delivery<'_>, name: &str) -> Result<Option<String>, String> {
+    match (delivery.header)(name)[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one.to_owned())),
+        [_, _, ..] => Err(format!("{name} is there more than once")),
     }
 }
 
@@ -99,38 +171,68 @@ mod tests {
 
     fn found(
         name: &str,
-        headers: &[(&'static str, &'static str)],
+        headers: &[(&str, &'static str)],
         places: &[(&str, &str)],
-    ) -> Result<Option<Vec<String>>, String> {
+    ) -> Result<Option<Id>, String> {
         let sender = SENDERS.iter().find(|sender| sender.name == name).expect("a sender");
-        let header = |name: &'static str| {
-            headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect::<Vec<&str>>()
-        };
-        let pointer = |place: &str| places.iter().find(|(p, _)| *p == place).map(|(_, v)| (*v).to_owned());
-        sender.delivery(&header, &pointer)
+        let values =
+            |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
+        let text = |place: &str| places.iter().find(|(p, _)| *p == place).map(|(_, v)| (*v).to_owned());
+        let media_type = headers.iter().find(|(n, _)| *n == "content-type").map_or("", |(_, value)| *value);
+        let unread = places.is_empty().then_some("broken");
+        sender.id(&Delivery { header: &values, text: &text, media_type, unread })
+    }
+
+    fn some(parts: &[&str]) -> Result<Option<Id>, String> {
+        Ok(Some(parts.iter().map(|part| (*part != "-").then(|| (*part).to_owned())).collect()))
     }
 
     #[test]
     fn each_sender_names_its_deliveries() {
-        let some = |parts: &[&str]| Ok(Some(parts.iter().map(|part| (*part).to_owned()).collect()));
         assert_eq!(found("standard", &[("webhook-id", "msg_1")], &[]), some(&["msg_1"]));
-        assert_eq!(found("github", &[("x-github-delivery", "g")], &[]), some(&["g"]));
+        assert_eq!(found("github", &[("x-github-delivery", "g")], &[]), some(&["g", "-"]));
+        let hook = [("x-github-delivery", "g"), ("x-github-hook-id", "7")];
+        assert_eq!(found("github", &hook, &[]), some(&["g", "7"]));
         let shop = [("x-shopify-webhook-id", "w"), ("x-shopify-shop-domain", "a.example")];
         assert_eq!(found("shopify", &shop, &[]), some(&["w", "a.example"]));
         assert_eq!(found("cloudevents", &[("ce-id", "1"), ("ce-source", "/s")], &[]), some(&["1", "/s"]));
-        assert_eq!(found("cloudevents", &[], &[("/id", "1"), ("/source", "/s")]), some(&["1", "/s"]));
+        let event = [("/id", "1"), ("/source", "/s")];
+        let typed = [("content-type", "application/cloudevents+json")];
+        assert_eq!(found("cloudevents", &typed, &event), some(&["1", "/s"]));
+        let versioned = [event[0], event[1], ("/specversion", "1.0")];
+        assert_eq!(found("cloudevents", &[], &versioned), some(&["1", "/s"]));
+        let bridge = [event[0], event[1], ("/version", "0"), ("/detail-type", "t")];
+        assert_eq!(found("cloudevents", &[], &bridge), some(&["1", "/s"]));
         assert_eq!(found("stripe", &[("stripe-signature", "t=1")], &[("/id", "evt_1")]), some(&["evt_1"]));
         let push = [("/message/messageId", "5"), ("/subscription", "projects/p")];
         assert_eq!(found("pubsub", &[], &push), some(&["5", "projects/p"]));
     }
 
     #[test]
-    fn what_is_another_senders_is_none_and_half_an_id_is_malformed() {
+    fn what_is_another_senders_is_none() {
         assert_eq!(found("standard", &[], &[]), Ok(None));
         assert_eq!(found("stripe", &[], &[("/id", "evt_1")]), Ok(None), "without a signature");
-        assert_eq!(found("cloudevents", &[], &[("/id", "1")]), Ok(None));
+        let charge = [("/id", "ch_1"), ("/source", "card"), ("/version", "2")];
+        assert_eq!(found("cloudevents", &[], &charge), Ok(None), "no event says so");
+        assert_eq!(found("cloudevents", &[("content-type", "application/json")], &charge), Ok(None));
+        assert_eq!(found("pubsub", &[], &[("/message/messageId", "5")]), Ok(None));
+    }
+
+    #[test]
+    fn a_mark_without_an_id_is_malformed() {
         assert!(found("cloudevents", &[("ce-id", "1")], &[]).is_err());
+        assert!(
+            found("cloudevents", &[("ce-specversion", "1.0")], &[("/id", "1"), ("/source", "/s")]).is_err()
+        );
+        assert!(
+            found("cloudevents", &[("content-type", "application/cloudevents-batch+json")], &[]).is_err()
+        );
+        assert!(found("cloudevents", &[], &[("/specversion", "1.0"), ("/id", "1")]).is_err());
+        assert!(found("stripe", &[("stripe-signature", "t=1")], &[]).is_err());
+        assert!(found("stripe", &[("stripe-signature", "t=1")], &[("/object", "event")]).is_err());
         assert!(found("standard", &[("webhook-id", "a"), ("webhook-id", "b")], &[]).is_err());
         assert!(found("standard", &[("webhook-id", "")], &[]).is_err());
+        let hooks = [("x-github-delivery", "g"), ("x-github-hook-id", "7"), ("x-github-hook-id", "8")];
+        assert!(found("github", &hooks, &[]).is_err());
     }
 }

@@ -162,7 +162,7 @@ pub(super) fn verdict(lifted: wit::Verdict, probes: bool) -> Result<Verdict, Bro
 }
 
 pub(super) fn guard(lifted: wit::Guard, probes: bool) -> Result<Guard, Broken> {
-    rules::no_options("guard.options", lifted.options.first().map(|option| option.name.as_str()))?;
+    let unvouched = unvouched(&lifted.options)?;
     check_key(&lifted.key)?;
     let fingerprint = fingerprint(lifted.fingerprint, &lifted.key)?;
     let labels = pairs(lifted.labels);
@@ -183,7 +183,19 @@ pub(super) fn guard(lifted: wit::Guard, probes: bool) -> Result<Guard, Broken> {
         forward: rules::fields("guard.forward", pairs(lifted.forward), |_| false)?,
         memo: lifted.memo.map(Arc::from),
         labels,
+        unvouched,
     })
+}
+
+/// True if the options have `unvouched`, which is the only one that a guard may have.
+fn unvouched(options: &[wit::FieldResult]) -> Result<bool, Broken> {
+    const NAME: &str = "unvouched";
+    let place = "guard.options";
+    rules::no_options(place, options.iter().map(|option| option.name.as_str()).find(|name| *name != NAME))?;
+    if options.iter().any(|option| !option.value.is_empty()) {
+        return broken(place, format!("`{NAME}` has no value"));
+    }
+    Ok(!options.is_empty())
 }
 
 pub(super) fn check_key(key: &[Part]) -> Result<(), Broken> {

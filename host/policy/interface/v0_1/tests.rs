@@ -200,6 +200,11 @@ fn each_rule_of_a_guard() {
         ("guard.labels: 129 bytes", Box::new(|g| g.labels = vec![named("a", &"x".repeat(129))])),
         ("guard.labels: the value of `a`", Box::new(|g| g.labels = vec![named("a", "\n")])),
         ("guard.options: `turbo` is not an option", Box::new(|g| g.options = vec![named("turbo", "")])),
+        (
+            "guard.options: `turbo` is not an option",
+            Box::new(|g| g.options = vec![named("unvouched", ""), named("turbo", "")]),
+        ),
+        ("guard.options: `unvouched` has no value", Box::new(|g| g.options = vec![named("unvouched", "no")])),
     ];
     for (start, spoil) in cases {
         refused(good_guard(), spoil, |lifted| guard(lifted, false), start);

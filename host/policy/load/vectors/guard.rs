@@ -20,6 +20,7 @@ pub(super) struct ExpectGuard {
     tombstone_seconds: Option<u64>,
     forward: Option<Vec<(String, String)>>,
     labels: Option<Vec<(String, String)>>,
+    unvouched: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -70,6 +71,7 @@ impl ExpectGuard {
             })
             .or_else(|| differs("forward", self.forward.clone(), forward.collect()))
             .or_else(|| differs("labels", self.labels.clone(), guard.labels.clone()))
+            .or_else(|| differs("unvouched", self.unvouched, guard.unvouched))
     }
 }
 

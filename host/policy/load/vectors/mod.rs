@@ -19,8 +19,8 @@
 //! HTTP/1.1 text whose body is all that follows the empty line. Members of `guard` that are left out are not
 //! compared: `key-schema`, `key`, `fingerprint` (`"request"`, `"key-only"`, `{"document": shape}`,
 //! `{"parts": […]}`), `first-sent`, `memo`, `while-running`, `when-unknown`, `retention-seconds`,
-//! `tombstone-seconds`, and `forward` and `labels` as lists of pairs. A part is `{"text": …}`, `{"bytes": [0, 255]}`, `{"of": "method"}`,
-//! `{"document": {"keep": […], "drop": […]}}` or `"missing"`. `bypass` is the reason, or null for
+//! `tombstone-seconds`, `unvouched`, and `forward` and `labels` as lists of pairs. A part is `{"text": …}`,
+//! `{"bytes": [0, 255]}`, `{"of": "method"}`, `{"document": {"keep": […], "drop": […]}}` or `"missing"`. `bypass` is the reason, or null for
 //! any; a method that the plan has no interest in counts as bypassed. The cases of a group in `same`
 //! must be guarded by one key, as the host computes it, those of one in `different` by a key each.
 //!

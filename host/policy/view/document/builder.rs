@@ -1,7 +1,7 @@
 //! A document while it is built.
 
 use super::number;
-use super::tree::{Document, Node, Span, in_utf16_order};
+use super::tree::{Document, DocumentFormat, Node, Span, in_utf16_order};
 use std::borrow::Cow;
 
 /// The greatest depth: a deeper document is malformed, because a reader may use a recursive parser.
@@ -137,7 +137,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn finish(self) -> Document {
-        Document { nodes: self.nodes, text: self.text, names: self.names }
+    pub(super) fn finish(self, format: DocumentFormat) -> Document {
+        Document { format, nodes: self.nodes, text: self.text, names: self.names }
     }
 }

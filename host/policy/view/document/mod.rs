@@ -14,7 +14,7 @@ mod read;
 mod tree;
 
 pub(crate) use read::canonical_json;
-pub use tree::Document;
+pub use tree::{Document, DocumentFormat};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! type and digest. The boundary, which clients choose anew for each attempt, leaves no trace.
 
 use super::builder::Builder;
-use super::tree::{Document, Node};
+use super::tree::{Document, DocumentFormat, Node};
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
@@ -40,7 +40,7 @@ pub(super) fn form(content_type: &str, body: &[u8]) -> Result<Document, String> 
     }
     let mut builder = Builder::for_body(body.len().min(1 << 16));
     builder.fields(fields, put)?;
-    Ok(builder.finish())
+    Ok(builder.finish(DocumentFormat::Multipart))
 }
 
 fn put(builder: &mut Builder, part: Part<'_>) -> Result<(), String> {

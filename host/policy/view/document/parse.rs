@@ -1,7 +1,7 @@
 //! JSON and urlencoded forms as documents.
 
 use super::builder::Builder;
-use super::tree::{Document, Node};
+use super::tree::{Document, DocumentFormat, Node};
 use json_event_parser::{JsonEvent, JsonSyntaxError, SliceJsonParser};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ pub(super) fn json(body: &[u8]) -> Result<Document, String> {
             JsonEvent::StartObject => builder.open(Node::Object { end: 0, first: 0, count: 0 })?,
             JsonEvent::EndArray => builder.close_array(),
             JsonEvent::EndObject => builder.close_object()?,
-            JsonEvent::Eof => return Ok(builder.finish()),
+            JsonEvent::Eof => return Ok(builder.finish(DocumentFormat::Json)),
         }
     }
 }
@@ -52,7 +52,7 @@ pub(super) fn form(body: &[u8]) -> Result<Document, String> {
         builder.text(&value);
         Ok(())
     })?;
-    Ok(builder.finish())
+    Ok(builder.finish(DocumentFormat::Form))
 }
 
 fn decode(text: &[u8]) -> Option<Cow<'_, str>> {

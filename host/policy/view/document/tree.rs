@@ -8,11 +8,23 @@ use std::ops::Range;
 /// A body as a tree of values.
 #[derive(Debug)]
 pub struct Document {
+    pub(super) format: DocumentFormat,
     pub(super) nodes: Vec<Node>,
     /// Strings without escapes and numbers in canonical form.
     pub(super) text: String,
     /// For each object in turn the nodes of its names, sorted as RFC 8785 wants them.
     pub(super) names: Vec<u32>,
+}
+
+/// How a document was written. Services read a form otherwise than JSON, so equal values don't make them equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentFormat {
+    /// JSON.
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+    /// `multipart/form-data`.
+    Multipart,
 }
 
 /// A name of an object, which is followed by its value; or a value.
@@ -41,6 +53,11 @@ pub(super) struct Span {
 }
 
 impl Document {
+    /// How the document was written.
+    pub fn format(&self) -> DocumentFormat {
+        self.format
+    }
+
     /// The value at each pointer (RFC 6901). A text that is no pointer points nowhere.
     pub fn select(&self, pointers: &[String]) -> Vec<Found> {
         pointers

@@ -1,5 +1,5 @@
 //! The key in a header: a string of RFC 9651 or, unless `strict`, the same without its quotes.
-//! Parameters are read and left out.
+//! Parameters of a string are read and left out.
 
 const BYTES_MAX: usize = 255;
 
@@ -10,16 +10,12 @@ pub fn parse(value: &str, strict: bool) -> Result<String, &'static str> {
         Some(quoted) => unquoted(quoted).ok_or("it is no string as RFC 9651 has it")?,
         None if strict => return Err("it must be in double quotes"),
         None => {
-            let end = value.find(';').unwrap_or(value.len());
-            let key = value[..end].trim_end_matches(' ');
             // What would make it a list, or end it for another reader, must be quoted.
-            if key.starts_with('(')
-                || value.contains(',')
-                || !key.bytes().all(|b| b.is_ascii_graphic() && b != b'"')
-            {
+            let is_plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';');
+            if value.starts_with('(') || !value.bytes().all(is_plain) {
                 return Err("it has a character that must stand in double quotes");
             }
-            (key.to_owned(), &value[end..])
+            (value.to_owned(), "")
         }
     };
     if !are_parameters(rest) {

@@ -22,7 +22,7 @@ impl Policy for Keys {
         let keys = Self { header, required: settings.flag("required")?, strict: settings.flag("strict")? };
         settings.done()?;
         // All that goes into a key, and nothing else: records live on while this text is the same.
-        let plan = Plan::new(format!("idempotency-key/1 from=header:{}", keys.header)).reads(&[&keys.header]);
+        let plan = Plan::new(format!("idempotency-key/2 from=header:{}", keys.header)).reads(&[&keys.header]);
         Ok((keys, plan))
     }
 
