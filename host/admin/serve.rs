@@ -66,7 +66,11 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
 }
 
 impl AdminService {
-    async fn answer(&self, request: Request<Incoming>) -> AdminReply {
+    async fn answer(&self, mut request: Request<Incoming>) -> AdminReply {
+        // HEAD is GET without the body, which hyper leaves out (RFC 9110 §9.3.2).
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (request.method(), &segments[..]) {
@@ -76,6 +80,7 @@ impl AdminService {
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
             },
             (&Method::GET, ["metrics"]) => self.metrics(),
+            (_, ["livez" | "readyz" | "metrics"]) => not_allowed(LOOK),
             (_, ["v1", rest @ ..]) => match self.admit(request.headers()) {
                 Ok(()) => self.route(rest, request).await,
                 Err(refused) => refused,
@@ -115,12 +120,11 @@ impl AdminService {
             (m, ["policies", name, "rollback"]) if m == post => {
                 policies::roll_back(&self.admin.reloader, name).await
             }
-            (_, ["status" | "policies" | "upstreams" | "operations" | "reload"])
-            | (_, ["operations", _] | ["operations", _, "resolve"])
-            | (_, ["policies", _, "reload" | "rollback"]) => problem(
-                Code::MethodNotAllowed,
-                "Look with GET, change with POST, forget an operation with DELETE.",
-            ),
+            (_, ["status" | "policies" | "upstreams" | "operations"]) => not_allowed(LOOK),
+            (_, ["operations", _]) => not_allowed("GET, HEAD, DELETE"),
+            (_, ["reload"] | ["operations", _, "resolve"] | ["policies", _, "reload" | "rollback"]) => {
+                not_allowed("POST")
+            }
             _ => problem(Code::NotFound, "There is no such page under /v1."),
         }
     }
@@ -190,6 +194,16 @@ impl AdminService {
             || name.parse().is_ok_and(is_own_address)
             || listed.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
+}
+
+/// The methods of pages that change nothing.
+const LOOK: &str = "GET, HEAD";
+
+fn not_allowed(allow: &'static str) -> AdminReply {
+    let words = "Look with GET, change with POST, forget an operation with DELETE.";
+    let mut reply = problem(Code::MethodNotAllowed, words);
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    reply
 }
 
 fn parse_id(text: &str) -> Result<OperationId, AdminReply> {

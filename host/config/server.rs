@@ -1,6 +1,7 @@
 //! `[server]`: listeners, limits, shutdown.
 
 use super::reading::fault::io_words;
+use super::reading::units::is_token;
 use super::reading::{Item, PlainKey, Section, TableKey, Unset};
 use ipnet::IpNet;
 use oncegate_core::PathRules;
@@ -26,6 +27,8 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// Peers whose `header:` principals and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Protocols beside `websocket` to which a client may switch.
+    pub upgrades: Vec<String>,
     /// Bounds.
     pub limits: Limits,
     /// The paths that hosts with a guarded route take.
@@ -58,6 +61,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is written to it.
+    pub write_timeout: Duration,
     /// Bytes of a guarded request's body.
     pub body_bytes: usize,
 }
@@ -109,6 +114,12 @@ const PATHS: PlainKey<PathRules> = PlainKey::new(
     paths,
     "Where a host has a guarded route, a path that can be read in two ways (`//`, `.`, `..`, `\\`, `%2F`, `%00`) is 400. `\"merge\"`: slashes are merged and dot segments removed instead. `\"as-received\"`: each writing is another path, and what goes round a guarded route so is sent unguarded.",
 );
+const UPGRADES: PlainKey<Vec<String>> = PlainKey::new(
+    "upgrades",
+    Unset::Value("[]"),
+    |item| item.each(upgrade),
+    "Protocols beside `websocket` to which an unguarded request may switch its connection with `Upgrade`. What goes through such a connection is not seen.",
+);
 const ACCESS_LOG: PlainKey<AccessLog> = PlainKey::new(
     "access_log",
     Unset::Value("\"off\""),
@@ -140,7 +151,13 @@ const IDLE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "idle_timeout",
     Unset::Value("\"75s\""),
     |item| item.duration(&(Duration::from_millis(100)..=DAY)),
-    "For a connection without a request.",
+    "For a connection without a request, and for a tunnel without bytes.",
+);
+const WRITE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
+    "write_timeout",
+    Unset::Value("\"60s\""),
+    |item| item.duration(&(Duration::from_millis(100)..=DAY)),
+    "For a client to take more of what is written to it.",
 );
 const BODY_BYTES: PlainKey<usize> = PlainKey::new(
     "body_bytes",
@@ -161,6 +178,7 @@ pub(super) fn read(mut section: Section<'_>) -> Server {
         workers: section.get(&WORKERS),
         shutdown_grace: section.get(&SHUTDOWN_GRACE),
         trusted_proxies: section.get(&TRUSTED_PROXIES),
+        upgrades: section.get(&UPGRADES),
         limits: limits(section.section(&LIMITS)),
         paths: section.get(&PATHS),
         access_log: section.get(&ACCESS_LOG),
@@ -294,6 +312,20 @@ fn host(item: &Item<'_>) -> Option<String> {
     item.parsed("a host name without a port, like \"oncegate.internal\"", plain)
 }
 
+fn upgrade(item: &Item<'_>) -> Option<String> {
+    let text = item.parsed("a protocol's name as `Upgrade` writes it, like \"acme/2\"", |text| {
+        text.split('/').all(is_token).then(|| text.to_owned())
+    })?;
+    let name = text.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    if matches!(&*name, "h2c" | "http" | "tls") {
+        item.fault(
+            format!("`{}` names {text:?}, in which requests would go by the gateway unseen", item.path),
+            "remove it: clients that offer it are answered in HTTP/1.1",
+        );
+    }
+    Some(text)
+}
+
 fn network(item: &Item<'_>) -> Option<IpNet> {
     let help = "an address or a network, like \"127.0.0.1\" or \"10.0.0.0/8\"";
     let parse =
@@ -318,6 +350,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         header_bytes: section.get(&HEADER_BYTES),
         header_timeout: section.get(&HEADER_TIMEOUT),
         idle_timeout: section.get(&IDLE_TIMEOUT),
+        write_timeout: section.get(&WRITE_TIMEOUT),
         body_bytes: section.get(&BODY_BYTES),
     };
     if limits.body_bytes > limits.buffers {

@@ -28,7 +28,7 @@ use edge::{After, Answered, EdgeService, EdgeState, Framing, Peer};
 use execution::{pass, probe};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use oncegate_config::{self as config, OnError};
+use oncegate_config::{self as config, ClientGone, OnError};
 use oncegate_observe::metrics::RequestResult;
 use request::arrival::Arrival;
 use request::context::RequestContext;
@@ -57,6 +57,9 @@ async fn answer(
     };
     progress.access.take(&route);
     arrival.refuse_impostor(&route.config.principal)?;
+    if route.config.client_gone == ClientGone::Close {
+        arrival.ends_with_client();
+    }
     if route.is_unavailable_for(&head.method) {
         return unavailable(worker, &route, arrival, progress).await;
     }
@@ -152,7 +155,8 @@ impl EdgeService for Worker {
         match framing {
             Framing::Clear => handle(self, peer, request).await,
             Framing::Ambiguous => {
-                Answered { response: refusals::ambiguous_framing().into_response(), after: After::Stay }
+                // RFC 9112 §6.1: what comes behind such a head may not be what it seems.
+                Answered { response: refusals::ambiguous_framing().into_response(), after: After::Close }
             }
         }
     }

@@ -157,6 +157,7 @@ impl Shared {
                 flushes: backlog.flushes,
                 since_compaction: backlog.compacted_at.elapsed().as_secs(),
             }),
+            tunnels: self.edge.tunnels.load(Ordering::Relaxed) as u64,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Requests and answers on the wire.
 
+pub mod connections;
 pub mod framing;
 pub mod passing;
 pub mod strangers;
 pub mod targets;
+pub mod upgrades;

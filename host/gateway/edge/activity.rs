@@ -4,17 +4,19 @@
 //! Here a connection notes when it was last used, and one task for each worker looks at all
 //! connections once a second.
 
+use super::follow::Follower;
 use super::service::{EdgeService, Framing};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use oncegate_config::Limits;
 use std::cell::RefCell;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -25,6 +27,9 @@ use tokio::time::Instant;
 /// closed.
 const FIRST_WORD: Duration = Duration::from_millis(100);
 
+/// No time at all.
+const NEVER: u64 = u64::MAX;
+
 /// The time of a connection's last use. Only the connection's worker touches it. The fields are atomics
 /// because hyper wants a stream that can be upgraded to be `Send`.
 #[derive(Debug)]
@@ -33,11 +38,20 @@ pub(super) struct Activity {
     requests: AtomicU32,
     /// When the connection became idle or the head began, in milliseconds after `opened`.
     since: AtomicU64,
-    head_begun: AtomicBool,
+    /// Since when an answer waits for the client to take more of it, in milliseconds after `opened`, or
+    /// [`NEVER`].
+    stuck_since: AtomicU64,
+    is_in_head: AtomicBool,
     /// Whether any bytes have arrived.
     is_heard: AtomicBool,
-    /// Whether the head says in two ways where its body ends.
-    ambiguous: AtomicBool,
+    /// The heads that were answered.
+    answered: AtomicU64,
+    /// The number of the first head that says in two ways where its body ends, or [`NEVER`].
+    ambiguous: AtomicU64,
+    /// Whether the present request ends when the client says that it sends no more.
+    ends_with_client: AtomicBool,
+    /// Wakes the connection if the end of the client's bytes was held back.
+    held_end: Mutex<Option<Waker>>,
     pub(super) close: Notify,
 }
 
@@ -47,16 +61,21 @@ impl Activity {
             opened: Instant::now(),
             requests: AtomicU32::new(0),
             since: AtomicU64::new(0),
-            head_begun: AtomicBool::new(false),
+            stuck_since: AtomicU64::new(NEVER),
+            is_in_head: AtomicBool::new(false),
             is_heard: AtomicBool::new(false),
-            ambiguous: AtomicBool::new(false),
+            answered: AtomicU64::new(0),
+            ambiguous: AtomicU64::new(NEVER),
+            ends_with_client: AtomicBool::new(false),
+            held_end: Mutex::default(),
             close: Notify::new(),
         }
     }
 
-    /// How the last head says where its body ends.
+    /// How the next head says where its body ends.
     pub(super) fn take_framing(&self) -> Framing {
-        match self.ambiguous.swap(false, Ordering::Relaxed) {
+        let number = self.answered.fetch_add(1, Ordering::Relaxed);
+        match number >= self.ambiguous.load(Ordering::Relaxed) {
             true => Framing::Ambiguous,
             false => Framing::Clear,
         }
@@ -67,7 +86,7 @@ impl Activity {
     }
 
     fn age(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER)
     }
 
     /// Waits for the first bytes of a connection, for a bounded time. The wait sleeps at least once, so that
@@ -82,10 +101,66 @@ impl Activity {
         }
     }
 
-    fn is_overdue(&self, head_max: Duration, idle_max: Duration) -> bool {
-        let limit = if self.head_begun.load(Ordering::Relaxed) { head_max } else { idle_max };
-        let quiet = Duration::from_millis(self.age().saturating_sub(self.since.load(Ordering::Relaxed)));
-        self.requests.load(Ordering::Relaxed) == 0 && quiet > limit
+    fn is_overdue(&self, limits: &Limits) -> bool {
+        let quiet = |since: u64| Duration::from_millis(self.age().saturating_sub(since));
+        match self.stuck_since.load(Ordering::Relaxed) {
+            NEVER => {
+                let is_in_head = self.is_in_head.load(Ordering::Relaxed);
+                let limit = if is_in_head { limits.header_timeout } else { limits.idle_timeout };
+                self.requests.load(Ordering::Relaxed) == 0
+                    && quiet(self.since.load(Ordering::Relaxed)) > limit
+            }
+            // What waits to be written is no idleness, whether its request has ended or not.
+            since => quiet(since) > limits.write_timeout,
+        }
+    }
+
+    fn wrote(&self) {
+        let was_stuck = self.stuck_since.swap(NEVER, Ordering::Relaxed) != NEVER;
+        if was_stuck || self.requests.load(Ordering::Relaxed) == 0 {
+            self.mark();
+            self.give_end();
+        }
+    }
+
+    fn is_stuck(&self) {
+        let _ = self.stuck_since.compare_exchange(NEVER, self.age(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether an answer is still due to a client that says that it sends no more. Such a client may have closed
+    /// one half of the connection only, and reads.
+    fn owes_answer(&self) -> bool {
+        let is_busy = self.requests.load(Ordering::Relaxed) > 0;
+        (is_busy && !self.ends_with_client.load(Ordering::Relaxed))
+            || self.stuck_since.load(Ordering::Relaxed) != NEVER
+    }
+
+    fn hold_end(&self, waker: &Waker) {
+        if let Ok(mut held) = self.held_end.lock() {
+            *held = Some(waker.clone());
+        }
+    }
+
+    /// Lets the connection see the end of the client's bytes, if it was held back.
+    fn give_end(&self) {
+        if let Ok(mut held) = self.held_end.lock()
+            && let Some(waker) = held.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// The end of a request's client. A client that sends no more is still given its answer, unless its request says
+/// that it ends with its client.
+#[derive(Clone, Debug)]
+pub struct ClientEnd(pub(super) Arc<Activity>);
+
+impl ClientEnd {
+    /// Ends the present request as soon as the client says that it sends no more.
+    pub fn ends_request(&self) {
+        self.0.ends_with_client.store(true, Ordering::Relaxed);
+        self.0.give_end();
     }
 }
 
@@ -96,7 +171,7 @@ pub(super) struct Busy(Arc<Activity>);
 impl Busy {
     pub(super) fn new(activity: &Arc<Activity>) -> Self {
         activity.requests.fetch_add(1, Ordering::Relaxed);
-        activity.head_begun.store(false, Ordering::Relaxed);
+        activity.ends_with_client.store(false, Ordering::Relaxed);
         Self(activity.clone())
     }
 }
@@ -105,6 +180,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
         self.0.mark();
+        self.0.give_end();
     }
 }
 
@@ -117,16 +193,16 @@ impl IdleTimer {
         self.0.borrow_mut().push(Arc::downgrade(activity));
     }
 
-    /// Closes connections that are idle for too long or whose head takes too long.
+    /// Closes connections that are idle for too long, whose head takes too long, or whose client takes nothing for
+    /// too long.
     pub(super) async fn run<S: EdgeService>(self: Rc<Self>, service: Rc<S>) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;
-            let (head_max, idle_max) =
-                service.server(|server| (server.limits.header_timeout, server.limits.idle_timeout));
+            let limits = service.server(|server| server.limits.clone());
             self.0.borrow_mut().retain(|activity| {
                 let Some(activity) = activity.upgrade() else { return false };
-                if activity.is_overdue(head_max, idle_max) {
+                if activity.is_overdue(&limits) {
                     activity.close.notify_one();
                 }
                 true
@@ -135,10 +211,36 @@ impl IdleTimer {
     }
 }
 
-/// A stream that notes when a head begins.
+/// A stream that notes when a head begins and when its peer takes what is written.
 pub(super) struct TrackedIo {
     pub(super) stream: TcpStream,
     pub(super) activity: Arc<Activity>,
+    pub(super) follower: Follower,
+}
+
+impl TrackedIo {
+    fn came(&mut self, bytes: &[u8]) {
+        let (activity, follower) = (&self.activity, &mut self.follower);
+        activity.is_heard.store(true, Ordering::Relaxed);
+        let heads = follower.heads();
+        follower.follow(bytes);
+        let is_in_head = follower.is_in_head();
+        let was_in_head = activity.is_in_head.swap(is_in_head, Ordering::Relaxed);
+        if is_in_head && !(was_in_head && heads == follower.heads()) {
+            activity.mark();
+        }
+        if let Some(number) = follower.ambiguous() {
+            activity.ambiguous.store(number, Ordering::Relaxed);
+        }
+    }
+
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(_) => self.activity.wrote(),
+            Poll::Pending => self.activity.is_stuck(),
+        }
+        written
+    }
 }
 
 impl AsyncRead for TrackedIo {
@@ -147,18 +249,15 @@ impl AsyncRead for TrackedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
+        let (before, has_room) = (buf.filled().len(), buf.remaining() > 0);
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let activity = &self.activity;
         let came = &buf.filled()[before..];
-        if !came.is_empty() && activity.requests.load(Ordering::Relaxed) == 0 {
-            if !activity.head_begun.swap(true, Ordering::Relaxed) {
-                activity.is_heard.store(true, Ordering::Relaxed);
-                activity.mark();
-            }
-            if is_ambiguous(came) {
-                activity.ambiguous.store(true, Ordering::Relaxed);
-            }
+        let is_end = has_room && came.is_empty() && matches!(read, Poll::Ready(Ok(())));
+        if !came.is_empty() {
+            self.came(came);
+        } else if is_end && self.follower.is_between() && self.activity.owes_answer() {
+            self.activity.hold_end(cx.waker());
+            return Poll::Pending;
         }
         read
     }
@@ -166,7 +265,8 @@ impl AsyncRead for TrackedIo {
 
 impl AsyncWrite for TrackedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -182,28 +282,13 @@ impl AsyncWrite for TrackedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
-}
-
-/// Whether a head has both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.1). hyper takes the
-/// latter and forgets the former. That is safe, but hides that two parties may read the head differently.
-/// A head that arrives in several pieces may be missed, and is then read hyper's way.
-fn is_ambiguous(head: &[u8]) -> bool {
-    let (mut length, mut coding) = (false, false);
-    for line in head.split(|byte| *byte == b'\n').take_while(|line| !matches!(line, [] | [b'\r'])) {
-        let names = |name: &[u8]| line.get(..name.len()).is_some_and(|own| own.eq_ignore_ascii_case(name));
-        match line.first() {
-            Some(b'c' | b'C') => length |= names(b"content-length"),
-            Some(b't' | b'T') => coding |= names(b"transfer-encoding"),
-            _ => {}
-        }
-    }
-    length && coding
 }
 
 /// A body that marks its connection as busy until the body is dropped. If the body fails, hyper drops what it

@@ -1,6 +1,7 @@
 //! One client connection: hyper's server, and how the connection ends.
 
-use super::activity::{Activity, Busy, BusyBody, IdleTimer, TrackedIo};
+use super::activity::{Activity, Busy, BusyBody, ClientEnd, IdleTimer, TrackedIo};
+use super::follow::Follower;
 use super::peer::{Peer, Protocol};
 use super::service::{After, Answered, EdgeService, Framing};
 use super::state::Counted;
@@ -35,7 +36,8 @@ pub(super) async fn serve<S: EdgeService>(
     let came_late = *ending.borrow();
     let hyper_service = service_fn({
         let (service, activity) = (service.clone(), activity.clone());
-        move |request: Request<Incoming>| {
+        move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ClientEnd(activity.clone()));
             let busy = Busy::new(&activity);
             let service = service.clone();
             let framing = activity.take_framing();
@@ -50,7 +52,7 @@ pub(super) async fn serve<S: EdgeService>(
             })
         }
     });
-    let io = TokioIo::new(TrackedIo { stream, activity: activity.clone() });
+    let io = TokioIo::new(TrackedIo { stream, activity: activity.clone(), follower: Follower::new() });
     // `pipeline_flush` stays off: it would remove the bound on written bytes, and hold a whole answer to a
     // slow client in memory.
     let connection =

@@ -5,12 +5,14 @@
 
 mod activity;
 mod connection;
+mod follow;
 mod listener;
 mod peer;
 mod service;
 mod state;
 mod workers;
 
+pub use activity::ClientEnd;
 pub use listener::{BindError, Listeners};
 #[cfg(test)]
 pub use peer::Scheme;

@@ -44,15 +44,22 @@ pub struct Protocol {
     pub marks_end: bool,
     /// Whether an answer can have trailers.
     pub has_trailers: bool,
+    /// Whether a connection can switch to another protocol.
+    pub can_switch: bool,
 }
 
 impl Protocol {
-    /// HTTP/1.0: no required `Host`, no chunks, no trailers.
-    pub const HTTP_10: Self =
-        Self { name: "HTTP/1.0", needs_host: false, marks_end: false, has_trailers: false };
+    /// HTTP/1.0: no required `Host`, no chunks, no trailers, no other protocol.
+    pub const HTTP_10: Self = Self {
+        name: "HTTP/1.0",
+        needs_host: false,
+        marks_end: false,
+        has_trailers: false,
+        can_switch: false,
+    };
     /// HTTP/1.1: a required `Host`, chunks and trailers.
     pub const HTTP_11: Self =
-        Self { name: "HTTP/1.1", needs_host: true, marks_end: true, has_trailers: true };
+        Self { name: "HTTP/1.1", needs_host: true, marks_end: true, has_trailers: true, can_switch: true };
 
     /// The abilities of this version.
     pub fn of(version: Version) -> Self {

@@ -7,8 +7,10 @@ use tokio::sync::watch;
 /// The numbers of listeners and connections, and whether they must end.
 #[derive(Debug)]
 pub struct EdgeState {
-    /// Open client connections.
+    /// Open client connections, tunnels among them.
     pub connections: AtomicUsize,
+    /// Open connections that speak another protocol than HTTP.
+    pub tunnels: AtomicUsize,
     /// Open listeners.
     pub listeners: AtomicUsize,
     /// Connections that were in the listeners' queues when they closed.
@@ -22,6 +24,7 @@ impl Default for EdgeState {
     fn default() -> Self {
         Self {
             connections: AtomicUsize::new(0),
+            tunnels: AtomicUsize::new(0),
             listeners: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             draining: watch::Sender::new(false),

@@ -16,3 +16,4 @@ pub mod report;
 pub mod rpc;
 mod stream;
 pub mod task;
+mod tunnel;

@@ -3,8 +3,7 @@
 use crate::answer::body::AnswerBody;
 use crate::answer::problem::{Code, Problem};
 use crate::edge::Peer;
-use crate::execution::outgoing;
-use crate::execution::rpc;
+use crate::execution::{outgoing, rpc, tunnel};
 use crate::request::arrival::Arrival;
 use crate::request::fields;
 use crate::request::head::RequestHead;
@@ -12,39 +11,47 @@ use crate::request::route::Route;
 use crate::worker::Worker;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use oncegate_upstream::{BodyArrival, NoHead, RequestBody, ResponseBody, Traffic};
 use std::rc::Rc;
 
-/// Passes a request on as it arrives, even if the request asks for another protocol.
+/// Passes a request on as it arrives, even if the request asks for another protocol that may be passed on.
 pub async fn stream(
     worker: &Rc<Worker>,
     route: &Route,
     arrival: Arrival,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (peer, head, mut request) = arrival.into_request();
-    let Some(protocol) = request.headers().get(header::UPGRADE).cloned() else {
+    let offered = tunnel::offered(request.headers(), peer, &worker.active().config.server.upgrades);
+    if offered.is_empty() {
         return proxy(worker, route, peer, &head, request).await;
-    };
+    }
     let client = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let mut request = outgoing::request(route, peer, &head, parts.headers, body);
     let fields = request.headers_mut();
     fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    fields.insert(header::UPGRADE, protocol);
+    for protocol in &offered {
+        fields.extend(HeaderValue::from_str(protocol).map(|protocol| (header::UPGRADE, protocol)));
+    }
     let arrival = request.body().arrival();
     let mut response = exchange(worker, route, request).await?;
-    let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
-        .then(|| (hyper::upgrade::on(&mut response), response.headers().get(header::UPGRADE).cloned()));
-    let mut response = answer(response, arrival);
-    if let Some((upstream, protocol)) = upgrade {
-        tokio::task::spawn_local(tunnel(client, upstream));
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(protocol) = protocol {
-            response.headers_mut().insert(header::UPGRADE, protocol);
-        }
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(answer(response, arrival));
     }
+    let is_offered = |protocol: &HeaderValue| {
+        offered.iter().any(|own| protocol.as_bytes().eq_ignore_ascii_case(own.as_bytes()))
+    };
+    let Some(protocol) = response.headers().get(header::UPGRADE).cloned().filter(is_offered) else {
+        return Err(Problem::new(
+            Code::UpstreamBroken,
+            "The service switched to a protocol that nobody asked it for.",
+        ));
+    };
+    let upstream = hyper::upgrade::on(&mut response);
+    tokio::task::spawn_local(tunnel::carry(worker.clone(), client, upstream));
+    let mut response = answer(response, arrival);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(header::UPGRADE, protocol);
     Ok(response)
 }
 
@@ -116,11 +123,4 @@ fn answer(response: Response<ResponseBody>, arrival: Option<BodyArrival>) -> Res
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-/// Carries the bytes of two sides that speak another protocol now, until one side ends.
-async fn tunnel(client: OnUpgrade, upstream: OnUpgrade) {
-    if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
-        let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await;
-    }
 }

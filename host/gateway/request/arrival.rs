@@ -1,7 +1,7 @@
 //! A request as it was received.
 
 use crate::answer::problem::Problem;
-use crate::edge::Peer;
+use crate::edge::{ClientEnd, Peer};
 use crate::request::body::InboundBody;
 use crate::request::head::RequestHead;
 use crate::request::principal;
@@ -41,6 +41,13 @@ impl Arrival {
     /// The request's fields.
     pub fn fields(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    /// Ends the request when its client says that it sends no more.
+    pub fn ends_with_client(&self) {
+        if let Some(client) = self.parts.extensions.get::<ClientEnd>() {
+            client.ends_request();
+        }
     }
 
     /// Refuses a stranger that says who asks, by these rules of a route.

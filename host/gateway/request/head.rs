@@ -58,6 +58,14 @@ impl RequestHead {
             )
             .with_field(header::ALLOW, "GET, POST"));
         }
+        if uri.authority().is_some() && uri.scheme().is_none() {
+            return Err(bad(
+                "The target is a host, as only CONNECT sends it (RFC 9112 §3.2.3): send the path.",
+            ));
+        }
+        if uri.path() == "*" && request.method != Method::OPTIONS {
+            return Err(bad("The target is `*`, as only OPTIONS sends it (RFC 9112 §3.2.4): send the path."));
+        }
         let mut hosts = request.headers.get_all(header::HOST).into_iter();
         let host = hosts.next();
         if hosts.next().is_some() || (host.is_none() && protocol.needs_host) {
@@ -232,6 +240,21 @@ mod tests {
             let request = parts(request);
             assert!(RequestHead::read(&request, HTTP_11, sent.len()).is_ok());
             assert!(RequestHead::read(&request, HTTP_11, sent.len() - 1).is_err());
+        }
+    }
+
+    #[test]
+    fn targets_of_other_methods_are_refused() {
+        let read = |method: &str, uri: &str| {
+            let request = parts(Request::builder().method(method).uri(uri).header("host", "a"));
+            RequestHead::read(&request, HTTP_11, usize::MAX)
+        };
+        for method in ["GET", "POST", "OPTIONS", "DELETE"] {
+            for uri in ["h.example", "h.example:80", "v1"] {
+                assert!(read(method, uri).is_err(), "{method} {uri}");
+            }
+            assert_eq!(read(method, "*").is_ok(), method == "OPTIONS", "{method}");
+            assert!(read(method, "http://h.example").is_ok());
         }
     }
 

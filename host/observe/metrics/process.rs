@@ -25,8 +25,10 @@ pub struct Snapshot {
     pub settlements_overdue: u64,
     /// Bytes of bodies held.
     pub buffers: u64,
-    /// Open client connections.
+    /// Open client connections, tunnels among them.
     pub connections: u64,
+    /// Open connections that speak another protocol than HTTP.
+    pub tunnels: u64,
     /// How far the store's database is behind; `None`: there is none.
     pub backlog: Option<BacklogSeen>,
 }
@@ -57,6 +59,7 @@ pub(super) struct ProcessGauges {
     journal: Gauge,
     flushes_waiting: Gauge,
     since_compaction: Gauge,
+    tunnels: Gauge,
 }
 
 impl ProcessGauges {
@@ -73,6 +76,7 @@ impl ProcessGauges {
             journal: Gauge::default(),
             flushes_waiting: Gauge::default(),
             since_compaction: Gauge::default(),
+            tunnels: Gauge::default(),
         };
         registry.register(
             "records",
@@ -99,6 +103,7 @@ impl ProcessGauges {
         );
         registry.register("connections", "Open client connections", gauges.connections.clone());
         gauges.register_backlog(registry);
+        registry.register("tunnels", "Open connections of another protocol", gauges.tunnels.clone());
         gauges
     }
 
@@ -115,6 +120,7 @@ impl ProcessGauges {
         set(&self.settlements_overdue, snapshot.settlements_overdue);
         set(&self.buffers_bytes, snapshot.buffers);
         set(&self.connections, snapshot.connections);
+        set(&self.tunnels, snapshot.tunnels);
         if let Some(backlog) = &snapshot.backlog {
             set(&self.write_buffers, backlog.write_buffers);
             set(&self.journal, backlog.journal);

@@ -1,0 +1,215 @@
+//! Follows the bytes of a connection from head to body to head, as RFC 9112 frames them, and so knows which
+//! bytes are a head's. hyper reads the requests; the follower knows what hyper does not tell.
+
+/// The bytes of a line that are looked at. The fields that say where a body ends fit in.
+const LINE_MAX: usize = 128;
+
+/// The place of the next byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BytePlace {
+    /// In a start line, or in empty lines before it.
+    Start,
+    /// In the fields of a head.
+    Fields,
+    /// In a body with a length, so many bytes before its end.
+    Body(u64),
+    /// In the line that says the size of a chunk.
+    ChunkSize,
+    /// In a chunk, so many bytes before the end of the line that ends it.
+    Chunk(u64),
+    /// In the trailers.
+    Trailers,
+}
+
+/// A follower of one connection.
+#[derive(Debug)]
+pub(super) struct Follower {
+    place: BytePlace,
+    /// The beginning of the present line.
+    line: Vec<u8>,
+    length: Option<u64>,
+    is_coded: bool,
+    heads: u64,
+    /// The number of the first head that can be read in two ways.
+    ambiguous: Option<u64>,
+}
+
+impl Follower {
+    pub(super) fn new() -> Self {
+        Self {
+            place: BytePlace::Start,
+            line: Vec::new(),
+            length: None,
+            is_coded: false,
+            heads: 0,
+            ambiguous: None,
+        }
+    }
+
+    /// The heads that have come whole.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// The number of the first head that says in two ways where its body ends, if one did: with both
+    /// `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.1). hyper takes the latter and forgets the former.
+    /// That is safe, but hides that two parties may read the head differently.
+    pub(super) fn ambiguous(&self) -> Option<u64> {
+        self.ambiguous
+    }
+
+    /// Whether a head has begun that has not ended.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.place == BytePlace::Fields || (self.place == BytePlace::Start && !self.line.is_empty())
+    }
+
+    /// Whether all requests that began have come whole.
+    pub(super) fn is_between(&self) -> bool {
+        self.place == BytePlace::Start && self.line.is_empty()
+    }
+
+    /// Follows the bytes that come next.
+    pub(super) fn follow(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = match &mut self.place {
+                BytePlace::Body(left) | BytePlace::Chunk(left) => {
+                    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= skipped as u64;
+                    if *left == 0 {
+                        self.place = if let BytePlace::Body(_) = self.place {
+                            BytePlace::Start
+                        } else {
+                            BytePlace::ChunkSize
+                        };
+                    }
+                    &bytes[skipped..]
+                }
+                BytePlace::Start | BytePlace::Fields | BytePlace::ChunkSize | BytePlace::Trailers => {
+                    self.line(bytes)
+                }
+            };
+        }
+    }
+
+    /// Takes the rest of a line, and returns what comes behind it.
+    fn line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let (line, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+        let room = LINE_MAX - self.line.len();
+        self.line.extend_from_slice(&line[..line.len().min(room)]);
+        if end.is_some() {
+            let line = std::mem::take(&mut self.line);
+            self.end_line(line.trim_ascii_end());
+            self.line = line;
+            self.line.clear();
+        }
+        rest
+    }
+
+    fn end_line(&mut self, line: &[u8]) {
+        self.place = match (self.place, line) {
+            (BytePlace::Start | BytePlace::Trailers, []) => BytePlace::Start,
+            (BytePlace::Start, _) => BytePlace::Fields,
+            (BytePlace::Fields, []) => self.end_head(),
+            (BytePlace::Fields, _) => {
+                self.field(line);
+                BytePlace::Fields
+            }
+            (BytePlace::ChunkSize, size) => match chunk_size(size) {
+                Some(0) => BytePlace::Trailers,
+                Some(size) => BytePlace::Chunk(size.saturating_add(2)),
+                None => BytePlace::Start,
+            },
+            (place, _) => place,
+        };
+    }
+
+    fn end_head(&mut self) -> BytePlace {
+        let length = self.length.take();
+        let is_coded = std::mem::take(&mut self.is_coded);
+        if is_coded && length.is_some() {
+            self.ambiguous.get_or_insert(self.heads);
+        }
+        self.heads += 1;
+        match length {
+            _ if is_coded => BytePlace::ChunkSize,
+            Some(length) if length > 0 => BytePlace::Body(length),
+            _ => BytePlace::Start,
+        }
+    }
+
+    fn field(&mut self, line: &[u8]) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.is_coded = true;
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            // hyper refuses what is no number.
+            self.length = Some(std::str::from_utf8(value).ok().and_then(|n| n.parse().ok()).unwrap_or(0));
+        }
+    }
+}
+
+/// The size that the line of a chunk says. hyper refuses what is no size.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.split(|byte| matches!(byte, b';' | b' ' | b'\t')).next()?;
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = "a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nb";
+
+    /// The number of heads, and the first ambiguous one, however the bytes are cut.
+    fn heads(text: &str) -> (u64, Option<u64>) {
+        let followed = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+            let mut follower = Follower::new();
+            pieces.for_each(|piece| follower.follow(piece));
+            (follower.heads(), follower.ambiguous(), follower.is_between(), follower.is_in_head())
+        };
+        let whole = followed(&mut std::iter::once(text.as_bytes()));
+        for size in [1, 2, 3, 7, 64] {
+            assert_eq!(followed(&mut text.as_bytes().chunks(size)), whole, "{text:?} in pieces of {size}");
+        }
+        assert_eq!((whole.2, whole.3), (true, false), "{text:?} ends between two requests");
+        (whole.0, whole.1)
+    }
+
+    #[test]
+    fn only_heads_are_taken_for_heads() {
+        let get = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+        let sized = format!("POST /a HTTP/1.1\r\ncontent-LENGTH:  {}\r\n\r\n{BODY}", BODY.len());
+        let chunked = format!(
+            "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{:x};ext=1\r\n{BODY}\r\n0\r\nContent-Length: 1\r\n\r\n",
+            BODY.len()
+        );
+        let both = "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n";
+        let empty = "\r\n\nPOST /a HTTP/1.1\nContent-Length: 0\n\n";
+        assert_eq!(heads(get), (1, None));
+        assert_eq!(heads(&sized), (1, None));
+        assert_eq!(heads(&chunked), (1, None));
+        assert_eq!(heads(empty), (1, None));
+        assert_eq!(heads(both), (1, Some(0)));
+        assert_eq!(heads(&[&sized, get, &chunked, empty, get].concat()), (5, None));
+        assert_eq!(heads(&[&chunked, &sized, get, both].concat()), (4, Some(3)));
+        let alike = "GET /a HTTP/1.1\r\nContent-Length-Of: 3\r\nTransfer-Encodings: chunked\r\n\r\n";
+        assert_eq!(heads(alike), (1, None));
+    }
+
+    #[test]
+    fn a_head_lasts_from_its_first_byte_to_its_empty_line() {
+        let mut follower = Follower::new();
+        for (piece, is_in_head) in [
+            ("\r\n", false),
+            ("G", true),
+            ("ET / HTTP/1.1\r\n", true),
+            ("Host: a\r\n\r", true),
+            ("\n", false),
+        ] {
+            follower.follow(piece.as_bytes());
+            assert_eq!(follower.is_in_head(), is_in_head, "{piece:?}");
+        }
+    }
+}
