@@ -11,7 +11,7 @@ export class Sent {
   firstSent: u32 = 0;
 
   /** A fault is for the caller to read; empty: there is none. */
-  constructor(readonly key: string, public fault: string) {}
+  constructor(public key: string, public fault: string) {}
 }
 
 /** Null where there is none. */
