@@ -31,7 +31,7 @@ pub struct Config {
     pub upstreams: BTreeMap<Arc<str>, Arc<UpstreamConfig>>,
     /// The policies, by name.
     pub policies: BTreeMap<Arc<str>, Arc<Policy>>,
-    /// The places of the policies' settings.
+    /// The places of the policies' components and settings.
     pub settings: SettingPlaces,
     /// The routes, in the order of the file.
     pub routes: Vec<Arc<RouteConfig>>,
@@ -100,6 +100,7 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
         reading.fault(&SetBy::Nothing, "routes", problem, help);
     }
     root.close();
+    reading.report_strays();
     Config {
         file: reading.file.as_ref().map(|(file, _)| file.clone()),
         server,

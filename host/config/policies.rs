@@ -139,6 +139,7 @@ fn policy(name: String, mut section: Section<'_>) -> Policy {
 
 fn component(item: &Item<'_>) -> Option<ComponentSource> {
     let help = "\"builtin:idempotency-key\", or the path of a .wasm file";
+    item.reading.setting(&item.path, &item.node.set_by);
     let text = item.text(help)?;
     let Some(name) = text.strip_prefix("builtin:") else {
         return Some(ComponentSource::File(item.path(help)?));

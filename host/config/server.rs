@@ -168,6 +168,7 @@ const BODY_BYTES: PlainKey<usize> = PlainKey::new(
 
 /// Reads the section.
 pub(super) fn read(mut section: Section<'_>) -> Server {
+    section.later(&["tls", "http2", "proxy_protocol"]);
     let listen = section.get(&LISTEN);
     let admin = admin(&mut section, &listen);
     let server = Server {

@@ -116,6 +116,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
         ("PATH", "/bin"),
     ]);
     let config = from(&source);
+    assert_eq!(config.warnings, [""; 0]);
     assert_eq!(config.server.listen.len(), 2);
     assert_eq!(config.ledger.store, StoreKind::Embedded("elsewhere".into()));
     assert!(config.upstreams["my-api"].dedupes);
@@ -222,7 +223,10 @@ fn faults_of_environment_and_flags_name_their_place() {
         ("ONCEGATE_SERVER__ACCESS_LOG", "yes"),
         ("ONCEGATE_LEDGER__WAIT", "10"),
         ("ONCEGATE_SERVER__LIMITS", "small"),
-        ("ONCEGATE_COLOUR", "red"),
+        ("ONCEGATE_LOGS", "debug"),
+        ("ONCEGATE_CONFG", "oncegate.toml"),
+        ("ONCEGATE_LOG_FROMAT", "json"),
+        ("ONCEGATE_COLOUR__RED", "1"),
     ]);
     source.flags.listen = vec!["localhost:8080".into()];
     source.flags.store = Some("redis://user:password@127.0.0.1".into());
@@ -231,6 +235,36 @@ fn faults_of_environment_and_flags_name_their_place() {
     expect_text(Path::new("tests/config/overrides.txt"), &format!("{faults}\n"));
     assert!(!faults.to_string().contains("password"));
     assert!(!faults.are_usage());
+}
+
+/// Kubernetes sets them in every pod of a namespace that has a Service of this name.
+#[test]
+fn what_a_service_injects_is_ignored() {
+    let mut source = of_file(Path::new("tests/config/good/small.toml"));
+    source.env = env(&[
+        ("ONCEGATE_SERVICE_HOST", "10.0.0.1"),
+        ("ONCEGATE_SERVICE_PORT", "8080"),
+        ("ONCEGATE_SERVICE_PORT_HTTP_WEB", "8080"),
+        ("ONCEGATE_PORT", "tcp://10.0.0.1:8080"),
+        ("ONCEGATE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("ONCEGATE_PORT_8080_TCP_PROTO", "tcp"),
+        ("ONCEGATE_PORT_8080_TCP_PORT", "8080"),
+        ("ONCEGATE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("ONCEGATE_ADMIN_SERVICE_HOST", "10.0.0.2"),
+        ("ONCEGATE_LOG_PORT", "tcp://10.0.0.3:80"),
+        ("ONCEGATE_LEDGER_PORT_53_UDP_ADDR", "10.0.0.3"),
+    ]);
+    assert_eq!(load(&source).unwrap().warnings, [""; 0]);
+    for (name, value) in
+        [("ONCEGATE_COLOUR", "red"), ("ONCEGATE_LOG_LEVEL", "debug"), ("ONCEGATE_PORT", "8080")]
+    {
+        source.env = env(&[(name, value)]);
+        let warnings = load(&source).unwrap().warnings;
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with(&format!("{name} in the environment")),
+            "{warnings:?}"
+        );
+    }
 }
 
 #[test]

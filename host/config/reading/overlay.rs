@@ -1,25 +1,41 @@
 //! The overlay: values from the environment and the command line, laid over the file's values.
 
 use super::report::Reading;
-use super::source::{Flags, Source};
+use super::source::{Flags, OF_THE_PROGRAM, Source};
 use super::tree::{Located, SetBy, Table, Value, of_value};
 use super::unknown::variable;
 
-/// Variables that belong to the program, not to the configuration.
-const NOT_CONFIGURATION: &[&str] = &["ONCEGATE_CONFIG", "ONCEGATE_LOG", "ONCEGATE_LOG_FORMAT"];
+/// Tables, which a variable of one level overrides as a whole.
+const TABLES: [&str; 6] = ["SERVER", "PRINCIPAL", "LEDGER", "UPSTREAMS", "POLICIES", "ROUTES"];
 
 /// Lays everything over the file's tree: first the configuration that `--upstream` alone stands for, then the
 /// environment, then the flags, which win.
 pub(crate) fn lay_over(reading: &Reading, source: &Source, tree: &mut Table) {
     stand_in(&source.flags, tree);
     for (name, value) in &source.env {
-        if let Some(rest) = name.strip_prefix("ONCEGATE_")
-            && !NOT_CONFIGURATION.contains(&name.as_str())
-        {
+        let Some(rest) = name.strip_prefix("ONCEGATE_") else { continue };
+        if rest.contains("__") || TABLES.contains(&rest) {
             put_variable(reading, tree, name, rest, value);
+        } else if !OF_THE_PROGRAM.contains(&rest) && !is_of_service(rest, value) {
+            reading.strays.borrow_mut().push(name.clone());
         }
     }
     put_flags(reading, &source.flags, tree);
+}
+
+/// Whether Kubernetes sets such a variable for a Service whose name begins with `oncegate`:
+/// `ONCEGATE_SERVICE_HOST`, `ONCEGATE_PORT`, `ONCEGATE_PORT_8080_TCP_ADDR`, `ONCEGATE_ADMIN_SERVICE_PORT_HTTP`.
+fn is_of_service(rest: &str, value: &str) -> bool {
+    let words: Vec<&str> = rest.split('_').collect();
+    let is_service =
+        words.ends_with(&["SERVICE", "HOST"]) || words.windows(2).any(|two| two == ["SERVICE", "PORT"]);
+    let is_link = match words.as_slice() {
+        [.., "PORT", port, protocol] | [.., "PORT", port, protocol, "PROTO" | "PORT" | "ADDR"] => {
+            port.parse::<u16>().is_ok() && matches!(*protocol, "TCP" | "UDP" | "SCTP")
+        }
+        _ => false,
+    };
+    is_service || is_link || (words.ends_with(&["PORT"]) && value.contains("://"))
 }
 
 /// `--upstream URL` alone is a whole configuration.

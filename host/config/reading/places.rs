@@ -44,7 +44,7 @@ pub fn dotted(path: &[Segment]) -> String {
     })
 }
 
-/// The places of settings, by dotted key.
+/// The places of policies' components and settings, by dotted key.
 #[derive(Clone, Debug, Default)]
 pub struct SettingPlaces(BTreeMap<String, Place>);
 
@@ -63,6 +63,11 @@ impl SettingPlaces {
             help: fault.help.clone(),
         };
         Faults(faults.iter().map(one).collect())
+    }
+
+    /// The place of a policy's component.
+    pub fn component(&self, policy: &str) -> Place {
+        self.0.get(&format!("policies.{policy}.component")).cloned().unwrap_or(Place::Nowhere)
     }
 
     fn place(&self, policy: &str, path: &[Segment]) -> Place {

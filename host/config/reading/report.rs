@@ -2,8 +2,10 @@
 
 use super::fault::{Fault, Faults, Place};
 use super::row::KeyRow;
+use super::source::OF_THE_PROGRAM;
 use super::tree::{SetBy, holds_credential};
-use super::unknown::{dotted, help_for_unknown};
+use super::units::nearest;
+use super::unknown::{dotted, help_for_unknown, variable};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -40,6 +42,8 @@ pub(crate) struct Reading {
     known: RefCell<BTreeSet<String>>,
     /// The rows of the reference for the keys that were asked for, in the order of asking.
     pub(crate) rows: RefCell<Vec<KeyRow>>,
+    /// Variables of the environment that have the program's prefix and are not its own.
+    pub(crate) strays: RefCell<Vec<String>>,
     /// Keys that nobody asked for: the place, the section's path and pattern, and the name.
     pub(crate) unknown: RefCell<Vec<(SetBy, String, String, String)>>,
 }
@@ -107,6 +111,40 @@ impl Reading {
 
     pub(crate) fn warn(&self, warning: impl Into<String>) {
         self.warnings.borrow_mut().push(warning.into());
+    }
+
+    /// Notes a fault for each variable that was meant to be another, and a warning for each other stray one.
+    /// Called when all known keys have been asked for.
+    pub(crate) fn report_strays(&self) {
+        for name in self.strays.borrow().iter() {
+            let rest = name.trim_start_matches("ONCEGATE_").to_lowercase();
+            // One underscore is missing, as in ONCEGATE_SERVER_LISTEN.
+            let flat =
+                self.known.borrow().iter().find(|key| key.replace('.', "_") == rest).map(|key| variable(key));
+            let own = || nearest(&rest, OF_THE_PROGRAM).map(variable);
+            let help = match flat {
+                Some(key) => Some(format!("did you mean `{key}`, with two underscores between the levels?")),
+                None => own().map(|own| format!("did you mean `{own}`?")),
+            };
+            match help {
+                Some(help) => {
+                    let problem = format!("{name} is no variable of Oncegate");
+                    self.fault(&SetBy::Env(name.clone()), "", problem, help);
+                }
+                None => self.warn(format!(
+                    "{name} in the environment changes nothing: there are {}, and a key's with two underscores between its levels, like ONCEGATE_SERVER__LISTEN",
+                    OF_THE_PROGRAM.map(variable).join(", ")
+                )),
+            }
+        }
+    }
+
+    /// The line of the file that this is set in.
+    pub(crate) fn line(&self, set_by: &SetBy) -> Option<usize> {
+        match self.place(set_by, false) {
+            Place::File { line, .. } => Some(line),
+            Place::Whole(_) | Place::Environment(_) | Place::Flag(_) | Place::Nowhere => None,
+        }
     }
 
     /// Notes that a key was asked for.

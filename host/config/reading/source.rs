@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// Variables that belong to the program, not to the configuration, without `ONCEGATE_`.
+pub(crate) const OF_THE_PROGRAM: [&str; 3] = ["CONFIG", "LOG", "LOG_FORMAT"];
+
 /// Everything that a configuration is read from. The source is a value, so that a reload reads the same again
 /// and a test needs no process.
 #[derive(Clone, Debug, Default)]

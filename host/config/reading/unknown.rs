@@ -18,13 +18,6 @@ pub(crate) fn help_for_unknown(
         let meant = if env { variable(&dotted(path, meant)) } else { meant.to_owned() };
         return format!("did you mean `{meant}`?");
     }
-    if env && path.is_empty() {
-        // One underscore is missing, as in ONCEGATE_SERVER_LISTEN.
-        let flat = |key: &&String| key.replace('.', "_") == name;
-        if let Some(key) = known.iter().find(flat) {
-            return format!("did you mean `{}`, with two underscores between the levels?", variable(key));
-        }
-    }
     let elsewhere = known.iter().find(|key| key.rsplit('.').next() == Some(name) && !key.contains("NAME"));
     if let Some((section, _)) = elsewhere.and_then(|key| key.rsplit_once('.')) {
         let whole = format!("{section}.{name}");

@@ -108,8 +108,10 @@ pub(super) fn compare(
     before: &[(SetBy, RouteConfig)],
 ) {
     let same_name = |(_, other): &&(SetBy, RouteConfig)| !route.name.is_empty() && other.name == route.name;
-    if before.iter().any(|other| same_name(&other)) {
-        let problem = format!("there are two routes named `{}`", route.name);
+    let line = |set_by| reading.line(set_by).map_or_else(String::new, |line| format!(" (line {line})"));
+    if let Some((other, _)) = before.iter().find(same_name) {
+        let problem =
+            format!("there are two routes named `{}`: the other one{} comes first", route.name, line(other));
         reading.fault(set_by, &format!("routes.{}", route.name), problem, "give each a name of its own");
     }
     let alike = |other: &RouteConfig| {
@@ -119,13 +121,16 @@ pub(super) fn compare(
         let same_path = other.path == route.path && route.path != NO_PATH;
         other.host == route.host && same_path && (both_all || shared)
     };
-    if let Some((_, other)) = before.iter().find(|(_, other)| alike(other)) {
+    if let Some((place, other)) = before.iter().find(|(_, other)| alike(other)) {
         reading.fault(
             set_by,
             &format!("routes.{}", route.name),
             format!(
-                "`{}` and `{}` take the same requests: same host, path and method",
-                other.name, route.name
+                "`{}`{} and `{}`{} take the same requests: same host, path and method",
+                other.name,
+                line(place),
+                route.name,
+                line(set_by)
             ),
             "make one of them more specific by host, path or methods, or remove it",
         );
