@@ -50,6 +50,11 @@ pub enum ServeError {
 }
 
 impl ServeError {
+    /// The faults with their places and remedies, if places in the configuration are at fault.
+    pub fn faults(&self) -> Option<&config::Faults> {
+        if let Self::Activation(error) = self { error.faults() } else { None }
+    }
+
     /// Whether the mistake is in the command that was typed and not in a file.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Activation(error) if error.is_usage())
@@ -191,7 +196,10 @@ impl Gateway {
         tracing::info!(listeners, queued, "listeners are closed; what was queued is accepted");
         until(deadline, || self.under_way() == (0, 0)).await;
         let (executions, connections) = self.under_way();
-        tracing::info!(executions, connections, "connections and executions have ended, but so many");
+        match (executions, connections) {
+            (0, 0) => tracing::info!("connections and executions have ended"),
+            _ => tracing::warn!(executions, connections, "the grace is over, and these are ended"),
+        }
         self.give_up().await;
         let (shared, workers) = (self.shared, self.workers);
         // Joining threads blocks, so it has a thread of its own: the keeper goes on meanwhile.

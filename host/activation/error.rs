@@ -80,6 +80,15 @@ impl ActivationError {
         }
     }
 
+    /// The faults with their places and remedies, if places in the configuration are at fault.
+    pub fn faults(&self) -> Option<&Faults> {
+        match self {
+            Self::Config(faults) => Some(faults),
+            Self::Policy(error) => error.faults.as_ref(),
+            _ => None,
+        }
+    }
+
     /// True if the mistake is in the command that was typed, and not in a file.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Config(faults) if faults.are_usage())

@@ -62,7 +62,7 @@ pub(super) fn load_each(
 /// Checks that the generation can do what its policy's routes ask of it.
 pub(super) fn fits_routes(generation: &Generation, config: &Config) -> Result<(), LoadError> {
     let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(generation.name()));
-    routes.try_for_each(|route| generation.fits(route))
+    routes.try_for_each(|route| generation.fits(route)).map_err(|error| error.located(config))
 }
 
 fn is_unchanged(policy: &config::Policy, generation: &Generation) -> bool {

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// The field by which a command knows an admin listener. Requests meant for a gateway don't go to a service:
+/// of a service's answers a gateway removes the fields of this kind.
+pub const ADMIN_FIELD: &str = "oncegate-admin";
+
 /// `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {

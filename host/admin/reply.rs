@@ -1,5 +1,6 @@
 //! The answers of the admin interface: JSON, text and problem documents.
 
+use super::api::ADMIN_FIELD;
 use crate::gateway::answer::problem_document;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -55,5 +56,6 @@ pub(super) fn reply(status: StatusCode, content_type: &'static str, body: Bytes)
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ADMIN_FIELD, HeaderValue::from_static("1"));
     response
 }

@@ -125,7 +125,10 @@ impl AdminService {
             (_, ["reload"] | ["operations", _, "resolve"] | ["policies", _, "reload" | "rollback"]) => {
                 not_allowed("POST")
             }
-            _ => problem(Code::NotFound, "There is no such page under /v1."),
+            _ => problem(
+                Code::NotFound,
+                "There is no such page under /v1: there are /v1/status, /v1/operations, /v1/operations/ID, /v1/policies, /v1/upstreams and /v1/reload.",
+            ),
         }
     }
 
@@ -169,7 +172,12 @@ impl AdminService {
             ));
         }
         let Some(token) = &server.admin_token else { return Ok(()) };
-        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let Some(given) = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes) else {
+            return Err(problem(
+                Code::TokenRequired,
+                "The admin interface wants a token, and the request has none: send that of `server.admin_token_file` as `Authorization: Bearer …`; commands take it from `--token-file FILE`.",
+            ));
+        };
         let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
         // The comparison of hashes doesn't show how far the tokens agree.
         if blake3::hash(given) == blake3::hash(token.as_bytes()) {
@@ -177,7 +185,7 @@ impl AdminService {
         }
         Err(problem(
             Code::TokenRequired,
-            "The admin interface wants the token of `server.admin_token_file` as `Authorization: Bearer …`.",
+            "The token is not that of `server.admin_token_file`: name the same file in `--token-file`, or send what is in it as `Authorization: Bearer …`.",
         ))
     }
 

@@ -57,24 +57,17 @@ pub(super) fn run(args: &CheckArgs, env: Vec<(String, String)>) -> ExitCode {
 
 /// Loads every policy as `serve` would: read, compiled, configured, tested by its own vectors.
 fn check_policies(config: &Config) -> Result<(Arc<Engine>, Generations), Faults> {
-    let fault = |name: &str, error: String| Fault {
-        place: config.file.clone().map_or(Place::Flag("--policy"), Place::Whole),
-        key: format!("policies.{name}.component"),
-        problem: error,
-        help: "repair the component or its settings; \"builtin:idempotency-key\" is always there".into(),
-    };
-    let engine = match Engine::new(1) {
-        Ok(engine) => engine,
-        Err(error) => return Err(Faults(vec![fault("*", error.to_string())])),
-    };
-    let faults = match preflight::load_all(config, &engine) {
-        Ok(generations) => return Ok((engine, generations)),
-        Err(errors) => errors.into_iter().flat_map(|error| match error.settings {
-            Some(settings) => settings.0,
-            None => vec![fault(&error.policy, error.to_string())],
-        }),
-    };
-    Err(Faults(faults.collect()))
+    let engine = Engine::new(1).map_err(|error| {
+        let (problem, help) = (error.to_string(), "this machine can't run policies".to_owned());
+        Faults(vec![Fault { place: Place::Nowhere, key: "policies".into(), problem, help }])
+    })?;
+    match preflight::load_all(config, &engine) {
+        Ok(generations) => Ok((engine, generations)),
+        Err(errors) => {
+            let located = errors.into_iter().filter_map(|error| error.located(config).faults);
+            Err(Faults(located.flat_map(|faults| faults.0).collect()))
+        }
+    }
 }
 
 /// The fault that the ledger would refuse a start. The texts of the refusal say what would be accepted.

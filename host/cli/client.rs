@@ -1,11 +1,11 @@
 //! A client of a running gateway's admin listener: one request, one answer.
 
 use super::say::{self, Output, USAGE};
-use crate::admin::api::AdminProblem;
+use crate::admin::api::{ADMIN_FIELD, AdminProblem};
 use crate::config::io_words;
 use crate::upstream::send_once;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -115,7 +115,8 @@ impl AdminClient {
         self.ask(Method::GET, target, None::<&()>)?.success()
     }
 
-    /// Sends a request and reads the answer. `document`: the body, if there is one.
+    /// Sends a request and reads the answer. `document`: the body, if there is one. Nothing is sent to what
+    /// is no admin listener: a change, or the token, would reach the service behind a gateway.
     pub(super) fn ask(
         &self,
         method: Method,
@@ -126,14 +127,38 @@ impl AdminClient {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CommandFailure::new(format!("no runtime: {error}"), ""))?;
         runtime.block_on(async {
-            let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange(&self.admin, request)).await;
-            let (status, body) = answer.unwrap_or_else(|_| {
+            let exchanged = async {
+                self.identify().await?;
+                exchange(&self.admin, request).await
+            };
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchanged).await.unwrap_or_else(|_| {
                 let problem =
                     format!("the gateway at {} did not answer within {ANSWER_TIMEOUT:?}", self.admin);
                 Err(CommandFailure::new(problem, "its log says how far it has come"))
             })?;
-            Ok(AdminAnswer { status, document: serde_json::from_slice(&body).ok().filter(Value::is_object) })
+            let document = serde_json::from_slice(answer.body()).ok().filter(Value::is_object);
+            Ok(AdminAnswer { status: answer.status(), document })
         })
+    }
+
+    /// Refuses what is no admin listener. A gateway removes this field from a service's answers.
+    async fn identify(&self) -> Result<(), CommandFailure> {
+        let request = Request::get("/livez").header(header::HOST, &self.admin);
+        let request = request.body(Full::default()).map_err(|_| self.unusable())?;
+        if exchange(&self.admin, request).await?.headers().contains_key(ADMIN_FIELD) {
+            return Ok(());
+        }
+        Err(CommandFailure::new(
+            format!("what listens at {} is not the admin listener of a gateway", self.admin),
+            "say where that is: --admin ADDRESS, which `serve` prints behind `admin`",
+        ))
+    }
+
+    fn unusable(&self) -> CommandFailure {
+        CommandFailure::usage(
+            format!("no request can be made of --admin {:?} and the token", self.admin),
+            "the address is written like 127.0.0.1:8081, the token is one line",
+        )
     }
 
     fn request(
@@ -148,15 +173,9 @@ impl AdminClient {
                 "send SIGHUP to the gateway to reload it, or start it with --admin ADDRESS",
             ));
         }
-        let unusable = || {
-            CommandFailure::usage(
-                format!("no request can be made of --admin {:?} and the token", self.admin),
-                "the address is written like 127.0.0.1:8081, the token is one line",
-            )
-        };
         let port = self.admin.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() {
-            return Err(unusable());
+            return Err(self.unusable());
         }
         let mut request = Request::builder().method(method).uri(target).header(header::HOST, &self.admin);
         if let Some(file) = &self.token_file {
@@ -171,11 +190,11 @@ impl AdminClient {
         if document.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        request.body(Full::new(body.unwrap_or_default().into())).map_err(|_| unusable())
+        request.body(Full::new(body.unwrap_or_default().into())).map_err(|_| self.unusable())
     }
 }
 
-async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), CommandFailure> {
+async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, CommandFailure> {
     let stream = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(admin)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(unreachable(admin, &io_words(&error))),
@@ -187,15 +206,14 @@ async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<(StatusC
             "is it the admin listener of a gateway?",
         )
     };
-    let answer = send_once(stream, request).await.map_err(broken)?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
+    let (head, body) = send_once(stream, request).await.map_err(broken)?.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
         CommandFailure::new(
             format!("the answer of {admin} broke off: {error}"),
             "the gateway's log says what it did",
         )
     })?;
-    Ok((status, body.to_bytes()))
+    Ok(Response::from_parts(head, body.to_bytes()))
 }
 
 fn unreachable(admin: &str, words: &str) -> CommandFailure {

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate ops list --state unknown --older-than 10m\n  \
-    oncegate ops show 3f1c…\n  \
-    oncegate ops resolve 3f1c… --outcome not-applied --reason 'not in the bank statement'\n  \
+    oncegate ops show ID\n  \
+    oncegate ops resolve ID --outcome not-applied --reason 'not in the bank statement'\n  \
     oncegate ops forget --state completed --route tests --reason 'a test run' --yes\n\n\
     Code 0: done. Code 1: not done, or not all of it. Code 2: usage.")]
 pub(super) struct OpsArgs {

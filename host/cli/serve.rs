@@ -40,7 +40,10 @@ pub(super) fn run(args: ServeArgs, env: Vec<(String, String)>) -> ExitCode {
     match run::serve(args.flags.source(env), LostRecords::giving_up(args.accept_duplicates)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::error(&error, "");
+            match error.faults() {
+                Some(faults) => say::error(faults, ""),
+                None => say::error(&error, ""),
+            }
             if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }

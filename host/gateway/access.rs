@@ -169,7 +169,7 @@ impl Line<'_> {
             }
             AccessLog::Text => writeln!(
                 out,
-                "{} {} {} {} {} {} {} operation={} problem={} {}us",
+                "{} {} {} {} {} {} {} operation={} problem={} reason={} {}us",
                 self.time,
                 self.peer,
                 self.method,
@@ -179,6 +179,7 @@ impl Line<'_> {
                 self.result,
                 self.operation.as_deref().unwrap_or("-"),
                 self.problem.as_deref().unwrap_or("-"),
+                self.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| format!("{reason:?}")),
                 self.micros,
             ),
         };

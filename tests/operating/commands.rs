@@ -311,3 +311,104 @@ fn a_policys_labels_reach_metrics_and_log() {
     let last = "\"labels\":{\"tier\":\"tier39\"}";
     eventually("the access log has it", || gateway.stderr().contains(last).then_some(()));
 }
+
+#[test]
+fn a_misspelt_log_level_is_a_usage_error() {
+    let setup = Setup::new("http://127.0.0.1:9");
+    for level in ["debgu", "oncegate=info,inof", "verbose"] {
+        let ended = run(&["serve", "--upstream", "http://127.0.0.1:9", "--log", level], setup.folder());
+        ended.assert_refused(2, &["is no level"]);
+    }
+    refused(&setup.env("ONCEGATE_LOG", "warnn")).assert_refused(2, &["did you mean \"warn\"?"]);
+}
+
+/// Kubernetes sets them in every pod that has a Service named `oncegate` beside it.
+#[test]
+fn variables_of_a_service_stop_no_start() {
+    let upstream = Upstream::numbering();
+    let setup = Setup::new(&upstream.url()).env("ONCEGATE_COLOUR", "red");
+    let injected = [
+        ("ONCEGATE_SERVICE_HOST", "10.0.0.1"),
+        ("ONCEGATE_SERVICE_PORT_HTTP", "8080"),
+        ("ONCEGATE_PORT", "tcp://10.0.0.1:8080"),
+        ("ONCEGATE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ];
+    let gateway = injected.iter().fold(setup, |setup, (name, value)| setup.env(name, value)).start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    gateway.assert_logs(&["ONCEGATE_COLOUR in the environment changes nothing"]);
+    assert!(!gateway.stderr().contains("ONCEGATE_PORT"), "{}", gateway.stderr());
+    for (name, meant) in
+        [("ONCEGATE_LOGS", "ONCEGATE_LOG"), ("ONCEGATE_SERVER_LISTEN", "ONCEGATE_SERVER__LISTEN")]
+    {
+        refused(&Setup::new("http://127.0.0.1:9").env(name, "x")).assert_refused(1, &[name, meant]);
+    }
+}
+
+#[test]
+fn a_policys_fault_shows_its_line() {
+    let new = || Setup::new("http://127.0.0.1:9");
+    for (setup, words) in [
+        (new().component("missing.wasm"), ["there is no such file", "help: name a .wasm file"]),
+        (new().component("."), ["is a folder", "help: name a .wasm file"]),
+        (new().component("oncegate.toml"), ["policy `keys`", "help: build it with `oncegate policy build`"]),
+        (new().route("when_unknown = \"probe\""), ["doesn't export", "help: `oncegate policy inspect"]),
+    ] {
+        setup.write();
+        let line = setup.text().lines().position(|line| line.starts_with("component =")).unwrap() + 1;
+        let place = format!("oncegate.toml:{line}:");
+        let words = [words[0], words[1], &place];
+        let file = setup.file();
+        run(&["check", "--config", file.to_str().unwrap()], setup.folder()).assert_refused(1, &words);
+        refused(&setup).assert_refused(1, &words);
+    }
+}
+
+#[test]
+fn a_commands_change_reaches_no_service() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    let id = "0".repeat(64);
+    for address in [gateway.address.to_string(), upstream.url()] {
+        for args in [
+            &["ops", "list"][..],
+            &["ops", "forget", &id, "--reason", "r"],
+            &["ops", "resolve", &id, "--outcome", "consumed", "--reason", "r"],
+            &["reload"],
+        ] {
+            let ended = run(&[args, &["--admin", &address]].concat(), gateway.setup.folder());
+            ended.assert_refused(1, &["is not the admin listener of a gateway"]);
+        }
+    }
+    assert!(upstream.calls().iter().all(|call| (&*call.method, &*call.target) == ("GET", "/livez")));
+    let admin = gateway.admin.unwrap().to_string();
+    let ended = run(&["ops", "list", "--admin", &admin], gateway.setup.folder());
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), "the ledger has no operations\n"), "{ended:?}");
+}
+
+#[test]
+fn a_token_that_lacks_or_is_wrong_is_told() {
+    let setup = Setup::new("http://127.0.0.1:9").server("admin_token_file = \"token\"");
+    std::fs::write(setup.folder().join("token"), "a-token-of-some-length").unwrap();
+    std::fs::write(setup.folder().join("other"), "another-token-of-length").unwrap();
+    let gateway = setup.start();
+    let admin = gateway.admin.unwrap().to_string();
+    let ask = |more: &[&str]| run(&[&["ops", "list", "--admin", &admin][..], more].concat(), setup.folder());
+    ask(&[]).assert_refused(1, &["the request has none", "--token-file"]);
+    ask(&["--token-file", "other"]).assert_refused(1, &["is not that of", "--token-file"]);
+    assert_eq!(ask(&["--token-file", "token"]).code, Some(0));
+}
+
+#[test]
+fn the_log_names_what_was_freed() {
+    let upstream = Upstream::start(|_| Script::answer(422, "no"));
+    let setup = Setup::new(&upstream.url()).server("access_log = \"text\"").env("ONCEGATE_LOG", "debug");
+    let rule = "outcomes = [{ status = 422, means = \"not-applied\" }]";
+    let gateway = setup.route(rule).start();
+    let reply = gateway.send(&Request::keyed("/charges", "k"));
+    gateway.assert_logs(&["not applied: the key is freed", reply.operation()]);
+    assert_eq!(gateway.send(&Request::post("/charges")).status, 422);
+    gateway.assert_logs(&["reason=\""]);
+    let lists =
+        gateway.admin("GET", "/v1/nothing").json()["detail"].as_str().unwrap().contains("/v1/operations");
+    assert!(lists, "the pages that there are");
+}

@@ -41,8 +41,8 @@ struct ChangeArgs {
 /// told that it is consumed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    oncegate ops resolve 3f1c… --outcome not-applied --reason 'no such charge at the bank'\n  \
-    oncegate ops resolve 3f1c… --outcome completed --status 201 --header 'Content-Type: application/json' \\\n      \
+    oncegate ops resolve ID --outcome not-applied --reason 'no such charge at the bank'\n  \
+    oncegate ops resolve ID --outcome completed --status 201 --header 'Content-Type: application/json' \\\n      \
     --body-file charge.json --reason 'charge ch_1 is there'\n  \
     oncegate ops resolve --route charges --older-than 1h --outcome not-applied --reason 'restored from backup'\n      \
     shows which; with --yes it is done")]
@@ -82,7 +82,7 @@ enum ResolveAs {
 /// outcome are never forgotten.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    oncegate ops forget 3f1c… --reason 'the customer wants it once more'\n  \
+    oncegate ops forget ID --reason 'the customer wants it once more'\n  \
     oncegate ops forget --route tests --reason 'a test run'\n      \
     shows which; with --yes it is done")]
 pub(super) struct Forget {

@@ -77,7 +77,7 @@ impl FilterArgs {
 
 /// An operation's id, as it was typed.
 pub(super) fn id(text: &str) -> Result<OperationId, String> {
-    text.parse().map_err(|_| "an operation id is 64 lower-case hexadecimal digits, as `Oncegate-Operation` and `ops list` show it".to_owned())
+    text.parse().map_err(|_| "an operation id is given whole: 64 lower-case hexadecimal digits, as `Oncegate-Operation` and `ops list` show it".to_owned())
 }
 
 /// A time, as it was typed.

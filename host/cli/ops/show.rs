@@ -32,7 +32,8 @@ impl List {
         let words = || {
             let mut words: String = operations.iter().map(line).collect();
             match (operations.len(), rest) {
-                (0, _) => words.push_str("no such operation\n"),
+                (0, _) if self.filter.is_empty() => words.push_str("the ledger has no operations\n"),
+                (0, _) => words.push_str("the filter takes no operation that the ledger has\n"),
                 (shown, Rest::MayBe) => words.push_str(&format!("the first {shown}; --limit shows more\n")),
                 (_, Rest::None) => {}
             }
@@ -45,7 +46,7 @@ impl List {
 
 /// Show all that is known of an operation, but for keys, bodies and credentials
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example:\n  oncegate ops show 3f1c…\n\n\
+#[command(after_help = "Example:\n  oncegate ops show ID\n\n\
     The version that it shows is the one that `ops resolve --version` wants.")]
 pub(super) struct Show {
     /// The operation's id, as `Oncegate-Operation` and `ops list` show it

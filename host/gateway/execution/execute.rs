@@ -85,7 +85,7 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
         tracing::debug!(operation = %permit.id(), "executing");
         let shared = &execution.worker.shared;
         if let Some(observation) = execution.observation {
-            shared.drift.note(observation, &execution.route);
+            shared.drift.note(observation, &execution.route, permit.id());
         }
         // The deciding generation may have to ask the upstream about the outcome.
         let asks = execution.generation.exports().has(oncegate_policy::Interface::Resolution);
@@ -105,6 +105,9 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
             shared.decided_by.forget(permit.record().execution);
         }
         execution.route.metrics.execution(joined);
+        if joined == Disposition::NotApplied {
+            tracing::debug!(operation = %permit.id(), route = %execution.route.config.name, "not applied: the key is freed");
+        }
         let Exchanged { settlement, shared, end: withheld } = last;
         Exchanged {
             settlement,

@@ -6,7 +6,7 @@
 //! allocates nothing here, and no key and no principal can be read from the table.
 
 use crate::request::route::Route;
-use oncegate_core::{Fingerprint, PrincipalId};
+use oncegate_core::{Fingerprint, OperationId, PrincipalId};
 use oncegate_policy::Part;
 use oncegate_policy::parts::{self, Values};
 use std::collections::BTreeMap;
@@ -72,14 +72,16 @@ impl DriftDetector {
     }
 
     /// Notes that the operation is executed.
-    pub fn note(&self, observation: PrincipalObservation, route: &Route) {
+    pub fn note(&self, observation: PrincipalObservation, route: &Route, operation: OperationId) {
         if !self.is_changed(observation) {
             return;
         }
+        tracing::debug!(%operation, route = %route.config.name, "executed again under another principal");
         route.metrics.principal_changed();
         if let Some(count) = self.tell(&route.config.name, Instant::now()) {
             tracing::warn!(
                 route = %route.config.name,
+                %operation,
                 count,
                 "an operation was executed again because the same key and content came under another principal; \
                  if credentials change between attempts, as tokens that are refreshed do, set `principal.from` to \

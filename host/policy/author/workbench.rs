@@ -75,7 +75,7 @@ impl Engine {
             component,
             fault,
             steps: steps.into_vec(),
-            settings: None,
+            faults: None,
         })
     }
 }

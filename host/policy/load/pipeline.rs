@@ -38,27 +38,33 @@ pub struct LoadError {
     pub fault: LoadFault,
     /// The steps that were taken; the last is the one that failed.
     pub steps: Vec<Step>,
-    /// Wrong settings with their places in the configuration, if these were looked up.
-    pub settings: Option<config::Faults>,
+    /// The fault, or each wrong setting, with its place in the configuration, if that was looked up.
+    pub faults: Option<config::Faults>,
 }
 
 impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "policy `{}` ({}): ", self.policy, self.component)?;
-        match &self.settings {
-            Some(faults) => write!(f, "has wrong settings\n{faults}"),
-            None => self.fault.fmt(f),
+        match (&self.fault, &self.faults) {
+            (LoadFault::Setting(_), Some(faults)) => write!(f, "has wrong settings\n{faults}"),
+            (fault, _) => fault.fmt(f),
         }
     }
 }
 
 impl LoadError {
-    /// Adds the places of wrong settings in the configuration that they are from.
+    /// Adds the faults' places in the configuration that they are from, and their remedies.
     #[must_use]
     pub fn located(mut self, config: &config::Config) -> Self {
-        if let LoadFault::Setting(faults) = &self.fault {
-            self.settings = Some(config.settings.faults(&self.policy, faults));
-        }
+        self.faults = Some(match &self.fault {
+            LoadFault::Setting(faults) => config.settings.faults(&self.policy, faults),
+            fault => config::Faults(vec![config::Fault {
+                place: config.settings.component(&self.policy),
+                key: format!("policies.{}.component", self.policy),
+                problem: self.to_string(),
+                help: fault.help().to_owned(),
+            }]),
+        });
         self
     }
 }
@@ -67,7 +73,7 @@ impl LoadError {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum LoadFault {
-    #[error("can't be read: {0}")]
+    #[error("can't be read: {}", config::io_words(.0))]
     Read(#[from] io::Error),
     #[error("is {0}, not a file: `component` names a .wasm file")]
     NotAFile(&'static str),
@@ -104,6 +110,38 @@ pub enum LoadFault {
     NoResolution(Arc<str>),
 }
 
+impl LoadFault {
+    /// The remedy.
+    fn help(&self) -> &'static str {
+        match self {
+            Self::Read(_) | Self::NotAFile(_) => {
+                "name a .wasm file that this user may read; a path in the configuration file starts from its folder"
+            }
+            Self::UnknownBuiltin(_) => "name one of these, or a .wasm file",
+            Self::Digest { .. } => {
+                "put the reviewed file back, or review this one and write its digest in `sha256`"
+            }
+            Self::TooLarge | Self::CompileTime(_) => {
+                "build it without debug information and with fewer dependencies"
+            }
+            Self::CompilersBusy => "try again in a moment",
+            Self::Unfit(_) | Self::Compile(_) | Self::Link(_) => {
+                "build it with `oncegate policy build`; `oncegate policy inspect FILE` says what it has"
+            }
+            Self::Start(_) | Self::Configure(_) => {
+                "`oncegate policy test FILE` shows where it fails; what it may take is in the policy's `limits`"
+            }
+            Self::Setting(_) | Self::Settings(_) => {
+                "change the policy's `settings`: `oncegate policy inspect FILE` says which it takes"
+            }
+            Self::SelfTest(_) => {
+                "`oncegate policy test FILE` shows each vector: mend the component or the vector"
+            }
+            Self::NoResolution(_) => "`oncegate policy inspect FILE` says what a component exports",
+        }
+    }
+}
+
 impl Generation {
     /// Checks that the generation can do what this route asks of its policy.
     pub fn fits(&self, route: &config::RouteConfig) -> Result<(), LoadError> {
@@ -115,7 +153,7 @@ impl Generation {
             component: self.report.component.clone(),
             fault: LoadFault::NoResolution(route.name.clone()),
             steps: self.report.steps.clone(),
-            settings: None,
+            faults: None,
         })
     }
 }
@@ -131,7 +169,7 @@ impl Engine {
             component,
             fault,
             steps: steps.into_vec(),
-            settings: None,
+            faults: None,
         })
     }
 
