@@ -114,12 +114,23 @@ async fn forecast(
         tools.ledger.may_get_secret(&configured).await?;
     }
     let plan = ActivationPlan::make(tools, Purpose::Check, config.clone(), generations.clone()).await?;
-    let (loader, spaces) = (tools.loader(config), tools.ledger.key_spaces().lists());
+    let (loader, registry) = (tools.loader(config), tools.ledger.key_spaces());
+    let spaces = registry.lists();
     let mut seen = BTreeMap::new();
     for (policy, generation) in &plan.generations {
         let own = deriver(generation);
         let mut list = spaces.list(policy).cloned().unwrap_or_default();
         let known = list.numbers();
+        if list.enter(&own) == Err(list::Closed::Full) {
+            // A start removes the spaces without records first.
+            let mut left = Vec::new();
+            for space in std::mem::take(&mut list.spaces) {
+                if registry.has_records(policy, &space).await.map_err(SpacesError::from)? {
+                    left.push(space);
+                }
+            }
+            list.spaces = left;
+        }
         let number = list.enter(&own).map_err(|closed| SpacesError::Closed(policy.clone(), closed))?;
         let mut all = Vec::new();
         for list::Space { number: one, deriver, .. } in &list.spaces {

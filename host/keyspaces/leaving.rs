@@ -4,7 +4,7 @@ use super::pointers;
 use super::registry::{SpaceRegistry, SpacesError};
 use super::searches::Search;
 use oncegate_core::keyspaces::list::{Space, SpaceList};
-use oncegate_core::{GatewayId, OperationId, SpaceNumber, State, Timestamp, View};
+use oncegate_core::{GatewayId, OperationId, Record, SpaceNumber, State, Timestamp, View};
 use oncegate_store::{Store, StoreError, Swap, Versioned};
 use std::sync::Arc;
 
@@ -40,6 +40,29 @@ impl<S: Store> SpaceRegistry<S> {
         match self.lists().list(policy).and_then(|list| list.find(number)) {
             Some(space) => self.remove(policy, space).await,
             None => Ok(true),
+        }
+    }
+
+    /// Removes the spaces from the lists that nothing blocks any more, as of now.
+    pub(super) async fn clear(&self) -> Result<(), SpacesError> {
+        // The change makes the lists say which spaces are closing now.
+        self.change_as_member(|_, _| Ok(())).await?;
+        self.remove_closing().await
+    }
+
+    /// Whether a live record of a space of this policy is left. Nothing is written.
+    pub async fn has_records(&self, policy: &Arc<str>, space: &Space) -> Result<bool, StoreError> {
+        let mut passed = None;
+        loop {
+            let page = self.store.scan(passed, SCAN_PORTION).await?;
+            let Some((last, _)) = page.last() else { return Ok(false) };
+            passed = Some(*last);
+            let now = self.now();
+            let lives =
+                |record: &Record| is_of(policy, space, record) && record.view(now) != View::Absent;
+            if page.iter().any(|(_, versioned)| lives(&versioned.record)) {
+                return Ok(true);
+            }
         }
     }
 
@@ -126,11 +149,7 @@ impl<S: Store> SpaceRegistry<S> {
         versioned: Versioned,
     ) -> Result<bool, StoreError> {
         let record = &versioned.record;
-        let origin = &record.origin;
-        let of_space = origin.policy == *policy
-            && origin.key_schema == space.deriver.key_schema
-            && origin.key_epoch == space.deriver.key_epoch;
-        if !of_space || record.first_attempt > since {
+        if !is_of(policy, space, record) || record.first_attempt > since {
             return Ok(false);
         }
         let now = self.now();
@@ -145,4 +164,11 @@ impl<S: Store> SpaceRegistry<S> {
             _ => Ok(true),
         }
     }
+}
+
+fn is_of(policy: &Arc<str>, space: &Space, record: &Record) -> bool {
+    let origin = &record.origin;
+    origin.policy == *policy
+        && origin.key_schema == space.deriver.key_schema
+        && origin.key_epoch == space.deriver.key_epoch
 }

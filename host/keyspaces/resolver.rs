@@ -92,6 +92,7 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
         }
         let mut progress =
             ResolveProgress { older: BTreeMap::new(), closed: BTreeMap::new(), given_up: Vec::new() };
+        let mut cleared = false;
         for _ in 0..TRIES {
             let lists = self.registry.read().await?;
             let Some(unavailable) = self.load_older(&mut progress, &derivers, &lists, in_force).await? else {
@@ -107,6 +108,11 @@ impl<S: Store, L: Loader> SpaceResolver<'_, S, L> {
             match entered {
                 Ok(entered) => return Ok(self.entered(entered, progress, unavailable)),
                 Err(SpacesError::Moved) => {}
+                // Nobody may have looked for a while whether a space can leave.
+                Err(SpacesError::Closed(_, Closed::Full)) if !cleared => {
+                    self.registry.clear().await?;
+                    cleared = true;
+                }
                 Err(SpacesError::Closed(policy, why))
                     if in_force.is_some_and(|in_force| in_force.staying.contains(&policy)) =>
                 {

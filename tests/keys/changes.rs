@@ -196,6 +196,32 @@ fn a_fifth_key_space_is_refused_until_one_leaves() {
     assert_eq!(numbers(&gateway), [0, 1, 2, 3]);
 }
 
+/// Nobody tends the list while the gateway is down.
+#[test]
+fn a_start_lets_spaces_leave_before_it_is_full() {
+    let upstream = Upstream::numbering();
+    let times = "retention = \"2s\"\ntombstone = \"0s\"";
+    let setup = Setup::new(&upstream.url()).ledger(times);
+    let ways = ways(&setup);
+    let gateway = ways[0].start();
+    for (n, way) in ways.iter().enumerate() {
+        change(&gateway, way);
+        gateway.send(&operation(&format!("k{n}"))).assert_executed(201);
+    }
+    assert_eq!(numbers(&gateway), [0, 1, 2, 3]);
+    gateway.kill();
+    let fifth = setup.policy("key_epoch = 8");
+    let gateway = eventually("the records are gone", || match fifth.try_start() {
+        Ok(gateway) => Some(gateway),
+        Err(full) => {
+            full.assert_refused(1, &["4 key spaces"]);
+            None
+        }
+    });
+    assert_eq!(numbers(&gateway).last(), Some(&4));
+    gateway.send(&operation("k4")).assert_executed(201);
+}
+
 #[test]
 fn a_storm_of_retries_across_changes_and_kills_runs_nothing_twice() {
     println!("{}", storm(12));
