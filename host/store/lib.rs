@@ -17,6 +17,7 @@ pub mod memory;
 mod size;
 mod timed;
 mod verbs;
+mod walks;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;

@@ -1,9 +1,10 @@
 //! A store in this process's memory: fast, and gone with the process.
 //!
-//! The store knows nothing of a record's meaning but its weight and when it is due. Every method is ready at
-//! once, and no guard outlives the call that took it.
+//! The store knows nothing of a record's meaning but its weight and when it is due. Every method but `scan` is
+//! ready at once, and no guard outlives the call that took it.
 
 use super::size::{Kind, Kinds, Size};
+use super::walks::{Walk, Walks};
 use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -32,6 +33,7 @@ pub struct Memory {
     kinds: [AtomicU64; 5],
     capacity_bytes: usize,
     watchers: Watchers,
+    walks: Walks,
 }
 
 /// The callers that wait for a write of another gateway on this store. There are none where the store belongs
@@ -92,6 +94,7 @@ impl Memory {
             kinds: Default::default(),
             capacity_bytes,
             watchers: Watchers::default(),
+            walks: Walks::default(),
         }
     }
 
@@ -222,20 +225,25 @@ impl Store for Memory {
         Ok(found.into_iter().map(|(_, id)| id).collect::<Vec<_>>().into())
     }
 
-    /// Walks the whole map for each page. An order of ids beside the map would cost every operation for the
-    /// sake of a list that few ask for.
+    /// Passes the whole map once for many pages. An order of ids beside the map would cost every operation for
+    /// the sake of a list that few ask for.
     async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
-        let mut page = BTreeMap::new();
-        for slot in self.records.iter().filter(|slot| after.is_none_or(|after| *slot.key() > after)) {
-            let last = page.last_key_value().map(|(last, _)| *last);
-            if page.len() < limit || last.is_some_and(|last| *slot.key() < last) {
-                page.insert(*slot.key(), slot.value().clone());
-            }
-            if page.len() > limit {
-                page.pop_last();
+        // A caller that goes from page to page lets others have their turn.
+        tokio::task::yield_now().await;
+        let mut walk = self.walks.go_on(after).unwrap_or_else(|| Walk::behind(&self.records, after));
+        let mut page = Vec::new();
+        while page.len() < limit {
+            match walk.next() {
+                Some(id) => page.extend(self.records.get(&id).map(|slot| (id, slot.clone()))),
+                None if walk.is_last => break,
+                None => {
+                    tokio::task::yield_now().await;
+                    walk = Walk::behind(&self.records, walk.passed);
+                }
             }
         }
-        Ok(page.into_iter().collect::<Vec<_>>().into())
+        self.walks.keep(walk);
+        Ok(page.into())
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
