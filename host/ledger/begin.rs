@@ -9,7 +9,11 @@ use dashmap::mapref::entry::Entry;
 use oncegate_core::{Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, decide};
 use oncegate_store::{Store, StoreError, Versioned};
 use std::sync::Arc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+/// How many operations are recovered at once.
+const RECOVER_PORTION: usize = 1024;
 
 impl<S: Store> Ledger<S> {
     /// Begins an operation: finds the record in its way, waits for an execution in this process, or hands out
@@ -77,14 +81,26 @@ impl<S: Store> Ledger<S> {
 
     /// Recovers operations that were executing when the last process on an embedded store ended: nobody knows
     /// their outcomes. Returns how many there were.
-    pub async fn recover(&self, orphans: &[OperationId]) -> Result<usize, StoreError> {
+    pub async fn recover(self: &Arc<Self>, orphans: &[OperationId]) -> Result<usize, StoreError> {
         let mut recovered = 0;
-        for id in orphans {
-            let Some(orphan) = self.store.load(*id).await? else { continue };
-            let advance = self.advance(*id, Some(orphan), &Event::Restart).await?;
-            recovered += usize::from(matches!(advance, Advanced::Done(_)));
+        for portion in orphans.chunks(RECOVER_PORTION) {
+            // All of a portion are written at once, so that one sync of the store makes them durable.
+            let mut all = JoinSet::new();
+            for id in portion.iter().copied() {
+                let ledger = self.clone();
+                all.spawn(async move { ledger.recover_one(id).await });
+            }
+            for one in all.join_all().await {
+                recovered += usize::from(one?);
+            }
         }
         Ok(recovered)
+    }
+
+    async fn recover_one(&self, id: OperationId) -> Result<bool, StoreError> {
+        let Some(orphan) = self.store.load(id).await? else { return Ok(false) };
+        let advance = self.advance(id, Some(orphan), &Event::Restart).await?;
+        Ok(matches!(advance, Advanced::Done(_)))
     }
 
     /// A final record that needs no waiting: from the cache, or from a store that is memory.

@@ -184,3 +184,32 @@ fn verify(gateway: &Gateway, round: usize, known: &Known) -> usize {
     }
     unknown
 }
+
+/// How many executions are under way at a kill.
+const UNDER_WAY: usize = 48;
+
+#[test]
+fn a_start_ends_what_was_under_way_at_once() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| Script::numbered(call).after(&held));
+    let (setup, faults) = Faults::over(&Setup::new(&upstream.url()));
+    let gateway = setup.start();
+    let mut connections = Vec::new();
+    for n in 0..UNDER_WAY {
+        let mut connection = gateway.connect();
+        connection.0.write(&Request::keyed("/charges", &format!("k{n}")).bytes()).expect("it is read");
+        connections.push(connection);
+    }
+    upstream.await_count(UNDER_WAY);
+    let setup = gateway.kill();
+    gate.open();
+    let before = faults.passages(Point::Synced);
+    let gateway = setup.start();
+    let syncs = faults.passages(Point::Synced) - before;
+    assert!(syncs < UNDER_WAY as u64, "{syncs} syncs for {UNDER_WAY} operations");
+    for n in 0..UNDER_WAY {
+        gateway.send(&Request::keyed("/charges", &format!("k{n}"))).assert_problem(409, "outcome-unknown");
+    }
+    assert_eq!(upstream.count(), UNDER_WAY);
+}
