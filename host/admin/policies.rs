@@ -148,15 +148,7 @@ fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
 }
 
 /// `POST /v1/reload`, and for one policy `POST /v1/policies/NAME/reload`.
-pub(super) async fn reload(
-    reloader: &Reloader,
-    policy: Option<&str>,
-    request: Request<Incoming>,
-) -> AdminReply {
-    let lost = match read_request(request).await {
-        Ok(request) => LostRecords::giving_up(request.accept_duplicates),
-        Err(refused) => return refused,
-    };
+pub(super) async fn reload(reloader: &Reloader, policy: Option<&str>, lost: LostRecords) -> AdminReply {
     replaced(match policy {
         None => reloader.reload(lost).await,
         Some(name) => reloader.reload_policy(name, lost).await,
@@ -169,18 +161,19 @@ pub(super) async fn roll_back(reloader: &Reloader, policy: &str) -> AdminReply {
 }
 
 /// Reads the body of a reload. Without a body, no record may be given up.
-async fn read_request(request: Request<Incoming>) -> Result<ReloadRequest, AdminReply> {
+pub(super) async fn read_request(request: Request<Incoming>) -> Result<LostRecords, AdminReply> {
     let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
     let body = body
         .map_err(|_| problem(Code::BadRequest, "The body broke off, or has more than 4 KiB."))?
         .to_bytes();
     if body.is_empty() {
-        return Ok(ReloadRequest::default());
+        return Ok(LostRecords::Refuse);
     }
-    serde_json::from_slice(&body).map_err(|error| {
+    let request: ReloadRequest = serde_json::from_slice(&body).map_err(|error| {
         let detail = format!("A reload has no body, or `{{\"accept_duplicates\": true}}`: {error}.");
         problem(Code::BadRequest, &detail)
-    })
+    })?;
+    Ok(LostRecords::giving_up(request.accept_duplicates))
 }
 
 fn replaced(outcome: Result<ActivationReport, ActivationError>) -> AdminReply {

@@ -106,19 +106,21 @@ impl AdminService {
                 Err(refused) => refused,
             },
             (m, ["operations", id]) if m == delete => match parse_id(id) {
-                Ok(id) => operations::forget(&self.admin.shared, id, &query).await,
+                Ok(id) => {
+                    let shared = self.admin.shared.clone();
+                    to_its_end(async move { operations::forget(&shared, id, &query).await }).await
+                }
                 Err(refused) => refused,
             },
             (m, ["operations", id, "resolve"]) if m == post => match parse_id(id) {
                 Ok(id) => self.resolve(id, request).await,
                 Err(refused) => refused,
             },
-            (m, ["reload"]) if m == post => policies::reload(&self.admin.reloader, None, request).await,
-            (m, ["policies", name, "reload"]) if m == post => {
-                policies::reload(&self.admin.reloader, Some(name), request).await
-            }
+            (m, ["reload"]) if m == post => self.reload(None, request).await,
+            (m, ["policies", name, "reload"]) if m == post => self.reload(Some(name), request).await,
             (m, ["policies", name, "rollback"]) if m == post => {
-                policies::roll_back(&self.admin.reloader, name).await
+                let (reloader, name) = (self.admin.reloader.clone(), (*name).to_owned());
+                to_its_end(async move { policies::roll_back(&reloader, &name).await }).await
             }
             (_, ["status" | "policies" | "upstreams" | "operations"]) => not_allowed(LOOK),
             (_, ["operations", _]) => not_allowed("GET, HEAD, DELETE"),
@@ -137,10 +139,23 @@ impl AdminService {
         reply(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body.into())
     }
 
+    async fn reload(&self, policy: Option<&str>, request: Request<Incoming>) -> AdminReply {
+        let lost = match policies::read_request(request).await {
+            Ok(lost) => lost,
+            Err(refused) => return refused,
+        };
+        let (reloader, policy) = (self.admin.reloader.clone(), policy.map(str::to_owned));
+        to_its_end(async move { policies::reload(&reloader, policy.as_deref(), lost).await }).await
+    }
+
     async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> AdminReply {
         let (parts, body) = request.into_parts();
         match Limited::new(body, operations::BODY_BYTES_MAX).collect().await {
-            Ok(body) => operations::resolve(&self.admin.shared, id, &parts.headers, &body.to_bytes()).await,
+            Ok(body) => {
+                let (shared, body) = (self.admin.shared.clone(), body.to_bytes());
+                let change = async move { operations::resolve(&shared, id, &parts.headers, &body).await };
+                to_its_end(change).await
+            }
             Err(error) if error.is::<http_body_util::LengthLimitError>() => problem(
                 Code::BodyTooLarge,
                 "A resolution has at most 4 MiB. An answer that is larger can be said to be consumed.",
@@ -212,6 +227,14 @@ fn not_allowed(allow: &'static str) -> AdminReply {
     let mut reply = problem(Code::MethodNotAllowed, words);
     reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     reply
+}
+
+/// Makes a change on a task of its own, so that a client that leaves doesn't leave half a change.
+async fn to_its_end(change: impl Future<Output = AdminReply> + Send + 'static) -> AdminReply {
+    match tokio::spawn(change).await {
+        Ok(reply) => reply,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 fn parse_id(text: &str) -> Result<OperationId, AdminReply> {

@@ -81,11 +81,12 @@ impl<S: Store> Ledger<S> {
                 unreachable!("these answer claims only; the table in oncegate-core shows it")
             }
         };
+        // The cache forgets first: the swap may be done though nobody is told.
+        if let Some(cache) = &self.cache {
+            cache.forget(id, current.version);
+        }
         match self.store.swap(id, Some(current.version), next.clone(), now).await? {
             Swap::Done(version) => {
-                if let Some(cache) = &self.cache {
-                    cache.forget(id, current.version);
-                }
                 let standing = next.map(|record| Versioned { version, record });
                 if let Some(standing) = &standing {
                     self.keep_at_hand(id, standing);

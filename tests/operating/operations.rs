@@ -6,6 +6,7 @@ use crate::policies::bad_components::put;
 use crate::support::*;
 use crate::support::{self, client};
 use serde_json::{Value, json};
+use std::io::Write;
 
 /// Takes `/lost…` and breaks off; answers everything else.
 fn service() -> Upstream {
@@ -70,6 +71,44 @@ fn show(gateway: &Gateway, id: &str) -> Value {
     let shown = gateway.admin("GET", &format!("/v1/operations/{id}"));
     assert_eq!(shown.status, 200, "{}", shown.text());
     shown.json()
+}
+
+/// Asks for a change, and leaves while it is being written.
+fn ask_and_leave(gateway: &Gateway, faults: &Faults, request: Request) {
+    let admin = gateway.admin.unwrap();
+    faults.hold_at(Point::Syncing, 1);
+    let mut stream = std::net::TcpStream::connect(admin).unwrap();
+    stream.write_all(&request.field("Host", admin.to_string()).bytes()).unwrap();
+    faults.await_held();
+    drop(stream);
+    // By then the gateway has seen that the client is gone.
+    for _ in 0..3 {
+        assert_eq!(gateway.admin("GET", "/livez").status, 200);
+    }
+    faults.release();
+}
+
+#[test]
+fn a_change_whose_client_leaves_is_made_whole() {
+    let upstream = service();
+    let (setup, faults) = Faults::over(&Setup::new(&upstream.url()));
+    let gateway = setup.start();
+    let first = gateway.send(&Request::keyed("/done", "k"));
+    // The answer is at hand.
+    gateway.send(&Request::keyed("/done", "k")).assert_replay_of(&first);
+    let target = format!("/v1/operations/{}?reason=once+more", first.operation());
+    ask_and_leave(&gateway, &faults, Request::new("DELETE", &target));
+    gateway.assert_logs(&["an operator had an operation forgotten", "once more"]);
+    gateway.send(&Request::keyed("/done", "k")).assert_executed(201);
+    let id = lose(&gateway, "l");
+    let body = json!({"outcome": "not-applied", "reason": "the bank says", "version": show(&gateway, &id)["version"]});
+    let resolve = Request::new("POST", &format!("/v1/operations/{id}/resolve"))
+        .field("Content-Type", "application/json")
+        .body(body.to_string());
+    ask_and_leave(&gateway, &faults, resolve);
+    gateway.assert_logs(&["an operator resolved an unknown outcome", "the bank says"]);
+    gateway.send(&Request::keyed("/lost", "l")).assert_problem(502, "upstream-broken");
+    assert_eq!(upstream.count(), 4);
 }
 
 /// The end of a command, with the gateway's admin listener named.
