@@ -5,11 +5,12 @@ use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
 use super::policies::retentions;
 use crate::gateway::ActiveConfig;
 use crate::keyspaces::{Numbers, Resolved};
-use crate::ledger::{ChangeMade, IdentityError};
+use crate::ledger::{ChangeMade, IdentityError, RouteRetention};
 use crate::observe::metrics::Metrics;
 use crate::store::ConfiguredStore;
 use crate::upstream::UpstreamTable;
 use oncegate_core::LostRecords;
+use std::collections::BTreeMap;
 use std::mem::take;
 
 /// A plan that is in force, with its warnings.
@@ -49,23 +50,19 @@ impl ActivationPlan<'_> {
         let (active, in_force) = (purpose.active(), purpose.in_force(&self.generations));
         let resolver = tools.resolver(&self.config);
         let resolved = resolver.resolve(&self.generations, in_force.as_ref(), in_flight).await?;
-        tools.ledger.remember(&retentions(&self.config)).await.map_err(IdentityError::from)?;
+        let memories = retentions(&self.config);
+        let first = active.map_or_else(|| memories.clone(), |active| shorter(&retentions(&active.config), &memories));
+        tools.ledger.remember(&first).await.map_err(IdentityError::from)?;
         let Resolved { spaces: mut table, given_up } = resolved;
         let given_up = self.agreement.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
         let given_up = given_up.collect();
         let promises = self.promises.values_mut().flat_map(|promise| take(&mut promise.warnings)).collect();
         let unavailable = table.unavailable.values().map(|unavailable| unavailable.why.to_string()).collect();
         let allowed = self.config.warnings.clone();
-        let taken = match take_effect(self.agreement).await {
+        let mut taken = match take_effect(self.agreement).await {
             Ok(taken) => taken,
             Err(error) => {
-                // The old configuration stays active, so the lists go by it again.
-                if let Some(active) = active {
-                    let tools = Tools { lost: LostRecords::Refuse, ..tools };
-                    let in_force = purpose.in_force(&active.generations);
-                    let resolver = tools.resolver(&active.config);
-                    resolver.resolve(&active.generations, in_force.as_ref(), in_flight).await?;
-                }
+                go_back(tools, purpose, in_flight).await;
                 return Err(error.into());
             }
         };
@@ -75,6 +72,13 @@ impl ActivationPlan<'_> {
         let none = UpstreamTable::default();
         let upstreams = active.map_or(&none, |active| &active.upstreams);
         let swapped = swap(ActiveConfig::new(self.config, self.generations, table, upstreams, metrics));
+        if let Some(taken) = &mut taken {
+            taken.complete();
+        }
+        // A longer memory counts from when it is in force. Until it is written down the shorter one counts.
+        if let Err(error) = tools.ledger.remember(&memories).await {
+            tracing::warn!(%error, "how long routes remember can't be noted: until the next reload the shorter memory counts");
+        }
         drop(taken);
         Ok(Committed { swapped, allowed, promises, given_up, unavailable })
     }
@@ -89,7 +93,55 @@ async fn take_effect(
     }
 }
 
+/// Makes the lists of key spaces go by the active configuration again. What fails here is made up for when the
+/// lists are tended.
+async fn go_back(tools: Tools<'_>, purpose: Purpose<'_>, in_flight: &Numbers) {
+    let Some(active) = purpose.active() else { return };
+    let tools = Tools { lost: LostRecords::Refuse, ..tools };
+    let in_force = purpose.in_force(&active.generations);
+    let resolver = tools.resolver(&active.config);
+    if let Err(error) = resolver.resolve(&active.generations, in_force.as_ref(), in_flight).await {
+        tracing::warn!(%error, "the list of key spaces has what a refused reload put there: it is tried again");
+    }
+}
+
+/// The memories of `next` that hold while either configuration may be in force. Routes that only one of them
+/// has, or has by that policy, are left out: nobody goes by them yet.
+fn shorter(
+    active: &BTreeMap<String, RouteRetention>,
+    next: &BTreeMap<String, RouteRetention>,
+) -> BTreeMap<String, RouteRetention> {
+    let both = |(name, next): (&String, &RouteRetention)| {
+        let active = active.get(name).filter(|active| active.policy == next.policy)?;
+        let memory = active.memory.min(next.memory);
+        Some((name.clone(), RouteRetention { memory, ..next.clone() }))
+    };
+    next.iter().filter_map(both).collect()
+}
+
 /// The warning about records that were given up.
 fn given_up_words(what: &str) -> String {
     format!("accepted: these operations may run again: {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn routes(all: &[(&str, &str, u64)]) -> BTreeMap<String, RouteRetention> {
+        let one = |(name, policy, secs): &(&str, &str, u64)| {
+            let memory = Duration::from_secs(*secs);
+            ((*name).to_owned(), RouteRetention { policy: (*policy).to_owned(), memory })
+        };
+        all.iter().map(one).collect()
+    }
+
+    /// A refused reload must not make the ledger believe in a memory that was never in force.
+    #[test]
+    fn a_longer_memory_counts_once_it_is_in_force() {
+        let active = routes(&[("a", "p", 10), ("b", "p", 10), ("c", "p", 10), ("gone", "p", 10)]);
+        let next = routes(&[("a", "p", 5), ("b", "p", 20), ("c", "q", 5), ("new", "p", 5)]);
+        assert_eq!(shorter(&active, &next), routes(&[("a", "p", 5), ("b", "p", 10)]));
+    }
 }

@@ -23,7 +23,7 @@ pub struct Reloader {
     pub(super) archive: Archive,
     /// The key spaces by which the active configuration and requests in flight decide.
     pub(super) guards: SpaceGuards,
-    /// Notified when another configuration is active.
+    /// Notified when another configuration is active, or was refused after it had entered the lists.
     pub(super) changed: tokio::sync::Notify,
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<RefusedReload>>,
@@ -161,8 +161,8 @@ impl Reloader {
         let reported = |new: &Arc<Generation>| PolicyReport::new(new, &active, &plan.promises);
         let policies = plan.generations.values().map(reported).collect();
         let in_flight = self.guards.deciding();
-        let committed =
-            plan.commit(tools, purpose, &in_flight, &shared.metrics, |next| self.put(next)).await?;
+        let committed = plan.commit(tools, purpose, &in_flight, &shared.metrics, |next| self.put(next)).await;
+        let committed = committed.inspect_err(|_| self.changed.notify_one())?;
         Ok(ActivationReport { policies, warnings: committed.warnings() })
     }
 

@@ -4,7 +4,9 @@
 //! A live record must not lose its key. So all records are looked at before the change is made. Claims that
 //! the old routes make meanwhile are noted, and looked at in a moment in which nothing that was claimed may
 //! be sent. A request whose keys were derived before that moment and that isn't sent yet is never sent: it is
-//! turned away, and comes again by the new routes.
+//! turned away, and comes again by the new routes. The gate is closed from before the change is written down
+//! until the new routes are in force, so that nothing is claimed by a way that the ledger doesn't name
+//! (`in_doubt`).
 
 use super::identity::{Identity, IdentityError, TRIES};
 use super::state::Ledger;
@@ -29,7 +31,8 @@ pub struct Change<'a, S: Store> {
     watches: bool,
 }
 
-/// A change that is made. When this value is dropped, claims go on.
+/// A change that is written down. The caller puts the new routes in force and [completes](Self::complete) it.
+/// When this value is dropped, claims go on; dropped uncompleted, the change is undone first.
 #[derive(Debug)]
 pub struct ChangeMade<'a, S: Store> {
     ledger: &'a Ledger<S>,
@@ -107,22 +110,36 @@ impl<'a, S: Store> Change<'a, S> {
         if losses.is_empty() { Ok(without) } else { Err(IdentityError::Changed(in_words(&losses))) }
     }
 
-    /// Makes the change, unless an operation claimed meanwhile would lose its key. The caller puts the new
-    /// routes in force, and then drops the returned value.
+    /// Writes the change down, unless an operation claimed meanwhile would lose its key.
     pub async fn take_effect(mut self) -> Result<ChangeMade<'a, S>, IdentityError> {
         let mut taken = ChangeMade { ledger: self.ledger, closed: false, term: None };
-        if self.watches {
-            // The claims of the long look are examined first, so that the gate isn't closed for long.
-            let early = self.look(BTreeSet::new()).await?;
+        // The claims of the long look are examined first, so that the gate isn't closed for long.
+        let early = if self.watches { self.look(BTreeSet::new()).await? } else { BTreeSet::new() };
+        if self.before.is_some() {
             self.ledger.spaces.suspend();
             taken.closed = true;
+        }
+        if self.watches {
             self.look(early).await?;
         }
         if let Some(next) = take(&mut self.next) {
-            self.ledger.write_identity(self.expected, &next).await?;
+            self.write(&next).await?;
         }
         taken.term = taken.closed.then(|| self.ledger.spaces.begin_term());
         Ok(taken)
+    }
+
+    async fn write(&self, next: &Identity) -> Result<(), IdentityError> {
+        let in_doubt = &self.ledger.in_doubt;
+        // Where no record can lose its key, both ways make the same keys of every operation that has one.
+        if let Some((before, _)) = &self.before {
+            in_doubt.begin(before.clone(), next.clone());
+        }
+        let written = self.ledger.write_identity(self.expected, next).await;
+        if matches!(written, Err(IdentityError::Overtaken)) {
+            in_doubt.end();
+        }
+        written
     }
 }
 
@@ -134,9 +151,16 @@ impl<S: Store> Drop for Change<'_, S> {
     }
 }
 
+impl<S: Store> ChangeMade<'_, S> {
+    /// The new routes are in force.
+    pub fn complete(&mut self) {
+        self.ledger.in_doubt.end();
+    }
+}
+
 impl<S: Store> Drop for ChangeMade<'_, S> {
     fn drop(&mut self) {
-        if self.closed {
+        if self.closed && !self.ledger.in_doubt.break_off() {
             self.ledger.spaces.resume();
         }
     }
@@ -151,7 +175,10 @@ impl<S: Store> Ledger<S> {
             let given_up = change.given_up().to_vec();
             match change.take_effect().await {
                 Err(IdentityError::Overtaken) => {}
-                done => return done.map(|_taken| given_up),
+                done => {
+                    done?.complete();
+                    return Ok(given_up);
+                }
             }
         }
         Err(IdentityError::Overtaken)
@@ -165,6 +192,7 @@ impl<S: Store> Ledger<S> {
         identity: &Identity,
         lost: LostRecords,
     ) -> Result<Change<'_, S>, IdentityError> {
+        self.settle_change().await?;
         let Some((version, before)) = self.identity().await? else {
             return Ok(Change::new(self, None, Some(identity.clone()), None));
         };

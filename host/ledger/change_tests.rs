@@ -141,7 +141,7 @@ fn what_is_claimed_while_it_is_looked_at_holds_a_change_up() {
         permit.settle(Outcome::NotApplied, None).await.unwrap();
 
         let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
-        drop(change.take_effect().await.unwrap());
+        change.take_effect().await.unwrap().complete();
     });
 }
 
@@ -153,8 +153,9 @@ fn what_was_derived_before_a_change_is_never_sent_after_it() {
         ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
         let (late, later) = (begin(&ledger, 1).await, begin(&ledger, 2).await);
         let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
-        let taken = change.take_effect().await.unwrap();
+        let mut taken = change.take_effect().await.unwrap();
         assert!(matches!(late.claim().await, Claimed::Stands(Begun::Unavailable(_))), "while it is made");
+        taken.complete();
         drop(taken);
         assert!(matches!(later.claim().await, Claimed::Stands(Begun::Unavailable(_))), "and after it");
         assert!(claim(begin(&ledger, 3).await).await.holds(), "what is derived from then on goes on");
@@ -171,8 +172,9 @@ fn a_change_that_takes_nothing_holds_nobody_up() {
         more.spaces.insert("more".into(), PolicySpace { key_schema: "m".into(), key_epoch: 0 });
         let change = ledger.examine(&more, LostRecords::Refuse).await.unwrap();
         let early = begin(&ledger, 2).await;
-        let taken = change.take_effect().await.unwrap();
+        let mut taken = change.take_effect().await.unwrap();
         assert!(permit.holds() && claim(early).await.holds());
+        taken.complete();
         drop(taken);
         assert!(permit.holds());
     });

@@ -17,6 +17,7 @@ mod follow;
 mod gate;
 mod id_map;
 mod identity;
+mod in_doubt;
 mod keeper;
 mod late;
 mod look;

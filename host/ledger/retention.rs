@@ -72,10 +72,10 @@ impl RetentionHistory {
         }
     }
 
-    /// The least memory that was in force on this route since `first_sent`; `None` where the route is not
-    /// known.
-    pub(super) fn least(&self, route: &str, first_sent: Timestamp) -> Option<Duration> {
-        self.0.load().least(route, first_sent)
+    /// The least memory that was in force on this route of this policy since `first_sent`; `None` where
+    /// neither is known.
+    pub(super) fn least(&self, place: (&str, &str), first_sent: Timestamp) -> Option<Duration> {
+        self.0.load().least(place, first_sent)
     }
 }
 
@@ -105,9 +105,13 @@ impl History {
         same.flat_map(|changes| changes.changes.iter().map(|(_, memory)| *memory))
     }
 
-    /// The least memory in force since `first_sent`; `None` where the route is not known.
-    fn least(&self, route: &str, first_sent: Timestamp) -> Option<Duration> {
-        let changes = &self.0.get(route)?.changes;
+    /// The least memory in force since `first_sent`. Where the route is not known with this policy, it is the
+    /// least that the policy ever had; `None`: it never had any.
+    fn least(&self, (route, policy): (&str, &str), first_sent: Timestamp) -> Option<Duration> {
+        let Some(RouteChanges { changes, .. }) = self.0.get(route).filter(|known| known.policy == policy)
+        else {
+            return self.of_policy(policy).min().map(Duration::from_millis);
+        };
         // A client's clock may be ahead of ours.
         let from = first_sent.minus(CLOCK_TOLERANCE).as_millis();
         let ended = |i: usize| changes.get(i + 1).is_some_and(|(until, _)| *until <= from);
@@ -165,7 +169,7 @@ mod tests {
 
     #[track_caller]
     fn least(history: &History, name: &str, sent: Timestamp, hours: u64) {
-        assert_eq!(history.least(name, sent), Some(Duration::from_secs(hours * HOUR)));
+        assert_eq!(history.least((name, "keys"), sent), Some(Duration::from_secs(hours * HOUR)));
     }
 
     #[test]
@@ -177,7 +181,8 @@ mod tests {
         let history = history.after(&route(1), at(20));
         least(&history, "charges", at(11), 1);
         least(&history, "charges", at(21), 1);
-        assert_eq!(history.least("others", at(0)), None);
+        least(&history, "others", at(21), 1);
+        assert_eq!(history.least(("charges", "others"), at(0)), None);
     }
 
     #[test]
@@ -217,7 +222,7 @@ mod tests {
             ledger.remember(&route(48)).await.unwrap();
             let now = ledger.clock().latest();
             let own = Duration::from_secs(48 * HOUR);
-            let since = ledger.remembered_since("charges", own, now.minus(Duration::from_secs(60)), now);
+            let since = ledger.remembered_since(("charges", "keys"), own, now.minus(Duration::from_secs(60)), now);
             assert_eq!(now.since(since), Duration::from_secs(HOUR));
         });
     }

@@ -4,6 +4,7 @@ use super::cache::Cache;
 use super::flight::Flight;
 use super::gate::ClaimGate;
 use super::id_map::{IdMap, id_map};
+use super::in_doubt::ChangeInDoubt;
 use super::late::{LateSettlement, LateSettlements};
 use super::retention::{RetentionHistory, RouteRetention};
 use super::turn::Turn;
@@ -44,6 +45,7 @@ pub struct Ledger<S = ConfiguredStore> {
     pub(super) keeper: Notify,
     pub(super) spaces: SpaceRegistry<S>,
     pub(super) gate: ClaimGate,
+    pub(super) in_doubt: ChangeInDoubt,
 }
 
 /// A settlement that the store would not take yet.
@@ -93,6 +95,7 @@ impl<S: Store> Ledger<S> {
             keeper: Notify::new(),
             spaces,
             gate: ClaimGate::default(),
+            in_doubt: ChangeInDoubt::default(),
         });
         (ledger, settlements)
     }
@@ -166,16 +169,16 @@ impl<S: Store> Ledger<S> {
         self.retention.note(&self.store, routes, self.clock().latest()).await
     }
 
-    /// The earliest first-sent time of an operation of this route that has no record, by `clock`, the later
-    /// of ledger time and wall clock. `own` is the route's memory now.
+    /// The earliest first-sent time of an operation of this route and policy that has no record, by `clock`,
+    /// the later of ledger time and wall clock. `own` is the route's memory now.
     pub fn remembered_since(
         &self,
-        route: &str,
+        (route, policy): (&str, &str),
         own: Duration,
         first_sent: Timestamp,
         clock: Timestamp,
     ) -> Timestamp {
-        clock.minus(self.retention.least(route, first_sent).map_or(own, |least| least.min(own)))
+        clock.minus(self.retention.least((route, policy), first_sent).map_or(own, |least| least.min(own)))
     }
 }
 

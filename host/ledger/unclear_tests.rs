@@ -410,7 +410,7 @@ fn with_first_sent_a_forgotten_operation_is_too_late_and_never_runs_again() {
             let first_sent = start.as_secs();
             let origin = oncegate_core::Origin { first_sent: Some(first_sent as u32), ..like.origin.clone() };
             let since = ledger.remembered_since(
-                "charges",
+                ("charges", &like.origin.policy),
                 like.times.memory,
                 Timestamp::from_secs(first_sent),
                 clock,

@@ -7,6 +7,7 @@ use super::verbs::{Said, Stamped, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::collections::{HashSet, VecDeque};
+use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,10 @@ pub enum StoreFault {
     Written,
     /// The swap is not done, and nobody is told.
     Unwritten,
+    /// The swap is done, and the call never ends.
+    WrittenForEver,
+    /// The swap is not done, and the call never ends.
+    UnwrittenForEver,
     /// The swap is refused.
     Unavailable,
     /// The swap is refused for want of room.
@@ -31,6 +36,8 @@ pub struct Faulty<S> {
     pub inner: Arc<S>,
     /// The faults of the next swaps, in order; later swaps are done as they should be.
     faults: Mutex<VecDeque<StoreFault>>,
+    /// The same for swaps of documents.
+    document_faults: Mutex<VecDeque<StoreFault>>,
     unreadable: AtomicBool,
     /// The records that can't be read.
     damaged: Mutex<HashSet<OperationId>>,
@@ -52,18 +59,19 @@ impl<S> Faulty<S> {
 
     /// One of several stores around the same inner one, each with faults of its own.
     pub fn sharing(inner: Arc<S>) -> Self {
-        Self {
-            inner,
-            faults: Mutex::default(),
-            unreadable: AtomicBool::new(false),
-            damaged: Mutex::default(),
-            time: AtomicU64::new(0),
-        }
+        let (faults, document_faults) = (Mutex::default(), Mutex::default());
+        let (unreadable, time) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { inner, faults, document_faults, unreadable, damaged: Mutex::default(), time }
     }
 
     /// Sets the faults of the next swaps.
     pub fn next(&self, faults: &[StoreFault]) {
         *self.faults.lock().unwrap() = faults.iter().copied().collect();
+    }
+
+    /// Sets the faults of the next swaps of documents.
+    pub fn next_documents(&self, faults: &[StoreFault]) {
+        *self.document_faults.lock().unwrap() = faults.iter().copied().collect();
     }
 
     /// Makes the store unreadable, or readable again.
@@ -100,6 +108,26 @@ impl<S> Faulty<S> {
     }
 }
 
+/// Does a swap, or what `fault` makes of it.
+async fn faulted<T>(fault: Option<StoreFault>, swap: impl Future<Output = Said<T>>) -> Said<T> {
+    let unclear = || StoreError::Indeterminate("the answer was lost".into());
+    match fault.unwrap_or(StoreFault::None) {
+        StoreFault::None => swap.await,
+        StoreFault::Written => {
+            swap.await?;
+            Err(unclear())
+        }
+        StoreFault::Unwritten => Err(unclear()),
+        StoreFault::WrittenForEver => {
+            swap.await?;
+            pending().await
+        }
+        StoreFault::UnwrittenForEver => pending().await,
+        StoreFault::Unavailable => Err(StoreError::Unavailable("it is gone".into())),
+        StoreFault::Full => Err(StoreError::Full("it is full".into())),
+    }
+}
+
 impl<S: Store> Store for Faulty<S> {
     async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
         self.read()?;
@@ -116,18 +144,9 @@ impl<S: Store> Store for Faulty<S> {
         next: Option<Arc<Record>>,
         now: Timestamp,
     ) -> Said<Swap<Versioned>> {
-        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(StoreFault::None);
-        let unclear = || StoreError::Indeterminate("the answer was lost".into());
-        match fault {
-            StoreFault::None => self.inner.swap(id, expected, next, now).await.map(|said| self.stamped(said)),
-            StoreFault::Written => {
-                self.inner.swap(id, expected, next, now).await?;
-                Err(unclear())
-            }
-            StoreFault::Unwritten => Err(unclear()),
-            StoreFault::Unavailable => Err(StoreError::Unavailable("it is gone".into())),
-            StoreFault::Full => Err(StoreError::Full("it is full".into())),
-        }
+        let fault = self.faults.lock().unwrap().pop_front();
+        let said = faulted(fault, self.inner.swap(id, expected, next, now)).await;
+        said.map(|said| self.stamped(said))
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
@@ -150,7 +169,9 @@ impl<S: Store> Store for Faulty<S> {
         expected: Option<Version>,
         next: Bytes,
     ) -> Said<Swap<(Version, Bytes)>> {
-        self.inner.swap_meta(name, expected, next).await.map(|said| self.stamped(said))
+        let fault = self.document_faults.lock().unwrap().pop_front();
+        let said = faulted(fault, self.inner.swap_meta(name, expected, next)).await;
+        said.map(|said| self.stamped(said))
     }
 
     async fn changed(&self, id: OperationId, since: Option<Version>) {

@@ -5,6 +5,7 @@ pub mod ledger_time;
 pub mod pauses;
 pub mod points;
 pub mod power_loss;
+pub mod reloads;
 pub mod settlements;
 pub mod store_failure;
 pub mod store_trouble;

@@ -101,9 +101,13 @@ impl Faults {
         self.set(Slot::HoldPoint, point as i64);
     }
 
+    pub(crate) fn is_holding(&self) -> bool {
+        self.get(Slot::Held) > 0
+    }
+
     #[track_caller]
     pub(crate) fn await_held(&self) {
-        eventually("a thread is held", || (self.get(Slot::Held) > 0).then_some(()));
+        eventually("a thread is held", || self.is_holding().then_some(()));
     }
 
     pub(crate) fn release(&self) {

@@ -322,6 +322,11 @@ impl Gateway {
         self.setup.clone()
     }
 
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
     /// Waits for the process to end by itself, and reads the rest of its output.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let status =

@@ -108,6 +108,7 @@ fn own_request(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard)
     let times = times(&route.config.times, guard);
     let clock = ledger.clock().latest();
     let first_sent = Timestamp::from_secs(guard.first_sent.unwrap_or(0).into());
+    let place = (&*route.config.name, &**generation.name());
     ledger::Request {
         id,
         claim: Claim {
@@ -128,7 +129,7 @@ fn own_request(whole: &WholeRequest<'_>, generation: &Generation, guard: &Guard)
             },
             memo: guard.memo.clone(),
             clock,
-            remembered_since: ledger.remembered_since(&route.config.name, times.memory, first_sent, clock),
+            remembered_since: ledger.remembered_since(place, times.memory, first_sent, clock),
             came: context.came,
         },
         rules: Rules {

@@ -1,6 +1,6 @@
 //! The ledger's housekeeping: renews leases of executions in this process (`leases`), tries overdue
-//! settlements again (`overdue`), and sweeps due records, in small portions (`sweep`). Without any of these
-//! the keeper sleeps.
+//! settlements again (`overdue`), undoes changes that broke off in doubt (`in_doubt`), and sweeps due records,
+//! in small portions (`sweep`). Without any of these the keeper sleeps.
 //!
 //! Each task runs on its own, so that a slow call of the store lets no lease lapse.
 
@@ -30,7 +30,14 @@ impl<S: Store> Keeper<S> {
         let claimed = Notify::new();
         tokio::join!(
             Leases::of(&ledger).keep(&claimed),
-            ledger.settle_overdue(settlements),
+            async {
+                // Neither ends. The first is polled first, so that a simulated run repeats itself.
+                tokio::select! {
+                    biased;
+                    () = ledger.settle_overdue(settlements) => {}
+                    () = ledger.settle_changes() => {}
+                }
+            },
             ledger.keep_swept(&claimed)
         );
     }
