@@ -51,7 +51,8 @@ impl ActivationPlan<'_> {
         let resolver = tools.resolver(&self.config);
         let resolved = resolver.resolve(&self.generations, in_force.as_ref(), in_flight).await?;
         let memories = retentions(&self.config);
-        let first = active.map_or_else(|| memories.clone(), |active| shorter(&retentions(&active.config), &memories));
+        let first =
+            active.map_or_else(|| memories.clone(), |active| shorter(&retentions(&active.config), &memories));
         tools.ledger.remember(&first).await.map_err(IdentityError::from)?;
         let Resolved { spaces: mut table, given_up } = resolved;
         let given_up = self.agreement.given_up().iter().chain(&given_up).map(|what| given_up_words(what));

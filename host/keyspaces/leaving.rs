@@ -58,8 +58,7 @@ impl<S: Store> SpaceRegistry<S> {
             let Some((last, _)) = page.last() else { return Ok(false) };
             passed = Some(*last);
             let now = self.now();
-            let lives =
-                |record: &Record| is_of(policy, space, record) && record.view(now) != View::Absent;
+            let lives = |record: &Record| is_of(policy, space, record) && record.view(now) != View::Absent;
             if page.iter().any(|(_, versioned)| lives(&versioned.record)) {
                 return Ok(true);
             }

@@ -8,7 +8,8 @@
 //! until the new routes are in force, so that nothing is claimed by a way that the ledger doesn't name
 //! (`in_doubt`).
 
-use super::identity::{Identity, IdentityError, TRIES};
+use super::agreed::TRIES;
+use super::identity::{Identity, IdentityError};
 use super::state::Ledger;
 use super::survey::{Losses, in_words};
 use oncegate_core::{KeySpaces, LostRecords, OperationId, Record};
@@ -192,7 +193,7 @@ impl<S: Store> Ledger<S> {
         identity: &Identity,
         lost: LostRecords,
     ) -> Result<Change<'_, S>, IdentityError> {
-        self.settle_change().await?;
+        self.undo_change().await?;
         let Some((version, before)) = self.identity().await? else {
             return Ok(Change::new(self, None, Some(identity.clone()), None));
         };

@@ -7,6 +7,7 @@
 //! Locks: the maps' shard locks are held for single steps, never across an await.
 
 mod advance;
+mod agreed;
 mod begin;
 mod cache;
 mod change;
@@ -32,6 +33,7 @@ mod settle;
 mod state;
 mod survey;
 mod turn;
+mod undo;
 mod waiting;
 
 pub use advance::Advance;

@@ -222,7 +222,8 @@ mod tests {
             ledger.remember(&route(48)).await.unwrap();
             let now = ledger.clock().latest();
             let own = Duration::from_secs(48 * HOUR);
-            let since = ledger.remembered_since(("charges", "keys"), own, now.minus(Duration::from_secs(60)), now);
+            let since =
+                ledger.remembered_since(("charges", "keys"), own, now.minus(Duration::from_secs(60)), now);
             assert_eq!(now.since(since), Duration::from_secs(HOUR));
         });
     }

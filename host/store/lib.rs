@@ -13,11 +13,11 @@ mod confirmed;
 mod document;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+mod listings;
 pub mod memory;
 mod size;
 mod timed;
 mod verbs;
-mod walks;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;

@@ -3,8 +3,8 @@
 //! The store knows nothing of a record's meaning but its weight and when it is due. Every method but `scan` is
 //! ready at once, and no guard outlives the call that took it.
 
+use super::listings::{Listing, Listings};
 use super::size::{Kind, Kinds, Size};
-use super::walks::{Walk, Walks};
 use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -33,7 +33,7 @@ pub struct Memory {
     kinds: [AtomicU64; 5],
     capacity_bytes: usize,
     watchers: Watchers,
-    walks: Walks,
+    listings: Listings,
 }
 
 /// The callers that wait for a write of another gateway on this store. There are none where the store belongs
@@ -94,7 +94,7 @@ impl Memory {
             kinds: Default::default(),
             capacity_bytes,
             watchers: Watchers::default(),
-            walks: Walks::default(),
+            listings: Listings::default(),
         }
     }
 
@@ -230,19 +230,19 @@ impl Store for Memory {
     async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
         // A caller that goes from page to page lets others have their turn.
         tokio::task::yield_now().await;
-        let mut walk = self.walks.go_on(after).unwrap_or_else(|| Walk::behind(&self.records, after));
+        let mut listing = self.listings.go_on(after).unwrap_or_else(|| Listing::behind(&self.records, after));
         let mut page = Vec::new();
         while page.len() < limit {
-            match walk.next() {
+            match listing.next() {
                 Some(id) => page.extend(self.records.get(&id).map(|slot| (id, slot.clone()))),
-                None if walk.is_last => break,
+                None if listing.is_last => break,
                 None => {
                     tokio::task::yield_now().await;
-                    walk = Walk::behind(&self.records, walk.passed);
+                    listing = Listing::behind(&self.records, listing.passed);
                 }
             }
         }
-        self.walks.keep(walk);
+        self.listings.keep(listing);
         Ok(page.into())
     }
 

@@ -109,13 +109,17 @@ fn cut(cut: Cut, write: u64) -> bool {
         Cut::Sync => {
             faults.fail_syncs(Some(Errno::IO));
             faults.release();
-            eventually("the store has failed", || (gateway.admin("GET", "/readyz").status == 503).then_some(()));
+            eventually("the store has failed", || {
+                (gateway.admin("GET", "/readyz").status == 503).then_some(())
+            });
             faults.fail_syncs(None);
         }
         Cut::Room => {
             faults.fail_writes(Some(Errno::NOSPC));
             faults.release();
-            eventually("the store has failed", || (gateway.admin("GET", "/readyz").status == 503).then_some(()));
+            eventually("the store has failed", || {
+                (gateway.admin("GET", "/readyz").status == 503).then_some(())
+            });
             faults.fail_writes(None);
         }
         Cut::Client => {

@@ -1,5 +1,5 @@
 //! The ledger's housekeeping: renews leases of executions in this process (`leases`), tries overdue
-//! settlements again (`overdue`), undoes changes that broke off in doubt (`in_doubt`), and sweeps due records,
+//! settlements again (`overdue`), undoes changes that broke off in doubt (`undo`), and sweeps due records,
 //! in small portions (`sweep`). Without any of these the keeper sleeps.
 //!
 //! Each task runs on its own, so that a slow call of the store lets no lease lapse.
@@ -35,7 +35,7 @@ impl<S: Store> Keeper<S> {
                 tokio::select! {
                     biased;
                     () = ledger.settle_overdue(settlements) => {}
-                    () = ledger.settle_changes() => {}
+                    () = ledger.undo_changes() => {}
                 }
             },
             ledger.keep_swept(&claimed)

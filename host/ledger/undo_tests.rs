@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
+use crate::identity::Identity;
 use crate::{Begun, Claimed, Clock, Derived, PolicySpace, Request, RouteEntry, RouteKeys, RouteTable};
 use oncegate_core::{Claim, LostRecords, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
+use oncegate_store::Memory;
 use oncegate_store::conformance::{executing, id, on_a_runtime as run};
 use oncegate_store::faulty::{Faulty, StoreFault};
-use oncegate_store::Memory;
 use std::collections::BTreeMap;
 use std::future::ready;
 use std::sync::Arc;
@@ -26,7 +27,13 @@ fn identity((policy, principal): Way) -> Identity {
     Identity {
         deployment: "default".into(),
         normalisation: 1,
-        routes: RouteTable::new([RouteEntry { name, host: None, path, methods: Vec::new(), keys: Some(keys) }]),
+        routes: RouteTable::new([RouteEntry {
+            name,
+            host: None,
+            path,
+            methods: Vec::new(),
+            keys: Some(keys),
+        }]),
         spaces: [(policy.to_owned(), space)].into(),
     }
 }
@@ -89,7 +96,7 @@ impl World {
             Step::Ask => self.ask(1).await,
             Step::Keep => {
                 let Some((ledger, _)) = &self.gateway else { return };
-                ledger.settle_change().await.unwrap();
+                ledger.undo_change().await.unwrap();
             }
             Step::Reload(way) => self.reload(way, LostRecords::Refuse, None).await,
             Step::Restart(way) => self.start(way).await,
@@ -148,14 +155,8 @@ impl World {
 }
 
 fn steps(new: Way) -> Vec<Vec<Step>> {
-    let all = [
-        Step::Ask,
-        Step::Keep,
-        Step::Reload(new),
-        Step::Reload(OLD),
-        Step::Restart(new),
-        Step::Restart(OLD),
-    ];
+    let all =
+        [Step::Ask, Step::Keep, Step::Reload(new), Step::Reload(OLD), Step::Restart(new), Step::Restart(OLD)];
     let mut found = vec![Vec::new()];
     for _ in 0..3 {
         let longer = |steps: &Vec<Step>| all.map(|step| [&steps[..], &[step]].concat());
@@ -214,7 +215,7 @@ fn requests_are_taken_again_once_the_old_way_is_written() {
                 // The store fails on.
                 ledger.store().next_documents(&[StoreFault::Full, StoreFault::Written]);
                 for _ in 0..2 {
-                    let failed = ledger.settle_change().await.unwrap_err();
+                    let failed = ledger.undo_change().await.unwrap_err();
                     assert!(matches!(failed, IdentityError::Document(_)), "{cut:?}: {failed}");
                     world.ask(1).await;
                     assert!(world.executed.is_empty(), "{cut:?}");

@@ -1,6 +1,6 @@
-//! Walks through all records of a map that has no order, in the order of their ids.
+//! Listings of all records of a map that has no order, in the order of their ids.
 //!
-//! A walk passes the whole map, and notes the ids that come next in the order. They are enough for many pages.
+//! A listing passes the whole map, and notes the ids that come next in the order. They are enough for many pages.
 
 use super::verbs::Versioned;
 use dashmap::DashMap;
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 /// How many ids one pass notes: half a mebibyte.
 const NOTED: usize = 1 << 14;
 /// More callers that go from page to page at once make each other pass the map more often.
-const WALKS_MAX: usize = 4;
+const LISTINGS_MAX: usize = 4;
 /// What was noted is not gone by later: a record may have come.
 const NOTED_FOR: Duration = Duration::from_secs(1);
 
-/// The walks that are under way.
+/// The listings that are under way.
 #[derive(Default)]
-pub(super) struct Walks(Mutex<VecDeque<Walk>>);
+pub(super) struct Listings(Mutex<VecDeque<Listing>>);
 
-/// The ids that come next on one walk.
-pub(super) struct Walk {
+/// The ids that come next on one listing.
+pub(super) struct Listing {
     ids: std::vec::IntoIter<OperationId>,
     /// The last id that was passed.
     pub(super) passed: Option<OperationId>,
@@ -31,7 +31,7 @@ pub(super) struct Walk {
     noted_at: Instant,
 }
 
-impl Walk {
+impl Listing {
     /// Passes the map, and notes the first ids behind `after`.
     pub(super) fn behind<H: BuildHasher + Clone>(
         records: &DashMap<OperationId, Versioned, H>,
@@ -67,24 +67,24 @@ impl Walk {
     }
 }
 
-impl Walks {
-    /// The walk that a caller left behind this id a moment ago.
-    pub(super) fn go_on(&self, after: Option<OperationId>) -> Option<Walk> {
+impl Listings {
+    /// The listing that a caller left behind this id a moment ago.
+    pub(super) fn go_on(&self, after: Option<OperationId>) -> Option<Listing> {
         let after = after?;
-        let mut walks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        walks.retain(|walk| walk.noted_at.elapsed() < NOTED_FOR);
-        let place = walks.iter().position(|walk| walk.passed == Some(after))?;
-        walks.remove(place)
+        let mut listings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listings.retain(|listing| listing.noted_at.elapsed() < NOTED_FOR);
+        let place = listings.iter().position(|listing| listing.passed == Some(after))?;
+        listings.remove(place)
     }
 
-    /// Keeps a walk for the next page.
-    pub(super) fn keep(&self, walk: Walk) {
-        let mut walks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if walk.ids.len() > 0 {
-            walks.push_back(walk);
+    /// Keeps a listing for the next page.
+    pub(super) fn keep(&self, listing: Listing) {
+        let mut listings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if listing.ids.len() > 0 {
+            listings.push_back(listing);
         }
-        if walks.len() > WALKS_MAX {
-            walks.pop_front();
+        if listings.len() > LISTINGS_MAX {
+            listings.pop_front();
         }
     }
 }
@@ -97,48 +97,50 @@ mod tests {
 
     fn map(count: usize) -> DashMap<OperationId, Versioned> {
         let record = executing(3_000);
-        (0..count as u64).map(|n| (id(n), Versioned { version: Version(n), record: record.clone() })).collect()
+        (0..count as u64)
+            .map(|n| (id(n), Versioned { version: Version(n), record: record.clone() }))
+            .collect()
     }
 
-    /// The ids in the order of a walk, and how often it passed the map.
-    fn walked(records: &DashMap<OperationId, Versioned>) -> (Vec<OperationId>, usize) {
-        let (mut found, mut passes, mut walk) = (Vec::new(), 1, Walk::behind(records, None));
+    /// The ids in the order of a listing, and how often it passed the map.
+    fn listed(records: &DashMap<OperationId, Versioned>) -> (Vec<OperationId>, usize) {
+        let (mut found, mut passes, mut listing) = (Vec::new(), 1, Listing::behind(records, None));
         loop {
-            match walk.next() {
+            match listing.next() {
                 Some(id) => found.push(id),
-                None if walk.is_last => return (found, passes),
+                None if listing.is_last => return (found, passes),
                 None => {
                     passes += 1;
-                    walk = Walk::behind(records, walk.passed);
+                    listing = Listing::behind(records, listing.passed);
                 }
             }
         }
     }
 
     #[test]
-    fn a_walk_meets_each_record_once_in_few_passes() {
+    fn a_listing_meets_each_record_once_in_few_passes() {
         for (count, passes) in [(0, 1), (1, 1), (NOTED, 1), (NOTED + 1, 2), (3 * NOTED, 3)] {
             let records = map(count);
             let mut expected: Vec<_> = records.iter().map(|slot| *slot.key()).collect();
             expected.sort_unstable();
-            assert_eq!(walked(&records), (expected, passes), "{count} records");
+            assert_eq!(listed(&records), (expected, passes), "{count} records");
         }
     }
 
     #[test]
-    fn walks_go_on_where_they_were_left() {
-        let (records, walks) = (map(10), Walks::default());
-        let mut walk = Walk::behind(&records, None);
-        let first = walk.next();
-        walks.keep(walk);
-        assert!(walks.go_on(None).is_none());
-        assert!(walks.go_on(Some(id(77))).is_none());
-        let walk = walks.go_on(first);
-        assert_eq!(walk.map(|walk| walk.ids.len()), Some(9));
-        assert!(walks.go_on(first).is_none(), "it is taken");
-        for _ in 0..WALKS_MAX + 1 {
-            walks.keep(Walk::behind(&records, None));
+    fn listings_go_on_where_they_were_left() {
+        let (records, listings) = (map(10), Listings::default());
+        let mut listing = Listing::behind(&records, None);
+        let first = listing.next();
+        listings.keep(listing);
+        assert!(listings.go_on(None).is_none());
+        assert!(listings.go_on(Some(id(77))).is_none());
+        let listing = listings.go_on(first);
+        assert_eq!(listing.map(|listing| listing.ids.len()), Some(9));
+        assert!(listings.go_on(first).is_none(), "it is taken");
+        for _ in 0..LISTINGS_MAX + 1 {
+            listings.keep(Listing::behind(&records, None));
         }
-        assert_eq!(walks.0.lock().map(|walks| walks.len()).ok(), Some(WALKS_MAX));
+        assert_eq!(listings.0.lock().map(|listings| listings.len()).ok(), Some(LISTINGS_MAX));
     }
 }
