@@ -25,6 +25,10 @@ pub(super) struct Cache {
 /// More reads than this can't be under way for one forgetting to be forgotten too early.
 const FORGOTTEN_MAX: usize = 1024;
 
+/// So many records that somebody asked for are passed over for one that is put, at most: no request waits for a
+/// walk through all of them.
+const PASSED_MAX: usize = 16;
+
 #[derive(Debug)]
 struct Cached {
     versioned: Versioned,
@@ -115,16 +119,14 @@ impl Cache {
             return;
         }
         let mut order = self.order();
-        // The loop goes round twice at most: the first round takes the marks away.
-        for _ in 0..2 * order.len() {
-            if self.bytes.load(Ordering::Relaxed) <= self.bytes_max {
-                return;
-            }
+        let mut passed = 0;
+        while self.bytes.load(Ordering::Relaxed) > self.bytes_max {
             let Some(id) = order.pop_front() else { return };
             let Some(cached) = self.records.get(&id) else { continue };
             let asked = cached.asked.swap(false, Ordering::Relaxed);
             drop(cached);
-            if asked {
+            if asked && passed < PASSED_MAX {
+                passed += 1;
                 order.push_back(id);
             } else {
                 self.remove(id);
@@ -134,5 +136,38 @@ impl Cache {
 
     fn order(&self) -> std::sync::MutexGuard<'_, VecDeque<OperationId>> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oncegate_store::conformance::{completed, id};
+
+    fn versioned(number: u64) -> Versioned {
+        Versioned { version: Version(number + 1), record: completed(2_000, 100) }
+    }
+
+    /// A full cache in which everybody asked for everything.
+    fn asked_for(records: u64) -> Cache {
+        let mut cache = Cache::new(usize::MAX);
+        for n in 0..records {
+            cache.put(id(n), versioned(n));
+            assert!(cache.find(id(n)).is_some());
+        }
+        cache.bytes_max = cache.bytes.load(Ordering::Relaxed);
+        cache
+    }
+
+    #[test]
+    fn room_for_one_record_is_made_in_few_steps() {
+        for records in [1, 10, 100, 5_000] {
+            let cache = asked_for(records);
+            cache.put(id(records), versioned(records));
+            let marks = cache.records.iter().filter(|cached| cached.asked.load(Ordering::Relaxed)).count();
+            assert!(marks as u64 + PASSED_MAX as u64 + 1 >= records, "{records}: {marks}");
+            assert!(cache.bytes.load(Ordering::Relaxed) <= cache.bytes_max);
+            assert_eq!(cache.len() as u64, records);
+        }
     }
 }
