@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// The most compiled components that are kept, so that going back and forth between files is quick.
 const COMPILED_MAX: usize = 8;
@@ -68,7 +68,7 @@ impl Engine {
 
     fn with_compile_time(workers: usize, compile_time: Duration) -> Result<Arc<Self>, EngineError> {
         let threads = workers.clamp(2, 8);
-        let wasm = wasmtime::Engine::new(&wasm_config(workers + threads)).map_err(EngineError::wasm)?;
+        let wasm = wasm_engine(workers + threads)?;
         let linker = imports::linker(&wasm).map_err(EngineError::wasm)?;
         Ok(Arc::new(Self {
             linker,
@@ -163,9 +163,29 @@ impl EngineError {
     }
 }
 
+/// The WebAssembly engine. Where the system has not as many addresses as it would reserve (a limit of the process,
+/// a kernel of 39 bits, a sandbox), memories are made one by one and move as they grow. Decisions are the
+/// same, and take longer.
+fn wasm_engine(threads: usize) -> Result<wasmtime::Engine, EngineError> {
+    wasmtime::Engine::new(wasm_config().allocation_strategy(pool_config(threads))).or_else(|error| {
+        let mut small = wasm_config();
+        small
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            .memory_reservation(0)
+            .memory_reservation_for_growth(1 << 20)
+            .memory_guard_size(64 << 10);
+        // Where that fails, too, the first error is the one that says what is missing.
+        let engine = wasmtime::Engine::new(&small).map_err(|_| EngineError::wasm(error))?;
+        tracing::warn!(
+            "this system gives too few addresses for policies to run fast: their calls take longer"
+        );
+        Ok(engine)
+    })
+}
+
 /// A deterministic configuration: the same component decides alike on every machine. Threads and the
 /// component model's async are not compiled in or are off with `concurrency_support`.
-fn wasm_config(threads: usize) -> Config {
+fn wasm_config() -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)
@@ -173,8 +193,7 @@ fn wasm_config(threads: usize) -> Config {
         .relaxed_simd_deterministic(true)
         .cranelift_nan_canonicalization(true)
         .epoch_interruption(true)
-        .memory_init_cow(true)
-        .allocation_strategy(pool_config(threads));
+        .memory_init_cow(true);
     config
 }
 
@@ -200,4 +219,34 @@ fn pool_config(threads: usize) -> PoolingAllocationConfig {
         pool.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(256 << 10).table_keep_resident(64 << 10);
     }
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use std::process::Command;
+
+    /// What the room promises holds with few addresses, too: its tests run in processes that have a limit.
+    #[test]
+    fn policies_run_with_few_addresses() {
+        let promises = [
+            "tests::a_good_policy_loads_and_decides",
+            "tests::a_trap_costs_its_own_request_only",
+            "tests::each_failure_has_its_kind",
+            "tests::an_instance_that_grew_is_replaced_before_it_reaches_the_limit",
+            "tests::fresh_instances_remember_nothing",
+        ];
+        for gibibytes in [512_u64, 64, 8] {
+            let run = Command::new("sh")
+                .args(["-c", "ulimit -v $1 && shift && exec \"$@\"", "sh", &(gibibytes << 20).to_string()])
+                .arg(std::env::current_exe().unwrap())
+                .arg("--exact")
+                .args(promises)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&run.stdout);
+            assert!(run.status.success() && said.contains("5 passed"), "{gibibytes} GiB: {said}");
+        }
+    }
 }
