@@ -240,6 +240,8 @@ pub struct UpstreamStatus {
     pub broken: u64,
     /// Requests without a head in time.
     pub timed_out: u64,
+    /// Requests that their client broke off.
+    pub aborted: u64,
 }
 
 /// The body of `POST /v1/reload` and `POST /v1/policies/NAME/reload`. No body means the default.

@@ -17,6 +17,7 @@ pub(super) fn list(shared: &Shared) -> UpstreamList {
             unreachable: counters.unreachable.get(),
             broken: counters.broken.get(),
             timed_out: counters.timed_out.get(),
+            aborted: counters.aborted.get(),
         }
     });
     UpstreamList { upstreams: upstreams.collect() }

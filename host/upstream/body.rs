@@ -1,5 +1,6 @@
 //! Bodies of requests to upstreams.
 
+use super::upload::Upload;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -31,6 +32,7 @@ pub enum RequestBody {
 pub struct UnreadBody {
     incoming: Option<Incoming>,
     arrival: BodyArrival,
+    upload: Rc<Upload>,
 }
 
 /// Whether a body has been read to its end, known also when the body is elsewhere.
@@ -58,13 +60,30 @@ impl RequestBody {
             Self::Streamed(unread) => Some(unread.arrival.clone()),
         }
     }
+
+    /// What becomes of the body when it is sent.
+    pub(super) fn upload(&self) -> Rc<Upload> {
+        match self {
+            Self::Streamed(unread) if !unread.is_end_stream() => unread.upload.clone(),
+            Self::Whole(_) | Self::Streamed(_) => Upload::done(),
+        }
+    }
+
+    /// The same body, where nothing of it is still to come from the client.
+    pub(super) fn copy(&self) -> Option<Self> {
+        match self {
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Streamed(unread) => unread.is_end_stream().then(Self::empty),
+        }
+    }
 }
 
 impl UnreadBody {
     /// A body that nobody has read.
     pub fn new(incoming: Incoming) -> Self {
         let is_whole = incoming.is_end_stream();
-        Self { incoming: Some(incoming), arrival: BodyArrival(Rc::new(Cell::new(is_whole))) }
+        let arrival = BodyArrival(Rc::new(Cell::new(is_whole)));
+        Self { incoming: Some(incoming), arrival, upload: Upload::new() }
     }
 }
 
@@ -78,8 +97,15 @@ impl Body for UnreadBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *incoming).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None)) || incoming.is_end_stream() {
+        let is_whole = matches!(frame, Poll::Ready(None)) || incoming.is_end_stream();
+        if is_whole {
             self.arrival.0.set(true);
+        }
+        match &frame {
+            Poll::Pending => self.upload.waits(),
+            Poll::Ready(Some(Err(_))) => self.upload.broke(),
+            Poll::Ready(_) if is_whole => self.upload.over(),
+            Poll::Ready(_) => self.upload.moved(),
         }
         frame
     }
@@ -95,6 +121,7 @@ impl Body for UnreadBody {
 
 impl Drop for UnreadBody {
     fn drop(&mut self) {
+        self.upload.over();
         if let Some(incoming) = self.incoming.take().filter(|_| !self.arrival.is_whole()) {
             tokio::task::spawn_local(timeout(LEFT_TIME_MAX, drain(incoming)));
         }

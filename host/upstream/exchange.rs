@@ -3,7 +3,7 @@
 
 use super::body::RequestBody;
 use super::h1::{FIELDS_MAX, SendError};
-use super::pool::{Pool, ResponseBody};
+use super::pool::{FRESH, IDLE_MAX, Pool, ResponseBody};
 use http::{Request, Response, StatusCode, header};
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,69 +25,124 @@ pub enum NoHead {
     Unreadable,
     /// The request may have been sent, and no head came in time.
     TimedOut,
+    /// The client broke its request off, or stopped bringing it. A part of it was sent.
+    Aborted,
+}
+
+/// How often a request may be sent (RFC 9110 §9.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// Once. So a connection that was idle for long is not used.
+    Once,
+    /// Once more, where the request crossed the end of a connection that was used before.
+    Repeatable,
 }
 
 impl Pool {
-    /// Sends a request and waits for the head of its answer, at most `limit`. `fresh`: the request must
-    /// not be sent twice. `may_send` is asked on each connection, right before the first byte.
+    /// Sends a request and waits for the head of its answer, at most `limit` after the request's end.
+    /// `may_send` is asked on each connection, right before the first byte.
     pub async fn exchange(
         self: &Rc<Self>,
         mut request: Request<RequestBody>,
         limit: Duration,
-        fresh: bool,
+        sending: Sending,
         may_send: impl Fn() -> bool,
     ) -> Result<Response<ResponseBody>, NoHead> {
-        let (upstream, metrics) = (&**self.upstream().name(), &self.upstream().metrics);
-        let may_switch = request.headers().contains_key(header::UPGRADE);
+        let metrics = &self.upstream().metrics;
+        let mut age_max = if sending == Sending::Once { FRESH } else { IDLE_MAX };
         for _ in 0..CONNECTIONS_TRIED_MAX {
-            let connection = match self.connection(fresh).await {
+            let connection = match self.connection(age_max).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    tracing::warn!(upstream, %error, "upstream unreachable");
+                    tracing::warn!(upstream = &**self.upstream().name(), %error, "upstream unreachable");
                     break;
                 }
             };
             if !may_send() {
                 return Err(NoHead::Forbidden);
             }
-            match connection.send(request, limit).await {
-                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS && !may_switch => {
+            let may_switch = request.headers().contains_key(header::UPGRADE);
+            let may_repeat = sending == Sending::Repeatable && connection.is_used && !may_switch;
+            let copy = if may_repeat { copy(&request) } else { None };
+            match (connection.send(request, limit).await, copy) {
+                (Ok(response), _) if response.status() == StatusCode::SWITCHING_PROTOCOLS && !may_switch => {
                     tracing::warn!(
-                        upstream,
+                        upstream = &**self.upstream().name(),
                         "upstream answered 101 to a request that asked for no other protocol"
                     );
                     metrics.broken.inc();
                     return Err(NoHead::Broken);
                 }
-                Ok(response) => {
+                (Ok(response), _) => {
                     metrics.answered.inc();
                     return Ok(response);
                 }
-                Err(SendError::Unsent(unsent)) => request = *unsent,
-                Err(SendError::Broken(error)) => {
-                    if error.is_parse_too_large() {
-                        tracing::warn!(
-                            upstream,
-                            "the head of an answer may have {FIELDS_MAX} fields and 400 KiB"
-                        );
-                    }
-                    tracing::warn!(upstream, %error, "upstream broke off");
-                    metrics.broken.inc();
-                    return Err(NoHead::Broken);
+                (Err(SendError::Unsent(unsent)), _) => request = *unsent,
+                (Err(SendError::Broken(error)), Some(copy)) if has_ended(&error) => {
+                    // Other connections that were idle may have ended with this one.
+                    (request, age_max) = (copy, Duration::ZERO);
                 }
-                Err(SendError::Unreadable(error)) => {
-                    tracing::warn!(upstream, %error, "an upstream's answer can't be read");
-                    metrics.broken.inc();
-                    return Err(NoHead::Unreadable);
-                }
-                Err(SendError::TimedOut) => {
-                    tracing::warn!(upstream, ?limit, "upstream timed out");
-                    metrics.timed_out.inc();
-                    return Err(NoHead::TimedOut);
-                }
+                (Err(error), _) => return Err(self.no_head(&error, limit)),
             }
         }
         metrics.unreachable.inc();
         Err(NoHead::Unreachable)
     }
+
+    /// Counts and logs what became of a request that was begun.
+    fn no_head(&self, error: &SendError, limit: Duration) -> NoHead {
+        let (upstream, metrics) = (&**self.upstream().name(), &self.upstream().metrics);
+        match error {
+            // `Unsent` is the caller's.
+            SendError::Unsent(_) => NoHead::Unreachable,
+            SendError::Broken(error) => {
+                if error.is_parse_too_large() {
+                    tracing::warn!(
+                        upstream,
+                        "the head of an answer may have {FIELDS_MAX} fields and 400 KiB"
+                    );
+                }
+                tracing::warn!(upstream, %error, "upstream broke off");
+                metrics.broken.inc();
+                NoHead::Broken
+            }
+            SendError::Unreadable(error) => {
+                tracing::warn!(upstream, %error, "an upstream's answer can't be read");
+                metrics.broken.inc();
+                NoHead::Unreadable
+            }
+            SendError::TimedOut => {
+                tracing::warn!(upstream, ?limit, "upstream timed out");
+                metrics.timed_out.inc();
+                NoHead::TimedOut
+            }
+            SendError::Stalled => {
+                tracing::warn!(upstream, "upstream stopped taking a request");
+                metrics.timed_out.inc();
+                NoHead::TimedOut
+            }
+            SendError::Client => {
+                tracing::debug!(upstream, "a client broke its request off");
+                metrics.aborted.inc();
+                NoHead::Aborted
+            }
+        }
+    }
+}
+
+/// The same request, where its body is there.
+fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let mut copy = Request::new(request.body().copy()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// Whether the connection ended, and no more than a part of a head had come.
+fn has_ended(error: &hyper::Error) -> bool {
+    let by_system =
+        std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || by_system
 }

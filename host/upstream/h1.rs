@@ -2,6 +2,7 @@
 
 use super::body::RequestBody;
 use super::framing::UnreadableFraming;
+use super::upload::RanOut;
 use super::wire::Wire;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -59,6 +60,10 @@ pub enum SendError {
     Unreadable(UnreadableFraming),
     /// No head of an answer came within the time. The request may have been sent.
     TimedOut,
+    /// The client broke its body off, or stopped bringing it. The request was sent in part.
+    Client,
+    /// The upstream stopped taking the request's body.
+    Stalled,
 }
 
 impl H1 {
@@ -101,20 +106,30 @@ impl H1 {
         self.0.is_ready()
     }
 
-    /// Sends a request and waits for the head of its answer, at most `limit`.
+    /// Sends a request and waits for the head of its answer, at most `limit` after the end of the request. A
+    /// body that is passed on as it arrives may stand still for `idle`.
     pub(super) async fn send(
         &mut self,
         request: Request<RequestBody>,
         limit: Duration,
+        idle: Duration,
     ) -> Result<Response<Incoming>, SendError> {
-        match timeout(limit, self.0.try_send_request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(mut error)) => Err(match error.take_message() {
-                Some(request) => SendError::Unsent(Box::new(request)),
-                None => SendError::Broken(error.into_error()),
+        let upload = request.body().upload();
+        upload.begins();
+        let sent = tokio::select! {
+            biased;
+            sent = self.0.try_send_request(request) => sent,
+            what = upload.ran_out(limit, idle) => return Err(match what {
+                RanOut::Answer => SendError::TimedOut,
+                RanOut::Upstream => SendError::Stalled,
+                RanOut::Client => SendError::Client,
             }),
-            Err(_) => Err(SendError::TimedOut),
-        }
+        };
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => SendError::Unsent(Box::new(request)),
+            None if upload.is_broken() => SendError::Client,
+            None => SendError::Broken(error.into_error()),
+        })
     }
 }
 

@@ -13,14 +13,15 @@ mod pieces;
 mod pool;
 mod runtime;
 mod slots;
+mod upload;
 mod wire;
 
 pub use attempts::{Attempted, Retry, attempts};
 pub use body::{BodyArrival, RequestBody, UnreadBody};
-pub use exchange::NoHead;
+pub use exchange::{NoHead, Sending};
 pub use h1::send_once;
 pub use pieces::Piece;
-pub use pool::{Pool, Pools, ResponseBody, Traffic};
+pub use pool::{BodyError, Pool, Pools, ResponseBody, Traffic};
 pub use runtime::{Upstream, UpstreamTable};
 pub use slots::{Admission, NotAdmitted, Slot, Slots};
 

@@ -1,6 +1,6 @@
 //! An answer's body, piece by piece.
 
-use super::pool::ResponseBody;
+use super::pool::{BodyError, ResponseBody};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
@@ -25,7 +25,7 @@ pub enum Piece {
 }
 
 impl Piece {
-    fn of(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Self {
+    fn of(frame: Option<Result<Frame<Bytes>, BodyError>>) -> Self {
         match frame {
             None => Self::End,
             Some(Err(_)) => Self::Cut(UnknownReason::Broken),

@@ -9,21 +9,22 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// Connections that were idle longer than this are not used for requests that must not be sent
 /// twice. Servers close idle connections (Node and uvicorn after 5 s, gunicorn after 2 s), and a
 /// request that crosses such a close has an unknown outcome.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 /// Idle connections older than this are closed.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Idle connections for each worker and upstream.
 const IDLE_COUNT_MAX: usize = 512;
 
@@ -47,7 +48,12 @@ type PoolMap = HashMap<(Arc<str>, Traffic), Rc<Pool>>;
 #[derive(Debug)]
 pub struct Pool {
     upstream: Arc<Upstream>,
+    /// Idle connections, those that were used last at the end.
     idle: RefCell<Vec<Idle>>,
+    /// Connections that were idle for this long are closed.
+    idle_max: Duration,
+    /// A task closes connections that stay idle.
+    is_tidied: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -61,6 +67,8 @@ struct Idle {
 pub(super) struct Connection {
     h1: H1,
     pool: Rc<Pool>,
+    /// Another request went over it before. The other side may be about to end it.
+    pub(super) is_used: bool,
 }
 
 /// The body of an answer. At the body's end the connection goes back to its pool, if it may be used again. A
@@ -69,6 +77,26 @@ pub(super) struct Connection {
 pub struct ResponseBody {
     incoming: Incoming,
     connection: Option<Connection>,
+    idle: Option<IdleLimit>,
+}
+
+/// How long an answer's body may stand still.
+#[derive(Debug)]
+struct IdleLimit {
+    limit: Duration,
+    /// Runs while a piece is awaited.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why an answer's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection ended, or what came is no body.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// No piece came in time.
+    #[error("the answer stopped arriving")]
+    Stalled,
 }
 
 impl Pools {
@@ -90,7 +118,12 @@ impl Pools {
 impl Pool {
     /// An empty pool.
     pub(super) fn new(upstream: Arc<Upstream>) -> Rc<Self> {
-        Rc::new(Self { upstream, idle: RefCell::default() })
+        Self::lasting(upstream, IDLE_MAX)
+    }
+
+    /// An empty pool that closes connections which were idle for this long.
+    pub(super) fn lasting(upstream: Arc<Upstream>, idle_max: Duration) -> Rc<Self> {
+        Rc::new(Self { upstream, idle: RefCell::default(), idle_max, is_tidied: Cell::new(false) })
     }
 
     /// The upstream of these connections.
@@ -98,20 +131,19 @@ impl Pool {
         &self.upstream
     }
 
-    /// An idle connection, or a new one. `fresh`: the connection is for a request that must not be sent
-    /// twice.
-    pub(super) async fn connection(self: &Rc<Self>, fresh: bool) -> Result<Connection, ConnectError> {
-        let h1 = match self.take_idle(if fresh { FRESH } else { IDLE_MAX }) {
-            Some(idle) => idle,
-            None => H1::connect(&self.upstream.config).await?,
+    /// A connection that was idle for less than `age_max`, or a new one.
+    pub(super) async fn connection(self: &Rc<Self>, age_max: Duration) -> Result<Connection, ConnectError> {
+        let (h1, is_used) = match self.take_idle(age_max) {
+            Some(idle) => (idle, true),
+            None => (H1::connect(&self.upstream.config).await?, false),
         };
-        Ok(Connection { h1, pool: self.clone() })
+        Ok(Connection { h1, pool: self.clone(), is_used })
     }
 
     fn take_idle(&self, age_max: Duration) -> Option<H1> {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
-        idle.retain(|idle| !idle.connection.is_closed() && now - idle.since < IDLE_MAX);
+        idle.retain(|idle| idle.stays(now, self.idle_max));
         // The latest connection comes first: the other side is least likely to close it.
         let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
         if now - idle[at].since >= age_max {
@@ -120,11 +152,37 @@ impl Pool {
         Some(idle.remove(at).connection)
     }
 
-    fn put_back(&self, connection: H1) {
+    fn put_back(self: &Rc<Self>, connection: H1) {
         let mut idle = self.idle.borrow_mut();
-        if !connection.is_closed() && idle.len() < IDLE_COUNT_MAX {
-            idle.push(Idle { connection, since: Instant::now() });
+        if connection.is_closed() || idle.len() >= IDLE_COUNT_MAX {
+            return;
         }
+        idle.push(Idle { connection, since: Instant::now() });
+        if !self.is_tidied.replace(true) {
+            tokio::task::spawn_local(tidy(Rc::downgrade(self)));
+        }
+    }
+
+    /// Closes what was idle for too long. Returns when the next one will have been; none: none is left.
+    fn close_idle(&self) -> Option<Instant> {
+        let (mut idle, now) = (self.idle.borrow_mut(), Instant::now());
+        idle.retain(|idle| idle.stays(now, self.idle_max));
+        let next = idle.first().map(|oldest| oldest.since + self.idle_max);
+        self.is_tidied.set(next.is_some());
+        next
+    }
+}
+
+impl Idle {
+    fn stays(&self, now: Instant, idle_max: Duration) -> bool {
+        !self.connection.is_closed() && now - self.since < idle_max
+    }
+}
+
+/// Closes connections that stay idle, until the pool has none, or is gone.
+async fn tidy(pool: Weak<Pool>) {
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.close_idle()) {
+        sleep_until(next).await;
     }
 }
 
@@ -137,7 +195,8 @@ impl Connection {
         limit: Duration,
     ) -> Result<Response<ResponseBody>, SendError> {
         let asked = request.method().clone();
-        let mut response = self.h1.send(request, limit).await?;
+        let idle = self.pool.upstream.config.body_idle_timeout;
+        let mut response = self.h1.send(request, limit, idle).await?;
         let reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
         Ok(response
             .map(|incoming| ResponseBody::new(incoming, (reuse == ConnectionReuse::Safe).then_some(self))))
@@ -151,7 +210,7 @@ impl Connection {
 
 impl ResponseBody {
     fn new(incoming: Incoming, connection: Option<Connection>) -> Self {
-        let mut body = Self { incoming, connection };
+        let mut body = Self { incoming, connection, idle: None };
         if body.incoming.is_end_stream() {
             body.finish();
         }
@@ -159,26 +218,46 @@ impl ResponseBody {
     }
 
     fn finish(&mut self) {
-        if let Some(Connection { h1, pool }) = self.connection.take() {
+        if let Some(Connection { h1, pool, .. }) = self.connection.take() {
             pool.put_back(h1);
         }
+    }
+
+    /// The same body, which breaks off when no piece comes within the upstream's `body_idle_timeout`.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        let limit =
+            self.connection.as_ref().map(|connection| connection.pool.upstream.config.body_idle_timeout);
+        self.idle = limit.map(|limit| IdleLimit { limit, timer: None });
+        self
+    }
+
+    /// Whether the next piece has been awaited for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(IdleLimit { limit, timer }) = &mut self.idle else { return Poll::Pending };
+        timer.get_or_insert_with(|| Box::pin(sleep(*limit))).as_mut().poll(cx)
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            return this.poll_idle(cx).map(|()| Some(Err(BodyError::Stalled)));
+        };
+        if let Some(idle) = &mut this.idle {
+            idle.timer = None;
+        }
         if frame.is_none() || (matches!(frame, Some(Ok(_))) && this.incoming.is_end_stream()) {
             this.finish();
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

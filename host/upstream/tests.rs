@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::body::RequestBody;
+use super::exchange::Sending;
 use super::h1::SendError;
-use super::pool::{Pool, Pools, Traffic};
+use super::pool::{FRESH, Pool, Pools, Traffic};
 use super::runtime::UpstreamTable;
 use super::slots::{Admission, NotAdmitted};
 use http::Request;
@@ -69,7 +70,7 @@ fn a_request_is_handed_back_unsent_by_a_connection_that_has_ended() {
         run(async {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let pool = pool(&listener);
-            let connection = pool.connection(true).await.unwrap();
+            let connection = pool.connection(FRESH).await.unwrap();
             let (stream, _) = listener.accept().unwrap();
             if reset {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -96,7 +97,7 @@ fn a_request_that_was_begun_is_never_handed_back() {
         run(async {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let pool = pool(&listener);
-            let connection = pool.connection(true).await.unwrap();
+            let connection = pool.connection(FRESH).await.unwrap();
             let peer = std::thread::spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut one = [0];
@@ -148,4 +149,26 @@ fn slots_of_a_name_outlive_every_reload() {
     for table in [&first, &changed, &back, &load(&gone, [at(11)])] {
         assert_eq!(table["origin"].admit(Admission::Execution).err(), Some(NotAdmitted::Closed));
     }
+}
+
+/// Nobody asks for a connection any more, and it is closed all the same.
+#[test]
+fn idle_connections_are_closed_by_time() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pool = Pool::lasting(pool(&listener).upstream().clone(), Duration::from_millis(50));
+        let peer = tokio::task::spawn_blocking(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut read = Vec::new();
+            while !read.ends_with(b"body") {
+                let mut one = [0];
+                stream.read_exact(&mut one).unwrap();
+                read.extend(one);
+            }
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            stream.read(&mut [0]).unwrap()
+        });
+        pool.exchange(request(), Duration::from_secs(60), Sending::Once, || true).await.unwrap();
+        assert_eq!(peer.await.unwrap(), 0, "the connection has ended");
+    });
 }

@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod framing;
 pub mod passing;
+pub mod plain;
 pub mod strangers;
 pub mod targets;
 pub mod upgrades;

@@ -18,7 +18,7 @@ use http::Response;
 use oncegate_core::{Disposition, OperationId, UnknownReason};
 use oncegate_ledger::{self as ledger, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use oncegate_store::ConfiguredStore;
-use oncegate_upstream::{Attempted, ResponseBody, Retry, Slot, Traffic, attempts};
+use oncegate_upstream::{Attempted, ResponseBody, Retry, Sending, Slot, Traffic, attempts};
 use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -190,7 +190,7 @@ async fn send(
         permit.holds()
     };
     let pool = worker.pools.of(&route.upstream, Traffic::Guarded);
-    let sent = pool.exchange(request, route.response_timeout(), true, may_send);
+    let sent = pool.exchange(request, route.response_timeout(), Sending::Once, may_send);
     tokio::select! {
         biased;
         sent = sent => sent.map_err(no_answer::no_head),

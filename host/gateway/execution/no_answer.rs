@@ -33,7 +33,8 @@ pub fn no_head(why: NoHead) -> NoAnswer {
              the same key is safe.",
             Outcome::NotApplied,
         ),
-        NoHead::Broken => {
+        // The whole request is there before it is sent, so no client can break it off.
+        NoHead::Broken | NoHead::Aborted => {
             let problem = broken(
                 "The connection to the service ended after the request may have been sent, and no answer came.",
             );

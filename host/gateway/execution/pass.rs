@@ -11,7 +11,7 @@ use crate::request::route::Route;
 use crate::worker::Worker;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
-use oncegate_upstream::{BodyArrival, NoHead, RequestBody, ResponseBody, Traffic};
+use oncegate_upstream::{BodyArrival, NoHead, RequestBody, ResponseBody, Sending, Traffic};
 use std::rc::Rc;
 
 /// Passes a request on as it arrives, even if the request asks for another protocol that may be passed on.
@@ -84,9 +84,13 @@ async fn exchange(
     route: &Route,
     request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Problem> {
-    let fresh = !request.method().is_idempotent();
+    // A method that the route may guard acts, whatever HTTP says of it.
+    let method = request.method();
+    let acts = route.config.policy.is_some() && route.config.reach().may_guard(method.as_str());
+    let is_repeatable = method.is_idempotent() && !acts;
+    let sending = if is_repeatable { Sending::Repeatable } else { Sending::Once };
     let pool = worker.pools.of(&route.upstream, Traffic::Unguarded);
-    let sent = pool.exchange(request, route.response_timeout(), fresh, || true).await;
+    let sent = pool.exchange(request, route.response_timeout(), sending, || true).await;
     sent.map_err(|no_head| match no_head {
         NoHead::Unreachable | NoHead::Forbidden => Problem::new(
             Code::UpstreamUnreachable,
@@ -105,12 +109,17 @@ async fn exchange(
             Code::UpstreamTimeout,
             "The service did not answer in time. The request was not guarded here, and may have taken effect.",
         ),
+        NoHead::Aborted => Problem::new(
+            Code::BadRequest,
+            "The body was cut short, stopped arriving or is no body. The request was not guarded here, and what came \
+             of it was sent to the service.",
+        ),
     })
 }
 
 /// The upstream's answer as the client gets it. `arrival`: of the request's body, if it streams.
 fn answer(response: Response<ResponseBody>, arrival: Option<BodyArrival>) -> Response<AnswerBody> {
-    let mut response = response.map(AnswerBody::Passed);
+    let mut response = response.map(|body| AnswerBody::Passed(body.watched()));
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let fields = response.headers_mut();
     fields::remove_hop_by_hop(fields);

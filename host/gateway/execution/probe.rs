@@ -18,7 +18,7 @@ use oncegate_policy::{
     Broken, Failure, Finding, FoundReply, Generation, HookCall, Interface, Outbound, Payload, PayloadWant,
     Receipt, Reply, view,
 };
-use oncegate_upstream::{Piece, RequestBody, ResponseBody, Traffic};
+use oncegate_upstream::{Piece, RequestBody, ResponseBody, Sending, Traffic};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,10 +193,10 @@ fn check_method(method: &Method, rules: &config::ProbeConfig) -> Result<(), Fail
 /// Sends a question. Returns its whole answer, if there is one.
 async fn send(worker: &Worker, route: &Route, turn: &Turn, question: &Outbound) -> Option<Reply> {
     let request = request(route, &turn.record.origin.authority, question);
-    // Asking twice does no harm with an idempotent method. Any other method gets a fresh connection.
-    let fresh = !question.method.is_idempotent();
+    // Asking twice does no harm with an idempotent method.
+    let sending = if question.method.is_idempotent() { Sending::Repeatable } else { Sending::Once };
     let pool = worker.pools.of(&route.upstream, Traffic::Guarded);
-    let response = pool.exchange(request, route.response_timeout(), fresh, || true).await.ok()?;
+    let response = pool.exchange(request, route.response_timeout(), sending, || true).await.ok()?;
     reply(worker, route, response).await
 }
 

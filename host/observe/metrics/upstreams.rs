@@ -32,6 +32,7 @@ impl UpstreamFamilies {
             unreachable: counter("unreachable"),
             broken: counter("broken"),
             timed_out: counter("timed_out"),
+            aborted: counter("aborted"),
         }
     }
 }
@@ -47,4 +48,6 @@ pub struct UpstreamMetrics {
     pub broken: Counter,
     /// No head in time.
     pub timed_out: Counter,
+    /// The client broke its request off.
+    pub aborted: Counter,
 }

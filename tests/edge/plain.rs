@@ -1,0 +1,184 @@
+//! Requests that nothing guards stream both ways: whose fault an end is, what is timed, and what is sent again
+//! (design/upstreams.md).
+
+use crate::support::wire::Wire;
+use crate::support::*;
+use socket2::SockRef;
+use std::net::{Shutdown, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+/// A gateway with a route `/plain` that has no policy.
+fn gateway(upstream: &str, origin: &str) -> Gateway {
+    let plain = "[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"\n";
+    Setup::new(upstream).server("workers = 1").origin(origin).extra(plain).start()
+}
+
+/// How many requests ended at the upstream in these ways: broken, timed out, aborted.
+fn ends(gateway: &Gateway) -> [u64; 3] {
+    let page = gateway.admin("GET", "/v1/upstreams").json();
+    ["broken", "timed_out", "aborted"].map(|name| page["upstreams"][0][name].as_u64().unwrap())
+}
+
+#[test]
+fn a_broken_upload_is_its_clients_fault() {
+    let upstream = Upstream::numbering();
+    let gateway = gateway(&upstream.url(), "body_idle_timeout = \"200ms\"");
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n";
+    let cases = [
+        ("no size of a chunk", chunked, "3\r\nabc\r\nzz\r\n", false),
+        ("a chunk longer than it says", chunked, "1\r\nabc\r\n0\r\n\r\n", false),
+        ("left in mid-chunk", chunked, "5\r\nab", true),
+        ("left before the last chunk", chunked, "2\r\nab\r\n", true),
+        ("left before the length is reached", "Content-Length: 9\r\n\r\n", "abc", true),
+        ("stands still", "Content-Length: 9\r\n\r\n", "abc", false),
+        ("nothing of it comes", "Content-Length: 9\r\n\r\n", "", false),
+        ("stands still between chunks", chunked, "2\r\nab\r\n", false),
+    ];
+    for (what, framing, body, leaves) in cases {
+        let mut client = gateway.connect();
+        client.0.write(format!("PUT /plain HTTP/1.1\r\nHost: a\r\n{framing}{body}").as_bytes()).unwrap();
+        if leaves {
+            client.0.stream.shutdown(Shutdown::Write).unwrap();
+            client.0.await_end();
+        } else {
+            let reply = client.reply("PUT").unwrap_or_else(|e| panic!("{what}: {e}"));
+            reply.assert_problem(400, "bad-request");
+        }
+    }
+    eventually("all have ended", || (ends(&gateway).iter().sum::<u64>() == 8).then_some(()));
+    assert_eq!(ends(&gateway), [0, 0, 8]);
+    assert!(!gateway.stderr().contains("WARN"), "{}", gateway.stderr());
+    assert_eq!(upstream.count(), 0);
+}
+
+/// The service has its time for the answer from the end of the request on.
+#[test]
+fn a_steady_upload_may_take_longer_than_an_answer() {
+    let upstream = Upstream::numbering();
+    let gateway = gateway(&upstream.url(), "response_timeout = \"3s\"");
+    for chunked in [false, true] {
+        let framing = if chunked { "Transfer-Encoding: chunked" } else { "Content-Length: 1000000" };
+        let mut client = gateway.connect();
+        client.0.write(format!("POST /plain HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n").as_bytes()).unwrap();
+        let (begun, mut left) = (Instant::now(), 1_000_000);
+        let mut piece = |length: usize| {
+            let data = "x".repeat(length);
+            let piece = if chunked { format!("{length:x}\r\n{data}\r\n") } else { data };
+            client.0.write(piece.as_bytes()).unwrap();
+        };
+        while begun.elapsed() < Duration::from_millis(3_500) {
+            piece(10);
+            left -= 10;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        piece(left);
+        if chunked {
+            client.0.write(b"0\r\n\r\n").unwrap();
+        }
+        assert_eq!(client.reply("POST").unwrap().status, 201);
+    }
+    assert!(upstream.calls().iter().all(|call| call.body.len() == 1_000_000));
+    assert_eq!(ends(&gateway), [0, 0, 0]);
+}
+
+#[test]
+fn an_answer_that_stands_still_is_cut() {
+    let upstream = Upstream::start(|call| {
+        let script = Script::answer(200, "first,second").pause_at(6, &Gate::new());
+        if call.target == "/plain/chunked" { script.chunked() } else { script }
+    });
+    let gateway = gateway(&upstream.url(), "body_idle_timeout = \"1s\"");
+    for target in ["/plain", "/plain/chunked"] {
+        let reply = gateway.send(&Request::get(target));
+        assert_eq!((reply.status, reply.whole, reply.text().as_str()), (200, false, "first,"));
+    }
+}
+
+#[test]
+fn a_service_that_takes_no_more_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let gateway = gateway(&url, "body_idle_timeout = \"3s\"");
+    scope(|scope| {
+        let accepted = scope.spawn(|| listener.accept().unwrap());
+        let mut client = gateway.connect();
+        let mut upload = Wire::new(client.0.stream.try_clone().unwrap());
+        client.0.write(b"POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 67108864\r\n\r\n").unwrap();
+        // More than all buffers on the way hold. The gateway may end the connection before it has all.
+        scope.spawn(move || {
+            let _ = upload.write(&vec![b'x'; 64 << 20]);
+        });
+        client.reply("POST").unwrap().assert_problem(504, "upstream-timeout");
+        drop(client);
+        drop(accepted.join().unwrap());
+    });
+    assert_eq!(ends(&gateway), [0, 1, 0]);
+}
+
+/// What a service does with the second request on a connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Second {
+    Close,
+    Reset,
+    PartOfAHead,
+}
+
+/// A service that answers the first request on each connection, and ends the connection at the second. Returns
+/// the methods that it got so far.
+fn ending(listener: TcpListener, second: Second) -> Arc<Mutex<Vec<String>>> {
+    let got = Arc::<Mutex<Vec<String>>>::default();
+    let methods = got.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut wire = Wire::new(stream.unwrap());
+            for number in 0..2 {
+                let Ok(head) = wire.head() else { break };
+                wire.body(&head.fields, false);
+                methods.lock().unwrap().push(head.start.split(' ').next().unwrap().to_owned());
+                match (number, second) {
+                    (0, _) => wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap(),
+                    (_, Second::Close) => {}
+                    (_, Second::Reset) => {
+                        SockRef::from(&wire.stream).set_linger(Some(Duration::ZERO)).unwrap()
+                    }
+                    (_, Second::PartOfAHead) => wire.write(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap(),
+                }
+            }
+        }
+    });
+    got
+}
+
+/// RFC 9110 §9.2.2: only what is idempotent is sent again, and only over a connection that was used before. What a
+/// policy may guard acts, though this one request is not guarded.
+#[test]
+fn a_request_that_crossed_a_close_is_sent_again() {
+    for second in [Second::Close, Second::Reset, Second::PartOfAHead] {
+        let cases = [
+            (Request::get("/plain"), true),
+            (Request::new("DELETE", "/plain"), true),
+            (Request::get("/guarded"), true),
+            (Request::post("/plain"), false),
+            (Request::new("PUT", "/plain").body("abc"), false),
+            (Request::new("DELETE", "/guarded"), false),
+        ];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let gateway = gateway(&format!("http://{}", listener.local_addr().unwrap()), "");
+        let got = ending(listener, second);
+        for (request, again) in cases {
+            // From now on there is a connection that has had one request.
+            assert_eq!(gateway.send(&Request::get("/plain")).status, 200);
+            let before = (got.lock().unwrap().len(), ends(&gateway)[0]);
+            let reply = gateway.send(&request);
+            let sent = got.lock().unwrap().len() - before.0;
+            let broken = ends(&gateway)[0] - before.1;
+            match again {
+                true => assert_eq!((reply.status, sent, broken), (200, 2, 0), "{second:?} {request:?}"),
+                // On a machine that is slow the connection is too old for it, and it goes over a new one.
+                false => assert_eq!(sent, 1, "{second:?} {request:?}: {reply:?}"),
+            }
+        }
+    }
+}
