@@ -4,6 +4,7 @@
 use crate::support::wire::Wire;
 use crate::support::*;
 use socket2::SockRef;
+use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread::scope;
@@ -91,8 +92,14 @@ fn an_answer_that_stands_still_is_cut() {
     });
     let gateway = gateway(&upstream.url(), "body_idle_timeout = \"1s\"");
     for target in ["/plain", "/plain/chunked"] {
-        let reply = gateway.send(&Request::get(target));
+        let mut client = gateway.connect();
+        let reply = client.send(&Request::get(target)).unwrap();
         assert_eq!((reply.status, reply.whole, reply.text().as_str()), (200, false, "first,"));
+        let end = client.0.stream.read(&mut [0]);
+        assert!(
+            !matches!(&end, Err(e) if e.kind() == ErrorKind::WouldBlock),
+            "the client gave up, not the gateway"
+        );
     }
 }
 
