@@ -59,20 +59,28 @@ fn exit_codes_tell_failure_from_usage() {
     }
 }
 
-/// An admin listener that reads one request and sends one answer.
+/// An admin listener that says that it is one, and then reads one request and sends this answer.
 fn answering(answer: &'static str) -> (std::net::SocketAddr, std::thread::JoinHandle<String>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            request.push(byte[0]);
-        }
-        stream.write_all(answer.as_bytes()).unwrap();
-        String::from_utf8(request).unwrap()
+        let mut read_and_answer = |answer: &str| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
+        };
+        let first = read_and_answer(
+            "HTTP/1.1 200 OK\r\noncegate-admin: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        );
+        assert!(first.starts_with("GET /livez "), "{first}");
+        assert!(!first.contains("authorization"), "a service may read it: {first}");
+        read_and_answer(answer)
     });
     (address, thread)
 }
