@@ -64,7 +64,7 @@ fn answering(answer: &'static str) -> (std::net::SocketAddr, std::thread::JoinHa
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
-        let mut read_and_answer = |answer: &str| {
+        let read_and_answer = |answer: &str| {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
