@@ -38,7 +38,8 @@ fn exit_codes_tell_failure_from_usage() {
         (&["check", "--config", "tests/config/bad/routes.toml", "-o", "json"], &[], 1),
         // The component isn't there.
         (&["check", "--config", "tests/config/good/small.toml"], &[], 1),
-        (&["check", "--upstream", "http://127.0.0.1:9000"], &[("ONCEGATE_COLOUR", "red")], 1),
+        (&["check", "--upstream", "http://127.0.0.1:9000"], &[("ONCEGATE_LOGS", "red")], 1),
+        (&["check", "--upstream", "http://127.0.0.1:9000"], &[("ONCEGATE_COLOUR", "red")], 0),
         (&["check"], &[], 2),
         (&["check", "--upstream", "ftp://127.0.0.1"], &[], 2),
         (&["check", "--colour"], &[], 2),
