@@ -173,7 +173,7 @@ fn a_file_that_is_none_is_refused_by_kind() {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: PathBuf| ENGINE.load(&policy_at(path)).unwrap_err().to_string();
     assert!(at(folder.path().into()).contains("is a folder, not a file"));
-    assert!(at(folder.path().join("none.wasm")).contains("can't be read: No such file"));
+    assert!(at(folder.path().join("none.wasm")).contains("can't be read: there is no such file"));
     assert!(at("/dev/null".into()).contains("is a pipe, socket or device, not a file"));
     let mut builtin = policy_at(PathBuf::new());
     builtin.component = ComponentSource::Builtin("magic".into());

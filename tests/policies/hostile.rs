@@ -58,7 +58,7 @@ fn whatever_takes_the_files_place_leaves_the_active_policy_alone() {
         gateway.send(&Request::keyed("/charges", words)).assert_executed(201);
     };
     std::fs::remove_file(&file).unwrap();
-    reload_says("No such file");
+    reload_says("there is no such file");
     std::fs::create_dir(&file).unwrap();
     reload_says("is a folder, not a file");
     std::fs::remove_dir(&file).unwrap();
