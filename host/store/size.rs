@@ -95,6 +95,7 @@ impl Kinds {
     }
 
     /// Counts a record that was of the kind `before` and is of the kind `after`; `None`: there is no record.
+    #[cfg(feature = "embedded")]
     pub(crate) fn change(&mut self, before: Option<Kind>, after: Option<Kind>) {
         if let Some(before) = before {
             self.0[before.index()] = self.0[before.index()].saturating_sub(1);
