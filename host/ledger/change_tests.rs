@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::{Begun, Claimant, Claimed, Clock, Derived, Permit, PolicySpace, Request, RouteTable};
-use oncegate_core::{Claim, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
+use crate::requests::request;
+use crate::{Begun, Claimant, Claimed, Clock, Permit, PolicySpace, RouteTable};
+use oncegate_core::{Origin, Outcome, Timestamp};
 use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run, record};
 use oncegate_store::{AnyStore, Memory};
 use std::sync::Arc;
@@ -38,24 +39,10 @@ fn origin() -> Origin {
 }
 
 async fn begin(ledger: &OnMemory, key: u64) -> Claimant {
-    let like = executing(0);
-    let request = Request {
-        id: id(key),
-        claim: Claim {
-            fingerprint: like.fingerprint,
-            execution: ledger.execution_id(),
-            times: oncegate_core::Times { lease: Duration::from_secs(60), ..like.times },
-            origin: origin(),
-            memo: None,
-            clock: ledger.clock().now(),
-            remembered_since: Timestamp::default(),
-            came: ledger.clock().now(),
-        },
-        rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
-        wait: Duration::ZERO,
-        waiting_room: None,
-        derived: Derived { term: ledger.key_spaces().term(), ..Derived::default() },
-    };
+    let mut request = request(ledger, id(key));
+    request.claim.times.lease = Duration::from_secs(60);
+    request.claim.origin = origin();
+    request.derived.term = ledger.key_spaces().term();
     match ledger.begin(request).await {
         Begun::Claim(claimant) => claimant,
         begun => panic!("a free key: {begun:?}"),

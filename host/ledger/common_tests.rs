@@ -3,10 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use oncegate_core::{
-    Claim, Key, Outcome, PrincipalId, Refusal, Rules, State, Timestamp, UnknownReason, WhenUnknown,
-    WhileRunning,
-};
+use oncegate_core::{Key, Outcome, PrincipalId, Refusal, State, Timestamp, UnknownReason};
 use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run};
 use oncegate_store::faulty::{Faulty, StoreFault};
 use oncegate_store::{Memory, Store};
@@ -24,24 +21,9 @@ fn bench() -> Bench {
 
 /// The same operation under the key of this principal.
 fn request(ledger: &Bench, principal: u8, lease: Duration) -> Request {
-    let record = executing(0);
-    let mut request = Request {
-        id: id(principal.into()),
-        claim: Claim {
-            fingerprint: record.fingerprint,
-            execution: ledger.execution_id(),
-            times: oncegate_core::Times { lease, ..record.times },
-            origin: record.origin.clone(),
-            memo: None,
-            clock: ledger.clock().now(),
-            remembered_since: Timestamp::default(),
-            came: ledger.clock().now(),
-        },
-        rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
-        wait: Duration::from_secs(60),
-        waiting_room: None,
-        derived: Derived::default(),
-    };
+    let mut request = requests::request(ledger, id(principal.into()));
+    request.claim.times.lease = lease;
+    request.wait = Duration::from_secs(60);
     request.claim.origin.principal = PrincipalId([principal; 32]);
     request.derived.common = vec![Key { id: id(COMMON), ..request.only_key() }];
     request

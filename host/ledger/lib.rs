@@ -58,6 +58,8 @@ pub use waiting::{WaitingPlace, WaitingRoom};
 #[cfg(test)]
 mod common_tests;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod spaces_tests;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,7 @@
 
 use super::*;
 use oncegate_core::{
-    Claim, Decision, Fingerprint, Outcome, Record, Refusal, Rules, State, Timestamp, UnknownReason,
-    WhenUnknown, WhileRunning,
+    Decision, Outcome, Record, Refusal, Rules, State, Timestamp, UnknownReason, WhenUnknown, WhileRunning,
 };
 use oncegate_store::conformance::{executing, id, on_a_runtime as run};
 use oncegate_store::{AnyStore, Memory};
@@ -26,24 +25,11 @@ fn ledger() -> Arc<Ledger> {
 
 /// A request under one key; `content` decides its fingerprint.
 fn request(ledger: &Ledger, content: u8) -> Request {
-    let record = executing(0);
-    Request {
-        id: id(1),
-        claim: Claim {
-            fingerprint: Fingerprint { hash: [content; 32], ..record.fingerprint },
-            execution: ledger.execution_id(),
-            times: record.times,
-            origin: record.origin.clone(),
-            memo: None,
-            clock: ledger.clock().now(),
-            remembered_since: Timestamp::default(),
-            came: ledger.clock().now(),
-        },
-        rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Resend },
-        wait: Duration::from_secs(60),
-        waiting_room: None,
-        derived: Derived::default(),
-    }
+    let mut request = requests::request(ledger, id(1));
+    request.claim.fingerprint.hash = [content; 32];
+    request.rules.when_unknown = WhenUnknown::Resend;
+    request.wait = Duration::from_secs(60);
+    request
 }
 
 async fn pending(future: &mut Pin<&mut impl Future<Output = Begun>>) -> bool {
@@ -226,8 +212,10 @@ fn a_record_answers_whoever_may_not_claim() {
                 let Claimed::Won(permit) = claimant.claim().await else { panic!("nobody contests it") };
                 permit.settle(outcome, None).await.unwrap();
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            let no_room = Request { rules, waiting_room: Some(Arc::new(Full)), ..request(&ledger, content) };
+            let mut no_room =
+                Request { rules, waiting_room: Some(Arc::new(Full)), ..request(&ledger, content) };
+            // It comes after what is unknown became so.
+            no_room.claim.came = no_room.claim.came.plus(Duration::from_millis(2));
             let Begun::Claim(claimant) = ledger.begin(no_room.clone()).await else { panic!("not at hand") };
             assert_eq!(word(claimant.standing().await), expected, "{outcome:?}");
             // Another one meanwhile is told the same, and not to come again.

@@ -41,24 +41,9 @@ impl<S: Store> Bed<S> {
     }
 
     fn request(&self, key: u64, lease: Duration) -> Request {
-        let like = executing(0);
-        Request {
-            id: id(key),
-            claim: Claim {
-                fingerprint: like.fingerprint,
-                execution: self.ledger.execution_id(),
-                times: oncegate_core::Times { lease, ..like.times },
-                origin: like.origin.clone(),
-                memo: None,
-                clock: self.ledger.clock().now(),
-                remembered_since: Timestamp::default(),
-                came: self.ledger.clock().now(),
-            },
-            rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
-            wait: Duration::ZERO,
-            waiting_room: None,
-            derived: Derived::default(),
-        }
+        let mut request = requests::request(&self.ledger, id(key));
+        request.claim.times.lease = lease;
+        request
     }
 
     async fn begin(&self, key: u64) -> Begun<Faulty<S>> {

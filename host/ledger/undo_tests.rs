@@ -4,10 +4,11 @@
 
 use super::*;
 use crate::identity::Identity;
-use crate::{Begun, Claimed, Clock, Derived, PolicySpace, Request, RouteEntry, RouteKeys, RouteTable};
-use oncegate_core::{Claim, LostRecords, Origin, Outcome, Rules, Timestamp, WhenUnknown, WhileRunning};
+use crate::requests::request;
+use crate::{Begun, Claimed, Clock, PolicySpace, RouteEntry, RouteKeys, RouteTable};
+use oncegate_core::{LostRecords, Origin, Outcome, Timestamp};
 use oncegate_store::Memory;
-use oncegate_store::conformance::{executing, id, on_a_runtime as run};
+use oncegate_store::conformance::{id, on_a_runtime as run};
 use oncegate_store::faulty::{Faulty, StoreFault};
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -124,26 +125,11 @@ impl World {
 
     async fn ask(&mut self, key: u64) {
         let Some((ledger, way)) = &self.gateway else { return };
-        let like = executing(0);
         let ways = [OLD, NEW[0], NEW[1], NEW[2]];
         let place = ways.iter().position(|one| one == way).unwrap() as u64;
-        let request = Request {
-            id: id(100 * place + key),
-            claim: Claim {
-                fingerprint: like.fingerprint,
-                execution: ledger.execution_id(),
-                times: like.times,
-                origin: Origin { policy: way.0.into(), normalisation: 1, ..like.origin.clone() },
-                memo: None,
-                clock: ledger.clock().now(),
-                remembered_since: Timestamp::default(),
-                came: ledger.clock().now(),
-            },
-            rules: Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold },
-            wait: Duration::ZERO,
-            waiting_room: None,
-            derived: Derived { term: ledger.key_spaces().term(), ..Derived::default() },
-        };
+        let mut request = request(ledger, id(100 * place + key));
+        request.claim.origin = Origin { policy: way.0.into(), normalisation: 1, ..request.claim.origin };
+        request.derived.term = ledger.key_spaces().term();
         let Begun::Claim(claimant) = ledger.begin(request).await else { return };
         let Claimed::Won(permit) = claimant.claim().await else { return };
         if !permit.holds() {
