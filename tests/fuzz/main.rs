@@ -70,7 +70,7 @@ fn try_seed(target: &Target, seed: u64) -> Result<(), String> {
 }
 
 fn targets() -> Vec<Target> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = |folder: &str, suffix: &str| {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(root.join(folder))
             .unwrap_or_else(|error| panic!("{folder}: {error}"))
