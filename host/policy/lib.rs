@@ -46,4 +46,6 @@ pub use view::{coding, document, parts};
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod purity_tests;
+#[cfg(test)]
 mod tests;

@@ -150,7 +150,9 @@ pub fn traps() -> Vec<u8> {
 
 /// One that traps where the first field's value is empty, and is good else.
 pub fn traps_on_empty() -> Vec<u8> {
-    deciding(&format!("local.get $fields i32.load offset=12 i32.eqz if unreachable end {KEY_OF_FIRST_FIELD}"))
+    let is_empty =
+        "local.get $fields_len if local.get $fields i32.load offset=12 i32.eqz if unreachable end end";
+    deciding(&format!("{is_empty} {KEY_OF_FIRST_FIELD}"))
 }
 
 /// One that loops in `decide`.
@@ -183,6 +185,21 @@ pub fn errs() -> Vec<u8> {
 /// One whose key is a count of its calls: not pure.
 pub fn counts() -> Vec<u8> {
     deciding(COUNT_OF_CALLS)
+}
+
+/// One that does so only where the first field begins with this letter.
+pub fn counts_where_it_begins_with(letter: u8) -> Vec<u8> {
+    let begins = first_field_has(0, letter);
+    deciding(&format!("{begins} if (result i32) {COUNT_OF_CALLS} else {KEY_OF_FIRST_FIELD} end"))
+}
+
+/// Instructions that tell whether there is a first field with this byte at that place.
+pub fn first_field_has(at: usize, byte: u8) -> String {
+    let is_there = format!("(i32.load8_u offset={at} (i32.load offset=8 (local.get $fields)))");
+    format!(
+        "(if (result i32) (local.get $fields_len) \
+         (then (i32.eq {is_there} (i32.const {byte}))) (else (i32.const 0)))"
+    )
 }
 
 /// A good policy, but for these instructions of `decide`.

@@ -1,6 +1,6 @@
 //! Components that load and then misbehave: each costs its own requests and nothing else.
 
-use crate::guests::{self, Guest};
+use crate::guests::{self, COUNT_OF_CALLS, Guest, KEY_OF_FIRST_FIELD};
 use crate::policies::bad_components::put;
 use crate::support::*;
 
@@ -104,6 +104,13 @@ fn assert_refused(component: &[u8], words: &[&str]) {
     let upstream = Upstream::numbering();
     let ended = setup_with(&upstream, component).try_start().map(|_| ()).expect_err("it must not start");
     ended.assert_refused(1, &[&["policy.wasm"], words].concat());
+    assert_refused_at_reload(component, words);
+}
+
+/// The old one goes on.
+#[track_caller]
+fn assert_refused_at_reload(component: &[u8], words: &[&str]) {
+    let upstream = Upstream::numbering();
     let setup = setup_with(&upstream, &guests::keyed_by_header("idempotency-key", "toy/1"));
     let gateway = setup.start();
     let first = gateway.send(&Request::keyed("/charges", "k"));
@@ -132,6 +139,17 @@ pub(crate) fn one_that_loops_at_load_is_refused() {
 pub(crate) fn one_that_refuses_its_settings_is_refused_in_its_own_words() {
     let refusing = Guest { refuses_settings: Some("no such purse".into()), ..Guest::default() };
     assert_refused(&refusing.component(), &["no such purse"]);
+}
+
+#[test]
+fn one_that_keeps_state_is_refused() {
+    assert_refused(&guests::counts(), &["is not pure: POST /v1/charges"]);
+    assert_refused(&guests::counts_where_it_begins_with(b'"'), &["is not pure"]);
+    assert_refused(&guests::counts_where_it_begins_with(b'0'), &["is not pure"]);
+    // The host makes no request with `"k"`, and has seen one.
+    let seen_only = guests::first_field_has(1, b'k');
+    let counts = format!("{seen_only} if (result i32) {COUNT_OF_CALLS} else {KEY_OF_FIRST_FIELD} end");
+    assert_refused_at_reload(&guests::deciding(&counts), &["is not pure: POST /charges (seen lately)"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod builtin;
 pub(crate) mod inspect;
 pub(crate) mod pipeline;
 pub(crate) mod promise;
+pub(crate) mod purity;
 pub mod recent;
 pub mod sample;
 pub mod sample_answer;

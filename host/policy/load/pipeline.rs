@@ -11,6 +11,7 @@ use crate::interface::v0_1::Indices;
 use crate::interface::wasi;
 use crate::load::builtin;
 use crate::load::inspect::{Unfit, inspect};
+use crate::load::purity::{self, Impure};
 use crate::load::schema;
 use crate::load::steps::{Step, Steps};
 use crate::load::vectors::{self, VectorFault};
@@ -103,6 +104,8 @@ pub enum LoadFault {
     Configure(Failure),
     #[error("fails its own test vectors: {0}")]
     SelfTest(#[from] VectorFault),
+    #[error("is not pure: {0}")]
+    Impure(#[from] Impure),
     #[error(
         "doesn't export `oncegate:policy/resolution`, and route `{0}` has `when_unknown = \"probe\"`: take a policy \
          that exports it, or say `when_unknown = \"hold\"`"
@@ -137,6 +140,7 @@ impl LoadFault {
             Self::SelfTest(_) => {
                 "`oncegate policy test FILE` shows each vector: mend the component or the vector"
             }
+            Self::Impure(_) => "keep nothing from one call to the next, or say `instances = \"fresh\"`",
             Self::NoResolution(_) => "`oncegate policy inspect FILE` says what a component exports",
         }
     }
@@ -191,9 +195,16 @@ impl Engine {
         })?;
         let configured = steps.take("configure", || program.instance(budget).map_err(fault_of_start));
         let (_, plan) = configured?;
-        let vectors = steps.take("self-test", || match &compiled.inspected.vectors {
-            Some(section) => vectors::run(section, &program, compiled.inspected.exports, budget),
-            None => Ok(0),
+        let recent = self.recent(&config.name);
+        let vectors = steps.take("self-test", || {
+            let vectors = match &compiled.inspected.vectors {
+                Some(section) => vectors::run(section, &program, compiled.inspected.exports, budget)?,
+                None => 0,
+            };
+            // A call that comes to its limit proves nothing, so the limit needn't be that of a load.
+            let budget = CallBudget::off_worker(config.time);
+            purity::check(&program, &plan, config.instances, &recent.samples(), budget)?;
+            Ok::<_, LoadFault>(vectors)
         })?;
         steps.note(format!("{vectors} vectors"));
         let report = LoadReport {
@@ -209,7 +220,7 @@ impl Engine {
             loaded_at: now(),
             load_time: start.elapsed(),
             steps: steps.clone().into_vec(),
-            recent: self.recent(&config.name),
+            recent,
             compiled,
         };
         let slow_calls = self.slow_calls();
