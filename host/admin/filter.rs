@@ -1,7 +1,7 @@
 //! The filter of a list of operations: the query of `GET /v1/operations`.
 
 use crate::config::parse_duration;
-use crate::store::Versioned;
+use crate::store::{ScanScope, Versioned};
 use oncegate_core::{OperationId, Timestamp, View};
 use std::time::Duration;
 
@@ -73,6 +73,16 @@ impl OperationFilter {
             }
         }
         Ok(())
+    }
+
+    /// The scopes in which all that the filter takes is stored. An executing record whose lease has lapsed is
+    /// unknown; so what becomes unknown passes from the first scope to the second.
+    pub(super) fn scopes(&self) -> &'static [ScanScope] {
+        match self.state {
+            Some(View::Executing) => &[ScanScope::Executing],
+            Some(View::Unknown) => &[ScanScope::Executing, ScanScope::Unknown],
+            _ => &[ScanScope::All],
+        }
     }
 
     pub(super) fn takes(&self, found: &Versioned, now: Timestamp) -> bool {

@@ -4,6 +4,7 @@
 pub mod api;
 mod context;
 mod filter;
+mod listing;
 mod operations;
 mod policies;
 mod reply;

@@ -1,8 +1,7 @@
-//! Operations, listed and changed by hand (`design/admin.md`). A change names its action and its reason,
+//! Operations, shown and changed by hand (`design/admin.md`). A change names its action and its reason,
 //! counts only at the version that was shown, and is logged.
 
-use super::api::{LateSettlementReport, OperationDocument, OperationPage, OperationRecord, ProbingStatus};
-use super::filter::OperationFilter;
+use super::api::{LateSettlementReport, OperationDocument, OperationRecord, ProbingStatus};
 use super::reply::{AdminReply, problem, problem_with, sorted_json};
 use super::resolution::{GivenAnswer, OperatorVerdict, Resolution, check_reason};
 use crate::gateway::{ActiveConfig, Shared, answer};
@@ -15,44 +14,8 @@ use oncegate_core::{Answer, AnswerSummary, OperationId, Outcome, Timestamp, Unch
 use serde_json::Map;
 use std::sync::Arc;
 
-/// The most records that one call reads: the next call goes on behind them.
-const PAGE: usize = 512;
-const PAGES_MAX: usize = 8;
 /// The limit of a resolution's body: an answer of 1 MiB in base64, and more.
 pub(super) const BODY_BYTES_MAX: usize = 4 << 20;
-
-/// `GET /v1/operations?state=&route=&older_than=&limit=&after=`
-pub(super) async fn list(shared: &Shared, query: &str) -> AdminReply {
-    let filter = match OperationFilter::parse(query) {
-        Ok(filter) => filter,
-        Err(faults) => return bad_request(&faults),
-    };
-    let now = shared.ledger.clock().now();
-    let (mut found, mut scanned, mut next) = (Vec::new(), 0_u64, filter.after);
-    for _ in 0..PAGES_MAX {
-        let page = match shared.ledger.confirmed().scan(next, PAGE).await {
-            Ok(page) => page,
-            Err(error) => return unavailable(&error),
-        };
-        if page.is_empty() {
-            next = None;
-            break;
-        }
-        for (id, versioned) in page {
-            (scanned, next) = (scanned + 1, Some(id));
-            if filter.takes(&versioned, now) {
-                found.push(operation(id, &versioned, now));
-            }
-            if found.len() >= filter.limit {
-                break;
-            }
-        }
-        if found.len() >= filter.limit {
-            break;
-        }
-    }
-    sorted_json(&OperationPage { operations: found, next: next.map(|id| id.to_string()), scanned })
-}
 
 /// `GET /v1/operations/{id}`
 pub(super) async fn show(shared: &Shared, id: OperationId) -> AdminReply {
@@ -69,7 +32,7 @@ pub(super) async fn show(shared: &Shared, id: OperationId) -> AdminReply {
 }
 
 /// An operation with its record.
-fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> OperationDocument {
+pub(super) fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> OperationDocument {
     let record = &found.record;
     let (origin, view) = (&record.origin, record.view(now));
     let recorded = OperationRecord {
@@ -257,11 +220,11 @@ fn missing() -> AdminReply {
     problem(Code::NotFound, "The ledger has no record of this operation.")
 }
 
-fn unavailable(error: &StoreError) -> AdminReply {
+pub(super) fn unavailable(error: &StoreError) -> AdminReply {
     problem(Code::LedgerUnavailable, &error.to_string())
 }
 
-fn bad_request(faults: &[String]) -> AdminReply {
+pub(super) fn bad_request(faults: &[String]) -> AdminReply {
     problem(Code::BadRequest, &format!("{}.", faults.join("; ")))
 }
 

@@ -6,7 +6,7 @@
 
 use super::context::Admin;
 use super::reply::{AdminReply, problem, reply, sorted_json, text};
-use super::{operations, policies, status, upstreams};
+use super::{listing, operations, policies, status, upstreams};
 use crate::activation::Reloader;
 use crate::gateway::Shared;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -100,7 +100,7 @@ impl AdminService {
             (m, ["status"]) if m == get => sorted_json(&status::status(&self.admin)),
             (m, ["policies"]) if m == get => sorted_json(&policies::policies(&self.admin)),
             (m, ["upstreams"]) if m == get => sorted_json(&upstreams::list(&self.admin.shared)),
-            (m, ["operations"]) if m == get => operations::list(&self.admin.shared, &query).await,
+            (m, ["operations"]) if m == get => listing::list(&self.admin.shared, &query).await,
             (m, ["operations", id]) if m == get => match parse_id(id) {
                 Ok(id) => operations::show(&self.admin.shared, id).await,
                 Err(refused) => refused,

@@ -5,7 +5,7 @@ use super::registry::{SpaceRegistry, SpacesError};
 use super::searches::Search;
 use oncegate_core::keyspaces::list::{Space, SpaceList};
 use oncegate_core::{GatewayId, OperationId, Record, SpaceNumber, State, Timestamp, View};
-use oncegate_store::{Store, StoreError, Swap, Versioned};
+use oncegate_store::{ScanScope, Store, StoreError, Swap, Versioned};
 use std::sync::Arc;
 
 /// How many records a search reads at once.
@@ -54,7 +54,7 @@ impl<S: Store> SpaceRegistry<S> {
     pub async fn has_records(&self, policy: &Arc<str>, space: &Space) -> Result<bool, StoreError> {
         let mut passed = None;
         loop {
-            let page = self.store.scan(passed, SCAN_PORTION).await?;
+            let page = self.store.scan(ScanScope::All, passed, SCAN_PORTION).await?;
             let Some((last, _)) = page.last() else { return Ok(false) };
             passed = Some(*last);
             let now = self.now();
@@ -114,7 +114,7 @@ impl<S: Store> SpaceRegistry<S> {
         let begun = self.searches.all().get(&place).copied().filter(|search| search.since == since);
         let mut search = begun.unwrap_or(Search { since, passed: None });
         let is_empty = loop {
-            let page = self.store.scan(search.passed, SCAN_PORTION).await?;
+            let page = self.store.scan(ScanScope::All, search.passed, SCAN_PORTION).await?;
             let Some((last, _)) = page.last() else { break true };
             let last = *last;
             let mut blocked = false;

@@ -2,7 +2,7 @@
 
 use super::state::Ledger;
 use oncegate_core::{Record, State, View};
-use oncegate_store::{Store, StoreError};
+use oncegate_store::{ScanScope, Store, StoreError};
 use std::collections::BTreeMap;
 
 /// How many records are read at once.
@@ -31,7 +31,7 @@ impl<S: Store> Ledger<S> {
         let mut found = Losses::new();
         let mut passed = None;
         loop {
-            let page = self.store.scan(passed, SCAN_PORTION).await?;
+            let page = self.store.scan(ScanScope::All, passed, SCAN_PORTION).await?;
             let Some((last, _)) = page.last() else { return Ok(found) };
             passed = Some(*last);
             for (_, versioned) in &page {

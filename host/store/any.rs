@@ -5,7 +5,7 @@ use super::embedded::Embedded;
 use super::memory::Memory;
 use super::size::Size;
 use super::timed::Timed;
-use super::verbs::{Said, Store, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::sync::Arc;
@@ -69,8 +69,13 @@ impl Store for AnyStore {
         on_each!(self, store => store.due(until, limit).await)
     }
 
-    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
-        on_each!(self, store => store.scan(after, limit).await)
+    async fn scan(
+        &self,
+        of: ScanScope,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Said<Vec<(OperationId, Versioned)>> {
+        on_each!(self, store => store.scan(of, after, limit).await)
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {

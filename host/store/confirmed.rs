@@ -7,7 +7,7 @@
 
 use super::clock::Clock;
 use super::size::Size;
-use super::verbs::{Said, Stamped, Store, StoreError, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Stamped, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp, codec};
 use std::sync::Arc;
@@ -74,10 +74,11 @@ impl<S: Store> Confirmed<S> {
     /// As [`Store::scan`].
     pub async fn scan(
         &self,
+        of: ScanScope,
         after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
-        self.hear(self.store.scan(after, limit).await)
+        self.hear(self.store.scan(of, after, limit).await)
     }
 
     /// A document of the ledger itself.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use super::{Kind, Store, Swap, Version, Versioned};
+use super::{Kind, ScanScope, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{
     Answer, AnswerSummary, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Record, State,
@@ -24,6 +24,7 @@ pub async fn all<S: Store>(store: &Arc<S>) {
     a_removed_version_never_comes_back(&**store).await;
     due_comes_earliest_first_and_follows_changes(&**store).await;
     scan_goes_through_all_records_in_pages(&**store).await;
+    a_scan_of_one_kind_follows_changes(&**store).await;
     documents_swap_like_records(&**store).await;
     size_counts_records(&**store).await;
     one_of_many_claimants_wins(store);
@@ -244,7 +245,7 @@ async fn due_comes_earliest_first_and_follows_changes<S: Store>(store: &S) {
 }
 
 async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
-    assert!(store.scan(None, 10).await.unwrap().value.is_empty());
+    assert!(store.scan(ScanScope::All, None, 10).await.unwrap().value.is_empty());
     let mut expected = Vec::new();
     for n in 70..80 {
         // Large records make pages short.
@@ -252,26 +253,70 @@ async fn scan_goes_through_all_records_in_pages<S: Store>(store: &S) {
         expected.push((id(n), put(store, id(n), None, Some(next)).await));
     }
     expected.sort_unstable();
+    assert_scans(store, ScanScope::All, &expected).await;
+    assert!(store.scan(ScanScope::All, None, 0).await.unwrap().value.is_empty());
+    // The record at `after` need not exist any more.
+    let (first, version) = expected[0];
+    put(store, first, Some(version), None).await;
+    let next = store.scan(ScanScope::All, Some(first), 1).await.unwrap().value;
+    assert_eq!(next[0].0, expected[1].0);
+    for (id, version) in &expected[1..] {
+        put(store, *id, Some(*version), None).await;
+    }
+}
+
+/// Asserts that these records are met in this order, in pages of any size.
+async fn assert_scans<S: Store>(store: &S, of: ScanScope, expected: &[(OperationId, Version)]) {
     for limit in [1, 3, 100] {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let page = store.scan(after, limit).await.unwrap().value;
+            let page = store.scan(of, after, limit).await.unwrap().value;
             assert!(page.len() <= limit);
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             found.extend(page.into_iter().map(|(id, versioned)| (id, versioned.version)));
         }
-        assert_eq!(found, expected, "pages of {limit}");
+        assert_eq!(found, expected, "{of:?} in pages of {limit}");
     }
-    assert!(store.scan(None, 0).await.unwrap().value.is_empty());
-    // The record at `after` need not exist any more.
-    let (first, version) = expected[0];
-    put(store, first, Some(version), None).await;
-    let next = store.scan(Some(first), 1).await.unwrap().value;
-    assert_eq!(next[0].0, expected[1].0);
-    for (id, version) in &expected[1..] {
-        put(store, *id, Some(*version), None).await;
+}
+
+async fn a_scan_of_one_kind_follows_changes<S: Store>(store: &S) {
+    let unknown =
+        |n| record(State::Unknown { since: Timestamp::from_secs(n), reason: UnknownReason::Broken });
+    // Each becomes the next at each step; what was resent executes again, and what is removed comes back.
+    let life = |n: u64| match n % 7 {
+        0 => Some(executing(3_000)),
+        1 => Some(executing(3_060)),
+        2 => Some(unknown(2_000)),
+        3 => Some(unknown(2_060)),
+        4 => Some(executing(4_000)),
+        5 => Some(completed(2_000, 3 << 20)),
+        _ => None,
+    };
+    let mut standing = [None; 14];
+    for step in 0..9 {
+        let (mut executing, mut unknown) = (Vec::new(), Vec::new());
+        for (n, version) in (0..).zip(&mut standing) {
+            let next = life(n + step);
+            let put_version = put(store, id(100 + n), *version, next.clone()).await;
+            *version = next.as_ref().map(|_| put_version);
+            match next.map(|next| Kind::of(&next)) {
+                Some(Kind::Executing) => executing.push((id(100 + n), put_version)),
+                Some(Kind::Unknown) => unknown.push((id(100 + n), put_version)),
+                _ => {}
+            }
+        }
+        executing.sort_unstable();
+        unknown.sort_unstable();
+        assert_scans(store, ScanScope::Executing, &executing).await;
+        assert_scans(store, ScanScope::Unknown, &unknown).await;
+        assert!(store.scan(ScanScope::Unknown, None, 0).await.unwrap().value.is_empty());
     }
+    for (n, version) in (0..).zip(standing) {
+        put(store, id(100 + n), version, None).await;
+    }
+    assert_scans(store, ScanScope::Executing, &[]).await;
+    assert_scans(store, ScanScope::Unknown, &[]).await;
 }
 
 async fn documents_swap_like_records<S: Store>(store: &S) {

@@ -5,13 +5,14 @@
 
 use super::listings::{Listing, Listings};
 use super::size::{Kind, Kinds, Size};
-use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::{Entry, OccupiedEntry, VacantEntry};
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
@@ -22,9 +23,8 @@ use tokio::sync::Notify;
 /// store filled up. Beyond that the store refuses records that grow much.
 pub struct Memory {
     records: DashMap<OperationId, Versioned, BuildHasherDefault<IdHasher>>,
-    /// When each record is due, striped by id. A stripe is locked under its record's shard, never the other
-    /// way round.
-    due: Box<[Mutex<DueIndex>]>,
+    /// Striped by id. A stripe is locked under its record's shard, never the other way round.
+    indexes: Box<[Mutex<Index>]>,
     documents: Mutex<BTreeMap<&'static str, (Version, Bytes)>>,
     version_next: AtomicU64,
     bytes: AtomicUsize,
@@ -68,7 +68,38 @@ impl Drop for Watching<'_> {
     }
 }
 
-type DueIndex = BTreeSet<(Timestamp, OperationId)>;
+/// What is found without a look at every record.
+#[derive(Default)]
+struct Index {
+    due: BTreeSet<(Timestamp, OperationId)>,
+    executing: BTreeSet<OperationId>,
+    unknown: BTreeSet<OperationId>,
+}
+
+impl Index {
+    /// The records of this kind, if they are found so.
+    fn of(&mut self, kind: Kind) -> Option<&mut BTreeSet<OperationId>> {
+        match kind {
+            Kind::Executing => Some(&mut self.executing),
+            Kind::Unknown => Some(&mut self.unknown),
+            Kind::Completed | Kind::Consumed | Kind::Pointer => None,
+        }
+    }
+
+    /// Takes in a change of one record.
+    fn change(&mut self, id: OperationId, before: Option<&Record>, after: Option<&Record>) {
+        let (was, is) = (before.map(Record::due_at), after.map(Record::due_at));
+        if was != is {
+            was.into_iter().for_each(|due| _ = self.due.remove(&(due, id)));
+            is.into_iter().for_each(|due| _ = self.due.insert((due, id)));
+        }
+        let (was, is) = (before.map(Kind::of), after.map(Kind::of));
+        if was != is {
+            was.and_then(|kind| self.of(kind)).into_iter().for_each(|ids| _ = ids.remove(&id));
+            is.and_then(|kind| self.of(kind)).into_iter().for_each(|ids| _ = ids.insert(id));
+        }
+    }
+}
 
 /// The cost of an entry beside its record: the slot in the map and the slot in the due index, both in tables
 /// that are on average three quarters full or less, and the counts of the `Arc`.
@@ -86,7 +117,7 @@ impl Memory {
         let shards = (cores * 8).next_power_of_two();
         Self {
             records: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), shards),
-            due: (0..shards).map(|_| Mutex::default()).collect(),
+            indexes: (0..shards).map(|_| Mutex::default()).collect(),
             documents: Mutex::default(),
             version_next: AtomicU64::new(1),
             bytes: AtomicUsize::new(0),
@@ -106,9 +137,22 @@ impl Memory {
         Version(self.version_next.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn stripe(&self, id: OperationId) -> MutexGuard<'_, DueIndex> {
+    fn stripe(&self, id: OperationId) -> MutexGuard<'_, Index> {
         // The map's hash must not contain this byte, or one shard's ids would all meet in one stripe.
-        locked(&self.due[usize::from(id.0[31]) % self.due.len()])
+        locked(&self.indexes[usize::from(id.0[31]) % self.indexes.len()])
+    }
+
+    /// Ids of this kind behind `after`, in their order. Others may come meanwhile.
+    fn of_kind_behind(&self, kind: Kind, after: Option<OperationId>, limit: usize) -> Vec<OperationId> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut found = Vec::new();
+        for stripe in &self.indexes {
+            let mut stripe = locked(stripe);
+            found.extend(stripe.of(kind).into_iter().flat_map(|ids| ids.range(behind).take(limit)));
+        }
+        found.sort_unstable();
+        found.truncate(limit);
+        found
     }
 
     /// Reserves room for a new record; an error where that would be too much.
@@ -142,7 +186,7 @@ impl Memory {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.of_kind(&record).fetch_add(1, Ordering::Relaxed);
         let (id, version) = (*slot.key(), self.version());
-        self.stripe(id).insert((record.due_at(), id));
+        self.stripe(id).change(id, None, Some(&record));
         drop(slot.insert(Versioned { version, record }));
         Ok(version)
     }
@@ -161,12 +205,7 @@ impl Memory {
             return Err(self.full(taken));
         }
         let (id, version) = (*slot.key(), self.version());
-        let (before, after) = (slot.get().record.due_at(), record.due_at());
-        if before != after {
-            let mut stripe = self.stripe(id);
-            stripe.remove(&(before, id));
-            stripe.insert((after, id));
-        }
+        self.stripe(id).change(id, Some(&slot.get().record), Some(&record));
         self.bytes.fetch_add(weight(&record), Ordering::Relaxed);
         self.of_kind(&record).fetch_add(1, Ordering::Relaxed);
         let old = slot.insert(Versioned { version, record });
@@ -177,7 +216,7 @@ impl Memory {
 
     fn remove(&self, slot: OccupiedEntry<'_, OperationId, Versioned>) -> Version {
         let id = *slot.key();
-        self.stripe(id).remove(&(slot.get().record.due_at(), id));
+        self.stripe(id).change(id, Some(&slot.get().record), None);
         let old = slot.remove();
         self.bytes.fetch_sub(weight(&old.record), Ordering::Relaxed);
         self.of_kind(&old.record).fetch_sub(1, Ordering::Relaxed);
@@ -216,9 +255,9 @@ impl Store for Memory {
 
     async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {
         let mut found = Vec::new();
-        for stripe in &self.due {
+        for stripe in &self.indexes {
             let stripe = locked(stripe);
-            found.extend(stripe.iter().take_while(|(due, _)| *due <= until).take(limit).copied());
+            found.extend(stripe.due.iter().take_while(|(due, _)| *due <= until).take(limit).copied());
         }
         found.sort_unstable();
         found.truncate(limit);
@@ -227,11 +266,27 @@ impl Store for Memory {
 
     /// Passes the whole map once for many pages. An order of ids beside the map would cost every operation for
     /// the sake of a list that few ask for.
-    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(
+        &self,
+        of: ScanScope,
+        mut after: Option<OperationId>,
+        limit: usize,
+    ) -> Said<Vec<(OperationId, Versioned)>> {
         // A caller that goes from page to page lets others have their turn.
         tokio::task::yield_now().await;
-        let mut listing = self.listings.go_on(after).unwrap_or_else(|| Listing::behind(&self.records, after));
         let mut page = Vec::new();
+        if let Some(kind) = of.kind() {
+            while page.is_empty() {
+                let ids = self.of_kind_behind(kind, after, limit);
+                let Some(last) = ids.last() else { break };
+                after = Some(*last);
+                let records = ids.iter().filter_map(|id| self.records.get(id));
+                let of_kind = records.filter(|slot| Kind::of(&slot.record) == kind);
+                page.extend(of_kind.map(|slot| (*slot.key(), slot.clone())));
+            }
+            return Ok(page.into());
+        }
+        let mut listing = self.listings.go_on(after).unwrap_or_else(|| Listing::behind(&self.records, after));
         while page.len() < limit {
             match listing.next() {
                 Some(id) => page.extend(self.records.get(&id).map(|slot| (id, slot.clone()))),
@@ -391,14 +446,15 @@ mod tests {
             }
             let Size { records, bytes, kinds, .. } = store.size();
             assert_eq!((records, bytes, kinds), (0, 0, Kinds::default()));
-            assert!(store.due.iter().all(|stripe| locked(stripe).is_empty()));
+            let empty = |index: &Index| index.due.is_empty() && index.executing.is_empty();
+            assert!(store.indexes.iter().all(|stripe| empty(&locked(stripe))));
         });
     }
 
     #[test]
     fn ids_spread_over_shards() {
         let store = Memory::new(64 << 20);
-        let shards = store.due.len();
+        let shards = store.indexes.len();
         let mut counts = vec![0; shards];
         // Dashmap picks a shard like this.
         let shard = |id| (store.records.hash_usize(&id) << 7) >> (usize::BITS - shards.ilog2());

@@ -1,7 +1,7 @@
 //! A store that reports how long each of its calls takes.
 
 use super::size::Size;
-use super::verbs::{Said, Store, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::fmt::Debug;
@@ -74,8 +74,13 @@ impl<S: Store> Store for Timed<S> {
         self.timed(StoreCall::Due, self.store.due(until, limit)).await
     }
 
-    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
-        self.timed(StoreCall::Scan, self.store.scan(after, limit)).await
+    async fn scan(
+        &self,
+        of: ScanScope,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Said<Vec<(OperationId, Versioned)>> {
+        self.timed(StoreCall::Scan, self.store.scan(of, after, limit)).await
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {

@@ -1,6 +1,6 @@
 //! The store interface: its six verbs, their answers, and their errors.
 
-use super::size::Size;
+use super::size::{Kind, Size};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::future::{Future, pending};
@@ -18,6 +18,28 @@ pub struct Versioned {
     pub version: Version,
     /// The record.
     pub record: Arc<Record>,
+}
+
+/// The records that a scan goes through. A store finds those of one kind in time proportional to their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanScope {
+    /// All records.
+    All,
+    /// Those that are stored as executing; their leases may have lapsed.
+    Executing,
+    /// Those that are stored as unknown.
+    Unknown,
+}
+
+impl ScanScope {
+    /// The one kind of its records; `None`: all kinds.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::All => None,
+            Self::Executing => Some(Kind::Executing),
+            Self::Unknown => Some(Kind::Unknown),
+        }
+    }
 }
 
 /// How a swap ended.
@@ -87,11 +109,12 @@ pub trait Store: Send + Sync + 'static {
     /// `limit`.
     fn due(&self, until: Timestamp, limit: usize) -> impl Future<Output = Said<Vec<OperationId>>> + Send;
 
-    /// Records in the order of their ids, from the first id behind `after`, at most `limit`. A page may be
-    /// shorter because its records are large; an empty page is the end. A record that changes while a caller
-    /// goes from page to page may be met in either form. For lists, not for requests.
+    /// Records of a scope in the order of their ids, from the first id behind `after`, at most `limit`. A page
+    /// may be shorter because its records are large; an empty page is the end. A record that changes while a
+    /// caller goes from page to page may be met in either form. For lists, not for requests.
     fn scan(
         &self,
+        of: ScanScope,
         after: Option<OperationId>,
         limit: usize,
     ) -> impl Future<Output = Said<Vec<(OperationId, Versioned)>>> + Send;

@@ -139,6 +139,18 @@ fn operations_are_listed_by_filter_and_in_pages() {
         };
         assert_eq!(ids(&list("")).len(), 7);
         assert_eq!(ids(&list("state=unknown")).into_iter().collect::<std::collections::BTreeSet<_>>(), lost);
+        // Of these no other record is read, in whatever pages and with whatever else is asked for.
+        for (query, found, read) in [
+            ("state=unknown", 3, 3),
+            ("state=unknown&route=all&older_than=0s&limit=1000", 3, 3),
+            ("state=unknown&route=another", 0, 3),
+            ("state=unknown&limit=2", 2, 2),
+            ("state=executing", 0, 0),
+            ("state=completed", 4, 7),
+        ] {
+            let page = list(query);
+            assert_eq!((ids(&page).len(), &page["scanned"]), (found, &json!(read)), "{query}: {page}");
+        }
         assert_eq!(ids(&list("state=completed&route=all")).len(), 4);
         assert_eq!(ids(&list("route=another")), Vec::<String>::new());
         assert_eq!(ids(&list("older_than=1h")), Vec::<String>::new());

@@ -3,6 +3,7 @@
 //!
 //! - `folder`: the owner of the folder, and the lock that keeps a second process out.
 //! - `tables`: the database and the layout of its content.
+//! - `index`: the records of one kind, and the index of a folder that has none.
 //! - `tail`: the torn end that a power loss leaves in the database's journal.
 //! - `writer`: the group commit.
 //! - `pressure`: what keeps the database's own worker from falling behind.
@@ -16,6 +17,7 @@
 
 mod calls;
 mod folder;
+mod index;
 mod pressure;
 mod reader;
 mod reopen;
@@ -33,7 +35,7 @@ mod writer;
 pub use folder::OpenError;
 
 use super::size::Size;
-use super::verbs::{Said, Store, StoreError, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use calls::{Queued, READERS};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -216,8 +218,13 @@ impl Store for Embedded {
         Ok(self.read(|answer| Query::Due(until, limit, answer)).await?.into())
     }
 
-    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
-        Ok(self.read(|answer| Query::Scan(after, limit, answer)).await?.into())
+    async fn scan(
+        &self,
+        of: ScanScope,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Said<Vec<(OperationId, Versioned)>> {
+        Ok(self.read(|answer| Query::Scan(of, after, limit, answer)).await?.into())
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {

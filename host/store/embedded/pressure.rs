@@ -27,11 +27,12 @@ const JOURNAL_MAX: u64 = 4 * JOURNAL_BYTES;
 
 impl Tables {
     /// The keyspaces, each with the size up to which the database leaves its memtable alone.
-    fn memtables(&self) -> [(&Keyspace, u64); 4] {
+    fn memtables(&self) -> [(&Keyspace, u64); 5] {
         [
             (&self.records, RECORDS_MEMTABLE_BYTES),
             (&self.due, INDEX_MEMTABLE_BYTES),
             (&self.running, INDEX_MEMTABLE_BYTES),
+            (&self.unknown, INDEX_MEMTABLE_BYTES),
             (&self.meta, INDEX_MEMTABLE_BYTES),
         ]
     }

@@ -4,7 +4,7 @@ use super::calls::{Queued, Works};
 use super::shared::{ReadSubject, StoreState};
 use super::tables::{StoredRecord, Tables, panic_text};
 use super::writer::Responder;
-use crate::{StoreError, Version, Versioned};
+use crate::{ScanScope, StoreError, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use oncegate_core::{OperationId, Timestamp};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(super) enum Query {
     Record(OperationId, Responder<Option<Versioned>>),
     Due(Timestamp, usize, Responder<Vec<OperationId>>),
-    Scan(Option<OperationId>, usize, Responder<Vec<(OperationId, Versioned)>>),
+    Scan(ScanScope, Option<OperationId>, usize, Responder<Vec<(OperationId, Versioned)>>),
     Document(&'static str, Responder<Option<(Version, Bytes)>>),
 }
 
@@ -38,8 +38,8 @@ impl Reader {
                 Query::Due(until, limit, answer) => {
                     self.answer(answer, ReadSubject::List, |tables| self.due(tables, until, limit));
                 }
-                Query::Scan(after, limit, answer) => {
-                    self.answer(answer, ReadSubject::List, |tables| tables.scan(after, limit));
+                Query::Scan(of, after, limit, answer) => {
+                    self.answer(answer, ReadSubject::List, |tables| tables.scan(of, after, limit));
                 }
                 Query::Document(name, answer) => {
                     self.answer(answer, ReadSubject::Document(name), |tables| tables.document(name));

@@ -123,12 +123,14 @@ impl Reopening {
 pub(super) fn begin(tables: &Tables, versions_taken: u64) -> Result<Own, crate::StoreError> {
     let before = tables.own()?.unwrap_or(Own { versions_reserved: 1, ..Own::default() });
     let taken = before.versions_reserved.max(versions_taken);
-    let own = Own { versions_reserved: taken + VERSIONS_RESERVED_AT_ONCE, ..before };
+    let indexed = tables.keep_index(&before)?;
+    let own = Own { versions_reserved: taken + VERSIONS_RESERVED_AT_ONCE, indexed, ..before };
     let unavailable = |error: fjall::Error| crate::StoreError::Unavailable(error.to_string().into());
     // What was found in the journals may be more than the database takes at once.
     tables.keep_back(|| ()).map_err(unavailable)?;
-    let mut batch = tables.batch(1, PersistMode::SyncAll);
+    let mut batch = tables.batch(2, PersistMode::SyncAll);
     tables.put_own(&mut batch, own);
+    tables.put_indexed(&mut batch, own);
     batch.commit().map_err(unavailable)?;
     Ok(own)
 }

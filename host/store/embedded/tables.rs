@@ -5,14 +5,16 @@
 //! | `records` | operation id | head (version, due, kind) and the record's own bytes |
 //! | `due` | due time, operation id | nothing |
 //! | `running` | operation id | nothing; there while the record is executing |
+//! | `unknown` | operation id | nothing; there while the record is unknown |
 //! | `meta` | `doc:` and a name | version and the document |
 //! | | `own` | `Own`, in every batch |
+//! | | `indexed` | what tells that `unknown` is whole (`index`) |
 //!
 //! Numbers are big-endian, so that keys sort by them. This module knows no threads.
 
 use super::folder::OpenError;
 use super::tail;
-use crate::{Kind, Kinds, StoreError, Version, Versioned};
+use crate::{Kind, Kinds, ScanScope, StoreError, Version, Versioned};
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
 use fjall::{
@@ -48,6 +50,7 @@ pub(super) struct Tables {
     pub(super) records: Keyspace,
     pub(super) due: Keyspace,
     pub(super) running: Keyspace,
+    pub(super) unknown: Keyspace,
     pub(super) meta: Keyspace,
 }
 
@@ -125,7 +128,14 @@ impl Tables {
         let due = db.keyspace("due", index)?;
         let running = db.keyspace("running", index)?;
         let meta = db.keyspace("meta", index)?;
-        Ok(Some(Self { db, records, due, running, meta }))
+        // An earlier version made none.
+        let has_index = db.keyspace_exists("unknown");
+        let unknown = db.keyspace("unknown", index)?;
+        let tables = Self { db, records, due, running, unknown, meta };
+        if !has_index {
+            tables.forget_index()?;
+        }
+        Ok(Some(tables))
     }
 
     /// A batch that is durable, if `mode` says so, before anybody can read its records: the database syncs
@@ -161,33 +171,58 @@ impl Tables {
         self.due.range(first..=last).take(limit).map(key).collect()
     }
 
-    /// Records behind `after` in the order of their ids, until they are `limit` or large together.
+    /// Records of a scope behind `after` in the order of their ids, until they are `limit` or large together.
     pub(super) fn scan(
         &self,
+        of: ScanScope,
         after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
         let first = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0));
+        let behind = (first, Bound::Unbounded);
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for guard in self.records.range::<[u8; 32], _>((first, Bound::Unbounded)).take(limit) {
-            let (key, value) = guard.into_inner().map_err(read_error)?;
-            let id = (*key).try_into().map_err(|_| corrupt("a record is of no operation"))?;
-            bytes += value.len();
-            page.push((OperationId(id), StoredRecord::try_new(value)?.read()?));
-            if bytes > SCAN_BYTES_MAX {
+        let mut take = |id, stored: StoredRecord| {
+            bytes += stored.value.len();
+            page.push((id, stored.read()?));
+            Ok(page.len() < limit && bytes <= SCAN_BYTES_MAX)
+        };
+        if limit == 0 {
+            return Ok(page);
+        }
+        let Some(kind) = of.kind() else {
+            for guard in self.records.range::<[u8; 32], _>(behind) {
+                let (key, value) = guard.into_inner().map_err(read_error)?;
+                if !take(operation_of(&key)?, StoredRecord::try_new(value)?)? {
+                    break;
+                }
+            }
+            return Ok(page);
+        };
+        for guard in self.index(kind).into_iter().flat_map(|index| index.range::<[u8; 32], _>(behind)) {
+            let id = operation_of(&guard.key().map_err(read_error)?)?;
+            // The record may have changed since the index was read.
+            let record = self.record(id)?.filter(|stored| stored.head.kind == kind);
+            if let Some(stored) = record
+                && !take(id, stored)?
+            {
                 break;
             }
         }
         Ok(page)
     }
 
+    /// The index of the records of this kind, if it has one.
+    pub(super) fn index(&self, kind: Kind) -> Option<&Keyspace> {
+        match kind {
+            Kind::Executing => Some(&self.running),
+            Kind::Unknown => Some(&self.unknown),
+            Kind::Completed | Kind::Consumed | Kind::Pointer => None,
+        }
+    }
+
     /// Operations that were executing at the last write.
     pub(super) fn running(&self) -> Result<Vec<OperationId>, StoreError> {
-        let id = |guard: fjall::Guard| {
-            let key = guard.key().map_err(read_error)?;
-            let id = (*key).try_into().map_err(|_| corrupt("a running entry names no operation"))?;
-            Ok(OperationId(id))
-        };
+        let id = |guard: fjall::Guard| operation_of(&guard.key().map_err(read_error)?);
         self.running.iter().map(id).collect()
     }
 
@@ -222,6 +257,8 @@ pub(super) struct Own {
     pub(super) kinds: Kinds,
     /// No version from this number on was ever handed out.
     pub(super) versions_reserved: u64,
+    /// The index of unknown records is whole. This is kept elsewhere (`index`).
+    pub(super) indexed: bool,
 }
 
 impl Own {
@@ -240,6 +277,7 @@ impl Own {
             records: number(1),
             versions_reserved: number(2),
             kinds: Kinds(std::array::from_fn(|i| number(3 + i))),
+            indexed: false,
         })
     }
 }
@@ -267,7 +305,7 @@ pub(super) struct StoredRecord {
 }
 
 impl StoredRecord {
-    fn try_new(value: UserValue) -> Result<Self, StoreError> {
+    pub(super) fn try_new(value: UserValue) -> Result<Self, StoreError> {
         let short = || corrupt("a stored record is too short");
         let (version, rest) = value.split_first_chunk().ok_or_else(short)?;
         let (due, rest) = rest.split_first_chunk().ok_or_else(short)?;
@@ -307,6 +345,13 @@ impl NextRecord {
         codec::encode_into(&record, &mut value);
         Self { head, record, value }
     }
+}
+
+/// The operation that is named by a key of the records or of an index.
+pub(super) fn operation_of(key: &[u8]) -> Result<OperationId, StoreError> {
+    key.try_into()
+        .map(OperationId)
+        .map_err(|_| corrupt("a record or an entry of an index is of no operation"))
 }
 
 /// The key of a `due` entry.

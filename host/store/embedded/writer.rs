@@ -264,6 +264,7 @@ impl Writer {
         let mut own = self.own;
         if self.shared.versions_taken() + VERSIONS_RESERVED_AT_ONCE / 2 > own.versions_reserved {
             own.versions_reserved += VERSIONS_RESERVED_AT_ONCE;
+            self.tables.put_indexed(&mut batch, own);
         }
         for (id, Pending { stored, next }) in &changes.records {
             let (before, after) = (stored.as_ref(), next.as_ref().map(|next| &next.head));
@@ -279,10 +280,10 @@ impl Writer {
             }
             let (was, is) = (before.map(|head| head.kind), after.map(|head| head.kind));
             own.kinds.change(was, is);
-            match (was == Some(Kind::Executing), is == Some(Kind::Executing)) {
-                (false, true) => batch.insert(&self.tables.running, id.0, []),
-                (true, false) => batch.remove(&self.tables.running, id.0),
-                (true, true) | (false, false) => {}
+            if was != is {
+                let index = |kind: Option<Kind>| kind.and_then(|kind| self.tables.index(kind));
+                index(was).into_iter().for_each(|index| batch.remove(index, id.0));
+                index(is).into_iter().for_each(|index| batch.insert(index, id.0, []));
             }
             own.records =
                 (own.records + u64::from(after.is_some())).saturating_sub(u64::from(before.is_some()));

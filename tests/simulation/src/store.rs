@@ -6,7 +6,7 @@ use crate::process::Process;
 use crate::world::{Event, World, locked};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Outcome, Record, State, Timestamp};
-use oncegate_store::{Said, Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate_store::{Kind, Said, ScanScope, Size, Store, StoreError, Swap, Version, Versioned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -253,10 +253,17 @@ impl Store for SimStore {
         Ok(read.await?.into())
     }
 
-    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(
+        &self,
+        of: ScanScope,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Said<Vec<(OperationId, Versioned)>> {
         let read = self.read(|disk| {
             let tables = locked(&disk.tables);
             let behind = tables.records.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
+            let kind = of.kind();
+            let behind = behind.filter(|(_, found)| kind.is_none_or(|kind| Kind::of(&found.record) == kind));
             behind.take(limit).map(|(id, versioned)| (*id, versioned.clone())).collect::<Vec<_>>()
         });
         Ok(read.await?.into())

@@ -9,7 +9,7 @@ use oncegate_core::{
     Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
 };
 use oncegate_ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
-use oncegate_store::{Memory, Said, Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate_store::{Memory, Said, ScanScope, Size, Store, StoreError, Swap, Version, Versioned};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,8 +76,13 @@ impl Store for Troubled {
         self.inner.due(until, limit).await
     }
 
-    async fn scan(&self, after: Option<OperationId>, limit: usize) -> Said<Vec<(OperationId, Versioned)>> {
-        self.inner.scan(after, limit).await
+    async fn scan(
+        &self,
+        of: ScanScope,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Said<Vec<(OperationId, Versioned)>> {
+        self.inner.scan(of, after, limit).await
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
