@@ -7,7 +7,7 @@ use super::request::Request;
 use super::state::{Ledger, Overdue};
 use oncegate_core::{
     Answer, Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal,
-    StoreReply, Timestamp,
+    StoreReply, Timestamp, UnknownReason,
 };
 use oncegate_store::{ConfiguredStore, Store, StoreError, Swap, Version, Versioned};
 use std::sync::Arc;
@@ -192,7 +192,7 @@ impl<S: Store> Claimant<S> {
             pointers_until,
             common: common.into(),
             was_held: AtomicBool::new(false),
-            settled: false,
+            unsettled: Some((Outcome::Unknown(UnknownReason::Abandoned).into(), None)),
         })
     }
 

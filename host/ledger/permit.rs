@@ -4,9 +4,9 @@
 use super::advance::Advanced;
 use super::flight::Flight;
 use super::state::{Ledger, Overdue};
-use oncegate_core::{Answer, OperationId, Outcome, Record, Settlement, Timestamp, UnknownReason};
+use oncegate_core::{Answer, OperationId, Outcome, Record, Settlement, Timestamp};
 use oncegate_keyspaces::SpacePin;
-use oncegate_store::{ConfiguredStore, Store, StoreError, Version, Versioned};
+use oncegate_store::{ConfiguredStore, Store, StoreError, Version};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,7 +41,9 @@ pub struct Permit<S: Store = ConfiguredStore> {
     /// [`holds`](Permit::holds) was asked, and all leases held. From then on every gateway with a common key
     /// finds the record.
     pub(super) was_held: AtomicBool,
-    pub(super) settled: bool,
+    /// How the execution ended, with what those who waited get, until it is on the record or in the keeper's
+    /// queue; unknown as long as nobody has said.
+    pub(super) unsettled: Option<(Settlement, Option<Arc<Answer>>)>,
 }
 
 impl<S: Store> Permit<S> {
@@ -86,12 +88,13 @@ impl<S: Store> Permit<S> {
         let settlement = settlement.into();
         // An execution that could not send may have been overtaken: its waiters ask again.
         let shared = shared.filter(|_| self.was_held.load(Ordering::Relaxed) || self.holds());
-        // From here on somebody has the settlement: this call, or the keeper's queue.
-        self.settled = true;
+        // Should nobody poll this call any more, the keeper goes on with the settlement.
+        self.unsettled = Some((settlement.clone(), shared.clone()));
         self.flight.settle();
         let (execution, known) = (self.flight.execution(), self.flight.known());
-        match self.ledger.settle(self.id, execution, known.clone(), &settlement).await {
+        match self.ledger.settle(self.id, execution, known, &settlement).await {
             Ok(advance) => {
+                self.unsettled = None;
                 let kept = matches!(advance, Advanced::Kept(..));
                 if matches!(advance, Advanced::Done(None)) {
                     self.ledger.release(&self.common, execution).await;
@@ -103,21 +106,19 @@ impl<S: Store> Permit<S> {
                     false => Ok(()),
                 }
             }
-            Err(error) => {
-                self.postpone(settlement, known, shared);
-                Err(Unsettled::Store(error))
-            }
+            // Dropped, the permit leaves the settlement to the keeper.
+            Err(error) => Err(Unsettled::Store(error)),
         }
     }
 
     /// Leaves the settlement to the keeper, which tries it until the store takes it.
-    fn postpone(&self, settlement: Settlement, known: Option<Versioned>, shared: Option<Arc<Answer>>) {
+    fn postpone(&self, settlement: Settlement, shared: Option<Arc<Answer>>) {
         self.flight.settle();
         self.flight.overdue();
         self.ledger.postpone(Overdue {
             id: self.id,
             execution: self.flight.execution(),
-            known,
+            known: self.flight.known(),
             settlement,
             waiting: Some((self.flight.clone(), shared)),
         });
@@ -126,8 +127,8 @@ impl<S: Store> Permit<S> {
 
 impl<S: Store> Drop for Permit<S> {
     fn drop(&mut self) {
-        if !self.settled {
-            self.postpone(Outcome::Unknown(UnknownReason::Abandoned).into(), self.flight.known(), None);
+        if let Some((settlement, shared)) = self.unsettled.take() {
+            self.postpone(settlement, shared);
         }
     }
 }

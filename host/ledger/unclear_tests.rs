@@ -116,6 +116,11 @@ fn all<S: Store>(make: impl Fn() -> S) {
             StoreFault::Unavailable,
         )
         .await;
+        for fault in [StoreFault::WrittenForEver, StoreFault::UnwrittenForEver] {
+            for (outcome, expected) in outcomes() {
+                a_settlement_that_nobody_polls_is_not_lost(Bed::new(make()), fault, outcome, expected).await;
+            }
+        }
         who_comes_when_the_key_is_free_already_asks_again(Bed::new(make())).await;
         what_can_be_read_is_replayed(Bed::new(make())).await;
         without_room_an_answer_is_consumed(Bed::new(make())).await;
@@ -270,6 +275,29 @@ async fn a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile<S: Store
     );
     let duplicate = bed.begin(1).await;
     assert!(matches!(duplicate, Begun::Replay { .. }), "{fault:?} {duplicate:?}");
+}
+
+/// The store hangs, and the gateway ends meanwhile: it tells how many outcomes aren't recorded, and the keeper
+/// goes on with them as long as it runs.
+async fn a_settlement_that_nobody_polls_is_not_lost<S: Store>(
+    mut bed: Bed<S>,
+    fault: StoreFault,
+    outcome: Outcome,
+    expected: View,
+) {
+    let permit = bed.permit(1).await;
+    bed.store().next(&[fault]);
+    let word = outcome.disposition().word();
+    let hangs = tokio::time::timeout(Duration::from_millis(1), permit.settle(outcome, None)).await;
+    assert!(hangs.is_err(), "{fault:?} {word}");
+    assert_eq!(bed.ledger.settlements_overdue(), 1, "{fault:?} {word}");
+    bed.keep_house();
+    bed.until("it is recorded", async || bed.ledger.settlements_overdue() == 0).await;
+    assert_eq!(
+        (bed.view(1).await, bed.ledger.late_settlements(id(1)), bed.ledger.executing()),
+        (expected, vec![], 0),
+        "{fault:?} {word}"
+    );
 }
 
 /// The key was free before this gateway knew. Another gateway had executed and completed the operation, and a

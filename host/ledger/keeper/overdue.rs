@@ -31,7 +31,7 @@ impl<S: Store> Ledger<S> {
             match self.settle_each(&mut overdue).await {
                 Ok(()) => retry = RETRY,
                 Err(error) => {
-                    tracing::debug!(overdue = overdue.len(), %error, "settlements are still overdue");
+                    tracing::debug!(overdue = self.settlements_overdue(), %error, "settlements are still overdue");
                     sleep(retry).await;
                     retry = (retry * 2).min(RETRY_MAX);
                 }

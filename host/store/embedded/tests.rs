@@ -247,28 +247,36 @@ fn damage_is_an_error_and_never_a_panic() {
 /// database took that for damage, and the ledger would not open again.
 #[test]
 fn a_batch_torn_by_a_power_loss_is_no_damage() {
-    let folder = tempdir().unwrap();
-    let (store, _) = open(&folder);
-    on_a_runtime(async {
-        put(&store, id(1), None, Some(completed(2_000, 9_000))).await;
-        put(&store, id(2), None, Some(completed(2_000, 9_000))).await;
-    });
-    store.close().unwrap();
-    let journal = folder.path().join("db/0.jnl");
-    let mut bytes = fs::read(&journal).unwrap();
-    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    let sector = (end - 4_000) / 512 * 512;
-    bytes[sector..sector + 512].fill(0);
-    fs::write(&journal, bytes).unwrap();
-    let (store, _) = open(&folder);
-    on_a_runtime(async {
-        assert_eq!(store.load(id(1)).await.unwrap().value.unwrap().record, completed(2_000, 9_000));
-        assert!(store.load(id(2)).await.unwrap().value.is_none());
-        put(&store, id(2), None, Some(completed(2_000, 100))).await;
-    });
-    store.close().unwrap();
-    let (store, _) = open(&folder);
-    on_a_runtime(async { assert!(store.load(id(2)).await.unwrap().value.is_some()) });
+    for copies_its_journal in [false, true] {
+        let folder = tempdir().unwrap();
+        let journal = folder.path().join("db/0.jnl");
+        let used = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        let (store, _) = open(&folder);
+        on_a_runtime(async {
+            put(&store, id(1), None, Some(completed(2_000, 9_000))).await;
+            let mut last = (*completed(2_000, 9_000)).clone();
+            if copies_its_journal {
+                let State::Completed { answer, .. } = &mut last.state else { panic!() };
+                let bytes = fs::read(&journal).unwrap();
+                Arc::make_mut(answer).body = [&bytes[..used(&bytes)], &[1; 9_000]].concat().into();
+            }
+            put(&store, id(2), None, Some(Arc::new(last))).await;
+        });
+        store.close().unwrap();
+        let mut bytes = fs::read(&journal).unwrap();
+        let sector = (used(&bytes) - 4_001) / 512 * 512;
+        bytes[sector..sector + 512].fill(0);
+        fs::write(&journal, bytes).unwrap();
+        let (store, _) = open(&folder);
+        on_a_runtime(async {
+            assert_eq!(store.load(id(1)).await.unwrap().value.unwrap().record, completed(2_000, 9_000));
+            assert!(store.load(id(2)).await.unwrap().value.is_none());
+            put(&store, id(2), None, Some(completed(2_000, 100))).await;
+        });
+        store.close().unwrap();
+        let (store, _) = open(&folder);
+        on_a_runtime(async { assert!(store.load(id(2)).await.unwrap().value.is_some()) });
+    }
 }
 
 /// Whether the ledger opens and every record in it reads as it was written.
