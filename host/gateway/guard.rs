@@ -31,6 +31,8 @@ pub async fn operation(
     mut guarded: Guarded,
     progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
+    context.read(progress).await?;
+    guarded.prepare(&mut context).await?;
     let whole = context.read(progress).await?;
     guarded.generation.recent().offer(progress.access.begun(), || identify::sample(&whole));
     let request = identify::request(&whole, &mut guarded);

@@ -6,6 +6,7 @@ pub mod hostile;
 pub mod isolation;
 pub mod kit;
 pub mod languages;
+pub mod large_bodies;
 pub mod pages;
 pub mod promise;
 pub mod reload;

@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
-use oncegate_policy::{Payload, PayloadWant, Plan, Reply, view};
+use oncegate_policy::view::ShownBody;
+use oncegate_policy::{Failure, Generation, InstancePool, Payload, PayloadWant, Plan, Reply};
 use std::sync::Arc;
 
 /// An answer, as far as it arrived.
@@ -164,8 +165,8 @@ impl Capture {
         }
     }
 
-    /// The answer as `settle` sees it.
-    pub fn reply(&self, head: &Parts, plan: &Plan, complete: bool) -> Reply {
+    /// The answer as `settle` sees it, with this of its body.
+    pub fn reply(&self, head: &Parts, plan: &Plan, payload: Payload, complete: bool) -> Reply {
         let declared = |fields: &HeaderMap| {
             let of = |name: &HeaderName| {
                 let values = fields.get_all(name).into_iter();
@@ -180,17 +181,26 @@ impl Capture {
             status: head.status.as_u16(),
             fields: declared(&head.headers),
             trailers: self.trailers.as_ref().map(declared).unwrap_or_default(),
-            payload: self.payload(head, &plan.response_payload),
+            payload,
             complete,
         }
     }
 
-    fn payload(&self, head: &Parts, want: &PayloadWant) -> Payload {
-        match want {
-            _ if self.size == 0 => Payload::Absent,
-            PayloadWant::Nothing => Payload::Withheld,
-            _ if self.over => Payload::Oversize,
-            want => view::payload(want, &head.headers, Some(&self.body()), self.limit),
+    /// The part of the body that `settle` gets to see.
+    pub async fn payload(
+        &self,
+        head: &Parts,
+        generation: &Arc<Generation>,
+        policies: &InstancePool,
+    ) -> Result<Payload, Failure> {
+        match generation.plan().response_payload {
+            _ if self.size == 0 => Ok(Payload::Absent),
+            PayloadWant::Nothing => Ok(Payload::Withheld),
+            _ if self.over => Ok(Payload::Oversize),
+            PayloadWant::Pointers(_) | PayloadWant::Whole(_) => {
+                let body = Arc::new(ShownBody::new(&head.headers, self.body(), self.limit));
+                policies.payload(generation, &body, |plan| &plan.response_payload).await
+            }
         }
     }
 }

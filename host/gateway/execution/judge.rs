@@ -94,7 +94,9 @@ impl Judge<'_> {
         answer: &CapturedAnswer,
     ) -> Result<Option<policy::PolicySettlement>, policy::Failure> {
         let receipt = policy::Receipt::of(self.operation, self.record);
-        let reply = answer.capture.reply(&answer.head, self.generation.plan(), answer.cut.is_none());
+        let CapturedAnswer { head, capture, cut } = answer;
+        let payload = capture.payload(head, self.generation, &self.worker.policies).await?;
+        let reply = capture.reply(head, self.generation.plan(), payload, cut.is_none());
         let call = policy::HookCall::Settle { receipt, reply };
         Ok(self.worker.call(self.generation, self.principal, call).await?.settlement())
     }

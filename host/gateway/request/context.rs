@@ -11,10 +11,12 @@ use crate::shared::ActiveConfig;
 use crate::worker::Worker;
 use bytes::Bytes;
 use oncegate_core::{PrincipalId, Timestamp};
-use oncegate_policy::document::Document;
+use oncegate_policy::document::DocumentFormat;
 use oncegate_policy::parts::Values;
-use oncegate_policy::view::NoDocument;
-use oncegate_policy::{Attribute, Generation, Operation, Payload, PayloadWant, RequestField, view};
+use oncegate_policy::view::ShownBody;
+use oncegate_policy::{
+    Attribute, Failure, Generation, Guard, Operation, Payload, PayloadWant, RequestField, Shape, view,
+};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -37,7 +39,10 @@ pub struct RequestContext {
     pub came: Timestamp,
     /// The query without the parameters that name the principal; none: the query has no such parameters.
     query: Option<String>,
-    document: OnceCell<Result<Document, NoDocument>>,
+    /// The body as policies see it.
+    shown: OnceCell<Arc<ShownBody>>,
+    /// The canonical documents of a large body.
+    forms: Vec<(Shape, Vec<u8>)>,
 }
 
 impl RequestContext {
@@ -62,7 +67,8 @@ impl RequestContext {
             arrival,
             came: worker.shared.ledger.clock().now(),
             query,
-            document: OnceCell::new(),
+            shown: OnceCell::new(),
+            forms: Vec::new(),
         })
     }
 
@@ -84,11 +90,13 @@ impl RequestContext {
         Some(&*self.arrival.head.authority).filter(|authority| !authority.is_empty())
     }
 
-    /// The operation that `decide` judges. `principal`: the principal, in digits.
+    /// The operation that `decide` judges. `principal`: the principal, in digits. `payload`: what the policy gets to
+    /// see of the body.
     pub fn operation<'s>(
         &'s self,
         generation: &'s Generation,
         principal: &'s str,
+        payload: Payload,
     ) -> Result<Operation<'s>, Problem> {
         let plan = generation.plan();
         for field in &plan.request_fields {
@@ -109,28 +117,48 @@ impl RequestContext {
         let fields = view::fields(plan, &seen).map_err(|view::NotUtf8(name)| {
             Problem::new(Code::BadRequest, format!("The field `{name}` is not UTF-8; send it as UTF-8."))
         })?;
-        let payload = self.payload(&plan.request_payload);
         Ok(Operation { method: self.arrival.head.method.as_str(), fields, payload })
     }
 
     /// The part of the body that the policy gets to see.
-    fn payload(&self, want: &PayloadWant) -> Payload {
+    pub async fn payload(&self, generation: &Arc<Generation>) -> Result<Payload, Failure> {
         let body = &self.arrival.body;
-        match (want, body.bytes()) {
-            _ if !body.has_body() => Payload::Absent,
-            (PayloadWant::Nothing, _) | (_, None) => Payload::Withheld,
-            // The document is read once and kept: the fingerprint may need it, too.
-            (PayloadWant::Pointers(pointers), Some(body)) => view::selected(pointers, self.document(body)),
-            (PayloadWant::Whole(_), body) => {
-                view::payload(want, self.arrival.fields(), body, self.body_bytes_max())
+        match (&generation.plan().request_payload, body.bytes()) {
+            _ if !body.has_body() => Ok(Payload::Absent),
+            (PayloadWant::Nothing, _) | (_, None) => Ok(Payload::Withheld),
+            (_, Some(body)) => {
+                self.worker.policies.payload(generation, self.shown(body), |plan| &plan.request_payload).await
             }
         }
     }
 
-    /// The body as a document, read once. `body` is the whole body of this request.
-    fn document(&self, body: &Bytes) -> Result<&Document, &NoDocument> {
-        let read = || view::document(self.arrival.fields(), body, self.body_bytes_max());
-        self.document.get_or_init(read).as_ref()
+    /// Makes what the keys and fingerprints of these guards need of a large body, which would take a worker too
+    /// long.
+    pub async fn prepare<'g>(
+        &mut self,
+        generation: &Arc<Generation>,
+        guards: impl Iterator<Item = &'g Guard>,
+    ) -> Result<(), Failure> {
+        let Some(body) = self.arrival.body.bytes() else { return Ok(()) };
+        let mut shapes = Vec::new();
+        for shape in guards.flat_map(Guard::shapes) {
+            if !shapes.contains(shape) && !self.forms.iter().any(|(of, _)| of == shape) {
+                shapes.push(shape.clone());
+            }
+        }
+        if shapes.is_empty() {
+            return Ok(());
+        }
+        let forms = self.worker.policies.forms(generation, self.shown(body), shapes).await?;
+        self.forms.extend(forms);
+        Ok(())
+    }
+
+    /// The whole body of this request as policies see it: as a document it is read once, because the fingerprint may
+    /// need it, too.
+    fn shown(&self, body: &Bytes) -> &Arc<ShownBody> {
+        let shown = || ShownBody::new(self.arrival.fields(), body.clone(), self.body_bytes_max());
+        self.shown.get_or_init(|| Arc::new(shown()))
     }
 
     /// The most bytes that a body may have, also without its content codings.
@@ -160,7 +188,11 @@ impl Values for WholeRequest<'_> {
         }
     }
 
-    fn document(&self) -> Option<&Document> {
-        self.context.document(&self.body).ok()
+    fn document(&self, shape: &Shape) -> Option<(DocumentFormat, Cow<'_, [u8]>)> {
+        let document = self.context.shown(&self.body).read()?;
+        let made = self.context.forms.iter().find(|(of, _)| of == shape);
+        let canonical =
+            made.map_or_else(|| document.canonical(shape).into(), |(_, form)| form.as_slice().into());
+        Some((document.format(), canonical))
     }
 }

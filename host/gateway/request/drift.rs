@@ -122,8 +122,9 @@ mod tests {
 
     use super::*;
     use oncegate_core::Recipe;
-    use oncegate_policy::document::Document;
+    use oncegate_policy::document::DocumentFormat;
     use oncegate_policy::{Attribute, Shape};
+    use std::borrow::Cow;
 
     struct Bare;
 
@@ -132,7 +133,7 @@ mod tests {
             b"value"
         }
 
-        fn document(&self) -> Option<&Document> {
+        fn document(&self, _: &Shape) -> Option<(DocumentFormat, Cow<'_, [u8]>)> {
             None
         }
     }

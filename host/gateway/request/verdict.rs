@@ -38,6 +38,15 @@ pub struct Guarded {
     pub older: Vec<OlderGuard>,
 }
 
+impl Guarded {
+    /// Makes what the operation's keys need of its body, which was read whole.
+    pub async fn prepare(&self, context: &mut RequestContext) -> Result<(), Problem> {
+        let older = self.older.iter().map(|older| &*older.guard);
+        let prepared = context.prepare(&self.generation, older.chain([&*self.guard])).await;
+        prepared.map_err(|failure| Unjudged::Policy(failure).into_problem(context, &self.generation))
+    }
+}
+
 /// The verdict of an older generation that would guard an operation.
 #[derive(Debug)]
 pub struct OlderGuard {
@@ -114,6 +123,10 @@ async fn stays_guarded(
     if older.is_empty() {
         return Ok(None);
     }
+    context.read(progress).await?;
+    let generation = &older[0].older.generation;
+    let prepared = context.prepare(generation, older.iter().map(|older| &*older.guard)).await;
+    prepared.map_err(|failure| Unjudged::Policy(failure).into_problem(context, generation))?;
     let whole = context.read(progress).await?;
     let found = pinned(&whole, &older).await.map_err(|error| {
         tracing::error!(%error, "the ledger is unavailable");
@@ -169,7 +182,8 @@ async fn judge(context: &RequestContext, generation: &Arc<Generation>) -> Result
         true => context.principal.to_string(),
         false => String::new(),
     };
-    let operation = context.operation(generation, &principal).map_err(Unjudged::Request)?;
+    let payload = context.payload(generation).await.map_err(Unjudged::Policy)?;
+    let operation = context.operation(generation, &principal, payload).map_err(Unjudged::Request)?;
     let begun = Instant::now();
     let verdict = context.worker.policies.decide(generation, &operation).await;
     context.route.metrics.decided(begun.elapsed());

@@ -1,5 +1,6 @@
 //! The time that a policy takes: to load, and for a call on a used and on a fresh instance.
 
+use crate::engine::processor::processor_time;
 use crate::engine::shared::{Engine, EngineError};
 use crate::interface::failure::Failure;
 use crate::load::pipeline::LoadError;
@@ -9,7 +10,6 @@ use crate::run::generation::Generation;
 use crate::run::instance_cache::InstanceCache;
 use crate::view::seen::NotUtf8;
 use oncegate_config as config;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -100,11 +100,11 @@ fn spread(generation: &Arc<Generation>, sample: &Sample) -> Result<Spread, Unmea
     let budget = CallBudget::off_worker(generation.time);
     let mut cache = InstanceCache::new(generation);
     let mut batch = |calls: u32| -> Result<Duration, Failure> {
-        let begun = thread_time();
+        let begun = processor_time();
         for _ in 0..calls {
             black_box(cache.decide(generation, black_box(&operation), budget)?);
         }
-        Ok(thread_time().saturating_sub(begun))
+        Ok(processor_time().saturating_sub(begun))
     };
     let warm = batch(3)? / 3;
     let calls = BATCH_TIME.as_nanos() / warm.as_nanos().max(100);
@@ -116,12 +116,4 @@ fn spread(generation: &Arc<Generation>, sample: &Sample) -> Result<Spread, Unmea
     times.sort_unstable();
     let nanos = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
     Ok(Spread { least: nanos(times[0]), median: nanos(times[BATCHES / 2]) })
-}
-
-/// The processor time that this thread has used. A machine that is busy with other things distorts it less
-/// than the wall clock.
-fn thread_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), nanos)
 }

@@ -17,6 +17,8 @@ pub(crate) const INLINE_TIME_MAX: Duration = Duration::from_millis(5);
 pub(crate) const LINGER_TICKS: u64 = 2;
 /// A call that takes less than this is quick for certain.
 pub(crate) const QUICK_TIME_MAX: Duration = Duration::from_millis(1);
+/// The longest time on a processor that reading a large body takes.
+pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(1);
 /// The longest time to make and configure an instance if no connection waits behind it.
 pub(crate) const SETUP_TIME_MAX: Duration = Duration::from_secs(1);
 /// The most bytes that a component hands over in one call of a hook, to imports too.

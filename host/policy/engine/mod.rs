@@ -7,6 +7,7 @@ pub(crate) mod digest;
 pub(crate) mod epoch_clock;
 pub(crate) mod join;
 pub(crate) mod limits;
+pub(crate) mod processor;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod threads;

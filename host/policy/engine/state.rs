@@ -4,8 +4,8 @@ use crate::engine::deadline::DeadlineExtension;
 use crate::engine::limits::{
     HANDED_BYTES_MAX, HandedTooMuch, LOG_LINES_MAX, MemoryExceeded, OutsideHook, TABLE_ELEMENTS_MAX,
 };
+use crate::engine::processor::processor_time;
 use std::sync::Arc;
-use std::time::Duration;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 /// The data that an instance's store carries.
@@ -77,9 +77,7 @@ impl InstanceState {
 
     /// Decides at a passed deadline if the guest goes on.
     pub(crate) fn overdue(&mut self) -> UpdateDeadline {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        let part = |number: i64| u64::try_from(number).unwrap_or(0);
-        self.extension.look(Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec)))
+        self.extension.look(processor_time())
     }
 
     /// Begins a hook's call. Returns the bytes that it may hand over.

@@ -40,10 +40,8 @@ impl Threads {
         generation: &Arc<Generation>,
         hook: impl FnOnce(&mut InstanceCache, &Generation) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let permit = generation.slow_policy.turn().await?;
-        let (answer, answered) = oneshot::channel();
         let held = Arc::clone(generation);
-        let job: Job = Box::new(move |caches| {
+        let call = move |caches: &mut InstanceCaches| {
             let start = Instant::now();
             let result = hook(caches.of(&held), &held);
             if let Err(Failure::Instantiate(_)) = result {
@@ -51,6 +49,29 @@ impl Threads {
                 caches.make_room(&held);
             }
             held.slow_policy.took(start.elapsed());
+            result
+        };
+        self.run(generation, call).await
+    }
+
+    /// Does the host's own work for `generation` on a policy thread.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        generation: &Arc<Generation>,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.run(generation, |_| work()).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        generation: &Generation,
+        work: impl FnOnce(&mut InstanceCaches) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = generation.slow_policy.turn().await?;
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |caches| {
+            let result = work(caches);
             drop(permit);
             // Nobody waits any more: the client left.
             let _ = answer.send(result);

@@ -24,6 +24,9 @@ pub enum Failure {
     /// The call ran out of time.
     #[error("not done after {0:?}: the policy loops, or needs a larger `limits.time`")]
     Deadline(Duration),
+    /// The host was not done in time with a large body that the policy wants to see.
+    #[error("a body is not read after {0:?}")]
+    Body(Duration),
     /// The call ran out of memory.
     #[error("{0}: the policy leaks, or needs a larger `limits.memory`")]
     Memory(String),
@@ -52,7 +55,7 @@ impl Failure {
     pub fn is_its_own(&self) -> bool {
         match self {
             Self::Trap(_) | Self::Memory(_) | Self::Handed | Self::Err(_) | Self::Invalid(_) => true,
-            Self::Deadline(_) | Self::Instantiate(_) | Self::Busy(_) | Self::Lost => false,
+            Self::Deadline(_) | Self::Body(_) | Self::Instantiate(_) | Self::Busy(_) | Self::Lost => false,
         }
     }
 
@@ -61,6 +64,7 @@ impl Failure {
         match self {
             Self::Trap(_) => "trap",
             Self::Deadline(_) => "deadline",
+            Self::Body(_) => "body",
             Self::Memory(_) => "memory",
             Self::Handed => "handed",
             Self::Err(_) => "err",

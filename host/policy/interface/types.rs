@@ -148,6 +148,22 @@ pub struct Guard {
     pub unvouched: bool,
 }
 
+impl Guard {
+    /// The shapes of documents that key and fingerprint are made of.
+    pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
+        let (whole, parts) = match &self.fingerprint {
+            FingerprintRule::Document(shape) => (Some(shape), &[][..]),
+            FingerprintRule::Parts(parts) => (None, &parts[..]),
+            FingerprintRule::Request | FingerprintRule::KeyOnly => (None, &[][..]),
+        };
+        whole.into_iter().chain(self.key.iter().chain(parts).filter_map(shape_of))
+    }
+}
+
+fn shape_of(part: &Part) -> Option<&Shape> {
+    if let Part::Document(shape) = part { Some(shape) } else { None }
+}
+
 /// The rule for the parts of a request that must be equal when a key is reused.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FingerprintRule {

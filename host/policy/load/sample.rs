@@ -2,17 +2,19 @@
 //! gateway, without a gateway.
 
 use crate::interface::failure::Failure;
-use crate::interface::v0_1::{Attribute, Part};
-use crate::interface::{FingerprintRule, Operation, Plan, Verdict};
+use crate::interface::v0_1::{Attribute, Part, Shape};
+use crate::interface::{FingerprintRule, Operation, Payload, Plan, Verdict};
 use crate::run::budget::CallBudget;
 use crate::run::instance::Instance;
-use crate::view::document::Document;
+use crate::view::document::DocumentFormat;
 use crate::view::parts::{self, Values};
 use crate::view::seen::{self, NotUtf8, Seen};
+use crate::view::{Late, ShownBody, Until};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oncegate_core::normal::{normal_authority, normal_escapes};
 use oncegate_core::{Fingerprint, Framer, KeySpace, OperationId, PartKind, Secret};
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 /// The most bytes of a body that a policy is shown.
@@ -36,10 +38,10 @@ pub struct Sample {
     pub route: String,
     /// The principal; none: nobody is known.
     pub principal: Option<String>,
-    pub(crate) document: OnceCell<Option<Document>>,
+    pub(crate) shown: OnceCell<ShownBody>,
 }
 
-/// The clone has no document, which is read again: a clone is made to be changed.
+/// The clone's body is read again: a clone is made to be changed.
 impl Clone for Sample {
     fn clone(&self) -> Self {
         Self {
@@ -51,14 +53,14 @@ impl Clone for Sample {
             body: self.body.clone(),
             route: self.route.clone(),
             principal: self.principal.clone(),
-            document: OnceCell::new(),
+            shown: OnceCell::new(),
         }
     }
 }
 
 impl std::fmt::Debug for Sample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { method, authority, path, query, headers, body, route, principal, document: _ } = self;
+        let Self { method, authority, path, query, headers, body, route, principal, shown: _ } = self;
         let all = (method, authority, path, query, headers, body, route, principal);
         f.debug_tuple("Sample").field(&all).finish()
     }
@@ -102,7 +104,7 @@ impl Sample {
             body: Bytes::copy_from_slice(&text[length..]),
             route: "vectors".into(),
             principal: None,
-            document: OnceCell::new(),
+            shown: OnceCell::new(),
         })
     }
 
@@ -124,7 +126,7 @@ impl Sample {
             body,
             route: "vectors".into(),
             principal: None,
-            document: OnceCell::new(),
+            shown: OnceCell::new(),
         }
     }
 
@@ -156,8 +158,8 @@ impl Sample {
             headers: &self.headers,
         };
         let fields = seen::fields(plan, &seen)?;
-        let body = Some(&self.body);
-        let payload = seen::payload(&plan.request_payload, &self.headers, body, BODY_BYTES_MAX);
+        let payload = self.shown().payload(&plan.request_payload, Until::THE_END);
+        let payload = payload.unwrap_or_else(|Late| Payload::Oversize);
         Ok(Operation { method: &self.method, fields, payload })
     }
 
@@ -195,11 +197,16 @@ impl Sample {
         match part {
             Part::Text(_) | Part::Bytes(_) | Part::Missing => None,
             Part::Of(attribute) => Some(String::from_utf8_lossy(self.attribute(*attribute)).into_owned()),
-            Part::Document(shape) => Some(match self.document() {
-                Some(document) => String::from_utf8_lossy(&document.canonical(shape)).into_owned(),
+            Part::Document(shape) => Some(match self.document(shape) {
+                Some((_, canonical)) => String::from_utf8_lossy(&canonical).into_owned(),
                 None => String::from_utf8_lossy(&self.body).into_owned(),
             }),
         }
+    }
+
+    /// The body as a policy sees it.
+    pub(crate) fn shown(&self) -> &ShownBody {
+        self.shown.get_or_init(|| ShownBody::new(&self.headers, self.body.clone(), BODY_BYTES_MAX))
     }
 
     pub(crate) fn content_type(&self) -> Option<&str> {
@@ -233,8 +240,8 @@ impl Values for Sample {
         }
     }
 
-    fn document(&self) -> Option<&Document> {
-        let read = || seen::document(&self.headers, &self.body, BODY_BYTES_MAX).ok();
-        self.document.get_or_init(read).as_ref()
+    fn document(&self, shape: &Shape) -> Option<(DocumentFormat, Cow<'_, [u8]>)> {
+        let document = self.shown().read()?;
+        Some((document.format(), document.canonical(shape).into()))
     }
 }

@@ -144,7 +144,7 @@ fn second_opinion(
             second
         }
         // A lack of room or time is no sign of impurity.
-        Err(Failure::Deadline(_) | Failure::Instantiate(_)) => first,
+        Err(Failure::Deadline(_) | Failure::Body(_) | Failure::Instantiate(_)) => first,
         Err(
             Failure::Trap(_)
             | Failure::Memory(_)

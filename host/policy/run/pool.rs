@@ -1,13 +1,15 @@
 //! A worker's instances, and the calls of hooks on them.
 
-use crate::engine::limits::INLINE_TIME_MAX;
+use crate::engine::limits::{BODY_TIME_MAX, INLINE_TIME_MAX};
 use crate::engine::shared::Engine;
 use crate::interface::failure::Failure;
 use crate::interface::hooks::{HookCall, HookResult};
-use crate::interface::{Operation, OwnedOperation, Verdict};
+use crate::interface::v0_1::Shape;
+use crate::interface::{Operation, OwnedOperation, Payload, PayloadWant, Plan, Verdict};
 use crate::run::budget::CallBudget;
 use crate::run::generation::Generation;
 use crate::run::instance_cache::{InstanceCache, InstanceCaches};
+use crate::view::{Late, ShownBody, Until};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -32,6 +34,37 @@ impl InstancePool {
     /// An empty pool.
     pub fn new(engine: &Arc<Engine>) -> Self {
         Self { engine: Arc::clone(engine), caches: RefCell::default() }
+    }
+
+    /// As much of a body as the policy's plan wants to see. What is large is read on a policy thread.
+    pub async fn payload(
+        &self,
+        generation: &Arc<Generation>,
+        body: &Arc<ShownBody>,
+        want: fn(&Plan) -> &PayloadWant,
+    ) -> Result<Payload, Failure> {
+        if body.is_small() {
+            return in_time(body.payload(want(&generation.plan), Until::THE_END));
+        }
+        let (held, body) = (Arc::clone(generation), Arc::clone(body));
+        let work = move || in_time(body.payload(want(&held.plan), Until::spent(BODY_TIME_MAX)));
+        self.engine.threads().work(generation, work).await
+    }
+
+    /// The canonical document of each shape that this policy's verdict names, if the body is large. One of a
+    /// small body is made where it is needed.
+    pub async fn forms(
+        &self,
+        generation: &Arc<Generation>,
+        body: &Arc<ShownBody>,
+        shapes: Vec<Shape>,
+    ) -> Result<Vec<(Shape, Vec<u8>)>, Failure> {
+        if shapes.is_empty() || body.is_small() {
+            return Ok(Vec::new());
+        }
+        let body = Arc::clone(body);
+        let work = move || in_time(body.forms(shapes, Until::spent(BODY_TIME_MAX)));
+        self.engine.threads().work(generation, work).await
     }
 
     /// Asks the policy about an operation.
@@ -103,4 +136,8 @@ impl InstancePool {
         }
         Some(result)
     }
+}
+
+fn in_time<T>(read: Result<T, Late>) -> Result<T, Failure> {
+    read.map_err(|Late| Failure::Body(BODY_TIME_MAX))
 }

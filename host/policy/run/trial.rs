@@ -65,7 +65,7 @@ fn is_the_policys(failure: &Failure) -> bool {
         | Failure::Err(_)
         | Failure::Invalid(_)
         | Failure::Instantiate(_) => true,
-        Failure::Busy(_) | Failure::Lost => false,
+        Failure::Body(_) | Failure::Busy(_) | Failure::Lost => false,
     }
 }
 

@@ -5,6 +5,7 @@
 //! large one in memory. A coding must end where the body ends, or two bodies could pass for one.
 
 use bytes::Bytes;
+use flate2::bufread::GzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -14,6 +15,8 @@ use std::io::Read;
 
 /// The most codings in a row: more are taken for an attack.
 const CODINGS_MAX: usize = 8;
+/// The most members of gzip and frames of zstd in a row: ten million bytes can be half a million empty ones.
+const MEMBERS_MAX: usize = 4096;
 /// RFC 9659: the window that a decoder of the content coding `zstd` takes at least.
 const ZSTD_WINDOW: usize = 8 << 20;
 
@@ -63,7 +66,7 @@ pub fn decode(coding: &str, body: &Bytes, limit: usize) -> Result<Bytes, CodingF
     let name = coding.to_ascii_lowercase();
     let decoded = match name.as_str() {
         "identity" => return Ok(body.clone()),
-        "gzip" | "x-gzip" => bounded(&mut flate2::bufread::MultiGzDecoder::new(&body[..]), limit),
+        "gzip" | "x-gzip" => gunzip(body, limit),
         "deflate" => inflate(body, limit),
         "br" => unbrotli(body, limit),
         "zstd" => unzstd(body, limit),
@@ -87,6 +90,7 @@ enum BrokenCoding {
 
 const TRUNCATED: &str = "it ends too early";
 const TRAILING: &str = "something follows its end";
+const MEMBERS: &str = "it has too many parts";
 
 fn data(why: impl ToString) -> BrokenCoding {
     BrokenCoding::Data(why.to_string())
@@ -98,6 +102,19 @@ fn bounded(from: &mut impl Read, limit: usize) -> Result<Vec<u8>, BrokenCoding> 
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     from.take(most).read_to_end(&mut out).map_err(data)?;
     if out.len() > limit { Err(BrokenCoding::Oversize) } else { Ok(out) }
+}
+
+/// Decodes member after member (RFC 1952 §2.2).
+fn gunzip(body: &[u8], limit: usize) -> Result<Vec<u8>, BrokenCoding> {
+    let mut out = Vec::new();
+    let mut rest = body;
+    for _ in 0..MEMBERS_MAX {
+        out.append(&mut bounded(&mut GzDecoder::new(&mut rest), limit - out.len())?);
+        if rest.is_empty() {
+            return Ok(out);
+        }
+    }
+    Err(data(MEMBERS))
 }
 
 /// `deflate` is the zlib format (RFC 9110 §8.4.1.2); some senders leave its frame out, and recipients
@@ -144,7 +161,12 @@ fn unzstd(body: &[u8], limit: usize) -> Result<Vec<u8>, BrokenCoding> {
     let window = u64::try_from(limit.max(ZSTD_WINDOW)).unwrap_or(u64::MAX);
     let mut out = Vec::new();
     let mut rest = body;
+    let mut frames = 0;
     while !rest.is_empty() {
+        frames += 1;
+        if frames > MEMBERS_MAX {
+            return Err(data(MEMBERS));
+        }
         let mut decoder = match StreamingDecoder::new_with_max_window_size(&mut rest, window) {
             Ok(decoder) => decoder,
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {

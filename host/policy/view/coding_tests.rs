@@ -111,3 +111,20 @@ fn what_unfolds_beyond_the_limit_is_oversize() {
         "at any step"
     );
 }
+
+/// Nothing comes out of it, so no limit on what does would end it.
+#[test]
+fn empty_members_and_frames_are_bounded() {
+    let member = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x03\0\0\0\0\0\0\0\0\0";
+    let frame = b"\x28\xb5\x2f\xfd\x20\0\x01\0\0";
+    let skipped = b"\x50\x2a\x4d\x18\0\0\0\0";
+    for (coding, part) in [("gzip", &member[..]), ("zstd", frame), ("zstd", skipped)] {
+        let decoded = |count: usize| decode(coding, &part.repeat(count).into(), 100);
+        assert_eq!(decoded(4096), Ok(Bytes::new()), "{coding}");
+        let more = decoded(4097);
+        assert!(
+            matches!(&more, Err(CodingFault::Malformed(why)) if why.contains("too many parts")),
+            "{more:?}"
+        );
+    }
+}

@@ -4,6 +4,9 @@ pub mod coding;
 pub mod document;
 pub mod parts;
 pub(crate) mod seen;
+mod shown;
+mod until;
 
-pub use seen::{NoDocument, NotUtf8, Seen, fields, payload};
-pub use seen::{document, selected};
+pub use seen::{NotUtf8, Seen, fields, payload};
+pub use shown::{NoDocument, ShownBody};
+pub use until::{Late, Until};

@@ -3,8 +3,9 @@
 
 use crate::interface::FingerprintRule;
 use crate::interface::v0_1::{Attribute, Part, Shape};
-use crate::view::document::{Document, DocumentFormat};
+use crate::view::document::DocumentFormat;
 use oncegate_core::{Fingerprint, Framer, PartKind, Recipe, Secret};
+use std::borrow::Cow;
 use std::hash::Hasher;
 
 /// The host's own values of one request.
@@ -12,8 +13,8 @@ pub trait Values {
     /// The attribute as received. The body's attribute is its bytes; empty if there is no body.
     fn attribute(&self, attribute: Attribute) -> &[u8];
 
-    /// The body as a document; none if it is no document.
-    fn document(&self) -> Option<&Document>;
+    /// The body as a canonical document of this shape, and how it is written; none if it is no document.
+    fn document(&self, shape: &Shape) -> Option<(DocumentFormat, Cow<'_, [u8]>)>;
 }
 
 /// The fingerprint that `rule` makes of a request.
@@ -89,8 +90,10 @@ const fn kind_of(attribute: Attribute) -> PartKind {
 
 /// Adds the shaped document with its format and shape; the body's bytes if it is no document.
 fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
-    let Some(document) = values.document() else { return frame_attribute(Attribute::Body, values, framer) };
-    match document.format() {
+    let Some((format, canonical)) = values.document(shape) else {
+        return frame_attribute(Attribute::Body, values, framer);
+    };
+    match format {
         DocumentFormat::Json => {}
         DocumentFormat::Form => framer.part(PartKind::Shape, b"form"),
         DocumentFormat::Multipart => framer.part(PartKind::Shape, b"multipart"),
@@ -99,5 +102,5 @@ fn frame_document(shape: &Shape, values: &impl Values, framer: &mut Framer) {
         framer.part(PartKind::Shape, mark.as_bytes());
         pointers.iter().for_each(|pointer| framer.part(PartKind::Shape, pointer.as_bytes()));
     }
-    framer.part(PartKind::Document, &document.canonical(shape));
+    framer.part(PartKind::Document, &canonical);
 }

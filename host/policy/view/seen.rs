@@ -1,10 +1,9 @@
 //! The view that a policy has of a request or an answer: exactly the parts that its plan asked for.
 
 use crate::interface::{Payload, PayloadWant, Plan, RequestField};
-use crate::view::coding;
-use crate::view::document::Document;
+use crate::view::shown::ShownBody;
+use crate::view::until::{Late, Until};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
 
 /// The source of a plan's fields and pseudo-fields.
@@ -55,56 +54,8 @@ pub fn fields<'a>(plan: &'a Plan, seen: &Seen<'a>) -> Result<Vec<(&'a str, &'a s
 /// As much of a body as `want` asks for, content codings removed. `fields`: the fields of the body's message.
 /// `limit`: the most that the route shows. No body and an empty body are the same.
 pub fn payload(want: &PayloadWant, fields: &HeaderMap, body: Option<&Bytes>, limit: usize) -> Payload {
-    let Some(body) = body.filter(|body| !body.is_empty()) else { return Payload::Absent };
-    match want {
-        PayloadWant::Nothing => Payload::Withheld,
-        PayloadWant::Whole(most) => match coding::removed(fields, body, limit.min(*most as usize)) {
-            Ok(body) if body.is_empty() => Payload::Absent,
-            // A body without codings comes as it is, so its size is checked here.
-            Ok(body) if body.len() > limit.min(*most as usize) => Payload::Oversize,
-            Ok(body) => Payload::Whole(body),
-            Err(coding::CodingFault::Oversize) => Payload::Oversize,
-            Err(coding::CodingFault::Malformed(why)) => Payload::Malformed(why),
-        },
-        PayloadWant::Pointers(pointers) => selected(pointers, document(fields, body, limit).as_ref()),
-    }
-}
-
-/// Why a body is no document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoDocument {
-    /// Nothing of the body is left once its codings are removed.
-    Empty,
-    /// The body is larger than the limit.
-    Oversize,
-    /// The body is malformed; the text says why.
-    Malformed(String),
-}
-
-/// A body as a document, content codings removed.
-pub fn document(fields: &HeaderMap, body: &Bytes, limit: usize) -> Result<Document, NoDocument> {
-    let plain = coding::removed(fields, body, limit).map_err(|fault| match fault {
-        coding::CodingFault::Oversize => NoDocument::Oversize,
-        coding::CodingFault::Malformed(why) => NoDocument::Malformed(why),
-    })?;
-    match plain.len() {
-        0 => Err(NoDocument::Empty),
-        length if length > limit => Err(NoDocument::Oversize),
-        _ => {
-            let content_type = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            Document::parse(content_type, &plain).map_err(NoDocument::Malformed)
-        }
-    }
-}
-
-/// The values at the pointers of a document, if the body is a document.
-pub fn selected(pointers: &[String], document: Result<&Document, &NoDocument>) -> Payload {
-    match document {
-        Ok(document) => Payload::Selected(document.select(pointers)),
-        Err(NoDocument::Empty) => Payload::Absent,
-        Err(NoDocument::Oversize) => Payload::Oversize,
-        Err(NoDocument::Malformed(why)) => Payload::Malformed(why.clone()),
-    }
+    let body = ShownBody::new(fields, body.cloned().unwrap_or_default(), limit);
+    body.payload(want, Until::THE_END).unwrap_or_else(|Late| Payload::Oversize)
 }
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
 //! A document while it is built.
 
+use super::fault::DocumentFault;
 use super::number;
 use super::tree::{Document, DocumentFormat, Node, Span, in_utf16_order};
+use crate::view::until::Until;
 use std::borrow::Cow;
 
 /// The greatest depth: a deeper document is malformed, because a reader may use a recursive parser.
 const DEEPEST: usize = 128;
+/// The most names and values of a document: one with more is malformed, because a small body can have millions.
+const NODES_MAX: usize = 1_000_000;
+/// The most fields of a form.
+pub(super) const FIELDS_MAX: usize = 10_000;
+/// After so many names and values the clock is looked at.
+const LOOK_EVERY: usize = 1 << 12;
 
 /// A document while it is built.
 pub(super) struct Builder {
@@ -17,46 +25,54 @@ pub(super) struct Builder {
     /// Room to work in.
     scratch: Vec<u32>,
     digits: String,
+    until: Until,
 }
 
 impl Builder {
-    pub(super) fn for_body(bytes: usize) -> Self {
+    pub(super) fn for_body(bytes: usize, until: Until) -> Self {
         Self {
             // Hardly a value takes less than eight bytes. If one does, the buffer grows.
-            nodes: Vec::with_capacity(bytes / 8 + 1),
+            nodes: Vec::with_capacity((bytes / 8 + 1).min(NODES_MAX)),
             text: String::with_capacity(bytes),
             names: Vec::new(),
             open: Vec::new(),
             scratch: Vec::new(),
             digits: String::new(),
+            until,
         }
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    /// A name, or a value that is a text.
+    pub(super) fn text(&mut self, text: &str) -> Result<(), DocumentFault> {
         let start = self.text.len() as u32;
         self.text.push_str(text);
-        self.nodes.push(Node::Text(Span { start, end: self.text.len() as u32 }));
+        self.push(Node::Text(Span { start, end: self.text.len() as u32 }))
     }
 
-    /// A value without text.
-    pub(super) fn push(&mut self, value: Node) {
-        self.nodes.push(value);
+    /// Any node, whose text is there already.
+    pub(super) fn push(&mut self, node: Node) -> Result<(), DocumentFault> {
+        if self.nodes.len() == NODES_MAX {
+            return Err(format!("more than {NODES_MAX} names and values").into());
+        }
+        if self.nodes.len().is_multiple_of(LOOK_EVERY) {
+            self.until.look()?;
+        }
+        self.nodes.push(node);
+        Ok(())
     }
 
-    pub(super) fn number(&mut self, number: &str) -> Result<(), String> {
+    pub(super) fn number(&mut self, number: &str) -> Result<(), DocumentFault> {
         let start = self.text.len() as u32;
         number::write(number, &mut self.digits, &mut self.text)?;
-        self.nodes.push(Node::Number(Span { start, end: self.text.len() as u32 }));
-        Ok(())
+        self.push(Node::Number(Span { start, end: self.text.len() as u32 }))
     }
 
-    pub(super) fn open(&mut self, container: Node) -> Result<(), String> {
+    pub(super) fn open(&mut self, container: Node) -> Result<(), DocumentFault> {
         if self.open.len() == DEEPEST {
-            return Err(format!("nested deeper than {DEEPEST}"));
+            return Err(format!("nested deeper than {DEEPEST}").into());
         }
         self.open.push(self.nodes.len() as u32);
-        self.nodes.push(container);
-        Ok(())
+        self.push(container)
     }
 
     pub(super) fn close_array(&mut self) {
@@ -66,7 +82,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn close_object(&mut self) -> Result<(), String> {
+    pub(super) fn close_object(&mut self) -> Result<(), DocumentFault> {
         let Some(at) = self.open.pop() else { return Ok(()) };
         let end = self.nodes.len() as u32;
         let mut names = std::mem::take(&mut self.scratch);
@@ -82,7 +98,7 @@ impl Builder {
         names.sort_unstable_by(|a, b| in_utf16_order(self.name(*a), self.name(*b)));
         if let Some(twice) = names.windows(2).find(|pair| self.name(pair[0]) == self.name(pair[1])) {
             let shown: String = self.name(twice[0]).chars().take(80).collect();
-            return Err(format!("the name {shown:?} comes twice in {}", self.place(at)));
+            return Err(format!("the name {shown:?} comes twice in {}", self.place(at)).into());
         }
         let first = self.names.len() as u32;
         self.names.extend_from_slice(&names);
@@ -95,13 +111,13 @@ impl Builder {
     pub(super) fn fields<T>(
         &mut self,
         mut fields: Vec<(Cow<'_, str>, T)>,
-        mut value: impl FnMut(&mut Self, T) -> Result<(), String>,
-    ) -> Result<(), String> {
+        mut value: impl FnMut(&mut Self, T) -> Result<(), DocumentFault>,
+    ) -> Result<(), DocumentFault> {
         fields.sort_by(|(a, _), (b, _)| a.cmp(b));
         self.open(Node::Object { end: 0, first: 0, count: 0 })?;
         let mut fields = fields.into_iter().peekable();
         while let Some((name, first)) = fields.next() {
-            self.text(&name);
+            self.text(&name)?;
             if fields.peek().is_none_or(|(next, _)| *next != name) {
                 value(self, first)?;
                 continue;

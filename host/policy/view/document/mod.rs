@@ -7,12 +7,14 @@
 //! all their text. Nothing is allocated for a node.
 
 mod builder;
+mod fault;
 mod multipart;
 mod number;
 mod parse;
 mod read;
 mod tree;
 
+pub use fault::DocumentFault;
 pub(crate) use read::canonical_json;
 pub use tree::{Document, DocumentFormat};
 

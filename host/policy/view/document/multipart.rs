@@ -1,7 +1,8 @@
 //! `multipart/form-data` (RFC 7578) as a document. Texts are read as in any form; a file becomes its name,
 //! type and digest. The boundary, which clients choose anew for each attempt, leaves no trace.
 
-use super::builder::Builder;
+use super::builder::{Builder, FIELDS_MAX};
+use super::fault::DocumentFault;
 use super::tree::{Document, DocumentFormat, Node};
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
@@ -19,7 +20,7 @@ enum Part<'a> {
 }
 
 /// Reads a form whose parts stand between the boundaries that `content_type` names.
-pub(super) fn form(content_type: &str, body: &[u8]) -> Result<Document, String> {
+pub(super) fn form(content_type: &str, body: &[u8], mut builder: Builder) -> Result<Document, DocumentFault> {
     let boundary = parameter(content_type, "boundary").ok_or("multipart/form-data without a boundary")?;
     let delimiter = format!("\r\n--{boundary}");
     let mut rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
@@ -29,6 +30,9 @@ pub(super) fn form(content_type: &str, body: &[u8]) -> Result<Document, String> 
     let finder = memmem::Finder::new(&delimiter);
     let mut fields = vec![];
     while !rest.starts_with(b"--") {
+        if fields.len() == FIELDS_MAX {
+            return Err(format!("multipart/form-data of more than {FIELDS_MAX} parts").into());
+        }
         let number = fields.len() + 1;
         let fault = |what: &str| format!("part {number} of multipart/form-data {what}");
         let padding = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
@@ -38,24 +42,20 @@ pub(super) fn form(content_type: &str, body: &[u8]) -> Result<Document, String> 
         fields.push(read(&part[..end]).map_err(|what| fault(&what))?);
         rest = &part[end + delimiter.len()..];
     }
-    let mut builder = Builder::for_body(body.len().min(1 << 16));
     builder.fields(fields, put)?;
     Ok(builder.finish(DocumentFormat::Multipart))
 }
 
-fn put(builder: &mut Builder, part: Part<'_>) -> Result<(), String> {
+fn put(builder: &mut Builder, part: Part<'_>) -> Result<(), DocumentFault> {
     let (filename, kind, content) = match part {
-        Part::Text(text) => {
-            builder.text(text);
-            return Ok(());
-        }
+        Part::Text(text) => return builder.text(text),
         Part::File { filename, kind, content } => (filename, kind, content),
     };
     let hex = crate::hex(&Sha256::digest(content));
     builder.open(Node::Object { end: 0, first: 0, count: 0 })?;
     for (name, value) in [("filename", filename.as_str()), ("type", kind), ("sha256", &hex)] {
-        builder.text(name);
-        builder.text(value);
+        builder.text(name)?;
+        builder.text(value)?;
     }
     builder.close_object()
 }

@@ -8,6 +8,7 @@ use super::tree::{in_utf16_order, valid_pointer};
 use super::*;
 use crate::interface::Found;
 use crate::interface::v0_1::Shape;
+use crate::view::Until;
 use proptest::prelude::*;
 
 fn canonical(json: &str) -> String {
@@ -26,7 +27,7 @@ fn shaped(json: &str, keep: &[&str], drop: &[&str]) -> String {
 }
 
 fn selected(json: &str, pointer: &str) -> Found {
-    document(json).select(&[pointer.to_owned()]).remove(0)
+    document(json).select(&[pointer.to_owned()], Until::THE_END).unwrap().remove(0)
 }
 
 #[test]

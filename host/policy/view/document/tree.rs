@@ -2,6 +2,7 @@
 
 use crate::interface::Found;
 use crate::interface::v0_1::Shape;
+use crate::view::until::{Late, Until};
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -59,11 +60,12 @@ impl Document {
     }
 
     /// The value at each pointer (RFC 6901). A text that is no pointer points nowhere.
-    pub fn select(&self, pointers: &[String]) -> Vec<Found> {
-        pointers
-            .iter()
-            .map(|pointer| self.find(pointer).map_or(Found::Nothing, |at| self.found(at)))
-            .collect()
+    pub fn select(&self, pointers: &[String], until: Until) -> Result<Vec<Found>, Late> {
+        let found = |pointer: &String| {
+            until.look()?;
+            Ok(self.find(pointer).map_or(Found::Nothing, |at| self.found(at)))
+        };
+        pointers.iter().map(found).collect()
     }
 
     /// The places that count, in canonical form. The bytes are equal, under one shape, if and only if these

@@ -1,0 +1,155 @@
+//! A body as policies see it. It is read as a document once, however many policies and hooks ask.
+
+use super::document::{Document, DocumentFault, DocumentFormat};
+use super::until::{Late, Until};
+use crate::interface::v0_1::Shape;
+use crate::interface::{Payload, PayloadWant};
+use crate::view::coding::{self, CodingFault};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use std::sync::OnceLock;
+
+/// The most bytes of a body, with its content codings and without, that are read where connections wait.
+const SMALL: usize = 64 << 10;
+
+/// A body that policies are shown.
+#[derive(Debug)]
+pub struct ShownBody {
+    bytes: Bytes,
+    content_type: Option<HeaderValue>,
+    /// `Content-Encoding`, if there is one.
+    codings: HeaderMap,
+    /// The most bytes that are shown.
+    limit: usize,
+    /// The body without its codings, if it is small.
+    small: OnceLock<Option<Result<Bytes, CodingFault>>>,
+    document: OnceLock<Result<Document, NoDocument>>,
+}
+
+/// Why a body is no document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoDocument {
+    /// Nothing of the body is left once its codings are removed.
+    Empty,
+    /// The body is larger than the limit.
+    Oversize,
+    /// The body is malformed; the text says why.
+    Malformed(String),
+}
+
+impl From<CodingFault> for NoDocument {
+    fn from(fault: CodingFault) -> Self {
+        match fault {
+            CodingFault::Oversize => Self::Oversize,
+            CodingFault::Malformed(why) => Self::Malformed(why),
+        }
+    }
+}
+
+impl ShownBody {
+    /// A body with the fields of its message, of which at most `limit` bytes are shown.
+    pub fn new(fields: &HeaderMap, bytes: Bytes, limit: usize) -> Self {
+        let mut codings = HeaderMap::new();
+        for value in fields.get_all(CONTENT_ENCODING) {
+            codings.append(CONTENT_ENCODING, value.clone());
+        }
+        Self {
+            bytes,
+            content_type: fields.get(CONTENT_TYPE).cloned(),
+            codings,
+            limit,
+            small: OnceLock::new(),
+            document: OnceLock::new(),
+        }
+    }
+
+    /// True if reading the body takes no longer than a worker can spare.
+    pub fn is_small(&self) -> bool {
+        if self.bytes.len() > SMALL {
+            return false;
+        }
+        let decoded = || match coding::removed(&self.codings, &self.bytes, self.limit.min(SMALL)) {
+            Err(CodingFault::Oversize) if self.limit > SMALL => None,
+            decoded => Some(decoded),
+        };
+        self.codings.is_empty() || self.small.get_or_init(decoded).is_some()
+    }
+
+    /// As much of the body as `want` asks for, content codings removed. No body and an empty body are the same.
+    pub fn payload(&self, want: &PayloadWant, until: Until) -> Result<Payload, Late> {
+        Ok(match want {
+            _ if self.bytes.is_empty() => Payload::Absent,
+            PayloadWant::Nothing => Payload::Withheld,
+            PayloadWant::Whole(most) => match self.plain(self.limit.min(*most as usize)) {
+                Ok(body) if body.is_empty() => Payload::Absent,
+                Ok(body) => Payload::Whole(body),
+                Err(CodingFault::Oversize) => Payload::Oversize,
+                Err(CodingFault::Malformed(why)) => Payload::Malformed(why),
+            },
+            PayloadWant::Pointers(pointers) => match self.document(until)? {
+                Ok(document) => Payload::Selected(document.select(pointers, until)?),
+                Err(NoDocument::Empty) => Payload::Absent,
+                Err(NoDocument::Oversize) => Payload::Oversize,
+                Err(NoDocument::Malformed(why)) => Payload::Malformed(why.clone()),
+            },
+        })
+    }
+
+    /// The canonical document of each shape; none if the body is no document.
+    pub fn forms(&self, shapes: Vec<Shape>, until: Until) -> Result<Vec<(Shape, Vec<u8>)>, Late> {
+        let Ok(document) = self.document(until)? else { return Ok(Vec::new()) };
+        let form = |shape: Shape| {
+            until.look()?;
+            let canonical = document.canonical(&shape);
+            Ok((shape, canonical))
+        };
+        shapes.into_iter().map(form).collect()
+    }
+
+    /// How the document is written; none if the body is no document.
+    pub fn format(&self) -> Option<DocumentFormat> {
+        Some(self.read()?.format())
+    }
+
+    /// The document, read here and now if nobody has read it; none if the body is no document.
+    pub fn read(&self) -> Option<&Document> {
+        self.document(Until::THE_END).ok()?.as_ref().ok()
+    }
+
+    fn document(&self, until: Until) -> Result<&Result<Document, NoDocument>, Late> {
+        if let Some(read) = self.document.get() {
+            return Ok(read);
+        }
+        let read = self.read_until(until)?;
+        Ok(self.document.get_or_init(|| read))
+    }
+
+    fn read_until(&self, until: Until) -> Result<Result<Document, NoDocument>, Late> {
+        let plain = match self.plain(self.limit) {
+            Ok(plain) if plain.is_empty() => return Ok(Err(NoDocument::Empty)),
+            Ok(plain) => plain,
+            Err(fault) => return Ok(Err(fault.into())),
+        };
+        until.look()?;
+        let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
+        match Document::parse_until(content_type, &plain, until) {
+            Ok(document) => Ok(Ok(document)),
+            Err(DocumentFault::Malformed(why)) => Ok(Err(NoDocument::Malformed(why))),
+            Err(DocumentFault::Late) => Err(Late),
+        }
+    }
+
+    /// The body without its codings, of at most `limit` bytes.
+    fn plain(&self, limit: usize) -> Result<Bytes, CodingFault> {
+        let plain = match self.small.get() {
+            Some(Some(plain)) => plain.clone()?,
+            Some(None) | None => coding::removed(&self.codings, &self.bytes, limit)?,
+        };
+        if plain.len() > limit { Err(CodingFault::Oversize) } else { Ok(plain) }
+    }
+}
+
+#[cfg(test)]
+#[path = "shown_tests.rs"]
+mod tests;
