@@ -6,6 +6,7 @@ use crate::config::{self, Config, Source, StoreKind};
 use crate::gateway::{BindError, Listeners, Shared, Workers};
 use crate::keyspaces;
 use crate::ledger::{Keeper, Ledger};
+use crate::observe::log;
 use crate::observe::metrics::STORE_CALLS;
 use crate::policy::{Engine, EngineError};
 use crate::store::{
@@ -76,7 +77,9 @@ pub fn serve(source: Source, lost: LostRecords) -> Result<(), ServeError> {
         // Catching this signal makes a file at its size limit a write that fails. Uncaught, the signal would
         // end the process.
         let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
-        gateway.announce();
+        // Who started the gateway may take nothing from standard output.
+        let announced = gateway.announcement();
+        tokio::task::spawn_blocking(move || announce(&announced));
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -102,9 +105,18 @@ async fn reload_at(mut hangup: Signal, reloader: Arc<Reloader>) {
     }
 }
 
+/// Says that the gateway is ready, on a line of standard output that scripts can wait for.
+fn announce(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading standard output, so errors are ignored.
+    let _ = out.write_all(line.as_bytes());
+    let _ = out.flush();
+}
+
 /// A second signal ends the gateway at once. To return would close the store, which may wait for its disk.
 fn end_at_once() -> ! {
     tracing::warn!("a second signal: ending without waiting");
+    log::flush();
     std::process::exit(0)
 }
 
@@ -152,6 +164,7 @@ impl Gateway {
             tokio::spawn(reloader.clone().watch()),
             tokio::spawn(reloader.clone().watch_trials()),
             tend(reloader.clone()),
+            beat(shared.clone()),
         ];
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = admin {
@@ -170,15 +183,12 @@ impl Gateway {
         self.admin
     }
 
-    /// Says that the gateway is ready, on a line of standard output that scripts can wait for.
-    fn announce(&self) {
+    /// The line that says that the gateway is ready.
+    fn announcement(&self) -> String {
         let listening: Vec<String> =
             self.listening.iter().map(|address| format!("http://{address}")).collect();
         let admin = self.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
-        let mut out = std::io::stdout().lock();
-        // Nobody may be reading standard output, so errors are ignored.
-        let _ = writeln!(out, "listening on {} admin {admin}", listening.join(" "));
-        let _ = out.flush();
+        format!("listening on {} admin {admin}\n", listening.join(" "))
     }
 
     /// Drains the gateway: readiness fails, listeners accept queued connections and close, connections end
@@ -252,6 +262,11 @@ impl Gateway {
 /// Tends the gateway's place on the lists of key spaces.
 fn tend(reloader: Arc<Reloader>) -> JoinHandle<()> {
     tokio::spawn(async move { keyspaces::tend(&*reloader).await })
+}
+
+/// Gives the beat by which a worker that stands still is noticed.
+fn beat(shared: Arc<Shared>) -> JoinHandle<()> {
+    tokio::spawn(async move { shared.edge.heart.beat().await })
 }
 
 /// Waits until the condition holds or the deadline has come.

@@ -74,7 +74,13 @@ impl AdminService {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (request.method(), &segments[..]) {
-            (&Method::GET, ["livez"]) => text(StatusCode::OK, "alive\n"),
+            (&Method::GET, ["livez"]) => match self.admin.shared.edge.heart.stands_still() {
+                None => text(StatusCode::OK, "alive\n"),
+                Some((worker, seconds)) => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    &format!("not alive: worker {worker} stands still for {seconds} s\n"),
+                ),
+            },
             (&Method::GET, ["readyz"]) => match self.admin.shared.unready() {
                 None => text(StatusCode::OK, "ready\n"),
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),

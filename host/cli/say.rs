@@ -1,6 +1,7 @@
 //! A verb's words to standard output and standard error, their form, and the exit code for usage. A reader
 //! that has gone away (`| head`) is no reason to panic.
 
+use crate::observe::log;
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -42,8 +43,18 @@ pub(super) fn tell(
 /// Writes to standard error: `error: …`, and `help: …` if there is help. Reports that have this
 /// shape already are written unchanged.
 pub(super) fn error(problem: impl Display, help: &str) {
+    let _ = write!(std::io::stderr().lock(), "{}", error_text(problem, help));
+}
+
+/// Writes to standard error behind the lines of the log, and as they are written: without waiting for ever
+/// for a reader.
+pub(super) fn error_to_log(problem: impl Display) {
+    log::write(&error_text(problem, ""));
+}
+
+fn error_text(problem: impl Display, help: &str) -> String {
     let problem = problem.to_string();
     let prefix = if problem.starts_with("error: ") { "" } else { "error: " };
     let help = if help.is_empty() { String::new() } else { format!("help: {help}\n") };
-    let _ = write!(std::io::stderr().lock(), "{prefix}{problem}\n{help}");
+    format!("{prefix}{problem}\n{help}")
 }

@@ -2,7 +2,7 @@
 
 use super::say::{self, USAGE};
 use super::{flags, log};
-use crate::run;
+use crate::{observe, run};
 use oncegate_core::LostRecords;
 use std::process::ExitCode;
 
@@ -37,14 +37,16 @@ pub(super) fn run(args: ServeArgs, env: Vec<(String, String)>) -> ExitCode {
         say::error(problem, "write a level, like info, or oncegate=debug,info");
         return ExitCode::from(USAGE);
     }
-    match run::serve(args.flags.source(env), LostRecords::giving_up(args.accept_duplicates)) {
+    let code = match run::serve(args.flags.source(env), LostRecords::giving_up(args.accept_duplicates)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             match error.faults() {
-                Some(faults) => say::error(faults, ""),
-                None => say::error(&error, ""),
+                Some(faults) => say::error_to_log(faults),
+                None => say::error_to_log(&error),
             }
             if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
-    }
+    };
+    observe::log::flush();
+    code
 }

@@ -158,18 +158,15 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn write(&self, log: AccessLog) {
-        use std::io::Write;
-        let mut out = std::io::stderr().lock();
-        // A log that can't be written must not fail a request.
-        let _ = match log {
-            AccessLog::Off => Ok(()),
+        let line = match log {
+            AccessLog::Off => return,
             AccessLog::Json => {
-                let line = serde_json::to_string(self).unwrap_or_default();
-                writeln!(out, "{line}")
+                let mut line = serde_json::to_string(self).unwrap_or_default();
+                line.push('\n');
+                line
             }
-            AccessLog::Text => writeln!(
-                out,
-                "{} {} {} {} {} {} {} operation={} problem={} reason={} {}us",
+            AccessLog::Text => format!(
+                "{} {} {} {} {} {} {} operation={} problem={} reason={} {}us\n",
                 self.time,
                 self.peer,
                 self.method,
@@ -183,5 +180,6 @@ impl Line<'_> {
                 self.micros,
             ),
         };
+        oncegate_observe::log::write(&line);
     }
 }

@@ -70,8 +70,8 @@ pub struct Workers(edge::WorkerThreads<WorkerOrder>);
 impl Workers {
     /// Starts a thread for each worker's listeners.
     pub fn start(shared: &Arc<Shared>, listeners: Listeners) -> io::Result<Self> {
-        let shared = shared.clone();
-        edge::WorkerThreads::start(listeners, move || Worker::new(shared.clone())).map(Self)
+        let (edge, shared) = (shared.edge.clone(), shared.clone());
+        edge::WorkerThreads::start(&edge, listeners, move || Worker::new(shared.clone())).map(Self)
     }
 
     /// A handle that tells the workers which generations are still active.

@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 pub mod commands;
+pub mod logs;
 pub mod operations;
 pub mod preflight;
 pub mod probes;

@@ -268,8 +268,8 @@ fn signals_are_heard_while_a_reload_waits() {
 #[test]
 fn a_second_signal_ends_what_waits_for_the_disk() {
     let upstream = Upstream::numbering();
-    for executes in [true, false] {
-        let setup = Setup::new(&upstream.url()).server("shutdown_grace = \"100ms\"");
+    for (executes, grace) in [(true, "100ms"), (false, "60s")] {
+        let setup = Setup::new(&upstream.url()).server(&format!("shutdown_grace = {grace:?}"));
         let (setup, faults) = Faults::over(&setup);
         let mut gateway = setup.start();
         gateway.send(&Request::keyed("/charges", "before"));

@@ -167,10 +167,15 @@ impl Setup {
 
     /// Starts a gateway. A gateway that ends instead of becoming ready is an error.
     pub(crate) fn try_start(&self) -> Result<Gateway, Ended> {
+        self.try_start_telling(Stdio::piped())
+    }
+
+    /// Starts a gateway with this standard error.
+    pub(crate) fn try_start_telling(&self, stderr: Stdio) -> Result<Gateway, Ended> {
         self.write();
         let file = self.file();
         let args = ["serve", "--config", file.to_str().expect("a plain path")];
-        Gateway::start(&args, self.clone())
+        Gateway::start_telling(&args, self.clone(), stderr)
     }
 }
 
@@ -236,23 +241,27 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts the program with these arguments in the setup's folder.
     pub(crate) fn start(args: &[&str], setup: Setup) -> Result<Self, Ended> {
+        Self::start_telling(args, setup, Stdio::piped())
+    }
+
+    /// Starts the program with this standard error, which the test reads itself if it isn't piped.
+    pub(crate) fn start_telling(args: &[&str], setup: Setup, stderr: Stdio) -> Result<Self, Ended> {
         let mut command = command(args, setup.folder());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(stderr);
         command.envs(setup.env.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().expect("the program is there");
         let stderr = Arc::<Mutex<String>>::default();
         let (lines, first) = channel();
         let out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let err = BufReader::new(child.stderr.take().expect("it is piped"));
-        let told = stderr.clone();
-        let readers = vec![
-            std::thread::spawn(move || {
-                for line in out.lines().map_while(Result::ok) {
-                    let _nobody_waits_any_more = lines.send(line);
-                }
-            }),
-            std::thread::spawn(move || collect(err, &told)),
-        ];
+        let mut readers = vec![std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let _nobody_waits_any_more = lines.send(line);
+            }
+        })];
+        if let Some(err) = child.stderr.take() {
+            let told = stderr.clone();
+            readers.push(std::thread::spawn(move || collect(err, &told)));
+        }
         match ready(&first) {
             Some((address, admin)) => Ok(Self { address, admin, setup, child, stderr, readers }),
             None => Err(end(child, &stderr, readers)),

@@ -6,6 +6,7 @@
 mod activity;
 mod connection;
 mod follow;
+mod heart;
 mod listener;
 mod peer;
 mod service;

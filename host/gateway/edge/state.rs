@@ -1,5 +1,6 @@
 //! The state that the listeners and connections of all workers share.
 
+use super::heart::Heart;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
@@ -18,6 +19,8 @@ pub struct EdgeState {
     /// Set once, at shutdown. No connection is accepted after it, and each open one ends with its present
     /// request.
     pub draining: watch::Sender<bool>,
+    /// Whether the workers go on.
+    pub heart: Heart,
 }
 
 impl Default for EdgeState {
@@ -28,6 +31,7 @@ impl Default for EdgeState {
             listeners: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             draining: watch::Sender::new(false),
+            heart: Heart::default(),
         }
     }
 }

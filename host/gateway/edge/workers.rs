@@ -1,8 +1,10 @@
 //! Worker threads: each has a runtime, listeners and a service of its own.
 
 use super::activity::IdleTimer;
+use super::heart::WorkerSign;
 use super::listener::{Listeners, listen};
 use super::service::EdgeService;
+use super::state::EdgeState;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -22,6 +24,7 @@ pub struct WorkerThreads<O> {
 impl<O: Clone + Send + 'static> WorkerThreads<O> {
     /// Starts a thread for each worker's listeners. `make` is called on each thread for its service.
     pub fn start<S: EdgeService<Order = O>>(
+        edge: &EdgeState,
         listeners: Listeners,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -31,9 +34,11 @@ impl<O: Clone + Send + 'static> WorkerThreads<O> {
         for (number, sockets) in listeners.by_worker.into_iter().enumerate() {
             let (sender, orders) = mpsc::unbounded_channel();
             let (make, stop) = (make.clone(), workers.stop.subscribe());
+            // A worker that does not get as far as its first beat is missed, too.
+            let sign = edge.heart.follow();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || run(number, sockets, &*make, stop, orders))?;
+                .spawn(move || run(number, sockets, &*make, stop, orders, sign))?;
             workers.threads.push(thread);
             workers.orders.0.push(sender);
         }
@@ -83,6 +88,7 @@ fn run<S: EdgeService>(
     make: &impl Fn() -> S,
     mut stop: watch::Receiver<bool>,
     mut orders: mpsc::UnboundedReceiver<S::Order>,
+    sign: WorkerSign,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -91,6 +97,7 @@ fn run<S: EdgeService>(
             return;
         }
     };
+    let beating = sign.clone();
     runtime.block_on(async move {
         let service = Rc::new(make());
         service.begin(number);
@@ -99,6 +106,7 @@ fn run<S: EdgeService>(
             tokio::task::spawn_local(listen(service.clone(), socket, idle.clone()));
         }
         tokio::task::spawn_local(idle.run(service.clone()));
+        tokio::task::spawn_local(async move { beating.beat().await });
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -109,6 +117,7 @@ fn run<S: EdgeService>(
             }
         }
     });
+    sign.end();
     // Remaining tasks must not hold the thread.
     drop(runtime);
 }

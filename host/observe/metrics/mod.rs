@@ -1,12 +1,14 @@
 //! The metrics, under the names of `design/metrics.md`. Handles are looked up when routes and policies are
 //! loaded, so that a request only adds.
 
+mod log;
 mod policies;
 mod process;
 mod requests;
 mod store;
 mod upstreams;
 
+pub use log::{LOG_LINES, LogLines};
 pub use process::{BacklogSeen, Snapshot};
 pub use requests::{RequestResult, RouteMetrics};
 pub use store::{STORE_CALLS, StoreCalls};
@@ -43,6 +45,7 @@ impl Default for Metrics {
         let requests = RequestFamilies::register(&mut registry);
         let policies = PolicyFamilies::register(&mut registry);
         STORE_CALLS.register(&mut registry);
+        LOG_LINES.register(&mut registry);
         let upstreams = UpstreamFamilies::register(&mut registry);
         let process = ProcessGauges::register(&mut registry);
         let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];

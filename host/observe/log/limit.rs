@@ -1,0 +1,197 @@
+//! Of warnings and errors about requests, one a second of a kind is written: a service that is down makes one
+//! with every request.
+
+use super::own::own_line;
+use crate::metrics::LOG_LINES;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The rooms that requests pass. Their crates are named after them.
+const ROOMS: [&str; 2] = ["gateway", "upstream"];
+/// The fields that tell kinds of one place apart. Their values are names of the configuration.
+const NAMES: [&str; 3] = ["upstream", "policy", "route"];
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Leaves out what was said less than a second ago, and says later how much that was.
+pub(super) struct OnceASecond<F> {
+    inner: F,
+    told: Mutex<HashMap<LineKind, LastLine>>,
+}
+
+/// The place in the code, and a hash of the names.
+type LineKind = (Identifier, u64);
+
+struct LastLine {
+    at: Instant,
+    left_out: u64,
+}
+
+impl<F> OnceASecond<F> {
+    pub(super) fn new(inner: F) -> Self {
+        Self { inner, told: Mutex::default() }
+    }
+
+    /// Whether a line of this kind is written now, and how many were left out before it.
+    fn admit(&self, kind: LineKind, now: Instant) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = told.get_mut(&kind) else {
+            told.insert(kind, LastLine { at: now, left_out: 0 });
+            return Some(0);
+        };
+        if now.saturating_duration_since(last.at) < SECOND {
+            last.left_out += 1;
+            LOG_LINES.repeated.inc();
+            return None;
+        }
+        last.at = now;
+        Some(std::mem::take(&mut last.left_out))
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for OnceASecond<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let place = event.metadata();
+        let room = place
+            .target()
+            .strip_prefix("oncegate")
+            .and_then(|rest| rest.strip_prefix('_'))
+            .unwrap_or_default();
+        let is_of_request = ROOMS.iter().any(|passed| room.starts_with(passed));
+        if *place.level() <= Level::WARN && is_of_request {
+            let mut names = Names::default();
+            event.record(&mut names);
+            let kind = (place.callsite(), names.0.finish());
+            match self.admit(kind, Instant::now()) {
+                None => return Ok(()),
+                Some(0) => {}
+                Some(left_out) => {
+                    let told = format!("{left_out} lines like the next one were left out");
+                    out.write_str(&own_line("WARN", told))?;
+                }
+            }
+        }
+        self.inner.format_event(context, out, event)
+    }
+}
+
+/// Hashes the fields that tell kinds apart.
+#[derive(Default)]
+struct Names(DefaultHasher);
+
+impl Visit for Names {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if NAMES.contains(&field.name()) {
+            (field.name(), value).hash(&mut self.0);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if NAMES.contains(&field.name()) {
+            (field.name(), format!("{value:?}")).hash(&mut self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::Arc;
+    use tracing::Callsite as _;
+
+    const UPSTREAM: &str = concat!("oncegate", "_upstream::exchange");
+    const GATEWAY: &str = concat!("oncegate", "_gateway::guard");
+    const LEDGER: &str = concat!("oncegate", "_ledger::keeper");
+
+    /// The log of `say`, line by line.
+    fn logged(say: impl FnOnce()) -> Vec<String> {
+        #[derive(Clone, Default)]
+        struct Out(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Out {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().expect("no holder panics").extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let out = Out::default();
+        let theirs = out.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || theirs.clone());
+        tracing::subscriber::with_default(log.map_event_format(OnceASecond::new).finish(), say);
+        let bytes = out.0.lock().expect("no holder panics").clone();
+        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+    }
+
+    fn broken(upstream: &str) {
+        tracing::warn!(target: UPSTREAM, upstream, "upstream broke off");
+    }
+
+    #[test]
+    fn a_warning_is_told_once_a_second() {
+        let before = LOG_LINES.repeated.get();
+        let lines = logged(|| (0..100).for_each(|_| broken("one")));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(LOG_LINES.repeated.get() - before >= 99);
+    }
+
+    #[test]
+    fn other_kinds_are_told_beside_it() {
+        let lines = logged(|| {
+            for _ in 0..10 {
+                broken("one");
+                broken("two");
+                tracing::error!(target: GATEWAY, policy = %"p", "a policy failed");
+                tracing::error!(target: GATEWAY, policy = %"p", operation = 1, "no answer");
+            }
+        });
+        assert_eq!(lines.len(), 4, "{lines:?}");
+    }
+
+    /// What operators do, what a configuration brings, and what is no warning.
+    #[test]
+    fn what_no_request_makes_is_told_each_time() {
+        let lines = logged(|| {
+            for n in 0..10 {
+                tracing::warn!(target: concat!("once", "gate::admin::operations"), n, "an operator resolved an operation");
+                tracing::error!(target: LEDGER, n, "a record can't be read");
+                tracing::info!(target: GATEWAY, n, "information");
+            }
+        });
+        assert_eq!(lines.len(), 30, "{lines:?}");
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_with_the_next() {
+        let once = OnceASecond::new(());
+        let (begun, mut told) = (Instant::now(), Vec::new());
+        tracing::subscriber::with_default(tracing_subscriber::registry(), || {
+            let place = tracing::callsite!(name: "k", kind: tracing::metadata::Kind::EVENT, fields: );
+            let kind = (place.metadata().callsite(), 0);
+            for tenths in [0, 1, 9, 10, 11, 35] {
+                told.push(once.admit(kind.clone(), begun + Duration::from_millis(100 * tenths)));
+            }
+        });
+        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+}
