@@ -24,6 +24,7 @@ use oncegate_store::{ConfiguredStore, StoreError};
 use oncegate_upstream::Admission;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Answers a guarded request.
 pub async fn operation(
@@ -35,7 +36,7 @@ pub async fn operation(
     guarded.prepare(&mut context).await?;
     let whole = context.read(progress).await?;
     guarded.generation.recent().offer(progress.access.begun(), || identify::sample(&whole));
-    let request = identify::request(&whole, &mut guarded);
+    let request = Arc::new(identify::request(&whole, &mut guarded));
     let observation = identify::observation(&whole, &guarded, &request.claim.fingerprint);
     let body = whole.body;
     progress.access.operation = Some(request.id);
@@ -76,7 +77,7 @@ fn execution(
 /// Asks the ledger, and does what the ledger says.
 async fn pursue(
     execution: Rc<Execution>,
-    request: ledger::Request,
+    request: Arc<ledger::Request>,
     progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (id, ledger) = (request.id, &execution.worker.shared.ledger);
@@ -95,7 +96,7 @@ async fn pursue(
         Pursued::Shared(_) if execution.unvouched => pursuit.refuse(Refusal::InFlight, None),
         Pursued::Shared(answer) => pursuit.shared(&answer, receipt).await,
         Pursued::Refuse(refusal, record) => pursuit.refuse(refusal, record.as_deref()),
-        Pursued::Unavailable(error) => pursuit.unavailable(&error).await,
+        Pursued::Unavailable(error) => Box::pin(pursuit.unavailable(&error)).await,
     }
 }
 
@@ -184,7 +185,7 @@ impl Pursuit<'_> {
             return Ok(response);
         };
         let body_kept = self.execution.route.config.body_kept;
-        presenter.present(&self.execution.worker, receipt, answer, body_kept, response).await
+        Box::pin(presenter.present(&self.execution.worker, receipt, answer, body_kept, response)).await
     }
 
     /// Answers a request that the ledger refused.

@@ -24,7 +24,7 @@ pub use worker::{Retirement, Workers};
 use answer::body::AnswerBody;
 use answer::problem::Problem;
 use answer::{present, refusals};
-use edge::{After, Answered, EdgeService, EdgeState, Framing, Peer};
+use edge::{After, Answered, ClientEnd, EdgeService, EdgeState, Framing, Peer};
 use execution::{pass, probe};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -43,6 +43,7 @@ use worker::{Worker, WorkerOrder};
 async fn answer(
     worker: &Rc<Worker>,
     peer: Peer,
+    client: &ClientEnd,
     request: Request<Incoming>,
     progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
@@ -58,10 +59,10 @@ async fn answer(
     progress.access.take(&route);
     arrival.refuse_impostor(&route.config.principal)?;
     if route.config.client_gone == ClientGone::Close {
-        arrival.ends_with_client();
+        client.ends_request();
     }
     if route.is_unavailable_for(&head.method) {
-        return unavailable(worker, &route, arrival, progress).await;
+        return Box::pin(unavailable(worker, &route, arrival, progress)).await;
     }
     let Some(generation) = route.judge(&head.method).cloned() else {
         progress.access.result = RequestResult::Passed;
@@ -83,7 +84,7 @@ async fn answer(
 async fn unavailable(
     worker: &Rc<Worker>,
     route: &Route,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
     progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     match route.config.on_error {
@@ -99,15 +100,21 @@ async fn unavailable(
     }
 }
 
-/// Answers one request, whatever happens, then counts and logs it.
-async fn handle(worker: Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Answered<AnswerBody> {
+/// Answers one request, whatever happens, then counts and logs it. What few requests need is boxed, so that the
+/// future of the many is small.
+async fn handle(
+    worker: Rc<Worker>,
+    peer: Peer,
+    client: ClientEnd,
+    request: Box<Request<Incoming>>,
+) -> Answered<AnswerBody> {
     let mut progress = RequestProgress::begin(&request, peer);
-    let (mut response, after) = match answer(&worker, peer, request, &mut progress).await {
+    let (mut response, after) = match answer(&worker, peer, &client, *request, &mut progress).await {
         Ok(response) => (response, After::Stay),
         Err(problem) => {
             progress.access.problem(&problem);
             let problem = progress.access.answered(problem);
-            let response = present::problem(&worker, progress.presenter.as_ref(), problem).await;
+            let response = Box::pin(present::problem(&worker, progress.presenter.as_ref(), problem)).await;
             (response, progress.after_refusal)
         }
     };
@@ -150,10 +157,11 @@ impl EdgeService for Worker {
         self: Rc<Self>,
         peer: Peer,
         framing: Framing,
-        request: Request<Incoming>,
+        client: ClientEnd,
+        request: Box<Request<Incoming>>,
     ) -> Answered<AnswerBody> {
         match framing {
-            Framing::Clear => handle(self, peer, request).await,
+            Framing::Clear => handle(self, peer, client, request).await,
             Framing::Ambiguous => {
                 // RFC 9112 §6.1: what comes behind such a head may not be what it seems.
                 Answered { response: refusals::ambiguous_framing().into_response(), after: After::Close }

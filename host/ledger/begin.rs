@@ -17,12 +17,14 @@ const RECOVER_PORTION: usize = 1024;
 
 impl<S: Store> Ledger<S> {
     /// Begins an operation: finds the record in its way, waits for an execution in this process, or hands out
-    /// the right to claim. Dropping the future loses nothing.
-    pub async fn begin(self: &Arc<Self>, request: Request) -> Begun<S> {
+    /// the right to claim. Dropping the future loses nothing. What few requests need is boxed, so that the future
+    /// of the many is small.
+    pub async fn begin(self: &Arc<Self>, request: impl Into<Arc<Request>>) -> Begun<S> {
+        let request = request.into();
         let deadline = Instant::now() + request.wait;
         loop {
             for key in request.lower() {
-                match self.begin_lower(&request, key, deadline).await {
+                match Box::pin(self.begin_lower(&request, key, deadline)).await {
                     // The claim tells it, because the claim looks at all keys.
                     Some(Begun::Refuse(Refusal::Unknown, _)) | None => {}
                     Some(begun) => return begun,
@@ -44,9 +46,9 @@ impl<S: Store> Ledger<S> {
                 }
                 Entry::Occupied(occupied) => occupied.get().clone(),
             };
-            match self.follow(&request, &flight, asked, deadline).await {
+            match Box::pin(self.follow(&request, &flight, asked, deadline)).await {
                 Some(Begun::Refuse(Refusal::KeyReused, standing)) => {
-                    return self.refuse_reused(&request, standing).await;
+                    return Box::pin(self.refuse_reused(&request, standing)).await;
                 }
                 Some(begun) => return begun,
                 None => {}

@@ -60,7 +60,7 @@ pub enum Claimed<S: Store = ConfiguredStore> {
 #[derive(Debug)]
 pub struct Claimant<S: Store = ConfiguredStore> {
     pub(super) ledger: Arc<Ledger<S>>,
-    pub(super) request: Request,
+    pub(super) request: Arc<Request>,
     pub(super) flight: Arc<Flight>,
 }
 

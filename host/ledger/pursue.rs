@@ -40,9 +40,10 @@ impl<S: Store> Ledger<S> {
     /// it has waited long enough.
     pub async fn pursue<T>(
         self: &Arc<Self>,
-        request: Request,
+        request: impl Into<Arc<Request>>,
         execute: impl AsyncFn(Claimant<S>) -> Result<T, Claimed<S>>,
     ) -> Pursued<T> {
+        let request = request.into();
         let deadline = Instant::now() + request.wait;
         let mut pause = LOOK_AGAIN;
         loop {

@@ -61,11 +61,11 @@ impl RequestBody {
         }
     }
 
-    /// What becomes of the body when it is sent.
-    pub(super) fn upload(&self) -> Rc<Upload> {
+    /// What becomes of the body when it is sent. None: nothing of it is still to come from the client.
+    pub(super) fn upload(&self) -> Option<Rc<Upload>> {
         match self {
-            Self::Streamed(unread) if !unread.is_end_stream() => unread.upload.clone(),
-            Self::Whole(_) | Self::Streamed(_) => Upload::done(),
+            Self::Streamed(unread) if !unread.is_end_stream() => Some(unread.upload.clone()),
+            Self::Whole(_) | Self::Streamed(_) => None,
         }
     }
 

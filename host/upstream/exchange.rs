@@ -40,10 +40,11 @@ pub enum Sending {
 
 impl Pool {
     /// Sends a request and waits for the head of its answer, at most `limit` after the request's end.
-    /// `may_send` is asked on each connection, right before the first byte.
+    /// `may_send` is asked on each connection, right before the first byte. The request is boxed, because each
+    /// future on its way would have room for it twice.
     pub async fn exchange(
         self: &Rc<Self>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         limit: Duration,
         sending: Sending,
         may_send: impl Fn() -> bool,
@@ -63,7 +64,7 @@ impl Pool {
             }
             let may_switch = request.headers().contains_key(header::UPGRADE);
             let may_repeat = sending == Sending::Repeatable && connection.is_used && !may_switch;
-            let copy = if may_repeat { copy(&request) } else { None };
+            let copy = if may_repeat { copy(&request).map(Box::new) } else { None };
             match (connection.send(request, limit).await, copy) {
                 (Ok(response), _) if response.status() == StatusCode::SWITCHING_PROTOCOLS && !may_switch => {
                     tracing::warn!(
@@ -77,7 +78,7 @@ impl Pool {
                     metrics.answered.inc();
                     return Ok(response);
                 }
-                (Err(SendError::Unsent(unsent)), _) => request = *unsent,
+                (Err(SendError::Unsent(unsent)), _) => request = unsent,
                 (Err(SendError::Broken(error)), Some(copy)) if has_ended(&error) => {
                     // Other connections that were idle may have ended with this one.
                     (request, age_max) = (copy, Duration::ZERO);

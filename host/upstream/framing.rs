@@ -37,11 +37,15 @@ pub(super) fn renew<B>(
     }
     let is_sized = fields.contains_key(header::CONTENT_LENGTH);
     let length = if is_coded { None } else { length(fields) };
-    fields.remove(header::TRANSFER_ENCODING);
-    fields.remove(header::CONTENT_LENGTH);
+    if is_coded {
+        fields.remove(header::TRANSFER_ENCODING);
+    }
     // An answer with these statuses has no length (RFC 9110 §8.6).
-    if let Some(length) = length.filter(|_| status != StatusCode::NO_CONTENT && !status.is_informational()) {
-        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    match length.filter(|_| status != StatusCode::NO_CONTENT && !status.is_informational()) {
+        Some(length) if is_written_once(fields, length) => {}
+        Some(length) => _ = fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length)),
+        None if is_sized => _ = fields.remove(header::CONTENT_LENGTH),
+        None => {}
     }
     let announces_body = is_coded || (is_sized && length != Some(0));
     Ok(if has_no_body && announces_body { ConnectionReuse::Unsafe } else { ConnectionReuse::Safe })
@@ -67,6 +71,13 @@ fn length(fields: &HeaderMap) -> Option<u64> {
     let mut lengths = elements(fields, header::CONTENT_LENGTH).map(number);
     let first = lengths.next()??;
     lengths.all(|other| other == Some(first)).then_some(first)
+}
+
+/// Whether one field says this length, which all say, and says it in its shortest writing.
+fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
+    let digits = length.checked_ilog10().unwrap_or(0) + 1;
+    let mut values = fields.get_all(header::CONTENT_LENGTH).into_iter();
+    values.next().is_some_and(|value| value.len() == digits as usize) && values.next().is_none()
 }
 
 #[cfg(test)]

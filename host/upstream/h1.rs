@@ -66,6 +66,16 @@ pub enum SendError {
     Stalled,
 }
 
+impl From<RanOut> for SendError {
+    fn from(what: RanOut) -> Self {
+        match what {
+            RanOut::Answer => Self::TimedOut,
+            RanOut::Upstream => Self::Stalled,
+            RanOut::Client => Self::Client,
+        }
+    }
+}
+
 impl H1 {
     /// Opens a connection. A task of its own drives the connection, and ends with it.
     pub(super) async fn connect(upstream: &config::UpstreamConfig) -> Result<Self, ConnectError> {
@@ -110,24 +120,26 @@ impl H1 {
     /// body that is passed on as it arrives may stand still for `idle`.
     pub(super) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         limit: Duration,
         idle: Duration,
     ) -> Result<Response<Incoming>, SendError> {
         let upload = request.body().upload();
-        upload.begins();
-        let sent = tokio::select! {
-            biased;
-            sent = self.0.try_send_request(request) => sent,
-            what = upload.ran_out(limit, idle) => return Err(match what {
-                RanOut::Answer => SendError::TimedOut,
-                RanOut::Upstream => SendError::Stalled,
-                RanOut::Client => SendError::Client,
-            }),
+        let sending = self.0.try_send_request(*request);
+        let sent = match &upload {
+            None => timeout(limit, sending).await.map_err(|_| SendError::TimedOut)?,
+            Some(upload) => {
+                upload.begins();
+                tokio::select! {
+                    biased;
+                    sent = sending => sent,
+                    what = upload.ran_out(limit, idle) => return Err(what.into()),
+                }
+            }
         };
         sent.map_err(|mut error| match error.take_message() {
             Some(request) => SendError::Unsent(Box::new(request)),
-            None if upload.is_broken() => SendError::Client,
+            None if upload.is_some_and(|upload| upload.is_broken()) => SendError::Client,
             None => SendError::Broken(error.into_error()),
         })
     }

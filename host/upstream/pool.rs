@@ -10,7 +10,6 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -30,7 +29,7 @@ const IDLE_COUNT_MAX: usize = 512;
 
 /// The traffic that a connection carries. A connection never changes over: what a service sends late, or
 /// sends too much of, to a request that nobody guards must not become the recorded answer of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
     /// Executions of operations, and questions about their outcomes.
     Guarded,
@@ -40,9 +39,7 @@ pub enum Traffic {
 
 /// The pools of one worker, by the upstream's name and the traffic.
 #[derive(Debug, Default)]
-pub struct Pools(RefCell<PoolMap>);
-
-type PoolMap = HashMap<(Arc<str>, Traffic), Rc<Pool>>;
+pub struct Pools(RefCell<Vec<(Traffic, Rc<Pool>)>>);
 
 /// Connections of one worker to one upstream.
 #[derive(Debug)]
@@ -103,15 +100,16 @@ impl Pools {
     /// The connections to an upstream for this traffic. A reload that changes an upstream makes another pool.
     pub fn of(&self, upstream: &Arc<Upstream>, traffic: Traffic) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
-        let key = (upstream.name().clone(), traffic);
-        match pools.get(&key) {
-            Some(pool) if Arc::ptr_eq(&pool.upstream, upstream) => pool.clone(),
-            _ => {
-                let pool = Pool::new(upstream.clone());
-                pools.insert(key, pool.clone());
-                pool
-            }
+        // Upstreams are few: a look at each is cheaper than a hash of the name.
+        let is_its =
+            |(own, pool): &&(Traffic, Rc<Pool>)| *own == traffic && Arc::ptr_eq(&pool.upstream, upstream);
+        if let Some((_, pool)) = pools.iter().find(is_its) {
+            return pool.clone();
         }
+        let pool = Pool::new(upstream.clone());
+        pools.retain(|(own, pool)| *own != traffic || pool.upstream.name() != upstream.name());
+        pools.push((traffic, pool.clone()));
+        pool
     }
 }
 
@@ -142,11 +140,12 @@ impl Pool {
 
     fn take_idle(&self, age_max: Duration) -> Option<H1> {
         let mut idle = self.idle.borrow_mut();
-        let now = Instant::now();
-        idle.retain(|idle| idle.stays(now, self.idle_max));
+        while idle.last().is_some_and(|idle| idle.connection.is_closed()) {
+            idle.pop();
+        }
         // The latest connection comes first: the other side is least likely to close it.
         let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
-        if now - idle[at].since >= age_max {
+        if Instant::now() - idle[at].since >= age_max.min(self.idle_max) {
             return None;
         }
         Some(idle.remove(at).connection)
@@ -154,10 +153,14 @@ impl Pool {
 
     fn put_back(self: &Rc<Self>, connection: H1) {
         let mut idle = self.idle.borrow_mut();
+        let now = Instant::now();
+        if idle.len() >= IDLE_COUNT_MAX {
+            idle.retain(|idle| idle.stays(now, self.idle_max));
+        }
         if connection.is_closed() || idle.len() >= IDLE_COUNT_MAX {
             return;
         }
-        idle.push(Idle { connection, since: Instant::now() });
+        idle.push(Idle { connection, since: now });
         if !self.is_tidied.replace(true) {
             tokio::task::spawn_local(tidy(Rc::downgrade(self)));
         }
@@ -191,7 +194,7 @@ impl Connection {
     /// back to its pool at the end of the answer's body.
     pub(super) async fn send(
         mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         limit: Duration,
     ) -> Result<Response<ResponseBody>, SendError> {
         let asked = request.method().clone();

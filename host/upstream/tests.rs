@@ -79,7 +79,7 @@ fn a_request_is_handed_back_unsent_by_a_connection_that_has_ended() {
             while !connection.is_closed() {
                 tokio::task::yield_now().await;
             }
-            match connection.send(request(), Duration::from_secs(60)).await {
+            match connection.send(Box::new(request()), Duration::from_secs(60)).await {
                 Err(SendError::Unsent(unsent)) => {
                     assert!(matches!(unsent.body(), RequestBody::Whole(body) if body == "body"));
                 }
@@ -104,7 +104,7 @@ fn a_request_that_was_begun_is_never_handed_back() {
                 stream.read_exact(&mut one).unwrap();
                 stream.write_all(answer.as_bytes()).unwrap();
             });
-            let sent = connection.send(request(), Duration::from_secs(60)).await;
+            let sent = connection.send(Box::new(request()), Duration::from_secs(60)).await;
             assert!(matches!(sent, Err(SendError::Broken(_))), "{answer:?}: {sent:?}");
             peer.join().unwrap();
         });
@@ -168,7 +168,7 @@ fn idle_connections_are_closed_by_time() {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
             stream.read(&mut [0]).unwrap()
         });
-        pool.exchange(request(), Duration::from_secs(60), Sending::Once, || true).await.unwrap();
+        pool.exchange(Box::new(request()), Duration::from_secs(60), Sending::Once, || true).await.unwrap();
         assert_eq!(peer.await.unwrap(), 0, "the connection has ended");
     });
 }

@@ -48,13 +48,6 @@ impl Upload {
         })
     }
 
-    /// An upload of a body that needs no watching.
-    pub(super) fn done() -> Rc<Self> {
-        let upload = Self::new();
-        upload.end(UploadState::Over);
-        upload
-    }
-
     /// The request is about to be sent.
     pub(super) fn begins(&self) {
         self.at.set(Instant::now());

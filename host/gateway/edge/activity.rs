@@ -1,8 +1,8 @@
 //! The time of a connection's last use, and the timer that closes idle connections.
 //!
 //! hyper's own header timeout arms a timer for each request and counts idleness as a slow head.
-//! Here a connection notes when it was last used, and one task for each worker looks at all
-//! connections once a second.
+//! Here a connection notes that it was used, and one task for each worker looks at all connections
+//! twice a second.
 
 use super::follow::Follower;
 use super::service::{EdgeService, Framing};
@@ -29,6 +29,10 @@ const FIRST_WORD: Duration = Duration::from_millis(100);
 
 /// No time at all.
 const NEVER: u64 = u64::MAX;
+/// A time since the timer last looked.
+const LATELY: u64 = u64::MAX - 1;
+/// How often the timer looks at the connections.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The time of a connection's last use. Only the connection's worker touches it. The fields are atomics
 /// because hyper wants a stream that can be upgraded to be `Send`.
@@ -36,7 +40,8 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Activity {
     opened: Instant,
     requests: AtomicU32,
-    /// When the connection became idle or the head began, in milliseconds after `opened`.
+    /// When the connection became idle or the head began, in milliseconds after `opened`, or [`LATELY`]: the timer
+    /// notes the time when it looks, so that a request reads no clock for it.
     since: AtomicU64,
     /// Since when an answer waits for the client to take more of it, in milliseconds after `opened`, or
     /// [`NEVER`].
@@ -82,7 +87,7 @@ impl Activity {
     }
 
     fn mark(&self) {
-        self.since.store(self.age(), Ordering::Relaxed);
+        self.since.store(LATELY, Ordering::Relaxed);
     }
 
     fn age(&self) -> u64 {
@@ -107,6 +112,7 @@ impl Activity {
             NEVER => {
                 let is_in_head = self.is_in_head.load(Ordering::Relaxed);
                 let limit = if is_in_head { limits.header_timeout } else { limits.idle_timeout };
+                let _ = self.since.compare_exchange(LATELY, self.age(), Ordering::Relaxed, Ordering::Relaxed);
                 self.requests.load(Ordering::Relaxed) == 0
                     && quiet(self.since.load(Ordering::Relaxed)) > limit
             }
@@ -196,7 +202,7 @@ impl IdleTimer {
     /// Closes connections that are idle for too long, whose head takes too long, or whose client takes nothing for
     /// too long.
     pub(super) async fn run<S: EdgeService>(self: Rc<Self>, service: Rc<S>) {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
             ticks.tick().await;
             let limits = service.server(|server| server.limits.clone());

@@ -3,7 +3,7 @@
 use super::activity::{Activity, Busy, BusyBody, ClientEnd, IdleTimer, TrackedIo};
 use super::follow::Follower;
 use super::peer::{Peer, Protocol};
-use super::service::{After, Answered, EdgeService, Framing};
+use super::service::{After, Answered, EdgeService};
 use super::state::Counted;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -36,18 +36,19 @@ pub(super) async fn serve<S: EdgeService>(
     let came_late = *ending.borrow();
     let hyper_service = service_fn({
         let (service, activity) = (service.clone(), activity.clone());
-        move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ClientEnd(activity.clone()));
+        move |request: Request<Incoming>| {
             let busy = Busy::new(&activity);
             let service = service.clone();
-            let framing = activity.take_framing();
+            let (framing, client) = (activity.take_framing(), ClientEnd(activity.clone()));
             let ending = ending.clone();
             let peer = Peer { protocol: Protocol::of(request.version()), ..peer };
-            // Boxed, because hyper would move the future, and each connection would have room for its nine
+            let request = Box::new(request);
+            // Boxed, because hyper would move the future, and each connection would have room for its
             // kilobytes, used or not.
             Box::pin(async move {
-                let is_ending = || came_late || ending.has_changed().unwrap_or(true);
-                let response = answer(service, peer, framing, request, is_ending).await;
+                let answered = service.answer(peer, framing, client, request).await;
+                let is_ending = came_late || ending.has_changed().unwrap_or(true);
+                let response = finished(answered, is_ending);
                 Ok::<_, Infallible>(response.map(|body| BusyBody { body, failed: None, _busy: busy }))
             })
         }
@@ -81,16 +82,10 @@ pub(super) async fn serve<S: EdgeService>(
     }
 }
 
-/// The service's answer. It says if the connection ends after it: because the service wants it, or because
-/// `is_ending` says so when the answer is there.
-async fn answer<S: EdgeService>(
-    service: Rc<S>,
-    peer: Peer,
-    framing: Framing,
-    request: Request<Incoming>,
-    is_ending: impl FnOnce() -> bool,
-) -> Response<S::Body> {
-    let Answered { mut response, after } = service.answer(peer, framing, request).await;
+/// The service's answer as it goes out. It says if the connection ends after it: because the service wants it, or
+/// because the gateway `is_ending`.
+fn finished<B>(answered: Answered<B>, is_ending: bool) -> Response<B> {
+    let Answered { mut response, after } = answered;
     // The version is the sender's (RFC 9110 §6.2), whoever the answer is from.
     *response.version_mut() = Version::HTTP_11;
     if response.status().canonical_reason().is_none() && response.extensions().get::<ReasonPhrase>().is_none()
@@ -99,7 +94,7 @@ async fn answer<S: EdgeService>(
         response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
     // Set before hyper is told to shut down, so that requests already queued are still answered.
-    let ends = is_ending() || after == After::Close;
+    let ends = is_ending || after == After::Close;
     if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

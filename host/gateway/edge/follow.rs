@@ -1,6 +1,8 @@
 //! Follows the bytes of a connection from head to body to head, as RFC 9112 frames them, and so knows which
 //! bytes are a head's. hyper reads the requests; the follower knows what hyper does not tell.
 
+use memchr::memchr;
+
 /// The bytes of a line that are looked at. The fields that say where a body ends fit in.
 const LINE_MAX: usize = 128;
 
@@ -93,8 +95,13 @@ impl Follower {
 
     /// Takes the rest of a line, and returns what comes behind it.
     fn line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let end = memchr(b'\n', bytes);
         let (line, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+        if end.is_some() && self.line.is_empty() {
+            // The line came in one piece, as nearly all do.
+            self.end_line(line[..line.len().min(LINE_MAX)].trim_ascii_end());
+            return rest;
+        }
         let room = LINE_MAX - self.line.len();
         self.line.extend_from_slice(&line[..line.len().min(room)]);
         if end.is_some() {
@@ -139,7 +146,11 @@ impl Follower {
     }
 
     fn field(&mut self, line: &[u8]) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
+        // The first letters of the two names that count.
+        if !matches!(line.first(), Some(b'T' | b't' | b'C' | b'c')) {
+            return;
+        }
+        let Some(colon) = memchr(b':', line) else { return };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.is_coded = true;

@@ -1,5 +1,6 @@
 //! The service behind the edge, which answers requests.
 
+use super::activity::ClientEnd;
 use super::peer::Peer;
 use super::state::EdgeState;
 use bytes::Bytes;
@@ -30,12 +31,14 @@ pub trait EdgeService: 'static {
     /// Carries out an order.
     fn obey(&self, order: Self::Order);
 
-    /// Answers a request. There is always an answer.
+    /// Answers a request. There is always an answer. The request is boxed, because each future on its way would
+    /// have room for it twice.
     fn answer(
         self: Rc<Self>,
         peer: Peer,
         framing: Framing,
-        request: Request<Incoming>,
+        client: ClientEnd,
+        request: Box<Request<Incoming>>,
     ) -> impl Future<Output = Answered<Self::Body>>;
 }
 

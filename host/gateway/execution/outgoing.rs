@@ -17,7 +17,7 @@ pub fn request(
     head: &RequestHead,
     own: HeaderMap,
     body: RequestBody,
-) -> Request<RequestBody> {
+) -> Box<Request<RequestBody>> {
     let mut fields = own;
     let is_framed =
         fields.contains_key(header::CONTENT_LENGTH) || fields.contains_key(header::TRANSFER_ENCODING);
@@ -25,11 +25,10 @@ pub fn request(
     frame(&mut fields, is_framed, &body);
     // Trailers come when nobody looks at fields any more.
     fields::clean_announcement(&mut fields, |name| !is_credential(&route.config.principal, name));
-    let mut request = Request::new(body);
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_11;
-    // The target was parsed when the request came in, so it parses again.
-    *request.uri_mut() = head.target().parse().unwrap_or_default();
+    *request.uri_mut() = head.target();
     *request.headers_mut() = fields;
     request
 }

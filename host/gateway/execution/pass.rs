@@ -2,11 +2,9 @@
 
 use crate::answer::body::AnswerBody;
 use crate::answer::problem::{Code, Problem};
-use crate::edge::Peer;
 use crate::execution::{outgoing, rpc, tunnel};
 use crate::request::arrival::Arrival;
 use crate::request::fields;
-use crate::request::head::RequestHead;
 use crate::request::route::Route;
 use crate::worker::Worker;
 use http::header::{self, HeaderValue};
@@ -18,13 +16,23 @@ use std::rc::Rc;
 pub async fn stream(
     worker: &Rc<Worker>,
     route: &Route,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let offered = tunnel::offered(arrival.fields(), arrival.peer, &worker.active().config.server.upgrades);
+    match offered.is_empty() {
+        true => send(worker, route, arrival).await,
+        false => Box::pin(switch(worker, route, arrival, offered)).await,
+    }
+}
+
+/// Passes a request on that offers these protocols in place of HTTP.
+async fn switch(
+    worker: &Rc<Worker>,
+    route: &Route,
+    arrival: Box<Arrival>,
+    offered: Vec<String>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (peer, head, mut request) = arrival.into_request();
-    let offered = tunnel::offered(request.headers(), peer, &worker.active().config.server.upgrades);
-    if offered.is_empty() {
-        return proxy(worker, route, peer, &head, request).await;
-    }
     let client = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let mut request = outgoing::request(route, peer, &head, parts.headers, body);
@@ -59,22 +67,24 @@ pub async fn stream(
 pub async fn send(
     worker: &Rc<Worker>,
     route: &Route,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let (peer, head, request) = arrival.into_request();
-    proxy(worker, route, peer, &head, request).await
+    proxy(worker, route, streamed(route, arrival)).await
 }
 
-/// Sends a request on and returns the answer as it comes. The request's fields are the client's.
+/// The request as it goes upstream, with its body as it arrives.
+fn streamed(route: &Route, arrival: Box<Arrival>) -> Box<Request<RequestBody>> {
+    let peer = arrival.peer;
+    let (head, fields, body) = arrival.into_head();
+    outgoing::request(route, peer, &head, fields, body.into_request_body())
+}
+
+/// Sends a request upstream and returns the answer as it comes.
 pub async fn proxy(
     worker: &Rc<Worker>,
     route: &Route,
-    peer: Peer,
-    head: &RequestHead,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let (parts, body) = request.into_parts();
-    let request = outgoing::request(route, peer, head, parts.headers, body);
     let arrival = request.body().arrival();
     Ok(answer(exchange(worker, route, request).await?, arrival))
 }
@@ -82,7 +92,7 @@ pub async fn proxy(
 async fn exchange(
     worker: &Rc<Worker>,
     route: &Route,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Response<ResponseBody>, Problem> {
     // A method that the route may guard acts, whatever HTTP says of it.
     let method = request.method();

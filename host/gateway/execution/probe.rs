@@ -200,8 +200,8 @@ async fn send(worker: &Worker, route: &Route, turn: &Turn, question: &Outbound) 
     reply(worker, route, response).await
 }
 
-fn request(route: &Route, authority: &str, question: &Outbound) -> Request<RequestBody> {
-    let mut request = Request::new(RequestBody::Whole(question.body.clone().unwrap_or_default()));
+fn request(route: &Route, authority: &str, question: &Outbound) -> Box<Request<RequestBody>> {
+    let mut request = Box::new(Request::new(RequestBody::Whole(question.body.clone().unwrap_or_default())));
     *request.method_mut() = question.method.clone();
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = Uri::from(question.path.clone());

@@ -53,10 +53,8 @@ pub struct Execution {
 
 impl Execution {
     /// The request as it goes upstream. `attempt`: how often the operation was claimed.
-    pub(super) fn upstream_request(&self, attempt: u32) -> Request<RequestBody> {
-        let body = RequestBody::Whole(self.body.clone());
-        let own = self.fields.clone();
-        let mut request = outgoing::request(&self.route, self.peer, &self.head, own, body);
+    pub(super) fn upstream_request(&self, attempt: u32) -> Box<Request<RequestBody>> {
+        let mut request = self.outgoing();
         let fields = request.headers_mut();
         fields.insert(OPERATION, operation_value(self.id.get()));
         fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
@@ -69,10 +67,14 @@ impl Execution {
         request
     }
 
+    /// The request without the fields of an execution.
+    fn outgoing(&self) -> Box<Request<RequestBody>> {
+        let body = RequestBody::Whole(self.body.clone());
+        outgoing::request(&self.route, self.peer, &self.head, self.fields.clone(), body)
+    }
+
     /// Sends the request without a guard.
     pub async fn send_unguarded(&self) -> Result<Response<AnswerBody>, Problem> {
-        let mut request = Request::new(RequestBody::Whole(self.body.clone()));
-        *request.headers_mut() = self.fields.clone();
-        pass::proxy(&self.worker, &self.route, self.peer, &self.head, request).await
+        pass::proxy(&self.worker, &self.route, self.outgoing()).await
     }
 }

@@ -1,7 +1,7 @@
 //! A request as it was received.
 
 use crate::answer::problem::Problem;
-use crate::edge::{ClientEnd, Peer};
+use crate::edge::Peer;
 use crate::request::body::InboundBody;
 use crate::request::head::RequestHead;
 use crate::request::principal;
@@ -29,25 +29,19 @@ pub struct Arrival {
 
 impl Arrival {
     /// Reads the head of a request. Nobody reads the body of a refused request, so that body is drained.
-    pub fn read(peer: Peer, request: Request<Incoming>, active: &ActiveConfig) -> Result<Self, Problem> {
+    /// An arrival is boxed, because each future on its way would have room for it twice.
+    pub fn read(peer: Peer, request: Request<Incoming>, active: &ActiveConfig) -> Result<Box<Self>, Problem> {
         let (parts, incoming) = request.into_parts();
         let body = InboundBody::new(incoming);
         let server = &active.config.server;
         let mut head = RequestHead::read(&parts, peer.protocol, server.limits.header_bytes)?;
         head.normalise(server.paths, &active.routes)?;
-        Ok(Self { peer, head, body, parts })
+        Ok(Box::new(Self { peer, head, body, parts }))
     }
 
     /// The request's fields.
     pub fn fields(&self) -> &HeaderMap {
         &self.parts.headers
-    }
-
-    /// Ends the request when its client says that it sends no more.
-    pub fn ends_with_client(&self) {
-        if let Some(client) = self.parts.extensions.get::<ClientEnd>() {
-            client.ends_request();
-        }
     }
 
     /// Refuses a stranger that says who asks, by these rules of a route.
@@ -61,12 +55,12 @@ impl Arrival {
     }
 
     /// The request as it goes on unguarded. A body that was read is sent whole, any other body streams.
-    pub fn into_request(self) -> (Peer, RequestHead, Request<RequestBody>) {
+    pub fn into_request(self: Box<Self>) -> (Peer, RequestHead, Request<RequestBody>) {
         (self.peer, self.head, Request::from_parts(self.parts, self.body.into_request_body()))
     }
 
-    /// The request's head, fields and body, once the body has been read.
-    pub fn into_head(self) -> (RequestHead, HeaderMap, InboundBody) {
+    /// The request's head, fields and body.
+    pub fn into_head(self: Box<Self>) -> (RequestHead, HeaderMap, InboundBody) {
         (self.head, self.parts.headers, self.body)
     }
 }

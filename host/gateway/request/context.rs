@@ -34,7 +34,7 @@ pub struct RequestContext {
     /// The principal that asks.
     pub principal: PrincipalId,
     /// The request as it was received.
-    pub arrival: Arrival,
+    pub arrival: Box<Arrival>,
     /// The ledger's time at which the request came in.
     pub came: Timestamp,
     /// The query without the parameters that name the principal; none: the query has no such parameters.
@@ -51,7 +51,7 @@ impl RequestContext {
         worker: &Rc<Worker>,
         active: Arc<ActiveConfig>,
         route: Arc<Route>,
-        arrival: Arrival,
+        arrival: Box<Arrival>,
     ) -> Result<Self, Problem> {
         let rules = &route.config.principal;
         let principal = arrival.principal(rules, &worker.shared.secret)?;

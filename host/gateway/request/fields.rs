@@ -3,21 +3,24 @@
 
 use crate::edge::Peer;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use oncegate_config::is_reserved;
 use std::net::IpAddr;
 
-/// Fields that belong to one connection. `Trailer` is not among them: `Trailer` announces trailers that are
-/// kept, and hyper sends only announced trailers.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
+/// Whether a field belongs to one connection. `Trailer` does not: `Trailer` announces trailers that are kept,
+/// and hyper sends only announced trailers.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
 
 /// Whether `Connection` names this field, so that nobody may rely on the field.
 pub fn names_in_connection(fields: &HeaderMap, name: &str) -> bool {
@@ -31,9 +34,17 @@ fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Whether two names, in lower case, are one to a service that takes `_` for `-` as CGI does.
 pub fn are_twins(a: &str, b: &str) -> bool {
-    let plain =
-        |name: &str| name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }).collect::<Vec<_>>();
-    a.len() == b.len() && plain(a) == plain(b)
+    let plain = |byte| if byte == b'_' { b'-' } else { byte };
+    a.len() == b.len() && a.bytes().map(plain).eq(b.bytes().map(plain))
+}
+
+/// Removes the fields whose names are so. The names are looked at one by one: most messages have no such field,
+/// and a look at a name is cheaper than a search for it.
+fn remove_where(fields: &mut HeaderMap, is_so: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = fields.keys().filter(|name| is_so(name.as_str())).cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
 }
 
 /// Removes the fields that belong to one connection, and the fields that `Connection` names.
@@ -42,24 +53,20 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
         true => connection_options(fields).filter_map(|option| option.parse().ok()).collect(),
         false => Vec::new(),
     };
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in named {
         fields.remove(name);
     }
+    remove_where(fields, is_hop_by_hop);
 }
 
 /// Removes the gateway's own fields from a message, so that nobody else can speak for the gateway.
 pub fn remove_ours(fields: &mut HeaderMap) {
-    let is_ours = |name: &&HeaderName| {
-        let name = name.as_str();
+    remove_where(fields, |name| {
         let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|own| are_twins(own, prefix));
         // The first letters are compared first, because this is asked of each field of each message.
         (name.starts_with("once") && begins("oncegate-"))
             || (name.starts_with("idem") && are_twins(name, "idempotent-replayed"))
-    };
-    let ours: Vec<HeaderName> = fields.keys().filter(is_ours).cloned().collect();
-    for name in ours {
-        fields.remove(name);
-    }
+    });
 }
 
 /// Fields that trailers can't have, beside those that are reserved (RFC 9110 §6.5.1): who reads them has
@@ -96,15 +103,13 @@ fn may_trail(name: &str) -> bool {
 }
 
 /// A name as a service reads it that takes `_` for `-` as CGI does.
-fn with_hyphens(name: &HeaderName) -> String {
-    name.as_str().replace('_', "-")
+fn with_hyphens(name: &str) -> String {
+    name.replace('_', "-")
 }
 
 /// Removes fields that trailers can't have.
 pub fn clean_trailers(trailers: &mut HeaderMap) {
-    let unfit: Vec<HeaderName> =
-        trailers.keys().filter(|name| !may_trail(&with_hyphens(name))).cloned().collect();
-    unfit.iter().for_each(|name| _ = trailers.remove(name));
+    remove_where(trailers, |name| !may_trail(&with_hyphens(name)));
 }
 
 /// Removes fields from `Trailer` that trailers can't have, or for which `also` says no. hyper does not send
@@ -116,7 +121,7 @@ pub fn clean_announcement(fields: &mut HeaderMap, also: impl Fn(&HeaderName) -> 
     let names =
         fields.get_all(header::TRAILER).into_iter().flat_map(|list| list.as_bytes().split(|b| *b == b','));
     let names: Vec<_> = names.map(|name| HeaderName::from_bytes(name.trim_ascii())).collect();
-    let is_fit = |name: &HeaderName| may_trail(&with_hyphens(name)) && also(name);
+    let is_fit = |name: &HeaderName| may_trail(&with_hyphens(name.as_str())) && also(name);
     if names.iter().all(|name| name.as_ref().is_ok_and(is_fit)) {
         return;
     }
@@ -218,37 +223,34 @@ pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &
 }
 
 /// How the gateway names itself in `Via`.
-const VIA: &str = "1.1 oncegate";
+const VIA: HeaderValue = HeaderValue::from_static("1.1 oncegate");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Adds `Via` and the `X-Forwarded-*` fields. An untrusted peer's own are removed. `Forwarded` goes on only if a
 /// trusted proxy sent it.
 pub fn add_forwarding(fields: &mut HeaderMap, peer: Peer, authority: &str) {
     append_element(fields, header::VIA, VIA);
     if !peer.trusted {
-        let theirs: Vec<HeaderName> =
-            fields.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
-        for name in theirs {
-            fields.remove(name);
-        }
+        remove_where(fields, is_forwarding);
     }
-    let forwarded_host = HeaderName::from_static("x-forwarded-host");
-    let forwarded_proto = HeaderName::from_static("x-forwarded-proto");
-    append_element(fields, HeaderName::from_static("x-forwarded-for"), &peer.address.to_string());
+    append_element(fields, FORWARDED_FOR, peer.address.to_string());
     if fields.contains_key(header::FORWARDED) {
         // RFC 7239 §6: an IPv6 address stands in brackets and quotes.
         let node = match peer.address {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
-        append_element(fields, header::FORWARDED, &format!("for={node};proto={}", peer.scheme.as_str()));
+        append_element(fields, header::FORWARDED, format!("for={node};proto={}", peer.scheme.as_str()));
     }
-    if !fields.contains_key(&forwarded_host)
+    if let Entry::Vacant(vacant) = fields.entry(FORWARDED_HOST)
         && let Ok(authority) = HeaderValue::from_str(authority)
     {
-        fields.insert(forwarded_host, authority);
+        vacant.insert(authority);
     }
-    if !fields.contains_key(&forwarded_proto) {
-        fields.insert(forwarded_proto, HeaderValue::from_static(peer.scheme.as_str()));
+    if let Entry::Vacant(vacant) = fields.entry(FORWARDED_PROTO) {
+        vacant.insert(HeaderValue::from_static(peer.scheme.as_str()));
     }
 }
 
@@ -259,21 +261,17 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 /// Adds an element to a field that is a list.
-fn append_element(fields: &mut HeaderMap, name: HeaderName, element: &str) {
-    let value = match fields.get(&name) {
-        None => HeaderValue::from_str(element),
-        Some(_) => {
-            let mut list = Vec::new();
-            for value in fields.get_all(&name) {
-                list.extend_from_slice(value.as_bytes());
-                list.extend_from_slice(b", ");
+fn append_element(fields: &mut HeaderMap, name: HeaderName, element: impl TryInto<HeaderValue>) {
+    let Ok(element) = element.try_into() else { return };
+    match fields.entry(name) {
+        Entry::Vacant(vacant) => _ = vacant.insert(element),
+        Entry::Occupied(mut occupied) => {
+            let own = occupied.iter().chain([&element]);
+            let list = own.map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+            if let Ok(list) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
+                occupied.insert(list);
             }
-            list.extend_from_slice(element.as_bytes());
-            HeaderValue::from_bytes(&list)
         }
-    };
-    if let Ok(value) = value {
-        fields.insert(name, value);
     }
 }
 

@@ -24,6 +24,8 @@ pub struct RequestHead {
     pub query: String,
     /// Whether there is a query, empty or not.
     pub has_query: bool,
+    /// The target as it was received.
+    received: Uri,
 }
 
 /// The operation that a look-up asks for.
@@ -89,6 +91,7 @@ impl RequestHead {
             path: Arc::from(if uri.path().is_empty() { "/" } else { uri.path() }),
             query: uri.query().unwrap_or_default().to_owned(),
             has_query: uri.query().is_some(),
+            received: uri.clone(),
         })
     }
 
@@ -158,8 +161,14 @@ impl RequestHead {
     }
 
     /// The path with the query.
-    pub fn target(&self) -> String {
-        if self.has_query { format!("{}?{}", self.path, self.query) } else { self.path.to_string() }
+    pub fn target(&self) -> Uri {
+        if self.received.authority().is_none() && *self.path == *self.received.path() {
+            return self.received.clone();
+        }
+        let target =
+            if self.has_query { format!("{}?{}", self.path, self.query) } else { self.path.to_string() };
+        // The target was parsed when the request came in, so it parses again.
+        target.parse().unwrap_or_default()
     }
 }
 
