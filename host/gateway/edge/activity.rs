@@ -4,8 +4,7 @@
 //! Here a connection notes that it was used, and one task for each worker looks at all connections
 //! twice a second.
 
-use super::follow::Follower;
-use super::service::{EdgeService, Framing};
+use super::follow::{Follower, Framing};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use oncegate_config::Limits;
@@ -201,11 +200,11 @@ impl IdleTimer {
 
     /// Closes connections that are idle for too long, whose head takes too long, or whose client takes nothing for
     /// too long.
-    pub(super) async fn run<S: EdgeService>(self: Rc<Self>, service: Rc<S>) {
+    pub(super) async fn run(self: Rc<Self>, limits: impl Fn() -> Limits) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
             ticks.tick().await;
-            let limits = service.server(|server| server.limits.clone());
+            let limits = limits();
             self.0.borrow_mut().retain(|activity| {
                 let Some(activity) = activity.upgrade() else { return false };
                 if activity.is_overdue(&limits) {

@@ -6,6 +6,15 @@ use memchr::memchr;
 /// The bytes of a line that are looked at. The fields that say where a body ends fit in.
 const LINE_MAX: usize = 128;
 
+/// How a request's head says where its body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// In one way, or not at all.
+    Clear,
+    /// In two ways, of which hyper takes one and forgets the other.
+    Ambiguous,
+}
+
 /// The place of the next byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BytePlace {

@@ -14,10 +14,11 @@ mod state;
 mod workers;
 
 pub use activity::ClientEnd;
+pub use follow::Framing;
 pub use listener::{BindError, Listeners};
 #[cfg(test)]
 pub use peer::Scheme;
 pub use peer::{Peer, Protocol};
-pub use service::{After, Answered, EdgeService, Framing};
+pub use service::{After, Answered, EdgeService};
 pub use state::{Counted, EdgeState};
 pub use workers::{Orders, WorkerThreads};

@@ -1,6 +1,7 @@
 //! The service behind the edge, which answers requests.
 
 use super::activity::ClientEnd;
+use super::follow::Framing;
 use super::peer::Peer;
 use super::state::EdgeState;
 use bytes::Bytes;
@@ -40,15 +41,6 @@ pub trait EdgeService: 'static {
         client: ClientEnd,
         request: Box<Request<Incoming>>,
     ) -> impl Future<Output = Answered<Self::Body>>;
-}
-
-/// How a request's head says where its body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// In one way, or not at all.
-    Clear,
-    /// In two ways, of which hyper takes one and forgets the other.
-    Ambiguous,
 }
 
 /// The answer to a request.

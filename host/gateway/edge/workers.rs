@@ -105,7 +105,9 @@ fn run<S: EdgeService>(
         for socket in sockets {
             tokio::task::spawn_local(listen(service.clone(), socket, idle.clone()));
         }
-        tokio::task::spawn_local(idle.run(service.clone()));
+        let edge = service.clone();
+        let limits = move || edge.server(|server| server.limits.clone());
+        tokio::task::spawn_local(idle.run(limits));
         tokio::task::spawn_local(async move { beating.beat().await });
         loop {
             tokio::select! {
