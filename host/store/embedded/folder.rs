@@ -5,6 +5,7 @@
 //! oncegate.format    the format, in a line of text; written last, so that it vouches for the rest
 //! oncegate.creating  there until then: the folder was never used and may be made anew
 //! db/                the database
+//! oncegate.ballast   room that is given back when the disk is full
 //! oncegate.code/     compiled policies, which anybody may remove
 //! ```
 

@@ -9,12 +9,14 @@
 //! - `pressure`: what keeps the database's own worker from falling behind.
 //! - `reader`: loads and scans.
 //! - `reopen`: opens the database again after a write has failed.
+//! - `ballast`: room that is given back when the disk is full.
 //! - `calls`: how long the oldest call waits.
 //! - `shared`: the state that these threads share with callers.
 //!
 //! The store knows of a record only when it is due and whether it is executing. So after a restart the store
 //! can tell which executions nobody has ended; the ledger decides what that means.
 
+mod ballast;
 mod calls;
 mod folder;
 mod index;

@@ -4,9 +4,11 @@
 //!
 //! After a failed fsync the system may keep the unwritten data in its cache, call it clean, and lose it with
 //! the power later (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). So the
-//! journals are copied to new files and those are synced before the database is opened: all that the database
-//! then finds is on the disk.
+//! journals are copied to new files, one by one, and those are synced before the database is opened: all that
+//! the database then finds is on the disk. A disk that has no room for a copy has the journal written again in
+//! its place, which takes none, and is given the ballast back.
 
+use super::ballast::{self, is_want_of_room};
 use super::calls::Queued;
 use super::folder::sync_folder;
 use super::shared::StoreState;
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 const TRY: Duration = Duration::from_millis(100);
 /// The longest such wait.
 const TRY_MAX: Duration = Duration::from_secs(2);
-/// A trial write is as large as the data to be copied, plus this.
+/// A trial write is as large as the largest copy, plus this.
 const TRIAL_BYTES: u64 = 1 << 20;
 const BLOCK: usize = 64 << 10;
 
@@ -82,7 +84,15 @@ impl Reopening {
     fn attempt(&self) -> Result<(Tables, Own), String> {
         let words = |error: io::Error| error.to_string();
         // The old handle can be read while it is there, so it goes only when there is hope.
-        self.try_disk().map_err(words)?;
+        match self.try_disk(self.largest_copy().map_err(words)?) {
+            Err(error) if is_want_of_room(&error) => {
+                if ballast::give_back(&self.folder) {
+                    tracing::warn!(folder = %self.folder.display(), "the ledger's disk is full: its ballast is given back");
+                }
+                self.try_disk(0).map_err(words)?;
+            }
+            tried => tried.map_err(words)?,
+        }
         self.shared.close_tables();
         renew_journals(&self.database).map_err(words)?;
         // The system still has the data that it took: no more than the last batch can be torn.
@@ -92,14 +102,18 @@ impl Reopening {
         Ok((tables, own))
     }
 
-    /// Whether the disk takes as much data as is to be written now.
-    fn try_disk(&self) -> io::Result<()> {
+    /// How much room the largest of the copies takes. Each takes the place of its journal before the next is
+    /// made.
+    fn largest_copy(&self) -> io::Result<u64> {
+        let mut copies = journals(&self.database)?.into_iter().map(|journal| used(&mut File::open(journal)?));
+        copies.try_fold(0, |largest, copy| Ok(largest.max(copy?)))
+    }
+
+    /// Whether the disk takes so much data, and a little more.
+    fn try_disk(&self, bytes: u64) -> io::Result<()> {
         let path = self.folder.join("oncegate.trial");
         let result = (|| {
-            let mut bytes = TRIAL_BYTES;
-            for journal in journals(&self.database)? {
-                bytes += used(&mut File::open(journal)?)?;
-            }
+            let mut bytes = bytes + TRIAL_BYTES;
             let mut file = File::create(&path)?;
             let block = [0x5a; BLOCK];
             while bytes > 0 {
@@ -145,25 +159,60 @@ fn journals(database: &Path) -> io::Result<Vec<PathBuf>> {
 fn renew_journals(database: &Path) -> io::Result<()> {
     for path in journals(database)? {
         let fresh = path.with_extension("renewed");
-        let mut from = File::open(&path)?;
-        let length = used(&mut from)?;
-        from.seek(SeekFrom::Start(0))?;
-        let mut to = File::create(&fresh)?;
-        io::copy(&mut from.take(length), &mut to)?;
-        to.sync_all()?;
-        fs::rename(&fresh, &path)?;
+        match copy(&path, &fresh) {
+            Ok(()) => fs::rename(&fresh, &path)?,
+            Err(error) if is_want_of_room(&error) => {
+                // What is left of it takes room, and is written over by the next try.
+                let _ = fs::remove_file(&fresh);
+                write_again(&path)?;
+            }
+            Err(error) => return Err(error),
+        }
     }
     sync_folder(database)
 }
 
-/// How much of a journal is used. A journal has its full length from the start, and is zero behind its end.
-/// One block more than the used part is copied.
+fn copy(path: &Path, fresh: &Path) -> io::Result<()> {
+    let mut from = File::open(path)?;
+    let length = used(&mut from)?;
+    from.seek(SeekFrom::Start(0))?;
+    let mut to = File::create(fresh)?;
+    io::copy(&mut from.take(length), &mut to)?;
+    to.sync_all()
+}
+
+/// Has the system write what it shows of a journal to the disk once more, as a copy would, in the same place:
+/// no byte of the file changes.
+fn write_again(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    // Behind its end a write would take room.
+    let (end, _) = end(&mut file)?;
+    let (mut block, mut at) = ([0; BLOCK], 0);
+    while at < end {
+        let part = &mut block[..(end - at).min(BLOCK as u64) as usize];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(part)?;
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(part)?;
+        at += part.len() as u64;
+    }
+    file.sync_all()
+}
+
+/// How much of a journal is copied: one block more than is used.
 fn used(file: &mut File) -> io::Result<u64> {
+    let (end, length) = end(file)?;
+    Ok(length.min(end + BLOCK as u64))
+}
+
+/// Where a journal ends, and its length. A journal has its full length from the start, and is zero behind its
+/// end.
+fn end(file: &mut File) -> io::Result<(u64, u64)> {
     let (mut block, mut at, mut end) = ([0; BLOCK], 0_u64, 0_u64);
     loop {
         let length = file.read(&mut block)?;
         if length == 0 {
-            return Ok(at.min(end + BLOCK as u64));
+            return Ok((end, at));
         }
         if let Some(last) = block[..length].iter().rposition(|byte| *byte != 0) {
             end = at + last as u64 + 1;
@@ -177,6 +226,45 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
+
+    #[test]
+    fn a_journal_that_is_written_again_is_the_same() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes, length) in [
+            ("0.jnl", 0, 0),
+            ("1.jnl", 100_000, 64 << 20),
+            ("2.jnl", 70_000, 70_010),
+            ("3.jnl", 65_536, 65_536),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, (0..bytes).map(|n: u32| (n % 251) as u8 + 1).collect::<Vec<_>>()).unwrap();
+            File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+            let (before, file) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap());
+            write_again(&path).unwrap();
+            assert!(fs::read(&path).unwrap() == before, "{name}");
+            let after = fs::metadata(&path).unwrap();
+            assert_eq!((after.ino(), after.blocks()), (file.ino(), file.blocks()), "{name}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_the_largest_copy_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::open(&folder.path().join("db"), false, folder.path(), Durability::Sync).unwrap();
+        let own = begin(&tables, 1).unwrap();
+        let shared = Arc::new(StoreState::new(1, &own, 0, tables));
+        let database = folder.path().join("journals");
+        fs::create_dir(&database).unwrap();
+        let reopening = Reopening { folder: folder.path().into(), database, shared };
+        let block = BLOCK as u64;
+        for (name, bytes, largest) in
+            [("0.jnl", 100, 100), ("1.jnl", 5_000, 5_000), ("2.jnl", 300, 5_000), ("3.jnl", BLOCK, block)]
+        {
+            fs::write(reopening.database.join(name), vec![1; bytes]).unwrap();
+            assert_eq!(reopening.largest_copy().unwrap(), largest, "{name}");
+        }
+    }
 
     #[test]
     fn a_copied_journal_keeps_all_that_is_in_it() {

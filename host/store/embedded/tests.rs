@@ -218,6 +218,10 @@ fn damage_is_an_error_and_never_a_panic() {
     let mut damages = 0;
     for file in files(sound.path()) {
         let name = file.strip_prefix(sound.path()).unwrap();
+        // There is nothing in it.
+        if name == Path::new("oncegate.ballast") {
+            continue;
+        }
         let content = fs::read(&file).unwrap();
         // Only the beginning of a journal is written yet.
         let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);

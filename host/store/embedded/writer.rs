@@ -5,6 +5,7 @@
 //! `Pending`). A swap that loses to the latter is answered after the commit, too: nobody is shown a record
 //! that isn't durable.
 
+use super::ballast::{self, BALLAST_BYTES};
 use super::calls::{Queued, Works};
 use super::pressure::Watch;
 use super::shared::{StoreState, Unclear};
@@ -363,6 +364,10 @@ impl Writer {
                 tracing::info!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk has room again")
             }
             (false, _) => {}
+        }
+        // Without ballast, a disk that is full once more is over only when somebody makes room.
+        if free >= ROOM_BYTES_MIN + 2 * BALLAST_BYTES {
+            let _ = ballast::take(&self.folder);
         }
     }
 

@@ -1,0 +1,99 @@
+//! Room that the store holds on a disk, and gives back when the disk is full: a full disk takes nothing, and to
+//! open the database again takes a little.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// How much room is held.
+pub(super) const BALLAST_BYTES: u64 = 8 << 20;
+const BLOCK: usize = 64 << 10;
+
+/// Whether a call failed for want of room.
+pub(super) fn is_want_of_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Takes the room, where it isn't taken yet.
+pub(super) fn take(folder: &Path) -> io::Result<()> {
+    let path = path(folder);
+    if fs::metadata(&path).is_ok_and(|found| found.len() >= BALLAST_BYTES) {
+        return Ok(());
+    }
+    let taken = fill(&path);
+    if taken.is_err() {
+        give_back(folder);
+    }
+    taken
+}
+
+/// Gives the room back. True: there was some.
+pub(super) fn give_back(folder: &Path) -> bool {
+    fs::remove_file(path(folder)).is_ok()
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("oncegate.ballast")
+}
+
+/// Fills the file with noise: some file systems give zeros and repetitions no room.
+fn fill(path: &Path) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut block = [0; BLOCK];
+    for _ in 0..BALLAST_BYTES / BLOCK as u64 {
+        for bytes in block.as_chunks_mut::<8>().0 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *bytes = state.to_le_bytes();
+        }
+        file.write_all(&block)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use tempfile::tempdir;
+
+    #[test]
+    fn ballast_is_whole_or_absent() {
+        let folder = tempdir().unwrap();
+        let length = || fs::metadata(path(folder.path())).map(|found| found.len()).ok();
+        assert!(!give_back(folder.path()), "there is none yet");
+        // None, some of it (a crash), and all of it.
+        for before in [None, Some(0), Some(100_000), Some(BALLAST_BYTES)] {
+            if let Some(before) = before {
+                File::create(path(folder.path())).unwrap().set_len(before).unwrap();
+            }
+            take(folder.path()).unwrap();
+            take(folder.path()).unwrap();
+            assert_eq!(length(), Some(BALLAST_BYTES), "{before:?}");
+            assert!(give_back(folder.path()));
+            assert_eq!(length(), None);
+        }
+        // Where it can't be made, nothing of it is left.
+        assert!(take(&folder.path().join("no such folder")).is_err());
+    }
+
+    #[test]
+    fn only_want_of_room_is_want_of_room() {
+        let cases = [
+            (libc_error(28), true),
+            (libc_error(122), true),
+            (libc_error(5), false),
+            (libc_error(30), false),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(is_want_of_room(&error), expected, "{error}");
+        }
+    }
+
+    fn libc_error(number: i32) -> io::Error {
+        io::Error::from_raw_os_error(number)
+    }
+}
