@@ -21,7 +21,7 @@ impl Reloader {
         let keep: Vec<u64> = active.chain(older).collect();
         self.guards.note(&next.spaces);
         next.spaces.log_changes(&self.shared.active.load().spaces);
-        self.shared.active.store(Arc::new(next));
+        self.shared.activate(next);
         self.retirement.retire_all_but(&keep);
         self.changed.notify_one();
     }

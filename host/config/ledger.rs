@@ -98,7 +98,7 @@ pub(super) fn read(mut section: Section<'_>, server: &Server) -> (LedgerConfig, 
 
 /// The bounds of a kept answer.
 pub(super) fn bounds(ledger: &LedgerConfig, server: &Server) -> Bounds {
-    Bounds { buffers: server.limits.buffers, memory: ledger.memory }
+    Bounds { buffers: server.limits.buffers / 2, memory: ledger.memory }
 }
 
 /// `ledger.store`.

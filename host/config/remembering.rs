@@ -27,7 +27,7 @@ pub(super) struct Remembering {
 /// The bounds of a kept answer.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
-    /// `server.limits.buffers`
+    /// The half of `server.limits.buffers` that is for answers.
     pub(super) buffers: usize,
     /// `ledger.memory`
     pub(super) memory: usize,
@@ -118,12 +118,12 @@ fn tombstone(item: &Item<'_>) -> Option<Duration> {
 fn body_kept(item: &Item<'_>, bounds: &Bounds) -> Option<usize> {
     let bytes = item.size(&(0..=SIZE_MAX))?;
     for (key, bound, means) in [
-        ("server.limits.buffers", bounds.buffers, "what all bodies together may hold"),
-        ("ledger.memory", bounds.memory, "what the ledger may hold in memory"),
+        ("server.limits.buffers", bounds.buffers, "the half of `server.limits.buffers` that is for answers"),
+        ("ledger.memory", bounds.memory, "`ledger.memory`, what the ledger may hold in memory"),
     ] {
         if bytes > bound {
             item.fault(
-                format!("`{}` is larger than `{key}`, {means}", item.path),
+                format!("`{}` is larger than {means}", item.path),
                 format!("raise `{key}` or lower `{}`", item.path),
             );
             return None;

@@ -53,7 +53,7 @@ pub enum AccessLog {
 pub struct Limits {
     /// Open client connections.
     pub connections: usize,
-    /// Bytes of all bodies held at one time.
+    /// Bytes of all bodies held at one time, one half for those of requests and one for those of answers.
     pub buffers: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
@@ -65,6 +65,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Bytes of a guarded request's body.
     pub body_bytes: usize,
+    /// How long a guarded request's body may take to arrive.
+    pub body_timeout: Duration,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -132,8 +134,8 @@ const CONNECTIONS: PlainKey<usize> =
 const BUFFERS: PlainKey<usize> = PlainKey::new(
     "buffers",
     Unset::Value("\"512MiB\""),
-    |item| item.size(&(MIB..=SIZE_MAX)),
-    "What all bodies together may hold; above it 503 `overloaded`.",
+    |item| item.size(&(2 * MIB..=SIZE_MAX)),
+    "What all bodies together may hold, one half for requests and one for answers; above it 503 `overloaded`. A peer that is no trusted proxy may hold as much of a half as is left for all others.",
 );
 const HEADER_BYTES: PlainKey<usize> = PlainKey::new(
     "header_bytes",
@@ -164,6 +166,12 @@ const BODY_BYTES: PlainKey<usize> = PlainKey::new(
     Unset::Value("\"10MiB\""),
     |item| item.size(&(1..=SIZE_MAX)),
     "The body of a guarded request; above it 413.",
+);
+const BODY_TIMEOUT: PlainKey<Duration> = PlainKey::new(
+    "body_timeout",
+    Unset::Value("\"60s\""),
+    |item| item.duration(&(Duration::from_millis(100)..=DAY)),
+    "For the body of a guarded request to arrive.",
 );
 
 /// Reads the section.
@@ -353,8 +361,9 @@ fn limits(mut section: Section<'_>) -> Limits {
         idle_timeout: section.get(&IDLE_TIMEOUT),
         write_timeout: section.get(&WRITE_TIMEOUT),
         body_bytes: section.get(&BODY_BYTES),
+        body_timeout: section.get(&BODY_TIMEOUT),
     };
-    if limits.body_bytes > limits.buffers {
+    if limits.body_bytes > limits.buffers / 2 {
         let (key, set_by) = match section.set_by("body_bytes") {
             Some(set_by) => ("body_bytes", set_by.clone()),
             None => ("buffers", section.set_by("buffers").unwrap_or(&section.set_by).clone()),
@@ -362,8 +371,8 @@ fn limits(mut section: Section<'_>) -> Limits {
         section.reading.fault(
             &set_by,
             &format!("{}.{key}", section.path),
-            "`server.limits.body_bytes` is larger than `server.limits.buffers`, so the largest bodies could never be read",
-            "raise `buffers`, which is what all bodies together may hold, or lower `body_bytes`",
+            "`server.limits.body_bytes` is larger than half of `server.limits.buffers`, so the largest bodies could never be read",
+            "raise `buffers`, half of which is for the bodies of requests, or lower `body_bytes`",
         );
     }
     section.close();

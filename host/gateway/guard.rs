@@ -56,7 +56,8 @@ fn execution(
     observation: Option<PrincipalObservation>,
 ) -> Execution {
     let peer = context.arrival.peer;
-    let (head, fields, inbound) = context.arrival.into_head();
+    let bodies = context.arrival.client.bodies().clone();
+    let (head, fields, _) = context.arrival.into_head();
     Execution {
         id: Cell::new(id),
         worker: context.worker,
@@ -70,7 +71,7 @@ fn execution(
         head,
         fields,
         body,
-        _reserved: inbound.into_reservation(),
+        bodies,
     }
 }
 
@@ -155,7 +156,7 @@ impl Pursuit<'_> {
             // The core replays completed records only.
             return Err(refusals::refusal(id, Refusal::Consumed, Some(record)));
         };
-        let response = replay::replay(id, answer);
+        let response = replay::replay(id, answer, &self.execution.bodies)?;
         let receipt = self.progress.presenter.is_some().then(|| Receipt::of(id, record));
         self.present(answer, receipt, response).await
     }
@@ -170,7 +171,7 @@ impl Pursuit<'_> {
         if let Some(problem) = Problem::from_shared(answer) {
             return Err(problem.of(self.id));
         }
-        let response = replay::shared(self.id, answer);
+        let response = replay::shared(self.id, answer, &self.execution.bodies)?;
         self.present(answer, receipt, response).await
     }
 

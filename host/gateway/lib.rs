@@ -11,6 +11,7 @@ mod edge;
 mod execution;
 mod guard;
 mod lookup;
+mod pieces;
 pub mod request;
 mod shared;
 mod worker;
@@ -18,13 +19,13 @@ mod worker;
 pub use edge::{BindError, Listeners};
 pub use execution::generations::ExecutionGenerations;
 pub use request::drift::DriftDetector;
-pub use shared::{ActiveConfig, Buffers, Shared};
+pub use shared::{ActiveConfig, Shared};
 pub use worker::{Retirement, Workers};
 
 use answer::body::AnswerBody;
 use answer::problem::Problem;
 use answer::{present, refusals};
-use edge::{After, Answered, ClientEnd, EdgeService, EdgeState, Framing, Peer};
+use edge::{After, Answered, ClientConnection, EdgeService, EdgeState, Framing, Peer};
 use execution::{pass, probe};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -43,12 +44,12 @@ use worker::{Worker, WorkerOrder};
 async fn answer(
     worker: &Rc<Worker>,
     peer: Peer,
-    client: &ClientEnd,
+    client: ClientConnection,
     request: Request<Incoming>,
     progress: &mut RequestProgress,
 ) -> Result<Response<AnswerBody>, Problem> {
     let active = worker.active();
-    let arrival = Arrival::read(peer, request, &active)?;
+    let arrival = Arrival::read(peer, client, request, &active)?;
     let head = &arrival.head;
     if let Some(sought) = head.lookup() {
         return lookup::answer(&worker.shared, &active, &arrival, sought).await;
@@ -59,7 +60,7 @@ async fn answer(
     progress.access.take(&route);
     arrival.refuse_impostor(&route.config.principal)?;
     if route.config.client_gone == ClientGone::Close {
-        client.ends_request();
+        arrival.client.ends_request();
     }
     if route.is_unavailable_for(&head.method) {
         return Box::pin(unavailable(worker, &route, arrival, progress)).await;
@@ -105,11 +106,11 @@ async fn unavailable(
 async fn handle(
     worker: Rc<Worker>,
     peer: Peer,
-    client: ClientEnd,
+    client: ClientConnection,
     request: Box<Request<Incoming>>,
 ) -> Answered<AnswerBody> {
     let mut progress = RequestProgress::begin(&request, peer);
-    let (mut response, after) = match answer(&worker, peer, &client, *request, &mut progress).await {
+    let (mut response, after) = match answer(&worker, peer, client, *request, &mut progress).await {
         Ok(response) => (response, After::Stay),
         Err(problem) => {
             progress.access.problem(&problem);
@@ -157,7 +158,7 @@ impl EdgeService for Worker {
         self: Rc<Self>,
         peer: Peer,
         framing: Framing,
-        client: ClientEnd,
+        client: ClientConnection,
         request: Box<Request<Incoming>>,
     ) -> Answered<AnswerBody> {
         match framing {

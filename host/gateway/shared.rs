@@ -94,9 +94,7 @@ pub struct Shared {
     pub decided_by: ExecutionGenerations,
     /// Notified when a generation fails its trial.
     pub condemned: Notify,
-    /// Bytes of bodies held at this time.
-    pub buffers: Buffers,
-    /// Listeners and connections.
+    /// Listeners, connections and their bodies.
     pub edge: Arc<EdgeState>,
     /// Executions that run on tasks of their own until they settle.
     pub executions: AtomicUsize,
@@ -112,7 +110,7 @@ impl Shared {
         metrics: Metrics,
     ) -> Self {
         Self {
-            buffers: Buffers::new(active.config.server.limits.buffers),
+            edge: Arc::new(EdgeState::new(active.config.server.limits.buffers)),
             active: ArcSwap::from_pointee(active),
             ledger,
             secret,
@@ -121,9 +119,14 @@ impl Shared {
             drift: DriftDetector::default(),
             decided_by: ExecutionGenerations::default(),
             condemned: Notify::new(),
-            edge: Arc::default(),
             executions: AtomicUsize::new(0),
         }
+    }
+
+    /// Makes this the active configuration.
+    pub fn activate(&self, next: ActiveConfig) {
+        self.edge.bodies.resize(next.config.server.limits.buffers);
+        self.active.store(Arc::new(next));
     }
 
     /// Whether the gateway shuts down.
@@ -149,7 +152,7 @@ impl Shared {
             cached: self.ledger.cached() as u64,
             unreadable: self.ledger.unreadable(),
             settlements_overdue: self.ledger.settlements_overdue(),
-            buffers: self.buffers.held() as u64,
+            buffers: self.edge.bodies.held() as u64,
             connections: self.edge.connections.load(Ordering::Relaxed) as u64,
             backlog: backlog.map(|backlog| BacklogSeen {
                 write_buffers: backlog.write_buffers,
@@ -175,67 +178,5 @@ impl Shared {
         let mut guarding = active.routes.iter().filter(|route| route.config.policy.is_some()).peekable();
         let unavailable = guarding.peek().is_some() && guarding.all(|route| route.is_unavailable);
         trouble.or(unavailable.then_some("no policy can guard anything: `oncegate reload` says why"))
-    }
-}
-
-/// A budget of bytes for all bodies held at one time.
-#[derive(Debug)]
-pub struct Buffers {
-    held: AtomicUsize,
-    max: usize,
-}
-
-impl Buffers {
-    /// A budget of `max` bytes.
-    pub fn new(max: usize) -> Self {
-        Self { held: AtomicUsize::new(0), max }
-    }
-
-    /// Bytes held.
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        if self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.max {
-            return true;
-        }
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-        false
-    }
-}
-
-/// Bytes of the budget, given back when dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-impl Reservation {
-    /// A reservation of no bytes.
-    pub fn none(shared: &Arc<Shared>) -> Self {
-        Self { shared: shared.clone(), bytes: 0 }
-    }
-
-    /// Takes `bytes` more, if there is room.
-    #[must_use]
-    pub fn grow(&mut self, bytes: usize) -> bool {
-        let taken = self.shared.buffers.take(bytes);
-        if taken {
-            self.bytes += bytes;
-        }
-        taken
-    }
-
-    /// Bytes taken.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.shared.buffers.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

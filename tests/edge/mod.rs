@@ -1,5 +1,6 @@
 //! Requests and answers on the wire.
 
+pub mod budget;
 pub mod connections;
 pub mod framing;
 pub mod passing;

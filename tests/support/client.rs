@@ -3,6 +3,7 @@
 
 use super::wire::{self, Fields, Wire};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
@@ -193,6 +194,16 @@ pub(crate) struct Connection(pub(crate) Wire);
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         Ok(Self(Wire::new(TcpStream::connect(address)?)))
+    }
+
+    /// Opens a connection from the loopback address that ends in this number. The other side can send little ahead
+    /// of what is read.
+    pub(crate) fn from(last: u8, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_recv_buffer_size(4096)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into())?;
+        socket.connect(&address.into())?;
+        Ok(Self(Wire::new(socket.into())))
     }
 
     /// Sends a request and reads its answer. An answer without a whole head is an error.

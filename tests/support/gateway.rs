@@ -61,6 +61,11 @@ impl Setup {
         self
     }
 
+    pub(crate) fn upstream(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.upstream);
+        self
+    }
+
     /// A line of `[server]`.
     pub(crate) fn server(mut self, line: &str) -> Self {
         self.server += &format!("{line}\n");
@@ -291,6 +296,17 @@ impl Gateway {
             request = request.body("");
         }
         client::send(admin, &request)
+    }
+
+    pub(crate) fn connect_from(&self, last: u8) -> Connection {
+        Connection::from(last, self.address).expect("the gateway listens")
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let metrics = self.admin("GET", "/metrics").text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {metrics}"))
     }
 
     /// The gateway's stderr so far.

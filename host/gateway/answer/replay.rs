@@ -2,31 +2,55 @@
 
 use crate::answer::body::AnswerBody;
 use crate::answer::names::{Replayed, mark, status};
+use crate::answer::problem::{Code, Problem};
+use crate::edge::{Direction, PeerAccount};
 use crate::request::fields;
 use http::Response;
 use oncegate_core::{Answer, OperationId};
+use std::sync::Arc;
 
-/// The kept answer, sent again.
-pub fn replay(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
-    let mut response = restored(answer);
+/// The kept answer, sent again. `bodies`: what the bodies of the client's peer hold.
+pub fn replay(
+    id: OperationId,
+    answer: &Answer,
+    bodies: &Arc<PeerAccount>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let mut response = restored(id, answer, bodies)?;
     mark(response.headers_mut(), id, Replayed::Yes);
-    response
+    Ok(response)
 }
 
 /// The answer of an execution that the request waited for and that proved not to be applied.
-pub fn shared(id: OperationId, answer: &Answer) -> Response<AnswerBody> {
-    let mut response = restored(answer);
+pub fn shared(
+    id: OperationId,
+    answer: &Answer,
+    bodies: &Arc<PeerAccount>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let mut response = restored(id, answer, bodies)?;
     mark(response.headers_mut(), id, Replayed::No);
-    response
+    Ok(response)
 }
 
-fn restored(answer: &Answer) -> Response<AnswerBody> {
+fn restored(
+    id: OperationId,
+    answer: &Answer,
+    bodies: &Arc<PeerAccount>,
+) -> Result<Response<AnswerBody>, Problem> {
     let trailers = (!answer.trailers.is_empty()).then(|| fields::restored(&answer.trailers, 0));
-    let body = (!answer.body.is_empty()).then(|| answer.body.clone());
+    let Some(body) = bodies.hold(Direction::Out, answer.body.clone()) else {
+        return Err(no_room(id));
+    };
+    let body = (!body.is_empty()).then_some(body);
     let mut fields = fields::restored(&answer.fields, 4);
     trailers.iter().for_each(|trailers| fields::announce(&mut fields, trailers.keys()));
     let mut response = Response::new(AnswerBody::Whole(body, trailers));
     *response.status_mut() = status(answer.status);
     *response.headers_mut() = fields;
-    response
+    Ok(response)
+}
+
+fn no_room(id: OperationId) -> Problem {
+    let detail = "The gateway holds as many answers as it may for clients that have not taken them. The answer to this \
+                  operation is kept: ask again with the same key a little later.";
+    Problem::new(Code::Overloaded, detail).of(id)
 }

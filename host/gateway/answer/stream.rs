@@ -1,52 +1,76 @@
 //! The stream from an execution to its client. The execution feeds the stream, and waits for the client only
 //! if it asks to.
 
+use crate::edge::{Direction, PeerAccount, Reservation};
+use crate::pieces::Pieces;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use oncegate_ledger::Interest;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use tokio::sync::{Notify, mpsc};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
 
 /// The answer broke off, so the client's stream must break off, too.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer was cut short")]
 pub struct Cut;
 
-/// The number of bytes on their way from an execution to its client.
-#[derive(Debug, Default)]
+/// What is on its way from an execution to its client.
+#[derive(Debug)]
 struct Underway {
-    bytes: Cell<usize>,
+    waiting: RefCell<ClientBacklog>,
+    /// Notified when the client has taken something, or is gone.
     moved: Notify,
+}
+
+/// What waits for the client.
+#[derive(Debug)]
+struct ClientBacklog {
+    data: Pieces,
+    /// The data's part of the budget.
+    reserved: Reservation,
+    end: FeedEnd,
+    is_client_gone: bool,
+    client: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum FeedEnd {
+    /// There is more to come.
+    ToCome,
+    /// The stream ends, with trailers if there are some.
+    Whole(Option<HeaderMap>),
+    /// The stream breaks off.
+    Cut,
 }
 
 /// The client's end.
 #[derive(Debug)]
 pub struct ClientStream {
-    frames: mpsc::UnboundedReceiver<Result<Frame<Bytes>, Cut>>,
     length: Option<u64>,
     underway: Rc<Underway>,
     interest: Option<Interest>,
 }
 
-/// The execution's end.
+/// The execution's end. A feed that is dropped before its end cuts the stream.
 #[derive(Debug)]
-pub struct Feed {
-    frames: mpsc::UnboundedSender<Result<Frame<Bytes>, Cut>>,
-    underway: Rc<Underway>,
-    is_cut: Cell<bool>,
-}
+pub struct Feed(Rc<Underway>);
 
-/// Both ends of a stream. `length`: the bytes of the whole body, if known.
-pub fn stream(length: Option<u64>) -> (Feed, ClientStream) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let underway = Rc::new(Underway::default());
-    (
-        Feed { frames: sender, underway: underway.clone(), is_cut: Cell::new(false) },
-        ClientStream { frames: receiver, length, underway, interest: None },
-    )
+/// Both ends of a stream. `length`: the bytes of the whole body, if known. `bodies`: what the bodies of the
+/// client's peer hold.
+pub fn stream(length: Option<u64>, bodies: &Arc<PeerAccount>) -> (Feed, ClientStream) {
+    let waiting = ClientBacklog {
+        data: Pieces::default(),
+        reserved: Reservation::none(bodies, Direction::Out),
+        end: FeedEnd::ToCome,
+        is_client_gone: false,
+        client: None,
+    };
+    let underway = Rc::new(Underway { waiting: RefCell::new(waiting), moved: Notify::new() });
+    (Feed(underway.clone()), ClientStream { length, underway, interest: None })
 }
 
 impl ClientStream {
@@ -61,61 +85,102 @@ impl ClientStream {
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let frame = ready!(self.frames.poll_recv(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.underway.bytes.set(self.underway.bytes.get() - data.len());
+        let waiting = &mut *self.underway.waiting.borrow_mut();
+        if let Some(data) = waiting.data.pop() {
+            waiting.reserved.shrink(waiting.data.held());
             self.underway.moved.notify_one();
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        Poll::Ready(frame)
+        match &mut waiting.end {
+            FeedEnd::ToCome => {
+                waiting.client = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            FeedEnd::Whole(trailers) => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            FeedEnd::Cut => Poll::Ready(Some(Err(Cut))),
+        }
     }
 }
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        self.frames.close();
-        self.underway.bytes.set(0);
+        let waiting = &mut *self.underway.waiting.borrow_mut();
+        waiting.is_client_gone = true;
+        waiting.data = Pieces::default();
+        waiting.reserved.shrink(0);
         self.underway.moved.notify_one();
     }
 }
 
+impl ClientBacklog {
+    fn is_closed(&self) -> bool {
+        self.is_client_gone || matches!(self.end, FeedEnd::Cut)
+    }
+}
+
 impl Feed {
-    /// Sends a piece of data.
-    pub fn data(&self, data: Bytes) {
-        if self.is_closed() {
+    /// Sends data.
+    pub fn data(&self, mut data: Pieces) {
+        let waiting = &mut *self.0.waiting.borrow_mut();
+        if waiting.is_closed() {
             return;
         }
-        let underway = self.underway.bytes.get() + data.len();
-        if self.frames.send(Ok(Frame::data(data))).is_ok() {
-            self.underway.bytes.set(underway);
+        while let Some(piece) = data.pop() {
+            waiting.data.push(piece);
+        }
+        waiting.client.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Counts what waits for the client, where nobody else counts it. False: the budget has no room for it.
+    #[must_use]
+    pub fn count(&self) -> bool {
+        let waiting = &mut *self.0.waiting.borrow_mut();
+        waiting.reserved.cover(waiting.data.held())
+    }
+
+    /// Takes over the part of the budget in which what waits was counted.
+    pub fn is_counted(&self, mut counted: Reservation) {
+        let waiting = &mut *self.0.waiting.borrow_mut();
+        counted.shrink(waiting.data.held());
+        if counted.bytes() > waiting.reserved.bytes() {
+            waiting.reserved = counted;
         }
     }
 
-    /// Sends the trailers.
-    pub fn trailers(&self, trailers: HeaderMap) {
-        if self.is_closed() {
-            return;
-        }
-        let _ = self.frames.send(Ok(Frame::trailers(trailers)));
+    /// Ends the stream.
+    pub fn end(self, trailers: Option<HeaderMap>) {
+        self.end_as(FeedEnd::Whole(trailers));
     }
 
-    /// Cuts the answer short: nothing goes out after the cut.
+    /// Cuts the answer short: nothing goes out after what was sent before.
     pub fn cut(&self) {
-        if !self.is_cut.replace(true) {
-            let _ = self.frames.send(Err(Cut));
+        self.end_as(FeedEnd::Cut);
+    }
+
+    fn end_as(&self, end: FeedEnd) {
+        let waiting = &mut *self.0.waiting.borrow_mut();
+        if matches!(waiting.end, FeedEnd::ToCome) {
+            waiting.end = end;
+            waiting.client.take().into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Whether the client is gone, or cut off.
-    pub fn is_closed(&self) -> bool {
-        self.is_cut.get() || self.frames.is_closed()
-    }
-
-    /// Waits until fewer than `bytes` bytes are on their way, or the client is gone.
+    /// Waits until fewer than `bytes` bytes wait for the client, or the client is gone.
     pub async fn drained_below(&self, bytes: usize) {
-        while self.underway.bytes.get() >= bytes && !self.is_closed() {
-            self.underway.moved.notified().await;
+        let is_drained = || {
+            let waiting = self.0.waiting.borrow();
+            waiting.data.bytes() < bytes || waiting.is_closed()
+        };
+        while !is_drained() {
+            self.0.moved.notified().await;
         }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.cut();
     }
 }

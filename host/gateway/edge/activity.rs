@@ -4,6 +4,7 @@
 //! Here a connection notes that it was used, and one task for each worker looks at all connections
 //! twice a second.
 
+use super::budget::PeerAccount;
 use super::follow::{Follower, Framing};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -56,11 +57,13 @@ pub(super) struct Activity {
     ends_with_client: AtomicBool,
     /// Wakes the connection if the end of the client's bytes was held back.
     held_end: Mutex<Option<Waker>>,
+    /// What the bodies of the connection's peer hold.
+    bodies: Arc<PeerAccount>,
     pub(super) close: Notify,
 }
 
 impl Activity {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bodies: Arc<PeerAccount>) -> Self {
         Self {
             opened: Instant::now(),
             requests: AtomicU32::new(0),
@@ -72,6 +75,7 @@ impl Activity {
             ambiguous: AtomicU64::new(NEVER),
             ends_with_client: AtomicBool::new(false),
             held_end: Mutex::default(),
+            bodies,
             close: Notify::new(),
         }
     }
@@ -156,12 +160,17 @@ impl Activity {
     }
 }
 
-/// The end of a request's client. A client that sends no more is still given its answer, unless its request says
-/// that it ends with its client.
-#[derive(Clone, Debug)]
-pub struct ClientEnd(pub(super) Arc<Activity>);
+/// The connection on which a request came. A client that sends no more is still given its answer, unless its request
+/// says that it ends with its client.
+#[derive(Debug)]
+pub struct ClientConnection(pub(super) Arc<Activity>);
 
-impl ClientEnd {
+impl ClientConnection {
+    /// What the bodies of the client's peer hold.
+    pub fn bodies(&self) -> &Arc<PeerAccount> {
+        &self.0.bodies
+    }
+
     /// Ends the present request as soon as the client says that it sends no more.
     pub fn ends_request(&self) {
         self.0.ends_with_client.store(true, Ordering::Relaxed);

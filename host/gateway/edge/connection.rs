@@ -1,6 +1,7 @@
 //! One client connection: hyper's server, and how the connection ends.
 
-use super::activity::{Activity, Busy, BusyBody, ClientEnd, IdleTimer, TrackedIo};
+use super::activity::{Activity, Busy, BusyBody, ClientConnection, IdleTimer, TrackedIo};
+use super::budget::PeerAccount;
 use super::follow::Follower;
 use super::peer::{Peer, Protocol};
 use super::service::{After, Answered, EdgeService};
@@ -26,11 +27,12 @@ pub(super) async fn serve<S: EdgeService>(
     service: Rc<S>,
     stream: TcpStream,
     peer: Peer,
+    bodies: Arc<PeerAccount>,
     idle: Rc<IdleTimer>,
 ) {
     let _counted = Counted::new(service.edge(), |edge| &edge.connections);
     let limit = service.server(|server| server.limits.header_bytes).max(HEAD_BYTES_MIN);
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(bodies));
     idle.add(&activity);
     let ending = Rc::new(service.edge().draining.subscribe());
     let came_late = *ending.borrow();
@@ -39,7 +41,7 @@ pub(super) async fn serve<S: EdgeService>(
         move |request: Request<Incoming>| {
             let busy = Busy::new(&activity);
             let service = service.clone();
-            let (framing, client) = (activity.take_framing(), ClientEnd(activity.clone()));
+            let (framing, client) = (activity.take_framing(), ClientConnection(activity.clone()));
             let ending = ending.clone();
             let peer = Peer { protocol: Protocol::of(request.version()), ..peer };
             let request = Box::new(request);

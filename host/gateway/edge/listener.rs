@@ -157,5 +157,6 @@ fn admit<S: EdgeService>(
     *full = false;
     let _ = stream.set_nodelay(true);
     let peer = Peer { address, trusted, scheme: Scheme::Http, protocol: Protocol::HTTP_11 };
-    tokio::task::spawn_local(connection::serve(service.clone(), stream, peer, idle.clone()));
+    let bodies = service.edge().bodies.account(address, trusted);
+    tokio::task::spawn_local(connection::serve(service.clone(), stream, peer, bodies, idle.clone()));
 }

@@ -4,6 +4,7 @@
 #![doc = include_str!("../../design/edge.md")]
 
 mod activity;
+mod budget;
 mod connection;
 mod follow;
 mod heart;
@@ -13,7 +14,8 @@ mod service;
 mod state;
 mod workers;
 
-pub use activity::ClientEnd;
+pub use activity::ClientConnection;
+pub use budget::{Direction, PeerAccount, Reservation};
 pub use follow::Framing;
 pub use listener::{BindError, Listeners};
 #[cfg(test)]

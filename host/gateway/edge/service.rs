@@ -1,6 +1,6 @@
 //! The service behind the edge, which answers requests.
 
-use super::activity::ClientEnd;
+use super::activity::ClientConnection;
 use super::follow::Framing;
 use super::peer::Peer;
 use super::state::EdgeState;
@@ -38,7 +38,7 @@ pub trait EdgeService: 'static {
         self: Rc<Self>,
         peer: Peer,
         framing: Framing,
-        client: ClientEnd,
+        client: ClientConnection,
         request: Box<Request<Incoming>>,
     ) -> impl Future<Output = Answered<Self::Body>>;
 }

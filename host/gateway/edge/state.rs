@@ -1,5 +1,6 @@
 //! The state that the listeners and connections of all workers share.
 
+use super::budget::BodyBudget;
 use super::heart::Heart;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,8 @@ pub struct EdgeState {
     pub listeners: AtomicUsize,
     /// Connections that were in the listeners' queues when they closed.
     pub queued: AtomicUsize,
+    /// What all bodies may hold.
+    pub bodies: Arc<BodyBudget>,
     /// Set once, at shutdown. No connection is accepted after it, and each open one ends with its present
     /// request.
     pub draining: watch::Sender<bool>,
@@ -23,20 +26,20 @@ pub struct EdgeState {
     pub heart: Heart,
 }
 
-impl Default for EdgeState {
-    fn default() -> Self {
+impl EdgeState {
+    /// A state without connections, in which all bodies together may hold `bodies` bytes.
+    pub fn new(bodies: usize) -> Self {
         Self {
             connections: AtomicUsize::new(0),
             tunnels: AtomicUsize::new(0),
             listeners: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
+            bodies: Arc::new(BodyBudget::new(bodies)),
             draining: watch::Sender::new(false),
             heart: Heart::default(),
         }
     }
-}
 
-impl EdgeState {
     /// Whether connections must end.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()

@@ -1,10 +1,11 @@
 //! The capture of an execution's answer: the part that is kept, and the part that still waits to go
 //! to the client (`design/answers.md`).
 
+use crate::edge::{Direction, PeerAccount, Reservation};
 use crate::execution::rpc::OwnStatus;
+use crate::pieces::Pieces;
 use crate::request::fields;
-use crate::shared::{Reservation, Shared};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
@@ -26,13 +27,13 @@ pub struct CapturedAnswer {
 /// An answer's body, as far as it has arrived.
 #[derive(Debug)]
 pub struct Capture {
-    /// The data that has not gone to the client yet.
-    pub unsent: Vec<Bytes>,
     /// The trailers, if there are some.
     pub trailers: Option<HeaderMap>,
     /// The bytes of the whole body, if the upstream said how many.
     pub length: Option<u64>,
-    kept: Vec<Bytes>,
+    /// The data that has not gone to the client yet.
+    unsent: Pieces,
+    kept: Pieces,
     size: usize,
     limit: usize,
     over: bool,
@@ -45,22 +46,22 @@ pub struct Capture {
 
 impl Capture {
     /// A capture with nothing in it. `asked`: the request's fields. `head`: without hop-by-hop fields.
-    /// `limit`: larger answers are not kept.
-    pub fn new(asked: &HeaderMap, head: &Parts, limit: usize, shared: &Arc<Shared>) -> Self {
+    /// `limit`: larger answers are not kept. `bodies`: what the bodies of the client's peer hold.
+    pub fn new(asked: &HeaderMap, head: &Parts, limit: usize, bodies: &Arc<PeerAccount>) -> Self {
         let length =
             head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let keep = head.headers.get("oncegate-keep");
         Self {
-            unsent: Vec::new(),
             trailers: None,
             length,
-            kept: Vec::new(),
+            unsent: Pieces::default(),
+            kept: Pieces::default(),
             size: 0,
             limit,
             over: false,
             keep_none: keep.is_some_and(|keep| keep.as_bytes().eq_ignore_ascii_case(b"none")),
             own_status: OwnStatus::of(asked, head),
-            reserved: Reservation::none(shared),
+            reserved: Reservation::none(bodies, Direction::Out),
             spilled: false,
         }
     }
@@ -72,12 +73,12 @@ impl Capture {
             own.take(&data);
         }
         if !self.over {
+            self.kept.push(data.clone());
             // A lack of budget is a lack of room: the answer still passes, but isn't kept.
-            self.over = self.size > self.limit || !self.reserved.grow(data.len());
+            self.over = self.size > self.limit || !self.reserved.cover(self.kept.held());
             if self.over {
-                self.kept = Vec::new();
-            } else {
-                self.kept.push(data.clone());
+                self.kept = Pieces::default();
+                self.reserved.shrink(0);
             }
         }
         self.unsent.push(data);
@@ -91,22 +92,29 @@ impl Capture {
 
     /// Data that may go to the client before the record is durable: all but the last piece of a body
     /// whose length is known.
-    pub fn sendable(&mut self) -> Vec<Bytes> {
-        let is_last = self.length.is_some_and(|length| self.size as u64 >= length);
-        let held = if is_last { self.unsent.pop() } else { None };
-        let sendable = std::mem::take(&mut self.unsent);
-        self.unsent.extend(held);
-        sendable
+    pub fn sendable(&mut self) -> Pieces {
+        match self.length.is_some_and(|length| self.size as u64 >= length) {
+            true => self.unsent.all_but_the_last(),
+            false => std::mem::take(&mut self.unsent),
+        }
+    }
+
+    /// The whole body as far as it is unsent, with its part of the budget, and the trailers.
+    pub fn into_whole(self) -> (Bytes, Option<HeaderMap>) {
+        (self.reserved.hold(self.unsent.join()), self.trailers)
+    }
+
+    /// What is unsent of the body, the trailers, and the whole body's part of the budget.
+    pub fn into_rest(self) -> (Pieces, Option<HeaderMap>, Reservation) {
+        (self.unsent, self.trailers, self.reserved)
     }
 
     /// Charges the budget for the last piece, which must wait with the other unsent pieces. If the budget
     /// has no room, all unsent pieces are given up.
     pub fn hold_unsent(&mut self) {
-        let held = if self.over { self.size } else { 0 };
-        let more = held.saturating_sub(self.reserved.bytes());
-        if self.spilled || !self.reserved.grow(more) {
+        if self.spilled || !self.reserved.cover(self.unsent.held()) {
             self.spilled = true;
-            self.unsent = Vec::new();
+            self.unsent = Pieces::default();
         }
     }
 
@@ -127,14 +135,8 @@ impl Capture {
 
     /// The meaning of the whole answer by its own status, if its protocol has one.
     pub fn own_status(&self, head: &Parts) -> Option<Disposition> {
-        let body = || (!self.over).then(|| self.body());
+        let body = || (!self.over).then(|| self.kept.copied());
         self.own_status.as_ref()?.judge(head, self.trailers.as_ref(), body)
-    }
-
-    fn body(&self) -> Bytes {
-        let mut body = BytesMut::with_capacity(self.size);
-        self.kept.iter().for_each(|data| body.extend_from_slice(data));
-        body.freeze()
     }
 
     /// The answer to keep, copied once into allocations of exactly its size.
@@ -150,7 +152,7 @@ impl Capture {
     fn answer_with(&self, fields: Vec<(Bytes, Bytes)>, head: &Parts, strip: &[String]) -> Answer {
         let status = head.status.as_u16();
         let trailers = self.trailers.as_ref().map(|trailers| fields::kept(trailers, status, strip));
-        Answer { status, fields, body: self.body(), trailers: trailers.unwrap_or_default() }
+        Answer { status, fields, body: self.kept.copied(), trailers: trailers.unwrap_or_default() }
     }
 
     /// A summary of the answer, for a record that keeps no body.
@@ -198,7 +200,7 @@ impl Capture {
             PayloadWant::Nothing => Ok(Payload::Withheld),
             _ if self.over => Ok(Payload::Oversize),
             PayloadWant::Pointers(_) | PayloadWant::Whole(_) => {
-                let body = Arc::new(ShownBody::new(&head.headers, self.body(), self.limit));
+                let body = Arc::new(ShownBody::new(&head.headers, self.kept.copied(), self.limit));
                 policies.payload(generation, &body, |plan| &plan.response_payload).await
             }
         }

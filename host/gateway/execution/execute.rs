@@ -13,7 +13,6 @@ use crate::execution::no_answer::{self, NoAnswer};
 use crate::execution::report::{Client, Report};
 use crate::execution::stream::{ShownAnswer, take_in};
 use crate::execution::task::Execution;
-use bytes::Bytes;
 use http::Response;
 use oncegate_core::{Disposition, OperationId, UnknownReason};
 use oncegate_ledger::{self as ledger, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
@@ -119,15 +118,21 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
     fn release(ExecutionEnd { operation, client, withheld, .. }: ExecutionEnd) {
         match withheld {
             WithheldEnd::Problem(problem) => client.tell(Report::Failed(problem)),
-            WithheldEnd::Whole(CapturedAnswer { head, mut capture, .. }) => {
-                let whole = join(std::mem::take(&mut capture.unsent));
-                let body = AnswerBody::Whole((!whole.is_empty()).then_some(whole), capture.trailers);
+            WithheldEnd::Whole(CapturedAnswer { head, capture, .. }) => {
+                let (whole, trailers) = capture.into_whole();
+                let body = AnswerBody::Whole((!whole.is_empty()).then_some(whole), trailers);
                 client.tell(Report::Answered(first(operation, &head, body)));
             }
-            WithheldEnd::Last(CapturedAnswer { cut: Some(_), .. }, feed) => feed.cut(),
-            WithheldEnd::Last(CapturedAnswer { capture, .. }, feed) => {
-                capture.unsent.into_iter().for_each(|data| feed.data(data));
-                capture.trailers.into_iter().for_each(|trailers| feed.trailers(trailers));
+            WithheldEnd::Last(CapturedAnswer { capture, cut, .. }, feed) => {
+                let (rest, trailers, counted) = capture.into_rest();
+                if cut.is_none() {
+                    feed.data(rest);
+                }
+                feed.is_counted(counted);
+                match cut {
+                    None => feed.end(trailers),
+                    Some(_) => feed.cut(),
+                }
             }
         }
     }
@@ -205,12 +210,4 @@ fn give_up(operation: OperationId, no_answer: NoAnswer) -> Exchanged<WithheldEnd
     let problem = problem.of(operation).with_outcome(disposition);
     let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
     Exchanged { settlement: outcome.into(), shared, end: WithheldEnd::Problem(problem) }
-}
-
-fn join(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        0 => Bytes::new(),
-        1 => pieces.swap_remove(0),
-        _ => pieces.concat().into(),
-    }
 }

@@ -3,12 +3,13 @@
 //! sends it, within bounds of number and time. Probes run beside the requests of one worker. A turn of
 //! the ledger makes sure that nobody else asks about the same operation at the same time.
 
+use crate::edge::{Direction, Reservation};
+use crate::pieces::Pieces;
 use crate::request::fields;
 use crate::request::route::Route;
-use crate::shared::Reservation;
 use crate::worker::Worker;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, Uri, Version};
 use oncegate_config as config;
@@ -225,15 +226,17 @@ async fn reply(worker: &Worker, route: &Route, response: Response<ResponseBody>)
     let (mut head, mut body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
     let limit = route.config.body_kept;
-    let mut reserved = Reservation::none(&worker.shared);
-    let (mut whole, mut trailers, mut oversize) = (BytesMut::new(), HeaderMap::new(), false);
+    let mut reserved = Reservation::none(&worker.shared.edge.bodies.own_account(), Direction::Out);
+    let (mut whole, mut trailers, mut oversize) = (Pieces::default(), HeaderMap::new(), false);
     loop {
         match body.next_piece(route.upstream.config.body_idle_timeout).await {
-            Piece::Data(data) if whole.len() + data.len() > limit || !reserved.grow(data.len()) => {
-                oversize = true;
-                break;
+            Piece::Data(data) => {
+                whole.push(data);
+                if whole.bytes() > limit || !reserved.cover(whole.held()) {
+                    oversize = true;
+                    break;
+                }
             }
-            Piece::Data(data) => whole.extend_from_slice(&data),
             Piece::Trailers(fields) => trailers = fields,
             Piece::End => break,
             Piece::Cut(_) => return None,
@@ -241,7 +244,7 @@ async fn reply(worker: &Worker, route: &Route, response: Response<ResponseBody>)
     }
     let payload = match oversize {
         true => Payload::Oversize,
-        false => view::payload(&PayloadWant::Whole(u32::MAX), &head.headers, Some(&whole.freeze()), limit),
+        false => view::payload(&PayloadWant::Whole(u32::MAX), &head.headers, Some(&whole.join()), limit),
     };
     Some(Reply {
         status: head.status.as_u16(),

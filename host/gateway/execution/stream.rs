@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// The most bytes of an unkept answer that may be on their way to a slow client.
 const UNDERWAY_MAX: usize = 256 * 1024;
+/// The most bytes that may wait for a slow client when the budget of bodies has no room for more.
+const SHORT_MAX: usize = 1;
 
 /// How much of an answer was taken in.
 enum Extent {
@@ -60,8 +62,8 @@ pub async fn take_in(
     fields::clean_announcement(&mut head.headers, |_| true);
     let (operation, upstream) = (execution.id.get(), &execution.route.upstream);
     let marks_end = execution.peer.protocol.marks_end;
-    let (body_kept, shared) = (execution.route.config.body_kept, &execution.worker.shared);
-    let mut capture = Capture::new(&execution.fields, &head, body_kept, shared);
+    let (body_kept, bodies) = (execution.route.config.body_kept, &execution.bodies);
+    let mut capture = Capture::new(&execution.fields, &head, body_kept, bodies);
     let mut source = AnswerSource { body, idle: upstream.config.body_idle_timeout, abandoned };
     let extent = match marks_end {
         true => source.take_what_is_there(&mut capture).await,
@@ -77,7 +79,7 @@ pub async fn take_in(
     if let Some(shown) = settled_first {
         return (CapturedAnswer { head, capture, cut: extent.cut() }, shown);
     }
-    let (feed, body) = stream(capture.length);
+    let (feed, body) = stream(capture.length, bodies);
     feed_sendable(&mut capture, &feed);
     client.tell(Report::Answered(first(operation, &head, AnswerBody::Streamed(body))));
     let cut = match extent {
@@ -154,9 +156,11 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
                 Piece::Data(data) => {
                     capture.take(data);
                     feed_sendable(capture, feed);
-                    if capture.is_over()
-                        && let Some(reason) = self.wait_for_client(feed, execution).await
-                    {
+                    if !capture.is_over() {
+                        continue;
+                    }
+                    let waiting_max = if feed.count() { UNDERWAY_MAX } else { SHORT_MAX };
+                    if let Some(reason) = self.wait_for_client(feed, waiting_max, execution).await {
                         return Some(reason);
                     }
                 }
@@ -167,12 +171,17 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
         }
     }
 
-    /// Waits for a client that is slow to take an unkept answer. A client that takes nothing for the idle
+    /// Waits until fewer than `waiting_max` bytes wait for a client that is slow to take them. A client that takes nothing for the idle
     /// timeout is cut off, and the execution goes on without it. Returns why the answer was given up
     /// meanwhile, if it was.
-    async fn wait_for_client(&mut self, feed: &Feed, execution: &Execution) -> Option<UnknownReason> {
+    async fn wait_for_client(
+        &mut self,
+        feed: &Feed,
+        waiting_max: usize,
+        execution: &Execution,
+    ) -> Option<UnknownReason> {
         let idle = self.idle;
-        let drained = tokio::time::timeout(idle, feed.drained_below(UNDERWAY_MAX));
+        let drained = tokio::time::timeout(idle, feed.drained_below(waiting_max));
         let drained = tokio::select! {
             biased;
             drained = drained => drained,
@@ -188,7 +197,5 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
 
 /// Feeds the client the data that may go out before the record is durable.
 fn feed_sendable(capture: &mut Capture, feed: &Feed) {
-    for data in capture.sendable() {
-        feed.data(data);
-    }
+    feed.data(capture.sendable());
 }

@@ -3,12 +3,11 @@
 use crate::answer::body::AnswerBody;
 use crate::answer::names::{OPERATION, operation_value};
 use crate::answer::problem::Problem;
-use crate::edge::Peer;
+use crate::edge::{Peer, PeerAccount};
 use crate::execution::{outgoing, pass};
 use crate::request::drift::PrincipalObservation;
 use crate::request::head::RequestHead;
 use crate::request::route::Route;
-use crate::shared::Reservation;
 use crate::worker::Worker;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -47,8 +46,8 @@ pub struct Execution {
     pub fields: HeaderMap,
     /// The request's body.
     pub body: Bytes,
-    /// The body's share of the budget.
-    pub _reserved: Option<Reservation>,
+    /// What the bodies of the client's peer hold.
+    pub bodies: Arc<PeerAccount>,
 }
 
 impl Execution {

@@ -1,7 +1,7 @@
 //! A request as it was received.
 
 use crate::answer::problem::Problem;
-use crate::edge::Peer;
+use crate::edge::{ClientConnection, Peer};
 use crate::request::body::InboundBody;
 use crate::request::head::RequestHead;
 use crate::request::principal;
@@ -24,19 +24,26 @@ pub struct Arrival {
     pub head: RequestHead,
     /// The request's body.
     pub body: InboundBody,
+    /// The connection on which the request came.
+    pub client: ClientConnection,
     parts: Parts,
 }
 
 impl Arrival {
     /// Reads the head of a request. Nobody reads the body of a refused request, so that body is drained.
     /// An arrival is boxed, because each future on its way would have room for it twice.
-    pub fn read(peer: Peer, request: Request<Incoming>, active: &ActiveConfig) -> Result<Box<Self>, Problem> {
+    pub fn read(
+        peer: Peer,
+        client: ClientConnection,
+        request: Request<Incoming>,
+        active: &ActiveConfig,
+    ) -> Result<Box<Self>, Problem> {
         let (parts, incoming) = request.into_parts();
         let body = InboundBody::new(incoming);
         let server = &active.config.server;
         let mut head = RequestHead::read(&parts, peer.protocol, server.limits.header_bytes)?;
         head.normalise(server.paths, &active.routes)?;
-        Ok(Box::new(Self { peer, head, body, parts }))
+        Ok(Box::new(Self { peer, head, body, client, parts }))
     }
 
     /// The request's fields.

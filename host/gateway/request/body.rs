@@ -1,17 +1,20 @@
 //! The body of a request. A guarded request's body is read whole, within bounds, before anything is claimed.
 
 use crate::answer::problem::{Code, Problem};
-use crate::edge::After;
-use crate::shared::Reservation;
-use crate::worker::Worker;
-use bytes::{Bytes, BytesMut};
+use crate::edge::{After, Direction, PeerAccount, Reservation};
+use crate::pieces::Pieces;
+use bytes::Bytes;
 use http::Request;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use oncegate_config::Limits;
 use oncegate_upstream::{RequestBody, UnreadBody};
-use std::time::Duration;
-use tokio::time::timeout;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::time::{Instant, timeout_at};
 
 /// The longest unwanted body after which its connection stays open.
 const UNWANTED_BYTES_MAX: u64 = 1 << 20;
@@ -20,14 +23,8 @@ const UNWANTED_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct InboundBody {
     unread: Option<UnreadBody>,
-    whole: Option<WholeBody>,
-}
-
-/// A body that was read whole.
-#[derive(Debug)]
-struct WholeBody {
-    bytes: Bytes,
-    reserved: Reservation,
+    /// The body, if it was read whole, with its part of the budget.
+    whole: Option<Bytes>,
 }
 
 /// Whether the connection stays open if this request is refused with its body unread. The body may be
@@ -51,7 +48,7 @@ impl InboundBody {
     /// Whether there is a body. An empty body is no body.
     pub fn has_body(&self) -> bool {
         match (&self.whole, &self.unread) {
-            (Some(whole), _) => !whole.bytes.is_empty(),
+            (Some(whole), _) => !whole.is_empty(),
             (None, Some(unread)) => !unread.is_end_stream(),
             (None, None) => false,
         }
@@ -59,73 +56,83 @@ impl InboundBody {
 
     /// The body, if it was read.
     pub fn bytes(&self) -> Option<&Bytes> {
-        self.whole.as_ref().map(|whole| &whole.bytes)
+        self.whole.as_ref()
     }
 
-    /// Reads the whole body. A cut upload leaves nothing behind, because nothing is claimed yet.
-    pub async fn read(&mut self, worker: &Worker) -> Result<Bytes, Problem> {
+    /// Reads the whole body. A cut upload leaves nothing behind, because nothing is claimed yet. `bodies`: what the
+    /// bodies of the client's peer hold.
+    pub async fn read(&mut self, bodies: &Arc<PeerAccount>, limits: &Limits) -> Result<Bytes, Problem> {
         if let Some(whole) = &self.whole {
-            return Ok(whole.bytes.clone());
+            return Ok(whole.clone());
         }
-        let mut reserved = Reservation::none(&worker.shared);
         let bytes = match &mut self.unread {
-            Some(unread) if !unread.is_end_stream() => read_whole(worker, unread, &mut reserved).await?,
+            Some(unread) if !unread.is_end_stream() => read_whole(unread, bodies, limits).await?,
             _ => Bytes::new(),
         };
         self.unread = None;
-        self.whole = Some(WholeBody { bytes: bytes.clone(), reserved });
+        self.whole = Some(bytes.clone());
         Ok(bytes)
     }
 
     /// The body of the unguarded request: whole if it was read, else as it streams in.
     pub fn into_request_body(self) -> RequestBody {
         match (self.whole, self.unread) {
-            (Some(whole), _) => RequestBody::Whole(whole.bytes),
+            (Some(whole), _) => RequestBody::Whole(whole),
             (None, Some(unread)) => RequestBody::Streamed(unread),
             (None, None) => RequestBody::empty(),
         }
     }
-
-    /// The body's share of the budget, to be kept as long as the body.
-    pub fn into_reservation(self) -> Option<Reservation> {
-        self.whole.map(|whole| whole.reserved)
-    }
 }
 
+/// Reads a body. Of the budget it takes what has arrived, so that announcing a body takes nothing.
 async fn read_whole(
-    worker: &Worker,
     incoming: &mut UnreadBody,
-    reserved: &mut Reservation,
+    bodies: &Arc<PeerAccount>,
+    limits: &Limits,
 ) -> Result<Bytes, Problem> {
-    let active = worker.active();
-    let limits = &active.config.server.limits;
-    let length = incoming.size_hint().exact();
-    if length.is_some_and(|length| length > limits.body_bytes as u64) {
+    if incoming.size_hint().exact().is_some_and(|length| length > limits.body_bytes as u64) {
         return Err(too_large(limits.body_bytes));
     }
-    let announced = length.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    take(reserved, announced)?;
-    let mut pieces = Pieces::default();
-    while let Some(data) = next_piece(incoming, limits.idle_timeout).await? {
-        let read = pieces.read + data.len();
-        if read > limits.body_bytes {
+    let mut reserved = Reservation::none(bodies, Direction::In);
+    let (mut pieces, mut ends) = (Pieces::default(), None);
+    while let Some(data) = next_piece(incoming, limits, &mut ends).await? {
+        if pieces.bytes() + data.len() > limits.body_bytes {
             return Err(too_large(limits.body_bytes));
         }
-        take(reserved, read.saturating_sub(reserved.bytes()))?;
-        pieces.push(data, announced);
+        pieces.push(data);
+        if !reserved.cover(pieces.held()) {
+            return Err(Problem::new(
+                Code::Overloaded,
+                "The gateway holds as many bodies as it may. Nothing was sent; ask again a little later.",
+            ));
+        }
         // A body of announced length is complete: there is nothing more to wait for.
         if incoming.is_end_stream() {
             break;
         }
     }
-    Ok(pieces.join())
+    reserved.shrink(pieces.bytes());
+    Ok(reserved.hold(pieces.join()))
 }
 
-/// The next piece of data; none at the end.
-async fn next_piece(incoming: &mut UnreadBody, idle: Duration) -> Result<Option<Bytes>, Problem> {
+/// The next piece of data; none at the end. `ends`: when the body's time is over, once it had to be waited for.
+async fn next_piece(
+    incoming: &mut UnreadBody,
+    limits: &Limits,
+    ends: &mut Option<Instant>,
+) -> Result<Option<Bytes>, Problem> {
     loop {
-        let Ok(frame) = timeout(idle, incoming.frame()).await else {
-            return Err(incomplete("The body stopped arriving. Nothing was sent; send it again."));
+        let at_hand = poll_fn(|cx| Poll::Ready(Pin::new(&mut *incoming).poll_frame(cx))).await;
+        let frame = match at_hand {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let now = Instant::now();
+                let ends = *ends.get_or_insert(now + limits.body_timeout);
+                let frame = timeout_at(ends.min(now + limits.idle_timeout), incoming.frame()).await;
+                frame.map_err(|_| {
+                    incomplete("The body took too long to arrive. Nothing was sent; send it again.")
+                })?
+            }
         };
         match frame {
             None => return Ok(None),
@@ -141,47 +148,8 @@ async fn next_piece(incoming: &mut UnreadBody, idle: Duration) -> Result<Option<
     }
 }
 
-/// The pieces of a body. Most bodies come in one piece, which needs no copy.
-#[derive(Default)]
-struct Pieces {
-    read: usize,
-    first: Bytes,
-    all: BytesMut,
-}
-
-impl Pieces {
-    /// Adds a piece. `announced`: the bytes of the whole body, as far as they are known.
-    fn push(&mut self, data: Bytes, announced: usize) {
-        self.read += data.len();
-        if self.first.is_empty() && self.all.is_empty() {
-            self.first = data;
-            return;
-        }
-        if self.all.is_empty() {
-            self.all.reserve(announced.max(2 * self.read));
-            self.all.extend_from_slice(&self.first);
-            self.first = Bytes::new();
-        }
-        self.all.extend_from_slice(&data);
-    }
-
-    fn join(self) -> Bytes {
-        if self.all.is_empty() { self.first } else { self.all.freeze() }
-    }
-}
-
 fn incomplete(detail: &'static str) -> Problem {
     Problem::new(Code::BadRequest, detail).worth_asking_again()
-}
-
-fn take(reserved: &mut Reservation, bytes: usize) -> Result<(), Problem> {
-    if reserved.grow(bytes) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Code::Overloaded,
-        "The gateway holds as many bodies as it may. Nothing was sent; ask again a little later.",
-    ))
 }
 
 fn too_large(limit: usize) -> Problem {

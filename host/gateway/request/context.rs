@@ -74,7 +74,8 @@ impl RequestContext {
 
     /// Reads the whole body, so that the connection has nothing unread.
     pub async fn read(&mut self, progress: &mut RequestProgress) -> Result<WholeRequest<'_>, Problem> {
-        let body = self.arrival.body.read(&self.worker).await?;
+        let bodies = self.arrival.client.bodies();
+        let body = self.arrival.body.read(bodies, &self.active.config.server.limits).await?;
         progress.body_read();
         Ok(WholeRequest { context: self, body })
     }

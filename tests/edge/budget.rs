@@ -1,0 +1,220 @@
+//! The budget of bodies: what is counted in it, and that nobody takes it from others.
+
+use crate::support::*;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const HELD: &str = "oncegate_buffers_bytes";
+
+/// A guarded request whose body has this length; the first bytes of the body are sent once they are asked for.
+fn begin(gateway: &Gateway, peer: u8, key: &str, framing: &str, sent: &[u8]) -> client::Connection {
+    let mut connection = gateway.connect_from(peer);
+    let head = format!(
+        "POST /charges HTTP/1.1\r\nHost: {HOST}\r\nIdempotency-Key: \"{key}\"\r\nExpect: 100-continue\r\n{framing}\r\n\r\n"
+    );
+    connection.0.write(head.as_bytes()).unwrap();
+    connection.0.await_bytes(b"HTTP/1.1 100").unwrap();
+    // The gateway may have had enough before it has all.
+    let _refused = connection.0.write(sent);
+    connection
+}
+
+/// As [`begin`], with a body of 1 MiB of which 900 KiB come.
+fn upload(gateway: &Gateway, peer: u8, number: usize) -> client::Connection {
+    let framing = format!("Content-Length: {MIB}");
+    begin(gateway, peer, &format!("{peer}-{number}"), &framing, &vec![b'x'; 900 * KIB])
+}
+
+fn small() -> Setup {
+    Setup::new("http://127.0.0.1:1").limits("buffers = \"4MiB\"\nbody_bytes = \"1MiB\"")
+}
+
+fn of(setup: Setup, upstream: &Upstream) -> Setup {
+    setup.upstream(&upstream.url())
+}
+
+fn await_nothing_held(gateway: &Gateway) {
+    eventually("nothing is held", || (gateway.metric(HELD) == 0).then_some(()));
+}
+
+#[test]
+fn an_announced_body_takes_no_room() {
+    let upstream = Upstream::numbering();
+    let gateway = of(small(), &upstream).start();
+    let length = format!("Content-Length: {MIB}");
+    let mut open = Vec::new();
+    for (name, framing, sent) in [
+        ("nothing", &*length, &b""[..]),
+        ("a byte", &length, b"x"),
+        ("some", &length, &[b'x'; 5000]),
+        ("chunk", "Transfer-Encoding: chunked", b"fffff\r\nx"),
+    ] {
+        for number in 0..12 {
+            open.push(begin(&gateway, 2, &format!("{name}-{number}"), framing, sent));
+        }
+        for peer in [1, 2] {
+            let request = Request::keyed("/charges", &format!("{name}-{peer}")).body(vec![b'x'; 500 * KIB]);
+            gateway.connect_from(peer).send(&request).unwrap().assert_executed(201);
+        }
+    }
+    assert!(gateway.metric(HELD) < 100_000, "what has come is less");
+}
+
+#[test]
+fn one_peers_bodies_leave_room_for_others() {
+    let upstream = Upstream::numbering();
+    let gateway = of(small(), &upstream).start();
+    let uploads: Vec<_> = (0..8).map(|number| upload(&gateway, 2, number)).collect();
+    eventually("a body has come", || (gateway.metric(HELD) > 800_000).then_some(()));
+    for (peer, bytes) in [(1, 10), (1, 300 * KIB), (3, 500 * KIB), (3, MIB)] {
+        let request = Request::keyed("/charges", &format!("{peer}-{bytes}")).body(vec![b'x'; bytes]);
+        gateway.connect_from(peer).send(&request).unwrap().assert_executed(201);
+    }
+    drop(uploads);
+    await_nothing_held(&gateway);
+}
+
+#[test]
+fn a_peers_share_is_all_of_a_trusted_proxys() {
+    let upstream = Upstream::numbering();
+    let proxies = "trusted_proxies = [\"127.0.0.2\"]";
+    let gateway = of(small().server(proxies), &upstream).start();
+    let _uploads: Vec<_> = (0..2).map(|number| upload(&gateway, 2, number)).collect();
+    eventually("both bodies have come", || (gateway.metric(HELD) > 1_700_000).then_some(()));
+    let refused = Request::keyed("/charges", "k").body(vec![b'x'; 500 * KIB]);
+    gateway.send(&refused).assert_problem(503, "overloaded");
+}
+
+/// Uploads never take the room of answers.
+#[test]
+fn bodies_that_come_leave_answers_kept() {
+    let upstream = Upstream::start(|call| match call.target.as_str() {
+        "/chunked" => Script::answer(200, vec![b'x'; 300 * KIB]).chunked(),
+        _ => Script::answer(200, vec![b'x'; 300 * KIB]),
+    });
+    let gateway = of(small(), &upstream).start();
+    let _uploads: Vec<_> = (2..6).map(|peer| upload(&gateway, peer, 0)).collect();
+    eventually("bodies have come", || (gateway.metric(HELD) > 1_700_000).then_some(()));
+    for (number, request) in [
+        Request::keyed("/charges", "a"),
+        Request::keyed("/chunked", "b"),
+        Request::keyed("/charges", "c").http_1_0(),
+        Request::keyed("/charges", "d").body(vec![b'x'; 5000]),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let first = gateway.send(request);
+        assert_eq!((first.status, first.body.len()), (200, 300 * KIB), "{number}");
+        gateway.send(request).assert_replay_of(&first);
+    }
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_refused() {
+    let upstream = Upstream::numbering();
+    let limits = "body_timeout = \"300ms\"\nidle_timeout = \"1h\"\nheader_timeout = \"1h\"";
+    let gateway = of(small().limits(limits), &upstream).start();
+    for (name, framing, first, piece) in [
+        ("nothing", "Content-Length: 100000", &b""[..], &b""[..]),
+        ("stands still", "Content-Length: 100000", &[b'x'; 50_000], b""),
+        ("drips", "Content-Length: 100000", b"x", b"x"),
+        ("drips in chunks", "Transfer-Encoding: chunked", b"1\r\nx\r\n", b"1\r\nx\r\n"),
+    ] {
+        let mut connection = begin(&gateway, 2, name, framing, first);
+        connection.0.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        while let Err(error) = connection.0.await_bytes(b"HTTP/1.1 400") {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{name}");
+            let _refused = connection.0.write(piece);
+        }
+        connection.0.stream.set_read_timeout(Some(wire::PATIENCE)).unwrap();
+        let problem = connection.reply("POST").unwrap().assert_problem(400, "bad-request");
+        assert_eq!(problem["retryable"], true, "{name}");
+    }
+    assert_eq!(upstream.count(), 0);
+    gateway.send(&Request::keyed("/charges", "stands still")).assert_executed(201);
+    await_nothing_held(&gateway);
+}
+
+fn large(upstream: &Upstream) -> Setup {
+    let setup = Setup::new(&upstream.url()).ledger("body_kept = \"16MiB\"");
+    setup.limits("buffers = \"64MiB\"\nbody_bytes = \"16MiB\"")
+}
+
+/// What waits for a client that takes nothing is counted, and has a share of its own.
+#[test]
+fn answers_that_nobody_takes_are_counted() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| {
+        let answer = Script::answer(200, vec![b'x'; 12 * MIB]);
+        match call.target.as_str() {
+            "/streamed" => answer.chunked().pause_at(1, &held),
+            _ => answer,
+        }
+    });
+    gate.open();
+    let gateway = large(&upstream).start();
+    let kept = Request::keyed("/charges", "kept");
+    gateway.send(&kept).assert_executed(200);
+    await_nothing_held(&gateway);
+    for (name, request) in [
+        ("replay", kept.clone()),
+        ("first", Request::keyed("/charges", "first")),
+        ("streamed", Request::keyed("/streamed", "streamed")),
+    ] {
+        let mut connection = gateway.connect_from(2);
+        connection.0.write(&request.bytes()).unwrap();
+        connection.0.await_bytes(b"HTTP/1.1 200").unwrap();
+        let settled =
+            || (gateway.metric("oncegate_executing") == 0 && gateway.metric(HELD) > 4_000_000).then_some(());
+        eventually(name, settled);
+        gateway.connect_from(3).send(&kept).unwrap().assert_replay_of(&gateway.send(&kept));
+        let reply = connection.reply("POST").unwrap();
+        assert_eq!((reply.status, reply.whole, reply.body.len()), (200, true, 12 * MIB), "{name}");
+        await_nothing_held(&gateway);
+    }
+}
+
+#[test]
+fn who_takes_nothing_gets_no_more_replays() {
+    let upstream = Upstream::start(|_| Script::answer(200, vec![b'x'; 12 * MIB]));
+    let gateway = large(&upstream).start();
+    let kept = Request::keyed("/charges", "kept");
+    gateway.send(&kept).assert_executed(200);
+    let mut stuck = Vec::new();
+    for status in [&b"HTTP/1.1 200"[..], b"HTTP/1.1 503"] {
+        let mut connection = gateway.connect_from(2);
+        connection.0.write(&kept.bytes()).unwrap();
+        connection.0.await_bytes(status).unwrap();
+        stuck.push(connection);
+    }
+    let problem = stuck.pop().unwrap().reply("POST").unwrap().assert_problem(503, "overloaded");
+    assert_eq!((&problem["retryable"], upstream.count()), (&true.into(), 1));
+    let other = gateway.connect_from(3).send(&kept).unwrap();
+    assert_eq!((other.status, other.replayed()), (200, Some("true")));
+    drop(stuck);
+    await_nothing_held(&gateway);
+    assert_eq!(gateway.connect_from(2).send(&kept).unwrap().status, 200);
+}
+
+/// A body that was read to be judged stays in memory until the service has taken it, guarded or not.
+#[test]
+fn what_is_bypassed_stays_counted() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let upstream = Upstream::numbering();
+    let setup = large(&upstream).upstream(&url).component("builtin:webhook");
+    let gateway = setup.start();
+    let body = format!("{{\"text\":\"{}\"}}", "x".repeat(12 * MIB));
+    let request = Request::post("/hook").field("Content-Type", "application/json").body(body);
+    let mut connection = gateway.connect();
+    connection.0.write(&request.bytes()).unwrap();
+    let (service, _) = silent.accept().unwrap();
+    eventually("it is counted", || (gateway.metric(HELD) > 10_000_000).then_some(()));
+    drop((service, silent));
+    connection.reply("POST").unwrap().assert_problem(502, "upstream-broken");
+    await_nothing_held(&gateway);
+}
