@@ -1,6 +1,7 @@
-//! Long because it is one suite, and what it sets up is shared.
 //! Two gateways on one store while the keys of a policy change: different versions of the list, a gateway
 //! that doesn't renew its lease, claims and releases that end half-way.
+//!
+//! Long because it is one suite, and what it sets up is shared.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -2,6 +2,8 @@
 //!
 //! The canonical ABI is written by hand, so that a test needs no WebAssembly toolchain and a guest
 //! can break any rule. The layout of the records is that of `wit/v0.1/policy.wit`.
+//!
+//! Long because it is one list of guests.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of them")]
 #![allow(clippy::unwrap_used, reason = "a test")]

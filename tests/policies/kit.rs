@@ -1,4 +1,6 @@
 //! `oncegate policy`: from a template to a policy in service, and what its commands say.
+//!
+//! Long because it is one suite, and what it sets up is shared.
 
 use crate::support::gateway::{Ended, command, replace};
 use crate::support::*;

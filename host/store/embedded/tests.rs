@@ -1,6 +1,7 @@
-//! Long because it is one suite, and what it sets up is shared.
 //! Promises of the embedded store beyond the suite of all stores: it keeps its records, it refuses files that
 //! it can't read, and it grows no further than its live records.
+//!
+//! Long because it is one suite, and what it sets up is shared.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

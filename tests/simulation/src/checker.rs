@@ -1,5 +1,7 @@
 //! The promises, checked over a history. The checker knows only effects, requests sent and declined, the
 //! clients' answers, and gateways in trouble. It knows nothing of records, leases or versions.
+//!
+//! Long because it is one list of promises, and all read the same history.
 
 use crate::faults::{Faults, Setting, Ways};
 use crate::world::{Entry, Event, Reply, RequestId};
