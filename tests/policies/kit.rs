@@ -207,6 +207,20 @@ fn what_cannot_be_is_said_in_words() {
     shop.refused(&["run", "builtin:nothing"], 2, &["idempotency-key"]);
     std::fs::write(shop.path().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
     shop.refused(&["build", "--core", "core.wasm", "--out", "o.wasm"], 1, &["configure"]);
+    let start = r#"(module (func (export "_start")) (func (export "configure")))"#;
+    let of_gc = r#"(module (type $s (struct (field i32))) (func (export "configure") (result (ref null $s)) ref.null $s))"#;
+    let legacy = r#"(module (tag $t) (func (export "configure") try throw $t catch_all end))"#;
+    let relaxed = r#"(module (func (export "configure") (param v128) (result v128)
+        local.get 0 i32x4.relaxed_trunc_f32x4_s))"#;
+    for (module, words) in [
+        (start, ["it is a program", "-mexec-model=reactor"]),
+        (of_gc, ["the gateway doesn't run it", "memory management"]),
+        (legacy, ["the gateway doesn't run it", "-fno-exceptions"]),
+        (relaxed, ["the gateway doesn't run it", "-mrelaxed-simd"]),
+    ] {
+        std::fs::write(shop.path().join("core.wasm"), wat::parse_str(module).unwrap()).unwrap();
+        shop.refused(&["build", "--core", "core.wasm", "--out", "o.wasm"], 1, &words);
+    }
     std::fs::write(shop.path().join("text.wat"), "(module)").unwrap();
     shop.refused(
         &["build", "--core", "text.wat", "--out", "o.wasm"],
@@ -387,6 +401,42 @@ fn says_everything(language: &str, program: &str, file: &str) {
 #[test]
 fn c_says_everything() {
     says_everything("c", &c_compiler(), "policy.c");
+}
+
+/// A C++ or Zig part of a policy has an allocator of its own: neither takes the other's memory.
+#[test]
+fn c_shares_its_memory_with_another_allocator() {
+    if find_tool(&c_compiler()).is_none() {
+        return external::skip("c", "there is no C compiler for WebAssembly");
+    }
+    let source = include_str!("sources/beside.c");
+    for other in 1..=3 {
+        let shop = Shop::new();
+        shop.fine(&["new", "--lang", "c", "orders"]);
+        let folder = shop.path().join("orders");
+        std::fs::write(folder.join("policy.c"), format!("#define OTHER {other}\n{source}")).unwrap();
+        for file in ["key.c", "key.h", "vectors.json"] {
+            std::fs::remove_file(folder.join(file)).unwrap();
+        }
+        shop.fine(&["build", "orders"]);
+        let upstream = Upstream::numbering();
+        let setup = Setup::new(&upstream.url());
+        let file = setup.folder().join("policy.wasm");
+        std::fs::copy(folder.join("orders.wasm"), &file).unwrap();
+        let gateway = setup.component(&file).start();
+        for order in 0..8 {
+            let body = vec![b'a' + order; if order % 3 == 0 { 10 } else { 100_000 * usize::from(order) }];
+            let request = Request::keyed("/orders", &format!("k{order}")).body(&body);
+            let first = gateway.send(&request);
+            first.assert_executed(201);
+            for _ in 0..3 {
+                gateway.send(&request).assert_replay_of(&first);
+            }
+            let told = gateway.send(&Request::keyed("/orders", &format!("l{order}")).body(&body));
+            told.assert_executed(201);
+        }
+        assert_eq!(upstream.count(), 16, "allocator {other}");
+    }
 }
 
 #[test]

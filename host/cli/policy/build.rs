@@ -6,7 +6,7 @@ use super::trouble::{Done, Trouble, authoring, read};
 use super::words;
 use crate::cli::say::{self, Output};
 use crate::config::{ComponentSource, io_words};
-use crate::policy::author::anatomy;
+use crate::policy::author::{anatomy, takes};
 use serde_json::json;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -70,6 +70,7 @@ pub(super) fn run(args: &BuildArgs) -> Done {
             (wasm, args.out.clone().unwrap_or_else(|| project.component()))
         }
     };
+    taken(&wasm)?;
     let component = component(&wasm, &args.folder)?;
     let written = std::fs::write(&out, &component);
     written
@@ -101,6 +102,17 @@ pub(super) fn run(args: &BuildArgs) -> Done {
         })),
     }
     Ok(true)
+}
+
+/// Checks that the gateway's engine runs it, which is not known otherwise until it is loaded.
+fn taken(wasm: &[u8]) -> Result<(), Trouble> {
+    takes(wasm).map_err(|why| {
+        Trouble::new(
+            format!("this can't become a policy: the gateway doesn't run it: {why}"),
+            "build it for WebAssembly 2.0: without exceptions (`-fno-exceptions`), without `-mrelaxed-simd`, and in \
+             a language that brings its own memory management",
+        )
+    })
 }
 
 /// Makes a component with the sections that lie in the folder.

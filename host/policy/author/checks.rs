@@ -28,6 +28,7 @@ impl Workbench {
         if decides {
             checks.push(self.check_vectors());
             checks.push(self.check_purity(&groups, seed));
+            checks.push(self.check_large_values(&subjects));
             checks.push(self.check_guises(&subjects));
             checks.push(self.check_alterations(&subjects));
             checks.push(self.check_settings(&subjects));

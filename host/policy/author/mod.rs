@@ -7,8 +7,10 @@
 mod anatomy;
 mod checks;
 mod desk;
+mod engine_rules;
 mod hooks;
 mod json;
+mod large;
 mod purity;
 mod report;
 mod timing;
@@ -16,6 +18,7 @@ mod variants;
 mod workbench;
 
 pub use anatomy::{Anatomy, anatomy};
+pub use engine_rules::takes;
 pub use hooks::{HookInputs, HookOutcome, HookReport};
 pub use report::{Check, PromiseReport};
 pub use timing::{Spread, Timing, Unmeasured, measure};

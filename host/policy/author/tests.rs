@@ -101,6 +101,66 @@ fn each_broken_promise_is_found_and_named() {
 }
 
 #[test]
+fn large_values_are_tried() {
+    // The second field lies where the first ends: a long one is cut there, and its rest is the next one's.
+    let leaves_something = "(if (i32.gt_u (local.get $p2) (i32.const 1000)) (then
+        (i32.store (i32.const 700) (i32.const 1))))
+        (local.set $at (i32.load (i32.const 700)))
+        (i32.store8 (i32.const 600) (i32.add (i32.const 65) (local.get $at))) i32.const 600 i32.const 1 call $key_of";
+    let traps = |at: &str| {
+        format!("(i32.gt_u {at} (i32.const 1000)) if unreachable end {}", guests::KEY_OF_FIRST_FIELD)
+    };
+    let field = "(if (result i32) (local.get $fields_len) (then (i32.load offset=12 (local.get $fields))) (else (i32.const 0)))";
+    let text = "(i32.load offset=8 (local.get $p1))";
+    for (guest, words) in [
+        (
+            Guest { whole: Some(1 << 20), decide: leaves_something.into(), ..Guest::default() },
+            "a large body, asked after it",
+        ),
+        (
+            Guest { whole: Some(1 << 20), decide: traps("(local.get $p2)"), ..Guest::default() },
+            "a large body: trapped",
+        ),
+        (Guest { decide: traps(field), ..Guest::default() }, "a large field idempotency-key: trapped"),
+        (
+            Guest { pointers: Some(vec!["/c".into()]), decide: traps(text), ..Guest::default() },
+            "a large /c in the body: trapped",
+        ),
+    ] {
+        let request = KEYED.replace("\"b\":1", "\"b\":1,\"c\":\"x\"");
+        let report = workbench(&with_cases(guest, &[("one", json!({}), &request)])).report(7);
+        let found = faults(&report, "large values");
+        assert!(found.iter().any(|fault| fault.contains(words)), "{words:?} is not in {found:#?}");
+        assert_eq!(faults(&report, "purity"), Vec::<String>::new(), "the small ones are good");
+    }
+    let good = with_cases(Guest { whole: Some(1 << 20), ..Guest::default() }, &[("one", json!({}), KEYED)]);
+    let report = workbench(&good).report(7);
+    let check = report.checks.iter().find(|check| check.name == "large values").unwrap();
+    assert!(check.faults.is_empty() && check.scope.starts_with("1 guarded"), "{check:?}");
+}
+
+#[test]
+fn what_the_engine_does_not_run_is_told() {
+    let module = |text: &str| wat::parse_str(text).unwrap();
+    let component = |text: &str| module(&format!("(component (core module {text}))"));
+    for text in [
+        "(tag $t) (func try throw $t catch_all end)",
+        "(func (param v128) (result v128) local.get 0 i32x4.relaxed_trunc_f32x4_s)",
+        "(type $s (struct (field i32))) (func (result (ref null $s)) ref.null $s)",
+        "(memory 1 1 shared)",
+    ] {
+        assert!(takes(&module(&format!("(module {text})"))).is_err(), "{text}");
+        assert!(takes(&component(text)).is_err(), "{text}");
+    }
+    let usual = "(memory 1) (func (result v128) (v128.const i32x4 1 2 3 4)) (func (result i32 i32) i32.const 1 i32.const 2)";
+    assert_eq!(takes(&module(&format!("(module {usual})"))), Ok(()));
+    assert_eq!(takes(&component(usual)), Ok(()));
+    assert_eq!(takes(&Guest::default().component()), Ok(()));
+    // Others say that it is no WebAssembly.
+    assert_eq!(takes(b"hello"), Ok(()));
+}
+
+#[test]
 fn a_policy_that_never_answers_is_said_to_be_one() {
     for (decide, words) in [
         ("unreachable", "every call of `decide` fails, 2 of 2: trapped"),

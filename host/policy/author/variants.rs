@@ -180,3 +180,64 @@ fn json(sample: &Sample) -> Option<Json> {
     });
     if says_so { Json::parse(&sample.body) } else { None }
 }
+
+/// Letters that are added to a field.
+const FIELD_LETTERS: usize = 4000;
+/// Letters that are added to a body.
+const BODY_LETTERS: usize = 100_000;
+
+/// The request with more in each thing that the policy can see.
+pub(super) fn enlarged(plan: &Plan, sample: &Sample) -> Vec<(String, Sample)> {
+    let mut enlarged = Vec::new();
+    for field in &plan.request_fields {
+        if let RequestField::Header(name) = field {
+            enlarged.extend(larger_field(sample, name));
+        }
+    }
+    match &plan.request_payload {
+        PayloadWant::Nothing => {}
+        PayloadWant::Whole(_) => enlarged.push(("a large body".to_owned(), larger_body(sample))),
+        PayloadWant::Pointers(pointers) => {
+            enlarged.extend(pointers.iter().filter_map(|pointer| larger_value(sample, pointer)));
+        }
+    }
+    enlarged
+}
+
+fn larger_field(sample: &Sample, name: &HeaderName) -> Option<(String, Sample)> {
+    let mut other = sample.clone();
+    let first = other.headers.get_mut(name)?;
+    let text = larger_text(std::str::from_utf8(first.as_bytes()).ok()?, FIELD_LETTERS)?;
+    *first = HeaderValue::from_bytes(text.as_bytes()).ok()?;
+    Some((format!("a large field {name}"), other))
+}
+
+fn larger_body(sample: &Sample) -> Sample {
+    let letters = "a".repeat(BODY_LETTERS);
+    match json(sample) {
+        Some(Json::Object(mut members)) => {
+            members.insert(0, ("oncegate-large".into(), Json::Scalar(format!("\"{letters}\""))));
+            sample.with_body(Json::Object(members).write("").into_bytes())
+        }
+        _ => sample.with_body([&sample.body[..], letters.as_bytes()].concat()),
+    }
+}
+
+/// The request with a text of the body enlarged.
+fn larger_value(sample: &Sample, pointer: &str) -> Option<(String, Sample)> {
+    let mut document = json(sample)?;
+    let Json::Scalar(text) = document.at(pointer)? else { return None };
+    if !text.starts_with('"') {
+        return None;
+    }
+    *text = larger_text(text, BODY_LETTERS)?;
+    Some((format!("a large {pointer} in the body"), sample.with_body(document.write("").into_bytes())))
+}
+
+/// The text with letters before its last letter or digit, so that quotes or frames around it stay.
+fn larger_text(text: &str, letters: usize) -> Option<String> {
+    let at = text.rfind(|c: char| c.is_ascii_alphanumeric())?;
+    // Not in the middle of an escape.
+    let at = text[..at].rfind('\\').map_or(at, |escape| escape.min(at));
+    Some(format!("{}{}{}", &text[..at], "a".repeat(letters), &text[at..]))
+}

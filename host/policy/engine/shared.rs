@@ -185,7 +185,7 @@ fn wasm_engine(threads: usize) -> Result<wasmtime::Engine, EngineError> {
 
 /// A deterministic configuration: the same component decides alike on every machine. Threads and the
 /// component model's async are not compiled in or are off with `concurrency_support`.
-fn wasm_config() -> Config {
+pub(crate) fn wasm_config() -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)

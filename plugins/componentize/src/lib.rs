@@ -37,6 +37,13 @@ pub enum Error {
         /// The exports that are there.
         found: String,
     },
+    /// The module is a program: nobody would run its `_start`, which sets its languages' variables up.
+    #[error(
+        "it is a program: it exports `_start`, which nobody runs, so that its variables would not be set up. Build a \
+         library: `-mexec-model=reactor` (C, C++, Zig; without a C library `-Wl,--no-entry`), `-buildmode=c-shared` \
+         (Go), `crate-type = [\"cdylib\"]` (Rust)"
+    )]
+    Program,
     /// The module exports one hook of an interface with two.
     #[error("it exports `{there}` without `{missing}`: the interface `{interface}` has both")]
     HalfAnInterface {

@@ -50,6 +50,10 @@ impl Found {
                     for export in section {
                         found.exports.push(export?.name.into());
                     }
+                    // `_initialize` of a library is called before anything else.
+                    if found.exports.iter().any(|export| export == "_start") {
+                        return Err(Error::Program);
+                    }
                 }
                 Payload::CustomSection(section) => {
                     found.prepared |= section.name().starts_with("component-type");

@@ -88,6 +88,31 @@ fn preview1_is_answered_in_the_component() {
 }
 
 #[test]
+fn a_program_is_refused_and_a_library_is_not() {
+    let start = r#"(func (export "_start"))"#;
+    let initialize = r#"(func (export "_initialize"))"#;
+    let generated = |more: &str| {
+        let mut prepared = module(more);
+        append_section(&mut prepared, "component-type:policy", b"");
+        prepared
+    };
+    for program in [
+        module(start),
+        module(&format!("{start} {initialize}")),
+        generated(start),
+        wasm(&format!("(module {start})")),
+    ] {
+        let said = component(&program).expect_err("a program").to_string();
+        assert!(said.contains("it is a program") && said.contains("-mexec-model=reactor"), "{said}");
+    }
+    for library in
+        [module(initialize), module(r#"(func (export "main"))"#), module(r#"(func (export "start"))"#)]
+    {
+        assert!(component(&library).is_ok());
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     for (module, word) in [
         (wasm(r#"(module (func (export "configure")) (func (export "other")))"#), "no `decide`"),

@@ -65,33 +65,59 @@ SIZE(og_explained, 28);
 
 // --- memory ---------------------------------------------------------------------------------------
 
-extern unsigned char __heap_base;
+// Room comes in pieces: of the module's own malloc where it has one, else of memory.grow. What lies behind
+// __heap_base when the module starts is left alone: C++, Zig and C libraries take it for theirs.
+extern void *malloc(size_t bytes) __attribute__((weak));
 
-static uintptr_t heap_end;
-static uintptr_t kept;
+typedef struct og_piece {
+    struct og_piece *next;
+    uintptr_t end;
+} og_piece;
+
+// Where room goes on: in this piece, from there. `kept` is where configure left off.
+static struct { og_piece *piece; uintptr_t from; } room, kept;
+static og_piece *first;
+
+// Takes so much more memory. It is a piece after `last`, or makes `last` longer where it follows it.
+static og_piece *more(size_t bytes, og_piece *last) {
+    size_t pages = (bytes + sizeof(og_piece) + 7 + 65535) / 65536;
+    size_t before = malloc ? 0 : __builtin_wasm_memory_grow(0, pages);
+    uintptr_t at = malloc ? (uintptr_t)malloc(pages * 65536) : before * 65536;
+    if (at == 0 || before == (size_t)-1) __builtin_trap();
+    if (last && last->end == at && !malloc) {
+        last->end += pages * 65536;
+        return last;
+    }
+    og_piece **place = last ? &last->next : &first, *piece = (og_piece *)at;
+    *piece = (og_piece){ *place, at + pages * 65536 };
+    return *place = piece;
+}
 
 void *og_room(size_t bytes) {
-    if (heap_end == 0) heap_end = (uintptr_t)&__heap_base;
-    uintptr_t at = (heap_end + 7) & ~(uintptr_t)7;
-    uintptr_t end = at + bytes;
-    uintptr_t there = __builtin_wasm_memory_size(0) * 65536;
-    if (end < at) __builtin_trap();
-    if (end > there && __builtin_wasm_memory_grow(0, (end - there + 65535) / 65536) == (size_t)-1) {
-        __builtin_trap();
+    // More than this is no module's, and would wrap around below.
+    if (bytes > 0x7fff0000) __builtin_trap();
+    while (true) {
+        uintptr_t at = (room.from + 7) & ~(uintptr_t)7;
+        if (room.piece && at <= room.piece->end && bytes <= room.piece->end - at) {
+            room.from = at + bytes;
+            return (void *)at;
+        }
+        og_piece *next = room.piece ? room.piece->next : first;
+        if (!next || bytes > next->end - (uintptr_t)(next + 1)) next = more(bytes, room.piece);
+        if (next != room.piece) room.from = (uintptr_t)(next + 1);
+        room.piece = next;
     }
-    heap_end = end;
-    return (void *)at;
 }
 
 // Without a C library these are ours; a compiler calls them of itself.
-void *memcpy(void *to, const void *from, size_t bytes) {
+__attribute__((weak)) void *memcpy(void *to, const void *from, size_t bytes) {
     unsigned char *t = to;
     const unsigned char *f = from;
     while (bytes--) *t++ = *f++;
     return to;
 }
 
-void *memset(void *to, int value, size_t bytes) {
+__attribute__((weak)) void *memset(void *to, int value, size_t bytes) {
     unsigned char *t = to;
     while (bytes--) *t++ = (unsigned char)value;
     return to;
@@ -115,7 +141,7 @@ EXPORT("configure") og_planned *og_export_configure(const char *settings, size_t
 // What configure took stays.
 EXPORT("cabi_post_configure") void og_post_configure(og_planned *planned) {
     (void)planned;
-    kept = heap_end;
+    kept = room;
 }
 
 EXPORT("decide") og_decision *og_export_decide(
@@ -133,7 +159,7 @@ EXPORT("decide") og_decision *og_export_decide(
 
 // After each hook but configure.
 static void release(void) {
-    heap_end = kept;
+    room = kept;
 }
 
 EXPORT("cabi_post_decide") void og_post_decide(og_decision *decision) {
