@@ -1,5 +1,7 @@
 //! Wiring: from a configuration to a running gateway, and to its end.
 
+mod descriptors;
+
 use crate::activation::{self, ActivationError, Archive, Reloader};
 use crate::admin;
 use crate::config::{self, Config, Source, StoreKind};
@@ -153,10 +155,13 @@ impl Gateway {
             }
             None => None,
         };
+        let descriptors = descriptors::claim(&config.server);
         let engine = Engine::new(config.server.workers)?;
         let (ledger, keeper) = open_ledger(&config).await?;
         let archive = Archive::of(&config);
         let shared = Arc::new(activation::start(config, engine, ledger, &archive, None, lost).await?);
+        shared.edge.files.store(descriptors.clients, Ordering::Relaxed);
+        shared.active.load().upstreams.bound_connections(descriptors.upstreams);
         let keeper = tokio::spawn(keeper.run());
         let workers = Workers::start(&shared, listeners)?;
         let reloader = Arc::new(Reloader::new(source, shared.clone(), workers.retirement()));

@@ -2,6 +2,8 @@
 //! and DELETE only (`design/admin.md`).
 
 pub mod api;
+mod body;
+mod connections;
 mod context;
 mod filter;
 mod listing;

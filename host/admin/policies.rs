@@ -5,18 +5,19 @@ use super::api::{
     HeldOpen, KeySpaceStatus, LastLoad, LoadStep, PolicyList, PolicyStatus, RefusedDeriver, ReloadReport,
     ReloadRequest, ReloadedPolicy,
 };
+use super::body;
 use super::context::Admin;
 use super::reply::{AdminReply, json, problem, problem_with, status_of};
 use crate::activation::{ActivationError, ActivationReport, Attempt, PolicyReport, Reloader};
 use crate::gateway::Shared;
 use crate::policy::{self, Generation};
 use http::Request;
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use oncegate_core::keyspaces::list::{self, Blocker, DeriverRefusal};
 use oncegate_core::problem::Code;
 use oncegate_core::{GatewayId, LostRecords};
 use serde_json::{Map, json as value};
+use std::time::Duration;
 
 /// The limit of a reload's body, which has one member.
 const REQUEST_BYTES_MAX: usize = 4 << 10;
@@ -161,11 +162,15 @@ pub(super) async fn roll_back(reloader: &Reloader, policy: &str) -> AdminReply {
 }
 
 /// Reads the body of a reload. Without a body, no record may be given up.
-pub(super) async fn read_request(request: Request<Incoming>) -> Result<LostRecords, AdminReply> {
-    let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
-    let body = body
-        .map_err(|_| problem(Code::BadRequest, "The body broke off, or has more than 4 KiB."))?
-        .to_bytes();
+pub(super) async fn read_request(
+    request: Request<Incoming>,
+    time: Duration,
+) -> Result<LostRecords, AdminReply> {
+    let body = body::read(request.into_body(), REQUEST_BYTES_MAX, time).await.map_err(|_| {
+        let words =
+            "The body broke off, took too long to arrive, or has more than 4 KiB. Nothing was changed.";
+        problem(Code::BadRequest, words)
+    })?;
     if body.is_empty() {
         return Ok(LostRecords::Refuse);
     }

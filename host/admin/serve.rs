@@ -4,6 +4,8 @@
 //! `Host` of this listener, so that no web page can talk to it by a name that was made to point here (DNS
 //! rebinding). Beyond loopback every other page needs the token, too.
 
+use super::body::{self, AdminBodyFault};
+use super::connections::{AdminConnections, AskingMark};
 use super::context::Admin;
 use super::reply::{AdminReply, problem, reply, sorted_json, text};
 use super::{listing, operations, policies, status, upstreams};
@@ -11,18 +13,18 @@ use crate::activation::Reloader;
 use crate::gateway::Shared;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use oncegate_config::Limits;
 use oncegate_core::OperationId;
 use oncegate_core::problem::Code;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// The admin interface on its listener.
 #[derive(Debug)]
@@ -36,8 +38,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
     let address = listener.local_addr().ok();
     let admin = Admin { shared, reloader, started: Instant::now() };
     let service = Arc::new(AdminService { admin, address });
-    // The set owns its connections, so that they end with it.
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = AdminConnections::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -47,25 +48,36 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
                 continue;
             }
         };
-        while connections.try_join_next().is_some() {}
-        let service = service.clone();
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let service = service.clone();
-                async move { Ok::<_, Infallible>(service.answer(request).await) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(30))
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an admin connection ended");
-            }
-        });
+        connections.add(|is_asking| converse(service.clone(), stream, is_asking)).await;
+    }
+}
+
+/// Serves a connection until either side ends it.
+async fn converse(service: Arc<AdminService>, stream: TcpStream, is_asking: AskingMark) {
+    let head = service.limits(|limits| limits.header_timeout);
+    let service = service_fn(move |request| {
+        let (service, is_asking) = (service.clone(), is_asking.clone());
+        async move {
+            is_asking.is(true);
+            let answer = service.answer(request).await;
+            is_asking.is(false);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "an admin connection ended");
     }
 }
 
 impl AdminService {
+    fn limits<T>(&self, read: impl FnOnce(&Limits) -> T) -> T {
+        read(&self.admin.shared.active.load().config.server.limits)
+    }
+
     async fn answer(&self, mut request: Request<Incoming>) -> AdminReply {
         // HEAD is GET without the body, which hyper leaves out (RFC 9110 §9.3.2).
         if request.method() == Method::HEAD {
@@ -146,7 +158,8 @@ impl AdminService {
     }
 
     async fn reload(&self, policy: Option<&str>, request: Request<Incoming>) -> AdminReply {
-        let lost = match policies::read_request(request).await {
+        let time = self.limits(|limits| limits.body_timeout);
+        let lost = match policies::read_request(request, time).await {
             Ok(lost) => lost,
             Err(refused) => return refused,
         };
@@ -156,17 +169,21 @@ impl AdminService {
 
     async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> AdminReply {
         let (parts, body) = request.into_parts();
-        match Limited::new(body, operations::BODY_BYTES_MAX).collect().await {
+        let time = self.limits(|limits| limits.body_timeout);
+        match body::read(body, operations::BODY_BYTES_MAX, time).await {
             Ok(body) => {
-                let (shared, body) = (self.admin.shared.clone(), body.to_bytes());
+                let shared = self.admin.shared.clone();
                 let change = async move { operations::resolve(&shared, id, &parts.headers, &body).await };
                 to_its_end(change).await
             }
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => problem(
+            Err(AdminBodyFault::TooLarge) => problem(
                 Code::BodyTooLarge,
                 "A resolution has at most 4 MiB. An answer that is larger can be said to be consumed.",
             ),
-            Err(_) => problem(Code::BadRequest, "The body broke off."),
+            Err(AdminBodyFault::Incomplete) => problem(
+                Code::BadRequest,
+                "The body broke off, or took too long to arrive. Nothing was changed.",
+            ),
         }
     }
 

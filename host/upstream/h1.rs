@@ -2,6 +2,7 @@
 
 use super::body::RequestBody;
 use super::framing::UnreadableFraming;
+use super::sockets::UpstreamSocket;
 use super::upload::RanOut;
 use super::wire::Wire;
 use http::{Request, Response};
@@ -23,6 +24,9 @@ pub(super) struct H1(SendRequest<RequestBody>);
 /// The reason why there is no connection. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// The process has no file for one more connection.
+    #[error("the process may not open more files: raise its limit (`ulimit -Hn`, `LimitNOFILE=`)")]
+    NoPlace,
     /// The connection took longer than `connect_timeout`.
     #[error("no connection to {address} within {limit:?}")]
     TimedOut {
@@ -77,8 +81,11 @@ impl From<RanOut> for SendError {
 }
 
 impl H1 {
-    /// Opens a connection. A task of its own drives the connection, and ends with it.
-    pub(super) async fn connect(upstream: &config::UpstreamConfig) -> Result<Self, ConnectError> {
+    /// Opens a connection, which has `place` until it ends. A task of its own drives the connection, and ends with it.
+    pub(super) async fn connect(
+        upstream: &config::UpstreamConfig,
+        place: UpstreamSocket,
+    ) -> Result<Self, ConnectError> {
         let address = || format!("{}:{}", upstream.host, upstream.port);
         let limit = upstream.connect_timeout;
         let host = upstream.host.trim_start_matches('[').trim_end_matches(']');
@@ -102,6 +109,7 @@ impl H1 {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "an upstream connection ended");
             }
+            drop(place);
         });
         Ok(Self(sender))
     }

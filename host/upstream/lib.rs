@@ -13,6 +13,7 @@ mod pieces;
 mod pool;
 mod runtime;
 mod slots;
+mod sockets;
 mod upload;
 mod wire;
 

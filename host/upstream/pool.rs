@@ -5,6 +5,7 @@ use super::body::RequestBody;
 use super::framing::{self, ConnectionReuse};
 use super::h1::{ConnectError, H1, SendError};
 use super::runtime::Upstream;
+use super::sockets::UpstreamSockets;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -133,7 +134,10 @@ impl Pool {
     pub(super) async fn connection(self: &Rc<Self>, age_max: Duration) -> Result<Connection, ConnectError> {
         let (h1, is_used) = match self.take_idle(age_max) {
             Some(idle) => (idle, true),
-            None => (H1::connect(&self.upstream.config).await?, false),
+            None => {
+                let place = UpstreamSockets::place(&self.upstream.sockets).ok_or(ConnectError::NoPlace)?;
+                (H1::connect(&self.upstream.config, place).await?, false)
+            }
         };
         Ok(Connection { h1, pool: self.clone(), is_used })
     }

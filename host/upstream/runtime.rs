@@ -1,6 +1,7 @@
 //! An upstream while the gateway runs: its configuration, its counters, and the executions and waiters there.
 
 use super::slots::{Admission, NotAdmitted, Slot, Slots, SlotsByName};
+use super::sockets::UpstreamSockets;
 use oncegate_config as config;
 use oncegate_observe::metrics::{Metrics, UpstreamMetrics};
 use std::collections::BTreeMap;
@@ -16,14 +17,16 @@ pub struct Upstream {
     /// The upstream's counters of requests.
     pub metrics: UpstreamMetrics,
     slots: Arc<Slots>,
+    pub(super) sockets: Arc<UpstreamSockets>,
 }
 
 /// All configured upstreams, by name.
 #[derive(Debug, Default)]
 pub struct UpstreamTable {
     upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
-    /// All tables of a process share this.
+    /// All tables of a process share these.
     slots: Arc<SlotsByName>,
+    sockets: Arc<UpstreamSockets>,
 }
 
 impl Upstream {
@@ -64,11 +67,18 @@ impl UpstreamTable {
             let same = self.get(name).filter(|upstream| upstream.config == *config).cloned();
             let changed = || {
                 let (metrics, slots) = (metrics.upstream(name), self.slots.of(name));
-                Arc::new(Upstream { config: config.clone(), metrics, slots })
+                let sockets = self.sockets.clone();
+                Arc::new(Upstream { config: config.clone(), metrics, slots, sockets })
             };
             (name.clone(), same.unwrap_or_else(changed))
         };
-        Self { upstreams: configured.values().map(one).collect(), slots: self.slots.clone() }
+        let upstreams = configured.values().map(one).collect();
+        Self { upstreams, slots: self.slots.clone(), sockets: self.sockets.clone() }
+    }
+
+    /// Allows at most `max` connections to all upstreams of this table and of later ones.
+    pub fn bound_connections(&self, max: usize) {
+        self.sockets.bound(max);
     }
 
     /// Admits nothing from now on, at upstreams of earlier and later configurations neither: the gateway's

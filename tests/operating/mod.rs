@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 pub mod commands;
+pub mod descriptors;
 pub mod logs;
 pub mod operations;
 pub mod preflight;

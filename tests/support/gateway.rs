@@ -31,6 +31,7 @@ pub(crate) struct Setup {
     route: String,
     extra: String,
     env: Vec<(&'static str, OsString)>,
+    files: Option<&'static str>,
     store: &'static str,
 }
 
@@ -52,6 +53,7 @@ impl Setup {
             route: String::new(),
             extra: String::new(),
             env: Vec::new(),
+            files: None,
             store: "embedded",
         }
     }
@@ -123,6 +125,12 @@ impl Setup {
     /// A variable of the gateway's environment.
     pub(crate) fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// The arguments of `ulimit` by which the gateway may open fewer files.
+    pub(crate) fn files(mut self, limit: &'static str) -> Self {
+        self.files = Some(limit);
         self
     }
 
@@ -233,6 +241,18 @@ pub(crate) fn command(args: &[&str], folder: &Path) -> Command {
     command
 }
 
+/// The program as a shell starts it that has set limits with `ulimit`.
+fn limited(limit: &str, args: &[&str], folder: &Path) -> Command {
+    let plain = command(args, folder);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), BINARY]).args(args);
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in plain.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// A running gateway, which is killed when dropped.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
@@ -251,7 +271,10 @@ impl Gateway {
 
     /// Starts the program with this standard error, which the test reads itself if it isn't piped.
     pub(crate) fn start_telling(args: &[&str], setup: Setup, stderr: Stdio) -> Result<Self, Ended> {
-        let mut command = command(args, setup.folder());
+        let mut command = match setup.files {
+            None => command(args, setup.folder()),
+            Some(limit) => limited(limit, args, setup.folder()),
+        };
         command.stdout(Stdio::piped()).stderr(stderr);
         command.envs(setup.env.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().expect("the program is there");

@@ -5,7 +5,7 @@ use super::budget::PeerAccount;
 use super::follow::Follower;
 use super::peer::{Peer, Protocol};
 use super::service::{After, Answered, EdgeService};
-use super::state::Counted;
+use super::state::{Counted, EdgeState};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -25,12 +25,12 @@ const HEAD_BYTES_MIN: usize = 8192;
 /// Serves a connection until either side ends it.
 pub(super) async fn serve<S: EdgeService>(
     service: Rc<S>,
+    _counted: Counted<EdgeState>,
     stream: TcpStream,
     peer: Peer,
     bodies: Arc<PeerAccount>,
     idle: Rc<IdleTimer>,
 ) {
-    let _counted = Counted::new(service.edge(), |edge| &edge.connections);
     let limit = service.server(|server| server.limits.header_bytes).max(HEAD_BYTES_MIN);
     let activity = Arc::new(Activity::new(bodies));
     idle.add(&activity);

@@ -148,15 +148,30 @@ fn admit<S: EdgeService>(
         let trusted = server.trusted_proxies.iter().any(|network| network.contains(&address));
         (server.limits.connections, trusted)
     });
-    if service.edge().connections.load(Ordering::Relaxed) >= limit {
+    let edge = service.edge();
+    let connections = edge.connections.load(Ordering::Relaxed);
+    let files = edge.files.load(Ordering::Relaxed);
+    let is_out_of_files = connections + edge.tunnels.load(Ordering::Relaxed) >= files;
+    if connections >= limit || is_out_of_files {
         if !std::mem::replace(full, true) {
-            tracing::warn!(limit, "`server.limits.connections` is reached: further ones are closed");
+            match is_out_of_files {
+                true => tracing::warn!(
+                    files,
+                    "the process may not open more files: further connections are closed"
+                ),
+                false => {
+                    tracing::warn!(limit, "`server.limits.connections` is reached: further ones are closed")
+                }
+            }
         }
         return;
     }
     *full = false;
     let _ = stream.set_nodelay(true);
     let peer = Peer { address, trusted, scheme: Scheme::Http, protocol: Protocol::HTTP_11 };
-    let bodies = service.edge().bodies.account(address, trusted);
-    tokio::task::spawn_local(connection::serve(service.clone(), stream, peer, bodies, idle.clone()));
+    let bodies = edge.bodies.account(address, trusted);
+    // Counted here, because many may be accepted before the first one is served.
+    let counted = Counted::new(edge, |edge| &edge.connections);
+    let served = connection::serve(service.clone(), counted, stream, peer, bodies, idle.clone());
+    tokio::task::spawn_local(served);
 }

@@ -13,6 +13,8 @@ pub struct EdgeState {
     pub connections: AtomicUsize,
     /// Open connections that speak another protocol than HTTP.
     pub tunnels: AtomicUsize,
+    /// The connections of clients, and those that tunnels have to upstreams, that the process has files for.
+    pub files: AtomicUsize,
     /// Open listeners.
     pub listeners: AtomicUsize,
     /// Connections that were in the listeners' queues when they closed.
@@ -32,6 +34,7 @@ impl EdgeState {
         Self {
             connections: AtomicUsize::new(0),
             tunnels: AtomicUsize::new(0),
+            files: AtomicUsize::new(usize::MAX),
             listeners: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             bodies: Arc::new(BodyBudget::new(bodies)),

@@ -1,0 +1,77 @@
+//! The files that the process may open at a time, and who may use them: sockets are files, too.
+
+use oncegate_config::Server;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What the store, the admin interface, listeners and the runtime may use.
+const RESERVE: u64 = 400;
+/// The most that is asked for where there is no hard limit: what Linux grants by default.
+const UNLIMITED: u64 = 1 << 20;
+
+/// The connections that the process has files for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    /// Connections of clients.
+    pub(super) clients: usize,
+    /// Connections to upstreams.
+    pub(super) upstreams: usize,
+}
+
+/// Raises the number of files that the process may open to the hard limit, and shares them out. Says so if they are
+/// fewer than what is configured.
+pub(super) fn claim(server: &Server) -> Descriptors {
+    let limit = raised();
+    let descriptors = Descriptors::of(limit, server.limits.connections);
+    let Descriptors { clients, .. } = descriptors;
+    if clients < server.limits.connections {
+        tracing::warn!(
+            "`server.limits.connections` is {}, and this process may open {limit} files: it takes {clients} client \
+             connections at a time. Raise the limit of open files (`ulimit -Hn`, `LimitNOFILE=`), or lower \
+             `server.limits.connections`",
+            server.limits.connections
+        );
+    }
+    descriptors
+}
+
+fn raised() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(UNLIMITED);
+    if current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+    {
+        tracing::warn!(%error, "the limit of open files could not be raised to {wanted}");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
+}
+
+impl Descriptors {
+    /// Shares out `limit` files, where `configured` clients may connect. Upstreams have a third at least, since most
+    /// clients are idle at a time.
+    fn of(limit: u64, configured: usize) -> Self {
+        let sockets = limit - RESERVE.min(limit / 2);
+        let sockets = usize::try_from(sockets).unwrap_or(usize::MAX);
+        let clients = configured.min((sockets - sockets / 3).max(1));
+        Self { clients, upstreams: (sockets - clients).max(1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstreams_have_a_third_at_least() {
+        for (limit, configured, clients, upstreams) in [
+            (1 << 20, 10_000, 10_000, 1_038_176),
+            (20_000, 10_000, 10_000, 9_600),
+            (1024, 10_000, 416, 208),
+            (1024, 100, 100, 524),
+            (256, 10_000, 86, 42),
+            (2, 10_000, 1, 1),
+        ] {
+            let shared = Descriptors { clients, upstreams };
+            assert_eq!(Descriptors::of(limit, configured), shared, "{limit} {configured}");
+        }
+    }
+}
