@@ -3,7 +3,8 @@
 //! About half of each seed's faults are switched off, so that some runs have few kinds of trouble and much of
 //! it, and no fault hides another for ever.
 
-use oncegate_core::{Times, WhenUnknown, WhileRunning};
+use crate::focus::Focus;
+use oncegate_core::{Disposition, Times, WhenUnknown, WhileRunning};
 use std::time::Duration;
 
 /// How likely something is, in thousandths each time that it could happen.
@@ -42,6 +43,20 @@ pub struct Setting {
     pub large: Chance,
     /// An operator looks after unknown outcomes.
     pub operator: bool,
+    /// The operator also forgets operations that are over.
+    pub forgets: bool,
+    /// The route refuses the same key under another principal.
+    pub refuses_changed: bool,
+    /// The operator changes how long records are kept.
+    pub retimes: bool,
+    /// From how many sources the route has taken principals, one after the other.
+    pub sources: u32,
+    /// How often the policy shortens the retention of an answer.
+    pub shortens: Chance,
+    /// The policy leaves a note with each answer.
+    pub notes: bool,
+    /// What the policy says of an answer whose body is cut short.
+    pub cut_means: Disposition,
     /// How the policy's keys change, where they do.
     pub changes: Option<Changes>,
 }
@@ -100,7 +115,7 @@ impl Setting {
         self.gateways == 1
     }
 
-    /// The setting of a seed.
+    /// The setting of a seed, before its [`Focus`] is set.
     pub fn draw(dice: &mut fastrand::Rng) -> Self {
         let millis = |dice: &mut fastrand::Rng, range| Duration::from_millis(dice.u64(range));
         let when_unknown = [WhenUnknown::Hold, WhenUnknown::Probe, WhenUnknown::Resend][dice.usize(0..3)];
@@ -113,6 +128,7 @@ impl Setting {
             false => Duration::from_secs(600),
         };
         let (retention, tombstone, unknown_retention) = (kept(dice), kept(dice), kept(dice));
+        let operator = dice.u8(0..3) == 0;
         Self {
             gateways: dice.usize(1..4),
             operations: dice.usize(1..4),
@@ -134,7 +150,15 @@ impl Setting {
             first_sent: dice.u8(0..4) == 0,
             cache: dice.bool(),
             large: if dice.u8(0..4) == 0 { 300 } else { 0 },
-            operator: dice.u8(0..3) == 0,
+            operator,
+            forgets: operator && dice.bool(),
+            refuses_changed: dice.u8(0..4) == 0,
+            retimes: dice.u8(0..3) == 0,
+            sources: if short { dice.u32(1..4) } else { 1 },
+            shortens: if dice.u8(0..4) == 0 { 400 } else { 0 },
+            notes: dice.bool(),
+            cut_means: [Disposition::Unknown, Disposition::Consumed, Disposition::Completed]
+                [dice.usize(0..3)],
             changes: None,
         }
     }
@@ -143,9 +167,10 @@ impl Setting {
     /// after the list as late as they may, and many clients. In another quarter ways of making keys differ in
     /// more than the keys. The changes are drawn by dice of their own, so that the other draws stay the same.
     pub fn with_changes(mut self, seed: u64) -> Self {
+        let (focus, seed) = (Focus::of(seed), seed / 2);
         let crowd = matches!(seed % 12, 4 | 6);
         let unlike = matches!(seed % 24, 7 | 9 | 12 | 21);
-        if seed % 3 != 2 && !crowd && !unlike {
+        if focus.is_none() && seed % 3 != 2 && !crowd && !unlike {
             return self;
         }
         let mut dice = fastrand::Rng::with_seed(!seed);
@@ -173,6 +198,21 @@ impl Setting {
             Changes { ways, list_lease, tend_every, pause_max, spread_max, merging, blind, missing };
         self.changes = Some(changes);
         if unlike { self.with_unlike_ways(&mut dice) } else { self }
+    }
+
+    /// The setting without what gateways that share a store don't promise, and what this model can't tell.
+    pub fn consistent(mut self) -> Self {
+        let alone = self.embedded();
+        // The cache of another gateway isn't told.
+        self.forgets &= self.operator && (alone || !self.cache);
+        // One gateway that still forgets early, and one that holds clients to a longer memory, would need one
+        // history of both.
+        self.retimes &= alone || !self.first_sent;
+        // While another gateway takes principals as before, a change is refused.
+        self.sources = if alone { self.sources } else { 1 };
+        let merges = self.changes.as_ref().is_some_and(|changes| changes.merging != Ways::default());
+        self.refuses_changed &= !merges;
+        self
     }
 
     /// Adds ways that merge operations which others keep apart, that leave some unguarded, or that can't be
@@ -218,6 +258,12 @@ pub struct Faults {
     pub refused: Chance,
     /// Nobody knows the result of a write: it took effect, it didn't, or it will.
     pub unclear: Chance,
+    /// The store has no room for a new record, or for an answer.
+    pub full: Chance,
+    /// A record can't be read for as long as things go wrong.
+    pub damaged: Chance,
+    /// An embedded store fails at a write, and is opened anew within [`slow_max`](Self::slow_max).
+    pub fails: Chance,
     /// The upstream can't be reached.
     pub unreachable: Chance,
     /// The upstream answers that it did nothing, and did nothing.
@@ -226,6 +272,8 @@ pub struct Faults {
     pub ambiguous: Chance,
     /// The upstream breaks the connection off, whether it acts or not.
     pub broken: Chance,
+    /// The upstream's answer is final, and its body is cut short.
+    pub cut: Chance,
     /// The upstream says nothing, whether it acts or not.
     pub silent: Chance,
     /// The upstream acts up to [`commit_max`](Self::commit_max) after it answered or broke off.
@@ -247,30 +295,39 @@ impl Faults {
         let (reused, slow, refused, unclear) = (chance(150), chance(100), chance(80), chance(80));
         let (unreachable, declined, ambiguous) = (chance(300), chance(300), chance(300));
         let (broken, silent, commits_late, stepped) = (chance(300), chance(300), chance(500), chance(500));
+        let (full, damaged, fails, cut) = (chance(80), chance(4), chance(30), chance(200));
         let lease = setting.times.lease;
-        Self {
+        let mut faults = Self {
             crash,
             pause,
-            pause_max: lease * 3,
             lost,
             late,
-            late_max: lease,
             leaves,
             reused,
             slow,
-            slow_max: lease * 2,
             refused,
             unclear,
+            full,
+            damaged,
+            fails,
             unreachable,
             declined,
             ambiguous,
             broken,
             silent,
+            cut,
             commits_late,
-            commit_max: lease * 3,
             stepped,
-            away_max: lease * 2,
-        }
+            ..Self::default()
+        };
+        faults.settles_within(lease);
+        faults
+    }
+
+    /// Sets how long what goes wrong takes, by the lease of executions.
+    pub fn settles_within(&mut self, lease: Duration) {
+        (self.pause_max, self.late_max, self.slow_max) = (lease * 3, lease, lease * 2);
+        (self.commit_max, self.away_max) = (lease * 3, lease * 2);
     }
 
     /// No execution commits later than this after its lease ended: a standstill between the last

@@ -1,20 +1,18 @@
-//! A gateway: the real ledger, its keeper, and the order of an execution that it shares with the real
-//! gateway, between simulated clients, store and upstream.
+//! A gateway: the real ledger and its keeper, between simulated clients, store and upstream.
 
-use crate::keys::{POLICY, guards, operation_id, operation_of, request, spaces, ways_of};
+use crate::exchange::{Report, Wire, answer, replayed};
+use crate::keys::{
+    Arrived, POLICY, guards, identity, memory, operation_id, operation_of, request, spaces, ways_of,
+};
 use crate::place::{Place, is_full};
 use crate::process::Process;
 use crate::store::{Disk, SimStore};
-use crate::upstream::{Answered, Call, Upstream, meaning};
+use crate::upstream::{Call, Upstream};
 use crate::world::{Event, Reply, RequestId, World};
-use bytes::Bytes;
-use oncegate_core::{
-    Answer, AnswerSummary, Disposition, Outcome, Probe, Record, SpaceNumber, State, UnknownReason,
-};
+use oncegate_core::{LostRecords, Outcome, Probe, SpaceNumber, Times, UnknownReason};
 use oncegate_keyspaces::{ActiveSpaces, SpacePin};
-use oncegate_ledger::{Claimed, Exchange, Exchanged, Ledger, Permit, Pursued, Unsettled};
+use oncegate_ledger::{IdentityError, Ledger, Pursued};
 use oncegate_store::{Clock, StoreError};
-use oncegate_upstream::{Attempted, Retry, attempts};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +25,8 @@ pub type SimLedger = Ledger<SimStore>;
 
 /// How long a patient client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How soon a failed step of a start is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// A gateway, which may be up or down.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ pub struct Gateway {
     upstream: Arc<Upstream>,
     /// The way in which the gateway's policy makes keys, by its configuration.
     way: Cell<u32>,
+    /// Where principals are taken from, by the configuration.
+    source: Cell<u32>,
+    /// How long records are kept, by the configuration.
+    times: Cell<Times>,
     running: RefCell<Option<Running>>,
 }
 
@@ -55,12 +59,6 @@ pub struct Asked {
     pub content: u32,
 }
 
-/// The report to the client of an execution.
-enum Report {
-    Answered(Reply),
-    Lost(Claimed<SimStore>),
-}
-
 impl Gateway {
     /// A gateway on this disk, in front of this upstream. The caller must [`run`](Self::run) it.
     pub fn new(index: usize, world: &Arc<World>, disk: &Arc<Disk>, upstream: &Arc<Upstream>) -> Rc<Self> {
@@ -70,6 +68,8 @@ impl Gateway {
             disk: disk.clone(),
             upstream: upstream.clone(),
             way: Cell::new(1),
+            source: Cell::new(0),
+            times: Cell::new(world.setting.times),
             running: RefCell::default(),
         })
     }
@@ -107,6 +107,51 @@ impl Gateway {
         });
     }
 
+    /// Makes the gateway take principals from this source, unless live records would lose their keys.
+    pub fn reroute(self: &Rc<Self>, source: u32) {
+        let Some(running) = self.running.borrow().clone() else { return };
+        let gateway = self.clone();
+        running.process.spawn(async move {
+            if running.place.reroute(source).await {
+                gateway.source.set(source);
+            }
+        });
+    }
+
+    /// Makes the gateway keep records for these times. While either may be in force, the shorter memory
+    /// counts.
+    pub fn retime(self: &Rc<Self>, times: Times) {
+        let Some(running) = self.running.borrow().clone() else { return };
+        let gateway = self.clone();
+        running.process.spawn(async move {
+            let shorter = times.memory.min(gateway.times.get().memory);
+            if running.ledger.remember(&memory(shorter)).await.is_ok() {
+                gateway.world.say(|| format!("gateway {} goes by {times:?}", gateway.index));
+                gateway.world.goes_by(&times);
+                gateway.times.set(times);
+                let _ = running.ledger.remember(&memory(times.memory)).await;
+            }
+        });
+    }
+
+    /// Has the ledger go by this gateway's configuration, before requests are answered.
+    async fn agree(&self, ledger: &SimLedger) {
+        let sources = self.world.setting.sources;
+        let agrees = async || ledger.agree(&identity(self.source.get()), LostRecords::Refuse).await;
+        while sources > 1
+            && let Err(error) = agrees().await
+        {
+            match error {
+                // The gateway ended between the change and its configuration.
+                IdentityError::Changed(_) => self.source.set((self.source.get() + 1) % sources),
+                _ => sleep(AGAIN).await,
+            }
+        }
+        while ledger.remember(&memory(self.times.get().memory)).await.is_err() {
+            sleep(AGAIN).await;
+        }
+    }
+
     fn start(self: &Rc<Self>) -> Arc<Process> {
         let world = &self.world;
         let process = Process::start(world, self.index);
@@ -123,10 +168,12 @@ impl Gateway {
         let (gateway, running) = (self.clone(), process.clone());
         process.spawn(async move {
             while embedded && ledger.recover(&orphans).await.is_err() {
-                sleep(Duration::from_millis(10)).await;
+                sleep(AGAIN).await;
             }
+            gateway.agree(&ledger).await;
             let place = loop {
-                match Place::take(&gateway.world, &running, &ledger, gateway.way.get()).await {
+                let (way, source) = (gateway.way.get(), gateway.source.get());
+                match Place::take(&gateway.world, &running, &ledger, (way, source)).await {
                     Ok(place) => break place,
                     Err(_) => gateway.way.set(Place::way_back(&gateway.world, &ledger).unwrap_or(1)),
                 }
@@ -153,7 +200,13 @@ impl Gateway {
         world.note(Event::Arrived { request, operation, content, gateway: self.index });
         let (client, told) = oneshot::channel();
         let process = running.process.clone();
-        let handler = process.spawn(handle(running, self.upstream.clone(), world.clone(), asked, client));
+        let handler = process.spawn(handle(
+            running,
+            self.upstream.clone(),
+            world.clone(),
+            (asked, self.times.get()),
+            client,
+        ));
         let leaves = world.happens(faults.leaves);
         let patience = if leaves { world.up_to(world.setting.times.lease) } else { PATIENCE };
         let reply = match timeout(patience, told).await {
@@ -185,13 +238,13 @@ async fn handle(
     running: Running,
     upstream: Arc<Upstream>,
     world: Arc<World>,
-    asked: Asked,
+    (asked, times): (Asked, Times),
     client: oneshot::Sender<Reply>,
 ) {
     let Running { process, ledger, place } = running;
     let came = ledger.clock().now();
     process.step("a request arrives").await;
-    let Some((way, active)) = place.derives() else {
+    let Some((way, source, active)) = place.derives() else {
         return tell(&process, &world, asked, client, Reply::Unavailable).await;
     };
     if world.setting.changes.is_some() {
@@ -201,7 +254,7 @@ async fn handle(
     if world.setting.changes.is_some() {
         world.note(Event::Keyed { request: asked.request, ways: ways_of(&spaces) });
     }
-    let pin = match guard(&world, &ledger, asked.operation, (way, &active), &spaces).await {
+    let pin = match guard(&world, &ledger, (asked.operation, source), (way, &active), &spaces).await {
         Ok(Guarding::Active) => None,
         Ok(Guarding::Older(pin)) => Some(pin),
         Ok(Guarding::None) => {
@@ -217,7 +270,7 @@ async fn handle(
             world: world.clone(),
             upstream: upstream.clone(),
             asked,
-            _spaces: active.clone(),
+            spaces: active.clone(),
             client: report,
         };
         // The execution is detached: it belongs to the gateway, not to the client.
@@ -228,7 +281,8 @@ async fn handle(
             Err(_) => Ok(Reply::Cut),
         }
     };
-    let request = request(&world, &ledger, (asked, came), (&spaces, active.term), pin);
+    let arrived = Arrived { asked, came, source, times };
+    let request = request(&world, &ledger, &arrived, (&spaces, active.term), pin);
     let reply = match ledger.pursue(request, execute).await {
         Pursued::Executed(reply) => reply,
         Pursued::Replay { record, .. } => replayed(&record),
@@ -260,11 +314,11 @@ enum Guarding {
 async fn guard(
     world: &World,
     ledger: &Arc<SimLedger>,
-    operation: usize,
+    operation: (usize, u32),
     (way, active): (u32, &ActiveSpaces<u32>),
     spaces: &[(SpaceNumber, u32)],
 ) -> Result<Guarding, StoreError> {
-    if guards(world, operation, way) {
+    if guards(world, operation.0, way) {
         return Ok(Guarding::Active);
     }
     let key = |(number, way): &(SpaceNumber, u32)| (*number, operation_id(world, operation, *way));
@@ -293,7 +347,7 @@ async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream
             _ if world.happens(world.faults.ambiguous) => Outcome::Unknown(UnknownReason::Ambiguous),
             Some((content, token)) => {
                 world.note(Event::Found { operation });
-                Outcome::Completed(answer(content, token))
+                Outcome::Completed(answer(content, token, false))
             }
             None => Outcome::NotApplied,
         };
@@ -305,115 +359,4 @@ async fn probe(world: Arc<World>, ledger: Arc<SimLedger>, upstream: Arc<Upstream
         let said = ledger.probed(&turn, probe);
         let _ = ledger.store().freeing(turn.id, &outcome, said).await;
     }
-}
-
-fn replayed(record: &Record) -> Reply {
-    let State::Completed { answer, .. } = &record.state else { panic!("only answers are replayed") };
-    let (content, token) = read_body(&answer.body);
-    Reply::Replayed { content, token }
-}
-
-/// An execution's dealings with the upstream and the client.
-struct Wire {
-    process: Arc<Process>,
-    world: Arc<World>,
-    upstream: Arc<Upstream>,
-    asked: Asked,
-    /// The spaces by which the execution decides stay on the list as long as it executes.
-    _spaces: ActiveSpaces<u32>,
-    client: oneshot::Sender<Report>,
-}
-
-struct End {
-    process: Arc<Process>,
-    reply: Reply,
-    client: oneshot::Sender<Report>,
-}
-
-/// How an attempt ended.
-type Attempt = (Disposition, Result<Answered, UnknownReason>);
-
-impl Exchange<SimStore> for Wire {
-    type End = End;
-
-    fn lost(self, claimed: Claimed<SimStore>) {
-        let _ = self.client.send(Report::Lost(claimed));
-    }
-
-    async fn run(self, permit: &Permit<SimStore>) -> Exchanged<End> {
-        let request = self.asked.request;
-        self.world.note(Event::Executes { request });
-        self.process.step("it has the claim").await;
-        let retry = Retry { attempts: self.world.setting.attempts, repeats: self.world.setting.repeats() };
-        let attempt = async |attempt| self.attempt(permit, attempt).await;
-        let Attempted { joined: means, last: result } = attempts(retry, || permit.holds(), attempt).await;
-        let reply = match result {
-            Ok(Answered { content, token, .. }) => Reply::First { content, token, means },
-            Err(_) => Reply::NoAnswer(means),
-        };
-        self.world.note(Event::Judged { request, means });
-        let outcome = match (means, result) {
-            (Disposition::NotApplied, _) => Outcome::NotApplied,
-            (Disposition::Completed | Disposition::Consumed, Ok(answered)) => self.completed(&answered),
-            (_, Err(reason)) => Outcome::Unknown(reason),
-            (_, Ok(_)) => Outcome::Unknown(UnknownReason::Ambiguous),
-        };
-        self.process.step("about to settle").await;
-        let shared = (means == Disposition::NotApplied).then(Arc::default);
-        let end = End { process: self.process, reply, client: self.client };
-        Exchanged { settlement: outcome.into(), shared, end }
-    }
-
-    fn release(end: End) {
-        if !end.process.ends_at("it is settled") {
-            let _ = end.client.send(Report::Answered(end.reply));
-        }
-    }
-
-    fn withhold(end: End, _: Unsettled) {
-        let _ = end.client.send(Report::Answered(Reply::Unrecorded));
-    }
-}
-
-impl Wire {
-    async fn attempt(&self, permit: &Permit<SimStore>, attempt: u32) -> Attempt {
-        let Asked { request, operation, content } = self.asked;
-        sleep(Duration::from_millis(1)).await;
-        if self.world.happens(self.world.faults.unreachable) || !permit.holds() {
-            self.world.say(|| format!("request {request} sends nothing"));
-            return (Disposition::NotApplied, Err(UnknownReason::Broken));
-        }
-        // Between the last check and the first byte a process can still be held up.
-        self.process.step("about to send").await;
-        self.world.note(Event::Sent { request, attempt });
-        let result =
-            self.upstream.call(Call { id: Some(permit.id()), operation, content, request, attempt }).await;
-        self.process.step("an answer, or none").await;
-        let means = match &result {
-            Ok(answered) => meaning(answered, self.world.setting.dedupes),
-            Err(_) => Disposition::Unknown,
-        };
-        (means, result)
-    }
-
-    fn completed(&self, answered: &Answered) -> Outcome {
-        let large = self.world.happens(self.world.setting.large);
-        let (request, token) = (self.asked.request, answered.token);
-        self.world.note(Event::Got { request, token, large });
-        match large {
-            true => Outcome::Consumed(AnswerSummary { status: Some(201), ..AnswerSummary::default() }),
-            false => Outcome::Completed(answer(answered.content, token)),
-        }
-    }
-}
-
-/// The recorded form of an answer.
-pub fn answer(content: u32, token: u32) -> Arc<Answer> {
-    let body = [content.to_le_bytes(), token.to_le_bytes()].concat();
-    Arc::new(Answer { status: 201, body: Bytes::from(body), ..Answer::default() })
-}
-
-fn read_body(body: &[u8]) -> (u32, u32) {
-    let number = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("four bytes"));
-    (number(0), number(4))
 }

@@ -2,15 +2,17 @@
 //! gateways with the real ledger, a store and an upstream run in one thread, on a clock that stands still but
 //! for their waiting. All is drawn from one seed. README.md has the model and its reasons.
 //!
-//! - [`faults`]: the setting of a run and its faults.
+//! - [`faults`]: the setting of a run and its faults; [`focus`]: what directed runs are directed at.
 //! - [`world`]: time, dice, history.
-//! - [`process`], [`store`], [`upstream`], [`gateway`], [`people`]: the parties; [`keys`], [`place`]: the keys
+//! - [`process`], [`store`], [`upstream`], [`gateway`], [`exchange`], [`people`]: the parties; [`keys`], [`place`]: the keys
 //!   of operations.
 //! - [`checker`]: the promises, over effects, answers and announcements of doubt.
 #![allow(missing_docs, reason = "a test's own types; the modules and the fields that need words have them")]
 
 pub mod checker;
+pub mod exchange;
 pub mod faults;
+pub mod focus;
 pub mod gateway;
 pub mod keys;
 pub mod people;
@@ -21,6 +23,7 @@ pub mod upstream;
 pub mod world;
 
 use checker::Violation;
+use faults::Setting;
 use gateway::Gateway;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +52,9 @@ pub fn run(seed: u64, trace: bool) -> Run {
         .build()
         .expect("a runtime without I/O needs nothing");
     let history = LocalSet::new().block_on(&runtime, live(seed, trace));
-    let (setting, faults) = (history.0.setting.clone(), history.0.faults.clone());
+    // What may be forgotten by the shortest times may be forgotten.
+    let setting = Setting { times: history.0.shortest(), ..history.0.setting.clone() };
+    let faults = history.0.faults.clone();
     let history = history.0.history();
     let violation = checker::check(&setting, &faults, &history).err();
     Run { history, violation }

@@ -1,14 +1,16 @@
 //! Clients that ask, ask again and leave; an operator; and at the end one patient look at each
 //! operation.
 
+use crate::exchange::answer;
 use crate::faults::Changes;
-use crate::gateway::{Asked, Gateway, answer};
+use crate::gateway::{Asked, Gateway};
 use crate::keys::{content, ids, operation_of};
 use crate::place::TEND_EVERY;
 use crate::store::Disk;
 use crate::upstream::Upstream;
 use crate::world::{Event, Reply, World};
-use oncegate_core::Outcome;
+use oncegate_core::{OperationId, Outcome, Record, State, Times};
+use oncegate_store::Versioned;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,10 @@ use tokio::time::{sleep, timeout};
 const ASKS_MAX: usize = 12;
 /// How long reading the list takes at most when nothing goes wrong.
 const SLACK: Duration = Duration::from_millis(100);
+/// The longest time between two changes of the configuration that change no keys.
+const MAINTAINED: Duration = Duration::from_millis(800);
+/// The longest time for which records are kept, once that is changed.
+const KEPT: Duration = Duration::from_secs(2);
 /// How long the operator waits for a call; its gateway may have ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -36,6 +42,7 @@ pub async fn live(
     if let Some(changes) = world.setting.changes.clone() {
         spawn_local(deployer(world.clone(), gateways.to_vec(), changes, trouble));
     }
+    spawn_local(maintainer(world.clone(), gateways.to_vec(), trouble));
     let mut clients = JoinSet::new();
     for operation in 0..world.setting.operations {
         for _ in 0..world.setting.clients {
@@ -93,30 +100,85 @@ async fn client(world: Arc<World>, gateways: Vec<Rc<Gateway>>, operation: usize,
     }
 }
 
-/// Looks at unknown outcomes and resolves them. The operator sees an effect at once, and believes that there
-/// was none when no effect can come any more.
+/// Looks at unknown outcomes and resolves them, and has what is over forgotten.
 async fn operator(world: Arc<World>, gateways: Vec<Rc<Gateway>>, disk: Arc<Disk>, upstream: Arc<Upstream>) {
     loop {
         sleep(world.up_to(Duration::from_millis(1_500))).await;
         let operation = world.pick(0..world.setting.operations);
-        let Some(ledger) = gateways[world.pick(0..gateways.len())].ledger() else { continue };
-        let shown = ids(&world, operation).find_map(|id| {
-            let shown = disk.load(id)?;
-            let since = shown.record.unknown_since()?;
-            (operation_of(&world, id, &shown.record) == operation).then_some((id, since, shown))
-        });
-        let Some((id, since, shown)) = shown else { continue };
-        let outcome = match upstream.looked_up(operation, shown.record.first_attempt) {
-            Some((content, token)) => {
-                world.note(Event::Found { operation });
-                Outcome::Completed(answer(content, token))
-            }
-            None if ledger.clock().now() < since.plus(world.faults.settle_after()) => continue,
-            None => Outcome::NotApplied,
-        };
-        let resolve = ledger.resolve(id, shown.version, &outcome);
-        // A call that fails is made again another time.
-        let _ = timeout(PATIENCE, ledger.store().freeing(id, &outcome, resolve)).await;
+        let gateway = &gateways[world.pick(0..gateways.len())];
+        if world.setting.forgets && world.coin() {
+            forget(&world, gateway, &disk, operation).await;
+        } else {
+            resolve(&world, gateway, (&disk, &upstream), operation).await;
+        }
+    }
+}
+
+/// The first record of the operation that is so.
+fn find(
+    world: &World,
+    disk: &Disk,
+    operation: usize,
+    is: impl Fn(&Record) -> bool,
+) -> Option<(OperationId, Versioned)> {
+    ids(world, operation).find_map(|id| {
+        let shown = disk.load(id).filter(|shown| is(&shown.record))?;
+        (operation_of(world, id, &shown.record) == operation).then_some((id, shown))
+    })
+}
+
+/// Resolves an unknown outcome. The operator sees an effect at once, and believes that there was none when no
+/// effect can come any more.
+async fn resolve(world: &World, gateway: &Gateway, (disk, upstream): (&Disk, &Upstream), operation: usize) {
+    let Some(ledger) = gateway.ledger() else { return };
+    let found = find(world, disk, operation, |record| record.unknown_since().is_some());
+    let Some((id, shown)) = found else { return };
+    let since = shown.record.unknown_since().expect("it was looked for");
+    let outcome = match upstream.looked_up(operation, shown.record.first_attempt) {
+        Some((content, token)) => {
+            world.note(Event::Found { operation });
+            Outcome::Completed(answer(content, token, false))
+        }
+        None if ledger.clock().now() < since.plus(world.faults.settle_after()) => return,
+        None => Outcome::NotApplied,
+    };
+    let resolve = ledger.resolve(id, shown.version, &outcome);
+    // A call that fails is made again another time.
+    let _ = timeout(PATIENCE, ledger.store().freeing(id, &outcome, resolve)).await;
+}
+
+/// Has an operation forgotten that is over.
+async fn forget(world: &World, gateway: &Gateway, disk: &Disk, operation: usize) {
+    let Some(ledger) = gateway.ledger() else { return };
+    let is_over = |record: &Record| matches!(record.state, State::Completed { .. } | State::Consumed { .. });
+    let Some((id, shown)) = find(world, disk, operation, is_over) else { return };
+    let forget = ledger.forget(id, Some(shown.version));
+    let _ = timeout(PATIENCE, ledger.store().forgetting(id, forget)).await;
+}
+
+/// Changes the configuration in other things than keys: where principals are taken from, and how long records
+/// are kept.
+async fn maintainer(world: Arc<World>, gateways: Vec<Rc<Gateway>>, trouble: Duration) {
+    let (sources, retimes) = (world.setting.sources, world.setting.retimes);
+    if sources == 1 && !retimes {
+        return;
+    }
+    loop {
+        sleep(world.up_to(MAINTAINED)).await;
+        if crate::world::elapsed() >= trouble {
+            return;
+        }
+        if sources > 1 {
+            let source = u32::try_from(world.pick(0..sources as usize)).expect("they are few");
+            gateways[0].reroute(source);
+        }
+        if retimes && world.coin() {
+            let (retention, tombstone) = (world.up_to(KEPT), world.up_to(KEPT));
+            let (lease, unknown_retention) = (world.setting.times.lease, world.up_to(KEPT));
+            let memory = retention + tombstone;
+            let times = Times { lease, retention, tombstone, unknown_retention, memory };
+            gateways.iter().for_each(|gateway| gateway.retime(times));
+        }
     }
 }
 

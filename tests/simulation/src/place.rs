@@ -2,7 +2,7 @@
 //! ways of making keys, and a loader that can't always load them.
 
 use crate::gateway::SimLedger;
-use crate::keys::{POLICY, deriver, way_of};
+use crate::keys::{POLICY, deriver, identity, way_of};
 use crate::process::Process;
 use crate::store::SimStore;
 use crate::world::World;
@@ -31,6 +31,8 @@ pub const TEND_EVERY: Duration = Duration::from_millis(200);
 pub struct Active {
     generations: GenerationTable<u32>,
     spaces: SpaceTable<u32>,
+    /// Where principals are taken from.
+    source: u32,
 }
 
 /// A gateway's place.
@@ -56,13 +58,13 @@ impl Place {
         world: &Arc<World>,
         process: &Arc<Process>,
         ledger: &Arc<SimLedger>,
-        way: u32,
+        (way, source): (u32, u32),
     ) -> Result<Rc<Self>, PlaceError> {
         let place = Rc::new_cyclic(|itself| Self {
             world: world.clone(),
             process: process.clone(),
             ledger: ledger.clone(),
-            active: RefCell::new(Rc::new(Active::alone(way))),
+            active: RefCell::new(Rc::new(Active::alone((way, source), ledger.key_spaces().term()))),
             guards: SpaceGuards::default(),
             changed: Notify::new(),
             one_at_a_time: Mutex::default(),
@@ -83,10 +85,29 @@ impl Place {
         Ok(place)
     }
 
-    /// The way by which the gateway decides now, and its key spaces; `None`: keys can't be derived.
-    pub fn derives(&self) -> Option<(u32, ActiveSpaces<u32>)> {
+    /// The way by which the gateway decides now, its source of principals, and its key spaces; `None`: keys
+    /// can't be derived.
+    pub fn derives(&self) -> Option<(u32, u32, ActiveSpaces<u32>)> {
         let active = self.active.borrow();
-        Some((active.generations[POLICY], active.spaces.open.get(POLICY)?.clone()))
+        Some((active.generations[POLICY], active.source, active.spaces.open.get(POLICY)?.clone()))
+    }
+
+    /// Takes principals from this source from now on, unless live records would lose their keys. True: so it
+    /// is.
+    pub async fn reroute(&self, source: u32) -> bool {
+        let _one = self.one_at_a_time.lock().await;
+        let change = self.ledger.examine(&identity(source), LostRecords::Refuse).await;
+        let Ok(change) = change else { return false };
+        let Ok(mut made) = change.take_effect().await else { return false };
+        let active = self.active();
+        let mut spaces = active.spaces.clone();
+        if let Some(term) = made.term {
+            spaces.begin(term);
+        }
+        self.world.say(|| format!("principals are taken from source {source}"));
+        self.activate(Active { generations: active.generations.clone(), spaces, source });
+        made.complete();
+        true
     }
 
     /// Makes the policy make keys in this way from now on.
@@ -113,7 +134,8 @@ impl Place {
         let registry = self.ledger.key_spaces();
         let resolver = SpaceResolver { registry, loader, lost: LostRecords::Refuse };
         let resolved = resolver.resolve(&generations, in_force.as_ref(), &self.guards.deciding()).await?;
-        self.activate(Active { generations, spaces: resolved.spaces });
+        let source = self.active.borrow().source;
+        self.activate(Active { generations, spaces: resolved.spaces, source });
         Ok(())
     }
 
@@ -145,12 +167,12 @@ impl Place {
 
 impl Active {
     /// The spaces where there is no list.
-    fn alone(way: u32) -> Self {
+    fn alone((way, source): (u32, u32), term: u64) -> Self {
         let guard = Arc::new(SpaceGuard { policy: POLICY.into(), number: SpaceNumber(0) });
-        let open = ActiveSpaces { guard, older: Vec::new(), term: 0, version: 0 };
+        let open = ActiveSpaces { guard, older: Vec::new(), term, version: 0 };
         let open = [(POLICY.into(), open)].into();
         let generations = GenerationTable::from([(POLICY.into(), way)]);
-        Self { generations, spaces: SpaceTable { open, ..SpaceTable::default() } }
+        Self { generations, spaces: SpaceTable { open, ..SpaceTable::default() }, source }
     }
 }
 
@@ -189,7 +211,7 @@ impl Tended for Place {
     }
 
     fn put(&self, active: &Active, spaces: SpaceTable<u32>) {
-        self.activate(Active { generations: active.generations.clone(), spaces });
+        self.activate(Active { generations: active.generations.clone(), spaces, source: active.source });
     }
 
     /// Goes back to a space on the list, as an operator would. The gateway whose space left while its lease

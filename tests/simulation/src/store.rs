@@ -8,10 +8,11 @@ use bytes::Bytes;
 use oncegate_core::{OperationId, Outcome, Record, State, Timestamp};
 use oncegate_store::{Kind, Said, ScanScope, Size, Store, StoreError, Swap, Version, Versioned};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// The data that outlives every process.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Disk {
 struct Tables {
     records: BTreeMap<OperationId, Versioned>,
     documents: BTreeMap<&'static str, (Version, Bytes)>,
+    /// Records that can't be read.
+    damaged: BTreeSet<OperationId>,
     versions: u64,
     last_time: Timestamp,
 }
@@ -84,8 +87,19 @@ struct Write {
     expected: Option<Version>,
     next: Option<Arc<Record>>,
     now: Timestamp,
-    /// The write removes a record because somebody found *not applied*.
-    frees: bool,
+    /// Why the write removes a record, where somebody wants that.
+    why: Option<Removal>,
+    /// The write takes effect when its caller has been told that nobody knows.
+    late: bool,
+}
+
+/// Why somebody removes a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    /// The operation was found to be not applied.
+    Found,
+    /// An operator has it forgotten.
+    Forgotten,
 }
 
 /// One gateway's way to the store.
@@ -94,14 +108,20 @@ pub struct SimStore {
     world: Arc<World>,
     disk: Arc<Disk>,
     process: Arc<Process>,
-    /// Operations that somebody is resolving as *not applied*.
-    freeing: Mutex<BTreeSet<OperationId>>,
+    /// Operations whose records somebody is removing.
+    removing: Mutex<BTreeMap<OperationId, Removal>>,
+    /// Until when the store, which has failed, is closed.
+    closed_until: Mutex<Option<Instant>>,
+    /// How often the store was opened. A write from before that never takes effect.
+    openings: Arc<AtomicU64>,
 }
 
 /// What happens to a write.
 enum Fate {
     Written,
     Refused,
+    /// There is no room.
+    Full,
     /// Nobody is told; the write takes effect after so long, or never.
     Unclear(Option<Duration>),
 }
@@ -109,18 +129,34 @@ enum Fate {
 impl SimStore {
     /// A way to `disk` for this process.
     pub fn new(world: &Arc<World>, disk: &Arc<Disk>, process: &Arc<Process>) -> Self {
-        Self { world: world.clone(), disk: disk.clone(), process: process.clone(), freeing: Mutex::default() }
+        Self {
+            world: world.clone(),
+            disk: disk.clone(),
+            process: process.clone(),
+            removing: Mutex::default(),
+            closed_until: Mutex::default(),
+            openings: Arc::default(),
+        }
     }
 
     /// While `saying` runs, a removal of this record means that somebody's finding frees the operation, if
     /// the outcome is *not applied*.
     pub async fn freeing<T>(&self, id: OperationId, outcome: &Outcome, saying: impl Future<Output = T>) -> T {
-        if !matches!(outcome, Outcome::NotApplied) {
-            return saying.await;
+        match outcome {
+            Outcome::NotApplied => self.removing(id, Removal::Found, saying).await,
+            _ => saying.await,
         }
-        locked(&self.freeing).insert(id);
+    }
+
+    /// While `saying` runs, a removal of this record means that an operator has the operation forgotten.
+    pub async fn forgetting<T>(&self, id: OperationId, saying: impl Future<Output = T>) -> T {
+        self.removing(id, Removal::Forgotten, saying).await
+    }
+
+    async fn removing<T>(&self, id: OperationId, why: Removal, saying: impl Future<Output = T>) -> T {
+        locked(&self.removing).insert(id, why);
         let said = saying.await;
-        locked(&self.freeing).remove(&id);
+        locked(&self.removing).remove(&id);
         said
     }
 
@@ -160,7 +196,7 @@ impl SimStore {
     /// A call that only reads.
     async fn read<T>(&self, read: impl FnOnce(&Disk) -> T) -> Result<T, StoreError> {
         self.travel().await;
-        if self.world.happens(self.world.faults.refused) {
+        if self.refuses() {
             self.hindered();
             return Err(refused());
         }
@@ -169,10 +205,42 @@ impl SimStore {
         Ok(read)
     }
 
-    fn fate(&self) -> Fate {
+    /// Whether the store is closed, or says no this time.
+    fn refuses(&self) -> bool {
+        let closed = locked(&self.closed_until).is_some_and(|until| Instant::now() < until);
+        closed || self.world.happens(self.world.faults.refused)
+    }
+
+    /// The store fails: it is closed, and opened anew after a while.
+    fn fail(&self) {
+        let span = self.world.up_to(self.world.faults.slow_max);
+        self.world.say(|| format!("the store of gateway {} has failed for {span:?}", self.process.gateway()));
+        self.openings.fetch_add(1, Ordering::Relaxed);
+        *locked(&self.closed_until) = Some(Instant::now() + span);
+    }
+
+    /// The error of a record that can't be read.
+    fn readable(&self, id: OperationId) -> Result<(), StoreError> {
+        let damaged = !self.world.is_calm() && locked(&self.disk.tables).damaged.contains(&id);
+        if damaged {
+            self.hindered();
+            return Err(StoreError::Corrupt("its bytes are rotten".into()));
+        }
+        Ok(())
+    }
+
+    /// `grows`: the write takes room that wasn't taken.
+    fn fate(&self, grows: bool) -> Fate {
         let faults = &self.world.faults;
-        if self.world.happens(faults.refused) {
+        if self.refuses() {
             return Fate::Refused;
+        }
+        if grows && self.world.happens(faults.full) {
+            return Fate::Full;
+        }
+        if self.world.setting.embedded() && self.world.happens(faults.fails) {
+            self.fail();
+            return Fate::Unclear(self.world.coin().then_some(Duration::ZERO));
         }
         if self.world.happens(faults.unclear) {
             let lands = self.world.coin();
@@ -185,19 +253,40 @@ impl SimStore {
     /// with its process.
     fn land(&self, write: Write, span: Duration) -> oneshot::Receiver<Swap<Versioned>> {
         let (done, swapped) = oneshot::channel();
-        let (world, disk, process) = (self.world.clone(), self.disk.clone(), self.process.clone());
+        let lands = self.lands();
+        let (world, disk) = (self.world.clone(), self.disk.clone());
         tokio::spawn(async move {
             sleep(span).await;
-            if process.is_alive() || !world.setting.embedded() {
+            if lands() {
                 let _ = done.send(apply(&world, &disk, write));
             }
         });
         swapped
     }
+
+    /// Whether what is written now still takes effect when that is asked.
+    fn lands(&self) -> impl Fn() -> bool + Send + 'static {
+        let (process, openings) = (self.process.clone(), self.openings.clone());
+        let (shared, opening) = (!self.world.setting.embedded(), openings.load(Ordering::Relaxed));
+        move || shared || (process.is_alive() && openings.load(Ordering::Relaxed) == opening)
+    }
+
+    /// Refuses a write for want of room.
+    async fn has_no_room(&self, id: OperationId, next: Option<&Record>) -> StoreError {
+        if let Some(record) = next
+            && matches!(record.state, State::Completed { .. })
+        {
+            self.world.note(Event::NoRoom { operation: operation_of(&self.world, id, record) });
+        }
+        self.hindered();
+        self.travel().await;
+        StoreError::Full("there is no room".into())
+    }
 }
 
 impl Store for SimStore {
     async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
+        self.readable(id)?;
         Ok(self.read(|disk| disk.load(id)).await?.into())
     }
 
@@ -208,10 +297,15 @@ impl Store for SimStore {
         next: Option<Arc<Record>>,
         now: Timestamp,
     ) -> Said<Swap<Versioned>> {
-        let frees = next.is_none() && locked(&self.freeing).contains(&id);
-        let write = Write { id, expected, next, now, frees };
+        let why = locked(&self.removing).get(&id).copied().filter(|_| next.is_none());
+        let grows = next
+            .as_ref()
+            .is_some_and(|next| expected.is_none() || matches!(next.state, State::Completed { .. }));
+        let mut write = Write { id, expected, next, now, why, late: false };
         self.process.step("about to write").await;
-        match self.fate() {
+        self.readable(id)?;
+        match self.fate(grows) {
+            Fate::Full => return Err(self.has_no_room(id, write.next.as_deref()).await),
             Fate::Refused => {
                 self.hindered();
                 self.travel().await;
@@ -219,11 +313,13 @@ impl Store for SimStore {
             }
             Fate::Unclear(lands) => {
                 self.hindered();
+                // The call fails sometimes before the write lands, sometimes after.
+                let fails = self.world.up_to(self.world.faults.slow_max);
                 if let Some(span) = lands {
+                    write.late = span >= fails;
                     drop(self.land(write, span));
                 }
-                // The call fails sometimes before the write lands, sometimes after.
-                sleep(self.world.up_to(self.world.faults.slow_max)).await;
+                sleep(fails).await;
                 return Err(StoreError::Indeterminate("nobody knows".into()));
             }
             Fate::Written => {}
@@ -266,12 +362,14 @@ impl Store for SimStore {
             let behind = behind.filter(|(_, found)| kind.is_none_or(|kind| Kind::of(&found.record) == kind));
             behind.take(limit).map(|(id, versioned)| (*id, versioned.clone())).collect::<Vec<_>>()
         });
-        Ok(read.await?.into())
+        let page = read.await?;
+        page.iter().try_for_each(|(id, _)| self.readable(*id))?;
+        Ok(page.into())
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {
         self.travel_apart().await;
-        if self.world.happens(self.world.faults.refused) {
+        if self.refuses() {
             return Err(refused());
         }
         let read = locked(&self.disk.tables).documents.get(name).cloned();
@@ -287,15 +385,14 @@ impl Store for SimStore {
     ) -> Said<Swap<(Version, Bytes)>> {
         self.process.step("about to change a document").await;
         self.travel_apart().await;
-        match self.fate() {
-            Fate::Refused => return Err(refused()),
-            Fate::Unclear(lands) => {
-                if let Some(span) = lands {
-                    let (world, disk, process) =
-                        (self.world.clone(), self.disk.clone(), self.process.clone());
+        match self.fate(false) {
+            Fate::Refused | Fate::Full => return Err(refused()),
+            Fate::Unclear(span) => {
+                if let Some(span) = span {
+                    let (disk, lands) = (self.disk.clone(), self.lands());
                     tokio::spawn(async move {
                         sleep(span).await;
-                        if process.is_alive() || !world.setting.embedded() {
+                        if lands() {
                             disk.swap_document(name, expected, next);
                         }
                     });
@@ -317,15 +414,29 @@ impl Store for SimStore {
 }
 
 fn apply(world: &World, disk: &Disk, write: Write) -> Swap<Versioned> {
-    let freed = disk.load(write.id).filter(|_| write.frees);
-    let freed = freed.map(|freed| operation_of(world, write.id, &freed.record));
+    let (id, why, puts) = (write.id, write.why, write.next.is_some());
+    let is_claim = |next: &&Arc<Record>| matches!(next.state, State::Executing { .. });
+    let late = write.next.as_ref().filter(|_| write.late).filter(is_claim);
+    let late = late.map(|next| operation_of(world, id, next));
+    let removed = disk.load(id).filter(|_| why.is_some());
+    let removed = removed.map(|removed| operation_of(world, id, &removed.record));
     world.say(|| {
         let next = write.next.as_ref().map(|next| (next.execution, &next.state));
-        format!("{} over {:?} becomes {next:?}", write.id, write.expected)
+        format!("{id} over {:?} becomes {next:?}", write.expected)
     });
     let swapped = disk.swap(write);
-    if let (Swap::Done(_), Some(operation)) = (&swapped, freed) {
-        world.note(Event::Freed { operation });
+    if let (Swap::Done(_), Some(operation), Some(why)) = (&swapped, removed, why) {
+        world.note(match why {
+            Removal::Found => Event::Freed { operation },
+            Removal::Forgotten => Event::Forgotten { operation },
+        });
+    }
+    if let (Swap::Done(_), Some(operation)) = (&swapped, late) {
+        world.note(Event::ClaimedLate { operation });
+    }
+    if puts && matches!(swapped, Swap::Done(_)) && world.happens(world.faults.damaged) {
+        world.say(|| format!("{id} can't be read any more"));
+        locked(&disk.tables).damaged.insert(id);
     }
     swapped
 }

@@ -1,5 +1,6 @@
 //! The upstream: it acts at once, late or never, and its answer need not tell.
 
+use crate::faults::Setting;
 use crate::world::{Event, RequestId, World, locked};
 use oncegate_core::{AnswerStatus, Disposition, OperationId, Timestamp, UnknownReason};
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct Answered {
     pub retry_after: bool,
     pub content: u32,
     pub token: u32,
+    /// The body was cut short.
+    pub cut: bool,
 }
 
 /// The upstream.
@@ -90,20 +93,25 @@ impl Upstream {
             world.note(Event::Declined { request: call.request, attempt: call.attempt });
             let retry_after = world.coin();
             let status = if retry_after { 503 } else { 429 };
-            return Ok(Answered { status, retry_after, content: call.content, token: world.token() });
+            let (content, token) = (call.content, world.token());
+            return Ok(Answered { status, retry_after, content, token, cut: false });
         }
         let token = world.token();
-        let answered = Answered { status: 201, retry_after: false, content: call.content, token };
+        let answered = Answered { status: 201, retry_after: false, content: call.content, token, cut: false };
         let said = if world.happens(faults.ambiguous) {
             Ok(Answered { status: [502, 503, 504][world.pick(0..3)], ..answered })
         } else if world.happens(faults.broken) {
             Err(UnknownReason::Broken)
         } else if world.happens(faults.silent) {
             Err(UnknownReason::TimedOut)
+        } else if world.happens(faults.cut) {
+            Ok(Answered { cut: true, ..answered })
         } else {
             Ok(answered)
         };
-        let proves = matches!(said, Ok(Answered { status: 201, .. }));
+        let proves = said.is_ok_and(|said| {
+            said.status == 201 && !(said.cut && world.setting.cut_means == Disposition::Unknown)
+        });
         if proves || world.coin() {
             // A final answer tells of an act that is done, so only an answer that proves nothing may come
             // first.
@@ -149,10 +157,10 @@ impl Upstream {
         let Deed { content: before, token, done } = *deed;
         match () {
             () if before != content => {
-                Answered { status: 422, retry_after: false, content, token: self.world.token() }
+                Answered { status: 422, retry_after: false, content, token: self.world.token(), cut: false }
             }
-            () if done => Answered { status: 201, retry_after: false, content, token },
-            () => Answered { status: 409, retry_after: false, content, token },
+            () if done => Answered { status: 201, retry_after: false, content, token, cut: false },
+            () => Answered { status: 409, retry_after: false, content, token, cut: false },
         }
     }
 
@@ -164,11 +172,14 @@ impl Upstream {
     }
 }
 
-/// The meaning of an answer, by the gateway's own table.
-pub fn meaning(answered: &Answered, dedupes: bool) -> Disposition {
+/// The meaning of an answer, by the gateway's own table. The policy may say what a cut one means.
+pub fn meaning(answered: &Answered, setting: &Setting) -> Disposition {
+    if answered.cut {
+        return setting.cut_means;
+    }
     Disposition::of_status(AnswerStatus {
         status: answered.status,
         retry_after: answered.retry_after,
-        dedupes,
+        dedupes: setting.dedupes,
     })
 }

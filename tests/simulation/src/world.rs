@@ -1,7 +1,8 @@
 //! The state that all parties of a run share: time, dice, and the history that the checker reads.
 
 use crate::faults::{Chance, Faults, Setting, Ways};
-use oncegate_core::{Disposition, Refusal, Timestamp};
+use crate::focus::Focus;
+use oncegate_core::{Disposition, Refusal, Times, Timestamp};
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
@@ -65,6 +66,12 @@ pub enum Event {
     Hindered { gateway: usize },
     /// An operator or a probe found that nothing happened and that nothing will.
     Freed { operation: usize },
+    /// An operator had the operation forgotten.
+    Forgotten { operation: usize },
+    /// A claim took effect after its gateway was told that nobody knows, and had looked.
+    ClaimedLate { operation: usize },
+    /// The store had no room for the operation's answer.
+    NoRoom { operation: usize },
     /// An operator or a probe found that the operation happened.
     Found { operation: usize },
     /// From here on nothing goes wrong.
@@ -143,6 +150,8 @@ pub struct World {
     calm: AtomicBool,
     requests: AtomicU64,
     tokens: AtomicU64,
+    /// The shortest times that were in force so far, each by itself.
+    shortest: Mutex<Times>,
     /// Milliseconds by which the wall clock has been put forward, and ledger time with it.
     wall_ahead: AtomicU64,
     ledger_ahead: AtomicU64,
@@ -154,10 +163,16 @@ impl World {
     /// A world whose time begins now.
     pub fn new(seed: u64, trace: bool) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
-        let setting = Setting::draw(&mut dice).with_changes(seed);
-        let faults = Faults::draw(&mut dice, &setting);
+        let mut setting = Setting::draw(&mut dice).with_changes(seed);
+        let mut faults = Faults::draw(&mut dice, &setting);
+        let focus = Focus::of(seed);
+        if let Some(focus) = focus {
+            focus.direct(&mut dice, &mut setting, &mut faults);
+        }
+        let setting = setting.consistent();
         BEGUN.with(|begun| begun.set(Some(Instant::now())));
         let world = Self {
+            shortest: Mutex::new(setting.times),
             setting,
             faults,
             dice: Mutex::new(dice),
@@ -170,7 +185,7 @@ impl World {
             ledger_ahead: AtomicU64::new(0),
             trace,
         };
-        world.say(|| format!("{:#?}\n{:#?}", world.setting, world.faults));
+        world.say(|| format!("{:?}\n{:#?}\n{:#?}", focus.map(Focus::name), world.setting, world.faults));
         world
     }
 
@@ -201,9 +216,14 @@ impl World {
         self.note(Event::Calm);
     }
 
+    /// Whether nothing goes wrong any more.
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
     /// Whether a fault with this chance happens now.
     pub fn happens(&self, chance: Chance) -> bool {
-        chance > 0 && !self.calm.load(Ordering::Relaxed) && self.dice().u16(0..1_000) < chance
+        chance > 0 && !self.is_calm() && self.dice().u16(0..1_000) < chance
     }
 
     /// True as often as not.
@@ -220,6 +240,19 @@ impl World {
     pub fn up_to(&self, max: Duration) -> Duration {
         let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.dice().u64(0..=max))
+    }
+
+    /// Notes times that are in force from now on.
+    pub fn goes_by(&self, times: &Times) {
+        let mut shortest = locked(&self.shortest);
+        shortest.retention = shortest.retention.min(times.retention);
+        shortest.tombstone = shortest.tombstone.min(times.tombstone);
+        shortest.unknown_retention = shortest.unknown_retention.min(times.unknown_retention);
+    }
+
+    /// The shortest times that were in force so far, each by itself.
+    pub fn shortest(&self) -> Times {
+        *locked(&self.shortest)
     }
 
     fn dice(&self) -> MutexGuard<'_, fastrand::Rng> {

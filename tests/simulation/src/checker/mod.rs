@@ -3,9 +3,11 @@
 //!
 //! Long because it is one list of promises, and all read the same history.
 
+mod answers;
+
 use crate::faults::{Faults, Setting, Ways};
 use crate::world::{Entry, Event, Reply, RequestId};
-use oncegate_core::{Disposition, Refusal, Timestamp, WhenUnknown};
+use oncegate_core::{Disposition, Timestamp, WhenUnknown};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -39,11 +41,13 @@ pub fn check(setting: &Setting, faults: &Faults, history: &[Entry]) -> Checked {
     for operation in 0..setting.operations {
         let of = Operation { setting, faults, history, requests: &requests, operation };
         of.runs_once()?;
+        of.is_one_principals()?;
         of.passes_only_what_nothing_guards()?;
         of.is_freed_only_when_nothing_happened()?;
         of.tells_what_is_so()?;
         of.keeps_its_answer()?;
         of.comes_to_an_end()?;
+        of.is_unknown_only_where_something_was_sent()?;
     }
     Ok(())
 }
@@ -271,24 +275,47 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// Whether another operation of the same principal may have been asked for under a key of this one, by a
-    /// way that a policy has had.
-    fn shares_a_key(&self, place: usize) -> bool {
-        let Some(changes) = &self.setting.changes else { return false };
-        let ways = self.history[..place].iter().filter_map(|entry| match entry.event {
-            Event::Changes { way } => Some(way),
-            _ => None,
-        });
-        let merges = std::iter::once(1).chain(ways).any(|way| changes.merging.has(way));
-        let others = self.requests.values().filter(|one| one.operation != self.operation);
-        merges
-            && others
-                .into_iter()
-                .any(|one| one.arrived < place && one.operation.abs_diff(self.operation).is_multiple_of(2))
+    /// Whether somebody freed the operation between two places: on proof, or because it was to be forgotten.
+    fn freed_between(&self, from: usize, to: usize) -> bool {
+        let freed = Event::Freed { operation: self.operation };
+        self.history[from..to].iter().any(|entry| entry.event == freed) || self.forgotten_between(from, to)
     }
 
-    fn freed_between(&self, from: usize, to: usize) -> bool {
-        self.history[from..to].iter().any(|entry| entry.event == Event::Freed { operation: self.operation })
+    fn forgotten_between(&self, from: usize, to: usize) -> bool {
+        let forgotten = Event::Forgotten { operation: self.operation };
+        self.history[from..to].iter().any(|entry| entry.event == forgotten)
+    }
+
+    /// Where the route refuses a changed principal: no execution of the same request of another principal
+    /// while one may have happened.
+    fn is_one_principals(&self) -> Checked {
+        if !self.setting.refuses_changed {
+            return Ok(());
+        }
+        for later in self.of(self.operation ^ 1).executions() {
+            let sent = later.first_sent().expect("executions have sent");
+            for earlier in self.executions() {
+                let before = earlier.first_sent().expect("executions have sent");
+                let alike = earlier.content % 10 == later.content % 10 && before < sent;
+                if alike
+                    && earlier.may_have_happened(sent)
+                    && !self.freed_between(before, sent)
+                    && !self.may_be_forgotten(earlier, sent)
+                {
+                    let pair = format!(
+                        "request {} may have executed it, and request {} of another principal did",
+                        earlier.id, later.id
+                    );
+                    return self.fails("one principal's", pair);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Another operation of the run.
+    fn of(&self, operation: usize) -> Operation<'_> {
+        Operation { operation, ..*self }
     }
 
     /// Whether it could be known, when `later` came, that `earlier` is in doubt. If `later` was held up on
@@ -355,16 +382,6 @@ impl Operation<'_> {
         })
     }
 
-    fn told_final_between(&self, from: usize, to: usize) -> Option<String> {
-        self.requests().find_map(|request| {
-            let (place, reply) = request.told.as_ref()?;
-            let is_final = matches!(reply, Reply::Replayed { .. });
-            // A request that came before may have been told of an earlier life, and late.
-            let of_this_life = request.arrived > from && *place < to;
-            (is_final && of_this_life).then(|| format!("request {} had its answer", request.id))
-        })
-    }
-
     /// An operator or a probe that frees an operation knows that nothing of it happened, and that nothing
     /// will.
     fn is_freed_only_when_nothing_happened(&self) -> Checked {
@@ -380,153 +397,6 @@ impl Operation<'_> {
                 if this_life && !execution.effects.is_empty() {
                     return self
                         .fails("freed only when proven", format!("request {} took effect", execution.id));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Promise 4, and that statements about an operation are true: an answer is this operation's, and to this
-    /// very request; a key is called reused only where it was.
-    fn tells_what_is_so(&self) -> Checked {
-        for request in self.requests() {
-            let Some((place, reply)) = &request.told else { continue };
-            match reply {
-                Reply::Replayed { content, token }
-                    if *content != request.content || !self.is_answer_before(*place, *token) =>
-                {
-                    return self.fails(
-                        "nobody sees another's answer",
-                        format!("request {} got {reply:?}", request.id),
-                    );
-                }
-                Reply::First { content, .. } if *content != request.content => {
-                    return self.fails(
-                        "nobody sees another's answer",
-                        format!("request {} got {reply:?}", request.id),
-                    );
-                }
-                Reply::Refused(Refusal::KeyReused) => {
-                    let other = |r: &Request| r.content != request.content && r.arrived < *place;
-                    if !self.requests().any(other) && !self.shares_a_key(*place) {
-                        return self.fails("reused only where it was", format!("request {}", request.id));
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a gateway had this answer of the operation from upstream, or somebody found it there.
-    fn is_answer_before(&self, place: usize, token: u32) -> bool {
-        let found = Event::Found { operation: self.operation };
-        let found = self.history[..place].iter().any(|entry| entry.event == found);
-        self.requests().any(|request| {
-            let got = request.got.is_some_and(|(at, got, _)| at < place && got == token);
-            got || (found && request.effects.iter().any(|(at, done)| *at < place && *done == token))
-        })
-    }
-
-    /// Promises 2 and 3: every later request is told the same outcome as the first client until retention
-    /// ends, and then that there was one.
-    fn keeps_its_answer(&self) -> Checked {
-        for known in self.requests() {
-            let Some((told, reply)) = &known.told else { continue };
-            let token = match reply {
-                Reply::Replayed { token, .. } => *token,
-                // Where repeats are accepted, an execution that was given up answers its own client.
-                Reply::First { token, means: Disposition::Completed, .. } if !self.setting.accept_repeats => {
-                    *token
-                }
-                _ => continue,
-            };
-            // The answer may have been a long time on its way. The sooner it was given, the less is asked.
-            let itself = (!known.sent.is_empty()).then_some(known);
-            let began = itself.or_else(|| self.began_before(known.arrived));
-            // No execution had begun when the answer was asked for. The answer is told late, perhaps after
-            // the record was forgotten and another execution has begun: then it is of the last execution with
-            // that answer.
-            let of_answer = || {
-                let begun = self.executions().into_iter().take_while(|one| one.first_sent() < Some(*told));
-                begun.filter(|one| matches!(one.got, Some((_, t, _)) if t == token)).last()
-            };
-            let began = began.or_else(of_answer).or_else(|| self.began_before(*told));
-            let Some(began) = began else { continue };
-            let given = self.known_after(began.arrived).unwrap_or_else(|| self.ledger(began.arrived));
-            let large =
-                self.requests().any(|request| matches!(request.got, Some((_, t, true)) if t == token));
-            for later in self.requests().filter(|later| later.arrived > *told) {
-                let Some((place, reply)) = &later.told else { continue };
-                if self.may_be_forgotten(began, *place) {
-                    continue;
-                }
-                let latest = self.latest(later.arrived, *place);
-                let expired = latest >= given.plus(self.setting.times.retention);
-                // A claim with the same content came to nothing, and was left behind in a space that had
-                // left.
-                let left_behind = || {
-                    let alike = |one: &Request| one.content == later.content && one.arrived < later.arrived;
-                    self.setting.changes.is_some()
-                        && later.content != known.content
-                        && self.requests().any(alike)
-                };
-                let fits = match reply {
-                    Reply::Replayed { token: again, .. } => *again == token,
-                    // Another check decides whether the operation may pass.
-                    Reply::Refused(Refusal::InFlight) | Reply::Passed | Reply::Unavailable | Reply::Cut => {
-                        true
-                    }
-                    Reply::Refused(Refusal::Consumed) => large,
-                    Reply::Refused(Refusal::Expired | Refusal::TooLate) if expired => true,
-                    Reply::Refused(Refusal::Expired | Refusal::Unknown) => left_behind(),
-                    Reply::Refused(Refusal::TooLate) => false,
-                    Reply::Refused(Refusal::KeyReused) => later.content != known.content,
-                    Reply::Refused(Refusal::Ahead | Refusal::PrincipalChanged)
-                    | Reply::First { .. }
-                    | Reply::NoAnswer(_)
-                    | Reply::Shared
-                    | Reply::Unrecorded => false,
-                };
-                if !fits {
-                    let detail = format!(
-                        "request {} was told answer {token}, request {} after it {reply:?}",
-                        known.id, later.id
-                    );
-                    return self.fails("one answer, and never lost", detail);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The execution of the record at `place`.
-    fn began_before(&self, place: usize) -> Option<&Request> {
-        let begun = self.executions().into_iter().take_while(|one| one.first_sent() < Some(place));
-        begun.last()
-    }
-
-    /// With nothing wrong any more, everyone gets a final answer, and an outcome that a gateway has had in
-    /// its hands all the time is not called unknown.
-    fn comes_to_an_end(&self) -> Checked {
-        for last in self.requests().filter(|request| request.is_last) {
-            match &last.told {
-                Some((_, reply)) if !reply.is_for_now() => {}
-                told => {
-                    return self
-                        .fails("a final answer in the end", format!("request {} got {told:?}", last.id));
-                }
-            }
-            let unknown = matches!(last.told, Some((_, Reply::Refused(Refusal::Unknown))));
-            if unknown && self.setting.when_unknown != WhenUnknown::Resend {
-                for request in self.requests() {
-                    let Some((got, ..)) = request.got else { continue };
-                    let crashed = Event::Crashed { gateway: request.gateway };
-                    if !self.history[got..].iter().any(|entry| entry.event == crashed) {
-                        let detail =
-                            format!("request {} had got it, and its gateway never ended", request.id);
-                        return self.fails("an answer that came is recorded", detail);
-                    }
                 }
             }
         }
