@@ -9,7 +9,7 @@ use super::verbs::{Said, ScanScope, Store, StoreError, Swap, Version, Versioned}
 use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::{Entry, OccupiedEntry, VacantEntry};
-use oncegate_core::{OperationId, Record, Timestamp};
+use oncegate_core::{OperationId, Record, Timestamp, allocated};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
@@ -102,9 +102,9 @@ impl Index {
 }
 
 /// The cost of an entry beside its record: the slot in the map and the slot in the due index, both in tables
-/// that are on average three quarters full or less, and the counts of the `Arc`.
+/// that are on average three quarters full or less, and what an allocation takes.
 const ENTRY_BYTES: usize =
-    2 * size_of::<(OperationId, Versioned)>() + 2 * size_of::<(Timestamp, OperationId)>() + 16;
+    2 * size_of::<(OperationId, Versioned)>() + 2 * size_of::<(Timestamp, OperationId)>() + allocated(0);
 
 /// A record may always grow by this much: its times, a policy's note, the summary of an answer.
 const GROWTH_ALWAYS: usize = 16 << 10;
@@ -345,7 +345,9 @@ impl Store for Memory {
 }
 
 fn weight(record: &Record) -> usize {
-    ENTRY_BYTES + record.weight()
+    let is_indexed = matches!(Kind::of(record), Kind::Executing | Kind::Unknown);
+    let index = if is_indexed { 2 * size_of::<OperationId>() } else { 0 };
+    ENTRY_BYTES + index + record.weight()
 }
 
 /// Locks. Every critical section here leaves its data whole at each step, so a panic in one of them harms no
@@ -374,6 +376,10 @@ impl Hasher for IdHasher {
         self.0
     }
 }
+
+#[cfg(test)]
+#[path = "weight_tests.rs"]
+mod weight_tests;
 
 #[cfg(test)]
 mod tests {

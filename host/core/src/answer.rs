@@ -3,6 +3,15 @@
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// What an allocation takes beside its bytes: its counts of owners, the allocator's own word, and what it rounds
+/// up to.
+const ALLOCATION: usize = 32;
+
+/// How much memory this many bytes take in an allocation of their own.
+pub const fn allocated(bytes: usize) -> usize {
+    bytes + ALLOCATION
+}
+
 /// A recorded answer. Names are lower-case; order and multiplicity are the upstream's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Answer {
@@ -23,10 +32,16 @@ impl Answer {
         std::str::from_utf8(value).ok()
     }
 
-    /// How much memory the answer takes, roughly.
+    /// How much memory the answer takes, with what the allocator adds.
     pub fn weight(&self) -> usize {
-        let fields = self.fields.iter().chain(&self.trailers);
-        self.body.len() + fields.map(|(n, v)| n.len() + v.len() + 64).sum::<usize>()
+        // Bytes that are shared count their owners beside themselves.
+        let bytes = |len: usize| if len == 0 { 0 } else { allocated(len) + ALLOCATION };
+        let list = |fields: &[(Bytes, Bytes)]| match fields {
+            [] => 0,
+            // All names and values have one allocation.
+            _ => allocated(size_of_val(fields)) + bytes(fields.iter().map(|(n, v)| n.len() + v.len()).sum()),
+        };
+        bytes(self.body.len()) + list(&self.fields) + list(&self.trailers)
     }
 
     /// The parts of the answer that remain when its body is dropped.
@@ -52,4 +67,12 @@ pub struct AnswerSummary {
     pub content_location: Option<Arc<str>>,
     /// The `ETag`.
     pub etag: Option<Arc<str>>,
+}
+
+impl AnswerSummary {
+    /// How much memory the summary's texts take, with what the allocator adds.
+    pub fn weight(&self) -> usize {
+        let texts = [&self.location, &self.content_location, &self.etag].into_iter().flatten();
+        texts.map(|text| allocated(text.len())).sum()
+    }
 }

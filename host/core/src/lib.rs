@@ -33,7 +33,7 @@ pub mod reach;
 pub mod record;
 pub mod time;
 
-pub use answer::{Answer, AnswerSummary};
+pub use answer::{Answer, AnswerSummary, allocated};
 pub use decide::{
     Claim, Decision, Event, PROBE_TURN, Probe, Refusal, Rules, Unchanged, WhenUnknown, WhileRunning, decide,
 };

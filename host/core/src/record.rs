@@ -1,6 +1,6 @@
 //! The record of an operation, and its meaning at a given time.
 
-use crate::answer::{Answer, AnswerSummary};
+use crate::answer::{Answer, AnswerSummary, allocated};
 use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, SpaceNumber};
 use crate::outcome::UnknownReason;
 use crate::time::Timestamp;
@@ -275,13 +275,16 @@ impl Record {
         (at < self.expires_at()).then_some(at)
     }
 
-    /// How much memory the record takes, roughly.
+    /// How much memory the record takes, with what the allocator adds. A record's route, policy and key schema
+    /// are its makers' and count for nothing.
     pub fn weight(&self) -> usize {
-        let answer = match &self.state {
-            State::Completed { answer, .. } => answer.weight(),
-            State::Executing { .. } | State::Consumed { .. } | State::Unknown { .. } | State::Pointer(_) => 0,
+        let state = match &self.state {
+            State::Completed { answer, .. } => allocated(size_of::<Answer>()) + answer.weight(),
+            State::Consumed { summary, .. } => summary.weight(),
+            State::Executing { .. } | State::Unknown { .. } | State::Pointer(_) => 0,
         };
-        let memo = self.memo.as_ref().map_or(0, |memo| memo.len());
-        size_of::<Self>() + self.origin.path.len() + self.origin.authority.len() + memo + answer
+        let Origin { path, authority, method, .. } = &self.origin;
+        let texts = [path, authority, method].into_iter().chain(&self.memo);
+        size_of::<Self>() + texts.map(|text| allocated(text.len())).sum::<usize>() + state
     }
 }
