@@ -1,7 +1,8 @@
 //! The budget of bodies: what is counted in it, and that nobody takes it from others.
 
 use crate::support::*;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 const KIB: usize = 1 << 10;
@@ -217,4 +218,58 @@ fn what_is_bypassed_stays_counted() {
     drop((service, silent));
     connection.reply("POST").unwrap().assert_problem(502, "upstream-broken");
     await_nothing_held(&gateway);
+}
+
+const CHUNKS: usize = 8_000;
+
+/// An answer of many bytes, each of which waits until the one before has reached the client.
+fn byte_by_byte(head: &str, byte: &str, end: &str, gates: &[Gate]) -> Script {
+    let mut steps = vec![Step::Write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n").into_bytes())];
+    for gate in gates {
+        steps.extend([Step::Write(byte.into()), Step::Pass(gate.clone())]);
+    }
+    steps.push(Step::Write(end.into()));
+    Script::raw(steps)
+}
+
+/// Each small piece is a part of a buffer of its own, which must not stay for it.
+#[test]
+fn small_pieces_hold_no_whole_buffers() {
+    let length = format!("Content-Length: {}", CHUNKS + 1);
+    for (framing, byte, end, kept) in [
+        ("Transfer-Encoding: chunked", "1\r\nx\r\n", "0\r\n\r\n", "1MiB"),
+        (&*length, "x", "x", "1MiB"),
+        ("Transfer-Encoding: chunked", "1\r\nx\r\n", "0\r\n\r\n", "20KiB"),
+    ] {
+        let gates: Vec<_> = (0..CHUNKS).map(|_| Gate::new()).collect();
+        let (held, head) = (gates.clone(), framing.to_owned());
+        let upstream = Upstream::start(move |call| match call.target.as_str() {
+            "/slow" => byte_by_byte(&head, byte, end, &held),
+            _ => Script::numbered(call),
+        });
+        let gateway = of(small(), &upstream).ledger(&format!("body_kept = \"{kept}\"")).start();
+        gateway.send(&Request::keyed("/charges", "warm")).assert_executed(201);
+        let before = gateway.rss();
+        let mut client = TcpStream::connect(gateway.address).unwrap();
+        client.set_nodelay(true).unwrap();
+        client.write_all(&Request::keyed("/slow", "k").bytes()).unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            got.push(byte[0]);
+        }
+        let mut piece = vec![0; byte.len()];
+        for gate in &gates {
+            client.read_exact(&mut piece).unwrap();
+            assert_eq!(piece, byte.as_bytes());
+            gate.open();
+        }
+        let grown = gateway.rss().saturating_sub(before);
+        assert!(grown < 40 << 10, "{framing}: {grown} KiB for {CHUNKS} bytes");
+        let mut rest = vec![0; end.len()];
+        client.read_exact(&mut rest).unwrap();
+        assert_eq!(rest, end.as_bytes());
+        assert_eq!(gateway.send(&Request::keyed("/slow", "k")).replayed(), Some("true"));
+    }
 }
