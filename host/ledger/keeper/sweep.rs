@@ -21,8 +21,22 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How many records one sweep touches, so that no request waits long behind it.
 const SWEEP_PORTION: usize = 1024;
 /// The pauses between two portions where there is more to sweep: as long as the last portion took, within
-/// these bounds. So sweeps take half of the store's time at most, and are as fast as the store.
+/// these bounds. So sweeps take half of the store's time at most.
 const SWEEP_PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
+
+/// After so many full portions in a row, more becomes due than is swept in half of the store's time. Then the
+/// sweep waits no longer than it must: it takes fewer steps than the requests that made the records, so it
+/// comes to an end.
+const SWEEP_HALF: u32 = 8;
+
+/// The pause after a portion: the last so many in a row were full, and it took this long.
+fn pause_after(full: u32, took: Duration) -> Duration {
+    match full {
+        0 => SWEEP_EVERY,
+        1..SWEEP_HALF => took.clamp(SWEEP_PAUSES.0, SWEEP_PAUSES.1),
+        SWEEP_HALF.. => SWEEP_PAUSES.0,
+    }
+}
 
 impl<S: Store> Ledger<S> {
     /// Sweeps, for as long as the future is polled. `claimed`: notified when a request has claimed.
@@ -30,6 +44,7 @@ impl<S: Store> Ledger<S> {
         let mut difference = Difference::default();
         let mut pause = SWEEP_EVERY;
         let mut told = false;
+        let mut full = 0;
         loop {
             sleep(pause).await;
             self.wait_for_records(claimed).await;
@@ -44,8 +59,8 @@ impl<S: Store> Ledger<S> {
             }
             told = fails;
             // A full portion means that there is more.
-            let full = matches!(swept, Ok(SWEEP_PORTION));
-            pause = if full { begun.elapsed().clamp(SWEEP_PAUSES.0, SWEEP_PAUSES.1) } else { SWEEP_EVERY };
+            full = if matches!(swept, Ok(SWEEP_PORTION)) { full + 1 } else { 0 };
+            pause = pause_after(full, begun.elapsed());
         }
     }
 
@@ -124,6 +139,16 @@ mod tests {
     use oncegate_store::conformance::{completed, id, on_a_runtime, put};
     use oncegate_store::faulty::Faulty;
     use oncegate_store::{Clock, Memory};
+
+    #[test]
+    fn sweeps_that_fall_behind_stop_pausing() {
+        let millis = Duration::from_millis;
+        for (took, half) in [(0, 1), (7, 7), (24, 24), (900, 25)] {
+            let pauses = [0, 1, 7, 8, 9, u32::MAX].map(|full| pause_after(full, millis(took)));
+            let expected = [1_000, half, half, 1, 1, 1].map(millis);
+            assert_eq!(pauses, expected, "{took} ms");
+        }
+    }
 
     #[test]
     fn unreadable_records_hold_up_no_others() {

@@ -3,6 +3,7 @@
 //!
 //! - `folder`: the owner of the folder, and the lock that keeps a second process out.
 //! - `tables`: the database and the layout of its content.
+//! - `heads`: what the writer needs to know of a record, without the record.
 //! - `index`: the records of one kind, and the index of a folder that has none.
 //! - `tail`: the torn end that a power loss leaves in the database's journal.
 //! - `writer`: the group commit.
@@ -19,6 +20,7 @@
 mod ballast;
 mod calls;
 mod folder;
+mod heads;
 mod index;
 mod pressure;
 mod reader;
@@ -213,7 +215,11 @@ impl Store for Embedded {
         if is_claim && self.shared.calls.hang() {
             return Err(StoreError::Unavailable(HANGS.into()));
         }
-        Ok(swap.await?.into())
+        match swap.await? {
+            Some(swap) => Ok(swap.into()),
+            // The writer reads no record that others would have to wait for.
+            None => Ok(Swap::Conflict(self.load(id).await?.value).into()),
+        }
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Said<Vec<OperationId>> {

@@ -68,6 +68,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         let due = self.shared.due_floor.scan(until, |from| tables.due(from, until, limit))?;
+        self.shared.found_due.note(&due);
         Ok(due.into_iter().map(|(_, id)| id).collect())
     }
 }

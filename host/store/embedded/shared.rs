@@ -2,6 +2,7 @@
 //! write has failed, and where the due index begins.
 
 use super::calls::Calls;
+use super::heads::FoundDue;
 use super::tables::{Own, Tables};
 use crate::{Backlog, Kinds, Size, StoreError, Version};
 use arc_swap::ArcSwapOption;
@@ -24,6 +25,7 @@ pub(super) struct StoreState {
     /// Whether the disk has room for new records.
     room: AtomicBool,
     pub(super) due_floor: DueFloor,
+    pub(super) found_due: FoundDue,
     pub(super) calls: Calls,
 }
 
@@ -39,6 +41,7 @@ impl StoreState {
             failure: ArcSwapOption::empty(),
             room: AtomicBool::new(true),
             due_floor: DueFloor::default(),
+            found_due: FoundDue::default(),
             calls: Calls::default(),
         }
     }
@@ -162,6 +165,12 @@ impl StoreState {
             Some(tables) => read(tables),
             None => Err(self.failure_error()),
         }
+    }
+
+    /// The open tables.
+    #[cfg(test)]
+    pub(super) fn tables(&self) -> Option<Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records whether the disk has room. True where that has changed.

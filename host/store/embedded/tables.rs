@@ -3,7 +3,7 @@
 //! | keyspace | key | value |
 //! | --- | --- | --- |
 //! | `records` | operation id | head (version, due, kind) and the record's own bytes |
-//! | `due` | due time, operation id | nothing |
+//! | `due` | due time, operation id | the record's version and kind; nothing from earlier versions |
 //! | `running` | operation id | nothing; there while the record is executing |
 //! | `unknown` | operation id | nothing; there while the record is unknown |
 //! | `meta` | `doc:` and a name | version and the document |

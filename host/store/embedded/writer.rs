@@ -9,7 +9,7 @@ use super::ballast::{self, BALLAST_BYTES};
 use super::calls::{Queued, Works};
 use super::pressure::Watch;
 use super::shared::{StoreState, Unclear};
-use super::tables::{Head, NextRecord, Own, StoredRecord, Tables, document_key, document_value, due_key};
+use super::tables::{Head, NextRecord, Own, Tables, document_key, document_value, due_key};
 use crate::{Kind, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
@@ -38,6 +38,9 @@ pub(super) const VERSIONS_RESERVED_AT_ONCE: u64 = 1 << 32;
 /// A document as it stands.
 type VersionedDocument = (Version, Bytes);
 
+/// `None`: the swap is lost to the stored record, which the caller reads.
+type RecordSwap = Option<Swap<Versioned>>;
+
 pub(super) type Responder<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A command that the writer takes.
@@ -49,7 +52,7 @@ pub(super) enum Command {
         version: Version,
         next: Option<NextRecord>,
         now: Timestamp,
-        answer: Responder<Swap<Versioned>>,
+        answer: Responder<RecordSwap>,
     },
     Document {
         name: &'static str,
@@ -102,7 +105,7 @@ pub(super) struct Batch {
     bytes: usize,
     records: HashMap<OperationId, Pending>,
     documents: HashMap<&'static str, VersionedDocument>,
-    record_answers: Vec<(Responder<Swap<Versioned>>, Swap<Versioned>)>,
+    record_answers: Vec<(Responder<RecordSwap>, Swap<Versioned>)>,
     document_answers: Vec<(Responder<Swap<VersionedDocument>>, Swap<VersionedDocument>)>,
 }
 
@@ -180,8 +183,8 @@ impl Writer {
             Command::Record { id, expected, version, next, now, answer } => {
                 self.own.clock = self.own.clock.max(now);
                 match refused.map_or_else(|| self.decide(id, expected, version, next), Err) {
-                    Ok(Decided::Now(swap)) => reply(answer, Ok(swap)),
-                    Ok(Decided::WithBatch(swap)) => self.batch.record_answers.push((answer, swap)),
+                    Ok(Some(swap)) => self.batch.record_answers.push((answer, swap)),
+                    Ok(None) => reply(answer, Ok(None)),
                     Err(e) => reply(answer, Err(e)),
                 }
             }
@@ -195,34 +198,47 @@ impl Writer {
         }
     }
 
+    /// Decides a swap. A result is, or shows, a change of the batch.
     fn decide(
         &mut self,
         id: OperationId,
         expected: Option<Version>,
         version: Version,
         next: Option<NextRecord>,
-    ) -> Result<Decided<Versioned>, StoreError> {
+    ) -> Result<RecordSwap, StoreError> {
         if let Some(pending) = self.batch.records.get_mut(&id) {
             let current = pending.next.as_ref();
             if current.map(|next| next.head.version) != expected {
-                return Ok(Decided::WithBatch(Swap::Conflict(current.map(NextRecord::versioned))));
+                return Ok(Some(Swap::Conflict(current.map(NextRecord::versioned))));
             }
             self.batch.bytes += next.as_ref().map_or(0, |next| next.value.len());
             pending.next = next;
-            return Ok(Decided::WithBatch(Swap::Done(version)));
+            return Ok(Some(Swap::Done(version)));
         }
-        let stored = self.tables.record(id)?;
-        let head = stored.as_ref().map(|stored| stored.head);
-        if head.map(|head| head.version) != expected {
-            let current = stored.as_ref().map(StoredRecord::read).transpose()?;
-            return Ok(Decided::Now(Swap::Conflict(current)));
+        let stored = match expected {
+            Some(expected) => self.head(id, expected)?,
+            None => None,
+        };
+        if stored.is_none() && (expected.is_some() || self.tables.has_record(id)?) {
+            return Ok(None);
         }
-        if head.is_none() && next.is_some() {
+        if stored.is_none() && next.is_some() {
             self.make_sure_of_room()?;
         }
         self.batch.bytes += next.as_ref().map_or(0, |next| next.value.len());
-        self.batch.records.insert(id, Pending { stored: head, next });
-        Ok(Decided::WithBatch(Swap::Done(version)))
+        self.batch.records.insert(id, Pending { stored, next });
+        Ok(Some(Swap::Done(version)))
+    }
+
+    /// The head of the stored record, if it is of this version.
+    fn head(&self, id: OperationId, version: Version) -> Result<Option<Head>, StoreError> {
+        let is_it = |head: &Head| head.version == version;
+        if let Some(due) = self.shared.found_due.take(id)
+            && let Some(head) = self.tables.head(id, due)?.filter(is_it)
+        {
+            return Ok(Some(head));
+        }
+        Ok(self.tables.record(id)?.map(|stored| stored.head).filter(is_it))
     }
 
     fn decide_document(
@@ -249,7 +265,7 @@ impl Writer {
         let batch = std::mem::take(&mut self.batch);
         let result = if batch.changes_nothing() { Ok(()) } else { self.write(&batch) };
         for (answer, swap) in batch.record_answers {
-            reply(answer, result.clone().map(|()| swap));
+            reply(answer, result.clone().map(|()| Some(swap)));
         }
         for (answer, swap) in batch.document_answers {
             reply(answer, result.clone().map(|()| swap));
@@ -275,9 +291,11 @@ impl Writer {
                 None => {}
             }
             let (due_before, due_after) = (before.map(|head| head.due), after.map(|head| head.due));
-            if due_before != due_after {
-                due_before.into_iter().for_each(|due| batch.remove(&self.tables.due, due_key(due, *id)));
-                due_after.into_iter().for_each(|due| batch.insert(&self.tables.due, due_key(due, *id), []));
+            if let Some(due) = due_before.filter(|_| due_before != due_after) {
+                batch.remove(&self.tables.due, due_key(due, *id));
+            }
+            if let Some(head) = after {
+                batch.insert(&self.tables.due, due_key(head.due, *id), head.due_value());
             }
             let (was, is) = (before.map(|head| head.kind), after.map(|head| head.kind));
             own.kinds.change(was, is);
