@@ -13,7 +13,7 @@ use bytes::Bytes;
 use oncegate_core::{PrincipalId, Timestamp};
 use oncegate_policy::document::DocumentFormat;
 use oncegate_policy::parts::Values;
-use oncegate_policy::view::ShownBody;
+use oncegate_policy::view::{DocumentForm, ShownBody};
 use oncegate_policy::{
     Attribute, Failure, Generation, Guard, Operation, Payload, PayloadWant, RequestField, Shape, view,
 };
@@ -42,7 +42,9 @@ pub struct RequestContext {
     /// The body as policies see it.
     shown: OnceCell<Arc<ShownBody>>,
     /// The canonical documents of a large body.
-    forms: Vec<(Shape, Vec<u8>)>,
+    forms: Vec<DocumentForm>,
+    /// A large body is no document.
+    no_document: bool,
 }
 
 impl RequestContext {
@@ -69,6 +71,7 @@ impl RequestContext {
             query,
             shown: OnceCell::new(),
             forms: Vec::new(),
+            no_document: false,
         })
     }
 
@@ -143,19 +146,21 @@ impl RequestContext {
         let Some(body) = self.arrival.body.bytes() else { return Ok(()) };
         let mut shapes = Vec::new();
         for shape in guards.flat_map(Guard::shapes) {
-            if !shapes.contains(shape) && !self.forms.iter().any(|(of, _)| of == shape) {
+            if !shapes.contains(shape) && !self.forms.iter().any(|form| form.shape == *shape) {
                 shapes.push(shape.clone());
             }
         }
-        if shapes.is_empty() {
+        if shapes.is_empty() || self.shown(body).is_small() {
             return Ok(());
         }
-        let forms = self.worker.policies.forms(generation, self.shown(body), shapes).await?;
-        self.forms.extend(forms);
+        match self.worker.policies.forms(generation, self.shown(body), shapes).await? {
+            Some(forms) => self.forms.extend(forms),
+            None => self.no_document = true,
+        }
         Ok(())
     }
 
-    /// The whole body of this request as policies see it: as a document it is read once, because the fingerprint may
+    /// The whole body of this request as policies see it: a small document is read once, because the fingerprint may
     /// need it, too.
     fn shown(&self, body: &Bytes) -> &Arc<ShownBody> {
         let shown = || ShownBody::new(self.arrival.fields(), body.clone(), self.body_bytes_max());
@@ -190,10 +195,14 @@ impl Values for WholeRequest<'_> {
     }
 
     fn document(&self, shape: &Shape) -> Option<(DocumentFormat, Cow<'_, [u8]>)> {
-        let document = self.context.shown(&self.body).read()?;
-        let made = self.context.forms.iter().find(|(of, _)| of == shape);
-        let canonical =
-            made.map_or_else(|| document.canonical(shape).into(), |(_, form)| form.as_slice().into());
-        Some((document.format(), canonical))
+        let context = self.context;
+        if let Some(made) = context.forms.iter().find(|form| form.shape == *shape) {
+            return Some((made.format, made.canonical.as_slice().into()));
+        }
+        if context.no_document {
+            return None;
+        }
+        let (format, canonical) = context.shown(&self.body).form(shape)?;
+        Some((format, canonical.into()))
     }
 }

@@ -241,7 +241,7 @@ impl Values for Sample {
     }
 
     fn document(&self, shape: &Shape) -> Option<(DocumentFormat, Cow<'_, [u8]>)> {
-        let document = self.shown().read()?;
-        Some((document.format(), document.canonical(shape).into()))
+        let (format, canonical) = self.shown().form(shape)?;
+        Some((format, canonical.into()))
     }
 }

@@ -9,7 +9,7 @@ use crate::interface::{Operation, OwnedOperation, Payload, PayloadWant, Plan, Ve
 use crate::run::budget::CallBudget;
 use crate::run::generation::Generation;
 use crate::run::instance_cache::{InstanceCache, InstanceCaches};
-use crate::view::{Late, ShownBody, Until};
+use crate::view::{DocumentForm, Late, ShownBody, Until};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -51,17 +51,13 @@ impl InstancePool {
         self.engine.threads().work(generation, work).await
     }
 
-    /// The canonical document of each shape that this policy's verdict names, if the body is large. One of a
-    /// small body is made where it is needed.
+    /// The canonical documents of a large body, made on a policy thread; none if the body is no document.
     pub async fn forms(
         &self,
         generation: &Arc<Generation>,
         body: &Arc<ShownBody>,
         shapes: Vec<Shape>,
-    ) -> Result<Vec<(Shape, Vec<u8>)>, Failure> {
-        if shapes.is_empty() || body.is_small() {
-            return Ok(Vec::new());
-        }
+    ) -> Result<Option<Vec<DocumentForm>>, Failure> {
         let body = Arc::clone(body);
         let work = move || in_time(body.forms(shapes, Until::spent(BODY_TIME_MAX)));
         self.engine.threads().work(generation, work).await

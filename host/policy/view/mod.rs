@@ -8,5 +8,5 @@ mod shown;
 mod until;
 
 pub use seen::{NotUtf8, Seen, fields, payload};
-pub use shown::{NoDocument, ShownBody};
+pub use shown::{DocumentForm, NoDocument, ShownBody};
 pub use until::{Late, Until};

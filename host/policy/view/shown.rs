@@ -1,4 +1,4 @@
-//! A body as policies see it. It is read as a document once, however many policies and hooks ask.
+//! A body as policies see it. A small one is read as a document once, however many policies and hooks ask.
 
 use super::document::{Document, DocumentFault, DocumentFormat};
 use super::until::{Late, Until};
@@ -24,7 +24,19 @@ pub struct ShownBody {
     limit: usize,
     /// The body without its codings, if it is small.
     small: OnceLock<Option<Result<Bytes, CodingFault>>>,
+    /// The document, if the body is small.
     document: OnceLock<Result<Document, NoDocument>>,
+}
+
+/// A canonical document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DocumentForm {
+    /// The places that count.
+    pub shape: Shape,
+    /// How the document is written.
+    pub format: DocumentFormat,
+    /// The bytes of these places.
+    pub canonical: Vec<u8>,
 }
 
 /// Why a body is no document.
@@ -87,42 +99,48 @@ impl ShownBody {
                 Err(CodingFault::Oversize) => Payload::Oversize,
                 Err(CodingFault::Malformed(why)) => Payload::Malformed(why),
             },
-            PayloadWant::Pointers(pointers) => match self.document(until)? {
-                Ok(document) => Payload::Selected(document.select(pointers, until)?),
-                Err(NoDocument::Empty) => Payload::Absent,
-                Err(NoDocument::Oversize) => Payload::Oversize,
-                Err(NoDocument::Malformed(why)) => Payload::Malformed(why.clone()),
-            },
+            PayloadWant::Pointers(pointers) => {
+                return self.with_document(until, |document| match document {
+                    Ok(document) => Ok(Payload::Selected(document.select(pointers, until)?)),
+                    Err(NoDocument::Empty) => Ok(Payload::Absent),
+                    Err(NoDocument::Oversize) => Ok(Payload::Oversize),
+                    Err(NoDocument::Malformed(why)) => Ok(Payload::Malformed(why.clone())),
+                });
+            }
         })
     }
 
     /// The canonical document of each shape; none if the body is no document.
-    pub fn forms(&self, shapes: Vec<Shape>, until: Until) -> Result<Vec<(Shape, Vec<u8>)>, Late> {
-        let Ok(document) = self.document(until)? else { return Ok(Vec::new()) };
-        let form = |shape: Shape| {
-            until.look()?;
-            let canonical = document.canonical(&shape);
-            Ok((shape, canonical))
-        };
-        shapes.into_iter().map(form).collect()
+    pub fn forms(&self, shapes: Vec<Shape>, until: Until) -> Result<Option<Vec<DocumentForm>>, Late> {
+        self.with_document(until, |document| {
+            let Ok(document) = document else { return Ok(None) };
+            let form = |shape: Shape| {
+                until.look()?;
+                let canonical = document.canonical(&shape);
+                Ok(DocumentForm { shape, format: document.format(), canonical })
+            };
+            shapes.into_iter().map(form).collect::<Result<_, Late>>().map(Some)
+        })
     }
 
-    /// How the document is written; none if the body is no document.
-    pub fn format(&self) -> Option<DocumentFormat> {
-        Some(self.read()?.format())
+    /// The canonical document of this shape, made here and now; none if the body is no document.
+    pub fn form(&self, shape: &Shape) -> Option<(DocumentFormat, Vec<u8>)> {
+        let form = |document: &Document| (document.format(), document.canonical(shape));
+        self.with_document(Until::THE_END, |document| Ok(document.ok().map(form))).ok()?
     }
 
-    /// The document, read here and now if nobody has read it; none if the body is no document.
-    pub fn read(&self) -> Option<&Document> {
-        self.document(Until::THE_END).ok()?.as_ref().ok()
-    }
-
-    fn document(&self, until: Until) -> Result<&Result<Document, NoDocument>, Late> {
+    /// Lends the document, or why there is none. That of a small body is read once and kept. A large one has many
+    /// times the bytes that were sent, which nobody has counted, and is gone at once.
+    fn with_document<T>(
+        &self,
+        until: Until,
+        with: impl FnOnce(Result<&Document, &NoDocument>) -> Result<T, Late>,
+    ) -> Result<T, Late> {
         if let Some(read) = self.document.get() {
-            return Ok(read);
+            return with(read.as_ref());
         }
         let read = self.read_until(until)?;
-        Ok(self.document.get_or_init(|| read))
+        if self.is_small() { with(self.document.get_or_init(|| read).as_ref()) } else { with(read.as_ref()) }
     }
 
     fn read_until(&self, until: Until) -> Result<Result<Document, NoDocument>, Late> {

@@ -69,7 +69,7 @@ fn a_document_has_so_many_values_and_no_more() {
     ] {
         let why = member(&body, Until::THE_END).unwrap().expect_err(what);
         assert!(why.contains(most), "{what}: {why}");
-        assert!(body.forms(vec![Shape::default()], Until::THE_END).unwrap().is_empty(), "{what}");
+        assert_eq!(body.forms(vec![Shape::default()], Until::THE_END), Ok(None), "{what}");
     }
     for (what, body) in [
         ("1,1,…", json(ones(999_999))),
@@ -118,6 +118,26 @@ fn a_body_is_given_up_when_the_time_is_up() {
         // Another has more time.
         assert!(member(&body, Until::THE_END).unwrap().is_ok());
         assert_eq!(member(&body, at_once()), Err(Late), "each pointer takes time, too");
-        assert_eq!(body.forms(vec![Shape::default()], Until::THE_END).unwrap().len(), 1);
+        assert_eq!(body.forms(vec![Shape::default()], Until::THE_END).unwrap().unwrap().len(), 1);
+    }
+}
+
+/// Many may wait for a policy thread at once, and what is read of a body can be a thousand times as large.
+#[test]
+fn nothing_is_kept_of_a_large_body() {
+    let zeros = "0,".repeat(SMALL);
+    let large = format!("{{\"k\":1,\"x\":[{zeros}0]}}");
+    for (is_kept, body) in [
+        (true, json("{\"k\":1}")),
+        (true, shown("application/json", Some("gzip"), gzip(b"{\"k\":1}"))),
+        (false, json(large.clone())),
+        (false, shown("application/json", Some("gzip"), gzip(large.as_bytes()))),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(member(&body, Until::THE_END), Ok(Ok(Found::Json("1".into()))));
+            let made = body.forms(vec![Shape::default()], Until::THE_END).unwrap().unwrap().remove(0);
+            assert_eq!(body.form(&made.shape), Some((made.format, made.canonical)));
+            assert_eq!(body.document.get().is_some(), is_kept);
+        }
     }
 }
