@@ -21,7 +21,7 @@ pub(super) struct Descriptors {
 /// fewer than what is configured.
 pub(super) fn claim(server: &Server) -> Descriptors {
     let limit = raised();
-    let descriptors = Descriptors::of(limit, server.limits.connections);
+    let descriptors = Descriptors::of(limit);
     let Descriptors { clients, .. } = descriptors;
     if clients < server.limits.connections {
         tracing::warn!(
@@ -46,13 +46,11 @@ fn raised() -> u64 {
 }
 
 impl Descriptors {
-    /// Shares out `limit` files, where `configured` clients may connect. Upstreams have a third at least, since most
-    /// clients are idle at a time.
-    fn of(limit: u64, configured: usize) -> Self {
+    /// Shares out `limit` files. Upstreams have a third, since most clients are idle at a time.
+    fn of(limit: u64) -> Self {
         let sockets = limit - RESERVE.min(limit / 2);
         let sockets = usize::try_from(sockets).unwrap_or(usize::MAX);
-        let clients = configured.min((sockets - sockets / 3).max(1));
-        Self { clients, upstreams: (sockets - clients).max(1) }
+        Self { clients: (sockets - sockets / 3).max(1), upstreams: (sockets / 3).max(1) }
     }
 }
 
@@ -61,17 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn upstreams_have_a_third_at_least() {
-        for (limit, configured, clients, upstreams) in [
-            (1 << 20, 10_000, 10_000, 1_038_176),
-            (20_000, 10_000, 10_000, 9_600),
-            (1024, 10_000, 416, 208),
-            (1024, 100, 100, 524),
-            (256, 10_000, 86, 42),
-            (2, 10_000, 1, 1),
-        ] {
-            let shared = Descriptors { clients, upstreams };
-            assert_eq!(Descriptors::of(limit, configured), shared, "{limit} {configured}");
+    fn upstreams_have_a_third() {
+        for (limit, clients, upstreams) in
+            [(1 << 20, 698_784, 349_392), (20_000, 13_067, 6_533), (1024, 416, 208), (256, 86, 42), (2, 1, 1)]
+        {
+            assert_eq!(Descriptors::of(limit), Descriptors { clients, upstreams }, "{limit}");
         }
     }
 }
