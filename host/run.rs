@@ -314,8 +314,8 @@ async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<ConfiguredS
     if recovered.records > 0 || unknown > 0 {
         tracing::info!(
             records = recovered.records,
-            unknown,
-            "the ledger is open; what was executing when it was left is unknown"
+            became_unknown = unknown,
+            "the ledger is open; what was executing when it was left became unknown"
         );
     }
     Ok((ledger, keeper))

@@ -36,8 +36,7 @@ pub(super) fn problem_with(
     detail: &str,
     more: Map<String, Value>,
 ) -> AdminReply {
-    let title = status.canonical_reason().unwrap_or_default();
-    let mut document = problem_document(code.name(), title, status, detail);
+    let mut document = problem_document(code.name(), code.title(), status, detail);
     document.extend(more);
     reply(status, "application/problem+json", Value::Object(document).to_string().into())
 }

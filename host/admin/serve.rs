@@ -191,7 +191,11 @@ impl AdminService {
     fn admit(&self, headers: &HeaderMap) -> Result<(), AdminReply> {
         let active = self.admin.shared.active.load();
         let server = &active.config.server;
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let hosts: Vec<&HeaderValue> = headers.get_all(header::HOST).into_iter().collect();
+        let host = match hosts[..] {
+            [host] => host.to_str().unwrap_or_default(),
+            _ => "",
+        };
         if !self.is_own_name(host, &server.admin_hosts) {
             return Err(problem(
                 Code::ForeignHost,
@@ -199,11 +203,15 @@ impl AdminService {
             ));
         }
         // Another site's page can make a browser send a request whose answer the page can't read.
-        let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
-        let is_own = |origin: &str| {
-            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        let mut origins = headers.get_all(header::ORIGIN).into_iter();
+        let is_own = |origin: &HeaderValue| {
+            let authority = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+            authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
         };
-        if !origin.is_none_or(is_own) {
+        let is_of_foreign_page = headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| matches!(site.as_bytes(), b"cross-site" | b"same-site"));
+        if !origins.all(is_own) || is_of_foreign_page {
             return Err(problem(
                 Code::ForeignOrigin,
                 "The admin interface is not asked by pages of another origin.",

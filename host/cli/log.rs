@@ -35,38 +35,78 @@ enum Format {
     Json,
 }
 
+/// The parts of the program that log.
+const PARTS: [&str; 10] = [
+    "oncegate",
+    "oncegate_config",
+    "oncegate_core",
+    "oncegate_gateway",
+    "oncegate_keyspaces",
+    "oncegate_ledger",
+    "oncegate_observe",
+    "oncegate_policy",
+    "oncegate_store",
+    "oncegate_upstream",
+];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Sets the log up for the whole process. Returns the reason if the filter can't be read.
 pub(super) fn set_up(args: &LogArgs) -> Result<(), String> {
     check(&args.filter)?;
+    let filter = with_rest(&args.filter);
     let format = match args.format {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,
     };
-    log::set_up(&args.filter, format)
+    log::set_up(&filter, format)
 }
 
 /// Refuses a filter with a word that is neither a level nor a part of the program. `EnvFilter` takes such a
 /// word for a part that logs nothing.
 fn check(filter: &str) -> Result<(), String> {
-    let Some(word) = filter.split(',').map(str::trim).find(|word| silences(word)) else { return Ok(()) };
-    let meant = nearest(word, LEVELS).map_or_else(String::new, |level| format!("; did you mean {level:?}?"));
-    Err(format!(
-        "--log {filter:?} (or ONCEGATE_LOG): {word:?} is no level and no part of Oncegate, and nothing would be logged{meant}"
-    ))
+    for word in filter.split(',').map(str::trim) {
+        if silences(word) {
+            return Err(misspelt(filter, word, "no level and no part of Oncegate", nearest(word, LEVELS)));
+        }
+        let part = word.split(['=', '[', ':']).next().unwrap_or_default();
+        let whole = format!("oncegate_{part}");
+        if word.contains('=') && PARTS.contains(&&*whole) {
+            return Err(misspelt(filter, part, "no part of Oncegate", Some(&whole)));
+        }
+        if part.starts_with("oncegate") && !PARTS.contains(&part) {
+            return Err(misspelt(filter, part, "no part of Oncegate", nearest(part, PARTS)));
+        }
+    }
+    Ok(())
+}
+
+fn misspelt(filter: &str, word: &str, what: &str, meant: Option<&str>) -> String {
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+    format!("--log {filter:?} (or ONCEGATE_LOG): {word:?} is {what}, and nothing would be logged{meant}")
+}
+
+/// The filter with a level for the parts that it does not name: `EnvFilter` would silence them.
+fn with_rest(filter: &str) -> String {
+    match filter.split(',').any(|word| is_level(word.trim())) {
+        true => filter.to_owned(),
+        false => format!("info,{filter}"),
+    }
+}
+
+fn is_level(word: &str) -> bool {
+    LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) || matches!(word.as_bytes(), [b'0'..=b'5'])
 }
 
 /// Whether this part of a filter is such a word.
 fn silences(word: &str) -> bool {
     let is_bare = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte));
-    let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
-        || matches!(word.as_bytes(), [b'0'..=b'5']);
-    !word.is_empty() && is_bare && !is_level && !word.starts_with("oncegate")
+    !word.is_empty() && is_bare && !is_level(word) && !word.starts_with("oncegate")
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
     use super::*;
 
     #[test]
@@ -80,12 +120,36 @@ mod tests {
             ("oncegate_ledger=debug, inof", "\"inof\" is no level"),
             ("verbose", "\"verbose\" is no level"),
             ("hyper", "\"hyper\" is no level"),
+            ("ledger=debug", "did you mean \"oncegate_ledger\"?"),
+            ("info,gateway=trace", "did you mean \"oncegate_gateway\"?"),
+            ("oncegate_ledgr=debug", "did you mean \"oncegate_ledger\"?"),
         ] {
             let refused = check(filter).err().unwrap_or_default();
             assert!(refused.contains(words), "{filter}: {refused}");
         }
         for word in ["", "INFO", "off", "3", "oncegate", "oncegate_ledger", "hyper=debug", "[span{a=1}]"] {
             assert!(!silences(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn parts_are_the_crates_of_the_program() {
+        let host = concat!(env!("CARGO_MANIFEST_DIR"), "/host");
+        let manifests = std::fs::read_dir(host).unwrap().filter_map(|entry| {
+            let text = std::fs::read_to_string(entry.unwrap().path().join("Cargo.toml")).ok()?;
+            let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))?;
+            Some(name.replace('-', "_"))
+        });
+        let mut crates: Vec<String> = manifests.chain(["oncegate".to_owned()]).collect();
+        crates.sort();
+        assert_eq!(crates, PARTS);
+    }
+
+    #[test]
+    fn parts_that_are_not_named_keep_their_level() {
+        assert_eq!(with_rest("oncegate_ledger=debug"), "info,oncegate_ledger=debug");
+        for whole in ["info", "warn,oncegate_ledger=debug", "oncegate_ledger=debug, OFF"] {
+            assert_eq!(with_rest(whole), whole);
         }
     }
 }

@@ -94,7 +94,7 @@ const ANONYMOUS: PlainKey<Anonymous> = PlainKey::new(
     "anonymous",
     Unset::Nothing(""),
     |item| item.choice(&[("share", Anonymous::Share), ("refuse", Anonymous::Refuse)]),
-    "What a request of nobody means: `\"share\"` (all such callers are one) or `\"refuse\"`. It must be set where a listener is not on loopback; unset, such a request with a `Cookie` is refused.",
+    "What a request of nobody means: `\"share\"` (all such callers are one) or `\"refuse\"`. It must be set where a route is guarded and a listener is not on loopback; unset, such a request with a `Cookie` is refused.",
 );
 const SCHEMES: PlainKey<Vec<String>> = PlainKey::new(
     "schemes",

@@ -108,8 +108,9 @@ impl AccessRecord {
     /// Counts the answered request and writes its line.
     pub fn end(self, shared: &Shared, response: &Response<AnswerBody>) {
         let took = self.begun.elapsed();
-        if let Some(route) = &self.route {
-            route.metrics.request(self.result, took);
+        match &self.route {
+            Some(route) => route.metrics.request(self.result, took),
+            None => shared.metrics.unrouted(self.problem.as_deref().unwrap_or("none")),
         }
         let log = shared.active.load().config.server.access_log;
         if log == AccessLog::Off {
@@ -166,7 +167,7 @@ impl Line<'_> {
                 line
             }
             AccessLog::Text => format!(
-                "{} {} {} {} {} {} {} operation={} problem={} reason={} {}us\n",
+                "{} {} {} {} {} {} {} operation={} problem={} reason={}{} {}us\n",
                 self.time,
                 self.peer,
                 self.method,
@@ -177,9 +178,15 @@ impl Line<'_> {
                 self.operation.as_deref().unwrap_or("-"),
                 self.problem.as_deref().unwrap_or("-"),
                 self.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| format!("{reason:?}")),
+                self.labels_as_text(),
                 self.micros,
             ),
         };
         oncegate_observe::log::write(&line);
+    }
+
+    /// The labels, each with a blank before it.
+    fn labels_as_text(&self) -> String {
+        self.labels.iter().map(|(label, value)| format!(" label.{label}={value:?}")).collect()
     }
 }

@@ -201,7 +201,8 @@ impl Pursuit<'_> {
     /// so.
     async fn unavailable(&mut self, error: &StoreError) -> Result<Response<AnswerBody>, Problem> {
         let id = self.execution.id.get();
-        tracing::error!(operation = %id, %error, "the ledger is unavailable");
+        let route = &*self.execution.route.config.name;
+        tracing::error!(route, operation = %id, %error, "the ledger is unavailable");
         let access = &mut self.progress.access;
         match self.execution.route.config.on_error {
             OnError::Bypass => {

@@ -50,15 +50,17 @@ async fn answer(
 ) -> Result<Response<AnswerBody>, Problem> {
     let active = worker.active();
     let arrival = Arrival::read(peer, client, request, &active)?;
+    // A service that believes the field behind one route may be behind another one, too.
+    active.routes.trusting().iter().try_for_each(|rules| arrival.refuse_impostor(rules))?;
     let head = &arrival.head;
     if let Some(sought) = head.lookup() {
+        progress.access.result = RequestResult::Passed;
         return lookup::answer(&worker.shared, &active, &arrival, sought).await;
     }
     let Some(route) = active.routes.find(head.host(), &head.path, &head.method).cloned() else {
         return Err(refusals::no_route());
     };
     progress.access.take(&route);
-    arrival.refuse_impostor(&route.config.principal)?;
     if route.config.client_gone == ClientGone::Close {
         arrival.client.ends_request();
     }

@@ -6,6 +6,7 @@
 
 use super::routes::RouteTable;
 use oncegate_core::normal::reads_alike;
+use oncegate_core::normal::rules_of;
 use oncegate_core::{KeySpaces, Record};
 use oncegate_store::{DocumentError, StoreError};
 use serde::{Deserialize, Serialize};
@@ -100,8 +101,9 @@ impl Identity {
             && !reads_alike(self.normalisation, origin)
         {
             return Some(format!(
-                "path and host would be read by rules {} (`server.paths`), and were by rules {}",
-                self.normalisation, origin.normalisation
+                "path and host would be read {} (`server.paths`), and were read {}",
+                rules_of(self.normalisation),
+                rules_of(origin.normalisation)
             ));
         }
         let space = self.other_space(before, lists, &origin.policy);

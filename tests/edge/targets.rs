@@ -98,7 +98,10 @@ fn paths_pass_as_received_where_so_configured() {
     // By other rules what was executed would get another key.
     gateway.terminate();
     let Err(refused) = strict.try_start() else { panic!("its keys are others") };
-    refused.assert_refused(1, &["read by rules 2 (`server.paths`)", "rules 3", "live"]);
+    refused.assert_refused(
+        1,
+        &["read by \"strict\" or \"merge\" (`server.paths`)", "read by \"as-received\"", "live"],
+    );
 }
 
 #[test]

@@ -35,6 +35,16 @@ impl PathRules {
     }
 }
 
+/// The rules of this number in words, for an operator.
+pub fn rules_of(number: u16) -> &'static str {
+    match number {
+        FIRST => "as an earlier version of Oncegate did",
+        IN_FORM => "by \"strict\" or \"merge\"",
+        AS_RECEIVED => "by \"as-received\"",
+        _ => "as a later version of Oncegate does",
+    }
+}
+
 /// Whether the request behind `origin`, which was read by other rules, is read the same by the rules of this
 /// number.
 pub fn reads_alike(number: u16, origin: &Origin) -> bool {

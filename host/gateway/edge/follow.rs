@@ -40,6 +40,10 @@ pub(super) struct Follower {
     line: Vec<u8>,
     length: Option<u64>,
     is_coded: bool,
+    /// The present line is longer than what is kept of it.
+    is_cut: bool,
+    /// The present head says where its body ends in a line that is longer than what is kept of it.
+    is_unclear: bool,
     heads: u64,
     /// The number of the first head that can be read in two ways.
     ambiguous: Option<u64>,
@@ -52,6 +56,8 @@ impl Follower {
             line: Vec::new(),
             length: None,
             is_coded: false,
+            is_cut: false,
+            is_unclear: false,
             heads: 0,
             ambiguous: None,
         }
@@ -108,33 +114,40 @@ impl Follower {
         let (line, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
         if end.is_some() && self.line.is_empty() {
             // The line came in one piece, as nearly all do.
-            self.end_line(line[..line.len().min(LINE_MAX)].trim_ascii_end());
+            self.end_line(line[..line.len().min(LINE_MAX)].trim_ascii_end(), line.len() > LINE_MAX);
             return rest;
         }
         let room = LINE_MAX - self.line.len();
+        self.is_cut |= line.len() > room;
         self.line.extend_from_slice(&line[..line.len().min(room)]);
         if end.is_some() {
             let line = std::mem::take(&mut self.line);
-            self.end_line(line.trim_ascii_end());
+            let is_cut = std::mem::take(&mut self.is_cut);
+            self.end_line(line.trim_ascii_end(), is_cut);
             self.line = line;
             self.line.clear();
         }
         rest
     }
 
-    fn end_line(&mut self, line: &[u8]) {
+    /// `is_cut`: the line was longer.
+    fn end_line(&mut self, line: &[u8], is_cut: bool) {
         self.place = match (self.place, line) {
             (BytePlace::Start | BytePlace::Trailers, []) => BytePlace::Start,
             (BytePlace::Start, _) => BytePlace::Fields,
             (BytePlace::Fields, []) => self.end_head(),
             (BytePlace::Fields, _) => {
-                self.field(line);
+                self.field(line, is_cut);
                 BytePlace::Fields
             }
-            (BytePlace::ChunkSize, size) => match chunk_size(size) {
+            (BytePlace::ChunkSize, size) => match chunk_size(size, is_cut) {
                 Some(0) => BytePlace::Trailers,
                 Some(size) => BytePlace::Chunk(size.saturating_add(2)),
-                None => BytePlace::Start,
+                None => {
+                    // Where the next head begins is not known.
+                    self.ambiguous.get_or_insert(self.heads);
+                    BytePlace::Start
+                }
             },
             (place, _) => place,
         };
@@ -143,7 +156,7 @@ impl Follower {
     fn end_head(&mut self) -> BytePlace {
         let length = self.length.take();
         let is_coded = std::mem::take(&mut self.is_coded);
-        if is_coded && length.is_some() {
+        if (is_coded && length.is_some()) || std::mem::take(&mut self.is_unclear) {
             self.ambiguous.get_or_insert(self.heads);
         }
         self.heads += 1;
@@ -154,7 +167,7 @@ impl Follower {
         }
     }
 
-    fn field(&mut self, line: &[u8]) {
+    fn field(&mut self, line: &[u8], is_cut: bool) {
         // The first letters of the two names that count.
         if !matches!(line.first(), Some(b'T' | b't' | b'C' | b'c')) {
             return;
@@ -163,16 +176,23 @@ impl Follower {
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.is_coded = true;
+            self.is_unclear |= is_cut;
         } else if name.eq_ignore_ascii_case(b"content-length") {
+            self.is_unclear |= is_cut;
             // hyper refuses what is no number.
             self.length = Some(std::str::from_utf8(value).ok().and_then(|n| n.parse().ok()).unwrap_or(0));
         }
     }
 }
 
-/// The size that the line of a chunk says. hyper refuses what is no size.
-fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|byte| matches!(byte, b';' | b' ' | b'\t')).next()?;
+/// The size that the line of a chunk says. hyper refuses what is no size. `is_cut`: the line was longer, so that it
+/// says no size unless something stands behind the digits.
+fn chunk_size(line: &[u8], is_cut: bool) -> Option<u64> {
+    let is_end = |byte: &u8| matches!(byte, b';' | b' ' | b'\t');
+    let digits = line.split(is_end).next()?;
+    if is_cut && digits.len() == line.len() {
+        return None;
+    }
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
@@ -216,6 +236,26 @@ mod tests {
         assert_eq!(heads(&[&chunked, &sized, get, both].concat()), (4, Some(3)));
         let alike = "GET /a HTTP/1.1\r\nContent-Length-Of: 3\r\nTransfer-Encodings: chunked\r\n\r\n";
         assert_eq!(heads(alike), (1, None));
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_looked_at_is_ambiguous() {
+        let (zeros, blanks) = ("0".repeat(130), " ".repeat(130));
+        let sized = format!("POST /a HTTP/1.1\r\nContent-Length:{blanks}5\r\n\r\n");
+        let coded = format!("POST /a HTTP/1.1\r\nTransfer-Encoding:{blanks}chunked\r\n\r\n0\r\n\r\n");
+        let mut follower = Follower::new();
+        for text in [&sized, &coded] {
+            let mut follower = Follower::new();
+            follower.follow(text.as_bytes());
+            assert_eq!(follower.ambiguous(), Some(0), "{text}");
+        }
+        let chunked = format!("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{zeros}5\r\n");
+        follower.follow(chunked.as_bytes());
+        assert_eq!(follower.ambiguous(), Some(1), "the next head");
+        let extended = format!(
+            "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a={zeros}\r\nhello\r\n0\r\n\r\n"
+        );
+        assert_eq!(heads(&extended), (1, None));
     }
 
     #[test]

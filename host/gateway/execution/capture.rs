@@ -50,7 +50,7 @@ impl Capture {
     pub fn new(asked: &HeaderMap, head: &Parts, limit: usize, bodies: &Arc<PeerAccount>) -> Self {
         let length =
             head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let keep = head.headers.get("oncegate-keep");
+        let mut keeps = head.headers.get_all("oncegate-keep").into_iter();
         Self {
             trailers: None,
             length,
@@ -59,7 +59,7 @@ impl Capture {
             size: 0,
             limit,
             over: false,
-            keep_none: keep.is_some_and(|keep| keep.as_bytes().eq_ignore_ascii_case(b"none")),
+            keep_none: keeps.any(|keep| keep.as_bytes().eq_ignore_ascii_case(b"none")),
             own_status: OwnStatus::of(asked, head),
             reserved: Reservation::none(bodies, Direction::Out),
             spilled: false,

@@ -156,7 +156,7 @@ async fn attempt(
     let operation = permit.id();
     let response = match send(execution, permit, abandoned.as_mut()).await {
         Ok(response) => response,
-        Err(no_answer) => return give_up(operation, no_answer),
+        Err(no_answer) => return give_up(execution, operation, no_answer),
     };
     let (answer, shown) = take_in(execution, response, client, abandoned).await;
     let judge = Judge {
@@ -203,10 +203,11 @@ async fn send(
     }
 }
 
-fn give_up(operation: OperationId, no_answer: NoAnswer) -> Exchanged<WithheldEnd> {
+fn give_up(execution: &Execution, operation: OperationId, no_answer: NoAnswer) -> Exchanged<WithheldEnd> {
     let NoAnswer { problem, outcome } = no_answer;
     let disposition = outcome.disposition();
-    tracing::warn!(%operation, problem = problem.code(), outcome = disposition.word(), "no answer");
+    let route = &*execution.route.config.name;
+    tracing::warn!(route, %operation, problem = problem.code(), outcome = disposition.word(), "no answer");
     let problem = problem.of(operation).with_outcome(disposition);
     let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
     Exchanged { settlement: outcome.into(), shared, end: WithheldEnd::Problem(problem) }

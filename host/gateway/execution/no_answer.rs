@@ -98,7 +98,8 @@ pub fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
 pub fn unsettled(operation: OperationId, why: &Unsettled) -> Problem {
     let problem = match why {
         Unsettled::Store(error) => {
-            tracing::error!(%operation, %error, "an outcome could not be made durable; it is kept and tried again");
+            let outcome = Disposition::Unknown.word();
+            tracing::error!(%operation, outcome, %error, "an outcome could not be made durable; it is kept and tried again");
             Problem::new(
                 Code::LedgerUnavailable,
                 "The operation was sent to the service, and its outcome could not be recorded yet. Ask again with \

@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use oncegate_core::Disposition;
 use oncegate_policy::coding;
@@ -83,6 +83,8 @@ pub struct OwnStatus {
     protocol: RpcProtocol,
     frames: Option<Frames>,
     has_body: bool,
+    /// Whether the answer can say that nothing was done: its head is one that the protocol's errors have.
+    may_free: bool,
 }
 
 /// The end of a framed body.
@@ -113,15 +115,21 @@ impl OwnStatus {
             }
             None if request.contains_key("connect-protocol-version") => match RpcProtocol::of_type(request) {
                 Some(stream) if answer.status == 200 => stream,
-                Some(_) => return None,
-                None => RpcProtocol::ConnectUnary,
+                // No error of Connect has a status below 400, and no request of Connect has another type.
+                None if is_unary(request) && (answer.status == 200 || answer.status.as_u16() >= 400) => {
+                    RpcProtocol::ConnectUnary
+                }
+                _ => return None,
             },
             None if answer.status == 200 => RpcProtocol::of_type(request)?,
             None => return None,
         };
         let in_the_way = coding::is_coded(&answer.headers);
         let frames = protocol.mark().filter(|_| !in_the_way).map(|mark| Frames::new(mark, protocol));
-        Some(Self { protocol, frames, has_body: false })
+        let is_foreign = by_type.is_none() && answer.headers.contains_key(CONTENT_TYPE);
+        let is_other_success = answer.status.is_success() && answer.status != 200;
+        let may_free = !is_other_success && (protocol == RpcProtocol::ConnectUnary || !is_foreign);
+        Some(Self { protocol, frames, has_body: false, may_free })
     }
 
     /// Reads a piece of the body.
@@ -143,7 +151,13 @@ impl OwnStatus {
     ) -> Option<Disposition> {
         let (code, has_message) = match self.protocol {
             RpcProtocol::ConnectUnary if head.status == 200 => (Some(0), true),
-            RpcProtocol::ConnectUnary => (connect_code(&connect_error(head, &body()?)?.code), false),
+            RpcProtocol::ConnectUnary => {
+                let code = connect_code(&connect_error(head, &body()?)?.code);
+                if !code.is_some_and(|code| has_status(code, head.status.as_u16())) {
+                    return None;
+                }
+                (code, false)
+            }
             RpcProtocol::ConnectStream => {
                 let end = self.framed_end(head, body);
                 (end.last.and_then(|frame| connect_end(&frame)), end.has_message)
@@ -156,7 +170,7 @@ impl OwnStatus {
             }
         };
         Some(match Disposition::of_rpc(code) {
-            Disposition::NotApplied if has_message => Disposition::Unknown,
+            Disposition::NotApplied if has_message || !self.may_free => Disposition::Unknown,
             meaning => meaning,
         })
     }
@@ -235,6 +249,35 @@ fn number(text: &[u8]) -> Option<u8> {
 #[derive(Deserialize)]
 struct RpcError {
     code: String,
+}
+
+/// Whether a request has the type of one message of Connect.
+fn is_unary(request: &HeaderMap) -> bool {
+    let has_type = |own: &[u8]| {
+        let value = request.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        strip(value, own).is_some_and(|rest| matches!(rest, [] | [b';' | b' ', ..]))
+    };
+    has_type(b"application/json") || has_type(b"application/proto")
+}
+
+/// Whether Connect's errors with this code have this HTTP status. The second is that of its first versions.
+fn has_status(code: u8, status: u16) -> bool {
+    let statuses: &[u16] = match code {
+        1 => &[499, 408],
+        2 | 13 | 15 => &[500],
+        3 | 11 => &[400],
+        4 => &[504, 408],
+        5 => &[404],
+        6 | 10 => &[409],
+        7 => &[403],
+        8 => &[429],
+        9 => &[400, 412],
+        12 => &[501, 404],
+        14 => &[503],
+        16 => &[401],
+        _ => &[],
+    };
+    statuses.contains(&status)
 }
 
 /// The error of a Connect answer with another status than 200. None: the answer is no Connect error.

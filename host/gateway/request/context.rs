@@ -103,6 +103,12 @@ impl RequestContext {
         payload: Payload,
     ) -> Result<Operation<'s>, Problem> {
         let plan = generation.plan();
+        // By these two the host reads the document that policy and fingerprint see.
+        for name in ["content-encoding", "content-type"] {
+            if names_in_connection(self.arrival.fields(), name) {
+                return Err(switched_off(name));
+            }
+        }
         for field in &plan.request_fields {
             if let RequestField::Header(name) = field
                 && names_in_connection(self.arrival.fields(), name.as_str())

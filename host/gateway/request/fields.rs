@@ -7,8 +7,8 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use oncegate_config::is_reserved;
 use std::net::IpAddr;
 
-/// Whether a field belongs to one connection. `Trailer` does not: `Trailer` announces trailers that are kept,
-/// and hyper sends only announced trailers.
+/// Whether a field belongs to one connection, or is one that says where a body ends with `_` for `-`, as CGI reads it.
+/// `Trailer` does not: `Trailer` announces trailers that are kept, and hyper sends only announced trailers.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -19,6 +19,8 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "transfer-encoding"
             | "upgrade"
             | "http2-settings"
+            | "transfer_encoding"
+            | "content_length"
     )
 }
 
@@ -61,12 +63,15 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
 
 /// Removes the gateway's own fields from a message, so that nobody else can speak for the gateway.
 pub fn remove_ours(fields: &mut HeaderMap) {
-    remove_where(fields, |name| {
-        let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|own| are_twins(own, prefix));
-        // The first letters are compared first, because this is asked of each field of each message.
-        (name.starts_with("once") && begins("oncegate-"))
-            || (name.starts_with("idem") && are_twins(name, "idempotent-replayed"))
-    });
+    remove_where(fields, is_ours);
+}
+
+/// Whether a field is one that only the gateway sets, also with `_` for `-`.
+fn is_ours(name: &str) -> bool {
+    let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|own| are_twins(own, prefix));
+    // The first letters are compared first, because this is asked of each field of each message.
+    (name.starts_with("once") && begins("oncegate-"))
+        || (name.starts_with("idem") && are_twins(name, "idempotent-replayed"))
 }
 
 /// Fields that trailers can't have, beside those that are reserved (RFC 9110 §6.5.1): who reads them has
@@ -146,7 +151,7 @@ fn is_kept(name: &str, status: u16, strip: &[String]) -> bool {
             !(name.starts_with("proxy-")
                 || name.starts_with("ratelimit")
                 || name.starts_with("x-ratelimit-")
-                || name.starts_with("oncegate-")
+                || is_ours(name)
                 || strip.iter().any(|stripped| stripped == name))
         }
     }

@@ -5,7 +5,7 @@ use crate::edge::Protocol;
 use crate::request::route::{Route, RoutingTable};
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use oncegate_core::normal::{self, PathRules};
 use oncegate_core::{OperationId, host_of};
 use std::borrow::Cow;
@@ -27,6 +27,9 @@ pub struct RequestHead {
     /// The target as it was received.
     received: Uri,
 }
+
+/// Methods that are refused in another case.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"];
 
 /// The operation that a look-up asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +55,7 @@ impl RequestHead {
                 ),
             ));
         }
-        if request.method == Method::CONNECT {
-            return Err(Problem::bad_request(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "This is not a forward proxy",
-                "This gateway stands in front of services and opens no tunnels: send the request itself.",
-            )
-            .with_field(header::ALLOW, "GET, POST"));
-        }
+        check_method(&request.method)?;
         if uri.authority().is_some() && uri.scheme().is_none() {
             return Err(bad(
                 "The target is a host, as only CONNECT sends it (RFC 9112 §3.2.3): send the path.",
@@ -78,7 +74,9 @@ impl RequestHead {
         let target = uri.authority().map(|target| authority(target.as_str(), uri)).transpose()?;
         // hyper removes `chunked`, and any coding before it would be lost on the way.
         let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).into_iter();
-        if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        let is_chunked =
+            |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        if !codings.next().is_none_or(is_chunked) || codings.next().is_some() {
             return Err(Problem::bad_request(
                 StatusCode::NOT_IMPLEMENTED,
                 "The transfer coding is not known",
@@ -172,6 +170,26 @@ impl RequestHead {
     }
 }
 
+fn check_method(method: &Method) -> Result<(), Problem> {
+    if *method == Method::CONNECT {
+        return Err(Problem::bad_request(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "This is not a forward proxy",
+            "This gateway stands in front of services and opens no tunnels: send the request itself.",
+        )
+        .with_field(header::ALLOW, "GET, POST"));
+    }
+    // Some services write methods in capitals, and would take `post` for `POST`.
+    let method = method.as_str();
+    match METHODS.into_iter().find(|known| known.eq_ignore_ascii_case(method) && *known != method) {
+        None => Ok(()),
+        Some(known) => Err(Problem::new(
+            Code::BadRequest,
+            format!("Methods are told apart by the case of their letters (RFC 9110 §9.1): write `{known}`."),
+        )),
+    }
+}
+
 /// The bytes of a head as HTTP/1.1 writes it. hyper's own bound holds for what hyper reads at once, which may
 /// be up to twice as much.
 fn size(request: &Parts) -> usize {
@@ -238,6 +256,24 @@ mod tests {
         {
             let request = Request::builder().uri("/").header("host", "a").header("transfer-encoding", coding);
             assert_eq!(RequestHead::read(&parts(request), HTTP_11, usize::MAX).is_ok(), is_fine, "{coding}");
+        }
+        let twice = Request::builder().uri("/").header("host", "a");
+        let twice = twice.header("transfer-encoding", "chunked").header("transfer-encoding", "chunked");
+        assert!(RequestHead::read(&parts(twice), HTTP_11, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn a_known_method_has_one_writing() {
+        for (method, is_fine) in [
+            ("post", false),
+            ("Post", false),
+            ("get", false),
+            ("POST", true),
+            ("report", true),
+            ("QUERY", true),
+        ] {
+            let request = Request::builder().method(method).uri("/").header("host", "a");
+            assert_eq!(RequestHead::read(&parts(request), HTTP_11, usize::MAX).is_ok(), is_fine, "{method}");
         }
     }
 

@@ -52,20 +52,32 @@ pub fn establish(
 /// if another alternative would win or nothing is guarded, because the service behind the gateway believes the
 /// field, too. So it is with the field's twin, whose name has `_` for `-`: many services read both as one.
 pub fn refuse_impostor(rules: &Principal, fields: &HeaderMap, peer: Peer) -> Result<(), Problem> {
-    let PrincipalFrom::Alternatives(alternatives) = &rules.from else { return Ok(()) };
     if peer.trusted {
         return Ok(());
     }
-    for source in alternatives.iter().flatten() {
-        if let PrincipalSource::Header(name) = source
-            && let Some(claimed) = fields.keys().find(|field| are_twins(field.as_str(), name))
-        {
+    for name in header_sources(rules) {
+        if let Some(claimed) = fields.keys().find(|field| are_twins(field.as_str(), name)) {
             return Err(invalid(format!(
                 "The field `{claimed}` says who asks and is taken from trusted proxies only; this peer is none."
             )));
         }
     }
     Ok(())
+}
+
+/// The fields that name the principal by these rules, if a trusted proxy sets them.
+pub fn header_sources(rules: &Principal) -> impl Iterator<Item = &str> {
+    let alternatives = match &rules.from {
+        PrincipalFrom::All => &[][..],
+        PrincipalFrom::Alternatives(alternatives) => alternatives,
+    };
+    alternatives.iter().flatten().filter_map(|source| match source {
+        PrincipalSource::Header(name) => Some(name.as_str()),
+        PrincipalSource::Authorization
+        | PrincipalSource::ApiKey
+        | PrincipalSource::Query(_)
+        | PrincipalSource::Cookie(_) => None,
+    })
 }
 
 fn first_present(
@@ -124,6 +136,7 @@ fn value<'a>(
     };
     let header = |name: &HeaderName| -> Result<Option<&'a [u8]>, Problem> {
         stays_on(name)?;
+        refuse_twin(name, fields)?;
         let mut values = fields.get_all(name).into_iter();
         let first = values.next();
         match values.next() {
@@ -160,6 +173,18 @@ fn value<'a>(
         }
     };
     Ok(value.filter(|value| has_content(value)))
+}
+
+/// Refuses a field that many services take for `name`, and the gateway does not: its callers would all be one.
+fn refuse_twin(name: &HeaderName, fields: &HeaderMap) -> Result<(), Problem> {
+    let name = name.as_str();
+    let twin = |field: &&HeaderName| are_twins(field.as_str(), name) && field.as_str() != name;
+    match fields.keys().find(twin) {
+        Some(twin) => Err(invalid(format!(
+            "Many services read the field `{twin}` as `{name}`, which says who asks: write it `{name}`."
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Whether a value is more than blanks and a pair of quotes.

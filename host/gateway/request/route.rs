@@ -1,7 +1,8 @@
 //! Routes, and the choice of a request's route: the most specific one by host, then path, then method.
 
+use crate::request::principal;
 use http::Method;
-use oncegate_config as config;
+use oncegate_config::{self as config, Principal};
 use oncegate_core::{Origin, SpaceNumber, host_of};
 use oncegate_keyspaces::{ActiveSpaces, OlderGeneration};
 use oncegate_ledger::{WaitingPlace, WaitingRoom};
@@ -97,38 +98,53 @@ impl WaitingRoom for Route {
 
 /// All routes, the most specific one first.
 #[derive(Debug)]
-pub struct RoutingTable(Vec<Arc<Route>>);
+pub struct RoutingTable {
+    routes: Vec<Arc<Route>>,
+    /// The rules of principals that have a source which only a trusted proxy sets.
+    trusting: Vec<Arc<Principal>>,
+}
 
 impl RoutingTable {
     /// Puts the routes in order.
     pub fn new(mut routes: Vec<Arc<Route>>) -> Self {
         routes.sort_by_key(|route| route.config.reach().rank());
-        Self(routes)
+        let mut trusting: Vec<Arc<Principal>> = Vec::new();
+        for rules in routes.iter().map(|route| &route.config.principal) {
+            if principal::header_sources(rules).next().is_some() && !trusting.contains(rules) {
+                trusting.push(rules.clone());
+            }
+        }
+        Self { routes, trusting }
+    }
+
+    /// The rules of principals that have a source which only a trusted proxy sets.
+    pub fn trusting(&self) -> &[Arc<Principal>] {
+        &self.trusting
     }
 
     /// The route of a request. `host`: in lower case, without a port.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Option<&Arc<Route>> {
-        self.0.iter().find(|route| route.config.reach().takes(host, path, method.as_str()))
+        self.routes.iter().find(|route| route.config.reach().takes(host, path, method.as_str()))
     }
 
     /// Whether a route at this host has a policy. An empty host may be any.
     pub fn guards(&self, host: &str) -> bool {
         let at = |own: Option<&str>| host.is_empty() || own.is_none_or(|own| own == host);
-        self.0.iter().any(|route| route.config.policy.is_some() && at(route.config.host.as_deref()))
+        self.routes.iter().any(|route| route.config.policy.is_some() && at(route.config.host.as_deref()))
     }
 
     /// The host of the route that takes a request which names no host; empty if every host is the route's.
     /// None: routes of several hosts take it.
     pub fn host_of_hostless(&self, path: &str, method: &Method) -> Option<&str> {
         let takes = |route: &&Arc<Route>| route.config.reach().takes_hostless(path, method.as_str());
-        let mut hosts = self.0.iter().filter(takes).filter_map(|route| route.config.host.as_deref());
+        let mut hosts = self.routes.iter().filter(takes).filter_map(|route| route.config.host.as_deref());
         let first = hosts.next().unwrap_or_default();
         hosts.all(|other| other == first).then_some(first)
     }
 
     /// The route with this name.
     pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
-        self.0.iter().find(|route| *route.config.name == *name)
+        self.routes.iter().find(|route| *route.config.name == *name)
     }
 
     /// The route of a record: the route that the record names. If that route is gone or has another policy,
@@ -139,12 +155,12 @@ impl RoutingTable {
             route.config.reach().takes(host_of(&origin.authority), &origin.path, &origin.method)
         };
         let named = self.named(&origin.route);
-        let met = || self.0.iter().find(meets).filter(same);
+        let met = || self.routes.iter().find(meets).filter(same);
         named.filter(same).or_else(met).or(named)
     }
 
     /// All routes.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.0.iter()
+        self.routes.iter()
     }
 }

@@ -129,7 +129,7 @@ async fn stays_guarded(
     prepared.map_err(|failure| Unjudged::Policy(failure).into_problem(context, generation))?;
     let whole = context.read(progress).await?;
     let found = pinned(&whole, &older).await.map_err(|error| {
-        tracing::error!(%error, "the ledger is unavailable");
+        tracing::error!(route = &*context.route.config.name, %error, "the ledger is unavailable");
         refusals::ledger_unavailable_now()
     })?;
     Ok(found.map(|(number, pin)| {

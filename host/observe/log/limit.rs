@@ -1,5 +1,6 @@
 //! Of warnings and errors about requests, one a second of a kind is written: a service that is down makes one
-//! with every request.
+//! with every request. An outcome that nobody knows is told each time: its key is held. Policies have a few lines
+//! a second of a kind.
 
 use super::own::own_line;
 use crate::metrics::LOG_LINES;
@@ -20,6 +21,10 @@ const ROOMS: [&str; 2] = ["gateway", "upstream"];
 /// The fields that tell kinds of one place apart. Their values are names of the configuration.
 const NAMES: [&str; 3] = ["upstream", "policy", "route"];
 const SECOND: Duration = Duration::from_secs(1);
+/// The room of the lines that policies write.
+const GUESTS: &str = "policy::guest";
+/// The lines a second of a kind that a policy may write.
+const GUEST_LINES: u64 = 20;
 
 /// Leaves out what was said less than a second ago, and says later how much that was.
 pub(super) struct OnceASecond<F> {
@@ -31,7 +36,10 @@ pub(super) struct OnceASecond<F> {
 type LineKind = (Identifier, u64);
 
 struct LastLine {
+    /// When the second began.
     at: Instant,
+    /// The lines written in it.
+    written: u64,
     left_out: u64,
 }
 
@@ -40,19 +48,20 @@ impl<F> OnceASecond<F> {
         Self { inner, told: Mutex::default() }
     }
 
-    /// Whether a line of this kind is written now, and how many were left out before it.
-    fn admit(&self, kind: LineKind, now: Instant) -> Option<u64> {
+    /// Whether a line of this kind is written now, and how many were left out before it. `most`: the lines of this
+    /// kind in a second.
+    fn admit(&self, kind: LineKind, most: u64, now: Instant) -> Option<u64> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(last) = told.get_mut(&kind) else {
-            told.insert(kind, LastLine { at: now, left_out: 0 });
-            return Some(0);
-        };
-        if now.saturating_duration_since(last.at) < SECOND {
+        let last = told.entry(kind).or_insert(LastLine { at: now, written: 0, left_out: 0 });
+        if now.saturating_duration_since(last.at) >= SECOND {
+            (last.at, last.written) = (now, 0);
+        }
+        if last.written >= most {
             last.left_out += 1;
             LOG_LINES.repeated.inc();
             return None;
         }
-        last.at = now;
+        last.written += 1;
         Some(std::mem::take(&mut last.left_out))
     }
 }
@@ -75,12 +84,16 @@ where
             .strip_prefix("oncegate")
             .and_then(|rest| rest.strip_prefix('_'))
             .unwrap_or_default();
-        let is_of_request = ROOMS.iter().any(|passed| room.starts_with(passed));
-        if *place.level() <= Level::WARN && is_of_request {
-            let mut names = Names::default();
+        let is_guests = room == GUESTS;
+        let is_of_request =
+            *place.level() <= Level::WARN && ROOMS.iter().any(|passed| room.starts_with(passed));
+        let mut names = Names::default();
+        if is_guests || is_of_request {
             event.record(&mut names);
-            let kind = (place.callsite(), names.0.finish());
-            match self.admit(kind, Instant::now()) {
+        }
+        if is_guests || (is_of_request && !names.is_unknown) {
+            let kind = (place.callsite(), names.hash.finish());
+            match self.admit(kind, if is_guests { GUEST_LINES } else { 1 }, Instant::now()) {
                 None => return Ok(()),
                 Some(0) => {}
                 Some(left_out) => {
@@ -95,18 +108,23 @@ where
 
 /// Hashes the fields that tell kinds apart.
 #[derive(Default)]
-struct Names(DefaultHasher);
+struct Names {
+    hash: DefaultHasher,
+    /// The line tells of an outcome that nobody knows.
+    is_unknown: bool,
+}
 
 impl Visit for Names {
     fn record_str(&mut self, field: &Field, value: &str) {
         if NAMES.contains(&field.name()) {
-            (field.name(), value).hash(&mut self.0);
+            (field.name(), value).hash(&mut self.hash);
         }
+        self.is_unknown |= field.name() == "outcome" && value == "unknown";
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if NAMES.contains(&field.name()) {
-            (field.name(), format!("{value:?}")).hash(&mut self.0);
+            (field.name(), format!("{value:?}")).hash(&mut self.hash);
         }
     }
 }
@@ -120,6 +138,7 @@ mod tests {
 
     const UPSTREAM: &str = concat!("oncegate", "_upstream::exchange");
     const GATEWAY: &str = concat!("oncegate", "_gateway::guard");
+    const GUEST: &str = concat!("oncegate", "_policy::guest");
     const LEDGER: &str = concat!("oncegate", "_ledger::keeper");
 
     /// The log of `say`, line by line.
@@ -168,6 +187,28 @@ mod tests {
         assert_eq!(lines.len(), 4, "{lines:?}");
     }
 
+    #[test]
+    fn each_unknown_outcome_is_told() {
+        let lines = logged(|| {
+            for n in 0..10 {
+                tracing::warn!(target: GATEWAY, operation = n, outcome = "unknown", "no answer");
+                tracing::warn!(target: GATEWAY, operation = n, outcome = "not_applied", "no answer");
+            }
+        });
+        assert_eq!(lines.len(), 11, "{lines:?}");
+    }
+
+    #[test]
+    fn a_policy_has_few_lines_a_second() {
+        let lines = logged(|| {
+            for _ in 0..1000 {
+                tracing::info!(target: GUEST, policy = "one", "a policy says: a");
+                tracing::warn!(target: GUEST, policy = "two", "a policy says: b");
+            }
+        });
+        assert!((40..200).contains(&lines.len()), "{}", lines.len());
+    }
+
     /// What operators do, what a configuration brings, and what is no warning.
     #[test]
     fn what_no_request_makes_is_told_each_time() {
@@ -189,7 +230,7 @@ mod tests {
             let place = tracing::callsite!(name: "k", kind: tracing::metadata::Kind::EVENT, fields: );
             let kind = (place.metadata().callsite(), 0);
             for tenths in [0, 1, 9, 10, 11, 35] {
-                told.push(once.admit(kind.clone(), begun + Duration::from_millis(100 * tenths)));
+                told.push(once.admit(kind.clone(), 1, begun + Duration::from_millis(100 * tenths)));
             }
         });
         assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);

@@ -65,6 +65,11 @@ impl Metrics {
         self.upstreams.upstream(upstream)
     }
 
+    /// Counts a request that was answered before it had a route, or by no route. `problem`: the answer's code.
+    pub fn unrouted(&self, problem: &str) {
+        self.requests.unrouted(problem);
+    }
+
     /// Counts a probe.
     pub fn probed(&self, route: &str, result: &'static str) {
         self.requests.probed(route, result);

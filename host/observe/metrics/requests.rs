@@ -71,6 +71,11 @@ struct RouteResult {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ProblemName {
+    problem: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RouteName {
     route: String,
 }
@@ -92,6 +97,7 @@ fn request_histogram() -> Histogram {
 /// The metrics that have a route as their label.
 pub(super) struct RequestFamilies {
     requests: Family<RouteResult, Counter>,
+    unrouted: Family<ProblemName, Counter>,
     durations: Family<RouteResult, Histogram, fn() -> Histogram>,
     executions: Family<RouteOutcome, Counter>,
     probes: Family<RouteResult, Counter>,
@@ -102,12 +108,18 @@ impl RequestFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self {
             requests: Family::default(),
+            unrouted: Family::default(),
             durations: Family::new_with_constructor(request_histogram as fn() -> Histogram),
             executions: Family::default(),
             probes: Family::default(),
             principals_changed: Family::default(),
         };
         registry.register("requests", "Requests by route and what came of them", families.requests.clone());
+        registry.register(
+            "requests_unrouted",
+            "Requests that were answered without a route, by the code of their problem",
+            families.unrouted.clone(),
+        );
         registry.register_with_unit(
             "request_duration",
             "From the head of a request to the head of its answer",
@@ -126,6 +138,10 @@ impl RequestFamilies {
             families.principals_changed.clone(),
         );
         families
+    }
+
+    pub(super) fn unrouted(&self, problem: &str) {
+        self.unrouted.get_or_create(&ProblemName { problem: problem.to_owned() }).inc();
     }
 
     /// A route's counters. `policy_decide`: the times of its policy's `decide`.

@@ -59,7 +59,6 @@ impl CodeCache {
         let component = self.unsealed(&name, &bytes).and_then(|code| revive(engine, code));
         if component.is_none() {
             tracing::warn!(
-                target: "oncegate::policy",
                 file = %file.display(),
                 "compiled code in the cache is not what this gateway wrote there: it is compiled anew"
             );
@@ -76,7 +75,6 @@ impl CodeCache {
         });
         if let Err(error) = kept {
             tracing::warn!(
-                target: "oncegate::policy",
                 folder = %self.folder.display(),
                 %error,
                 "compiled code can't be kept: the next start compiles it again"

@@ -5,6 +5,6 @@ use std::thread::JoinHandle;
 /// Waits for a thread's end.
 pub(crate) fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
-        tracing::error!(target: "oncegate::policy", "a thread of the policy host panicked");
+        tracing::error!("a thread of the policy host panicked");
     }
 }

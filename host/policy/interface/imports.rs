@@ -90,10 +90,10 @@ fn say(policy: &str, level: Level, message: &str) {
     let escaped = message.contains(char::is_control).then(|| message.escape_debug().to_string());
     let message = escaped.as_deref().unwrap_or(message);
     match level {
-        Level::Debug => tracing::debug!(target: "oncegate::policy", policy, "{message}"),
-        Level::Info => tracing::info!(target: "oncegate::policy", policy, "{message}"),
-        Level::Warn => tracing::warn!(target: "oncegate::policy", policy, "{message}"),
-        Level::Error => tracing::error!(target: "oncegate::policy", policy, "{message}"),
+        Level::Debug => tracing::debug!(target: "oncegate_policy::guest", policy, "a policy says: {message}"),
+        Level::Info => tracing::info!(target: "oncegate_policy::guest", policy, "a policy says: {message}"),
+        Level::Warn => tracing::warn!(target: "oncegate_policy::guest", policy, "a policy says: {message}"),
+        Level::Error => tracing::error!(target: "oncegate_policy::guest", policy, "a policy says: {message}"),
     }
 }
 

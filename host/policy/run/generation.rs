@@ -190,7 +190,6 @@ impl Generation {
     pub(crate) fn distrust(&self) {
         if !self.fresh.swap(true, Ordering::Relaxed) {
             tracing::error!(
-                target: "oncegate::policy",
                 policy = %self.name(),
                 generation = self.number(),
                 "the policy is not pure: a used and a fresh instance decided differently about the same \
