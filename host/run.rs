@@ -12,7 +12,8 @@ use crate::observe::log;
 use crate::observe::metrics::STORE_CALLS;
 use crate::policy::{Engine, EngineError};
 use crate::store::{
-    AnyStore, CallTimes, Clock, ConfiguredStore, Embedded, Memory, Recovered, Store as _, StoreCall, Timed,
+    AnyStore, CallTimes, Clock, ConfiguredStore, Embedded, MarkFile, Memory, Recovered, Store as _,
+    StoreCall, Timed,
 };
 use oncegate_core::{LostRecords, Timestamp};
 use std::io::Write;
@@ -157,7 +158,7 @@ impl Gateway {
         };
         let descriptors = descriptors::claim(&config.server);
         let engine = Engine::new(config.server.workers)?;
-        let (ledger, keeper) = open_ledger(&config).await?;
+        let (ledger, keeper) = open_ledger(&config, lost).await?;
         let archive = Archive::of(&config);
         let shared = Arc::new(activation::start(config, engine, ledger, &archive, None, lost).await?);
         shared.edge.files.store(descriptors.clients, Ordering::Relaxed);
@@ -297,14 +298,19 @@ impl CallTimes for StoreMetrics {
     }
 }
 
-async fn open_ledger(config: &Config) -> Result<(Arc<Ledger>, Keeper<ConfiguredStore>), ActivationError> {
+async fn open_ledger(
+    config: &Config,
+    lost: LostRecords,
+) -> Result<(Arc<Ledger>, Keeper<ConfiguredStore>), ActivationError> {
     let (store, recovered, clock, cache) = match &config.ledger.store {
         StoreKind::Memory => {
             let store = AnyStore::Memory(Arc::new(Memory::new(config.ledger.memory)));
             (store, Recovered::default(), Clock::start(Timestamp::default()), None)
         }
         StoreKind::Embedded(path) => {
-            let (store, recovered) = Embedded::open(path, config.ledger.durability)?;
+            let mark = config.ledger.mark_file.clone();
+            let mark = mark.map(|path| MarkFile { path, lost, is_only_read: false });
+            let (store, recovered) = Embedded::open_marked(path, config.ledger.durability, mark.as_ref())?;
             let clock = Clock::resume(&store, recovered.last_time).await?;
             (AnyStore::Embedded(store), recovered, clock, Some(config.ledger.memory))
         }

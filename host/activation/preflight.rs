@@ -11,7 +11,7 @@ use crate::config::{Config, StoreKind};
 use crate::keyspaces::{Loaded, Loader as _, ResolveError, SpacesError};
 use crate::ledger::Ledger;
 use crate::policy::{Engine, Generations, LoadError};
-use crate::store::{AnyStore, Clock, Embedded, OpenError};
+use crate::store::{AnyStore, Clock, Embedded, MarkFile, OpenError};
 use oncegate_core::keyspaces::list::{self, Deriver};
 use oncegate_core::{LostRecords, SpaceNumber};
 use std::collections::BTreeMap;
@@ -82,7 +82,9 @@ pub async fn look(
     if let Some(why) = is_anothers(path) {
         return Ok(Preflight::Unseen(why));
     }
-    let (store, recovered) = match Embedded::open(path, config.ledger.durability) {
+    let mark = config.ledger.mark_file.clone();
+    let mark = mark.map(|path| MarkFile { path, lost: LostRecords::Refuse, is_only_read: true });
+    let (store, recovered) = match Embedded::open_marked(path, config.ledger.durability, mark.as_ref()) {
         Ok(opened) => opened,
         Err(locked @ OpenError::Locked { .. }) => return Ok(Preflight::Unseen(locked.to_string())),
         Err(error) => return Err(error.into()),

@@ -43,6 +43,7 @@ pub fn unchangeable(old: &Config, new: &Config) -> Vec<String> {
         ("server.workers", old.server.workers != new.server.workers),
         ("ledger.store", !same_store),
         ("ledger.path", same_store && path(old) != path(new)),
+        ("ledger.mark_file", old.ledger.mark_file != new.ledger.mark_file),
         ("ledger.secret_file", old.ledger.secret != new.ledger.secret),
         ("ledger.deployment", old.ledger.deployment != new.ledger.deployment),
     ];

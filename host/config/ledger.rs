@@ -20,6 +20,8 @@ pub struct LedgerConfig {
     pub durability: Durability,
     /// The bytes of the in-memory cache, or of all records if the store is memory.
     pub memory: usize,
+    /// The file of the embedded store's mark.
+    pub mark_file: Option<PathBuf>,
     /// The secret from `secret_file`, 32 bytes.
     pub secret: Option<[u8; 32]>,
 }
@@ -56,6 +58,13 @@ const SECRET_FILE: PlainKey<[u8; 32]> = PlainKey::new(
     "64 hexadecimal digits or 32 bytes, with which operation ids are made; without it the store makes one and keeps it. Another one is refused while records live (`--accept-duplicates`).",
 )
 .fixed();
+const MARK_FILE: PlainKey<PathBuf> = PlainKey::new(
+    "mark_file",
+    Unset::Nothing(""),
+    |item| item.path("the path of a file on another disk than the data folder"),
+    "A file outside of the data folder, on another disk, with a mark of the last acknowledged change. A folder that is behind it, as one that was put back from a copy, is refused at the start (`--accept-duplicates`). It is written at most once a second, and no request waits for it.",
+)
+.fixed();
 const DEPLOYMENT: PlainKey<String> = PlainKey::new(
     "deployment",
     Unset::Value("\"default\""),
@@ -85,6 +94,7 @@ pub(super) fn read(mut section: Section<'_>, server: &Server) -> (LedgerConfig, 
             StoreName::Memory => StoreKind::Memory,
             StoreName::Embedded => StoreKind::Embedded(path),
         },
+        mark_file: section.find(&MARK_FILE),
         secret: section.find(&SECRET_FILE),
         deployment: section.get(&DEPLOYMENT).into(),
         durability: section.get(&DURABILITY),

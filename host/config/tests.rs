@@ -329,11 +329,19 @@ fn a_reload_names_the_keys_it_cannot_change() {
         ("ONCEGATE_SERVER__LISTEN", "127.0.0.1:1"),
         ("ONCEGATE_SERVER__ADMIN", "off"),
         ("ONCEGATE_LEDGER__PATH", "elsewhere"),
+        ("ONCEGATE_LEDGER__MARK_FILE", "mark"),
         ("ONCEGATE_LEDGER__DEPLOYMENT", "other"),
         ("ONCEGATE_LEDGER__RETENTION", "1h"),
     ]);
     let new = load(&other).unwrap();
-    let keys = ["server.listen", "server.admin", "server.workers", "ledger.path", "ledger.deployment"];
+    let keys = [
+        "server.listen",
+        "server.admin",
+        "server.workers",
+        "ledger.path",
+        "ledger.mark_file",
+        "ledger.deployment",
+    ];
     assert_eq!(unchangeable(&old, &new), keys);
     other.flags.store = Some("memory".into());
     other.env.push(("ONCEGATE_LEDGER__SECRET_FILE".into(), "tests/config/good/files/secret".into()));

@@ -67,7 +67,7 @@ pub(super) const RESPONSE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "response_timeout",
     Unset::Value("\"60s\""),
     |item| item.duration(&TIMEOUT),
-    "To the head of the answer; after it the outcome is unknown.",
+    "From the end of the request to the head of the answer; after it the outcome is unknown.",
 );
 const BODY_IDLE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "body_idle_timeout",

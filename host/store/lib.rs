@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use confirmed::Confirmed;
 pub use document::DocumentError;
 #[cfg(feature = "embedded")]
-pub use embedded::{Embedded, OpenError, Recovered};
+pub use embedded::{Embedded, MarkError, MarkFile, OpenError, Recovered};
 pub use memory::{IdHasher, Memory};
 pub use size::{Backlog, Kind, Kinds, Size};
 pub use timed::{CallTimes, StoreCall, Timed};

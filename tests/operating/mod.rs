@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 pub mod commands;
+pub mod copies;
 pub mod descriptors;
 pub mod logs;
 pub mod operations;

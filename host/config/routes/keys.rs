@@ -90,7 +90,7 @@ pub(super) const RESPONSE_TIMEOUT: PlainKey<Duration> = PlainKey::new(
     "response_timeout",
     Unset::Nothing("the upstream's"),
     UPSTREAM_RESPONSE_TIMEOUT.parse,
-    "To the head of the answer.",
+    "From the end of the request to the head of the answer.",
 );
 pub(super) const PRINCIPAL: TableKey = TableKey::table("principal").guarding();
 

@@ -9,6 +9,7 @@
 //! oncegate.code/     compiled policies, which anybody may remove
 //! ```
 
+use super::mark_error::MarkError;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -68,6 +69,9 @@ pub enum OpenError {
         /// The damage that was found.
         detail: String,
     },
+    /// The folder and the mark of its last change don't fit.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     /// The system refused a call on the folder.
     #[error(
         "the data folder {} can't be used: {source}; make it readable and writable for this user, see that the \
@@ -196,7 +200,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()

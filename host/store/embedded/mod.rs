@@ -5,6 +5,7 @@
 //! - `tables`: the database and the layout of its content.
 //! - `heads`: what the writer needs to know of a record, without the record.
 //! - `index`: the records of one kind, and the index of a folder that has none.
+//! - `mark`: the last acknowledged change, in a file outside of the folder.
 //! - `tail`: the torn end that a power loss leaves in the database's journal.
 //! - `writer`: the group commit.
 //! - `pressure`: what keeps the database's own worker from falling behind.
@@ -22,6 +23,8 @@ mod calls;
 mod folder;
 mod heads;
 mod index;
+mod mark;
+mod mark_error;
 mod pressure;
 mod reader;
 mod reopen;
@@ -37,6 +40,8 @@ mod tests;
 mod writer;
 
 pub use folder::OpenError;
+pub use mark::MarkFile;
+pub use mark_error::MarkError;
 
 use super::size::Size;
 use super::verbs::{Said, ScanScope, Store, StoreError, Swap, Version, Versioned};
@@ -44,6 +49,7 @@ use bytes::Bytes;
 use calls::{Queued, READERS};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
+use mark::{MarkWriter, Marking};
 use oncegate_core::{Durability, OperationId, Record, Timestamp};
 use pressure::Watch;
 use reader::{Query, Reader};
@@ -70,6 +76,7 @@ pub struct Embedded {
     /// `None` once the store is being closed.
     queues: Option<Queues>,
     threads: Vec<JoinHandle<()>>,
+    mark: Option<MarkWriter>,
     /// The folder is dropped last.
     _folder: Folder,
 }
@@ -98,6 +105,15 @@ impl Embedded {
 
     /// Opens the ledger in this folder, and makes one where there is none. Blocks, longer after a crash.
     pub fn open(path: &Path, durability: Durability) -> Result<(Self, Recovered), OpenError> {
+        Self::open_marked(path, durability, None)
+    }
+
+    /// The same, for a folder with a mark outside. The folder is compared with its mark first.
+    pub fn open_marked(
+        path: &Path,
+        durability: Durability,
+        mark: Option<&MarkFile>,
+    ) -> Result<(Self, Recovered), OpenError> {
         let (folder, whole) = Folder::take(path)?;
         let tables = Tables::open(&folder.database(), whole, path, durability)?;
         let damaged = |e: StoreError| OpenError::Damaged { path: path.into(), detail: e.to_string() };
@@ -105,6 +121,8 @@ impl Embedded {
         if whole && tables.own().map_err(damaged)?.is_none() {
             return Err(damaged(StoreError::Corrupt("its own document is missing".into())));
         }
+        let time = tables.own().map_err(damaged)?.map_or_else(Timestamp::default, |own| own.clock);
+        let marking = mark.map(|mark| Marking::begin(&tables, time, path, mark)).transpose()?;
         // Every version of the last process is below the number that it had reserved.
         let own = reopen::begin(&tables, 1).map_err(|e| match e {
             StoreError::Corrupt(_) => damaged(e),
@@ -118,7 +136,11 @@ impl Embedded {
         let recovered = Recovered { orphans, last_time: own.clock, records: own.records };
         let bytes = tables.db.disk_space().unwrap_or(0);
         let shared = Arc::new(StoreState::new(version_next, &own, bytes, tables.clone()));
-        let store = Self::start(folder, path, tables, shared, durability, own).map_err(io)?;
+        let marking = marking.map(|marking| Arc::clone(shared.marking.get_or_init(|| Arc::new(marking))));
+        let mut store = Self::start(folder, path, tables, shared, durability, own).map_err(io)?;
+        if let (Some(marking), Some(mark)) = (marking, mark.filter(|mark| !mark.is_only_read)) {
+            store.mark = Some(MarkWriter::start(marking, mark.path.clone()).map_err(io)?);
+        }
         Ok((store, recovered))
     }
 
@@ -139,6 +161,7 @@ impl Embedded {
             shared: shared.clone(),
             queues: Some(Queues { writes, reads }),
             threads: Vec::new(),
+            mark: None,
             _folder: folder,
         };
         for number in 0..READERS {
@@ -167,6 +190,8 @@ impl Embedded {
             // The thread's panic, if there was one, has been reported already.
             let _ = thread.join();
         }
+        // Written a last time, behind the writer's last sync.
+        self.mark = None;
     }
 
     /// Asks the writer. Once the writer has the command, no answer means that it may have written.

@@ -3,13 +3,14 @@
 
 use super::calls::Calls;
 use super::heads::FoundDue;
+use super::mark::Marking;
 use super::tables::{Own, Tables};
 use crate::{Backlog, Kinds, Size, StoreError, Version};
 use arc_swap::ArcSwapOption;
 use oncegate_core::{OperationId, Timestamp};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// The state that callers and the store's threads share.
 pub(super) struct StoreState {
@@ -27,6 +28,8 @@ pub(super) struct StoreState {
     pub(super) due_floor: DueFloor,
     pub(super) found_due: FoundDue,
     pub(super) calls: Calls,
+    /// Set before the first write, if the folder has a mark outside.
+    pub(super) marking: OnceLock<Arc<Marking>>,
 }
 
 impl StoreState {
@@ -43,6 +46,7 @@ impl StoreState {
             due_floor: DueFloor::default(),
             found_due: FoundDue::default(),
             calls: Calls::default(),
+            marking: OnceLock::new(),
         }
     }
 

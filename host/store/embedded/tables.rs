@@ -240,6 +240,18 @@ impl Tables {
         Own::from_bytes(&value).map(Some).ok_or_else(|| corrupt("the store's own document has another size"))
     }
 
+    /// A value among the documents that is none.
+    pub(super) fn meta_value(&self, key: &[u8]) -> Result<Option<UserValue>, StoreError> {
+        self.meta.get(key).map_err(read_error)
+    }
+
+    /// Puts such a value, and syncs it.
+    pub(super) fn put_now(&self, key: &'static [u8], value: &[u8]) -> fjall::Result<()> {
+        let mut batch = self.batch(1, PersistMode::SyncAll);
+        batch.insert(&self.meta, key, value);
+        batch.commit()
+    }
+
     /// Puts the store's own document.
     pub(super) fn put_own(&self, batch: &mut OwnedWriteBatch, own: Own) {
         batch.insert(&self.meta, OWN, own.to_bytes());

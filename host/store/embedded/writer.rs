@@ -277,7 +277,7 @@ impl Writer {
             Durability::Sync => PersistMode::SyncData,
             Durability::Async => PersistMode::Buffer,
         };
-        let mut batch = self.tables.batch(changes.records.len() * 4 + changes.documents.len() + 1, mode);
+        let mut batch = self.tables.batch(changes.records.len() * 4 + changes.documents.len() + 2, mode);
         let mut own = self.own;
         if self.shared.versions_taken() + VERSIONS_RESERVED_AT_ONCE / 2 > own.versions_reserved {
             own.versions_reserved += VERSIONS_RESERVED_AT_ONCE;
@@ -310,13 +310,18 @@ impl Writer {
         for (name, (version, document)) in &changes.documents {
             batch.insert(&self.tables.meta, document_key(name), document_value(*version, document));
         }
+        let marking = self.shared.marking.get().filter(|_| !changes.records.is_empty());
+        if let Some((key, value)) = marking.map(|marking| marking.count()) {
+            batch.insert(&self.tables.meta, key, value);
+        }
         self.tables.put_own(&mut batch, own);
         self.keep_back()?;
         batch.commit().map_err(|e| self.failed(&e, changes.unclear()))?;
         self.own = own;
         self.shared.committed(&own, changes.dues());
-        if self.durability == Durability::Async {
-            self.unsynced_since.get_or_insert_with(Instant::now);
+        match self.durability {
+            Durability::Sync => self.kept(),
+            Durability::Async => _ = self.unsynced_since.get_or_insert_with(Instant::now),
         }
         self.watch.written();
         if let Err(e) = self.tables.seal_full() {
@@ -400,8 +405,16 @@ impl Writer {
         if self.shared.refusal().is_err() {
             return;
         }
-        if let Err(e) = self.tables.db.persist(mode) {
-            self.failed(&e, Unclear::nothing());
+        match self.tables.db.persist(mode) {
+            Ok(()) => self.kept(),
+            Err(e) => drop(self.failed(&e, Unclear::nothing())),
+        }
+    }
+
+    /// All that is committed is on disk.
+    fn kept(&self) {
+        if let Some(marking) = self.shared.marking.get() {
+            marking.keep(self.own.clock);
         }
     }
 

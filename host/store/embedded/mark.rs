@@ -1,0 +1,303 @@
+//! The mark of the last acknowledged change, in a file outside of the folder. A folder that is put back from a
+//! copy has forgotten operations, and nothing in it tells so; the mark does.
+//!
+//! Each batch that changes records counts up a number in the folder. A thread writes the number that is surely
+//! on disk to the file, once a second where it changed, and at the end. So nobody who claims a key waits for the
+//! file, and the folder is never behind it, unless changes were lost.
+
+use super::folder::{sync_folder, write_synced};
+use super::mark_error::MarkError;
+use super::tables::Tables;
+use crate::StoreError;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use oncegate_core::{LostRecords, Timestamp};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The time between two looks at what is to be written.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The key of the folder's own mark among the documents.
+const MARKED: &[u8] = b"marked";
+/// The first line of the file.
+const FIRST_LINE: &str = "oncegate ledger, mark 1";
+
+/// The file of a mark, and what becomes of a folder that is behind it.
+#[derive(Clone, Debug)]
+pub struct MarkFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether a folder that is behind its mark is opened nevertheless.
+    pub lost: LostRecords,
+    /// Whether the mark is only compared, and nothing is written.
+    pub is_only_read: bool,
+}
+
+/// A mark: which ledger, and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    ledger: u128,
+    changes: u64,
+    time: Timestamp,
+}
+
+impl Mark {
+    /// The mark of a ledger that has none.
+    fn fresh() -> io::Result<Self> {
+        let mut ledger = [0; 16];
+        getrandom::fill(&mut ledger).map_err(io::Error::other)?;
+        Ok(Self { ledger: u128::from_be_bytes(ledger), changes: 0, time: Timestamp::default() })
+    }
+
+    /// The folder's own.
+    fn of(tables: &Tables, time: Timestamp) -> Result<Option<Self>, StoreError> {
+        let Some(value) = tables.meta_value(MARKED)? else { return Ok(None) };
+        let read = || {
+            let (ledger, changes) = value.split_first_chunk()?;
+            let (ledger, changes) =
+                (u128::from_be_bytes(*ledger), u64::from_be_bytes(changes.try_into().ok()?));
+            Some(Self { ledger, changes, time })
+        };
+        read().map(Some).ok_or_else(|| StoreError::Corrupt("the folder's own mark has another size".into()))
+    }
+
+    /// The file's.
+    fn read(file: &Path) -> Result<Option<Self>, MarkError> {
+        let text = match fs::read(file) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(MarkError::Io { file: file.into(), source }),
+        };
+        let mut lines = text.lines();
+        let mut read = || {
+            if lines.next()? != FIRST_LINE {
+                return None;
+            }
+            let ledger = u128::from_str_radix(lines.next()?.strip_prefix("ledger ")?, 16).ok()?;
+            let changes = lines.next()?.strip_prefix("changes ")?.parse().ok()?;
+            let time = lines.next()?.strip_prefix("time ")?.parse().ok()?;
+            Some(Self { ledger, changes, time: Timestamp::from_millis(time) })
+        };
+        read().map(Some).ok_or_else(|| MarkError::NoMark(file.into()))
+    }
+
+    /// Writes the file, whole or not at all.
+    fn write(&self, file: &Path) -> io::Result<()> {
+        let Self { ledger, changes, time } = self;
+        let mut new = file.as_os_str().to_owned();
+        new.push(".new");
+        let text =
+            format!("{FIRST_LINE}\nledger {ledger:032x}\nchanges {changes}\ntime {}\n", time.as_millis());
+        write_synced(Path::new(&new), &text)?;
+        fs::rename(&new, file)?;
+        file.parent().map_or(Ok(()), sync_folder)
+    }
+
+    fn to_value(self) -> [u8; 24] {
+        let mut value = [0; 24];
+        value[..16].copy_from_slice(&self.ledger.to_be_bytes());
+        value[16..].copy_from_slice(&self.changes.to_be_bytes());
+        value
+    }
+}
+
+/// The mark with which a folder goes on, by its own and the file's.
+fn compare(
+    own: Option<Mark>,
+    filed: Option<Mark>,
+    folder: &Path,
+    mark: &MarkFile,
+) -> Result<Mark, MarkError> {
+    let (folder, file) = (folder.to_owned(), mark.path.clone());
+    let gives_up = mark.lost == LostRecords::GiveUp;
+    match (own, filed) {
+        (None, None) => Mark::fresh().map_err(|source| MarkError::Io { file, source }),
+        (Some(own), None) if gives_up => Ok(own),
+        (Some(_), None) => Err(MarkError::Missing { folder, file }),
+        (Some(own), Some(filed)) if own.ledger != filed.ledger => Err(MarkError::Foreign { folder, file }),
+        (Some(own), Some(filed)) if own.changes >= filed.changes => Ok(own),
+        // Another copy of the same folder is behind this one from now on.
+        (_, Some(filed)) if gives_up => Ok(Mark { changes: filed.changes + 1, ..filed }),
+        (own, Some(filed)) => Err(MarkError::Behind {
+            folder,
+            file,
+            changes: filed.changes - own.map_or(0, |own| own.changes),
+            since: own.map_or_else(Timestamp::default, |own| own.time),
+            until: filed.time,
+        }),
+    }
+}
+
+/// How far the folder is, for its writer and the thread that writes the file.
+#[derive(Debug)]
+pub(super) struct Marking {
+    ledger: u128,
+    /// The last change that was given a number.
+    given: AtomicU64,
+    /// The last change that is surely on disk, and its time.
+    kept: AtomicU64,
+    time: AtomicU64,
+}
+
+impl Marking {
+    /// Compares the folder with its mark, and brings both to the same number.
+    pub(super) fn begin(
+        tables: &Tables,
+        time: Timestamp,
+        folder: &Path,
+        mark: &MarkFile,
+    ) -> Result<Self, MarkError> {
+        let io = |source| MarkError::Io { file: mark.path.clone(), source };
+        if is_inside(&mark.path, folder) {
+            return Err(MarkError::Inside { folder: folder.into(), file: mark.path.clone() });
+        }
+        let own = Mark::of(tables, time).map_err(|error| io(io::Error::other(error)))?;
+        let filed = Mark::read(&mark.path)?;
+        let next = compare(own, filed, folder, mark)?;
+        if !mark.is_only_read {
+            // The folder first: it may be ahead, and never behind.
+            if own.is_none_or(|own| own.changes != next.changes) {
+                tables.put_now(MARKED, &next.to_value()).map_err(|error| io(io::Error::other(error)))?;
+            }
+            if filed.is_none_or(|filed| filed.changes != next.changes) {
+                next.write(&mark.path).map_err(io)?;
+            }
+        }
+        let (given, kept) = (AtomicU64::new(next.changes), AtomicU64::new(next.changes));
+        Ok(Self { ledger: next.ledger, given, kept, time: AtomicU64::new(time.as_millis()) })
+    }
+
+    /// The folder's own mark for one more change: key and value.
+    pub(super) fn count(&self) -> (&'static [u8], [u8; 24]) {
+        let changes = self.given.fetch_add(1, Ordering::Relaxed) + 1;
+        (MARKED, Mark { ledger: self.ledger, changes, time: Timestamp::default() }.to_value())
+    }
+
+    /// All changes with a number are surely on disk, the last of them made at this time.
+    pub(super) fn keep(&self, time: Timestamp) {
+        self.time.store(time.as_millis(), Ordering::Relaxed);
+        self.kept.store(self.given.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    fn mark(&self) -> Mark {
+        let changes = self.kept.load(Ordering::Acquire);
+        let time = Timestamp::from_millis(self.time.load(Ordering::Relaxed));
+        Mark { ledger: self.ledger, changes, time }
+    }
+}
+
+/// Whether the file is in the folder, whatever links lead there.
+fn is_inside(file: &Path, folder: &Path) -> bool {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (parent.canonicalize(), folder.canonicalize()) {
+        (Ok(parent), Ok(folder)) => parent.starts_with(folder),
+        _ => false,
+    }
+}
+
+/// The thread that writes the file. It writes a last time when this is dropped.
+#[derive(Debug)]
+pub(super) struct MarkWriter {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MarkWriter {
+    pub(super) fn start(marking: Arc<Marking>, file: PathBuf) -> io::Result<Self> {
+        let (stop, stopped) = bounded(0);
+        let thread = std::thread::Builder::new().name("store-mark".into());
+        let thread = thread.spawn(move || run(&marking, &file, &stopped))?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for MarkWriter {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // The thread's panic, if there was one, has been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(marking: &Marking, file: &Path, stopped: &Receiver<()>) {
+    let (mut written, mut told) = (marking.mark().changes, false);
+    loop {
+        let is_last = stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected);
+        let mark = marking.mark();
+        if mark.changes != written {
+            match mark.write(file) {
+                Ok(()) => {
+                    written = mark.changes;
+                    if std::mem::take(&mut told) {
+                        tracing::info!(file = %file.display(), "the ledger's mark is written again");
+                    }
+                }
+                Err(error) if !told => {
+                    told = true;
+                    tracing::error!(file = %file.display(), %error, "the ledger's mark can't be written: if a copy is put back, what was executed since its last writing goes unnoticed");
+                }
+                Err(_) => {}
+            }
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mark");
+        assert_eq!(Mark::read(&file).unwrap(), None);
+        for changes in [0, 7, u64::MAX] {
+            let mark = Mark { ledger: 0xab, changes, time: Timestamp::from_millis(5) };
+            mark.write(&file).unwrap();
+            assert_eq!(Mark::read(&file).unwrap(), Some(mark));
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for end in 0..text.len() - 1 {
+            fs::write(&file, &text[..end]).unwrap();
+            let cut = Mark::read(&file);
+            assert!(cut.is_err() || end > text.find("time").unwrap(), "{end}: {cut:?}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_behind_its_mark_is_refused() {
+        let at = |ledger, changes| Some(Mark { ledger, changes, time: Timestamp::default() });
+        let mark = |lost| MarkFile { path: "mark".into(), lost, is_only_read: false };
+        let compared = |own, filed, lost| match compare(own, filed, Path::new("data"), &mark(lost)) {
+            Ok(next) => next.changes.to_string(),
+            Err(MarkError::Behind { changes, .. }) => format!("{changes} lost"),
+            Err(MarkError::Missing { .. }) => "missing".to_owned(),
+            Err(MarkError::Foreign { .. }) => "foreign".to_owned(),
+            Err(other) => other.to_string(),
+        };
+        for (own, filed, refused, given_up) in [
+            (None, None, "0", "0"),
+            (at(1, 5), at(1, 5), "5", "5"),
+            (at(1, 6), at(1, 5), "6", "6"),
+            (at(1, 4), at(1, 5), "1 lost", "6"),
+            (None, at(1, 5), "5 lost", "6"),
+            (at(1, 5), None, "missing", "5"),
+            (at(2, 5), at(1, 5), "foreign", "foreign"),
+        ] {
+            assert_eq!(compared(own, filed, LostRecords::Refuse), refused, "{own:?} {filed:?}");
+            assert_eq!(compared(own, filed, LostRecords::GiveUp), given_up, "{own:?} {filed:?}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What is wrong with a mark, in words that say how to go on.
+
+use oncegate_core::Timestamp;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a folder and its mark don't fit.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkError {
+    /// The folder is behind.
+    #[error(
+        "the ledger in {} is older than its mark in {}: it was put back from a copy, or its disk lost what was on it. \
+         {changes} changes of its records are missing, made after {since} and until {until}: what was executed then \
+         would run again. Put the newest folder in place, or start once with --accept-duplicates and know that these \
+         operations can run a second time", .folder.display(), .file.display()
+    )]
+    Behind {
+        /// The folder.
+        folder: PathBuf,
+        /// The file.
+        file: PathBuf,
+        /// How many changes are missing.
+        changes: u64,
+        /// The latest time that the folder knows.
+        since: Timestamp,
+        /// The time of the mark.
+        until: Timestamp,
+    },
+    /// The file is gone.
+    #[error(
+        "the mark of the ledger in {} is missing: there is no {}, so nobody knows whether the folder is the newest. \
+         See that its disk is there, put the file back, or start once with --accept-duplicates: a new one is made",
+        .folder.display(), .file.display()
+    )]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file is of another folder.
+    #[error(
+        "the mark in {} is that of another ledger than the one in {}; name a file of its own in `ledger.mark_file`",
+        .file.display(), .folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file would be copied and put back with the folder.
+    #[error(
+        "`ledger.mark_file` is {}, inside of the data folder {}: a copy that is put back would bring its mark along. \
+         Name a file outside, on another disk", .file.display(), .folder.display()
+    )]
+    Inside {
+        /// The folder.
+        folder: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file is no mark.
+    #[error("{} is no mark of a ledger; name another file in `ledger.mark_file`", .0.display())]
+    NoMark(PathBuf),
+    /// The system refused a call on the file.
+    #[error(
+        "`ledger.mark_file` {} can't be used: {source}; see that its folder is there and writable for this user",
+        .file.display()
+    )]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
