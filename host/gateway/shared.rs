@@ -4,6 +4,7 @@
 use crate::edge::EdgeState;
 use crate::execution::generations::ExecutionGenerations;
 use crate::request::drift::DriftDetector;
+use crate::request::known::KnownPrincipals;
 use crate::request::route::{Route, RoutingTable};
 use arc_swap::ArcSwap;
 use oncegate_config::Config;
@@ -90,6 +91,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Counts executions that were repeated under another principal.
     pub drift: DriftDetector,
+    /// The principals whose failures count in a trial.
+    pub known: KnownPrincipals,
     /// The generations that decided executions with an outcome that may have to be asked about.
     pub decided_by: ExecutionGenerations,
     /// Notified when a generation fails its trial.
@@ -117,6 +120,7 @@ impl Shared {
             engine,
             metrics,
             drift: DriftDetector::default(),
+            known: KnownPrincipals::default(),
             decided_by: ExecutionGenerations::default(),
             condemned: Notify::new(),
             executions: AtomicUsize::new(0),
@@ -134,11 +138,11 @@ impl Shared {
         self.edge.is_draining()
     }
 
-    /// Counts a policy's failure for this principal. Too many failures within its trial condemn the
-    /// generation.
+    /// Counts a policy's failure for this principal. Too many failures for known principals within its trial
+    /// condemn the generation.
     pub fn policy_failed(&self, generation: &Generation, principal: &PrincipalId, failure: &Failure) {
         self.metrics.policy_failed(generation.name(), failure.kind());
-        if generation.failed(failure, principal) {
+        if self.known.has(principal) && generation.failed(failure, principal) {
             self.condemned.notify_one();
         }
     }

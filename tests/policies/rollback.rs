@@ -48,6 +48,15 @@ fn fail(gateway: &Gateway, requests: usize, principals: usize) {
     }
 }
 
+/// Has an operation executed for so many principals, who are known then.
+fn make_known(gateway: &Gateway, principals: usize) {
+    for n in 0..principals {
+        let request =
+            Request::keyed("/charges", &format!("k{n}")).field("Authorization", format!("Bearer caller-{n}"));
+        gateway.send(&request).assert_executed(201);
+    }
+}
+
 #[test]
 fn a_rollback_brings_the_generation_before_back_and_again_the_one_after() {
     let upstream = Upstream::numbering();
@@ -104,6 +113,7 @@ fn a_new_generation_that_fails_for_several_callers_is_rolled_back_by_itself() {
     let upstream = Upstream::numbering();
     let (gateway, file) = started(&upstream, "");
     let first = gateway.send(&Request::keyed("/charges", "k"));
+    make_known(&gateway, 3);
     let good = generation(&gateway);
     replace(&file, &failing());
     reload(&gateway);
@@ -116,7 +126,38 @@ fn a_new_generation_that_fails_for_several_callers_is_rolled_back_by_itself() {
     // Nor does a reload of everything bring the failing one again.
     assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
     assert_eq!(generation(&gateway), good);
-    assert_eq!(upstream.count(), 1);
+    assert_eq!(upstream.count(), 4);
+}
+
+/// Anybody can make up credentials.
+#[test]
+fn failures_of_strangers_roll_nothing_back() {
+    // The service refuses, fails, or does nothing for whom it doesn't know.
+    let upstream = Upstream::start(|call| match call.field("authorization") {
+        Some("Bearer caller-0") => Script::answer(401, ""),
+        Some("Bearer caller-1") => Script::reset(),
+        Some("Bearer caller-2") => Script::answer(422, ""),
+        _ => Script::numbered(call),
+    });
+    let (gateway, file) = started(&upstream, "");
+    for n in 0..3 {
+        let who = format!("Bearer caller-{n}");
+        gateway.send(&Request::keyed("/charges", "k").field("Authorization", who));
+    }
+    // Two who are known, but not three.
+    for who in ["Bearer one", "Bearer two"] {
+        gateway.send(&Request::keyed("/charges", "k").field("Authorization", who)).assert_executed(201);
+    }
+    replace(&file, &failing());
+    reload(&gateway);
+    let failing = generation(&gateway);
+    fail(&gateway, 60, 12);
+    for who in ["Bearer one", "Bearer two"] {
+        let request = Request::keyed("/charges", "f").field("Authorization", who);
+        gateway.send(&request).assert_problem(503, "policy-failed");
+    }
+    assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+    assert_eq!(generation(&gateway), failing);
 }
 
 #[test]
@@ -124,6 +165,7 @@ fn one_callers_failures_and_those_without_a_trial_roll_nothing_back() {
     let upstream = Upstream::numbering();
     for (line, principals) in [("", 2), ("trial = \"0s\"", 3)] {
         let (gateway, file) = started(&upstream, line);
+        make_known(&gateway, principals);
         replace(&file, &failing());
         reload(&gateway);
         let failing = generation(&gateway);

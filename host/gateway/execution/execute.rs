@@ -14,7 +14,7 @@ use crate::execution::report::{Client, Report};
 use crate::execution::stream::{ShownAnswer, take_in};
 use crate::execution::task::Execution;
 use http::Response;
-use oncegate_core::{Disposition, OperationId, UnknownReason};
+use oncegate_core::{Disposition, OperationId, Outcome, UnknownReason};
 use oncegate_ledger::{self as ledger, Claimant, Claimed, Exchange, Exchanged, Permit, Unsettled};
 use oncegate_store::ConfiguredStore;
 use oncegate_upstream::{Attempted, ResponseBody, Retry, Sending, Slot, Traffic, attempts};
@@ -104,6 +104,9 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
             shared.decided_by.forget(permit.record().execution);
         }
         execution.route.metrics.execution(joined);
+        if is_success(&last.settlement.outcome) {
+            shared.known.note(&execution.principal);
+        }
         if joined == Disposition::NotApplied {
             tracing::debug!(operation = %permit.id(), route = %execution.route.config.name, "not applied: the key is freed");
         }
@@ -211,4 +214,13 @@ fn give_up(execution: &Execution, operation: OperationId, no_answer: NoAnswer) -
     let problem = problem.of(operation).with_outcome(disposition);
     let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
     Exchanged { settlement: outcome.into(), shared, end: WithheldEnd::Problem(problem) }
+}
+
+/// Whether the service did what it was asked.
+fn is_success(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Completed(answer) => answer.status < 400,
+        Outcome::Consumed(summary) => summary.status.is_some_and(|status| status < 400),
+        Outcome::NotApplied | Outcome::Unknown(_) => false,
+    }
 }

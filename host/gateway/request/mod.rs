@@ -12,6 +12,7 @@ pub mod fields;
 pub mod head;
 pub mod identify;
 pub mod keys;
+pub mod known;
 pub mod principal;
 pub mod progress;
 pub mod route;
