@@ -3,13 +3,15 @@
 use super::body::RequestBody;
 use super::framing::UnreadableFraming;
 use super::sockets::UpstreamSocket;
-use super::upload::RanOut;
+use super::upload::{RanOut, ran_out};
 use super::wire::Wire;
+use super::writes::Writes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use oncegate_config as config;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,7 +21,10 @@ pub(super) const FIELDS_MAX: usize = 256;
 
 /// A connection to an upstream.
 #[derive(Debug)]
-pub(super) struct H1(SendRequest<RequestBody>);
+pub(super) struct H1 {
+    sender: SendRequest<RequestBody>,
+    writes: Arc<Writes>,
+}
 
 /// The reason why there is no connection. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -96,13 +101,14 @@ impl H1 {
         };
         // Requests go out in one piece; waiting for more data would only delay them.
         let _ = stream.set_nodelay(true);
+        let writes = Writes::new();
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(false)
             // What can be mended in a head is mended (RFC 9112 §5.1, §5.2).
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .max_headers(FIELDS_MAX)
-            .handshake(TokioIo::new(Wire::new(stream)))
+            .handshake(TokioIo::new(Wire::new(stream, writes.clone())))
             .await
             .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
         tokio::task::spawn_local(async move {
@@ -111,21 +117,21 @@ impl H1 {
             }
             drop(place);
         });
-        Ok(Self(sender))
+        Ok(Self { sender, writes })
     }
 
     /// Whether the other side has ended the connection.
     pub(super) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.sender.is_closed()
     }
 
     /// Whether the connection takes a request now.
     pub(super) fn is_ready(&self) -> bool {
-        self.0.is_ready()
+        self.sender.is_ready()
     }
 
     /// Sends a request and waits for the head of its answer, at most `limit` after the end of the request. A
-    /// body that is passed on as it arrives may stand still for `idle`.
+    /// body may stand still for `idle` on its way.
     pub(super) async fn send(
         &mut self,
         request: Box<Request<RequestBody>>,
@@ -133,15 +139,19 @@ impl H1 {
         idle: Duration,
     ) -> Result<Response<Incoming>, SendError> {
         let upload = request.body().upload();
-        let sending = self.0.try_send_request(*request);
+        let sending = self.sender.try_send_request(*request);
         let sent = match &upload {
-            None => timeout(limit, sending).await.map_err(|_| SendError::TimedOut)?,
+            None => tokio::select! {
+                biased;
+                sent = sending => sent,
+                what = ran_out(&self.writes, limit, idle) => return Err(what.into()),
+            },
             Some(upload) => {
                 upload.begins();
                 tokio::select! {
                     biased;
                     sent = sending => sent,
-                    what = upload.ran_out(limit, idle) => return Err(what.into()),
+                    what = upload.ran_out(&self.writes, limit, idle) => return Err(what.into()),
                 }
             }
         };

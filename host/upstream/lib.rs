@@ -16,6 +16,7 @@ mod slots;
 mod sockets;
 mod upload;
 mod wire;
+mod writes;
 
 pub use attempts::{Attempted, Retry, attempts};
 pub use body::{BodyArrival, RequestBody, UnreadBody};

@@ -1,6 +1,7 @@
 //! What has become of a request's body on its way to the upstream: the body is in hyper's hands then, and the
 //! exchange watches it from outside.
 
+use super::writes::Writes;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -87,22 +88,43 @@ impl Upload {
         }
     }
 
-    /// Ends when the request is out of time: `idle` without a piece of the body, or `answer` after its end.
-    pub(super) async fn ran_out(&self, answer: Duration, idle: Duration) -> RanOut {
+    /// Ends when the request is out of time: `idle` without progress on its way, or `answer` after its end.
+    pub(super) async fn ran_out(&self, writes: &Writes, answer: Duration, idle: Duration) -> RanOut {
+        let mut wake = Instant::now() + answer.min(idle);
         loop {
-            let (at, is_running) = (self.at.get(), self.state.get() == UploadState::Running);
-            let deadline = at + if is_running { idle } else { answer };
+            let is_running = || self.state.get() == UploadState::Running;
             tokio::select! {
-                () = sleep_until(deadline) => {}
-                () = self.over.notified(), if is_running => continue,
+                () = sleep_until(wake) => {}
+                () = self.over.notified(), if is_running() => {}
             }
-            if self.at.get() == at {
+            let (is_running, is_stuck, now) = (is_running(), writes.is_stuck(), Instant::now());
+            let limit = if is_running || is_stuck { idle } else { answer };
+            let deadline = writes.latest(self.at.get()) + limit;
+            if now >= deadline {
                 return match (is_running, self.waits_for_client.get()) {
+                    _ if is_stuck => RanOut::Upstream,
                     (false, _) => RanOut::Answer,
                     (true, true) => RanOut::Client,
                     (true, false) => RanOut::Upstream,
                 };
             }
+            wake = deadline.min(now + idle);
         }
+    }
+}
+
+/// The same for a request whose body is there: all of it is written as fast as the upstream takes it.
+pub(super) async fn ran_out(writes: &Writes, answer: Duration, idle: Duration) -> RanOut {
+    let begun = Instant::now();
+    let mut wake = begun + answer.min(idle);
+    loop {
+        sleep_until(wake).await;
+        let (is_stuck, now) = (writes.is_stuck(), Instant::now());
+        let deadline = writes.latest(begun) + if is_stuck { idle } else { answer };
+        if now >= deadline {
+            return if is_stuck { RanOut::Upstream } else { RanOut::Answer };
+        }
+        // The upstream may stop taking more at any time.
+        wake = deadline.min(now + idle);
     }
 }

@@ -1,8 +1,10 @@
 //! The socket of a connection to an upstream.
 
+use super::writes::Writes;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -14,20 +16,26 @@ use tokio::net::TcpStream;
 pub(super) struct Wire {
     stream: TcpStream,
     takes_nothing: bool,
+    writes: Arc<Writes>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, takes_nothing: false }
+    pub(super) fn new(stream: TcpStream, writes: Arc<Writes>) -> Self {
+        Self { stream, takes_nothing: false, writes }
     }
 
     /// The result of a write of `bytes` bytes as hyper learns it.
-    fn written(&mut self, written: io::Result<usize>, bytes: usize) -> io::Result<usize> {
-        written.or_else(|error| {
+    fn written(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
+        let Poll::Ready(written) = written else {
+            self.writes.stuck();
+            return Poll::Pending;
+        };
+        self.writes.took();
+        Poll::Ready(written.or_else(|error| {
             tracing::debug!(%error, "an upstream takes no more of a request");
             self.takes_nothing = true;
             Ok(bytes)
-        })
+        }))
     }
 }
 
@@ -46,8 +54,8 @@ impl AsyncWrite for Wire {
         if self.takes_nothing {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        Poll::Ready(self.written(written, buf.len()))
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(written, buf.len())
     }
 
     fn poll_write_vectored(
@@ -59,8 +67,8 @@ impl AsyncWrite for Wire {
         if self.takes_nothing {
             return Poll::Ready(Ok(bytes));
         }
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
-        Poll::Ready(self.written(written, bytes))
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(written, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {

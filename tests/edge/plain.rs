@@ -4,7 +4,7 @@
 use crate::support::wire::Wire;
 use crate::support::*;
 use socket2::SockRef;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread::scope;
@@ -119,6 +119,78 @@ fn a_service_that_takes_no_more_is_given_up() {
         });
         client.reply("POST").unwrap().assert_problem(504, "upstream-timeout");
         drop(client);
+        drop(accepted.join().unwrap());
+    });
+    assert_eq!(ends(&gateway), [0, 1, 0]);
+}
+
+/// A service that takes a body of eight mebibytes in a second and a half at least, and answers if it is to.
+/// The sizes are more than all buffers on the way hold.
+fn slow_service(listener: TcpListener, answers: bool) {
+    SockRef::from(&listener).set_recv_buffer_size(64 << 10).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut wire = Wire::new(stream.unwrap());
+            std::thread::spawn(move || {
+                let Ok(head) = wire.head() else { return };
+                let mut stream = wire.stream.try_clone().unwrap();
+                let mut piece = vec![0; 512 << 10];
+                // What is waited for here is time itself.
+                for _ in 0..15 {
+                    std::thread::sleep(Duration::from_millis(100));
+                    stream.read_exact(&mut piece).unwrap();
+                }
+                // What is left, and what of it came with the head.
+                let length: usize =
+                    head.fields.iter().find(|(name, _)| name == "content-length").unwrap().1.parse().unwrap();
+                let mut left = length - 15 * piece.len() - wire.unread();
+                while left > 0 {
+                    left -= stream.read(&mut piece).unwrap();
+                }
+                if answers {
+                    stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok").unwrap();
+                } else {
+                    wire.await_end();
+                }
+            });
+        }
+    });
+}
+
+/// A body that is there as a whole is timed as one that streams.
+#[test]
+fn a_slow_service_has_its_time_from_the_end() {
+    for answers in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        slow_service(listener, answers);
+        let plain = "[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"\n";
+        let setup = Setup::new(&url).extra(plain);
+        let gateway = setup.origin("response_timeout = \"1s\"").start();
+        for (target, keyed) in [("/charges", true), ("/plain", false)] {
+            let request = if keyed { Request::keyed(target, "k") } else { Request::post(target) };
+            let mut client = gateway.connect();
+            let reply = client.send(&request.body(vec![b'x'; 8 << 20])).unwrap();
+            match answers {
+                true => assert_eq!((reply.status, reply.text().as_str()), (201, "ok"), "{target}"),
+                false => _ = reply.assert_problem(504, "upstream-timeout"),
+            }
+        }
+    }
+}
+
+/// Neither has a guarded body for ever, where the service takes no more of it.
+#[test]
+fn a_guarded_body_that_stands_still_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    SockRef::from(&listener).set_recv_buffer_size(64 << 10).unwrap();
+    let gateway = gateway(&url, "body_idle_timeout = \"1s\"");
+    scope(|scope| {
+        let accepted = scope.spawn(|| listener.accept().unwrap());
+        let request = Request::keyed("/charges", "k").body(vec![b'x'; 8 << 20]);
+        gateway.send(&request).assert_problem(504, "upstream-timeout");
+        gateway.send(&request).assert_problem(409, "outcome-unknown");
         drop(accepted.join().unwrap());
     });
     assert_eq!(ends(&gateway), [0, 1, 0]);

@@ -52,6 +52,11 @@ impl Wire {
         Ok(())
     }
 
+    /// How many bytes have been read and not used.
+    pub(crate) fn unread(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Reads on until the peer ends, in whatever way.
     pub(crate) fn await_end(&mut self) {
         while self.fill().is_ok() {}

@@ -1,0 +1,57 @@
+//! What an upstream's socket takes of requests. The socket is in hyper's hands, and the exchange watches it from
+//! outside. Nothing is noted, and no clock read, while the socket takes all at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The writes to one socket.
+#[derive(Debug)]
+pub(super) struct Writes {
+    begun: Instant,
+    /// The socket is full, and there is more to write.
+    is_stuck: AtomicBool,
+    /// When the socket, once full, took something last or became full: microseconds after `begun`; zero: never.
+    moved: AtomicU64,
+}
+
+impl Writes {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { begun: Instant::now(), is_stuck: AtomicBool::new(false), moved: AtomicU64::new(0) })
+    }
+
+    /// The socket takes nothing now.
+    pub(super) fn stuck(&self) {
+        if !self.is_stuck.load(Ordering::Relaxed) {
+            self.is_stuck.store(true, Ordering::Relaxed);
+            self.note();
+        }
+    }
+
+    /// The socket took something.
+    pub(super) fn took(&self) {
+        if self.is_stuck.load(Ordering::Relaxed) {
+            self.is_stuck.store(false, Ordering::Relaxed);
+            self.note();
+        }
+    }
+
+    fn note(&self) {
+        let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.moved.store(micros.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether the socket is full with more to write.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
+    /// The later of `since` and of when a full socket took something last.
+    pub(super) fn latest(&self, since: Instant) -> Instant {
+        match self.moved.load(Ordering::Relaxed) {
+            0 => since,
+            micros => since.max(self.begun + Duration::from_micros(micros)),
+        }
+    }
+}
