@@ -170,6 +170,73 @@ fn what_cant_be_read_is_not_passed_on() {
     assert_eq!(upstream.count(), 0);
 }
 
+#[test]
+fn a_member_in_another_letter_case_is_refused() {
+    let upstream = Upstream::numbering();
+    let settings = "settings = { required = true, methods = [\"charge\"] }";
+    let gateway = plugin(&upstream, "json-rpc").policy(settings).start();
+    let call = |body: &str| Request::post("/rpc").field("Content-Type", "application/json").body(body);
+    let refused = [
+        ("Method", r#"{"jsonrpc":"2.0","id":1,"Method":"charge","params":{}}"#),
+        ("METHOD", r#"{"jsonrpc":"2.0","id":1,"method":"ping","METHOD":"charge"}"#),
+        ("mEthod", r#"{"jsonrpc":"2.0","id":1,"\u006dEthod":"charge","method":"ping"}"#),
+        ("Params", r#"{"id":1,"method":"charge","params":{"idempotency_key":"k"},"Params":{"amount":7}}"#),
+        ("ID", r#"{"ID":1,"method":"charge","params":{"idempotency_key":"k"}}"#),
+        ("JsonRpc", r#"{"JsonRpc":"2.0","id":1,"method":"charge","params":{"idempotency_key":"k"}}"#),
+    ];
+    for (member, body) in refused {
+        let problem = gateway.send(&call(body));
+        problem.assert_problem(400, "key-malformed");
+        assert!(problem.text().contains(member), "{}", problem.text());
+    }
+    gateway.send(&call(r#"[{"id":1,"Method":"charge"}]"#)).assert_problem(400, "batch");
+    assert_eq!(upstream.count(), 0);
+    let nested = r#"{"id":1,"method":"charge","params":{"idempotency_key":"k","ID":1,"Method":"x"}}"#;
+    gateway.send(&call(nested)).assert_executed(201);
+}
+
+#[test]
+fn a_senders_mark_without_an_id_is_refused() {
+    let upstream = Upstream::numbering();
+    let gateway = builtin(&upstream, "webhook").start();
+    let marks = [
+        "Webhook-Signature",
+        "Webhook-Timestamp",
+        "Svix-Signature",
+        "Svix-Timestamp",
+        "X-GitHub-Event",
+        "X-GitHub-Hook-Id",
+        "X-Hub-Signature",
+        "X-Hub-Signature-256",
+        "X-Shopify-Topic",
+        "X-Shopify-Hmac-Sha256",
+        "x-amz-sns-message-type",
+        "x-amz-sns-subscription-arn",
+    ];
+    for mark in marks {
+        let request = Request::post("/hooks").field(mark, "x").body("{}");
+        gateway.send(&request).assert_problem(400, "key-malformed");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn a_delivery_is_one_in_any_writing() {
+    let upstream = Upstream::numbering();
+    let gateway = builtin(&upstream, "webhook").start();
+    let guid = "72d3162e-cc78-11e3-81ab-4c9367dc0958";
+    let pairs = [
+        ("X-GitHub-Delivery", guid.to_uppercase(), "X-GitHub-Delivery", guid.to_owned()),
+        ("Svix-Id", "msg_1".to_owned(), "Webhook-Id", "msg_1".to_owned()),
+    ];
+    for (name, id, other_name, other) in pairs {
+        gateway.send(&Request::post("/hooks").field(name, &id).body("{}")).assert_executed(201);
+        let again = gateway.send(&Request::post("/hooks").field(other_name, &other).body("{}"));
+        assert_eq!((again.status, again.replayed()), (201, Some("true")), "{other_name}");
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
 /// The sender's own libraries: Standard Webhooks signs each attempt anew, CloudEvents go as headers
 /// and as a document.
 #[test]

@@ -10,7 +10,8 @@ use oncegate_policy::*;
 const ID: usize = 0;
 const METHOD: usize = 1;
 const FIRST_OF_ARRAY: usize = 2;
-const KEY: usize = 3;
+const DOCUMENT: usize = 3;
+const KEY: usize = 4;
 
 /// What a body is to this policy.
 enum Body<'a> {
@@ -19,6 +20,8 @@ enum Body<'a> {
     Batch,
     /// Nothing that any service takes for a call.
     NoCall,
+    /// A service that is blind to letter case reads another call than this policy does.
+    Misnamed(String),
     /// A service that reads more than this policy does may find a call in it.
     Unread(&'a str),
 }
@@ -27,6 +30,13 @@ enum Body<'a> {
 fn body(operation: &Operation) -> Body<'_> {
     if let Some(why) = operation.payload.unread() {
         return Body::Unread(why);
+    }
+    if let Some(Found::Json(document)) = operation.payload.found_at(DOCUMENT)
+        && let Some((name, meant)) = rpc::misnamed(document)
+    {
+        return Body::Misnamed(format!(
+            "its member {name} is {meant} to a service that is blind to letter case"
+        ));
     }
     match (operation.payload.found_at(METHOD), operation.payload.found_at(FIRST_OF_ARRAY)) {
         (Some(_), _) if operation.media() == Media::Form => Body::Unread("it is a form"),
@@ -52,7 +62,7 @@ impl Policy for JsonRpc {
         settings.done()?;
         methods.sort();
         methods.dedup();
-        let mut pointers = vec!["/id", "/method", "/0"];
+        let mut pointers = vec!["/id", "/method", "/0", ""];
         let wrong = || format!("`key` must be header:NAME or body:/POINTER, found {key:?}");
         let header = match key.split_once(':').ok_or_else(wrong)? {
             ("header", name) if !name.is_empty() => Some(name.to_ascii_lowercase()),
@@ -79,6 +89,10 @@ impl Policy for JsonRpc {
     fn decide(&self, operation: &Operation) -> Result<Verdict, String> {
         let method = match body(operation) {
             Body::Call(method) => method,
+            Body::Misnamed(why) if self.required || !matches!(self.key(operation), Ok(None)) => {
+                return Ok(refuse("key-malformed", format!("the call can be read in two ways: {why}")));
+            }
+            Body::Misnamed(why) => return Ok(bypass(format!("no JSON-RPC: {why}"))),
             Body::NoCall => return Ok(bypass("no JSON-RPC: there is no call")),
             Body::Batch => {
                 return Ok(refuse("batch", "calls that must run once come one by one: send no batch"));

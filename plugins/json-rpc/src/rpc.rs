@@ -43,6 +43,56 @@ pub fn error(id: &str, fault: &Fault<'_>) -> String {
     )
 }
 
+/// The members of a call.
+const MEMBERS: [&str; 4] = ["jsonrpc", "method", "params", "id"];
+
+/// A member of the outermost object whose name is one of a call's but for letter case, and that name. Go's
+/// `encoding/json` and ASP.NET take the one for the other. The document is canonical: nothing between the tokens,
+/// and no escapes in a name but where they must be.
+pub fn misnamed(document: &str) -> Option<(&str, &'static str)> {
+    let bytes = document.as_bytes();
+    if bytes.first() != Some(&b'{') {
+        return None;
+    }
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b'"' => {
+                let end = end_of_string(bytes, at + 1);
+                if depth == 1 && bytes.get(end + 1) == Some(&b':') {
+                    let name = document.get(at + 1..end)?;
+                    let is = |member: &&str| name != *member && folded(name).eq(member.chars());
+                    if let Some(meant) = MEMBERS.into_iter().find(is) {
+                        return Some((name, meant));
+                    }
+                }
+                at = end;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Where the quotes are that end a string.
+fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        match bytes.get(at) {
+            Some(b'\\') => at += 2,
+            Some(b'"') | None => return at,
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// Small letters. The long s is an s to Go, too.
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    name.chars().map(|c| if c == '\u{17f}' { 's' } else { c.to_ascii_lowercase() })
+}
+
 /// A response with this id in place of its own; none where it is no response with an id.
 pub fn with_id(body: &[u8], id: &str) -> Option<Vec<u8>> {
     let mut parser = SliceJsonParser::new(body);
@@ -135,6 +185,27 @@ mod tests {
             ["", "[]", "{}", "{\"result\":1}", "{\"id\":", "{\"id\":[1]}", "{\"a\":{\"id\":1}}", "<html>"]
         {
             assert_eq!(fitted(body, "7"), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_member_in_another_case_is_misnamed() {
+        let cases = [
+            (r#"{"Method":"charge","id":1}"#, Some(("Method", "method"))),
+            (r#"{"METHOD":"charge","method":"ping"}"#, Some(("METHOD", "method"))),
+            (r#"{"a":{"b":["]}\"\\"]},"jsonRPC":"2.0"}"#, Some(("jsonRPC", "jsonrpc"))),
+            (r#"{"PARAMS":{},"method":"charge"}"#, Some(("PARAMS", "params"))),
+            (r#"{"iD":1}"#, Some(("iD", "id"))),
+            ("{\"param\u{17f}\":{}}", Some(("param\u{17f}", "params"))),
+            (r#"{"id":1,"jsonrpc":"2.0","method":"charge","params":{"ID":1,"Method":[{"Params":1}]}}"#, None),
+            (r#"{"a":"Method","b":"}","method":"METHOD"}"#, None),
+            (r#"{"Methods":1,"\"Method":2,"\\":"Id","i d":3}"#, None),
+            (r#"[{"Method":"charge"}]"#, None),
+            ("{}", None),
+            ("7", None),
+        ];
+        for (document, wanted) in cases {
+            assert_eq!(misnamed(document), wanted, "{document}");
         }
     }
 

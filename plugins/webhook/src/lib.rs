@@ -52,6 +52,10 @@ impl Policy for Webhook {
                 Err(why) => return Ok(refuse("key-malformed", why)),
             }
         }
+        // A mark counts where no sender's id is there: several of them may sign in one way.
+        if let Some(why) = self.senders.iter().find_map(|sender| sender.nameless(&delivery)) {
+            return Ok(refuse("key-malformed", why));
+        }
         Ok(match unread {
             Some(why) if self.required => {
                 refuse("key-malformed", format!("the body can't be read for the delivery's id: {why}"))

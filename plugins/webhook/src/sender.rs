@@ -8,13 +8,17 @@ pub struct Sender {
     pub name: &'static str,
     /// Headers that name a delivery together.
     headers: &'static [&'static str],
+    /// Other names of these headers, one by one, that the sender uses as well.
+    aliases: &'static [&'static str],
+    /// True if an id that is a GUID is one in capitals and in small letters.
+    guid: bool,
     /// Headers that come with these. If one of them is there, the headers that name the delivery must be.
     companions: &'static [&'static str],
     /// Headers that tell the receivers of one delivery apart; part of the id, if they are there.
     receivers: &'static [&'static str],
     /// The places in the body that name a delivery together, if the headers don't.
     places: &'static [&'static str],
-    /// The body is this sender's if it has one of these marks. No mark: the places are the mark.
+    /// A request is this sender's if it has one of these marks. No mark: the places are the mark.
     marks: &'static [Mark],
 }
 
@@ -43,23 +47,70 @@ pub struct Delivery<'a> {
 /// The id of a delivery, part by part; `None` stands for a receiver's header that isn't there.
 pub type Id = Vec<Option<String>>;
 
-const NONE: Sender =
-    Sender { name: "", headers: &[], companions: &[], receivers: &[], places: &[], marks: &[] };
+const NONE: Sender = Sender {
+    name: "",
+    headers: &[],
+    aliases: &[],
+    guid: false,
+    companions: &[],
+    receivers: &[],
+    places: &[],
+    marks: &[],
+};
 
 /// In the order in which they are looked for: those with a header of their own first.
 pub const SENDERS: [Sender; 7] = [
-    // https://www.standardwebhooks.com: `webhook-id` is the same in each attempt.
-    Sender { name: "standard", headers: &["webhook-id"], ..NONE },
+    // https://www.standardwebhooks.com: `webhook-id` is the same in each attempt. Svix calls it by its own name.
+    Sender {
+        name: "standard",
+        headers: &["webhook-id"],
+        aliases: &["svix-id"],
+        marks: &[
+            Mark::Header("webhook-timestamp"),
+            Mark::Header("webhook-signature"),
+            Mark::Header("svix-timestamp"),
+            Mark::Header("svix-signature"),
+        ],
+        ..NONE
+    },
     // https://docs.github.com/webhooks: a redelivery has the delivery's GUID. Hooks of a repository and of its
     // organisation may deliver to one place; some who imitate GitHub name no hook.
-    Sender { name: "github", headers: &["x-github-delivery"], receivers: &["x-github-hook-id"], ..NONE },
+    Sender {
+        name: "github",
+        headers: &["x-github-delivery"],
+        guid: true,
+        receivers: &["x-github-hook-id"],
+        marks: &[
+            Mark::Header("x-github-event"),
+            Mark::Header("x-github-hook-id"),
+            Mark::Header("x-hub-signature"),
+            Mark::Header("x-hub-signature-256"),
+        ],
+        ..NONE
+    },
     // https://shopify.dev: `X-Shopify-Webhook-Id` names the delivery, of one shop.
-    Sender { name: "shopify", headers: &["x-shopify-webhook-id", "x-shopify-shop-domain"], ..NONE },
+    Sender {
+        name: "shopify",
+        headers: &["x-shopify-webhook-id", "x-shopify-shop-domain"],
+        guid: true,
+        marks: &[
+            Mark::Header("x-shopify-topic"),
+            Mark::Header("x-shopify-hmac-sha256"),
+            Mark::Header("x-shopify-event-id"),
+        ],
+        ..NONE
+    },
     // Amazon SNS over HTTP: the message's id, of one topic, to one subscription.
     Sender {
         name: "sns",
         headers: &["x-amz-sns-message-id", "x-amz-sns-topic-arn"],
+        guid: true,
         receivers: &["x-amz-sns-subscription-arn"],
+        marks: &[
+            Mark::Header("x-amz-sns-message-type"),
+            Mark::Header("x-amz-sns-subscription-arn"),
+            Mark::Header("x-amz-sns-rawdelivery"),
+        ],
         ..NONE
     },
     // CloudEvents 1.0: source and id together are unique; in headers, or in a document that says what it is.
@@ -93,7 +144,11 @@ impl Sender {
             Mark::Type(_) => Some("content-type"),
             Mark::Texts(_) => None,
         });
-        [self.headers, self.companions, self.receivers].into_iter().flatten().copied().chain(marks)
+        [self.headers, self.aliases, self.companions, self.receivers]
+            .into_iter()
+            .flatten()
+            .copied()
+            .chain(marks)
     }
 
     /// All places of the body that are read.
@@ -126,8 +181,19 @@ impl Sender {
 
     fn named_in_headers(&self, delivery: &Delivery<'_>) -> Result<Option<Id>, String> {
         let mut id = Vec::new();
-        for name in self.headers {
-            id.push(one(delivery, name)?);
+        for (place, name) in self.headers.iter().enumerate() {
+            let alias = self.aliases.get(place).map_or(Ok(None), |alias| one(delivery, alias))?;
+            let part = match (one(delivery, name)?, alias) {
+                (Some(one), Some(other)) if one != other => {
+                    return Err(format!("{name} is there under two names, with two values"));
+                }
+                (part, alias) => part.or(alias),
+            };
+            let one_form = |part: String| match self.guid && is_guid(&part) {
+                true => part.to_ascii_lowercase(),
+                false => part,
+            };
+            id.push(part.map(one_form));
         }
         let announced = self.companions.iter().any(|name| !(delivery.header)(name).is_empty());
         match id.iter().flatten().count() {
@@ -137,13 +203,23 @@ impl Sender {
         }
     }
 
-    /// A body with a mark must name its delivery, or a second attempt would be handled as another one.
-    fn named_in_body(&self, delivery: &Delivery<'_>) -> Result<Option<Id>, String> {
-        let marked = self.marks.iter().any(|mark| match mark {
+    /// Why a request that no sender's id names can't pass: it has a mark of this one.
+    pub fn nameless(&self, delivery: &Delivery<'_>) -> Option<String> {
+        let named_by = || self.headers.join(" and ");
+        self.marked(delivery).then(|| format!("{} names a delivery by {}: send that", self.name, named_by()))
+    }
+
+    fn marked(&self, delivery: &Delivery<'_>) -> bool {
+        self.marks.iter().any(|mark| match mark {
             Mark::Header(name) => !(delivery.header)(name).is_empty(),
             Mark::Type(prefix) => delivery.media_type.starts_with(prefix),
             Mark::Texts(places) => places.iter().all(|place| (delivery.text)(place).is_some()),
-        });
+        })
+    }
+
+    /// A body with a mark must name its delivery, or a second attempt would be handled as another one.
+    fn named_in_body(&self, delivery: &Delivery<'_>) -> Result<Option<Id>, String> {
+        let marked = self.marked(delivery);
         if self.places.is_empty() || !marked && !self.marks.is_empty() {
             return Ok(None);
         }
@@ -155,6 +231,13 @@ impl Sender {
             None => Err(format!("{} names a delivery by {} together", self.name, self.places.join(" and "))),
         }
     }
+}
+
+/// True for 32 hex digits in groups of 8, 4, 4, 4 and 12.
+fn is_guid(text: &str) -> bool {
+    let groups = || text.split('-');
+    groups().map(str::len).eq([8, 4, 4, 4, 12])
+        && groups().flat_map(str::bytes).all(|c| c.is_ascii_hexdigit())
 }
 
 fn one(delivery: &Delivery<'_>, name: &str) -> Result<Option<String>, String> {
@@ -174,13 +257,22 @@ mod tests {
         headers: &[(&str, &'static str)],
         places: &[(&str, &str)],
     ) -> Result<Option<Id>, String> {
+        asked(name, headers, places, Sender::id)
+    }
+
+    fn asked<T>(
+        name: &str,
+        headers: &[(&str, &'static str)],
+        places: &[(&str, &str)],
+        what: impl Fn(&Sender, &Delivery<'_>) -> T,
+    ) -> T {
         let sender = SENDERS.iter().find(|sender| sender.name == name).expect("a sender");
         let values =
             |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
         let text = |place: &str| places.iter().find(|(p, _)| *p == place).map(|(_, v)| (*v).to_owned());
         let media_type = headers.iter().find(|(n, _)| *n == "content-type").map_or("", |(_, value)| *value);
         let unread = places.is_empty().then_some("broken");
-        sender.id(&Delivery { header: &values, text: &text, media_type, unread })
+        what(sender, &Delivery { header: &values, text: &text, media_type, unread })
     }
 
     fn some(parts: &[&str]) -> Result<Option<Id>, String> {
@@ -206,6 +298,60 @@ mod tests {
         assert_eq!(found("stripe", &[("stripe-signature", "t=1")], &[("/id", "evt_1")]), some(&["evt_1"]));
         let push = [("/message/messageId", "5"), ("/subscription", "projects/p")];
         assert_eq!(found("pubsub", &[], &push), some(&["5", "projects/p"]));
+    }
+
+    #[test]
+    fn a_guid_is_one_in_any_letters() {
+        let small = "72d3162e-cc78-11e3-81ab-4c9367dc0958";
+        for guid in [small, "72D3162E-CC78-11E3-81AB-4C9367DC0958", "72d3162E-cc78-11e3-81ab-4C9367dc0958"] {
+            assert_eq!(found("github", &[("x-github-delivery", guid)], &[]), some(&[small, "-"]));
+            let shop = [("x-shopify-webhook-id", guid), ("x-shopify-shop-domain", "a.example")];
+            assert_eq!(found("shopify", &shop, &[]), some(&[small, "a.example"]));
+            let topic = [("x-amz-sns-message-id", guid), ("x-amz-sns-topic-arn", "arn:T")];
+            assert_eq!(found("sns", &topic, &[]), some(&[small, "arn:T", "-"]));
+            assert_eq!(
+                found("standard", &[("webhook-id", guid)], &[]),
+                some(&[guid]),
+                "no GUID by its rules"
+            );
+        }
+        for other in ["G", "72D3162E-CC78-11E3-81AB-4C9367DC095", "72D3162ECC7811E381AB4C9367DC0958"] {
+            assert_eq!(found("github", &[("x-github-delivery", other)], &[]), some(&[other, "-"]));
+        }
+    }
+
+    #[test]
+    fn an_id_under_another_name_is_the_same() {
+        assert_eq!(found("standard", &[("svix-id", "msg_1")], &[]), some(&["msg_1"]));
+        assert_eq!(
+            found("standard", &[("svix-id", "msg_1"), ("webhook-id", "msg_1")], &[]),
+            some(&["msg_1"])
+        );
+        assert!(found("standard", &[("svix-id", "msg_1"), ("webhook-id", "msg_2")], &[]).is_err());
+    }
+
+    #[test]
+    fn a_header_of_a_sender_is_its_mark() {
+        let marks = [
+            ("standard", "webhook-timestamp"),
+            ("standard", "webhook-signature"),
+            ("standard", "svix-timestamp"),
+            ("standard", "svix-signature"),
+            ("github", "x-github-event"),
+            ("github", "x-github-hook-id"),
+            ("github", "x-hub-signature"),
+            ("github", "x-hub-signature-256"),
+            ("shopify", "x-shopify-topic"),
+            ("shopify", "x-shopify-hmac-sha256"),
+            ("sns", "x-amz-sns-message-type"),
+            ("sns", "x-amz-sns-subscription-arn"),
+        ];
+        for (sender, mark) in marks {
+            assert_eq!(found(sender, &[(mark, "x")], &[]), Ok(None), "{mark}");
+            assert!(asked(sender, &[(mark, "x")], &[], Sender::nameless).is_some(), "{mark}");
+        }
+        assert_eq!(asked("github", &[("webhook-signature", "x")], &[], Sender::nameless), None);
+        assert_eq!(asked("pubsub", &[], &[("/subscription", "p")], Sender::nameless), None);
     }
 
     #[test]
