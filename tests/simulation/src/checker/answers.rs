@@ -209,7 +209,9 @@ impl Operation<'_> {
             .any(|entry| matches!(entry.event, Event::Crashed { .. }) || entry.event == late);
         for last in self.requests().filter(|request| request.is_last) {
             let Some((told, Reply::Refused(Refusal::Unknown))) = last.told else { continue };
-            if !ended && !self.executions().iter().any(|one| one.may_have_happened(told)) {
+            // What was declined when nobody listened any more is nobody's knowledge.
+            let may_have = |one: &&Request| one.may_have_happened(one.judged.map_or(told, |(at, _)| at));
+            if !ended && !self.executions().iter().any(may_have) {
                 let detail = format!("request {} is told so", last.id);
                 return self.fails("unknown only where something was sent", detail);
             }
