@@ -153,7 +153,7 @@ impl OwnStatus {
             RpcProtocol::ConnectUnary if head.status == 200 => (Some(0), true),
             RpcProtocol::ConnectUnary => {
                 let code = connect_code(&connect_error(head, &body()?)?.code);
-                if !code.is_some_and(|code| has_status(code, head.status.as_u16())) {
+                if code.is_some_and(|code| !has_status(code, head.status.as_u16())) {
                     return None;
                 }
                 (code, false)

@@ -206,9 +206,38 @@ fn a_connect_call_fails_with_a_code_in_json() {
     // The request is not in Connect: any JSON API may say `code`.
     Case { status: 503, fields: JSON, body: br#"{"code":"aborted"}"#.to_vec(), ..Case::default() }
         .means(None);
+    // Connect's errors have the status of their code, and none has a status below 400.
+    for (status, code) in [(500, "aborted"), (200, "aborted"), (201, "aborted"), (302, "unauthenticated")] {
+        let expected = (status == 200).then_some(Completed);
+        answer(status, &format!(r#"{{"code":"{code}"}}"#)).means(expected);
+    }
+    // No request of Connect is a form.
+    let form = &[("content-type", "application/x-www-form-urlencoded"), ("connect-protocol-version", "1")];
+    Case {
+        asked: form,
+        status: 409,
+        fields: JSON,
+        body: br#"{"code":"aborted"}"#.to_vec(),
+        ..Case::default()
+    }
+    .means(None);
     let coded = &[("content-type", "application/json"), ("content-encoding", "gzip")];
     let body = gzip(br#"{"code":"unimplemented"}"#);
     Case { asked: UNARY, status: 501, fields: coded, body, ..Case::default() }.means(Some(NotApplied));
+}
+
+#[test]
+fn a_status_in_another_protocols_answer_frees_nothing() {
+    let asked = &[("content-type", "application/grpc")];
+    for (status, fields) in [
+        (200, &[("content-type", "application/json"), ("grpc-status", "16")]),
+        (200, &[("content-type", "text/html"), ("grpc-status", "16")]),
+        (201, &[("content-type", "application/grpc"), ("grpc-status", "16")]),
+    ] {
+        Case { asked, status, fields, ..Case::default() }.means(Some(Unknown));
+    }
+    let own = &[("content-type", "application/grpc"), ("grpc-status", "16")];
+    Case { asked, fields: own, ..Case::default() }.means(Some(NotApplied));
 }
 
 #[test]
