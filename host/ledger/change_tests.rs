@@ -86,7 +86,10 @@ fn what_would_lose_a_live_record_is_refused_with_their_number_and_nothing_change
         let moved = Identity { deployment: "blue".into(), ..by("pay") };
         refused(ledger.agree(&moved, LostRecords::Refuse).await, &["deployment", "(2 live"]);
         let later = Identity { normalisation: 9, ..by("pay") };
-        refused(ledger.agree(&later, LostRecords::Refuse).await, &["rules 9", "(2 live"]);
+        refused(
+            ledger.agree(&later, LostRecords::Refuse).await,
+            &["as a later version of Oncegate does", "(2 live"],
+        );
         assert!(ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap().is_empty());
         // A loss that was accepted once is told, and does not count against the way back.
         let given_up = ledger.agree(&by("other"), LostRecords::GiveUp).await.unwrap();

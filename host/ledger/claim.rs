@@ -4,7 +4,7 @@ use super::advance::{SWAPS_MAX, changes_too_fast};
 use super::flight::{Ending, Flight, Interest, Progress};
 use super::permit::Permit;
 use super::request::Request;
-use super::state::{Ledger, Overdue};
+use super::state::{Ledger, Overdue, WaitsForOverdue};
 use oncegate_core::{
     Answer, Ask, ClaimKeys, ClaimResult, MultiKeyClaim, NotWon, OperationId, Outcome, Record, Refusal,
     StoreReply, Timestamp, UnknownReason,
@@ -138,13 +138,16 @@ impl<S: Store> Claimant<S> {
         let (ledger, id) = (&self.ledger, self.request.id);
         if matches!(error, StoreError::Indeterminate(_)) {
             // Nothing is sent under a claim that nobody confirmed. If the claim stands, it is removed once
-            // the store can be asked.
+            // the store can be asked. Nobody may judge it before.
+            let stand_in =
+                Arc::new(Flight::new(self.request.claim.execution, self.request.claim.fingerprint));
+            ledger.flights.insert(id, stand_in.clone());
             ledger.postpone(Overdue {
                 id,
                 execution: self.request.claim.execution,
                 known: None,
                 settlement: Outcome::NotApplied.into(),
-                waiting: None,
+                waiting: WaitsForOverdue::Unclear(stand_in),
             });
         } else {
             ledger.release(common, self.request.claim.execution).await;

@@ -3,7 +3,7 @@
 
 use super::advance::Advanced;
 use super::flight::Flight;
-use super::state::{Ledger, Overdue};
+use super::state::{Ledger, Overdue, WaitsForOverdue};
 use oncegate_core::{Answer, OperationId, Outcome, Record, Settlement, Timestamp};
 use oncegate_keyspaces::SpacePin;
 use oncegate_store::{ConfiguredStore, Store, StoreError, Version};
@@ -120,7 +120,7 @@ impl<S: Store> Permit<S> {
             execution: self.flight.execution(),
             known: self.flight.known(),
             settlement,
-            waiting: Some((self.flight.clone(), shared)),
+            waiting: WaitsForOverdue::Ended(self.flight.clone(), shared),
         });
     }
 }

@@ -56,9 +56,18 @@ pub(super) struct Overdue {
     /// The record as it was last known.
     pub(super) known: Option<Versioned>,
     pub(super) settlement: Settlement,
-    /// The flight that waits for the settlement. `None` for a claim of unclear result, under which nothing
-    /// was sent.
-    pub(super) waiting: Option<(Arc<Flight>, Option<Arc<Answer>>)>,
+    /// What waits for the settlement.
+    pub(super) waiting: WaitsForOverdue,
+}
+
+/// What waits for an overdue settlement.
+#[derive(Debug)]
+pub(super) enum WaitsForOverdue {
+    /// The flight of the execution that ended so, and the answer for those who waited for it.
+    Ended(Arc<Flight>, Option<Arc<Answer>>),
+    /// The stand-in for a claim of unclear result, under which nothing was sent. It is in the way of other requests,
+    /// which would find a record that looks as if something had been.
+    Unclear(Arc<Flight>),
 }
 
 /// Hands out execution ids: a random start, counted up.

@@ -109,6 +109,7 @@ fn all<S: Store>(make: impl Fn() -> S) {
         }
         for fault in [StoreFault::Written, StoreFault::Unwritten] {
             a_claim_that_nobody_confirms_is_undone(Bed::new(make()), fault).await;
+            what_was_never_sent_is_never_told_as_unknown(Bed::new(make()), fault).await;
             a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(Bed::new(make()), fault).await;
         }
         a_settlement_waits_for_the_store_and_is_not_in_doubt_meanwhile(
@@ -244,6 +245,25 @@ async fn a_claim_that_nobody_confirms_is_undone<S: Store>(mut bed: Bed<S>, fault
     bed.store().unreadable(false);
     bed.until("it is undone", async || bed.ledger.settlements_overdue() == 0).await;
     assert_eq!(bed.view(1).await, View::Absent);
+    bed.permit(1).await.settle(completed_outcome(), None).await.unwrap();
+}
+
+/// The claim may stand, and its lease lapses before it is undone: its record looks as if something had been sent.
+async fn what_was_never_sent_is_never_told_as_unknown<S: Store>(mut bed: Bed<S>, fault: StoreFault) {
+    bed.store().next(&[fault]);
+    bed.store().unreadable(true);
+    let begun = bed.ledger.clock().now();
+    let claimed = bed.claim(1, Duration::from_millis(5)).await;
+    assert!(matches!(claimed, Claimed::Stands(Begun::Unavailable(_))), "{fault:?} {claimed:?}");
+    bed.store().unreadable(false);
+    bed.until("its lease lapses", async || bed.ledger.clock().now() > begun.plus(Duration::from_millis(20)))
+        .await;
+    for _ in 0..3 {
+        let duplicate = bed.begin(1).await;
+        assert!(matches!(duplicate, Begun::Refuse(Refusal::InFlight, _)), "{fault:?} {duplicate:?}");
+    }
+    bed.keep_house();
+    bed.until("it is undone", async || bed.ledger.settlements_overdue() == 0).await;
     bed.permit(1).await.settle(completed_outcome(), None).await.unwrap();
 }
 

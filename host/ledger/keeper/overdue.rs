@@ -1,7 +1,8 @@
 //! Settlements that the store did not take yet: they are tried again until it takes them.
 
 use crate::advance::Advanced;
-use crate::state::{Ledger, Overdue};
+use crate::flight::Ending;
+use crate::state::{Ledger, Overdue, WaitsForOverdue};
 use oncegate_store::{Store, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -58,15 +59,17 @@ impl<S: Store> Ledger<S> {
         let Overdue { id, settlement, waiting, .. } = overdue;
         let outcome = settlement.outcome.disposition().word();
         match waiting {
-            Some((flight, shared)) => {
+            WaitsForOverdue::Ended(flight, shared) => {
                 tracing::info!(operation = %id, outcome, "an overdue settlement is recorded");
                 self.conclude(id, &flight, &settlement, advance, shared);
             }
-            // Without such a record there is nothing to report.
-            None if matches!(advance, Advanced::Done(_)) => {
-                tracing::info!(operation = %id, "a claim that the store did not confirm, and under which nothing was sent, is undone");
+            WaitsForOverdue::Unclear(stand_in) => {
+                // Without such a record there is nothing to report.
+                if matches!(advance, Advanced::Done(_)) {
+                    tracing::info!(operation = %id, "a claim that the store did not confirm, and under which nothing was sent, is undone");
+                }
+                self.clear(id, &stand_in, Ending::Lost);
             }
-            None => {}
         }
     }
 }
