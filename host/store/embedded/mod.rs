@@ -15,7 +15,7 @@
 //! - `calls`: how long the oldest call waits.
 //! - `shared`: the state that these threads share with callers.
 //!
-//! The store knows of a record only when it is due and whether it is executing. So after a restart the store
+//! The store knows of a record only when it is due and of which kind it is. So after a restart the store
 //! can tell which executions nobody has ended; the ledger decides what that means.
 
 mod ballast;
