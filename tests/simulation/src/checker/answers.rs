@@ -116,8 +116,11 @@ impl Operation<'_> {
                     Reply::Refused(Refusal::Expired | Refusal::TooLate) if expired => true,
                     Reply::Refused(Refusal::Expired | Refusal::Unknown) => left_behind(),
                     Reply::Refused(Refusal::TooLate) => false,
-                    Reply::Refused(Refusal::KeyReused) => later.content != known.content,
-                    Reply::Refused(Refusal::Ahead | Refusal::PrincipalChanged)
+                    // Another content may be another principal's, which is looked at with the reuse.
+                    Reply::Refused(Refusal::KeyReused | Refusal::PrincipalChanged) => {
+                        later.content != known.content
+                    }
+                    Reply::Refused(Refusal::Ahead)
                     | Reply::First { .. }
                     | Reply::NoAnswer(_)
                     | Reply::Shared
