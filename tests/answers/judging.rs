@@ -120,6 +120,15 @@ fn frame(flags: u8, content: &[u8]) -> Vec<u8> {
     [&[flags][..], &u32::try_from(content.len()).unwrap().to_be_bytes(), content].concat()
 }
 
+/// The status of Connect's errors with this code.
+fn connect_status(code: &str) -> u16 {
+    match code {
+        "aborted" => 409,
+        "invalid_argument" => 400,
+        _ => 503,
+    }
+}
+
 /// No rule on HTTP statuses applies: the route's rules would make all of these consumed.
 #[test]
 fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
@@ -153,7 +162,9 @@ fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
             }
             "web alone" => Script::answer(200, frame(0x80, format!("grpc-status: {code}\r\n").as_bytes()))
                 .field("Content-Type", "application/grpc-web+proto"),
-            "connect" => Script::answer(503, format!("{{\"code\":\"{code}\"}}"))
+            "connect" => Script::answer(connect_status(code), format!("{{\"code\":\"{code}\"}}"))
+                .field("Content-Type", "application/json"),
+            "not connect" => Script::answer(500, format!("{{\"code\":\"{code}\"}}"))
                 .field("Content-Type", "application/json"),
             "stream" => {
                 let end = match code {
@@ -191,9 +202,10 @@ fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
         ("said twice 0", 200, Key::Replayed),
         ("json 16", 201, Key::Consumed),
         ("web 8", 200, Key::Unknown),
-        ("connect aborted", 503, Key::Free),
+        ("connect aborted", 409, Key::Free),
         ("connect unavailable", 503, Key::Unknown),
-        ("connect invalid_argument", 503, Key::Replayed),
+        ("connect invalid_argument", 400, Key::Replayed),
+        ("not connect aborted", 500, Key::Consumed),
         ("stream ok", 200, Key::Replayed),
         ("stream unauthenticated", 200, Key::Unknown),
         ("stream alone unauthenticated", 200, Key::Free),
@@ -202,8 +214,9 @@ fn grpc_grpc_web_and_connect_answers_are_judged_by_their_own_status() {
     ] {
         println!("{key}: {expected:?}");
         let mut request = Request::keyed("/service/method", key);
-        if key.starts_with("connect") {
-            request = request.field("Connect-Protocol-Version", "1");
+        if key.contains("connect") {
+            request =
+                request.field("Connect-Protocol-Version", "1").field("Content-Type", "application/json");
         }
         assert_key_of(&gateway, &upstream, &request, status, expected);
     }
