@@ -205,8 +205,8 @@ impl AdminService {
         // Another site's page can make a browser send a request whose answer the page can't read.
         let mut origins = headers.get_all(header::ORIGIN).into_iter();
         let is_own = |origin: &HeaderValue| {
-            let authority = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
-            authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+            let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            authority.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
         };
         let is_of_foreign_page = headers
             .get("sec-fetch-site")

@@ -56,6 +56,16 @@ fn the_admin_interface_answers_under_its_own_name_and_to_no_foreign_page() {
         assert_eq!(ask(&own, Some(origin)), (403, "foreign-origin".to_owned()), "{origin}");
     }
     assert_eq!(client::send(admin, &Request::get("/livez").field("Host", "evil.example")).status, 200);
+    let status = |fields: &[(&str, &str)]| {
+        let request = Request::get("/v1/status");
+        client::send(admin, &fields.iter().fold(request, |request, (name, value)| request.field(name, value)))
+            .status
+    };
+    assert_eq!(status(&[("Host", &own), ("Host", "evil.example")]), 403);
+    let two = [("Host", &*own), ("Origin", &*format!("http://{own}")), ("Origin", "http://evil.example")];
+    assert_eq!(status(&two), 403);
+    assert_eq!(status(&[("Host", &own), ("Sec-Fetch-Site", "cross-site")]), 403);
+    assert_eq!(status(&[("Host", &own), ("Sec-Fetch-Site", "same-origin")]), 200);
 }
 
 /// Loses an operation; its id.
