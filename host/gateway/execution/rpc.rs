@@ -251,13 +251,15 @@ struct RpcError {
     code: String,
 }
 
+/// Whether a message has this content type, with or without parameters.
+fn has_type(fields: &HeaderMap, own: &[u8]) -> bool {
+    let value = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    strip(value, own).is_some_and(|rest| matches!(rest, [] | [b';' | b' ', ..]))
+}
+
 /// Whether a request has the type of one message of Connect.
 fn is_unary(request: &HeaderMap) -> bool {
-    let has_type = |own: &[u8]| {
-        let value = request.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        strip(value, own).is_some_and(|rest| matches!(rest, [] | [b';' | b' ', ..]))
-    };
-    has_type(b"application/json") || has_type(b"application/proto")
+    has_type(request, b"application/json") || has_type(request, b"application/proto")
 }
 
 /// Whether Connect's errors with this code have this HTTP status. The second is that of its first versions.
@@ -282,9 +284,7 @@ fn has_status(code: u8, status: u16) -> bool {
 
 /// The error of a Connect answer with another status than 200. None: the answer is no Connect error.
 fn connect_error(head: &Parts, body: &Bytes) -> Option<RpcError> {
-    let content_type = head.headers.get(CONTENT_TYPE)?.as_bytes();
-    let rest = strip(content_type, b"application/json")?;
-    if !matches!(rest, [] | [b';' | b' ', ..]) {
+    if !has_type(&head.headers, b"application/json") {
         return None;
     }
     let plain = coding::removed(&head.headers, body, LAST_FRAME_MAX).ok()?;

@@ -247,12 +247,7 @@ fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
 pub fn is_credential(rules: &Principal, name: &HeaderName) -> bool {
     let always = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, API_KEY];
     let is = |own: &str| are_twins(own, name.as_str());
-    let named = |source: &PrincipalSource| matches!(source, PrincipalSource::Header(own) if is(own));
-    always.iter().any(|own| is(own.as_str()))
-        || match &rules.from {
-            PrincipalFrom::All => false,
-            PrincipalFrom::Alternatives(alternatives) => alternatives.iter().flatten().any(named),
-        }
+    always.iter().any(|own| is(own.as_str())) || header_sources(rules).any(is)
 }
 
 /// The query without the parameters that name the principal, so that neither a policy nor a fingerprint sees
