@@ -7,7 +7,7 @@ use crate::admin;
 use crate::config::{self, Config, Source, StoreKind};
 use crate::gateway::{BindError, Listeners, Shared, Workers};
 use crate::keyspaces;
-use crate::ledger::{Keeper, Ledger};
+use crate::ledger::{Keeper, KeeperThread, Ledger};
 use crate::observe::log;
 use crate::observe::metrics::STORE_CALLS;
 use crate::policy::{Engine, EngineError};
@@ -123,7 +123,7 @@ fn end_at_once() -> ! {
     std::process::exit(0)
 }
 
-/// The runtime for everything but requests: housekeeping, admin, signals, reloads.
+/// The runtime for everything but requests and the ledger's keeper: admin, signals, reloads.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
@@ -136,7 +136,7 @@ pub struct Gateway {
     reloader: Arc<Reloader>,
     listening: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
-    keeper: JoinHandle<()>,
+    keeper: KeeperThread,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -163,7 +163,7 @@ impl Gateway {
         let shared = Arc::new(activation::start(config, engine, ledger, &archive, None, lost).await?);
         shared.edge.files.store(descriptors.clients, Ordering::Relaxed);
         shared.active.load().upstreams.bound_connections(descriptors.upstreams);
-        let keeper = tokio::spawn(keeper.run());
+        let keeper = KeeperThread::start(keeper)?;
         let workers = Workers::start(&shared, listeners)?;
         let reloader = Arc::new(Reloader::new(source, shared.clone(), workers.retirement()));
         let mut tasks = vec![
@@ -228,16 +228,21 @@ impl Gateway {
                 "the store did not take these outcomes: after a restart they are unknown"
             );
         }
-        for task in self.tasks.iter().chain([&self.keeper]) {
+        for task in &self.tasks {
             task.abort();
         }
         let records = shared.ledger.store().size().kinds.total();
         // The last owner of the store closes it, and the close writes everything that is not on disk yet.
-        for task in self.tasks.into_iter().chain([self.keeper]) {
+        for task in self.tasks {
             let _ = task.await;
         }
-        // That joins the store's threads, so it has a thread of its own, too: signals are heard meanwhile.
-        let _ = tokio::task::spawn_blocking(move || drop((self.reloader, shared))).await;
+        // That joins threads, so it has a thread of its own, too: signals are heard meanwhile.
+        let (keeper, reloader) = (self.keeper, self.reloader);
+        let close = move || {
+            keeper.stop();
+            drop((reloader, shared));
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         tracing::info!(records, "the store is flushed and closed");
     }
 

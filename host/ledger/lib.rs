@@ -42,7 +42,7 @@ pub use claim::{Begun, Claimant, Claimed};
 pub use execute::{Exchange, Exchanged, execute};
 pub use flight::{Ending, Flight, Interest, Progress};
 pub use identity::{Identity, IdentityError, PolicySpace};
-pub use keeper::Keeper;
+pub use keeper::{Keeper, KeeperThread};
 pub use late::LateSettlement;
 pub use oncegate_store::Clock;
 pub use operator::Intervention;

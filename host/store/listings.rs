@@ -10,8 +10,10 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many ids one pass notes: half a mebibyte.
-const NOTED: usize = 1 << 14;
+/// How many ids one pass notes at least: half a mebibyte.
+const NOTED_MIN: usize = 1 << 14;
+/// A pass of a large map notes more, so that about so many passes list it, however large it is.
+const PASSES: usize = 16;
 /// More callers that go from page to page at once make each other pass the map more often.
 const LISTINGS_MAX: usize = 4;
 /// What was noted is not gone by later: a record may have come.
@@ -38,6 +40,7 @@ impl Listing {
         after: Option<OperationId>,
     ) -> Self {
         let noted_at = Instant::now();
+        let noted = noted_of(records.len());
         let (mut ids, mut bound, mut is_last) = (Vec::new(), None, true);
         for slot in records {
             let id = *slot.key();
@@ -45,15 +48,15 @@ impl Listing {
                 continue;
             }
             ids.push(id);
-            if ids.len() == 2 * NOTED {
-                bound = Some(*ids.select_nth_unstable(NOTED - 1).1);
-                ids.truncate(NOTED);
+            if ids.len() == 2 * noted {
+                bound = Some(*ids.select_nth_unstable(noted - 1).1);
+                ids.truncate(noted);
                 is_last = false;
             }
         }
         ids.sort_unstable();
-        if ids.len() > NOTED {
-            ids.truncate(NOTED);
+        if ids.len() > noted {
+            ids.truncate(noted);
             is_last = false;
         }
         Self { ids: ids.into_iter(), passed: after, is_last, noted_at }
@@ -65,6 +68,11 @@ impl Listing {
         self.passed = next.or(self.passed);
         next
     }
+}
+
+/// How many ids a pass of a map of this size notes.
+fn noted_of(records: usize) -> usize {
+    NOTED_MIN.max(records.div_ceil(PASSES))
 }
 
 impl Listings {
@@ -119,11 +127,18 @@ mod tests {
 
     #[test]
     fn a_listing_meets_each_record_once_in_few_passes() {
-        for (count, passes) in [(0, 1), (1, 1), (NOTED, 1), (NOTED + 1, 2), (3 * NOTED, 3)] {
+        for (count, passes) in [(0, 1), (1, 1), (NOTED_MIN, 1), (NOTED_MIN + 1, 2), (3 * NOTED_MIN, 3)] {
             let records = map(count);
             let mut expected: Vec<_> = records.iter().map(|slot| *slot.key()).collect();
             expected.sort_unstable();
             assert_eq!(listed(&records), (expected, passes), "{count} records");
+        }
+    }
+
+    #[test]
+    fn a_large_map_is_listed_in_few_passes() {
+        for records in [PASSES * NOTED_MIN, PASSES * NOTED_MIN + 1, 1_000_000, 10_000_000, 1 << 40] {
+            assert_eq!(records.div_ceil(noted_of(records)), PASSES, "{records}");
         }
     }
 

@@ -7,6 +7,7 @@
 mod leases;
 mod overdue;
 mod sweep;
+mod thread;
 mod wall;
 
 use super::state::{Ledger, Overdue};
@@ -14,6 +15,8 @@ use leases::Leases;
 use oncegate_store::{Clock, Store};
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
+
+pub use thread::KeeperThread;
 
 /// Keeps a ledger in order for as long as [`run`](Self::run) is polled.
 #[derive(Debug)]

@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 use oncegate_core::{
-    Claim, Fingerprint, OperationId, Origin, Outcome, PrincipalId, Recipe, Record, Rules, State, Times,
-    Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
+    AnswerSummary, Claim, ExecutionId, Fingerprint, LostRecords, OperationId, Origin, Outcome, PrincipalId,
+    Recipe, Record, Rules, State, Times, Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
 };
-use oncegate_ledger::{Begun, Claimed, Clock, Derived, Ledger, Permit, Request};
+use oncegate_ledger::{Begun, Claimed, Clock, Derived, Identity, IdentityError, Ledger, Permit, Request};
 use oncegate_store::{Memory, Said, ScanScope, Size, Store, StoreError, Swap, Version, Versioned};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use tokio::time::{Instant, sleep};
 const LEASE: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(20);
 const RETENTION: Duration = Duration::from_secs(3_600);
+/// The time between two pages of a look at all records.
+const PAGE: Duration = Duration::from_millis(10);
 
 /// What of the store doesn't come back as long as this is so, or fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,7 @@ impl Store for Troubled {
         after: Option<OperationId>,
         limit: usize,
     ) -> Said<Vec<(OperationId, Versioned)>> {
+        sleep(PAGE).await;
         self.inner.scan(of, after, limit).await
     }
 
@@ -119,7 +122,7 @@ fn run<F: Future>(scene: impl FnOnce(Bed) -> F) {
         BEGUN.set(Some(Instant::now()));
         let elapsed = || BEGUN.get().map_or(Duration::ZERO, |begun| begun.elapsed());
         let store =
-            Troubled { inner: Arc::new(Memory::new(1 << 20)), trouble: watch::Sender::new(Trouble::None) };
+            Troubled { inner: Arc::new(Memory::new(1 << 40)), trouble: watch::Sender::new(Trouble::None) };
         let clock = Clock::following(Timestamp::from_secs(1_800_000_000), elapsed);
         let (ledger, keeper) = Ledger::new(store, clock, None);
         tokio::spawn(keeper.run());
@@ -297,4 +300,57 @@ fn the_first_record_is_swept_as_soon_as_it_is_due() {
             "its answer went with its retention: {swept:?}"
         );
     });
+}
+
+/// All records are looked at before a change that could cost one its key.
+#[test]
+fn leases_are_renewed_during_a_survey_of_a_million() {
+    const MILLION: u64 = 1_000_000;
+    run(async |bed| {
+        let identity = |name: &str| Identity { deployment: name.into(), ..Identity::default() };
+        bed.ledger.agree(&identity("before"), LostRecords::Refuse).await.unwrap();
+        let permit = bed.executes(1).await;
+        let record = Arc::new(consumed(&bed));
+        for n in 0..MILLION {
+            let put =
+                bed.ledger.store().inner.swap(scattered(n), None, Some(record.clone()), record.first_attempt);
+            assert!(matches!(put.await.unwrap().value, Swap::Done(_)));
+        }
+        let survey = async {
+            let change = bed.ledger.examine(&identity("after"), LostRecords::Refuse).await;
+            let Err(IdentityError::Changed(losses)) = change else { panic!("all would lose their keys") };
+            assert!(losses[0].contains("(1000001 live records)"), "{losses:?}");
+        };
+        let began = Instant::now();
+        tokio::join!(survey, bed.is_executing_for_long(1));
+        assert!(began.elapsed() > 4 * LEASE);
+        assert!(permit.holds());
+        permit.settle(completed(), None).await.unwrap();
+        assert_eq!(bed.seen(1).await, View::Completed);
+    });
+}
+
+fn scattered(n: u64) -> OperationId {
+    let mut id = [7; 32];
+    for (i, part) in id.chunks_exact_mut(8).enumerate() {
+        let mixed = (n + 2).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32 * 16 + 7);
+        part.copy_from_slice(&mixed.to_le_bytes());
+    }
+    OperationId(id)
+}
+
+fn consumed(bed: &Bed) -> Record {
+    let (Request { claim, .. }, at) = (bed.request(2), bed.ledger.clock().now());
+    Record {
+        fingerprint: claim.fingerprint,
+        execution: ExecutionId([5; 16]),
+        attempts: 1,
+        first_attempt: at,
+        resent: false,
+        times: claim.times,
+        origin: claim.origin,
+        memo: None,
+        state: State::Consumed { at, summary: AnswerSummary::default() },
+        probing: None,
+    }
 }
