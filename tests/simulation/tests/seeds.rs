@@ -124,3 +124,10 @@ fn what_ends_unknown_on_a_requests_way_is_not_resent() {
 fn a_record_is_judged_by_when_its_own_key_was_asked() {
     holds(106_976);
 }
+
+/// What was sent again did not claim the common keys. Its own record had reached the store after its leases, when
+/// another principal had them.
+#[test]
+fn a_resend_claims_the_common_keys_too() {
+    holds(31_432);
+}

@@ -13,6 +13,7 @@ use crate::decide::{Claim, Refusal, Rules, WhenUnknown, WhileRunning};
 use crate::ids::{ExecutionId, Fingerprint, OperationId, PrincipalId, Recipe, SpaceNumber};
 use crate::keyspaces::claim::{Ask, ClaimResult, MultiKeyClaim, NotWon, StoreReply};
 use crate::keyspaces::keys::{ClaimKeys, Key};
+use crate::outcome::UnknownReason;
 use crate::record::{Origin, Record, State, Times};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashSet};
@@ -20,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(60);
-const RULES: Rules = Rules { while_running: WhileRunning::Wait, when_unknown: WhenUnknown::Hold };
 
 /// A request of a scene: its principal and its key spaces.
 type Brought = (u8, &'static [u8]);
@@ -31,6 +31,8 @@ struct Scene {
     ticks: u8,
     crashes: u8,
     lost: u8,
+    /// With [`WhenUnknown::Resend`] an operation may run more than once, but for one principal only.
+    when_unknown: WhenUnknown,
 }
 
 /// The order of a gateway's steps, as it is or broken.
@@ -48,8 +50,16 @@ const RIGHT: Ways = Ways { asks_all_leases: true, guards_release: true };
 enum Stage {
     Waiting,
     Claim(MultiKeyClaim<u64>),
-    Ready { holds_until: Timestamp, lease_until: Timestamp, common: Vec<(OperationId, u64)> },
-    Sent(Vec<(OperationId, u64)>),
+    Ready {
+        end: OperationId,
+        holds_until: Timestamp,
+        lease_until: Timestamp,
+        common: Vec<(OperationId, u64)>,
+    },
+    Sent {
+        end: OperationId,
+        common: Vec<(OperationId, u64)>,
+    },
     Release(Vec<(OperationId, u64)>),
     Over,
 }
@@ -122,9 +132,12 @@ struct Model<'a> {
 }
 
 impl Model<'_> {
-    fn own_end(&self, request: usize) -> OperationId {
-        let (principal, spaces) = self.scene.requests[request];
-        keys(principal, spaces).pop().unwrap().id
+    fn principal(&self, request: usize) -> u8 {
+        self.scene.requests[request].0
+    }
+
+    const fn rules(&self) -> Rules {
+        Rules { while_running: WhileRunning::Wait, when_unknown: self.scene.when_unknown }
     }
 
     /// One exchange of the claim with the store.
@@ -137,15 +150,15 @@ impl Model<'_> {
     ) -> Result<(), String> {
         let (principal, spaces) = self.scene.requests[i];
         let (own, common, claim) = (keys(principal, spaces), keys(0, spaces), claim(i, principal));
-        let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &RULES };
+        let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &self.rules() };
         let now = world.now;
         let asked = multi_claim.ask(by, now);
         let reply = match asked {
-            Ask::Done(ClaimResult::Won { record, .. }) => {
+            Ask::Done(ClaimResult::Won { id: end, record, .. }) => {
                 let State::Executing { lease_until } = record.state else { unreachable!() };
                 let common = multi_claim.common().to_vec();
-                world.stages[i] =
-                    Stage::Ready { holds_until: multi_claim.holds_until(), lease_until, common };
+                let holds_until = multi_claim.holds_until();
+                world.stages[i] = Stage::Ready { end, holds_until, lease_until, common };
                 return Ok(());
             }
             Ask::Done(ClaimResult::NotWon { instead, record, .. }) => {
@@ -183,17 +196,19 @@ impl Model<'_> {
     }
 
     fn first_byte(&self, world: &mut World, i: usize) -> Result<(), String> {
-        let Stage::Ready { holds_until, lease_until, common } = world.stages[i].clone() else {
+        let Stage::Ready { end, holds_until, lease_until, common } = world.stages[i].clone() else {
             unreachable!()
         };
         let holds = world.now < lease_until && (!self.ways.asks_all_leases || world.now < holds_until);
         if !holds {
-            self.free(world, i, common);
+            Self::free(world, i, end, common);
             return Ok(());
         }
-        let before = world.effects.first().copied();
+        let resends = self.scene.when_unknown == WhenUnknown::Resend;
+        let is_bad = |other: &usize| !resends || self.principal(*other) != self.principal(i);
+        let before = world.effects.iter().copied().find(is_bad);
         world.effects.push(i);
-        world.stages[i] = Stage::Sent(common);
+        world.stages[i] = Stage::Sent { end, common };
         match before {
             Some(other) => Err(format!("request {i} ran though request {other} may have")),
             None => Ok(()),
@@ -201,14 +216,21 @@ impl Model<'_> {
     }
 
     /// The operation was not applied.
-    fn free(&self, world: &mut World, i: usize, common: Vec<(OperationId, u64)>) {
+    fn free(world: &mut World, i: usize, end: OperationId, common: Vec<(OperationId, u64)>) {
         world.effects.retain(|sent| *sent != i);
-        let end = self.own_end(i);
-        let is_own = world.records.get(&end).is_some_and(|(_, record)| record.execution == execution(i));
-        if is_own {
-            world.records.remove(&end);
-        }
         world.stages[i] = Stage::Release(common);
+        let Some((version, record)) = world.records.get(&end).cloned() else { return };
+        match record.execution == execution(i) {
+            // What was sent before may have been applied.
+            true if record.resent => {
+                let state = State::Unknown { since: world.now, reason: UnknownReason::Ambiguous };
+                let record = Arc::new(Record { state, ..(*record).clone() });
+                world.records.insert(end, (version + 100, record));
+                world.stages[i] = Stage::Over;
+            }
+            true => drop(world.records.remove(&end)),
+            false => {}
+        }
     }
 
     fn release(&self, world: &mut World, common: &[(OperationId, u64)]) {
@@ -233,7 +255,7 @@ impl Model<'_> {
                     let (principal, spaces) = self.scene.requests[i];
                     let (own, common, claim) =
                         (keys(principal, spaces), keys(0, spaces), claim(i, principal));
-                    let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &RULES };
+                    let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &self.rules() };
                     world.stages[i] = Stage::Claim(MultiKeyClaim::of(by));
                     if world.answered.contains(&principal) {
                         world.after_answer.push(i);
@@ -243,6 +265,11 @@ impl Model<'_> {
                 Stage::Claim(multi_claim) => {
                     add(format!("{i} claims"), &|world| self.claims(world, i, multi_claim.clone(), false));
                     if world.lost > 0 {
+                        add(format!("{i} claims, and the store fails"), &|world| {
+                            world.lost -= 1;
+                            world.stages[i] = Stage::Release(multi_claim.common().to_vec());
+                            Ok(())
+                        });
                         add(format!("{i} claims, and the store doesn't say"), &|world| {
                             world.lost -= 1;
                             self.claims(world, i, multi_claim.clone(), true)
@@ -250,21 +277,28 @@ impl Model<'_> {
                     }
                 }
                 Stage::Ready { .. } => add(format!("{i} sends"), &|world| self.first_byte(world, i)),
-                Stage::Sent(common) => {
+                Stage::Sent { end, common } => {
                     add(format!("{i} completes"), &|world| {
-                        let (version, record) = world.records.get(&self.own_end(i)).cloned().unwrap();
+                        let (version, record) = world.records.get(end).cloned().unwrap();
                         if record.execution != execution(i) {
-                            return Err(format!("the record of {i} is another's"));
+                            // Its lease was over, and it was sent again.
+                            world.stages[i] = Stage::Over;
+                            return match self.scene.when_unknown {
+                                WhenUnknown::Resend => Ok(()),
+                                WhenUnknown::Hold | WhenUnknown::Probe => {
+                                    Err(format!("the record of {i} is another's"))
+                                }
+                            };
                         }
                         let state = State::Completed { at: world.now, answer: Arc::new(Answer::default()) };
                         let record = Arc::new(Record { state, ..(*record).clone() });
-                        world.records.insert(self.own_end(i), (version + 100, record));
+                        world.records.insert(*end, (version + 100, record));
                         world.answered.push(self.scene.requests[i].0);
                         world.stages[i] = Stage::Over;
                         Ok(())
                     });
                     add(format!("{i} is not applied"), &|world| {
-                        self.free(world, i, common.clone());
+                        Self::free(world, i, *end, common.clone());
                         Ok(())
                     });
                 }
@@ -311,7 +345,7 @@ impl Model<'_> {
             let mut alone = World { now: world.now.plus(LEASE * 2), ..world.clone() };
             alone.stages.push(Stage::Waiting);
             let (own, common, claim) = (keys(principal, &[0]), keys(0, &[0]), claim(99, principal));
-            let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &RULES };
+            let by = ClaimKeys { own: &own, common: &common, claim: &claim, rules: &self.rules() };
             let mut multi_claim = MultiKeyClaim::of(by);
             loop {
                 let reply = match multi_claim.ask(by, alone.now) {
@@ -377,15 +411,21 @@ impl Model<'_> {
 }
 
 const BOTH: &[u8] = &[0, 1];
-const TWO: Scene = Scene { requests: &[(1, &[0]), (2, &[0])], ticks: 2, crashes: 2, lost: 1 };
-const THREE: Scene = Scene { requests: &[(1, &[0]), (2, &[0]), (1, &[0])], ticks: 1, crashes: 1, lost: 0 };
+const HOLD: Scene = Scene { requests: &[], ticks: 1, crashes: 1, lost: 0, when_unknown: WhenUnknown::Hold };
+const TWO: Scene = Scene { requests: &[(1, &[0]), (2, &[0])], ticks: 2, crashes: 2, lost: 1, ..HOLD };
+const THREE: Scene = Scene { requests: &[(1, &[0]), (2, &[0]), (1, &[0])], ..HOLD };
 /// One gateway derives one space more than the other.
-const STAIRS: Scene = Scene { requests: &[(1, &[0]), (2, BOTH)], ticks: 2, crashes: 1, lost: 0 };
-const PAIR: Scene = Scene { requests: &[(1, BOTH), (2, BOTH)], ticks: 1, crashes: 1, lost: 0 };
+const STAIRS: Scene = Scene { requests: &[(1, &[0]), (2, BOTH)], ticks: 2, ..HOLD };
+const PAIR: Scene = Scene { requests: &[(1, BOTH), (2, BOTH)], ..HOLD };
+/// What ended unknown is sent again.
+const RESEND: Scene = Scene { ticks: 2, when_unknown: WhenUnknown::Resend, ..THREE };
+/// A resend meets a failing store.
+const RESEND_FAILS: Scene = Scene { ticks: 1, lost: 1, ..RESEND };
+const RESEND_STAIRS: Scene = Scene { requests: &[(1, &[0]), (2, &[0]), (1, BOTH)], ..RESEND };
 
 #[test]
 fn no_order_runs_twice_or_waits_for_ever() {
-    for scene in [TWO, THREE, STAIRS, PAIR] {
+    for scene in [TWO, THREE, STAIRS, PAIR, RESEND, RESEND_FAILS, RESEND_STAIRS] {
         let explored = Model { scene: &scene, ways: RIGHT }.explore();
         assert!(explored.as_ref().is_ok_and(|states| *states > 1_000), "{explored:?}");
     }

@@ -71,7 +71,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     fn nothing(&mut self, keys: ClaimKeys<'_>, chain: &PointerChain<V>, live: bool) {
         if !live {
             let link = &chain.links()[0];
-            let over = Over { version: link.version.clone(), lease_until: link.lease_until };
+            let (version, lease_until) = (link.version.clone(), link.lease_until);
+            let over = Over { version, lease_until, is_free: true };
             self.phase = Phase::Write(Some(over));
             return;
         }
@@ -85,10 +86,14 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         self.end_with(keys, ClaimResult::NotWon { instead, id: chain.target(), record: None });
     }
 
-    /// The chain leads to another operation. An operation of another principal is not shown.
+    /// The chain leads to another operation. An operation of another principal is not shown. Where the caller
+    /// has an operation of its own, which would have been sent again, that operation stays unknown.
     fn refuse(&mut self, keys: ClaimKeys<'_>, chain: &PointerChain<V>, standing: Option<Standing<V>>) {
-        let (refusal, id, record) = match chain.refusal() {
-            Some(Refusal::PrincipalChanged) => (Refusal::PrincipalChanged, keys.highest().id, None),
+        let (refusal, id, record) = match (chain.refusal(), self.again.take()) {
+            (Some(Refusal::PrincipalChanged), Some(again)) => {
+                (Refusal::Unknown, keys.own[again.key].id, Some((again.version, again.record)))
+            }
+            (Some(Refusal::PrincipalChanged), None) => (Refusal::PrincipalChanged, keys.highest().id, None),
             _ => (Refusal::KeyReused, chain.target(), standing),
         };
         self.end_with(keys, ClaimResult::NotWon { instead: NotWon::Refuse(refusal), id, record });

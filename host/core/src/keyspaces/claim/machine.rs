@@ -109,6 +109,9 @@ pub(crate) struct Over<V> {
     /// The end of the replaced pointer's lease. The new pointer ends no earlier, for the claimant of the old
     /// one relies on it.
     pub(super) lease_until: Timestamp,
+    /// Whether that record was over and led to nothing. Otherwise another claim may rely on the key, or a
+    /// record of this operation that ended unknown.
+    pub(super) is_free: bool,
 }
 
 impl<V: Clone + Eq> MultiKeyClaim<V> {
@@ -198,8 +201,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
             (Phase::Own(key), StoreReply::Loaded(found)) => self.own(keys, key, found, asked),
             (Phase::Write(over), StoreReply::Swapped(version, record)) => {
                 // The claimant of a live pointer that was written over may still be on its way, and now
-                // relies on this one.
-                let alone = over.is_none_or(|over| over.lease_until <= asked);
+                // relies on this one. So does a record to which the pointer leads.
+                let alone = over.is_none_or(|over| over.is_free);
                 if self.step < keys.common.len() && alone {
                     self.common.push((self.present(keys).id, version.clone()));
                 }

@@ -112,7 +112,8 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     fn meet(&mut self, keys: ClaimKeys<'_>, version: V, record: Arc<Record>, now: Timestamp) {
         let key = self.present(keys);
         if record.view(now) == View::Absent {
-            self.phase = Phase::Write(Some(Over { version, lease_until: Timestamp::default() }));
+            self.phase =
+                Phase::Write(Some(Over { version, lease_until: Timestamp::default(), is_free: true }));
             return;
         }
         let State::Pointer(pointer) = &record.state else {
@@ -126,7 +127,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
         // pointer would lose it when that claimant dies and its lease ends.
         let same_end = pointer.target == end.id && pointer.target_space == end.space;
         self.phase = match same_operation && same_end && key.id != end.id {
-            true => Phase::Write(Some(Over { version, lease_until: pointer.lease_until })),
+            true => Phase::Write(Some(Over { version, lease_until: pointer.lease_until, is_free: false })),
             false => Phase::Follow(PointerChain::from(keys, key, version, &record, pointer)),
         };
     }
@@ -155,13 +156,14 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
     }
 
     /// Claims the other keys for the record that ended unknown under the own key `key`, and then sends it
-    /// again.
+    /// again. The common keys are claimed, too: they need not lead to that record. Its own write may have
+    /// reached the store after its leases were over, or its claim had no key in a space that is derived now.
     fn send_again(&mut self, keys: ClaimKeys<'_>, key: usize, (version, record): Standing<V>) {
         self.again = Some(Again { key, version, record });
-        // The common keys lead to that record already.
-        self.step = keys.common.len();
+        self.step = 0;
         self.holds_until = Timestamp::MAX;
-        self.phase = if keys.own.len() == 1 { Phase::Resend } else { Phase::Write(None) };
+        let alone = keys.own.len() == 1 && keys.common.is_empty();
+        self.phase = if alone { Phase::Resend } else { Phase::Write(None) };
     }
 
     /// The reply to the swap that sends the unknown record again, or to the load after a lost answer.
