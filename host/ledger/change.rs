@@ -97,15 +97,18 @@ impl<'a, S: Store> Change<'a, S> {
         self.next.as_ref()?.loss(before, lists, record)
     }
 
-    /// Looks at the claims since the last look, and at `more`. Returns those that have no record yet.
+    /// Looks at the claims since the last look, and at `more`. Returns those that have no live record yet: a
+    /// record that is over, or a pointer, may be claimed over after the look.
     async fn look(&self, mut more: BTreeSet<OperationId>) -> Result<BTreeSet<OperationId>, IdentityError> {
         let mut losses = Losses::new();
         more.append(&mut self.ledger.gate.take_noted());
         let mut without = BTreeSet::new();
         for id in more {
             match self.ledger.store.load(id).await? {
-                Some(found) => self.ledger.count(&found.record, &mut losses, |record| self.loss(record)),
-                None => _ = without.insert(id),
+                Some(found) if self.ledger.lives(&found.record) => {
+                    self.ledger.count(&found.record, &mut losses, |record| self.loss(record));
+                }
+                Some(_) | None => _ = without.insert(id),
             }
         }
         if losses.is_empty() { Ok(without) } else { Err(IdentityError::Changed(in_words(&losses))) }

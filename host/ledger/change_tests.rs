@@ -3,7 +3,7 @@
 use super::*;
 use crate::requests::request;
 use crate::{Begun, Claimant, Claimed, Clock, Permit, PolicySpace, RouteTable};
-use oncegate_core::{Origin, Outcome, Timestamp};
+use oncegate_core::{Origin, Outcome, Pointer, SpaceNumber, State, Timestamp};
 use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run, record};
 use oncegate_store::{AnyStore, Memory};
 use std::sync::Arc;
@@ -133,6 +133,31 @@ fn what_is_claimed_while_it_is_looked_at_holds_a_change_up() {
         let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
         change.take_effect().await.unwrap().complete();
     });
+}
+
+/// A claim may still come over a record that is over, or over a pointer, when the change was first looked at.
+#[test]
+fn what_is_claimed_over_a_dead_record_is_seen() {
+    let lapsed = State::Pointer(Pointer {
+        target: id(9),
+        target_space: SpaceNumber(0),
+        target_fingerprint: completed(1, 5).fingerprint,
+        lease_until: Timestamp::from_secs(1),
+        look_at: Timestamp::from_secs(1),
+    });
+    for dead in [completed(1, 5).state.clone(), lapsed] {
+        run(async {
+            let ledger = ledger();
+            ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
+            put(&ledger, 1, &record(dead.clone())).await;
+            let claimant = begin(&ledger, 1).await;
+            let change = ledger.examine(&by("other"), LostRecords::Refuse).await.unwrap();
+            let early = change.look(BTreeSet::new()).await.unwrap();
+            let permit = claim(claimant).await;
+            refused(change.look(early).await, &["(1 live"]);
+            permit.settle(Outcome::NotApplied, None).await.unwrap();
+        });
+    }
 }
 
 /// The request derived its key by the old routes, and its record comes when nobody looks any more.

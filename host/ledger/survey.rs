@@ -47,10 +47,13 @@ impl<S: Store> Ledger<S> {
         found: &mut Losses,
         judge: impl Fn(&Record) -> Option<String>,
     ) {
-        let lives =
-            !matches!(record.state, State::Pointer(_)) && record.view(self.clock().now()) != View::Absent;
-        if let Some(word) = lives.then(|| judge(record)).flatten() {
+        if let Some(word) = self.lives(record).then(|| judge(record)).flatten() {
             *found.entry(word).or_default() += 1;
         }
+    }
+
+    /// Whether this is the state of an operation that is not forgotten.
+    pub(super) fn lives(&self, record: &Record) -> bool {
+        !matches!(record.state, State::Pointer(_)) && record.view(self.clock().now()) != View::Absent
     }
 }

@@ -131,3 +131,9 @@ fn a_record_is_judged_by_when_its_own_key_was_asked() {
 fn a_resend_claims_the_common_keys_too() {
     holds(31_432);
 }
+
+/// A claim over a record that was over came between the two looks at a change of sources, and was not looked at.
+#[test]
+fn a_claim_over_a_dead_record_holds_a_change_up() {
+    holds(84_447);
+}
