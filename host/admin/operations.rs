@@ -182,7 +182,7 @@ fn not_done(
         Ok(Intervention::Living) => problem(
             Code::Executing,
             &format!(
-                "An execution of operation {id} still runs in this gateway, so it may yet take effect. Wait for its end."
+                "An execution of operation {id} has not ended in this gateway, so it may yet take effect or be told. Wait for its end."
             ),
         ),
         Ok(Intervention::Refused(why)) => refused(id, why, done),

@@ -51,6 +51,10 @@ impl<S: Store> Ledger<S> {
         if expected.is_some_and(|expected| current.version != expected) {
             return Ok(self.changed(current));
         }
+        // Its settlement is on its way, and those who wait for it get its answer.
+        if self.lives_here(id, current.record.execution) {
+            return Ok(Intervention::Living);
+        }
         self.intervene(id, &current, Event::Forget).await
     }
 

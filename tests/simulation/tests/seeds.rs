@@ -137,3 +137,10 @@ fn a_resend_claims_the_common_keys_too() {
 fn a_claim_over_a_dead_record_holds_a_change_up() {
     holds(84_447);
 }
+
+/// An operator had an operation forgotten while the store's word on its settlement was on its way. The next request
+/// waited for that execution, and got its answer.
+#[test]
+fn what_is_being_settled_is_not_forgotten() {
+    holds(92_810);
+}

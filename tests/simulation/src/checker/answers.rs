@@ -55,6 +55,10 @@ impl Operation<'_> {
         let found = Event::Found { operation: self.operation };
         let found = self.history[since..place].iter().any(|entry| entry.event == found);
         self.requests().any(|request| {
+            // Who comes before an execution is over at its gateway may wait for it there, whatever an operator
+            // does at another gateway.
+            let runs = request.told.as_ref().is_none_or(|(told, _)| *told > asked.arrived);
+            let since = if runs && self.setting.gateways > 1 { 0 } else { since };
             let got = request.got.is_some_and(|(at, got, _)| (since..place).contains(&at) && got == token);
             got || (found && request.effects.iter().any(|(at, done)| *at < place && *done == token))
         })
