@@ -62,7 +62,7 @@ impl<S: Store> Ledger<S> {
                     unreachable!("these answer claims only; the table in oncegate-core shows it")
                 }
             };
-            let expected = standing.as_ref().map(|versioned| versioned.version);
+            let expected = standing.take().map(|versioned| versioned.version);
             match self.store.swap(id, expected, next.clone(), now).await? {
                 Swap::Done(version) => {
                     return Ok(Advanced::Done(next.map(|record| Versioned { version, record })));

@@ -35,8 +35,8 @@ pub struct Ledger<S = ConfiguredStore> {
     pub(super) retention: RetentionHistory,
     pub(super) overdue: mpsc::UnboundedSender<Overdue>,
     pub(super) overdue_count: AtomicU64,
-    /// Due records that couldn't be read.
-    pub(super) unreadable: IdMap<()>,
+    /// Due records that the sweep passes over until then; for ever: they can't be read.
+    pub(super) passed_over: IdMap<Timestamp>,
     /// The channel to the code that asks upstreams about unknown outcomes.
     pub(super) turns: OnceLock<mpsc::Sender<Turn>>,
     /// When the keeper next looks at the leases by itself, in milliseconds of ledger time.
@@ -98,7 +98,7 @@ impl<S: Store> Ledger<S> {
             retention: RetentionHistory::default(),
             overdue,
             overdue_count: AtomicU64::new(0),
-            unreadable: id_map(),
+            passed_over: id_map(),
             turns: OnceLock::new(),
             keeper_wakes: AtomicU64::new(0),
             keeper: Notify::new(),
@@ -144,9 +144,9 @@ impl<S: Store> Ledger<S> {
         self.overdue_count.load(Ordering::Relaxed)
     }
 
-    /// How many due records couldn't be read, and are passed over.
+    /// How many due records couldn't be swept, and are passed over.
     pub fn unreadable(&self) -> u64 {
-        self.unreadable.len() as u64
+        self.passed_over.len() as u64
     }
 
     /// Late settlements of this operation that changed nothing, as far as this process remembers them,

@@ -6,7 +6,7 @@ use super::size::Size;
 use super::verbs::{Said, ScanScope, Stamped, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,8 +39,8 @@ pub struct Faulty<S> {
     /// The same for swaps of documents.
     document_faults: Mutex<VecDeque<StoreFault>>,
     unreadable: AtomicBool,
-    /// The records that can't be read.
-    damaged: Mutex<HashSet<OperationId>>,
+    /// The records that can't be read, and why.
+    damaged: Mutex<HashMap<OperationId, StoreError>>,
     /// The store's own time in milliseconds, which its answers bring; 0: it has no clock.
     time: AtomicU64,
 }
@@ -81,7 +81,12 @@ impl<S> Faulty<S> {
 
     /// Damages these records, and no others.
     pub fn damage(&self, records: &[OperationId]) {
-        *self.damaged.lock().unwrap() = records.iter().copied().collect();
+        self.damage_by(records, &StoreError::Corrupt("its bytes are rotten".into()));
+    }
+
+    /// Makes reads of these records fail so, and of no others.
+    pub fn damage_by(&self, records: &[OperationId], error: &StoreError) {
+        *self.damaged.lock().unwrap() = records.iter().map(|id| (*id, error.clone())).collect();
     }
 
     /// Makes the store's answers bring this time.
@@ -131,8 +136,8 @@ async fn faulted<T>(fault: Option<StoreFault>, swap: impl Future<Output = Said<T
 impl<S: Store> Store for Faulty<S> {
     async fn load(&self, id: OperationId) -> Said<Option<Versioned>> {
         self.read()?;
-        if self.damaged.lock().unwrap().contains(&id) {
-            return Err(StoreError::Corrupt("its bytes are rotten".into()));
+        if let Some(error) = self.damaged.lock().unwrap().get(&id) {
+            return Err(error.clone());
         }
         self.inner.load(id).await.map(|said| self.stamped(said))
     }

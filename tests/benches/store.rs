@@ -1,18 +1,21 @@
 //! New operations a second (a claim and its settlement each) and the processor time of one, for each
-//! store and number of concurrent writers. `cargo bench --bench store`.
+//! store and number of concurrent writers; and records swept a second, from the end of their retention to the end of their
+//! memory. The second must be above what a gateway can take of the first. `cargo bench --bench store`.
 
 use bytes::Bytes;
-use oncegate::store::{AnyStore, Embedded, Memory, Store, Swap, Version};
+use oncegate::ledger::Ledger;
+use oncegate::store::{AnyStore, Clock, Embedded, Memory, Store, Swap, Version};
 use oncegate_core::Durability;
 use oncegate_core::{
-    Answer, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Record, State, Times,
-    Timestamp,
+    Answer, AnswerSummary, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Record, State,
+    Times, Timestamp,
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PAIRS: u64 = 40_000;
+const SWEPT: u64 = 20_000;
 const TIME_MAX: Duration = Duration::from_secs(3);
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -34,7 +37,48 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{name:<16} {writers:>8} {rate:>12.0} {each:>14.1} {worst:>10.1}");
         }
     }
+    println!("\n{:<16} {:>12} {:>14}", "store", "swept/s", "CPU µs/record");
+    for name in ["memory", "embedded async", "embedded sync"] {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let open = |durability| Embedded::open(folder.path(), durability).map(|(store, _)| store);
+        let store = match name {
+            "memory" => AnyStore::Memory(Arc::new(Memory::new(1 << 30))),
+            "embedded sync" => AnyStore::Embedded(open(Durability::Sync)?),
+            _ => AnyStore::Embedded(open(Durability::Async)?),
+        };
+        let (rate, each) = measure_sweep(store)?;
+        println!("{name:<16} {rate:>12.0} {each:>14.1}");
+    }
     Ok(())
+}
+
+/// The rate at which records are swept, each in its two steps, and the processor time of one.
+fn measure_sweep(store: AnyStore) -> Result<(f64, f64), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        let day = Duration::from_secs(86_400);
+        let clock = Clock::start(NOW.plus(day + Duration::from_secs(1)));
+        let (ledger, _keeper) = Ledger::new(store.untimed(), clock, None);
+        // As many come to the end of their retention as to the end of their memory.
+        let consumed = record(State::Consumed { at: NOW.minus(day), summary: AnswerSummary::default() });
+        let completed = completed();
+        for portion in (0..2 * SWEPT).collect::<Vec<_>>().chunks(512) {
+            let puts = portion.iter().map(|n| {
+                let (ledger, next) =
+                    (ledger.clone(), if n % 2 == 0 { &completed } else { &consumed }.clone());
+                let n = *n;
+                async move { put(ledger.store(), n, None, next).await }
+            });
+            let mut all: tokio::task::JoinSet<_> = puts.collect();
+            while all.join_next().await.transpose()?.is_some() {}
+        }
+        let (started, cpu, mut steps) = (Instant::now(), cpu_time(), 0);
+        while steps < 2 * SWEPT {
+            steps += ledger.sweep(1024).await? as u64;
+        }
+        let (took, cpu) = (started.elapsed(), cpu_time().saturating_sub(cpu));
+        Ok((SWEPT as f64 / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / SWEPT as f64))
+    })
 }
 
 struct Measured {
@@ -59,8 +103,8 @@ fn measure(store: Arc<AnyStore>, writers: u64) -> Result<Measured, Box<dyn std::
                     let (mut done, mut worst) = (0, Duration::ZERO);
                     for n in (writer..PAIRS).step_by(writers as usize) {
                         let begun = Instant::now();
-                        let claimed = put(&store, n, None, executing.clone()).await;
-                        put(&store, n, Some(claimed), completed.clone()).await;
+                        let claimed = put(&*store, n, None, executing.clone()).await;
+                        put(&*store, n, Some(claimed), completed.clone()).await;
                         done += 1;
                         worst = worst.max(begun.elapsed());
                         if started.elapsed() > TIME_MAX {
@@ -81,7 +125,7 @@ fn measure(store: Arc<AnyStore>, writers: u64) -> Result<Measured, Box<dyn std::
     Ok(Measured { pairs, took: started.elapsed(), cpu: cpu_time().saturating_sub(cpu), worst })
 }
 
-async fn put(store: &AnyStore, number: u64, expected: Option<Version>, next: Arc<Record>) -> Version {
+async fn put(store: &impl Store, number: u64, expected: Option<Version>, next: Arc<Record>) -> Version {
     let mut id = [0; 32];
     for (i, chunk) in id.chunks_exact_mut(8).enumerate() {
         let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32 * 16 + 7);
