@@ -82,7 +82,8 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Recovers operations that were executing when the last process on an embedded store ended: nobody knows
-    /// their outcomes. Returns how many there were.
+    /// their outcomes. Returns how many there were. A record that can't be read keeps its key: nobody claims over it,
+    /// and it is unknown by itself once its lease is over.
     pub async fn recover(self: &Arc<Self>, orphans: &[OperationId]) -> Result<usize, StoreError> {
         let mut recovered = 0;
         for portion in orphans.chunks(RECOVER_PORTION) {
@@ -90,10 +91,16 @@ impl<S: Store> Ledger<S> {
             let mut all = JoinSet::new();
             for id in portion.iter().copied() {
                 let ledger = self.clone();
-                all.spawn(async move { ledger.recover_one(id).await });
+                all.spawn(async move { (id, ledger.recover_one(id).await) });
             }
-            for one in all.join_all().await {
-                recovered += usize::from(one?);
+            for (operation, one) in all.join_all().await {
+                match one {
+                    Ok(was_executing) => recovered += usize::from(was_executing),
+                    Err(error @ StoreError::Corrupt(_)) => {
+                        tracing::error!(%operation, %error, "what was executing can't be read, and keeps its key");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(recovered)
