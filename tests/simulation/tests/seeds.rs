@@ -144,3 +144,10 @@ fn a_claim_over_a_dead_record_holds_a_change_up() {
 fn what_is_being_settled_is_not_forgotten() {
     holds(92_810);
 }
+
+/// The checker's own: ledger time was two days ahead for a moment, an execution was forgotten in that time, and took
+/// effect after the next one under its key was claimed. A probe told of it.
+#[test]
+fn a_probe_may_tell_of_what_was_forgotten() {
+    holds(99_406);
+}

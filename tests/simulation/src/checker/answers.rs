@@ -12,7 +12,8 @@ impl Operation<'_> {
             let Some((place, reply)) = &request.told else { continue };
             match reply {
                 Reply::Replayed { content, token }
-                    if *content != request.content || !self.is_answer_before(request, *place, *token) =>
+                    if (*content != request.content || !self.is_answer_before(request, *place, *token))
+                        && !self.is_of_a_forgotten_one(*place, *token) =>
                 {
                     return self.fails(
                         "nobody sees another's answer",
@@ -62,6 +63,17 @@ impl Operation<'_> {
             let got = request.got.is_some_and(|(at, got, _)| (since..place).contains(&at) && got == token);
             got || (found && request.effects.iter().any(|(at, done)| *at < place && *done == token))
         })
+    }
+
+    /// Whether this answer was found upstream, and is of an execution whose record may have been gone by then. Who
+    /// asks a service about a key is told of whatever the service did under it, however late that took effect.
+    fn is_of_a_forgotten_one(&self, place: usize, token: u32) -> bool {
+        let found = Event::Found { operation: self.operation };
+        let Some(at) = self.history[..place].iter().rposition(|entry| entry.event == found) else {
+            return false;
+        };
+        let is_its = |execution: &&&Request| execution.effects.iter().any(|(_, done)| *done == token);
+        self.executions().iter().filter(is_its).any(|execution| self.may_be_gone(execution, at))
     }
 
     /// Promises 2 and 3: every later request is told the same outcome as the first client until retention
