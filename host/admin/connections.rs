@@ -22,7 +22,7 @@ struct AdminConnection {
     is_asking: AskingMark,
 }
 
-/// Whether a connection has a request that is being answered.
+/// Whether a connection has a request that is being answered. A request whose body has not come is none yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AskingMark(Arc<AtomicBool>);
 

@@ -13,7 +13,8 @@ use crate::activation::Reloader;
 use crate::gateway::Shared;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
+
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,10 +56,11 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, reloader: Arc<Rel
 /// Serves a connection until either side ends it.
 async fn converse(service: Arc<AdminService>, stream: TcpStream, is_asking: AskingMark) {
     let head = service.limits(|limits| limits.header_timeout);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (service, is_asking) = (service.clone(), is_asking.clone());
         async move {
-            is_asking.is(true);
+            is_asking.is(request.body().is_end_stream());
+            request.extensions_mut().insert(is_asking.clone());
             let answer = service.answer(request).await;
             is_asking.is(false);
             Ok::<_, Infallible>(answer)
@@ -158,20 +160,23 @@ impl AdminService {
     }
 
     async fn reload(&self, policy: Option<&str>, request: Request<Incoming>) -> AdminReply {
-        let time = self.limits(|limits| limits.body_timeout);
+        let (time, is_asking) = (self.limits(|limits| limits.body_timeout), asking(&request));
         let lost = match policies::read_request(request, time).await {
             Ok(lost) => lost,
             Err(refused) => return refused,
         };
+        is_asking.is(true);
         let (reloader, policy) = (self.admin.reloader.clone(), policy.map(str::to_owned));
         to_its_end(async move { policies::reload(&reloader, policy.as_deref(), lost).await }).await
     }
 
     async fn resolve(&self, id: OperationId, request: Request<Incoming>) -> AdminReply {
+        let is_asking = asking(&request);
         let (parts, body) = request.into_parts();
         let time = self.limits(|limits| limits.body_timeout);
         match body::read(body, operations::BODY_BYTES_MAX, time).await {
             Ok(body) => {
+                is_asking.is(true);
                 let shared = self.admin.shared.clone();
                 let change = async move { operations::resolve(&shared, id, &parts.headers, &body).await };
                 to_its_end(change).await
@@ -266,6 +271,11 @@ async fn to_its_end(change: impl Future<Output = AdminReply> + Send + 'static) -
         Ok(reply) => reply,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// The mark of the request's connection, for when its body is there.
+fn asking(request: &Request<Incoming>) -> AskingMark {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 fn parse_id(text: &str) -> Result<OperationId, AdminReply> {

@@ -115,6 +115,27 @@ fn a_crowd_at_the_admin_port_takes_nothing() {
     assert!(!gateway.stderr().contains("Too many open files"), "{}", gateway.stderr());
 }
 
+/// A request whose body has not come gives way like a connection that asks nothing.
+#[test]
+fn admin_bodies_that_never_come_give_way() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    let admin = gateway.admin.unwrap();
+    let resolve = format!("/v1/operations/{}/resolve", "0".repeat(64));
+    for target in ["/v1/reload", "/v1/policies/keys/reload", &*resolve] {
+        let waiting: Vec<_> = (0..70)
+            .filter_map(|_| {
+                let mut connection = client::Connection::open(admin).ok()?;
+                let head = format!("POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n");
+                connection.0.write(head.as_bytes()).ok()?;
+                Some(connection)
+            })
+            .collect();
+        assert_eq!(livez(&gateway).unwrap(), 200, "{target}");
+        drop(waiting);
+    }
+}
+
 #[test]
 fn admin_heads_and_bodies_have_a_time() {
     let upstream = Upstream::numbering();
