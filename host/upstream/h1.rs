@@ -14,6 +14,7 @@ use oncegate_config as config;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The most fields that an answer's head may have, and its trailers.
@@ -24,6 +25,8 @@ pub(super) const FIELDS_MAX: usize = 256;
 pub(super) struct H1 {
     sender: SendRequest<RequestBody>,
     writes: Arc<Writes>,
+    /// The task that drives the connection, and has its place.
+    driver: JoinHandle<()>,
 }
 
 /// The reason why there is no connection. Nothing was sent.
@@ -111,13 +114,22 @@ impl H1 {
             .handshake(TokioIo::new(Wire::new(stream, writes.clone())))
             .await
             .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
-        tokio::task::spawn_local(async move {
+        let driver = tokio::task::spawn_local(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "an upstream connection ended");
             }
             drop(place);
         });
-        Ok(Self { sender, writes })
+        Ok(Self { sender, writes, driver })
+    }
+
+    /// Closes a connection that nothing is under way on. Its place is free then.
+    pub(super) async fn close(self) {
+        let Self { sender, driver, .. } = self;
+        drop(sender);
+        driver.abort();
+        // It was aborted, or has ended.
+        let _ = driver.await;
     }
 
     /// Whether the other side has ended the connection.

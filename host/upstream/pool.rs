@@ -5,7 +5,7 @@ use super::body::RequestBody;
 use super::framing::{self, ConnectionReuse};
 use super::h1::{ConnectError, H1, SendError};
 use super::runtime::Upstream;
-use super::sockets::UpstreamSockets;
+use super::sockets::{UpstreamSocket, UpstreamSockets};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -134,12 +134,24 @@ impl Pool {
     pub(super) async fn connection(self: &Rc<Self>, age_max: Duration) -> Result<Connection, ConnectError> {
         let (h1, is_used) = match self.take_idle(age_max) {
             Some(idle) => (idle, true),
-            None => {
-                let place = UpstreamSockets::place(&self.upstream.sockets).ok_or(ConnectError::NoPlace)?;
-                (H1::connect(&self.upstream.config, place).await?, false)
-            }
+            None => (H1::connect(&self.upstream.config, self.place().await?).await?, false),
         };
         Ok(Connection { h1, pool: self.clone(), is_used })
+    }
+
+    /// A place for a new connection. Where there is none, connections of this pool that are idle for too long to be
+    /// used give way.
+    async fn place(&self) -> Result<UpstreamSocket, ConnectError> {
+        loop {
+            if let Some(place) = UpstreamSockets::place(&self.upstream.sockets) {
+                return Ok(place);
+            }
+            let oldest = {
+                let mut idle = self.idle.borrow_mut();
+                (!idle.is_empty()).then(|| idle.remove(0))
+            };
+            oldest.ok_or(ConnectError::NoPlace)?.connection.close().await;
+        }
     }
 
     fn take_idle(&self, age_max: Duration) -> Option<H1> {
@@ -161,7 +173,7 @@ impl Pool {
         if idle.len() >= IDLE_COUNT_MAX {
             idle.retain(|idle| idle.stays(now, self.idle_max));
         }
-        if connection.is_closed() || idle.len() >= IDLE_COUNT_MAX {
+        if connection.is_closed() || idle.len() >= IDLE_COUNT_MAX || self.upstream.sockets.are_scarce() {
             return;
         }
         idle.push(Idle { connection, since: now });

@@ -26,6 +26,12 @@ impl UpstreamSockets {
         self.max.store(max, Ordering::Relaxed);
     }
 
+    /// Whether more than half of the places are taken. Connections are not kept idle then, so that idle ones, of
+    /// whatever upstream and worker, never take the places of those that are to send.
+    pub(super) fn are_scarce(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > self.max.load(Ordering::Relaxed) / 2
+    }
+
     /// A place for one more connection, if there is one.
     pub(super) fn place(sockets: &Arc<Self>) -> Option<UpstreamSocket> {
         let place = UpstreamSocket(sockets.clone());

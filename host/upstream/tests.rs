@@ -4,7 +4,7 @@
 
 use super::body::RequestBody;
 use super::exchange::Sending;
-use super::h1::SendError;
+use super::h1::{ConnectError, SendError};
 use super::pool::{FRESH, Pool, Pools, Traffic};
 use super::runtime::UpstreamTable;
 use super::slots::{Admission, NotAdmitted};
@@ -109,6 +109,50 @@ fn a_request_that_was_begun_is_never_handed_back() {
             peer.join().unwrap();
         });
     }
+}
+
+/// Answers each request on `connections` connections.
+fn serve(listener: TcpListener, connections: usize) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().take(connections).map(Result::unwrap) {
+            std::thread::spawn(move || {
+                let mut piece = [0; 1024];
+                while stream.read(&mut piece).is_ok_and(|read| read > 0) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+                }
+            });
+        }
+    })
+}
+
+/// Connections that were idle for too long held all places, and each new operation was refused for a minute.
+#[test]
+fn idle_connections_give_way() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pool = pool(&listener);
+        let peer = serve(listener, 3);
+        let sockets = &pool.upstream().sockets;
+        // Of two places one may be idle.
+        for (max, is_kept) in [(2, true), (1, false)] {
+            sockets.bound(max);
+            let sent = pool.connection(Duration::ZERO).await.unwrap();
+            let answer = sent.send(Box::new(request()), Duration::from_secs(60)).await.unwrap();
+            drop(answer);
+            let next = loop {
+                match pool.connection(FRESH).await {
+                    // The connection that was not kept is about to end.
+                    Err(ConnectError::NoPlace) => tokio::task::yield_now().await,
+                    next => break next.unwrap(),
+                }
+            };
+            assert_eq!(next.is_used, is_kept, "{max} places");
+            if is_kept {
+                drop(next.send(Box::new(request()), Duration::from_secs(60)).await.unwrap());
+            }
+        }
+        peer.join().unwrap();
+    });
 }
 
 /// Counts go on and connections stay open if a reload changes nothing.
