@@ -6,6 +6,7 @@ use crate::answer::problem::Problem;
 use crate::edge::{Peer, PeerAccount};
 use crate::execution::{outgoing, pass};
 use crate::request::drift::PrincipalObservation;
+use crate::request::fields::set_alone;
 use crate::request::head::RequestHead;
 use crate::request::route::Route;
 use crate::worker::Worker;
@@ -58,10 +59,10 @@ impl Execution {
         fields.insert(OPERATION, operation_value(self.id.get()));
         fields.insert(HeaderName::from_static("oncegate-attempt"), HeaderValue::from(attempt));
         for (name, value) in &self.forward {
-            fields.insert(name, value.clone());
+            set_alone(fields, name, value.clone());
         }
         if let Some(name) = &self.route.upstream.config.operation_header {
-            fields.insert(name, operation_value(self.id.get()));
+            set_alone(fields, name, operation_value(self.id.get()));
         }
         request
     }

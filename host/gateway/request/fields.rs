@@ -3,8 +3,9 @@
 
 use crate::edge::Peer;
 use bytes::Bytes;
-use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue, InvalidHeaderName};
 use oncegate_config::is_reserved;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// Whether a field belongs to one connection, or is one that says where a body ends with `_` for `-`, as CGI reads it.
@@ -59,6 +60,12 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
         fields.remove(name);
     }
     remove_where(fields, is_hop_by_hop);
+}
+
+/// Sets a field in place of any other that a service may take for it.
+pub fn set_alone(fields: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    remove_where(fields, |own| are_twins(own, name.as_str()));
+    fields.insert(name, value);
 }
 
 /// Removes the gateway's own fields from a message, so that nobody else can speak for the gateway.
@@ -117,22 +124,32 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
     remove_where(trailers, |name| !may_trail(&with_hyphens(name)));
 }
 
-/// Removes fields from `Trailer` that trailers can't have, or for which `also` says no. hyper does not send
-/// what `Trailer` does not announce.
+/// The most trailers that are announced. hyper takes no more than a hundred of a message.
+const ANNOUNCED_MAX: usize = 256;
+
+/// Removes fields from `Trailer` that trailers can't have, or for which `also` says no, and all of it where it
+/// announces too many. hyper does not send what `Trailer` does not announce.
 pub fn clean_announcement(fields: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     if !fields.contains_key(header::TRAILER) {
         return;
     }
-    let names =
-        fields.get_all(header::TRAILER).into_iter().flat_map(|list| list.as_bytes().split(|b| *b == b','));
-    let names: Vec<_> = names.map(|name| HeaderName::from_bytes(name.trim_ascii())).collect();
+    let names: Vec<_> = announced(fields).take(ANNOUNCED_MAX + 1).collect();
     let is_fit = |name: &HeaderName| may_trail(&with_hyphens(name.as_str())) && also(name);
-    if names.iter().all(|name| name.as_ref().is_ok_and(is_fit)) {
+    if names.len() <= ANNOUNCED_MAX && names.iter().all(|name| name.as_ref().is_ok_and(is_fit)) {
         return;
     }
     fields.remove(header::TRAILER);
-    let fit: Vec<HeaderName> = names.into_iter().flatten().filter(is_fit).collect();
-    announce(fields, &fit);
+    if names.len() <= ANNOUNCED_MAX {
+        let fit: Vec<HeaderName> = names.into_iter().flatten().filter(is_fit).collect();
+        announce(fields, &fit);
+    }
+}
+
+/// The names in `Trailer`, and what is no name there.
+fn announced(fields: &HeaderMap) -> impl Iterator<Item = Result<HeaderName, InvalidHeaderName>> + '_ {
+    let lists = fields.get_all(header::TRAILER).into_iter();
+    let names = lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    names.map(|name| HeaderName::from_bytes(name.trim_ascii()))
 }
 
 /// Whether a field of an answer is kept for its duplicates.
@@ -216,12 +233,13 @@ pub fn restored(kept: &[(Bytes, Bytes)], room: usize) -> HeaderMap {
 
 /// Announces trailers in `Trailer`: hyper's server sends only trailers that are announced.
 pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &'a HeaderName>) {
+    let mut trailers = trailers.into_iter().peekable();
+    if trailers.peek().is_none() {
+        return;
+    }
+    let mut known: HashSet<HeaderName> = announced(fields).flatten().collect();
     for name in trailers {
-        let announced = fields.get_all(header::TRAILER).into_iter().filter_map(|value| value.to_str().ok());
-        if !announced
-            .flat_map(|list| list.split(','))
-            .any(|own| own.trim().eq_ignore_ascii_case(name.as_str()))
-        {
+        if known.insert(name.clone()) {
             fields.append(header::TRAILER, HeaderValue::from_name(name.clone()));
         }
     }
@@ -352,6 +370,25 @@ mod tests {
             .collect();
         clean_trailers(&mut trailers);
         assert_eq!(trailers, map(&[("x-checksum", "1")]));
+    }
+
+    /// A search for each name among all names took seconds for 64 KiB of them.
+    #[test]
+    fn too_many_announcements_are_none() {
+        for (count, fit) in [(ANNOUNCED_MAX, true), (ANNOUNCED_MAX + 1, false), (16_000, false)] {
+            let names: Vec<_> = (1..count).map(|n| format!("x{n}")).collect();
+            let list = HeaderValue::from_str(&format!("age,{}", names.join(","))).expect("it is text");
+            let mut fields: HeaderMap = [(header::TRAILER, list)].into_iter().collect();
+            clean_announcement(&mut fields, |_| true);
+            assert_eq!(fields.get_all(header::TRAILER).iter().count(), if fit { count - 1 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn a_field_set_alone_has_no_twin() {
+        let mut fields = map(&[("idempotency_key", "mine"), ("idempotency-key", "mine"), ("x_key", "2")]);
+        set_alone(&mut fields, &HeaderName::from_static("idempotency-key"), HeaderValue::from_static("1"));
+        assert_eq!(fields, map(&[("idempotency-key", "1"), ("x_key", "2")]));
     }
 
     #[test]
