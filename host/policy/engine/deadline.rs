@@ -12,37 +12,43 @@ pub(crate) struct DeadlineExtension {
     rest: u64,
     /// The thread's time on a processor at the first look.
     since: Option<Duration>,
-    extensions: u32,
+    /// Ticks granted after the first look.
+    granted: u64,
+    has_lingered: bool,
 }
 
 impl DeadlineExtension {
-    /// The number of times that a guest which didn't get to run is given its rest again.
-    const EXTENSIONS_MAX: u32 = 8;
+    /// The number of times its rest that a guest which didn't get to run is given.
+    const RESTS_MAX: u64 = 9;
 
     /// Begins a call that has so many ticks. Returns the ticks to the first look.
     pub(crate) fn begin(ticks: u64) -> (Self, u64) {
         let first = (ticks / 2).clamp(1, LINGER_TICKS);
-        (Self { rest: ticks.saturating_sub(first).max(1), since: None, extensions: 0 }, first)
+        (Self { rest: ticks.saturating_sub(first).max(1), ..Self::default() }, first)
     }
 
     /// Decides at a passed deadline if the guest goes on.
     pub(crate) fn look(&mut self, on_processor: Duration) -> UpdateDeadline {
-        let Some(since) = self.since else {
-            self.since = Some(on_processor);
-            return UpdateDeadline::Continue(self.rest);
-        };
-        // A tick is a millisecond, and the first may be over when it is set.
-        let spent = on_processor.saturating_sub(since) + Duration::from_millis(1);
-        if self.extensions >= Self::EXTENSIONS_MAX || spent >= Duration::from_millis(self.rest) {
+        let since = *self.since.get_or_insert(on_processor);
+        // A tick is a millisecond, and the first after the first look may be over when it is set.
+        let first = u64::from(self.granted > 0);
+        let spent = u64::try_from((on_processor.saturating_sub(since)).as_millis()).unwrap_or(u64::MAX);
+        let spent = spent.saturating_add(first);
+        self.has_lingered |= spent >= LINGER_TICKS;
+        if spent >= self.rest || self.granted >= self.rest * Self::RESTS_MAX {
             return UpdateDeadline::Interrupt;
         }
-        self.extensions += 1;
-        UpdateDeadline::Continue(self.rest)
+        // Until it is known whether the guest runs all this time, it is looked at soon again.
+        let left = self.rest - spent;
+        let next = if self.has_lingered { left } else { left.min(LINGER_TICKS) };
+        self.granted += next;
+        UpdateDeadline::Continue(next)
     }
 
-    /// True if the first look has come.
+    /// True if the guest ran for longer on a processor than a worker can spare. On a machine with too much to do a good
+    /// policy takes long, too, and is no better off on another thread.
     pub(crate) fn has_lingered(&self) -> bool {
-        self.since.is_some()
+        self.has_lingered
     }
 }
 
@@ -59,16 +65,27 @@ mod tests {
         let (mut extension, first) = DeadlineExtension::begin(51);
         assert_eq!((first, extension.rest), (2, 49));
         assert!(goes_on(&mut extension, 1002));
+        assert!(!extension.has_lingered(), "it may have waited for a processor");
+        assert!(goes_on(&mut extension, 1004));
+        assert!(extension.has_lingered());
         assert!(!goes_on(&mut extension, 1051));
+    }
+
+    #[test]
+    fn who_waits_for_a_processor_has_not_lingered() {
+        let (mut extension, _) = DeadlineExtension::begin(6);
+        assert!((0..4).all(|_| goes_on(&mut extension, 0)));
+        assert!(!extension.has_lingered());
+        assert!(goes_on(&mut extension, 1) && extension.has_lingered());
     }
 
     #[test]
     fn who_does_not_get_to_run_has_longer_but_not_for_ever() {
         let (mut extension, _) = DeadlineExtension::begin(6);
-        assert!(goes_on(&mut extension, 0), "the first look");
-        for _ in 0..DeadlineExtension::EXTENSIONS_MAX {
-            assert!(goes_on(&mut extension, 1), "it ran for a millisecond of four");
-        }
-        assert!(!goes_on(&mut extension, 1));
+        let looks = (0..100).take_while(|_| goes_on(&mut extension, 1)).count() as u64;
+        assert!(
+            (8..=4 * DeadlineExtension::RESTS_MAX).contains(&looks),
+            "it ran for a millisecond of four: {looks}"
+        );
     }
 }

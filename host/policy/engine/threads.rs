@@ -1,6 +1,7 @@
 //! Threads for calls that take longer than a worker can spare.
 
 use crate::engine::join::join;
+use crate::engine::processor::processor_time;
 use crate::interface::failure::Failure;
 use crate::run::generation::Generation;
 use crate::run::instance_cache::{InstanceCache, InstanceCaches};
@@ -9,8 +10,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 type Job = Box<dyn FnOnce(&mut InstanceCaches) + Send>;
 
@@ -42,37 +43,39 @@ impl Threads {
     ) -> Result<T, Failure> {
         let held = Arc::clone(generation);
         let call = move |caches: &mut InstanceCaches| {
-            let start = Instant::now();
+            let begun = processor_time();
             let result = hook(caches.of(&held), &held);
             if let Err(Failure::Instantiate(_)) = result {
                 // Perhaps idle instances of older generations fill the engine's pool.
                 caches.make_room(&held);
             }
-            held.slow_policy.took(start.elapsed());
+            held.slow_policy.took(processor_time().saturating_sub(begun));
             result
         };
-        self.run(generation, call).await
+        let turn = generation.slow_policy.turn().await?;
+        self.run(turn, call).await
     }
 
-    /// Does the host's own work for `generation` on a policy thread.
+    /// Does the host's own work for `generation` on a policy thread. It has a queue of its own, so that large documents
+    /// don't hold up the calls of a slow policy.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
         generation: &Arc<Generation>,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.run(generation, |_| work()).await
+        let turn = generation.documents.turn().await?;
+        self.run(turn, |_| work()).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        generation: &Generation,
+        turn: OwnedSemaphorePermit,
         work: impl FnOnce(&mut InstanceCaches) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let permit = generation.slow_policy.turn().await?;
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |caches| {
             let result = work(caches);
-            drop(permit);
+            drop(turn);
             // Nobody waits any more: the client left.
             let _ = answer.send(result);
         });

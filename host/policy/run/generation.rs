@@ -8,7 +8,7 @@ use crate::load::recent::Recent;
 use crate::load::steps::Step;
 use crate::run::budget::CallBudget;
 use crate::run::instance::{Instance, LinkedPolicy};
-use crate::run::slow_policy::SlowPolicyDetector;
+use crate::run::slow_policy::{SlowPolicyDetector, ThreadQueue};
 use crate::run::trial::Trial;
 use oncegate_config::Instances;
 use oncegate_core::{PrincipalId, Timestamp};
@@ -26,6 +26,8 @@ pub struct Generation {
     /// The limit of a call on a policy thread.
     pub(crate) time: Duration,
     pub(crate) slow_policy: SlowPolicyDetector,
+    /// The host's own work on large documents.
+    pub(crate) documents: ThreadQueue,
     fresh: AtomicBool,
     trial: OnceLock<Trial>,
 }
@@ -67,6 +69,7 @@ impl Generation {
             report,
             time,
             slow_policy: SlowPolicyDetector::new(slow_calls),
+            documents: ThreadQueue::new(slow_calls),
             fresh,
             trial: OnceLock::new(),
         }

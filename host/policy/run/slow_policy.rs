@@ -5,12 +5,17 @@ use crate::interface::failure::Failure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Notices a policy that doesn't answer in the time that a worker can spare, and queues its calls.
 pub(crate) struct SlowPolicyDetector {
     slow: AtomicBool,
     quick_in_a_row: AtomicU32,
+    queue: ThreadQueue,
+}
+
+/// The queue of one policy's work for the policy threads. One policy never takes all of them.
+pub(crate) struct ThreadQueue {
     waiting: AtomicUsize,
     permits: Arc<Semaphore>,
 }
@@ -19,16 +24,10 @@ impl SlowPolicyDetector {
     /// Quick calls in a row after which a policy returns to the workers. The number is so large that a policy
     /// which loops on a hundredth of its inputs hardly ever returns.
     const QUICK_ENOUGH: u32 = 512;
-    /// The most calls that may wait for a policy thread: more than come at once if clients retry together.
-    const WAITING_MAX: usize = 256;
 
     pub(crate) fn new(permits: usize) -> Self {
-        Self {
-            slow: AtomicBool::new(false),
-            quick_in_a_row: AtomicU32::new(0),
-            waiting: AtomicUsize::new(0),
-            permits: Arc::new(Semaphore::new(permits)),
-        }
+        let (slow, quick_in_a_row) = (AtomicBool::new(false), AtomicU32::new(0));
+        Self { slow, quick_in_a_row, queue: ThreadQueue::new(permits) }
     }
 
     pub(crate) fn is_slow(&self) -> bool {
@@ -41,7 +40,7 @@ impl SlowPolicyDetector {
         self.slow.store(true, Ordering::Relaxed);
     }
 
-    /// Notes the time of a call on a policy thread.
+    /// Notes the time on a processor of a call on a policy thread.
     pub(crate) fn took(&self, time: Duration) {
         if time >= QUICK_TIME_MAX {
             self.quick_in_a_row.store(0, Ordering::Relaxed);
@@ -50,8 +49,22 @@ impl SlowPolicyDetector {
         }
     }
 
-    /// Waits for a share of the policy threads. One policy never takes all of them.
-    pub(crate) async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Failure> {
+    /// Waits for a share of the policy threads.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        self.queue.turn().await
+    }
+}
+
+impl ThreadQueue {
+    /// The most that may wait for a policy thread: more than come at once if clients retry together.
+    const WAITING_MAX: usize = 256;
+
+    pub(crate) fn new(permits: usize) -> Self {
+        Self { waiting: AtomicUsize::new(0), permits: Arc::new(Semaphore::new(permits)) }
+    }
+
+    /// Waits for a share of the policy threads.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let waiting = Waiting::try_new(&self.waiting)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         drop(waiting);
@@ -66,7 +79,7 @@ impl<'a> Waiting<'a> {
     fn try_new(waiting: &'a AtomicUsize) -> Result<Self, Failure> {
         let this = Self(waiting);
         let before = waiting.fetch_add(1, Ordering::Relaxed);
-        if before >= SlowPolicyDetector::WAITING_MAX { Err(Failure::Busy(before)) } else { Ok(this) }
+        if before >= ThreadQueue::WAITING_MAX { Err(Failure::Busy(before)) } else { Ok(this) }
     }
 }
 
@@ -85,17 +98,16 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_wait_for_a_policy_thread_than_may() {
-        let detector = SlowPolicyDetector::new(1);
-        let held = detector.turn().await.expect("the first takes its turn");
-        let mut waiting: Vec<_> =
-            (0..SlowPolicyDetector::WAITING_MAX).map(|_| Box::pin(detector.turn())).collect();
+        let queue = ThreadQueue::new(1);
+        let held = queue.turn().await.expect("the first takes its turn");
+        let mut waiting: Vec<_> = (0..ThreadQueue::WAITING_MAX).map(|_| Box::pin(queue.turn())).collect();
         for turn in &mut waiting {
             assert!(poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending())).await);
         }
-        assert_eq!(detector.turn().await.err(), Some(Failure::Busy(SlowPolicyDetector::WAITING_MAX)));
+        assert_eq!(queue.turn().await.err(), Some(Failure::Busy(ThreadQueue::WAITING_MAX)));
         // A call that leaves makes room for another.
         drop(waiting.pop());
-        let mut late = pin!(detector.turn());
+        let mut late = pin!(queue.turn());
         assert!(poll_fn(|context| Poll::Ready(late.as_mut().poll(context).is_pending())).await);
         drop(held);
         assert!(waiting.remove(0).await.is_ok());
