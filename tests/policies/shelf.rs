@@ -363,6 +363,40 @@ fn a_json_rpc_replay_is_fitted_and_a_batch_is_refused() {
 }
 
 #[test]
+fn a_json_rpc_id_comes_back_digit_by_digit() {
+    let upstream = Upstream::start(|_| Script::answer(200, "{\"jsonrpc\":\"2.0\",\"result\":1e30,\"id\":1}"));
+    let gateway = plugin(&upstream, "json-rpc").start();
+    let call = |id: &str, amount: u32| {
+        let body = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"charge\",\"params\":{{\"idempotency_key\":\"k\",\"amount\":{amount}}},\"id\":{id}}}"
+        );
+        Request::post("/rpc").field("Content-Type", "application/json").body(body)
+    };
+    gateway.send(&call("1", 5)).assert_executed(200);
+    // What was sent, and what comes back.
+    for (sent, wanted) in [
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ("-123456789012345678901234567891", "-123456789012345678901234567891"),
+        ("1000000000000000000000", "1000000000000000000000"),
+        ("1e30", "1000000000000000000000000000000"),
+        ("1234567890123456789012.5", "1234567890123456789012.5"),
+        ("1.5", "1.5"),
+        ("1e-9", "1e-9"),
+        ("1e999", "1e+999"),
+        ("9007199254740993", "9007199254740993"),
+        ("\"123456789012345678901234567890\"", "\"123456789012345678901234567890\""),
+        ("\"1e+30\"", "\"1e+30\""),
+    ] {
+        let again = gateway.send(&call(sent, 5));
+        assert_eq!(again.replayed(), Some("true"), "{again:?}");
+        assert_eq!(again.text(), format!("{{\"jsonrpc\":\"2.0\",\"result\":1e30,\"id\":{wanted}}}"));
+        let problem = gateway.send(&call(sent, 6)).text();
+        assert!(problem.contains(&format!("\"id\":{wanted},\"error\"")), "{sent}: {problem}");
+    }
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
 fn a_step_that_is_taken_again_gets_the_first_answer_whatever_it_says() {
     let upstream = Upstream::numbering();
     let gateway = plugin(&upstream, "agent-step").start();

@@ -161,10 +161,13 @@ impl JsonRpc {
     }
 }
 
-/// The asker's id as JSON; null where it sent none.
+/// The asker's id as JSON, a number digit by digit; null where it sent none.
 fn id_of(operation: &Operation) -> String {
     match operation.payload.found_at(ID) {
         Some(Found::Text(text)) => rpc::quoted(text),
+        Some(Found::Json(json)) if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+            rpc::laid_out(json)
+        }
         Some(Found::Json(json)) => json.clone(),
         Some(Found::Nothing) | None => "null".into(),
     }

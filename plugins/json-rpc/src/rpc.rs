@@ -32,6 +32,26 @@ pub fn quoted(text: &str) -> String {
     json
 }
 
+/// The most zeros that a number is given at its end. A double has no more.
+const ZEROS_MAX: usize = 308;
+
+/// A number of canonical JSON with its digits laid out. Canonical JSON writes what has more than 21 digits with an
+/// exponent, and a client that sent an integer compares integers.
+pub fn laid_out(number: &str) -> String {
+    let Some((mantissa, exponent)) = number.split_once("e+") else { return number.into() };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    match exponent.parse::<usize>() {
+        Ok(places) if places < fraction.len() => {
+            let (before, behind) = fraction.split_at(places);
+            format!("{whole}{before}.{behind}")
+        }
+        Ok(places) if places - fraction.len() <= ZEROS_MAX => {
+            format!("{whole}{fraction}{}", "0".repeat(places - fraction.len()))
+        }
+        Ok(_) | Err(_) => number.into(),
+    }
+}
+
 /// An error response to the call with this id, as JSON.
 pub fn error(id: &str, fault: &Fault<'_>) -> String {
     let operation = fault.operation.map_or_else(|| "null".into(), quoted);
@@ -206,6 +226,28 @@ mod tests {
         ];
         for (document, wanted) in cases {
             assert_eq!(misnamed(document), wanted, "{document}");
+        }
+    }
+
+    #[test]
+    fn digits_are_laid_out_where_zeros_are_few() {
+        let most = format!("1{}", "0".repeat(308));
+        let cases = [
+            ("1.23456789012345678901234567890e+29", "123456789012345678901234567890"),
+            ("-1.23456789012345678901234567891e+29", "-123456789012345678901234567891"),
+            ("1e+30", "1000000000000000000000000000000"),
+            ("-2.5e+22", "-25000000000000000000000"),
+            ("1.2345678901234567890123e+21", "1234567890123456789012.3"),
+            ("1e+308", &most),
+            ("1e+309", "1e+309"),
+            ("1e+2147483647", "1e+2147483647"),
+            ("1.5", "1.5"),
+            ("1e-7", "1e-7"),
+            ("-12", "-12"),
+            ("0", "0"),
+        ];
+        for (canonical, wanted) in cases {
+            assert_eq!(laid_out(canonical), wanted, "{canonical}");
         }
     }
 
