@@ -133,6 +133,61 @@ fn an_upstream_cannot_speak_for_the_gateway() {
     assert_eq!(gateway.send(&Request::post("/unguarded")).replayed(), None);
 }
 
+/// Fields that only the gateway sets, in the writings that a client may read as them.
+const OURS: [&str; 6] = [
+    "Oncegate-Problem",
+    "Oncegate_Operation",
+    "oncegate_problem",
+    "oncegate_anything",
+    "Oncegate_Attempt-No",
+    "Idempotent_Replayed",
+];
+
+#[test]
+fn no_writing_of_the_gateways_fields_passes() {
+    let upstream = Upstream::start(|call| {
+        let script = match call.target.as_str() {
+            "/429" => Script::answer(429, "later"),
+            _ => Script::numbered(call),
+        };
+        OURS.iter().fold(script, |script, name| script.field(name, "fake"))
+    });
+    let gateway = Setup::new(&upstream.url()).start();
+    let kept = Request::keyed("/charges", "k");
+    let first = gateway.send(&kept);
+    first.assert_executed(201);
+    let replays = [gateway.send(&kept), gateway.send(&kept)];
+    replays.iter().for_each(|replay| replay.assert_replay_of(&first));
+    let others = [Request::keyed("/429", "k"), Request::post("/charges"), Request::get("/charges")];
+    for reply in [first].into_iter().chain(replays).chain(others.iter().map(|other| gateway.send(other))) {
+        for (name, value) in &reply.fields {
+            let ours = name.replace('_', "-").starts_with("oncegate-") || name.starts_with("idempotent");
+            assert!(!(ours && (name.contains('_') || value == "fake")), "{name}: {reply:?}");
+        }
+    }
+}
+
+/// By these two the gateway reads what it judges, and the service would see neither.
+#[test]
+fn what_says_how_a_body_is_read_stays() {
+    let upstream = Upstream::numbering();
+    let plain = "[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"";
+    for component in ["builtin:idempotency-key", "builtin:content", "builtin:webhook"] {
+        let gateway = Setup::new(&upstream.url()).component(component).extra(plain).start();
+        for options in
+            ["content-encoding", "Content-Type", "close, CONTENT-ENCODING", "x-a,content-type , keep-alive"]
+        {
+            for request in [Request::keyed("/charges", "k"), Request::post("/charges")] {
+                let request = request.field("Content-Type", "application/json").field("Connection", options);
+                gateway.send(&request).assert_problem(400, "bad-request");
+            }
+            // Nobody reads the body there.
+            assert_eq!(gateway.send(&Request::post("/plain").field("Connection", options)).status, 201);
+        }
+        assert!(upstream.calls().iter().all(|call| call.target == "/plain"), "{component}");
+    }
+}
+
 #[test]
 fn a_client_cannot_speak_for_the_gateway() {
     let upstream = Upstream::numbering();

@@ -143,6 +143,32 @@ fn a_status_line_is_the_gateways_own() {
     }
 }
 
+/// hyper's server can't send them, so they end here.
+#[test]
+fn an_interim_answer_is_not_the_answer() {
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    const LAST: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let upstream = Upstream::start(|call| {
+        let interim = match call.field("x-case").unwrap() {
+            "continue" => "HTTP/1.1 100 Continue\r\n\r\n".to_owned(),
+            "processing" => "HTTP/1.1 102 Processing\r\n\r\n".repeat(3),
+            _ => HINTS.to_owned(),
+        };
+        Script::raw(vec![Step::Write(interim.into_bytes()), Step::Write(LAST.into())])
+    });
+    let gateway = Setup::new(&upstream.url()).start();
+    for case in ["continue", "processing", "hints"] {
+        let [guarded, plain] = both_ways(case);
+        for request in [&plain, &guarded, &guarded] {
+            let mut connection = gateway.connect();
+            connection.0.write(&request.bytes()).unwrap();
+            assert_eq!(connection.0.head().unwrap().start, "HTTP/1.1 200 OK", "{case}");
+            assert_eq!(connection.0.body(&vec![("content-length".into(), "2".into())], false).bytes, b"ok");
+        }
+    }
+    assert_eq!(upstream.count(), 6);
+}
+
 /// An upstream that answers before it has read the request, and then closes with bytes unread, which resets
 /// the connection. `read`: how much it reads of each request.
 fn hasty(answer: &'static str, read: usize) -> SocketAddr {

@@ -56,6 +56,32 @@ fn a_repeated_credential_is_refused() {
     assert_eq!(upstream.count(), 0);
 }
 
+/// To many services it is the key, to the gateway it would be nobody's.
+#[test]
+fn a_twin_of_the_api_key_is_refused() {
+    let upstream = confidential();
+    for from in
+        ["", "[principal]\nfrom = [\"api-key\"]", "[principal]\nfrom = [\"authorization\", \"api-key\"]"]
+    {
+        let gateway = Setup::new(&upstream.url()).extra(from).start();
+        for name in ["X_API_Key", "x_api_key", "X-API_Key", "X_Api-Key"] {
+            for request in [
+                Request::keyed("/charges", "k").field(name, "alice"),
+                Request::keyed("/charges", "k").field(name, ""),
+                Request::keyed("/charges", "k").field("X-API-Key", "alice").field(name, "bob"),
+                Request::post("/charges").field(name, "alice"),
+            ] {
+                let problem = gateway.send(&request).assert_problem(401, "principal-invalid");
+                assert!(problem["detail"].as_str().unwrap().contains("`x-api-key`"), "{problem}");
+            }
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+    let gateway = Setup::new(&upstream.url()).extra("[principal]\nfrom = [\"authorization\"]").start();
+    let other = Request::keyed("/charges", "k").field("Authorization", "Bearer a").field("X_API_Key", "b");
+    gateway.send(&other).assert_executed(200);
+}
+
 /// The service would see neither: it believes what the gateway believed, or knows nobody.
 #[test]
 fn who_asks_is_not_to_be_switched_off_or_claimed() {
@@ -153,6 +179,42 @@ fn no_stranger_says_who_asks_anywhere() {
     }
     assert_eq!(upstream.count(), 0);
     assert_eq!(gateway.send(&Request::get("/plain").field("X-Users", "alice")).status, 200);
+}
+
+/// A service that believes the field behind one route may be behind another.
+#[test]
+fn one_routes_field_is_refused_on_all() {
+    let upstream = confidential();
+    let routes = |setup: Setup| {
+        setup
+            .path("/other")
+            .extra(&guarded("named", "from = [\"header:x-user\"]"))
+            .extra(&guarded("keyed", "from = [\"api-key\"]"))
+            .extra("[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"")
+            .extra("[[routes]]\nname = \"host\"\nhost = \"b.example\"\npath = \"/\"\nupstream = \"origin\"")
+    };
+    let gateway = routes(Setup::new(&upstream.url()).server("trusted_proxies = [\"192.0.2.1\"]")).start();
+    for target in
+        ["/named", "/other", "/keyed", "/plain", "http://b.example/a", "/none", "/.oncegate/operations/a"]
+    {
+        for request in [
+            Request::get(target).field("X-User", "alice"),
+            Request::new("OPTIONS", target).field("x_user", "alice"),
+            Request::keyed(target, "k").field("X-API-Key", "a").field("X-USER", "alice"),
+            Request::post(target).field("X-User", ""),
+        ] {
+            gateway.send(&request).assert_problem(401, "principal-invalid");
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+    let proxied = routes(Setup::new(&upstream.url()).server("trusted_proxies = [\"127.0.0.1\"]")).start();
+    for target in ["/named", "/plain", "http://b.example/a"] {
+        assert_eq!(
+            proxied.send(&Request::keyed(target, "k").field("X-User", "alice")).status,
+            200,
+            "{target}"
+        );
+    }
 }
 
 #[test]
