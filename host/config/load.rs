@@ -82,7 +82,7 @@ fn interpret(reading: &Reading, tree: Table) -> Config {
     let server = server::read(root.section(&SERVER));
     let principal = principal::read(root.section(&PRINCIPAL), &server);
     let (ledger, remembering) = ledger::read(root.section(&LEDGER), &server);
-    let upstreams = upstreams::read(root.named(&UPSTREAMS));
+    let upstreams = upstreams::read(root.named(&UPSTREAMS), &server);
     let policies = policies::read(root.named(&POLICIES));
     let scope = routes::Scope {
         server: &server,

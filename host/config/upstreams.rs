@@ -4,8 +4,10 @@ use super::fields::is_reserved;
 use super::probe::{self, ProbeConfig};
 use super::reading::units::is_host;
 use super::reading::{Item, PlainKey, Section, TableKey, Unset};
+use super::server::Server;
 use http::HeaderName;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,17 +104,23 @@ const SETTLE_AFTER: PlainKey<Duration> = PlainKey::new(
 const PROBE: TableKey = TableKey::table("probe");
 
 /// Reads the sections.
-pub(super) fn read(sections: Vec<(String, Section<'_>)>) -> BTreeMap<Arc<str>, Arc<UpstreamConfig>> {
+pub(super) fn read(
+    sections: Vec<(String, Section<'_>)>,
+    server: &Server,
+) -> BTreeMap<Arc<str>, Arc<UpstreamConfig>> {
     let one = |(name, section)| {
-        let upstream = upstream(name, section);
+        let upstream = upstream(name, section, server);
         (upstream.name.clone(), Arc::new(upstream))
     };
     sections.into_iter().map(one).collect()
 }
 
-fn upstream(name: String, mut section: Section<'_>) -> UpstreamConfig {
+fn upstream(name: String, mut section: Section<'_>, server: &Server) -> UpstreamConfig {
     section.later(&["http2", "tls", "retry", "breaker", "bulkhead", "health"]);
     let (host, port) = section.find(&URLS).unwrap_or_default();
+    if let Some(item) = section.item(&URLS) {
+        refuse_own(&item, &host, port, server);
+    }
     let upstream = UpstreamConfig {
         name: name.into(),
         host,
@@ -134,6 +142,37 @@ fn upstream(name: String, mut section: Section<'_>) -> UpstreamConfig {
     }
     section.close();
     upstream
+}
+
+/// Refuses an upstream that is this gateway: requests would go round, or clients would reach the admin interface.
+/// Names but `localhost` are not looked up.
+fn refuse_own(item: &Item<'_>, host: &str, port: u16, server: &Server) {
+    let addresses: Vec<IpAddr> = match host.trim_matches(['[', ']']).parse() {
+        Ok(address) => vec![address],
+        Err(_) if host == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Err(_) => Vec::new(),
+    };
+    let is_own = |own: &SocketAddr| {
+        own.port() == port && addresses.iter().any(|address| reaches(address.to_canonical(), own.ip()))
+    };
+    let listeners = server.listen.iter().map(|own| ("server.listen", own));
+    let mut all = listeners.chain(server.admin.iter().map(|own| ("server.admin", own)));
+    if let Some((key, own)) = all.find(|(_, own)| is_own(own)) {
+        item.fault(
+            format!("`{}` is {own}, where `{key}` of this gateway listens", item.path),
+            "name the address of the service",
+        );
+    }
+}
+
+/// Whether a connection to `address` of this machine reaches a listener at `own`.
+fn reaches(address: IpAddr, own: IpAddr) -> bool {
+    // A connection to no address goes to this machine.
+    let is_here = address.is_loopback() || address.is_unspecified();
+    address == own
+        || (address.is_ipv4() == own.is_ipv4()
+            && is_here
+            && (own.is_unspecified() || (address.is_unspecified() && own.is_loopback())))
 }
 
 fn operation_header(item: &Item<'_>) -> Option<HeaderName> {

@@ -23,9 +23,9 @@ pub use shared::{ActiveConfig, Shared};
 pub use worker::{Retirement, Workers};
 
 use answer::body::AnswerBody;
-use answer::problem::Problem;
+use answer::problem::{Code, Problem};
 use answer::{present, refusals};
-use edge::{After, Answered, ClientConnection, EdgeService, EdgeState, Framing, Peer};
+use edge::{After, Answered, ClientConnection, EdgeService, EdgeState, HeadFault, Peer};
 use execution::{pass, probe};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -108,11 +108,20 @@ async fn unavailable(
 async fn handle(
     worker: Rc<Worker>,
     peer: Peer,
+    fault: Option<HeadFault>,
     client: ClientConnection,
     request: Box<Request<Incoming>>,
 ) -> Answered<AnswerBody> {
     let mut progress = RequestProgress::begin(&request, peer);
-    let (mut response, after) = match answer(&worker, peer, client, *request, &mut progress).await {
+    let answered = match fault {
+        None => answer(&worker, peer, client, *request, &mut progress).await,
+        Some(fault) => {
+            // RFC 9112 §6.1: what comes behind such a head may not be what it seems.
+            progress.after_refusal = After::Close;
+            Err(refusals::head_fault(fault))
+        }
+    };
+    let (mut response, after) = match answered {
         Ok(response) => (response, After::Stay),
         Err(problem) => {
             progress.access.problem(&problem);
@@ -156,19 +165,17 @@ impl EdgeService for Worker {
         }
     }
 
+    fn unreadable(&self) {
+        self.shared.metrics.unrouted(Code::BadRequest.name());
+    }
+
     async fn answer(
         self: Rc<Self>,
         peer: Peer,
-        framing: Framing,
+        fault: Option<HeadFault>,
         client: ClientConnection,
         request: Box<Request<Incoming>>,
     ) -> Answered<AnswerBody> {
-        match framing {
-            Framing::Clear => handle(self, peer, client, request).await,
-            Framing::Ambiguous => {
-                // RFC 9112 §6.1: what comes behind such a head may not be what it seems.
-                Answered { response: refusals::ambiguous_framing().into_response(), after: After::Close }
-            }
-        }
+        handle(self, peer, fault, client, request).await
     }
 }

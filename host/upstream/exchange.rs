@@ -4,7 +4,7 @@
 use super::body::RequestBody;
 use super::h1::{FIELDS_MAX, SendError};
 use super::pool::{FRESH, IDLE_MAX, Pool, ResponseBody};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -74,6 +74,9 @@ impl Pool {
                     metrics.broken.inc();
                     return Err(NoHead::Broken);
                 }
+                (Ok(response), Some(copy)) if is_of_an_idle_connection(&response) => {
+                    (request, age_max) = (copy, Duration::ZERO);
+                }
                 (Ok(response), _) => {
                     metrics.answered.inc();
                     return Ok(response);
@@ -139,6 +142,19 @@ fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     Some(copy)
+}
+
+/// Whether this is what a service says when it closes a connection on which no request came for too long, which the
+/// request crossed: it may be sent again on a new connection (RFC 9110 §15.5.9).
+fn is_of_an_idle_connection<B>(response: &Response<B>) -> bool {
+    let mut options = response.headers().get_all(header::CONNECTION).into_iter();
+    let closes = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|own| own.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    response.status() == StatusCode::REQUEST_TIMEOUT && options.any(closes)
 }
 
 /// Whether the connection ended, and no more than a part of a head had come.

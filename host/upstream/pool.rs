@@ -75,14 +75,10 @@ pub(super) struct Connection {
 pub struct ResponseBody {
     incoming: Incoming,
     connection: Option<Connection>,
-    idle: Option<IdleLimit>,
-}
-
-/// How long an answer's body may stand still.
-#[derive(Debug)]
-struct IdleLimit {
-    limit: Duration,
-    /// Runs while a piece is awaited.
+    /// How long the body may stand still.
+    idle: Duration,
+    is_watched: bool,
+    /// Runs while a piece of a watched body is awaited.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -132,6 +128,11 @@ impl Pool {
 
     /// A connection that was idle for less than `age_max`, or a new one.
     pub(super) async fn connection(self: &Rc<Self>, age_max: Duration) -> Result<Connection, ConnectError> {
+        if !self.idle.borrow().is_empty() {
+            // A connection learns what has arrived on it when the runtime has asked the system, which yielding makes it
+            // do. What is there before a request is no answer to it.
+            tokio::task::yield_now().await;
+        }
         let (h1, is_used) = match self.take_idle(age_max) {
             Some(idle) => (idle, true),
             None => (H1::connect(&self.upstream.config, self.place().await?).await?, false),
@@ -217,8 +218,8 @@ impl Connection {
         let idle = self.pool.upstream.config.body_idle_timeout;
         let mut response = self.h1.send(request, limit, idle).await?;
         let reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
-        Ok(response
-            .map(|incoming| ResponseBody::new(incoming, (reuse == ConnectionReuse::Safe).then_some(self))))
+        let connection = (reuse == ConnectionReuse::Safe).then_some(self);
+        Ok(response.map(|incoming| ResponseBody::new(incoming, connection, idle)))
     }
 
     #[cfg(test)]
@@ -228,8 +229,8 @@ impl Connection {
 }
 
 impl ResponseBody {
-    fn new(incoming: Incoming, connection: Option<Connection>) -> Self {
-        let mut body = Self { incoming, connection, idle: None };
+    fn new(incoming: Incoming, connection: Option<Connection>, idle: Duration) -> Self {
+        let mut body = Self { incoming, connection, idle, is_watched: false, timer: None };
         if body.incoming.is_end_stream() {
             body.finish();
         }
@@ -245,16 +246,16 @@ impl ResponseBody {
     /// The same body, which breaks off when no piece comes within the upstream's `body_idle_timeout`.
     #[must_use]
     pub fn watched(mut self) -> Self {
-        let limit =
-            self.connection.as_ref().map(|connection| connection.pool.upstream.config.body_idle_timeout);
-        self.idle = limit.map(|limit| IdleLimit { limit, timer: None });
+        self.is_watched = true;
         self
     }
 
     /// Whether the next piece has been awaited for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(IdleLimit { limit, timer }) = &mut self.idle else { return Poll::Pending };
-        timer.get_or_insert_with(|| Box::pin(sleep(*limit))).as_mut().poll(cx)
+        if !self.is_watched {
+            return Poll::Pending;
+        }
+        self.timer.get_or_insert_with(|| Box::pin(sleep(self.idle))).as_mut().poll(cx)
     }
 }
 
@@ -270,9 +271,7 @@ impl Body for ResponseBody {
         let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
             return this.poll_idle(cx).map(|()| Some(Err(BodyError::Stalled)));
         };
-        if let Some(idle) = &mut this.idle {
-            idle.timer = None;
-        }
+        this.timer = None;
         if frame.is_none() || (matches!(frame, Some(Ok(_))) && this.incoming.is_end_stream()) {
             this.finish();
         }

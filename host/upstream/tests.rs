@@ -155,6 +155,58 @@ fn idle_connections_give_way() {
     });
 }
 
+/// Reads one request off a stream.
+fn take_request(stream: &mut std::net::TcpStream) {
+    let mut read = Vec::new();
+    while !read.ends_with(b"body") {
+        let mut one = [0];
+        stream.read_exact(&mut one).unwrap();
+        read.extend(one);
+    }
+}
+
+/// What is there before a request is sent is no answer to it, though the runtime has not looked since.
+#[test]
+fn bytes_on_an_idle_connection_are_no_answer() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for early in [&b"HTTP/1.1 299 Forged\r\nContent-Length: 0\r\n\r\n"[..], b"HTTP/1.1 299 For", b"\r\n", b""]
+    {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let pool = pool(&listener);
+            let (begin, begun) = std::sync::mpsc::channel::<()>();
+            let (end, ended) = std::sync::mpsc::channel();
+            let peer = std::thread::spawn(move || {
+                let (mut first, _) = listener.accept().unwrap();
+                take_request(&mut first);
+                first.write_all(OK).unwrap();
+                begun.recv().unwrap();
+                first.write_all(early).unwrap();
+                if early.is_empty() {
+                    first.shutdown(std::net::Shutdown::Both).unwrap();
+                }
+                end.send(()).unwrap();
+                let (mut second, _) = listener.accept().unwrap();
+                take_request(&mut second);
+                second.write_all(OK).unwrap();
+                drop(first);
+            });
+            let send = async || {
+                let limit = Duration::from_secs(60);
+                pool.exchange(Box::new(request()), limit, Sending::Once, || true)
+                    .await
+                    .map(|answer| answer.status())
+            };
+            assert_eq!(send().await, Ok(http::StatusCode::OK));
+            begin.send(()).unwrap();
+            // The thread stands still meanwhile, so that nobody asks the system what has come.
+            ended.recv().unwrap();
+            assert_eq!(send().await, Ok(http::StatusCode::OK), "{early:?}");
+            peer.join().unwrap();
+        });
+    }
+}
+
 /// Counts go on and connections stay open if a reload changes nothing.
 #[test]
 fn only_a_changed_upstream_is_made_anew() {
@@ -203,12 +255,7 @@ fn idle_connections_are_closed_by_time() {
         let pool = Pool::lasting(pool(&listener).upstream().clone(), Duration::from_millis(50));
         let peer = tokio::task::spawn_blocking(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut read = Vec::new();
-            while !read.ends_with(b"body") {
-                let mut one = [0];
-                stream.read_exact(&mut one).unwrap();
-                read.extend(one);
-            }
+            take_request(&mut stream);
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
             stream.read(&mut [0]).unwrap()
         });

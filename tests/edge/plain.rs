@@ -88,10 +88,15 @@ fn a_steady_upload_may_take_longer_than_an_answer() {
 fn an_answer_that_stands_still_is_cut() {
     let upstream = Upstream::start(|call| {
         let script = Script::answer(200, "first,second").pause_at(6, &Gate::new());
-        if call.target == "/plain/chunked" { script.chunked() } else { script }
+        match &*call.target {
+            "/plain/chunked" => script.chunked(),
+            "/plain/close" => script.field("Connection", "close"),
+            "/plain/end" => script.until_closed(),
+            _ => script,
+        }
     });
     let gateway = gateway(&upstream.url(), "body_idle_timeout = \"1s\"");
-    for target in ["/plain", "/plain/chunked"] {
+    for target in ["/plain", "/plain/chunked", "/plain/close", "/plain/end"] {
         let mut client = gateway.connect();
         let reply = client.send(&Request::get(target)).unwrap();
         assert_eq!((reply.status, reply.whole, reply.text().as_str()), (200, false, "first,"));
@@ -202,6 +207,8 @@ enum Second {
     Close,
     Reset,
     PartOfAHead,
+    /// What services say that close an idle connection with a word.
+    TimedOut(&'static str),
 }
 
 /// A service that answers the first request on each connection, and ends the connection at the second. Returns
@@ -223,6 +230,7 @@ fn ending(listener: TcpListener, second: Second) -> Arc<Mutex<Vec<String>>> {
                         SockRef::from(&wire.stream).set_linger(Some(Duration::ZERO)).unwrap()
                     }
                     (_, Second::PartOfAHead) => wire.write(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap(),
+                    (_, Second::TimedOut(answer)) => wire.write(answer.as_bytes()).unwrap(),
                 }
             }
         }
@@ -234,7 +242,15 @@ fn ending(listener: TcpListener, second: Second) -> Arc<Mutex<Vec<String>>> {
 /// policy may guard acts, though this one request is not guarded.
 #[test]
 fn a_request_that_crossed_a_close_is_sent_again() {
-    for second in [Second::Close, Second::Reset, Second::PartOfAHead] {
+    for second in [
+        Second::Close,
+        Second::Reset,
+        Second::PartOfAHead,
+        Second::TimedOut("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"),
+        Second::TimedOut(
+            "HTTP/1.0 408 Request Time-out\r\nConnection: x-a, Close\r\nContent-Length: 4\r\n\r\nlate",
+        ),
+    ] {
         let cases = [
             (Request::get("/plain"), true),
             (Request::new("DELETE", "/plain"), true),
@@ -259,5 +275,30 @@ fn a_request_that_crossed_a_close_is_sent_again() {
                 false => assert_eq!(sent, 1, "{second:?} {request:?}: {reply:?}"),
             }
         }
+    }
+}
+
+/// It is the service's word on the request itself.
+#[test]
+fn another_408_is_the_answer() {
+    const KEPT_OPEN: &str = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nslow";
+    const OF_A_NEW_ONE: &str =
+        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 4\r\n\r\nslow";
+    for (answer, before, request) in [
+        (KEPT_OPEN, true, Request::get("/plain")),
+        (OF_A_NEW_ONE, false, Request::get("/plain")),
+        (OF_A_NEW_ONE, true, Request::post("/plain")),
+    ] {
+        let upstream = Upstream::start(move |call| match call.target.as_str() {
+            "/plain" => Script::raw(vec![Step::Write(answer.as_bytes().to_vec()), Step::Close]),
+            _ => Script::numbered(call),
+        });
+        let gateway = gateway(&upstream.url(), "");
+        if before {
+            assert_eq!(gateway.send(&Request::get("/plain/before")).status, 201);
+        }
+        let reply = gateway.send(&request);
+        assert_eq!((reply.status, reply.text().as_str()), (408, "slow"), "{reply:?}");
+        assert_eq!(upstream.count(), 1 + usize::from(before), "{answer}");
     }
 }

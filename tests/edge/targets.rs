@@ -168,3 +168,68 @@ fn a_request_without_host_is_its_routes() {
     assert_eq!(hostless("/other").status, 201);
     assert_eq!(upstream.count(), 2);
 }
+
+/// No client sends one, so who does means something else by it than the service that would not see it.
+#[test]
+fn a_target_with_a_fragment_is_refused() {
+    let upstream = Upstream::numbering();
+    let gateway = beside(&upstream).start();
+    for (method, target) in [
+        ("POST", "/v1/charges#a"),
+        ("POST", "/v1/charges?a=b#"),
+        ("GET", "/plain#/v1/charges"),
+        ("DELETE", "http://api.example/v1/charges?#a?b"),
+    ] {
+        let mut connection = gateway.connect();
+        let refused = connection.send(&Request::new(method, target).key("k").body("1")).unwrap();
+        let problem = refused.assert_problem(400, "bad-request");
+        assert!(problem["detail"].as_str().unwrap().contains("fragment"), "{problem}");
+        assert_eq!(refused.field("connection"), Some("close"), "{target}");
+    }
+    assert_eq!(upstream.count(), 0);
+    // It is one in the target alone.
+    let request = Request::new("PO#ST", "/plain").field("X-A", "/a#b").body("GET /#a HTTP/1.1\r\n");
+    let mut connection = gateway.connect();
+    for _ in 0..2 {
+        assert_eq!(connection.send(&request).unwrap().status, 201);
+    }
+}
+
+/// As RFC 9110 §7.6.3 has it, each gateway adds itself to `Via`.
+#[test]
+fn a_request_that_goes_round_is_refused() {
+    let upstream = Upstream::numbering();
+    let gateway = beside(&upstream).start();
+    let many = |count: usize, of: &str| vec![of; count].join(", ");
+    for (fields, status) in [
+        (vec![many(15, "1.1 oncegate")], 201),
+        (vec![many(16, "1.1 oncegate")], 508),
+        (vec![many(20, "1.1 proxy"), many(15, "1.1 oncegate")], 201),
+        (
+            vec![many(8, "1.0 oncegate,1.1 proxy (a)"), "1.1 a".into(), many(8, "HTTP/1.1 OnceGate (edge)")],
+            508,
+        ),
+        (vec![many(40, "1.1 oncegates"), many(40, "oncegate 1.1")], 201),
+    ] {
+        for target in ["/plain", "/v1/charges"] {
+            let request = fields.iter().fold(Request::post(target), |request, via| request.field("Via", via));
+            let reply = gateway.send(&request);
+            assert_eq!(reply.status, status, "{fields:?}");
+            if status == 508 {
+                reply.assert_problem(508, "bad-request");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_gateways_that_send_round_stop() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let second = Setup::new(&format!("http://{free}")).start();
+    let first = Setup::new(&second.url()).server(&format!("listen = [\"{free}\"]")).start();
+    for request in [Request::get("/a"), Request::post("/a?b"), Request::new("DELETE", "/")] {
+        let reply = first.send(&request);
+        assert_eq!(reply.field("oncegate-problem"), None, "it is the service's own word to each: {reply:?}");
+        assert_eq!((reply.status, &reply.json()["status"]), (508, &508.into()));
+    }
+}

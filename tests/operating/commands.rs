@@ -243,6 +243,55 @@ fn the_admin_listener_tells_health_status_policies_and_metrics() {
     assert_eq!(gateway.admin("GET", "/v1/reload").status, 405, "changes are made by POST");
 }
 
+/// What no route takes is in no route's counters.
+#[test]
+fn requests_without_a_route_are_counted() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).path("/charges").server("access_log = \"text\"").start();
+    let count = |problem: &str| {
+        let series = format!("oncegate_requests_unrouted_total{{problem=\"{problem}\"}} ");
+        let metrics = gateway.admin("GET", "/metrics").text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned));
+        line.map_or(0, |count| count.parse().unwrap())
+    };
+    let ambiguous = "POST /charges HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let lookup = format!("/.oncegate/operations/{}", "0".repeat(64));
+    for (request, problem, status) in [
+        (Request::get("/nothing").bytes(), "no-route", 404),
+        (Request::keyed("/", "k").bytes(), "no-route", 404),
+        (Request::post("/charges//a").bytes(), "bad-request", 400),
+        (Request::post("/charges").field("Host", "a b").bytes(), "bad-request", 400),
+        (ambiguous.into(), "bad-request", 400),
+        (Request::get("/charges#a").bytes(), "bad-request", 400),
+        (Request::get(&lookup).bytes(), "not-found", 404),
+    ] {
+        let before = count(problem);
+        assert_eq!(
+            crate::support::client::send_raw(gateway.address, &request).unwrap().status,
+            status,
+            "{problem}"
+        );
+        assert_eq!(count(problem), before + 1, "{}", String::from_utf8_lossy(&request));
+    }
+    let lines = || gateway.stderr().lines().filter(|line| line.contains(" operation=- problem=")).count();
+    eventually("each has its line", || (lines() == 7).then_some(()));
+    // What is no head has no line.
+    let large = Request::get("/charges").field("X-Large", vec![b'x'; 200_000]).bytes();
+    for (bytes, status) in [
+        (b"nonsense\r\n\r\n".to_vec(), 400),
+        (b"GET / HTTP/1.1\r\nno field\r\n\r\n".to_vec(), 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), 400),
+        (large, 431),
+    ] {
+        let before = count("bad-request");
+        let reply = crate::support::client::send_raw(gateway.address, &bytes).unwrap();
+        assert_eq!((reply.status, reply.body.len()), (status, 0));
+        eventually("it is counted", || (count("bad-request") == before + 1).then_some(()));
+    }
+    assert_eq!(gateway.send(&Request::post("/charges")).status, 201);
+    assert_eq!(count("none"), 0);
+}
+
 #[test]
 fn the_admin_listener_answers_strangers_hosts_with_health_alone() {
     let gateway = Setup::new("http://127.0.0.1:9").start();
@@ -293,9 +342,21 @@ fn a_policys_labels_reach_metrics_and_log() {
         ),
         ..Guest::default()
     };
-    let setup = Setup::new(&upstream.url()).server("access_log = \"json\"");
+    let setup = Setup::new(&upstream.url());
     let file = put(&setup, "policy.wasm", &labelled.component());
-    let gateway = setup.component(file).start();
+    let setup = setup.component(file);
+    for (log, line) in [
+        ("text", " reason=- label.tier=\"one\" "),
+        ("text", " reason=- label.tier=\"a \\\"b\\\"\" "),
+        ("json", "\"labels\":{\"tier\":\"two\"}"),
+    ] {
+        let key =
+            ["one", "a \"b\"", "two"].into_iter().find(|key| line.contains(&format!("{key:?}"))).unwrap();
+        let gateway = setup.clone().server(&format!("access_log = {log:?}")).start();
+        gateway.send(&Request::post("/charges").field("Idempotency-Key", key)).assert_executed(201);
+        eventually("the access log has it", || gateway.stderr().contains(line).then_some(()));
+    }
+    let gateway = setup.start();
     for tier in 0..40 {
         let key = format!("tier{tier}");
         gateway.send(&Request::post("/charges").field("Idempotency-Key", &key)).assert_executed(201);
@@ -308,8 +369,6 @@ fn a_policys_labels_reach_metrics_and_log() {
     };
     assert_eq!((count("tier0").as_deref(), count("tier31").as_deref()), (Some("1"), Some("1")), "{metrics}");
     assert_eq!((count("tier32"), count("other").as_deref()), (None, Some("8")), "{metrics}");
-    let last = "\"labels\":{\"tier\":\"tier39\"}";
-    eventually("the access log has it", || gateway.stderr().contains(last).then_some(()));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! (`design/problems.md`).
 
 use crate::answer::problem::{Code, Problem};
+use crate::edge::HeadFault;
 use oncegate_core::{Disposition, OperationId, Record, Refusal, State};
 use oncegate_store::StoreError;
 
@@ -124,12 +125,18 @@ pub fn policy_failed() -> Problem {
     )
 }
 
-/// The problem when `Content-Length` and `Transfer-Encoding` both say where the body ends (RFC 9112 §6.1).
-pub fn ambiguous_framing() -> Problem {
-    Problem::new(
-        Code::BadRequest,
-        "The request says with both `Content-Length` and `Transfer-Encoding` where its body ends: send one of them.",
-    )
+/// The problem of a head that has this fault.
+pub fn head_fault(fault: HeadFault) -> Problem {
+    let detail = match fault {
+        // RFC 9112 §6.1.
+        HeadFault::Framing => {
+            "The request says with both `Content-Length` and `Transfer-Encoding` where its body ends: send one of them."
+        }
+        HeadFault::Fragment => {
+            "A target has no fragment (RFC 9112 §3.2): leave out `#` and what is behind it."
+        }
+    };
+    Problem::new(Code::BadRequest, detail)
 }
 
 /// The problem when the client tries to switch off a field that the policy reads or that names the principal.

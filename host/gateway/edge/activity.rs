@@ -5,7 +5,7 @@
 //! twice a second.
 
 use super::budget::PeerAccount;
-use super::follow::{Follower, Framing};
+use super::follow::{Follower, HeadFault};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use oncegate_config::Limits;
@@ -53,6 +53,8 @@ pub(super) struct Activity {
     answered: AtomicU64,
     /// The number of the first head that says in two ways where its body ends, or [`NEVER`].
     ambiguous: AtomicU64,
+    /// The number of the first head whose target has a fragment, or [`NEVER`].
+    fragment: AtomicU64,
     /// Whether the present request ends when the client says that it sends no more.
     ends_with_client: AtomicBool,
     /// Wakes the connection if the end of the client's bytes was held back.
@@ -73,6 +75,7 @@ impl Activity {
             is_heard: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             ambiguous: AtomicU64::new(NEVER),
+            fragment: AtomicU64::new(NEVER),
             ends_with_client: AtomicBool::new(false),
             held_end: Mutex::default(),
             bodies,
@@ -80,12 +83,14 @@ impl Activity {
         }
     }
 
-    /// How the next head says where its body ends.
-    pub(super) fn take_framing(&self) -> Framing {
+    /// The fault of the next head, if it has one. It is the connection's last head then.
+    pub(super) fn take_fault(&self) -> Option<HeadFault> {
         let number = self.answered.fetch_add(1, Ordering::Relaxed);
-        match number >= self.ambiguous.load(Ordering::Relaxed) {
-            true => Framing::Ambiguous,
-            false => Framing::Clear,
+        let is_so = |first: &AtomicU64| number >= first.load(Ordering::Relaxed);
+        match () {
+            () if is_so(&self.ambiguous) => Some(HeadFault::Framing),
+            () if is_so(&self.fragment) => Some(HeadFault::Fragment),
+            () => None,
         }
     }
 
@@ -245,6 +250,9 @@ impl TrackedIo {
         }
         if let Some(number) = follower.ambiguous() {
             activity.ambiguous.store(number, Ordering::Relaxed);
+        }
+        if let Some(number) = follower.fragment() {
+            activity.fragment.store(number, Ordering::Relaxed);
         }
     }
 

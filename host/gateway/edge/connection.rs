@@ -41,14 +41,14 @@ pub(super) async fn serve<S: EdgeService>(
         move |request: Request<Incoming>| {
             let busy = Busy::new(&activity);
             let service = service.clone();
-            let (framing, client) = (activity.take_framing(), ClientConnection(activity.clone()));
+            let (fault, client) = (activity.take_fault(), ClientConnection(activity.clone()));
             let ending = ending.clone();
             let peer = Peer { protocol: Protocol::of(request.version()), ..peer };
             let request = Box::new(request);
             // Boxed, because hyper would move the future, and each connection would have room for its
             // kilobytes, used or not.
             Box::pin(async move {
-                let answered = service.answer(peer, framing, client, request).await;
+                let answered = service.answer(peer, fault, client, request).await;
                 let is_ending = came_late || ending.has_changed().unwrap_or(true);
                 let response = finished(answered, is_ending);
                 Ok::<_, Infallible>(response.map(|body| BusyBody { body, failed: None, _busy: busy }))
@@ -70,6 +70,9 @@ pub(super) async fn serve<S: EdgeService>(
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
+                    if error.is_parse() {
+                        service.unreadable();
+                    }
                     tracing::debug!(peer = %peer.address, %error, "a connection ended");
                 }
                 return;

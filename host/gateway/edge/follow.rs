@@ -6,13 +6,13 @@ use memchr::memchr;
 /// The bytes of a line that are looked at. The fields that say where a body ends fit in.
 const LINE_MAX: usize = 128;
 
-/// How a request's head says where its body ends.
+/// A fault of a request's head that hyper does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// In one way, or not at all.
-    Clear,
-    /// In two ways, of which hyper takes one and forgets the other.
-    Ambiguous,
+pub enum HeadFault {
+    /// The head says in two ways where its body ends, of which hyper takes one and forgets the other.
+    Framing,
+    /// The target has a fragment, which hyper cuts off (RFC 9112 §3.2 knows none).
+    Fragment,
 }
 
 /// The place of the next byte.
@@ -47,6 +47,8 @@ pub(super) struct Follower {
     heads: u64,
     /// The number of the first head that can be read in two ways.
     ambiguous: Option<u64>,
+    /// The number of the first head whose target has a fragment.
+    fragment: Option<u64>,
 }
 
 impl Follower {
@@ -60,6 +62,7 @@ impl Follower {
             is_unclear: false,
             heads: 0,
             ambiguous: None,
+            fragment: None,
         }
     }
 
@@ -73,6 +76,11 @@ impl Follower {
     /// That is safe, but hides that two parties may read the head differently.
     pub(super) fn ambiguous(&self) -> Option<u64> {
         self.ambiguous
+    }
+
+    /// The number of the first head whose target has a fragment, if one has.
+    pub(super) fn fragment(&self) -> Option<u64> {
+        self.fragment
     }
 
     /// Whether a head has begun that has not ended.
@@ -112,6 +120,13 @@ impl Follower {
     fn line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let end = memchr(b'\n', bytes);
         let (line, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+        // A method may have the character.
+        if self.place == BytePlace::Start
+            && let Some(at) = memchr(b'#', line)
+            && (line[..at].contains(&b' ') || self.line.contains(&b' '))
+        {
+            self.fragment.get_or_insert(self.heads);
+        }
         if end.is_some() && self.line.is_empty() {
             // The line came in one piece, as nearly all do.
             self.end_line(line[..line.len().min(LINE_MAX)].trim_ascii_end(), line.len() > LINE_MAX);
@@ -256,6 +271,28 @@ mod tests {
             "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a={zeros}\r\nhello\r\n0\r\n\r\n"
         );
         assert_eq!(heads(&extended), (1, None));
+    }
+
+    #[test]
+    fn a_fragment_is_a_targets_alone() {
+        let get = "GET /a?b HTTP/1.1\r\nHost: a#b\r\n\r\n";
+        let long = format!("GET /{}#b HTTP/1.1\r\n\r\n", "a".repeat(300));
+        for (text, fragment) in [
+            (get, None),
+            ("GE#T /a HTTP/1.1\r\nX-A: /b#c\r\n\r\n", None),
+            ("POST /a HTTP/1.1\r\nContent-Length: 4\r\n\r\nG /#", None),
+            ("GET /a#b HTTP/1.1\r\n\r\n", Some(0)),
+            ("\r\nGET #b HTTP/1.1\r\n\r\n", Some(0)),
+            ("GET http://a.example/?b=c#d HTTP/1.1\r\n\r\n", Some(0)),
+            (&long, Some(0)),
+            (&[get, get, "OPTIONS *# HTTP/1.1\r\n\r\n", get].concat(), Some(2)),
+        ] {
+            for size in [1, 3, 7, text.len()] {
+                let mut follower = Follower::new();
+                text.as_bytes().chunks(size).for_each(|piece| follower.follow(piece));
+                assert_eq!(follower.fragment(), fragment, "{text:?} in pieces of {size}");
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod workers;
 
 pub use activity::ClientConnection;
 pub use budget::{Direction, PeerAccount, Reservation};
-pub use follow::Framing;
+pub use follow::HeadFault;
 pub use listener::{BindError, Listeners};
 #[cfg(test)]
 pub use peer::Scheme;

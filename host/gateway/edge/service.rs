@@ -1,7 +1,7 @@
 //! The service behind the edge, which answers requests.
 
 use super::activity::ClientConnection;
-use super::follow::Framing;
+use super::follow::HeadFault;
 use super::peer::Peer;
 use super::state::EdgeState;
 use bytes::Bytes;
@@ -32,12 +32,15 @@ pub trait EdgeService: 'static {
     /// Carries out an order.
     fn obey(&self, order: Self::Order);
 
+    /// Notes that a head was refused which is none by HTTP's grammar, or is too large to be read.
+    fn unreadable(&self);
+
     /// Answers a request. There is always an answer. The request is boxed, because each future on its way would
     /// have room for it twice.
     fn answer(
         self: Rc<Self>,
         peer: Peer,
-        framing: Framing,
+        fault: Option<HeadFault>,
         client: ClientConnection,
         request: Box<Request<Incoming>>,
     ) -> impl Future<Output = Answered<Self::Body>>;

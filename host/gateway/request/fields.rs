@@ -247,9 +247,21 @@ pub fn announce<'a>(fields: &mut HeaderMap, trailers: impl IntoIterator<Item = &
 
 /// How the gateway names itself in `Via`.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 oncegate");
+/// The name in [`VIA`].
+const OWN_NAME: &str = "oncegate";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// How many gateways of this kind a message has passed by its `Via` (RFC 9110 §7.6.3).
+pub fn gateways_passed(fields: &HeaderMap) -> usize {
+    let values = fields.get_all(header::VIA).into_iter().filter_map(|value| value.to_str().ok());
+    let name = |passed: &str| passed.split_ascii_whitespace().nth(1).map(str::to_ascii_lowercase);
+    values
+        .flat_map(|value| value.split(','))
+        .filter(|passed| name(passed).as_deref() == Some(OWN_NAME))
+        .count()
+}
 
 /// Adds `Via` and the `X-Forwarded-*` fields. An untrusted peer's own are removed. `Forwarded` goes on only if a
 /// trusted proxy sent it.

@@ -2,10 +2,11 @@
 
 use crate::answer::problem::{Code, Problem};
 use crate::edge::Protocol;
+use crate::request::fields::gateways_passed;
 use crate::request::route::{Route, RoutingTable};
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use oncegate_core::normal::{self, PathRules};
 use oncegate_core::{OperationId, host_of};
 use std::borrow::Cow;
@@ -56,6 +57,7 @@ impl RequestHead {
             ));
         }
         check_method(&request.method)?;
+        check_loop(&request.headers)?;
         if uri.authority().is_some() && uri.scheme().is_none() {
             return Err(bad(
                 "The target is a host, as only CONNECT sends it (RFC 9112 §3.2.3): send the path.",
@@ -168,6 +170,24 @@ impl RequestHead {
         // The target was parsed when the request came in, so it parses again.
         target.parse().unwrap_or_default()
     }
+}
+
+/// The most gateways of this kind that a request may pass.
+const GATEWAYS_MAX: usize = 16;
+
+/// Refuses a request that goes round. A request may pass a gateway more than once, for different routes.
+fn check_loop(fields: &HeaderMap) -> Result<(), Problem> {
+    if gateways_passed(fields) < GATEWAYS_MAX {
+        return Ok(());
+    }
+    Err(Problem::bad_request(
+        StatusCode::LOOP_DETECTED,
+        "The request goes round",
+        format!(
+            "By its `Via` the request has passed {GATEWAYS_MAX} gateways like this one: an upstream of theirs leads back \
+             to one of them."
+        ),
+    ))
 }
 
 fn check_method(method: &Method) -> Result<(), Problem> {
