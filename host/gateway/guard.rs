@@ -185,8 +185,9 @@ impl Pursuit<'_> {
         let (Some(presenter), Some(receipt)) = (&self.progress.presenter, receipt) else {
             return Ok(response);
         };
-        let body_kept = self.execution.route.config.body_kept;
-        Box::pin(presenter.present(&self.execution.worker, receipt, answer, body_kept, response)).await
+        let (worker, body_kept) = (&self.execution.worker, self.execution.route.config.body_kept);
+        let presented = Box::pin(presenter.present(worker, receipt, answer, body_kept, response)).await?;
+        presented.ok_or_else(|| replay::no_room(self.id))
     }
 
     /// Answers a request that the ledger refused.

@@ -95,6 +95,9 @@ impl Body for UnreadBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.upload.is_held() {
+            return Poll::Pending;
+        }
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *incoming).poll_frame(cx);
         let is_whole = matches!(frame, Poll::Ready(None)) || incoming.is_end_stream();

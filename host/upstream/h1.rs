@@ -159,7 +159,7 @@ impl H1 {
                 what = ran_out(&self.writes, limit, idle) => return Err(what.into()),
             },
             Some(upload) => {
-                upload.begins();
+                upload.begins(&self.writes);
                 tokio::select! {
                     biased;
                     sent = sending => sent,

@@ -2,8 +2,9 @@
 //! exchange watches it from outside.
 
 use super::writes::Writes;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -16,6 +17,8 @@ pub(super) struct Upload {
     at: Cell<Instant>,
     /// The upstream takes more, and the client brings none.
     waits_for_client: Cell<bool>,
+    /// The writes to the upstream, once the request is being sent.
+    writes: OnceCell<Arc<Writes>>,
     over: Notify,
 }
 
@@ -45,13 +48,21 @@ impl Upload {
             state: Cell::new(UploadState::Running),
             at: Cell::new(Instant::now()),
             waits_for_client: Cell::new(false),
+            writes: OnceCell::new(),
             over: Notify::new(),
         })
     }
 
-    /// The request is about to be sent.
-    pub(super) fn begins(&self) {
+    /// The request is about to be sent, once.
+    pub(super) fn begins(&self, writes: &Arc<Writes>) {
         self.at.set(Instant::now());
+        let _ = self.writes.set(writes.clone());
+    }
+
+    /// Whether the upstream takes nothing now. No piece is asked for then: hyper would collect them. It asks again
+    /// when it has written what it has.
+    pub(super) fn is_held(&self) -> bool {
+        self.writes.get().is_some_and(|writes| writes.is_stuck())
     }
 
     /// A piece is asked for, and has not come.

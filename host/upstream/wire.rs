@@ -5,8 +5,12 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
+
+/// The most bytes that are read at once. hyper's buffers grow with what is read, up to the size of the largest head,
+/// and each answer whose client takes nothing would hold several of these.
+const READ_MAX: u64 = 32 << 10;
 
 /// A stream on which an answer that has arrived is still read when the request can't be written any more. A
 /// service may answer before it has read the whole request, and end the connection (RFC 9112 §9.5). hyper
@@ -14,14 +18,14 @@ use tokio::net::TcpStream;
 /// until it has read the answer, or the end.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Take<TcpStream>,
     takes_nothing: bool,
     writes: Arc<Writes>,
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, writes: Arc<Writes>) -> Self {
-        Self { stream, takes_nothing: false, writes }
+        Self { stream: stream.take(READ_MAX), takes_nothing: false, writes }
     }
 
     /// The result of a write of `bytes` bytes as hyper learns it.
@@ -45,6 +49,7 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.stream.set_limit(READ_MAX);
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -54,7 +59,7 @@ impl AsyncWrite for Wire {
         if self.takes_nothing {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = Pin::new(self.stream.get_mut()).poll_write(cx, buf);
         self.written(written, buf.len())
     }
 
@@ -67,19 +72,19 @@ impl AsyncWrite for Wire {
         if self.takes_nothing {
             return Poll::Ready(Ok(bytes));
         }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = Pin::new(self.stream.get_mut()).poll_write_vectored(cx, bufs);
         self.written(written, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 }

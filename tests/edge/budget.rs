@@ -273,3 +273,83 @@ fn small_pieces_hold_no_whole_buffers() {
         assert_eq!(gateway.send(&Request::keyed("/slow", "k")).replayed(), Some("true"));
     }
 }
+
+/// What a policy makes of a kept answer is no less in memory than the answer.
+#[test]
+fn presented_answers_are_counted() {
+    let json_rpc = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/json-rpc/json-rpc.wasm");
+    let upstream = Upstream::start(|_| {
+        let body = format!("{{\"jsonrpc\":\"2.0\",\"result\":{:?},\"id\":1}}", "x".repeat(900 * KIB));
+        Script::answer(200, body).field("Content-Type", "application/json")
+    });
+    let gateway = large(&upstream).component(json_rpc).start();
+    let call = |id: &str| {
+        let body = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"charge\",\"params\":{{\"idempotency_key\":\"k\"}},\"id\":{id}}}"
+        );
+        Request::post("/rpc").field("Content-Type", "application/json").body(body)
+    };
+    gateway.send(&call("1")).assert_executed(200);
+    await_nothing_held(&gateway);
+    for id in ["2", "\"b\"", "null"] {
+        let mut connection = gateway.connect_from(2);
+        // More than the system takes off the gateway.
+        connection.0.write(&call(id).bytes().repeat(12)).unwrap();
+        eventually("one waits", || (gateway.metric(HELD) > 850 << 10).then_some(()));
+        for _ in 0..12 {
+            let reply = connection.reply("POST").unwrap();
+            assert_eq!((reply.replayed(), reply.whole), (Some("true"), true), "{id}");
+        }
+        await_nothing_held(&gateway);
+    }
+}
+
+/// The gateway's memory in KiB once it stays for a while.
+fn settled(gateway: &Gateway) -> u64 {
+    let (mut last, mut looks) = (0, 0);
+    eventually("memory stays", || {
+        let now = gateway.rss();
+        looks = if now == last { looks + 1 } else { 0 };
+        last = now;
+        (looks == 30).then_some(now)
+    })
+}
+
+/// What streams by isn't counted, so each connection holds little of it.
+#[test]
+fn plain_streams_hold_little() {
+    const STREAMS: u64 = 24;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = Upstream::start(|call| {
+        let answer = Script::answer(200, vec![b'x'; 8 * MIB]);
+        if call.target == "/chunked" { answer.chunked() } else { answer }
+    });
+    for target in ["/sized", "/chunked", "/silent/sized", "/silent/chunked"] {
+        let beside = format!("[upstreams.silent]\nurls = [\"http://{}\"]", silent.local_addr().unwrap());
+        let route = "[[routes]]\nname = \"silent\"\npath = \"/silent\"\nupstream = \"silent\"";
+        let gateway = Setup::new(&upstream.url()).memory().extra(&beside).extra(route).start();
+        let before = settled(&gateway);
+        let mut open = Vec::new();
+        for _ in 0..STREAMS {
+            let mut connection = gateway.connect_from(2);
+            if target.starts_with("/silent") {
+                let framing = match target {
+                    "/silent/sized" => "Content-Length: 99999999",
+                    _ => "Transfer-Encoding: chunked",
+                };
+                let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n5f5e0ff\r\n");
+                connection.0.write(head.as_bytes()).unwrap();
+                connection.0.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+                let piece = vec![b'x'; 64 * KIB];
+                while connection.0.stream.write(&piece).is_ok() {}
+            } else {
+                connection.0.write(&Request::get(target).bytes()).unwrap();
+                connection.0.await_bytes(b"HTTP/1.1 200").unwrap();
+            }
+            open.push(connection);
+        }
+        let each = settled(&gateway).saturating_sub(before) / STREAMS;
+        println!("{target}: {each} KiB");
+        assert!(each < 600, "{target}: {each} KiB a stream");
+    }
+}

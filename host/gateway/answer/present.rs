@@ -5,6 +5,7 @@
 use crate::answer::body::AnswerBody;
 use crate::answer::names::status;
 use crate::answer::problem::{Code, Problem};
+use crate::edge::{Direction, PeerAccount};
 use crate::worker::Worker;
 use bytes::Bytes;
 use http::Response;
@@ -40,11 +41,14 @@ pub struct Presenter {
     pub principal: PrincipalId,
     /// The operation that `decide` saw.
     pub operation: OwnedOperation,
+    /// What the bodies of the client's peer hold.
+    pub bodies: Arc<PeerAccount>,
 }
 
 impl Presenter {
     /// Words another execution's answer in this caller's protocol. `answer` is the kept answer, and
-    /// `response` the response that would be sent of it. A policy that fails shows nothing: the record stays.
+    /// `response` the response that would be sent of it. None: there is no room for what the policy made of it. A policy
+    /// that fails shows nothing: the record stays.
     pub async fn present(
         &self,
         worker: &Worker,
@@ -52,13 +56,13 @@ impl Presenter {
         answer: &Answer,
         body_kept: usize,
         response: Response<AnswerBody>,
-    ) -> Result<Response<AnswerBody>, Problem> {
+    ) -> Result<Option<Response<AnswerBody>>, Problem> {
         let operation = self.operation.clone();
         let call = HookCall::Present { receipt, operation, reply: whole_reply(answer, body_kept) };
         let result = worker.call(&self.generation, &self.principal, call).await;
         match result.map(HookResult::changes) {
-            Ok(None) => Ok(response),
-            Ok(Some(changes)) => Ok(changed(response, changes)),
+            Ok(None) => Ok(Some(response)),
+            Ok(Some(changes)) => Ok(changed(response, changes, &self.bodies)),
             Err(failure) => {
                 self.failed(worker, "present", &failure);
                 Err(Problem::new(
@@ -116,7 +120,12 @@ fn decoded(answer: &Answer, body_kept: usize) -> Payload {
     }
 }
 
-fn changed(mut response: Response<AnswerBody>, changes: AnswerChanges) -> Response<AnswerBody> {
+/// The response with these changes. None: there is no room for the new body.
+fn changed(
+    mut response: Response<AnswerBody>,
+    changes: AnswerChanges,
+    bodies: &Arc<PeerAccount>,
+) -> Option<Response<AnswerBody>> {
     let fields = response.headers_mut();
     if changes.body.is_some() {
         OF_THE_BODY.iter().for_each(|name| _ = fields.remove(name));
@@ -136,9 +145,11 @@ fn changed(mut response: Response<AnswerBody>, changes: AnswerChanges) -> Respon
             AnswerBody::Whole(_, trailers) => trailers.map(without_digests),
             AnswerBody::Streamed(_) | AnswerBody::Passed(_) => None,
         };
+        // The kept body is gone by now.
+        let body = bodies.hold(Direction::Out, body)?;
         *response.body_mut() = AnswerBody::Whole((!body.is_empty()).then_some(body), trailers);
     }
-    response
+    Some(response)
 }
 
 fn without_digests(mut trailers: HeaderMap) -> HeaderMap {
@@ -155,6 +166,9 @@ pub async fn problem(
 ) -> Response<AnswerBody> {
     let Some(presenter) = presenter else { return problem.into_response() };
     let Some(wording) = presenter.explain(worker, &problem).await else { return problem.into_response() };
+    let Some(body) = presenter.bodies.hold(Direction::Out, wording.body) else {
+        return problem.into_response();
+    };
     let mut response = problem.into_response();
     *response.status_mut() = status(wording.status);
     let fields = response.headers_mut();
@@ -166,7 +180,7 @@ pub async fn problem(
         fields.append(name, value);
     }
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    *response.body_mut() = AnswerBody::whole(wording.body);
+    *response.body_mut() = AnswerBody::whole(body);
     response
 }
 

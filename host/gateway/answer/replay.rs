@@ -49,7 +49,8 @@ fn restored(
     Ok(response)
 }
 
-fn no_room(id: OperationId) -> Problem {
+/// The problem when there is no room for the answer of an operation.
+pub fn no_room(id: OperationId) -> Problem {
     let detail = "The gateway holds as many answers as it may for clients that have not taken them. The answer to this \
                   operation is kept: ask again with the same key a little later.";
     Problem::new(Code::Overloaded, detail).of(id)

@@ -134,19 +134,19 @@ impl Feed {
     }
 
     /// Counts what waits for the client, where nobody else counts it. False: the budget has no room for it.
-    #[must_use]
     pub fn count(&self) -> bool {
         let waiting = &mut *self.0.waiting.borrow_mut();
-        waiting.reserved.cover(waiting.data.held())
+        waiting.reserved.charge(waiting.data.held())
     }
 
-    /// Takes over the part of the budget in which what waits was counted.
+    /// Takes over the part of the budget in which what waits was counted, and counts the rest.
     pub fn is_counted(&self, mut counted: Reservation) {
         let waiting = &mut *self.0.waiting.borrow_mut();
         counted.shrink(waiting.data.held());
         if counted.bytes() > waiting.reserved.bytes() {
             waiting.reserved = counted;
         }
+        waiting.reserved.charge(waiting.data.held());
     }
 
     /// Ends the stream.
@@ -182,5 +182,40 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.cut();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::EdgeState;
+
+    const KIB: usize = 1 << 10;
+
+    #[test]
+    fn a_withheld_end_is_counted_with_what_waits() {
+        for (bytes, counted, held) in [
+            // An answer that isn't kept brings nothing counted.
+            (96 * KIB, 0, 88 * KIB),
+            (96 * KIB, 50 * KIB, 88 * KIB),
+            (96 * KIB, 300 * KIB, 88 * KIB),
+            (3000 * KIB, 0, 2992 * KIB),
+            (KIB, 0, 0),
+        ] {
+            let edge = EdgeState::new(2048 * KIB);
+            let account = edge.bodies.own_account();
+            let (feed, client) = stream(None, &account);
+            let mut data = Pieces::default();
+            data.push(vec![7; bytes].into());
+            feed.data(data);
+            let mut brought = Reservation::none(&account, Direction::Out);
+            assert!(brought.charge(counted));
+            feed.is_counted(brought);
+            assert_eq!(edge.bodies.held(), held, "{bytes} {counted}");
+            feed.end(None);
+            assert_eq!(edge.bodies.held(), held, "it waits on");
+            drop(client);
+            assert_eq!(edge.bodies.held(), 0);
+        }
     }
 }

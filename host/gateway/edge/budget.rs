@@ -113,6 +113,15 @@ impl PeerAccount {
     /// Takes `bytes` more for a body that holds `own` already, if there is room. A peer may hold as much as is left
     /// for all others then, or one body.
     fn take(&self, direction: Direction, bytes: usize, own: usize) -> bool {
+        let fits = self.charge(direction, bytes, own);
+        if !fits {
+            self.give_back(direction, bytes);
+        }
+        fits
+    }
+
+    /// Takes `bytes` more, whether there is room or not. True: there is.
+    fn charge(&self, direction: Direction, bytes: usize, own: usize) -> bool {
         let max = self.budget.max.load(Ordering::Relaxed);
         let (all, mine) = (self.budget.held.of(direction), self.held.of(direction));
         let held_by_all = all.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -120,11 +129,7 @@ impl PeerAccount {
         let is_fair = self.is_many
             || held_by_peer <= max.saturating_sub(held_by_all)
             || held_by_peer == own.saturating_add(bytes);
-        let fits = held_by_all <= max && is_fair;
-        if !fits {
-            self.give_back(direction, bytes);
-        }
-        fits
+        held_by_all <= max && is_fair
     }
 
     fn give_back(&self, direction: Direction, bytes: usize) {
@@ -168,6 +173,15 @@ impl Reservation {
             self.bytes += more;
         }
         taken
+    }
+
+    /// Grows the reservation to what a body needs that holds `held` bytes already, and goes out whether there is room
+    /// for it or not. True: there is.
+    pub fn charge(&mut self, held: usize) -> bool {
+        let more = held.saturating_sub(UNCOUNTED).saturating_sub(self.bytes);
+        let fits = more == 0 || self.account.charge(self.direction, more, self.bytes);
+        self.bytes += more;
+        fits
     }
 
     /// Bytes taken.
@@ -290,6 +304,22 @@ mod tests {
         budget.resize(0);
         assert_eq!(peer(&budget, 1).hold(Direction::Out, body), None);
         assert!(peer(&budget, 1).hold(Direction::Out, Bytes::from(vec![7; UNCOUNTED])).is_some());
+    }
+
+    #[test]
+    fn what_goes_out_anyway_is_counted_beyond_the_budget() {
+        let budget = budget();
+        let account = peer(&budget, 1);
+        let _all = fill(&budget.account([127, 0, 0, 9].into(), true), Direction::Out);
+        let mut forced = Reservation::none(&account, Direction::Out);
+        assert!(!forced.cover(UNCOUNTED + 64 * KIB));
+        assert_eq!((forced.bytes(), budget.held()), (0, 1024 * KIB));
+        assert!(!forced.charge(UNCOUNTED + 64 * KIB));
+        assert_eq!((forced.bytes(), budget.held()), (64 * KIB, 1088 * KIB));
+        assert!(forced.charge(UNCOUNTED + 64 * KIB), "no more is needed");
+        drop(forced);
+        assert_eq!(budget.held(), 1024 * KIB);
+        assert!(Reservation::none(&account, Direction::In).charge(UNCOUNTED + 64 * KIB));
     }
 
     #[test]

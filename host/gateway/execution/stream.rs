@@ -81,6 +81,9 @@ pub async fn take_in(
     }
     let (feed, body) = stream(capture.length, bodies);
     feed_sendable(&mut capture, &feed);
+    if capture.is_over() {
+        feed.count();
+    }
     client.tell(Report::Answered(first(operation, &head, AnswerBody::Streamed(body))));
     let cut = match extent {
         Extent::MoreToCome => source.pass_on(&mut capture, &feed, execution).await,

@@ -191,6 +191,7 @@ async fn judge(context: &RequestContext, generation: &Arc<Generation>) -> Result
         generation: generation.clone(),
         principal: context.principal,
         operation: OwnedOperation::of(&operation),
+        bodies: context.arrival.client.bodies().clone(),
     });
     verdict.map(|verdict| (verdict, presenter)).map_err(Unjudged::Policy)
 }
