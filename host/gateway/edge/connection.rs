@@ -68,15 +68,7 @@ pub(super) async fn serve<S: EdgeService>(
             // A request that has arrived is read before the connection is told to end, so that it is still
             // answered.
             biased;
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    if error.is_parse() {
-                        service.unreadable();
-                    }
-                    tracing::debug!(peer = %peer.address, %error, "a connection ended");
-                }
-                return;
-            }
+            ended = connection.as_mut() => return ended.unwrap_or_else(|error| broke_off(&*service, peer, &error)),
             () = activity.close.notified() => return,
             _ = draining.wait_for(|draining| *draining), if !is_draining => is_draining = true,
             () = activity.first_word(), if is_draining && !told => {
@@ -85,6 +77,14 @@ pub(super) async fn serve<S: EdgeService>(
             }
         }
     }
+}
+
+/// Notes a connection that ended as none should.
+fn broke_off<S: EdgeService>(service: &S, peer: Peer, error: &hyper::Error) {
+    if error.is_parse() {
+        service.unreadable();
+    }
+    tracing::debug!(peer = %peer.address, %error, "a connection ended");
 }
 
 /// The service's answer as it goes out. It says if the connection ends after it: because the service wants it, or
