@@ -9,6 +9,7 @@ use http::{Request, Response};
 use oncegate_config::AccessLog;
 use oncegate_core::{OperationId, Refusal};
 use oncegate_observe::metrics::RequestResult;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ impl AccessRecord {
             peer: self.peer,
             method: self.method.as_str(),
             // The log leaves the query out, because it may hold credentials.
-            path: self.uri.path(),
+            path: printable(self.uri.path()),
             route: self.route.as_ref().map(|route| &*route.config.name),
             status: response.status().as_u16(),
             result: self.result.word(),
@@ -135,13 +136,19 @@ impl AccessRecord {
     }
 }
 
+/// The path as a terminal may show it: a letter beyond ASCII may be a control character, or turn the direction of
+/// what follows.
+fn printable(path: &str) -> Cow<'_, str> {
+    percent_encoding::utf8_percent_encode(path, percent_encoding::CONTROLS).into()
+}
+
 /// A line of the access log.
 #[derive(serde::Serialize)]
 struct Line<'a> {
     time: String,
     peer: IpAddr,
     method: &'a str,
-    path: &'a str,
+    path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
     status: u16,
@@ -188,5 +195,22 @@ impl Line<'_> {
     /// The labels, each with a blank before it.
     fn labels_as_text(&self) -> String {
         self.labels.iter().map(|(label, value)| format!(" label.{label}={value:?}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn paths_in_the_log_are_ascii() {
+        for (path, line) in [
+            ("/v1/a%20b", "/v1/a%20b"),
+            ("/\u{9b}2J", "/%C2%9B2J"),
+            ("/\u{85}x", "/%C2%85x"),
+            ("/\u{202e}", "/%E2%80%AE"),
+        ] {
+            assert_eq!(printable(path), line);
+        }
     }
 }
