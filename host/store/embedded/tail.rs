@@ -6,8 +6,9 @@
 //! answered, and before the next one is written. With [`Durability::Async`] other unsynced batches may follow
 //! it, and that setting gives up the answers given for them.
 //!
-//! A value may hold anything, copies of batches included: a service may answer with a journal. Such a copy is
-//! told from a batch of this journal by its number, which grows from batch to batch.
+//! A value may hold anything, batches of any number included: a service may answer with a journal, or with what
+//! was made to look like one. So what surely is a part of the torn batch is not looked into (`reach`). Behind
+//! that a copy is told from a later batch of this journal by its number, which grows from batch to batch.
 //!
 //! The format is that of fjall 3's `journal/entry.rs`; numbers are little-endian.
 
@@ -15,14 +16,21 @@ use oncegate_core::Durability;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
 const END: u8 = 3;
 const CLEAR: u8 = 4;
+/// The bytes before the items of a batch: mark, number of items, number of the batch.
+const HEAD: usize = 13;
 /// The mark at the end of a batch.
 const TRAILER: &[u8] = b"FJL\x03";
+/// Bounds for what the store writes.
+const KEY_MAX: usize = 64;
+const VALUE_MAX: usize = i32::MAX as usize;
+/// What a disk writes as a whole or not at all.
+const SECTOR: usize = 512;
 
 /// Cuts the torn tail off the newest journal in `database`. Returns how many bytes that were; `None` where
 /// there is no such tail.
@@ -58,18 +66,72 @@ pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
 /// last batch that can be read, of an earlier journal before the call and of this one after it.
 fn damaged(bytes: &[u8], last: &mut Option<u64>) -> Option<usize> {
     let mut at = 0;
-    while let Some(batch) = JournalBatch::read(&bytes[at..]).filter(|batch| batch.whole) {
-        *last = Some(batch.number);
+    while let Some(batch) = JournalBatch::read(&bytes[at..]).filter(JournalBatch::is_whole) {
+        *last = Some(batch.head.number);
         at += batch.length;
     }
     // Where nothing comes before it, the head of what can't be read tells its number, if anything does.
-    let before = last.or_else(|| JournalBatch::number(&bytes[at..])).unwrap_or(0);
-    let rest = bytes.get(at + 1..)?;
-    let starts = rest.iter().enumerate().filter(|(_, byte)| **byte == START).map(|(start, _)| start);
-    let is_later = |start: usize| {
-        JournalBatch::read(&rest[start..]).is_some_and(|batch| batch.whole && batch.number > before)
+    let before = last.or_else(|| Some(JournalBatch::head(&bytes[at..])?.number)).unwrap_or(0);
+    has_later(bytes.get(reach(bytes, at)..)?, before).then_some(at)
+}
+
+/// Where the batch at `at`, which can't be read, ends at the earliest. A rotten length must not hide what was
+/// acknowledged behind it. So a length is believed where its two copies agree, and where the next part of the
+/// batch, or nothing that arrived, stands behind its item. (A rotten key shifts that place by less than the
+/// shortest batch.)
+fn reach(bytes: &[u8], at: usize) -> usize {
+    let Some(head) = bytes.get(at..).and_then(JournalBatch::head) else { return at + 1 };
+    let mut reach = at + HEAD;
+    for left in (0..head.items).rev() {
+        let Some(end) = sound_item(bytes, reach) else { break };
+        let goes_on = if left > 0 { sound_item(bytes, end).is_some() } else { is_end(bytes, end) };
+        if !goes_on && !is_lost(bytes, end) {
+            break;
+        }
+        reach = end;
+    }
+    reach
+}
+
+/// Where the item at `at` ends, if there is one whose length can be believed so far.
+fn sound_item(bytes: &[u8], at: usize) -> Option<usize> {
+    let head = ItemHead::read(bytes.get(at..)?)?;
+    let is_sound = head.key <= KEY_MAX && head.value <= VALUE_MAX && head.value_in_memory == head.value;
+    is_sound.then(|| at + head.length())
+}
+
+fn is_end(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at..).is_some_and(|end| end.first() == Some(&END) && end.get(9..13) == Some(TRAILER))
+}
+
+/// Whether the part at `at` did not arrive: nothing came after its first bytes, or not its sector.
+fn is_lost(bytes: &[u8], at: usize) -> bool {
+    let sector = at / SECTOR * SECTOR;
+    let is_zero = |from: usize, length: usize| {
+        bytes.get(from..).unwrap_or_default().iter().take(length).all(|byte| *byte == 0)
     };
-    starts.into_iter().any(is_later).then_some(at)
+    is_zero(at + ItemHead::BYTES, usize::MAX) || is_zero(sector, SECTOR)
+}
+
+/// Whether a whole batch with a later number than `before` is in these bytes. The look takes time in proportion
+/// to them. They may look like more batches than that is enough for: who made them so could as well have put a
+/// whole one there.
+fn has_later(bytes: &[u8], before: u64) -> bool {
+    let mut steps = bytes.len();
+    for (start, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == START) {
+        let bytes = &bytes[start..];
+        let Some(head) = JournalBatch::head(bytes) else { break };
+        // An item has nine bytes at least.
+        if head.number <= before || head.items as usize > bytes.len() / 9 {
+            continue;
+        }
+        let batch = JournalBatch::read_within(bytes, &mut steps);
+        steps = steps.saturating_sub(batch.as_ref().map_or(0, |batch| batch.items.len() / 16));
+        if steps == 0 || batch.is_some_and(|batch| batch.is_whole()) {
+            return true;
+        }
+    }
+    false
 }
 
 fn newest(database: &Path) -> io::Result<Option<PathBuf>> {
@@ -92,56 +154,95 @@ fn torn(bytes: &[u8], durability: Durability) -> Option<usize> {
     let mut at = 0;
     loop {
         let batch = JournalBatch::read(&bytes[at..])?;
-        if !batch.whole {
-            let followed = JournalBatch::read(&bytes[at + batch.length..]).is_some_and(|next| next.whole);
-            return (!followed || durability == Durability::Async).then_some(at);
+        if !batch.is_whole() {
+            let next = JournalBatch::read(&bytes[at + batch.length..]);
+            let is_followed = next.is_some_and(|next| next.is_whole());
+            return (!is_followed || durability == Durability::Async).then_some(at);
         }
         at += batch.length;
     }
 }
 
-/// A batch that reads well, from its start to its trailer.
-struct JournalBatch {
-    length: usize,
+/// The head of a batch.
+struct BatchHead {
+    /// How many items it says to have.
+    items: u32,
     number: u64,
-    /// The batch's checksum is right, too.
-    whole: bool,
 }
 
-impl JournalBatch {
-    /// The number of the batch that begins at the front.
-    fn number(bytes: &[u8]) -> Option<u64> {
-        let number = bytes.strip_prefix(&[START])?.get(4..12)?;
-        Some(u64::from_le_bytes(number.try_into().ok()?))
+/// A batch that reads well, from its start to its trailer.
+struct JournalBatch<'a> {
+    length: usize,
+    head: BatchHead,
+    items_found: u32,
+    items: &'a [u8],
+    checksum: u64,
+}
+
+impl<'a> JournalBatch<'a> {
+    /// The head of the batch that begins at the front.
+    fn head(bytes: &[u8]) -> Option<BatchHead> {
+        let (items, rest) = bytes.strip_prefix(&[START])?.split_first_chunk()?;
+        let items = u32::from_le_bytes(*items);
+        Some(BatchHead { items, number: u64::from_le_bytes(*rest.first_chunk()?) })
     }
 
-    /// The batch at the front; `None` where the front is anything else.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let number = Self::number(bytes)?;
-        let mut rest = &bytes[13..];
-        let items = rest;
+    /// The batch at the front; `None` where the front is anything else. A batch without items is none.
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        Self::read_within(bytes, &mut usize::MAX.clone())
+    }
+
+    /// The same in so many steps, an item each.
+    fn read_within(bytes: &'a [u8], steps: &mut usize) -> Option<Self> {
+        let head = Self::head(bytes)?;
+        let items = bytes.get(HEAD..)?;
+        let (mut rest, mut items_found) = (items, 0);
         loop {
-            match *rest.split_off_first()? {
-                ITEM => {
-                    let _kind_compression_and_keyspace = rest.split_off(..10)?;
-                    let key = u16::from_le_bytes(rest.split_off(..2)?.try_into().ok()?);
-                    let _value_in_memory = rest.split_off(..4)?;
-                    let value = u32::from_le_bytes(rest.split_off(..4)?.try_into().ok()?);
-                    let _key_and_value = rest.split_off(..usize::from(key) + value as usize)?;
-                }
-                CLEAR => drop(rest.split_off(..8)?),
+            let length = match *rest.first()? {
+                ITEM => ItemHead::read(rest)?.length(),
+                CLEAR => 9,
                 END => break,
                 _ => return None,
-            }
+            };
+            *steps = steps.checked_sub(1)?;
+            rest = rest.get(length..)?;
+            items_found += 1;
         }
-        let items = &items[..items.len() - rest.len() - 1];
-        let checksum = u64::from_le_bytes(rest.split_off(..8)?.try_into().ok()?);
-        if rest.split_off(..TRAILER.len())? != TRAILER {
-            return None;
-        }
-        let mut hasher = Xxh3::new();
-        hasher.update(items);
-        Some(Self { length: bytes.len() - rest.len(), number, whole: hasher.digest() == checksum })
+        let items = &items[..items.len() - rest.len()];
+        let (checksum, end) = rest[1..].split_first_chunk()?;
+        let rest = end.strip_prefix(TRAILER).filter(|_| items_found > 0)?;
+        let length = bytes.len() - rest.len();
+        let checksum = u64::from_le_bytes(*checksum);
+        Some(Self { length, head, items_found, items, checksum })
+    }
+
+    /// Whether its number of items and its checksum are right, too.
+    fn is_whole(&self) -> bool {
+        self.items_found == self.head.items && xxh3_64(self.items) == self.checksum
+    }
+}
+
+/// The head of an item, which tells lengths.
+struct ItemHead {
+    key: usize,
+    /// The value's length, and again: it is not compressed.
+    value_in_memory: usize,
+    value: usize,
+}
+
+impl ItemHead {
+    const BYTES: usize = 21;
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&[ITEM])?;
+        let _kind_compression_and_keyspace = rest.split_off(..10)?;
+        let key = usize::from(u16::from_le_bytes(rest.split_off(..2)?.try_into().ok()?));
+        let mut length = || Some(u32::from_le_bytes(rest.split_off(..4)?.try_into().ok()?) as usize);
+        Some(Self { key, value_in_memory: length()?, value: length()? })
+    }
+
+    fn length(&self) -> usize {
+        Self::BYTES + self.key + self.value
     }
 }
 
@@ -149,15 +250,26 @@ impl JournalBatch {
 mod tests {
     use super::*;
 
-    fn batch(number: u64, value: &[u8]) -> Vec<u8> {
+    fn item(key: &[u8], value: &[u8]) -> Vec<u8> {
         let length = u32::try_from(value.len()).expect("it is small").to_le_bytes();
-        let item =
-            [&[ITEM, 0, 0], &1u64.to_le_bytes()[..], &3u16.to_le_bytes(), &length, &length, b"key", value];
-        let items = item.concat();
-        let mut hasher = Xxh3::new();
-        hasher.update(&items);
-        let end = [&[END], &hasher.digest().to_le_bytes()[..], TRAILER].concat();
-        [&[START], &1u32.to_le_bytes()[..], &number.to_le_bytes(), &items, &end].concat()
+        let of_key = u16::try_from(key.len()).expect("it is small").to_le_bytes();
+        [&[ITEM, 0, 0], &1u64.to_le_bytes()[..], &of_key, &length, &length, key, value].concat()
+    }
+
+    fn of_items(number: u64, items: &[Vec<u8>]) -> Vec<u8> {
+        let (count, items) = (u32::try_from(items.len()).expect("they are few"), items.concat());
+        let end = [&[END], &xxh3_64(&items).to_le_bytes()[..], TRAILER].concat();
+        [&[START], &count.to_le_bytes()[..], &number.to_le_bytes(), &items, &end].concat()
+    }
+
+    fn batch(number: u64, value: &[u8]) -> Vec<u8> {
+        of_items(number, &[item(b"key", value)])
+    }
+
+    /// A batch as the store writes it: a record, its entry in an index, the store's own document.
+    fn of_record(number: u64, value: &[u8]) -> Vec<u8> {
+        let (due, own) = (item(&[7; 40], &[0, 0, 0, 0, 0, 0, 1, 5, 2]), item(b"own", &[0, 3].repeat(32)));
+        of_items(number, &[item(&[0xa5; 32], value), due, item(&[0xa5; 32], b""), own])
     }
 
     fn damaged(bytes: &[u8]) -> Option<usize> {
@@ -175,8 +287,8 @@ mod tests {
         for rotten in 0..two.len() {
             let mut bad = two.clone();
             bad[rotten] ^= 0x55;
-            // The number of items and the batch's own number are not in its checksum.
-            if !(1..13).contains(&rotten) {
+            // The batch's own number is not in its checksum.
+            if !(5..13).contains(&rotten) {
                 assert_eq!(damaged(&[&one[..], &bad, &three].concat()), Some(one.len()), "{rotten}");
             }
             assert_eq!(damaged(&[&one[..], &bad, &zeros].concat()), None, "{rotten}");
@@ -210,6 +322,96 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A service may answer with batches of any number, and make them from what is known here.
+    #[test]
+    fn a_forged_batch_in_a_torn_value_follows_nothing() {
+        let (one, two, zeros) = (of_record(7, b"first"), of_record(8, &[9; 700]), vec![0; 600]);
+        let head = one.len() + two.len();
+        for forged in
+            [of_items(u64::MAX, &[]), of_items(9, &[]), batch(1 << 40, b"forged"), of_record(10, b"forged")]
+        {
+            // To the end of the value, which is where a sector ends and where none does.
+            for filling in [0, 40, 1_000, 1_500 - 2 * forged.len()] {
+                let value = [&[0, 7].repeat(9)[..], &forged, &vec![9; filling], &forged].concat();
+                let whole = [&one[..], &two, &of_record(9, &value)].concat();
+                let looks = |torn: &[u8]| [damaged(&[torn, &zeros].concat()), damaged(torn)];
+                let value_at = head + HEAD + ItemHead::BYTES + 32;
+                for end in 0..=whole.len() - head {
+                    let torn = &whole[..head + end];
+                    assert_eq!(looks(torn), [None; 2], "{filling}: all behind {end} is lost");
+                    assert_eq!(super::damaged(&torn[head..], &mut Some(8)), None, "in a journal of its own");
+                }
+                // A sector that did not arrive, and had nothing of the head of the value.
+                for sector in value_at.div_ceil(512)..=whole.len() / 512 {
+                    let mut torn = whole.clone();
+                    let end = whole.len().min((sector + 1) * 512);
+                    torn[sector * 512..end].fill(0);
+                    assert_eq!(looks(&torn), [None; 2], "{filling}: sector {sector} is lost");
+                    let rotten = [&torn[..], &of_record(10, b"fourth")].concat();
+                    assert_eq!(damaged(&rotten), Some(head), "{filling}: sector {sector} is rotten");
+                }
+            }
+        }
+    }
+
+    /// What is behind a rotten length was acknowledged.
+    #[test]
+    fn a_rotten_length_hides_no_batch() {
+        let (one, three, zeros) = (of_record(7, b"first"), of_record(9, b"third"), vec![0; 600]);
+        for two in [of_record(8, &[0, 1, 2, 3, 4].repeat(10)), of_record(8, &[0; 900]), batch(8, &[2; 30])] {
+            let is_rotten = |bad: &[u8], how: &str| {
+                for behind in [&[&three[..], &zeros].concat(), &three] {
+                    assert_eq!(damaged(&[&one[..], bad, behind].concat()), Some(one.len()), "{how}");
+                }
+            };
+            // All that a byte may become, in the shorter ones.
+            let step = if two.len() < 400 { 1 } else { 37 };
+            for (at, by) in (0..two.len()).flat_map(|at| (1..=255).step_by(step).map(move |by| (at, by))) {
+                let mut bad = two.clone();
+                bad[at] ^= by;
+                if !(5..13).contains(&at) {
+                    is_rotten(&bad, &format!("byte {at} by {by}"));
+                }
+            }
+            let noise: Vec<u8> = (0..512_u32).map(|n| (n * n * 7 + n * 3 + 0x5a) as u8).collect();
+            for (at, with) in
+                (13..two.len()).flat_map(|at| [&[0; 512], &[0xff; 512], &noise[..]].map(|with| (at, with)))
+            {
+                for length in [2, 4, 8, 20, 512] {
+                    let (mut bad, length) = (two.clone(), length.min(two.len() - at));
+                    bad[at..at + length].copy_from_slice(&with[..length]);
+                    if bad != two {
+                        is_rotten(&bad, &format!("{length} bytes at {at} are {with:?}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The look for damage takes time in proportion to the journal, whatever stands in it.
+    #[test]
+    fn a_long_chain_of_items_is_walked_once() {
+        let one = batch(7, b"first");
+        let chain = [CLEAR, 9, 8, 7, 6, START, 5, 4, 3].repeat(2 << 17);
+        let mut items = vec![item(b"key", b"last")];
+        // Each value has the head of a batch that goes on with the next item.
+        for count in 1..1 << 14 {
+            let head = [&[START], &u32::to_le_bytes(count)[..], &u64::MAX.to_le_bytes()].concat();
+            items.push(item(b"key", &head));
+        }
+        items.reverse();
+        let mut forged = of_items(8, &items);
+        let checksum = forged.len() - TRAILER.len() - 1;
+        forged[checksum] ^= 1;
+        let last = batch(8, &chain);
+        // The heads of what has the value are lost, so that it is looked through.
+        for (value, sees) in [(&chain, false), (&forged, true)] {
+            assert_eq!(damaged(&[&one[..], &[0; 40], value].concat()).is_some(), sees);
+            assert_eq!(damaged(&[&one[..], &[0; 40], value, &batch(9, b"later")].concat()), Some(one.len()));
+        }
+        assert_eq!(damaged(&[&one[..], &last[..last.len() - 1]].concat()), None);
     }
 
     #[test]
