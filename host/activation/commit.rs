@@ -20,6 +20,8 @@ pub(super) struct Committed<T> {
     pub(super) swapped: T,
     /// The warnings of the configuration.
     pub(super) allowed: Vec<String>,
+    /// What the policies' loads found that is allowed and hardly meant.
+    pub(super) doubted: Vec<String>,
     /// The warnings of the promise checks.
     pub(super) promises: Vec<String>,
     /// The records that were given up.
@@ -31,8 +33,8 @@ pub(super) struct Committed<T> {
 impl<T> Committed<T> {
     /// All warnings in one list.
     pub(super) fn warnings(self) -> Vec<String> {
-        let Self { allowed, promises, given_up, unavailable, .. } = self;
-        [allowed, promises, given_up, unavailable].concat()
+        let Self { allowed, doubted, promises, given_up, unavailable, .. } = self;
+        [allowed, doubted, promises, given_up, unavailable].concat()
     }
 }
 
@@ -58,6 +60,7 @@ impl ActivationPlan<'_> {
         let given_up = self.agreement.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
         let given_up = given_up.collect();
         let promises = self.promises.values_mut().flat_map(|promise| take(&mut promise.warnings)).collect();
+        let doubted = self.generations.values().filter_map(|generation| generation.warning()).collect();
         let unavailable = table.unavailable.values().map(|unavailable| unavailable.why.to_string()).collect();
         let allowed = self.config.warnings.clone();
         let mut taken = match take_effect(self.agreement).await {
@@ -81,7 +84,7 @@ impl ActivationPlan<'_> {
             tracing::warn!(%error, "how long routes remember can't be noted: until the next reload the shorter memory counts");
         }
         drop(taken);
-        Ok(Committed { swapped, allowed, promises, given_up, unavailable })
+        Ok(Committed { swapped, allowed, doubted, promises, given_up, unavailable })
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn start(
     let plan = ActivationPlan::make(tools, Purpose::Start, config, generations).await?;
     let metrics = Metrics::default();
     let committed = plan.commit(tools, Purpose::Start, &Numbers::new(), &metrics, |active| active).await?;
-    for warning in committed.promises.iter().chain(&committed.given_up) {
+    for warning in committed.doubted.iter().chain(&committed.promises).chain(&committed.given_up) {
         tracing::warn!("{warning}");
     }
     let active = committed.swapped;

@@ -128,6 +128,12 @@ impl KeySpaceForecast {
         }
     }
 
+    /// The warnings of the configuration and of its policies' loads.
+    fn warnings(&self, config: &Config) -> Vec<String> {
+        let doubted = self.generations.values().filter_map(|generation| generation.warning());
+        config.warnings.iter().cloned().chain(doubted).collect()
+    }
+
     fn json(&self) -> Value {
         match &self.preflight {
             Preflight::New => json!({ "state": "new" }),
@@ -171,10 +177,10 @@ fn summary(config: &Config, spaces: &KeySpaceForecast) -> String {
     for (i, space) in spaces.lines(config).iter().enumerate() {
         let _ = writeln!(text, "  {}     {space}", if i == 0 { "keys" } else { "    " });
     }
-    if !config.warnings.is_empty() {
-        text.push('\n');
-    }
-    for warning in &config.warnings {
+    for (i, warning) in spaces.warnings(config).iter().enumerate() {
+        if i == 0 {
+            text.push('\n');
+        }
         let _ = writeln!(text, "warning: {warning}");
     }
     text
@@ -244,7 +250,7 @@ fn summary_json(config: &Config, spaces: &KeySpaceForecast) -> Value {
         "ledger": { "store": store, "path": folder },
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
         "key_spaces": spaces.json(),
-        "warnings": config.warnings,
+        "warnings": spaces.warnings(config),
     })
 }
 

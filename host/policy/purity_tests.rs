@@ -64,7 +64,15 @@ fn what_fails_the_same_each_time_is_pure() {
     for component in
         [guests::traps(), guests::errs(), guests::invalid_result(), guests::loops(), guests::grows()]
     {
-        load(&component).unwrap();
+        let warning = load(&component).unwrap().warning().unwrap();
+        assert!(warning.contains("fails on each request that the gateway made"), "{warning}");
+    }
+    let guarding_fails = guests::deciding(
+        "(i32.eqz (local.get $fields_len)) if (result i32) call $bypass else unreachable end",
+    );
+    assert!(load(&guarding_fails).unwrap().warning().is_some(), "what has no key is let pass");
+    for answering in [guests::keyed_by_header("idempotency-key", "toy/1"), guests::traps_on_empty()] {
+        assert_eq!(load(&answering).unwrap().warning(), None);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Long because it is one suite, and what it sets up is shared.
 
-use crate::support::gateway::{Ended, command, replace};
+use crate::guests;
+use crate::support::gateway::{Ended, command, replace, run};
 use crate::support::*;
 use serde_json::Value;
 use std::ffi::OsString;
@@ -91,6 +92,27 @@ fn a_stripped_component_is_warned_of() {
     std::fs::write(shop.path().join("stripped.wasm"), &whole[..end]).unwrap();
     let said = shop.fine(&["inspect", "stripped.wasm"]);
     assert!(said.contains("warning: it carries no test vectors") && said.contains("strip"), "{said}");
+    let said = shop.fine(&["test", "stripped.wasm"]);
+    assert!(said.contains("no promise is known to be kept") && !said.contains("every promise"), "{said}");
+    assert_eq!(shop.json(&["test", "stripped.wasm"])["tested"], false);
+}
+
+/// What a load refuses or warns of is told to the author and by `check`, too.
+#[test]
+fn what_the_gateway_tries_is_tried_for_authors() {
+    let shop = Shop::new();
+    for (guest, at_test, at_check) in [
+        (guests::counts(), "the gateway refuses it: it is not pure", "is not pure"),
+        (guests::invalid_result(), "it fails on each of them", "fails on each request that the gateway made"),
+    ] {
+        std::fs::write(shop.path().join("guest.wasm"), guest).unwrap();
+        let ended = shop.policy(&["test", "guest.wasm"]);
+        assert!(ended.code == Some(1) && ended.stdout.contains(at_test), "{ended:?}");
+        let flags = ["check", "--upstream", "http://127.0.0.1:9", "--policy", "guest.wasm"];
+        let checked = run(&flags, shop.path());
+        assert!(format!("{}{}", checked.stdout, checked.stderr).contains(at_check), "{checked:?}");
+        assert!(!checked.stderr.contains("fresh"), "{checked:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 /// Hold a policy against its promises
 ///
 /// That it answers at all; its test vectors, those of the other hooks too, each on a fresh and on a
-/// used instance; the same verdicts and words in any order; what must not make it another operation
+/// used instance; the requests that the gateway itself makes at each load; the same verdicts and words in any order; what must not make it another operation
 /// (the order and case of header fields, unrelated ones, the spaces and the order of members in JSON)
 /// and what does; and whether a setting changes keys without changing the key-schema, after which a
 /// gateway would run operations a second time.
@@ -22,7 +22,7 @@ use std::time::UNIX_EPOCH;
     oncegate policy test orders.wasm --vectors vectors.json\n  \
     oncegate policy test builtin:idempotency-key --settings '{ from = [\"body:/id\"] }'\n      \
     the requests of the vectors, under these settings\n\n\
-    Code 0: every promise is kept. Code 1: one is broken, and the report says which and by what.")]
+    Code 0: no promise is broken, as far as there are test vectors to tell. Code 1: one is broken, and the report says which and by what.")]
 pub(super) struct TestArgs {
     #[command(flatten)]
     subject: ComponentFlags,
@@ -55,7 +55,10 @@ pub(super) fn run(args: &TestArgs, env: Vec<(String, String)>) -> Done {
     match args.output {
         Output::Text => say::out(text(component, &report)),
         Output::Json => {
-            say::json(&json!({ "ok": report.is_fine(), "component": component, "checks": report.checks }));
+            let (ok, tested) = (report.is_fine(), report.is_tested);
+            say::json(
+                &json!({ "ok": ok, "tested": tested, "component": component, "checks": report.checks }),
+            );
         }
     }
     Ok(report.is_fine())
@@ -77,7 +80,9 @@ fn text(component: &str, report: &PromiseReport) -> String {
     }
     let faults: usize = report.checks.iter().map(|check| check.faults.len()).sum();
     text.push_str(&match faults {
-        0 => "\nevery promise is kept\n".to_owned(),
+        0 if report.is_tested => "\nevery promise is kept\n".to_owned(),
+        0 => "\nno test vectors: nothing was tried but the gateway's own requests, and no promise is known to be kept\n"
+            .to_owned(),
         1 => "\n1 promise is broken\n".to_owned(),
         more => format!("\n{more} promises are broken\n"),
     });

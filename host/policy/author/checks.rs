@@ -5,6 +5,8 @@ use super::desk::{Desk, VerdictDigest};
 use super::report::{Check, PromiseReport};
 use super::variants::{self, Guise};
 use super::workbench::{VectorSubject, Workbench};
+use crate::interface::failure::Failure;
+use crate::load::purity::{self, SelfTestReport};
 use crate::load::sample::Sample;
 use crate::load::vectors;
 use crate::run::instance::settings_text;
@@ -17,9 +19,11 @@ const VALUES_MAX: usize = 12;
 impl Workbench {
     /// Makes all checks. `seed` orders the shuffled ones.
     pub fn report(&self, seed: u64) -> PromiseReport {
+        let is_tested = self.is_tested();
         // Without readable vectors there is nothing to try the other checks with.
         let (Some(_), Ok(subjects)) = (&self.vectors, self.subjects()) else {
-            return PromiseReport { checks: vec![self.check_vectors()] };
+            let checks = vec![self.check_vectors(), self.check_self_test()];
+            return PromiseReport { checks, is_tested };
         };
         let groups = self.groups(&subjects);
         let (calls, decides) = Self::check_calls(&groups);
@@ -27,13 +31,14 @@ impl Workbench {
         // A policy that never answers breaks no other promise, and keeps none.
         if decides {
             checks.push(self.check_vectors());
+            checks.push(self.check_self_test());
             checks.push(self.check_purity(&groups, seed));
             checks.push(self.check_large_values(&subjects));
             checks.push(self.check_guises(&subjects));
             checks.push(self.check_alterations(&subjects));
             checks.push(self.check_settings(&subjects));
         }
-        PromiseReport { checks }
+        PromiseReport { checks, is_tested }
     }
 
     /// Checks the test vectors, each on a fresh and on a used instance.
@@ -69,6 +74,42 @@ impl Workbench {
             check.fault(fault.to_string());
         }
         check
+    }
+
+    /// Makes the part of the self-test that needs no test vectors, as each load does.
+    fn check_self_test(&self) -> Check {
+        let mut check = Check::new("self-test");
+        let program = self.program_with(self.settings.as_ref());
+        let tried = program
+            .instance(self.budget)
+            .map(|(_, plan)| purity::check(&program, &plan, self.instances, &[], self.self_test_budget));
+        match tried {
+            Ok(Ok(SelfTestReport { tried, always_fails })) => {
+                check.scope = format!("{tried} requests of the gateway's own making, as at each load");
+                if let Some(failure) = always_fails {
+                    self.tell_always(&mut check, &failure);
+                }
+            }
+            Ok(Err(impure)) => {
+                check.fault(format!("the gateway refuses it: it is not pure: {impure}"));
+            }
+            Err(failure) => check.fault(failure.to_string()),
+        }
+        check
+    }
+
+    /// Where test vectors show that the policy answers, the gateway's requests may just be none of its own.
+    fn tell_always(&self, check: &mut Check, failure: &Failure) {
+        let text = format!("it fails on each of them that has a value at each place of the plan: {failure}");
+        match self.is_tested() {
+            true => check.warn(text),
+            false => check.fault(format!("{text}; test vectors can show on which requests it answers")),
+        }
+    }
+
+    /// Whether there is a test vector.
+    fn is_tested(&self) -> bool {
+        self.vectors.as_ref().is_some_and(|vectors| !vectors.cases.is_empty())
     }
 
     /// Checks that the key stays the same under changes that must not change it.

@@ -12,6 +12,8 @@ const FAULT_BYTES_MAX: usize = 600;
 pub struct PromiseReport {
     /// The checks, in the order in which they were made.
     pub checks: Vec<Check>,
+    /// Whether there were test vectors to try anything with, beside the gateway's own requests.
+    pub is_tested: bool,
 }
 
 /// The result of one check.
@@ -30,7 +32,7 @@ pub struct Check {
 }
 
 impl PromiseReport {
-    /// True if every promise is kept.
+    /// True if no promise was found broken.
     pub fn is_fine(&self) -> bool {
         self.checks.iter().all(|check| check.faults.is_empty())
     }

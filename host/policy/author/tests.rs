@@ -276,6 +276,22 @@ fn without_vectors_it_says_that_they_may_have_been_stripped() {
     assert!(report.checks[0].warnings[0].contains("strip"), "{report:?}");
 }
 
+/// The gateway refuses the one and warns of the others; the author is told as much.
+#[test]
+fn without_vectors_the_gateways_self_test_is_made() {
+    let report = workbench(&guests::counts()).report(7);
+    assert!(faults(&report, "self-test")[0].contains("the gateway refuses it: it is not pure"), "{report:?}");
+    for always in [guests::traps(), guests::invalid_result()] {
+        let report = workbench(&always).report(7);
+        assert!(faults(&report, "self-test")[0].contains("it fails on each of them"), "{report:?}");
+    }
+    let report = workbench(&guests::keyed_by_header("idempotency-key", "toy/1")).report(7);
+    assert!(report.is_fine() && !report.is_tested, "{report:?}");
+    let none = with_cases(Guest { decide: guests::COUNT_OF_CALLS.into(), ..Guest::default() }, &[]);
+    let report = workbench(&none).report(7);
+    assert!(!report.is_fine() && !report.is_tested, "{report:?}");
+}
+
 #[test]
 fn a_run_says_what_the_gateway_would_make_of_it() {
     let workbench = workbench(&guests::keyed_by_header("idempotency-key", "toy/1"));

@@ -22,6 +22,9 @@ pub struct Workbench {
     pub(super) compiled: Arc<Compiled>,
     pub(super) program: LinkedPolicy,
     pub(super) budget: CallBudget,
+    /// The budget of the requests of the host's own making, as at a load.
+    pub(super) self_test_budget: CallBudget,
+    pub(super) instances: config::Instances,
     pub(super) vectors: Option<Vectors>,
     pub(super) settings: Option<Map<String, Value>>,
 }
@@ -68,7 +71,8 @@ impl Engine {
             let section = compiled.inspected.vectors.as_deref();
             let vectors = section.map(vectors::read).transpose()?;
             let budget = CallBudget::loading(policy.time);
-            Ok(Workbench { compiled, program, budget, vectors, settings })
+            let (self_test_budget, instances) = (CallBudget::off_worker(policy.time), policy.instances);
+            Ok(Workbench { compiled, program, budget, self_test_budget, instances, vectors, settings })
         };
         open(&mut steps).map_err(|fault| LoadError {
             policy: Arc::clone(&policy.name),

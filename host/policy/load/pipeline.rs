@@ -140,7 +140,9 @@ impl LoadFault {
             Self::SelfTest(_) => {
                 "`oncegate policy test FILE` shows each vector: mend the component or the vector"
             }
-            Self::Impure(_) => "keep nothing from one call to the next, or say `instances = \"fresh\"`",
+            Self::Impure(_) => {
+                "keep nothing from one call to the next; `oncegate policy test FILE` tries it, too"
+            }
             Self::NoResolution(_) => "`oncegate policy inspect FILE` says what a component exports",
         }
     }
@@ -196,15 +198,15 @@ impl Engine {
         let configured = steps.take("configure", || program.instance(budget).map_err(fault_of_start));
         let (_, plan) = configured?;
         let recent = self.recent(&config.name);
-        let vectors = steps.take("self-test", || {
+        let (vectors, trial) = steps.take("self-test", || {
             let vectors = match &compiled.inspected.vectors {
                 Some(section) => vectors::run(section, &program, compiled.inspected.exports, budget)?,
                 None => 0,
             };
             // A call that comes to its limit proves nothing, so the limit needn't be that of a load.
             let budget = CallBudget::off_worker(config.time);
-            purity::check(&program, &plan, config.instances, &recent.samples(), budget)?;
-            Ok::<_, LoadFault>(vectors)
+            let trial = purity::check(&program, &plan, config.instances, &recent.samples(), budget)?;
+            Ok::<_, LoadFault>((vectors, trial))
         })?;
         steps.note(format!("{vectors} vectors"));
         let report = LoadReport {
@@ -217,6 +219,7 @@ impl Engine {
             settings: config.settings.clone(),
             settings_schema: compiled.inspected.settings_schema.clone(),
             vectors,
+            always_fails: trial.always_fails,
             loaded_at: now(),
             load_time: start.elapsed(),
             steps: steps.clone().into_vec(),

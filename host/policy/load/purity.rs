@@ -1,5 +1,5 @@
-//! Whether a policy decides the same each time, tried before it serves: on requests of the host's own making and
-//! on operations that the policy guarded lately. Test vectors try it, too, and a component may have none.
+//! Whether a policy decides at all, and the same each time, tried before it serves: on requests of the host's own
+//! making and on operations that the policy guarded lately. Test vectors try it, too, and a component may have none.
 
 use crate::interface::failure::Failure;
 use crate::interface::{PayloadWant, Plan, RequestField, Verdict};
@@ -19,6 +19,8 @@ const TIME_MAX: Duration = Duration::from_secs(2);
 const RECENT_MAX: usize = 8;
 /// How often an instance that is used again is asked about each request.
 const TIMES: usize = 2;
+/// Of the requests of the host's making, those with a value at each place that the plan names come first.
+const WITH_VALUES: usize = 2;
 
 /// A policy decided otherwise about the same request.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,15 @@ pub struct Impure {
     whence: &'static str,
 }
 
+/// What came of it where no verdict differed.
+pub(crate) struct SelfTestReport {
+    /// The requests that were tried.
+    pub(crate) tried: usize,
+    /// The first failure, if the policy failed on each request with a value at each place that its plan names. So it
+    /// may fail on everything that it would guard.
+    pub(crate) always_fails: Option<Failure>,
+}
+
 /// Asks the policy about each request on a fresh instance, and several times on one that is used for all where
 /// `instances` are used again.
 pub(crate) fn check(
@@ -40,56 +51,49 @@ pub(crate) fn check(
     instances: Instances,
     recent: &[Sample],
     budget: CallBudget,
-) -> Result<(), Impure> {
+) -> Result<SelfTestReport, Impure> {
     let begun = Instant::now();
     let mut trial = PurityTrial { program, plan, budget, used: None };
     let recent = recent.iter().rev().take(RECENT_MAX).map(|sample| ("seen lately", sample.clone()));
-    for (whence, sample) in
-        made(plan).map(|sample| ("of the host's making", sample)).into_iter().chain(recent)
-    {
+    let made = made(plan).map(|sample| ("of the host's making", sample));
+    let (mut tried, mut answered, mut failure) = (0, false, None);
+    for (whence, sample) in made.into_iter().chain(recent) {
         if begun.elapsed() > TIME_MAX {
             break;
         }
         let alone = trial.ask_fresh(&sample);
+        if tried < WITH_VALUES {
+            answered |= alone.is_ok();
+            failure = failure.or(alone.clone().err());
+        }
+        tried += 1;
         let asked_again = |_| match instances {
             Instances::Reuse => trial.ask_used(&sample),
             Instances::Fresh => trial.ask_fresh(&sample),
         };
-        if (0..TIMES).map(asked_again).any(|again| alone.is_at_odds_with(&again)) {
+        if (0..TIMES).map(asked_again).any(|again| are_at_odds(&alone, &again)) {
             let Sample { method, path, .. } = sample;
             return Err(Impure { method, path, whence });
         }
     }
-    Ok(())
+    Ok(SelfTestReport { tried, always_fails: failure.filter(|_| !answered) })
 }
 
-/// What came of asking.
-enum Came {
-    /// The verdict; none: the host wouldn't ask.
-    Verdict(Option<Verdict>),
-    /// The policy failed by its own doing.
-    Failed,
-    /// A limit was reached that may not be reached another time.
-    ByChance,
+/// What came of asking: the verdict, or none where the host wouldn't ask.
+type Came = Result<Option<Verdict>, Failure>;
+
+fn are_at_odds(one: &Came, other: &Came) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one != other,
+        (Ok(_), Err(failure)) | (Err(failure), Ok(_)) => !is_by_chance(failure),
+        (Err(_), Err(_)) => false,
+    }
 }
 
-impl Came {
-    fn is_at_odds_with(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Verdict(one), Self::Verdict(other)) => one != other,
-            (Self::Verdict(_), Self::Failed) | (Self::Failed, Self::Verdict(_)) => true,
-            (Self::Failed, Self::Failed) | (Self::ByChance, _) | (_, Self::ByChance) => false,
-        }
-    }
-
-    fn of(failure: &Failure) -> Self {
-        match failure {
-            // An instance that is used again has less room left than a fresh one.
-            Failure::Memory(_) => Self::ByChance,
-            other if other.is_its_own() => Self::Failed,
-            _ => Self::ByChance,
-        }
-    }
+/// Whether a limit was reached that may not be reached another time.
+fn is_by_chance(failure: &Failure) -> bool {
+    // An instance that is used again has less room left than a fresh one.
+    matches!(failure, Failure::Memory(_)) || !failure.is_its_own()
 }
 
 /// A policy on trial, with the instance that is used again. One that failed or is worn is not used again, as in
@@ -103,20 +107,14 @@ struct PurityTrial<'p> {
 
 impl PurityTrial<'_> {
     fn ask_fresh(&self, sample: &Sample) -> Came {
-        match self.program.instance_of(self.plan, self.budget) {
-            Ok(mut instance) => self.ask(sample, &mut instance),
-            Err(failure) => Came::of(&failure),
-        }
+        self.ask(sample, &mut self.program.instance_of(self.plan, self.budget)?)
     }
 
     fn ask_used(&mut self, sample: &Sample) -> Came {
         let kept = self.used.take();
-        let mut instance = match kept.map_or_else(|| self.program.instance_of(self.plan, self.budget), Ok) {
-            Ok(instance) => instance,
-            Err(failure) => return Came::of(&failure),
-        };
+        let mut instance = kept.map_or_else(|| self.program.instance_of(self.plan, self.budget), Ok)?;
         let came = self.ask(sample, &mut instance);
-        if matches!(came, Came::Verdict(_)) && !instance.is_worn() {
+        if came.is_ok() && !instance.is_worn() {
             self.used = Some(instance);
         }
         came
@@ -124,14 +122,13 @@ impl PurityTrial<'_> {
 
     fn ask(&self, sample: &Sample, instance: &mut Instance) -> Came {
         match sample.ask(instance, self.plan, self.budget) {
-            DecideOutcome::Decided(Ok(verdict)) => Came::Verdict(Some(verdict)),
-            DecideOutcome::Decided(Err(failure)) => Came::of(&failure),
-            DecideOutcome::NotOfInterest | DecideOutcome::NotUtf8(_) => Came::Verdict(None),
+            DecideOutcome::Decided(decided) => decided.map(Some),
+            DecideOutcome::NotOfInterest | DecideOutcome::NotUtf8(_) => Ok(None),
         }
     }
 }
 
-/// Requests with what the plan asks for, with other values, and without any of it.
+/// Requests with what the plan asks for, with other values ([`WITH_VALUES`]), and without any of it.
 fn made(plan: &Plan) -> [Sample; 3] {
     let call = json!({ "jsonrpc": "2.0", "id": "3f1c", "method": "charge", "params": { "amount": 1200 } });
     let event = json!({ "id": "evt_7", "type": "charge.paid", "data": [1, 2, { "a": null }] });

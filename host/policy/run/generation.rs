@@ -46,6 +46,8 @@ pub(crate) struct LoadReport {
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
     pub(crate) settings_schema: Option<String>,
     pub(crate) vectors: usize,
+    /// The failure on the requests of the host's making, if all of them with values failed.
+    pub(crate) always_fails: Option<Failure>,
     pub(crate) loaded_at: Timestamp,
     pub(crate) load_time: Duration,
     pub(crate) steps: Vec<Step>,
@@ -160,6 +162,18 @@ impl Generation {
     /// The steps of its load.
     pub fn steps(&self) -> &[Step] {
         &self.report.steps
+    }
+
+    /// What its load found that is allowed and hardly meant.
+    pub fn warning(&self) -> Option<String> {
+        self.report.always_fails.as_ref().map(|failure| {
+            format!(
+                "policy `{}` ({}) fails on each request that the gateway made to try it: {failure}. If it fails on those \
+                 of clients, too, they get 503 `policy-failed`; `oncegate policy run` asks it about one",
+                self.name(),
+                self.report.component
+            )
+        })
     }
 
     /// The summary that a list of policies shows.
