@@ -87,8 +87,8 @@ async fn tell(args: &DemoArgs, folder: &str) -> Result<(), DemoError> {
     }
     say::out(format!(
         "\nTry it yourself; Ctrl-C ends it:\n\
-         \x20 curl -i http://{address}/charges -H 'Idempotency-Key: \"mine\"' -d '{{\"amount\":5}}'\n\
-         \x20 curl -i 'http://{address}/charges?fail=drop' -H 'Idempotency-Key: \"lost\"' -d '{{\"amount\":5}}'\n\
+         \x20 curl -i http://{address}/charges -H 'Content-Type: application/json' -H 'Idempotency-Key: \"mine\"' -d '{{\"amount\":5}}'\n\
+         \x20 curl -i 'http://{address}/charges?fail=drop' -H 'Content-Type: application/json' -H 'Idempotency-Key: \"lost\"' -d '{{\"amount\":5}}'\n\
          \x20 curl http://{address}/charges\n"
     ));
     if let Some(admin) = gateway.admin() {
