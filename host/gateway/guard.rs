@@ -187,7 +187,7 @@ impl Pursuit<'_> {
         };
         let (worker, body_kept) = (&self.execution.worker, self.execution.route.config.body_kept);
         let presented = Box::pin(presenter.present(worker, receipt, answer, body_kept, response)).await?;
-        presented.ok_or_else(|| replay::no_room(self.id))
+        presented.ok_or_else(|| replay::no_room(self.id, &self.execution.bodies))
     }
 
     /// Answers a request that the ledger refused.

@@ -85,7 +85,13 @@ fn a_peers_share_is_all_of_a_trusted_proxys() {
     let _uploads: Vec<_> = (0..2).map(|number| upload(&gateway, 2, number)).collect();
     eventually("both bodies have come", || (gateway.metric(HELD) > 1_700_000).then_some(()));
     let refused = Request::keyed("/charges", "k").body(vec![b'x'; 500 * KIB]);
-    gateway.send(&refused).assert_problem(503, "overloaded");
+    let problem = gateway.send(&refused).assert_problem(503, "overloaded");
+    assert!(problem["detail"].to_string().contains("`server.limits.buffers`"), "{problem}");
+    gateway.assert_logs(&[
+        "no room for the body of a request",
+        "raise `server.limits.buffers`",
+        "peer=127.0.0.1",
+    ]);
 }
 
 /// Uploads never take the room of answers.
@@ -133,6 +139,7 @@ fn a_body_that_comes_too_slowly_is_refused() {
         connection.0.stream.set_read_timeout(Some(wire::PATIENCE)).unwrap();
         let problem = connection.reply("POST").unwrap().assert_problem(400, "bad-request");
         assert_eq!(problem["retryable"], true, "{name}");
+        assert!(problem["detail"].to_string().contains("`server.limits.body_timeout`"), "{name}: {problem}");
     }
     assert_eq!(upstream.count(), 0);
     gateway.send(&Request::keyed("/charges", "stands still")).assert_executed(201);
@@ -193,6 +200,7 @@ fn who_takes_nothing_gets_no_more_replays() {
         stuck.push(connection);
     }
     let problem = stuck.pop().unwrap().reply("POST").unwrap().assert_problem(503, "overloaded");
+    gateway.assert_logs(&["no room to replay an answer", "peer=127.0.0.2"]);
     assert_eq!((&problem["retryable"], upstream.count()), (&true.into(), 1));
     let other = gateway.connect_from(3).send(&kept).unwrap();
     assert_eq!((other.status, other.replayed()), (200, Some("true")));

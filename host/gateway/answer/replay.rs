@@ -38,7 +38,7 @@ fn restored(
 ) -> Result<Response<AnswerBody>, Problem> {
     let trailers = (!answer.trailers.is_empty()).then(|| fields::restored(&answer.trailers, 0));
     let Some(body) = bodies.hold(Direction::Out, answer.body.clone()) else {
-        return Err(no_room(id));
+        return Err(no_room(id, bodies));
     };
     let body = (!body.is_empty()).then_some(body);
     let mut fields = fields::restored(&answer.fields, 4);
@@ -49,9 +49,11 @@ fn restored(
     Ok(response)
 }
 
-/// The problem when there is no room for the answer of an operation.
-pub fn no_room(id: OperationId) -> Problem {
-    let detail = "The gateway holds as many answers as it may for clients that have not taken them. The answer to this \
-                  operation is kept: ask again with the same key a little later.";
+/// The problem when there is no room for the answer of an operation. The operator is told, too.
+pub fn no_room(id: OperationId, bodies: &PeerAccount) -> Problem {
+    bodies.tell_full(Direction::Out);
+    let detail = "The gateway holds as much of answers as it may for clients that have not taken them \
+                  (`server.limits.buffers`). The answer to this operation is kept: ask again with the same key a little \
+                  later.";
     Problem::new(Code::Overloaded, detail).of(id)
 }

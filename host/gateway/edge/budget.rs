@@ -55,6 +55,8 @@ struct Accounts {
 pub struct PeerAccount {
     budget: Arc<BodyBudget>,
     held: Held,
+    /// The peer's address, or the network that counts as one peer; none: the gateway itself.
+    address: Option<IpAddr>,
     /// Whether the peer speaks for many, so that its bodies have no share but the budget.
     is_many: bool,
 }
@@ -86,18 +88,18 @@ impl BodyBudget {
             accounts.open.retain(|_, account| account.strong_count() > 0);
             accounts.tidied_at = 2 * accounts.open.len() + 64;
         }
-        let account = self.open(is_trusted);
+        let account = self.open(Some(key.0), is_trusted);
         accounts.open.insert(key, Arc::downgrade(&account));
         account
     }
 
     /// An account of the gateway's own.
     pub fn own_account(self: &Arc<Self>) -> Arc<PeerAccount> {
-        self.open(true)
+        self.open(None, true)
     }
 
-    fn open(self: &Arc<Self>, is_many: bool) -> Arc<PeerAccount> {
-        Arc::new(PeerAccount { budget: self.clone(), held: Held::default(), is_many })
+    fn open(self: &Arc<Self>, address: Option<IpAddr>, is_many: bool) -> Arc<PeerAccount> {
+        Arc::new(PeerAccount { budget: self.clone(), held: Held::default(), address, is_many })
     }
 }
 
@@ -130,6 +132,28 @@ impl PeerAccount {
             || held_by_peer <= max.saturating_sub(held_by_all)
             || held_by_peer == own.saturating_add(bytes);
         held_by_all <= max && is_fair
+    }
+
+    /// Tells the operator that a request is refused for want of room. The log has one such line a second for each
+    /// direction.
+    pub fn tell_full(&self, direction: Direction) {
+        const WAYS_OUT: &str = "a peer may hold as much as is left for all others: raise `server.limits.buffers`, or name \
+                                a proxy that speaks for many in `server.trusted_proxies`";
+        let max = self.budget.max.load(Ordering::Relaxed);
+        let [all, mine] =
+            [&self.budget.held, &self.held].map(|held| held.of(direction).load(Ordering::Relaxed));
+        let peer =
+            self.address.map_or_else(|| "the gateway itself".to_owned(), |address| address.to_string());
+        match direction {
+            Direction::In => tracing::warn!(
+                %peer, held_by_peer = mine, held_by_all = all, max,
+                "503 `overloaded`: there is no room for the body of a request; {WAYS_OUT}"
+            ),
+            Direction::Out => tracing::warn!(
+                %peer, held_by_peer = mine, held_by_all = all, max,
+                "503 `overloaded`: there is no room to replay an answer; {WAYS_OUT}"
+            ),
+        }
     }
 
     fn give_back(&self, direction: Direction, bytes: usize) {

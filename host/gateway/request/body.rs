@@ -19,6 +19,11 @@ use tokio::time::{Instant, timeout_at};
 /// The longest unwanted body after which its connection stays open.
 const UNWANTED_BYTES_MAX: u64 = 1 << 20;
 
+const TOO_LONG: &str = "The body took too long to arrive (`server.limits.body_timeout`). Nothing was sent; send it \
+                        again, or have the operator raise that.";
+const STOOD_STILL: &str = "The body took too long to arrive: nothing came of it for `server.limits.idle_timeout`. \
+                           Nothing was sent; send it again.";
+
 /// The body of a request, which may be read or passed on.
 #[derive(Debug)]
 pub struct InboundBody {
@@ -101,9 +106,11 @@ async fn read_whole(
         }
         pieces.push(data);
         if !reserved.cover(pieces.held()) {
+            bodies.tell_full(Direction::In);
             return Err(Problem::new(
                 Code::Overloaded,
-                "The gateway holds as many bodies as it may. Nothing was sent; ask again a little later.",
+                "The gateway holds as much of bodies as it may, of all clients or of those at this address \
+                 (`server.limits.buffers`). Nothing was sent; ask again a little later.",
             ));
         }
         // A body of announced length is complete: there is nothing more to wait for.
@@ -127,11 +134,10 @@ async fn next_piece(
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let now = Instant::now();
-                let ends = *ends.get_or_insert(now + limits.body_timeout);
-                let frame = timeout_at(ends.min(now + limits.idle_timeout), incoming.frame()).await;
-                frame.map_err(|_| {
-                    incomplete("The body took too long to arrive. Nothing was sent; send it again.")
-                })?
+                let (ends, idle) =
+                    (*ends.get_or_insert(now + limits.body_timeout), now + limits.idle_timeout);
+                let frame = timeout_at(ends.min(idle), incoming.frame()).await;
+                frame.map_err(|_| incomplete(if ends <= idle { TOO_LONG } else { STOOD_STILL }))?
             }
         };
         match frame {
