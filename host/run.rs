@@ -156,12 +156,16 @@ impl Gateway {
             }
             None => None,
         };
-        let descriptors = descriptors::claim(&config.server);
+        let descriptors = descriptors::claim();
+        let connections = config.server.limits.connections;
         let engine = Engine::new(config.server.workers)?;
         let (ledger, keeper) = open_ledger(&config, lost).await?;
         let archive = Archive::of(&config);
         let shared = Arc::new(activation::start(config, engine, ledger, &archive, None, lost).await?);
         shared.edge.files.store(descriptors.clients, Ordering::Relaxed);
+        if let Some(warning) = shared.edge.short_of_files(connections) {
+            tracing::warn!("{warning}");
+        }
         shared.active.load().upstreams.bound_connections(descriptors.upstreams);
         let keeper = KeeperThread::start(keeper)?;
         let workers = Workers::start(&shared, listeners)?;

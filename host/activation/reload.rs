@@ -158,12 +158,14 @@ impl Reloader {
         let tools = Tools { ledger: &shared.ledger, engine: &shared.engine, archive: &self.archive, lost };
         let purpose = Purpose::Reload(&active);
         let plan = ActivationPlan::make(tools, purpose, config, generations).await?;
+        let short_of_files = shared.edge.short_of_files(plan.config.server.limits.connections);
         let reported = |new: &Arc<Generation>| PolicyReport::new(new, &active, &plan.promises);
         let policies = plan.generations.values().map(reported).collect();
         let in_flight = self.guards.deciding();
         let committed = plan.commit(tools, purpose, &in_flight, &shared.metrics, |next| self.put(next)).await;
         let committed = committed.inspect_err(|_| self.changed.notify_one())?;
-        Ok(ActivationReport { policies, warnings: committed.warnings() })
+        let warnings = committed.warnings().into_iter().chain(short_of_files).collect();
+        Ok(ActivationReport { policies, warnings })
     }
 
     /// Puts the generation that replaced this one on trial: failures within the trial bring the old one back.

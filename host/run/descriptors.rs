@@ -1,6 +1,5 @@
 //! The files that the process may open at a time, and who may use them: sockets are files, too.
 
-use oncegate_config::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the store, the admin interface, listeners and the runtime may use.
@@ -17,21 +16,9 @@ pub(super) struct Descriptors {
     pub(super) upstreams: usize,
 }
 
-/// Raises the number of files that the process may open to the hard limit, and shares them out. Says so if they are
-/// fewer than what is configured.
-pub(super) fn claim(server: &Server) -> Descriptors {
-    let limit = raised();
-    let descriptors = Descriptors::of(limit);
-    let Descriptors { clients, .. } = descriptors;
-    if clients < server.limits.connections {
-        tracing::warn!(
-            "`server.limits.connections` is {}, and this process may open {limit} files: it takes {clients} client \
-             connections at a time. Raise the limit of open files (`ulimit -Hn`, `LimitNOFILE=`), or lower \
-             `server.limits.connections`",
-            server.limits.connections
-        );
-    }
-    descriptors
+/// Raises the number of files that the process may open to the hard limit, and shares them out.
+pub(super) fn claim() -> Descriptors {
+    Descriptors::of(raised())
 }
 
 fn raised() -> u64 {

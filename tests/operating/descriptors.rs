@@ -1,5 +1,6 @@
 //! Open files: nobody takes those of the store, of upstreams or of the operator.
 
+use crate::support::gateway::replace;
 use crate::support::*;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -30,9 +31,24 @@ fn the_limit_of_open_files_is_raised() {
     }
     let gateway = Setup::new(&upstream.url()).files("-n 256").start();
     assert_eq!(limits(&gateway), ["256", "256"]);
-    gateway.assert_logs(&["`server.limits.connections` is 10000, and this process may open 256 files"]);
+    gateway.assert_logs(&["`server.limits.connections` is 10000", "leaves 86 client connections at a time"]);
     let quiet = Setup::new(&upstream.url()).files("-n 256").limits("connections = 50").start();
-    assert!(!quiet.stderr().contains("may open"), "{}", quiet.stderr());
+    assert!(!quiet.stderr().contains("client connections at a time"), "{}", quiet.stderr());
+}
+
+#[test]
+fn a_reload_beyond_the_files_is_warned_of() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).files("-n 256").limits("connections = 50").start();
+    let file = gateway.setup.folder().join("oncegate.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (connections, is_short) in [("connections = 200000", true), ("connections = 80", false)] {
+        replace(&file, text.replace("connections = 50", connections).as_bytes());
+        let reply = gateway.admin("POST", "/v1/reload");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let told = reply.json()["warnings"].to_string();
+        assert_eq!(told.contains("leaves 86 client connections at a time"), is_short, "{told}");
+    }
 }
 
 /// Clients who connect and ask nothing leave files for what others ask.

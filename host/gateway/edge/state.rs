@@ -43,6 +43,18 @@ impl EdgeState {
         }
     }
 
+    /// A warning for the operator if the process has fewer files than this many connections need.
+    pub fn short_of_files(&self, connections: usize) -> Option<String> {
+        let files = self.files.load(Ordering::Relaxed);
+        (files < connections).then(|| {
+            format!(
+                "`server.limits.connections` is {connections}, and the limit of open files of this process leaves {files} \
+                 client connections at a time. Raise it (`ulimit -Hn`, `LimitNOFILE=`), or lower \
+                 `server.limits.connections`"
+            )
+        })
+    }
+
     /// Whether connections must end.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
