@@ -268,6 +268,23 @@ fn what_a_service_injects_is_ignored() {
 }
 
 #[test]
+fn a_stray_variable_is_told_the_right_one() {
+    let mut source = of_file(Path::new("tests/config/good/small.toml"));
+    for (name, meant) in [
+        ("ONCEGATE_DATA", "ONCEGATE_LEDGER__PATH"),
+        ("ONCEGATE_LISTEN", "ONCEGATE_SERVER__LISTEN"),
+        ("ONCEGATE_LISTN", "ONCEGATE_SERVER__LISTEN"),
+        ("ONCEGATE_UPSTREAM", "ONCEGATE_UPSTREAMS__NAME__URLS"),
+        ("ONCEGATE_ANONYMOUS", "ONCEGATE_PRINCIPAL__ANONYMOUS"),
+        ("ONCEGATE_COLOUR", "ONCEGATE_SERVER__LISTEN"),
+    ] {
+        source.env = env(&[(name, "x")]);
+        let warnings = load(&source).unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains(meant), "{name}: {warnings:?}");
+    }
+}
+
+#[test]
 fn a_password_is_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("oncegate.toml");

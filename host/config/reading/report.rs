@@ -5,7 +5,7 @@ use super::row::KeyRow;
 use super::source::OF_THE_PROGRAM;
 use super::tree::{SetBy, holds_credential};
 use super::units::nearest;
-use super::unknown::{dotted, help_for_unknown, variable};
+use super::unknown::{dotted, help_for_unknown, meant, variable};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -131,10 +131,16 @@ impl Reading {
                     let problem = format!("{name} is no variable of Oncegate");
                     self.fault(&SetBy::Env(name.clone()), "", problem, help);
                 }
-                None => self.warn(format!(
-                    "{name} in the environment changes nothing: there are {}, and a key's with two underscores between its levels, like ONCEGATE_SERVER__LISTEN",
-                    OF_THE_PROGRAM.map(variable).join(", ")
-                )),
+                None => {
+                    let help = meant(&rest, &self.known.borrow()).map_or_else(
+                        || {
+                            let own = OF_THE_PROGRAM.map(variable).join(", ");
+                            format!("there are {own}, and a key's with two underscores between its levels, like ONCEGATE_SERVER__LISTEN")
+                        },
+                        |key| format!("did you mean {}?", variable(key)),
+                    );
+                    self.warn(format!("{name} in the environment changes nothing: {help}"));
+                }
             }
         }
     }

@@ -32,6 +32,29 @@ pub(crate) fn help_for_unknown(
     format!("there are: {}", all.join(", "))
 }
 
+/// The keys that flags of `serve` stand for, by flag.
+const KEYS_OF_FLAGS: [(&str, &str); 8] = [
+    ("listen", "server.listen"),
+    ("admin", "server.admin"),
+    ("workers", "server.workers"),
+    ("store", "ledger.store"),
+    ("data", "ledger.path"),
+    ("upstream", "upstreams.NAME.urls"),
+    ("policy", "policies.NAME.component"),
+    ("settings", "policies.NAME.settings"),
+];
+
+/// The key that a variable of one level may stand for: that of the flag of this name, or nearly; or the one that ends
+/// so.
+pub(crate) fn meant<'k>(rest: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
+    let flag = nearest(rest, KEYS_OF_FLAGS.map(|(flag, _)| flag));
+    let of_flag = KEYS_OF_FLAGS.iter().find(|(name, _)| Some(*name) == flag).map(|(_, key)| *key);
+    of_flag.or_else(|| {
+        let ends_so = |key: &&String| !key.contains("NAME") && key.rsplit('.').next() == Some(rest);
+        known.iter().find(ends_so).map(String::as_str)
+    })
+}
+
 /// The variable that overrides a key.
 pub(crate) fn variable(key: &str) -> String {
     format!("ONCEGATE_{}", key.to_uppercase().replace('.', "__").replace('-', "_"))

@@ -95,7 +95,7 @@ pub(super) fn check_anonymous(section: &Section<'_>, route: &RouteConfig, server
                 "`{}` can be reached on {address} and `principal.anonymous` is not set: requests that carry no credential would share their keys, and their answers",
                 section.path
             ),
-            "set `principal.anonymous` to \"refuse\", or to \"share\" if all such callers are one party",
+            "set `principal.anonymous` (or ONCEGATE_PRINCIPAL__ANONYMOUS) to \"refuse\", or to \"share\" if all such callers are one party",
         );
     }
 }
