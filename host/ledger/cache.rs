@@ -1,6 +1,7 @@
 //! Final records kept in memory, so that a replay asks no store.
 
 use super::id_map::{IdMap, id_map};
+use dashmap::mapref::entry::Entry;
 use oncegate_core::{OperationId, Origin, Record, allocated};
 use oncegate_store::{Version, Versioned};
 use std::collections::VecDeque;
@@ -70,16 +71,24 @@ impl Cache {
 
     pub(super) fn put(&self, id: OperationId, versioned: Versioned) {
         let (version, weight) = (versioned.version, weight(&versioned.record));
-        self.bytes.fetch_add(weight, Ordering::Relaxed);
-        match self.records.insert(id, Cached { versioned, asked: AtomicBool::new(false), weight }) {
-            Some(old) => {
-                self.bytes.fetch_sub(old.weight, Ordering::Relaxed);
-            }
-            None => self.enqueue(id),
-        }
-        // The check comes after the record went in: a later forgetting finds the record here.
+        let cached = Cached { versioned, asked: AtomicBool::new(false), weight };
+        let place = self.records.entry(id);
+        // It is asked with the place locked: nobody finds here what was forgotten before, and a later forgetting
+        // finds the record.
         if self.is_forgotten(id, version) {
-            self.remove(id);
+            return;
+        }
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        let old = match place {
+            Entry::Occupied(mut place) => Some(place.insert(cached)),
+            Entry::Vacant(place) => {
+                drop(place.insert(cached));
+                None
+            }
+        };
+        match old {
+            Some(old) => _ = self.bytes.fetch_sub(old.weight, Ordering::Relaxed),
+            None => self.enqueue(id),
         }
         self.make_room();
     }

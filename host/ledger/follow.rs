@@ -88,6 +88,13 @@ impl<S: Store> Ledger<S> {
         match ending {
             // A record that still executes is another execution's.
             Ending::Recorded(record) if matches!(record.state, State::Executing { .. }) => None,
+            // Whoever came while the answer was on its way may have come after it was recorded, and forgotten.
+            Ending::Recorded(record)
+                if joining.while_settling
+                    && matches!(record.state, State::Completed { .. } | State::Consumed { .. }) =>
+            {
+                None
+            }
             Ending::Recorded(record) => {
                 let begun = self.answer(request, &record, self.clock().now())?;
                 Some(self.while_listed(request, begun.waited()))

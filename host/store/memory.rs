@@ -215,13 +215,14 @@ impl Memory {
     }
 
     fn remove(&self, slot: OccupiedEntry<'_, OperationId, Versioned>) -> Version {
-        let id = *slot.key();
+        // The version is drawn while the shard is locked, so that versions have the order of the writes.
+        let (id, version) = (*slot.key(), self.version());
         self.stripe(id).change(id, Some(&slot.get().record), None);
         let old = slot.remove();
         self.bytes.fetch_sub(weight(&old.record), Ordering::Relaxed);
         self.of_kind(&old.record).fetch_sub(1, Ordering::Relaxed);
         self.count.fetch_sub(1, Ordering::Relaxed);
-        self.version()
+        version
     }
 }
 
