@@ -6,6 +6,14 @@
 //!
 //! Locks: the maps' shard locks are held for single steps, never across an await.
 
+// Threads interleaved: what they share comes from these crates, in every file of this one.
+#[cfg(feature = "shuttle")]
+extern crate shuttled_dashmap as dashmap;
+#[cfg(feature = "shuttle")]
+extern crate shuttled_std as std;
+#[cfg(feature = "shuttle")]
+extern crate shuttled_tokio as tokio;
+
 mod advance;
 mod agreed;
 mod begin;

@@ -7,6 +7,14 @@
 //!   ledger and its key spaces speak to this one.
 //! - `clock`: ledger time.
 
+// Threads interleaved: what they share comes from these crates, in every file of this one.
+#[cfg(feature = "shuttle")]
+extern crate shuttled_dashmap as dashmap;
+#[cfg(feature = "shuttle")]
+extern crate shuttled_std as std;
+#[cfg(feature = "shuttle")]
+extern crate shuttled_tokio as tokio;
+
 pub mod any;
 mod clock;
 mod confirmed;
