@@ -83,6 +83,13 @@ impl<K: Ord + Copy + Hash, V, S: BuildHasher> DashMap<K, V, S> {
         goes.then(|| shard.remove_entry(key)).flatten()
     }
 
+    /// As dashmap's: shard by shard.
+    pub fn retain(&self, mut stays: impl FnMut(&K, &mut V) -> bool) {
+        for shard in &self.shards {
+            shard.write().expect("as in `reads`").retain(|key, value| stays(key, value));
+        }
+    }
+
     /// As dashmap's.
     pub fn entry(&self, key: K) -> Entry<'_, K, V> {
         let shard = self.writes(&key);
