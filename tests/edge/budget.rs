@@ -302,12 +302,10 @@ fn presented_answers_are_counted() {
     for id in ["2", "\"b\"", "null"] {
         let mut connection = gateway.connect_from(2);
         // More than the system takes off the gateway.
-        connection.0.write(&call(id).bytes().repeat(12)).unwrap();
+        connection.0.write(&call(id).bytes().repeat(9)).unwrap();
         eventually("one waits", || (gateway.metric(HELD) > 850 << 10).then_some(()));
-        for _ in 0..12 {
-            let reply = connection.reply("POST").unwrap();
-            assert_eq!((reply.replayed(), reply.whole), (Some("true"), true), "{id}");
-        }
+        assert_eq!(connection.reply("POST").unwrap().replayed(), Some("true"));
+        drop(connection);
         await_nothing_held(&gateway);
     }
 }
@@ -319,7 +317,7 @@ fn settled(gateway: &Gateway) -> u64 {
         let now = gateway.rss();
         looks = if now == last { looks + 1 } else { 0 };
         last = now;
-        (looks == 30).then_some(now)
+        (looks == 60).then_some(now)
     })
 }
 
@@ -358,6 +356,6 @@ fn plain_streams_hold_little() {
         }
         let each = settled(&gateway).saturating_sub(before) / STREAMS;
         println!("{target}: {each} KiB");
-        assert!(each < 600, "{target}: {each} KiB a stream");
+        assert!(each < 500, "{target}: {each} KiB a stream");
     }
 }

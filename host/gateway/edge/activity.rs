@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -230,14 +230,22 @@ impl IdleTimer {
     }
 }
 
+/// The most bytes that are read at once. hyper doubles its buffer whenever one is read full, up to the size of the
+/// largest head, and an upload that its service doesn't take holds several. One byte less than 32 KiB fills none.
+const READ_MAX: u64 = (32 << 10) - 1;
+
 /// A stream that notes when a head begins and when its peer takes what is written.
 pub(super) struct TrackedIo {
-    pub(super) stream: TcpStream,
-    pub(super) activity: Arc<Activity>,
-    pub(super) follower: Follower,
+    stream: Take<TcpStream>,
+    activity: Arc<Activity>,
+    follower: Follower,
 }
 
 impl TrackedIo {
+    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+        Self { stream: stream.take(READ_MAX), activity, follower: Follower::new() }
+    }
+
     fn came(&mut self, bytes: &[u8]) {
         let (activity, follower) = (&self.activity, &mut self.follower);
         activity.is_heard.store(true, Ordering::Relaxed);
@@ -272,6 +280,7 @@ impl AsyncRead for TrackedIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let (before, has_room) = (buf.filled().len(), buf.remaining() > 0);
+        self.stream.set_limit(READ_MAX);
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let came = &buf.filled()[before..];
         let is_end = has_room && came.is_empty() && matches!(read, Poll::Ready(Ok(())));
@@ -287,16 +296,16 @@ impl AsyncRead for TrackedIo {
 
 impl AsyncWrite for TrackedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = Pin::new(self.stream.get_mut()).poll_write(cx, buf);
         self.written(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -304,12 +313,12 @@ impl AsyncWrite for TrackedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = Pin::new(self.stream.get_mut()).poll_write_vectored(cx, bufs);
         self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 }
 

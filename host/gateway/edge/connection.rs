@@ -2,7 +2,6 @@
 
 use super::activity::{Activity, Busy, BusyBody, ClientConnection, IdleTimer, TrackedIo};
 use super::budget::PeerAccount;
-use super::follow::Follower;
 use super::peer::{Peer, Protocol};
 use super::service::{After, Answered, EdgeService};
 use super::state::{Counted, EdgeState};
@@ -55,7 +54,7 @@ pub(super) async fn serve<S: EdgeService>(
             })
         }
     });
-    let io = TokioIo::new(TrackedIo { stream, activity: activity.clone(), follower: Follower::new() });
+    let io = TokioIo::new(TrackedIo::new(stream, activity.clone()));
     // `pipeline_flush` stays off: it would remove the bound on written bytes, and hold a whole answer to a
     // slow client in memory.
     let connection =
