@@ -6,6 +6,8 @@
 //! oncegate.creating  there until then: the folder was never used and may be made anew
 //! db/                the database
 //! oncegate.ballast   room that is given back when the disk is full
+//! oncegate.trial     what is written to see whether the disk takes writes; removed at once, or at the next start
+//! db/N.renewed       a copy that is to take the place of journal N; removed at the next start
 //! oncegate.code/     compiled policies, which anybody may remove
 //! ```
 

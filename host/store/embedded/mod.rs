@@ -115,6 +115,7 @@ impl Embedded {
         mark: Option<&MarkFile>,
     ) -> Result<(Self, Recovered), OpenError> {
         let (folder, whole) = Folder::take(path)?;
+        reopen::clear(path, &folder.database());
         let tables = Tables::open(&folder.database(), whole, path, durability)?;
         let damaged = |e: StoreError| OpenError::Damaged { path: path.into(), detail: e.to_string() };
         let io = |source| OpenError::Io { path: path.into(), source };

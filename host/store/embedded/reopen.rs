@@ -30,6 +30,9 @@ const TRY: Duration = Duration::from_millis(100);
 const TRY_MAX: Duration = Duration::from_secs(2);
 /// A trial write is as large as the largest copy, plus this.
 const TRIAL_BYTES: u64 = 1 << 20;
+const TRIAL: &str = "oncegate.trial";
+/// The extension of a journal's copy.
+const RENEWED: &str = "renewed";
 const BLOCK: usize = 64 << 10;
 
 /// Everything that opening the database again needs.
@@ -83,6 +86,7 @@ impl Reopening {
 
     fn attempt(&self) -> Result<(Tables, Own), String> {
         let words = |error: io::Error| error.to_string();
+        clear(&self.folder, &self.database);
         // The old handle can be read while it is there, so it goes only when there is hope.
         match self.try_disk(self.largest_copy().map_err(words)?) {
             Err(error) if is_want_of_room(&error) => {
@@ -111,7 +115,7 @@ impl Reopening {
 
     /// Whether the disk takes so much data, and a little more.
     fn try_disk(&self, bytes: u64) -> io::Result<()> {
-        let path = self.folder.join("oncegate.trial");
+        let path = self.folder.join(TRIAL);
         let result = (|| {
             let mut bytes = bytes + TRIAL_BYTES;
             let mut file = File::create(&path)?;
@@ -149,16 +153,29 @@ pub(super) fn begin(tables: &Tables, versions_taken: u64) -> Result<Own, crate::
     Ok(own)
 }
 
+/// Removes what a reopening left behind, if the process was killed meanwhile: it takes the room that the disk
+/// lacks. What can't be removed stops nothing.
+pub(super) fn clear(folder: &Path, database: &Path) {
+    let copies = files(database, RENEWED).unwrap_or_default();
+    for path in copies.into_iter().chain([folder.join(TRIAL)]) {
+        let _ = fs::remove_file(path);
+    }
+}
+
 fn journals(database: &Path) -> io::Result<Vec<PathBuf>> {
+    files(database, "jnl")
+}
+
+fn files(database: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let paths = fs::read_dir(database)?.map(|entry| entry.map(|entry| entry.path()));
     let all = paths.collect::<io::Result<Vec<_>>>()?;
-    Ok(all.into_iter().filter(|path| path.extension().is_some_and(|end| end == "jnl")).collect())
+    Ok(all.into_iter().filter(|path| path.extension().is_some_and(|end| end == extension)).collect())
 }
 
 /// Puts a synced copy in the place of each journal.
 fn renew_journals(database: &Path) -> io::Result<()> {
     for path in journals(database)? {
-        let fresh = path.with_extension("renewed");
+        let fresh = path.with_extension(RENEWED);
         match copy(&path, &fresh) {
             Ok(()) => fs::rename(&fresh, &path)?,
             Err(error) if is_want_of_room(&error) => {
@@ -225,6 +242,7 @@ fn end(file: &mut File) -> io::Result<(u64, u64)> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
+    use super::super::Embedded;
     use super::*;
 
     #[test]
@@ -245,6 +263,26 @@ mod tests {
             assert!(fs::read(&path).unwrap() == before, "{name}");
             let after = fs::metadata(&path).unwrap();
             assert_eq!((after.ino(), after.blocks()), (file.ino(), file.blocks()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_interrupted_reopening_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, database) = (folder.path(), folder.path().join("db"));
+        let strays = || ["oncegate.trial", "db/0.renewed", "db/17.renewed"].map(|name| path.join(name));
+        // A new folder, one with a ledger, and one that a later reopening finds.
+        for opened in ["made", "opened", "opened again"] {
+            let (store, _) = Embedded::open(path, Durability::Sync).unwrap();
+            assert_eq!(strays().map(|stray| stray.exists()), [false; 3], "{opened}");
+            drop(store);
+            let before = fs::read_dir(&database).unwrap().count();
+            strays().iter().for_each(|stray| fs::write(stray, [1; 5_000]).unwrap());
+            if opened == "opened" {
+                clear(path, &database);
+                assert_eq!(fs::read_dir(&database).unwrap().count(), before);
+                assert_eq!(strays().map(|stray| stray.exists()), [false; 3]);
+            }
         }
     }
 
