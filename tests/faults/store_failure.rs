@@ -270,6 +270,35 @@ fn fills_up(upstream: &Upstream, gateway: &Gateway, disk: &Disk, gates: &[Gate; 
     resumed.status
 }
 
+/// Somebody else fills the disk to the last byte, before and after the gateway ends.
+#[test]
+fn a_start_on_a_full_disk_is_given_room() {
+    let upstream = Upstream::numbering();
+    let setup = Setup::new(&upstream.url());
+    let Some(disk) = Disk::mount(setup.data(), "64m") else {
+        return external::tell_skipped("store_failure::a_start", "this user may not mount a file system");
+    };
+    let keyed = |key: &str| Request::keyed("/charges", key);
+    let (mut gateway, ballast) = (setup.start(), disk.0.join("oncegate.ballast"));
+    gateway.send(&keyed("done")).assert_executed(201);
+    for round in 0..3 {
+        let mut numbers = 0..;
+        eventually("room is held", || {
+            gateway.send(&keyed(&format!("before {round} {}", numbers.next()?)));
+            ballast.exists().then_some(())
+        });
+        disk.fill_but(0);
+        let setup = gateway.kill();
+        disk.fill_but(0);
+        gateway = setup.try_start().expect("it is given room");
+        assert!(!ballast.exists(), "it is given back");
+        assert_eq!(gateway.send(&keyed("done")).replayed(), Some("true"));
+        gateway.send(&keyed("new")).assert_problem(503, "ledger-unavailable");
+        disk.free();
+        eventually("readiness is green", || (gateway.admin("GET", "/readyz").status == 200).then_some(()));
+    }
+}
+
 /// A memory ledger at its limit forgets nothing that lives: it refuses what is new until there is room.
 #[test]
 fn a_memory_ledger_at_its_limit_refuses_what_is_new_and_still_replays() {

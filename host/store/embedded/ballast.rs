@@ -1,6 +1,7 @@
 //! Room that the store holds on a disk, and gives back when the disk is full: a full disk takes nothing, and to
 //! open the database again takes a little.
 
+use rustix::fs::{StatVfs, statvfs};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 /// How much room is held.
 pub(super) const BALLAST_BYTES: u64 = 8 << 20;
 const BLOCK: usize = 64 << 10;
+/// With less than this free, a start may not get as far as it must.
+const START_BYTES_MIN: u64 = 1 << 20;
 
 /// Whether a call failed for want of room.
 pub(super) fn is_want_of_room(error: &io::Error) -> bool {
@@ -22,14 +25,35 @@ pub(super) fn take(folder: &Path) -> io::Result<()> {
     }
     let taken = fill(&path);
     if taken.is_err() {
-        give_back(folder);
+        let _ = fs::remove_file(&path);
     }
     taken
 }
 
 /// Gives the room back. True: there was some.
 pub(super) fn give_back(folder: &Path) -> bool {
-    fs::remove_file(path(folder)).is_ok()
+    let is_given = fs::remove_file(path(folder)).is_ok();
+    if is_given {
+        tracing::warn!(folder = %folder.display(), "the ledger's disk is full: its ballast is given back");
+    }
+    is_given
+}
+
+/// Gives the room back to a start on a full disk.
+pub(super) fn give_back_to_start(folder: &Path) {
+    if free_bytes(folder).is_some_and(|free| free < START_BYTES_MIN) {
+        give_back(folder);
+    }
+}
+
+/// What is free on the disk of a folder, if the system tells.
+pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
+    free_of(&statvfs(folder).ok()?)
+}
+
+/// Some file systems report no blocks at all, free or not: that tells nothing.
+fn free_of(disk: &StatVfs) -> Option<u64> {
+    (disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn path(folder: &Path) -> PathBuf {
@@ -78,6 +102,20 @@ mod tests {
         }
         // Where it can't be made, nothing of it is left.
         assert!(take(&folder.path().join("no such folder")).is_err());
+    }
+
+    #[test]
+    fn a_disk_that_reports_no_blocks_is_not_full() {
+        let real = statvfs("/").unwrap();
+        let of = |f_blocks, f_bavail, f_frsize| {
+            free_of(&StatVfs { f_blocks, f_bavail, f_bfree: f_bavail, f_frsize, ..real })
+        };
+        assert_eq!(of(0, 0, 4096), None, "a network file system");
+        assert_eq!(of(0, 0, 0), None, "nothing is told");
+        assert_eq!(of(0, 77, 4096), None, "a free block of none");
+        assert_eq!(of(100, 0, 4096), Some(0), "a full disk");
+        assert_eq!(of(100, 7, 4096), Some(28_672));
+        assert_eq!(of(u64::MAX, u64::MAX, 4096), Some(u64::MAX));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! oncegate.code/     compiled policies, which anybody may remove
 //! ```
 
+use super::ballast::is_want_of_room;
 use super::mark_error::MarkError;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -195,11 +196,12 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::Error(e)) => return Err(io(e)),
     }
     // The process id is only for the message above: the lock is what counts.
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(io)?;
-    Ok(file)
+    let named =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    match named {
+        Err(error) if !is_want_of_room(&error) => Err(io(error)),
+        _ => Ok(file),
+    }
 }
 
 pub(super) fn write_synced(path: &Path, text: &str) -> io::Result<()> {

@@ -116,7 +116,17 @@ impl Embedded {
     ) -> Result<(Self, Recovered), OpenError> {
         let (folder, whole) = Folder::take(path)?;
         reopen::clear(path, &folder.database());
-        let tables = Tables::open(&folder.database(), whole, path, durability)?;
+        ballast::give_back_to_start(path);
+        let open = || Tables::open(&folder.database(), whole, path, durability);
+        let tables = match open() {
+            // A quota, say, is told only by what fails for want of it.
+            Err(OpenError::Io { source, .. })
+                if ballast::is_want_of_room(&source) && ballast::give_back(path) =>
+            {
+                open()
+            }
+            opened => opened,
+        }?;
         let damaged = |e: StoreError| OpenError::Damaged { path: path.into(), detail: e.to_string() };
         let io = |source| OpenError::Io { path: path.into(), source };
         if whole && tables.own().map_err(damaged)?.is_none() {

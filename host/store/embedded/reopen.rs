@@ -90,9 +90,7 @@ impl Reopening {
         // The old handle can be read while it is there, so it goes only when there is hope.
         match self.try_disk(self.largest_copy().map_err(words)?) {
             Err(error) if is_want_of_room(&error) => {
-                if ballast::give_back(&self.folder) {
-                    tracing::warn!(folder = %self.folder.display(), "the ledger's disk is full: its ballast is given back");
-                }
+                ballast::give_back(&self.folder);
                 self.try_disk(0).map_err(words)?;
             }
             tried => tried.map_err(words)?,

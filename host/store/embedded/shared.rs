@@ -111,8 +111,7 @@ impl StoreState {
         if self.failure.load().is_some() {
             return;
         }
-        let text =
-            format!("a write to its folder failed ({reason}); it is opened again once the disk takes writes");
+        let text = format!("a write to its folder failed ({reason})");
         self.failure.store(Some(Arc::new(FailedWrite { text: text.into(), unclear })));
         tracing::error!(
             reason,

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use fjall::PersistMode;
 use oncegate_core::{Durability, OperationId, Timestamp};
-use rustix::fs::{StatVfs, statvfs};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -377,7 +376,7 @@ impl Writer {
         }
         self.room_at = Some(Instant::now());
         // If the system doesn't tell the room, a write will.
-        let free = statvfs(&self.folder).ok().as_ref().and_then(free_bytes).unwrap_or(u64::MAX);
+        let free = ballast::free_bytes(&self.folder).unwrap_or(u64::MAX);
         let room = free >= ROOM_BYTES_MIN;
         match (self.shared.set_room(room), room) {
             (true, false) => {
@@ -452,11 +451,6 @@ impl NextRecord {
     }
 }
 
-/// What is free on a disk. Some file systems report no blocks at all, free or not: that tells nothing.
-fn free_bytes(disk: &StatVfs) -> Option<u64> {
-    (disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
 /// When a swap is answered.
 enum Decided<T> {
     /// At once: its result shows only stored data.
@@ -468,25 +462,4 @@ enum Decided<T> {
 /// Answers a caller. A caller that no longer waits need not be told.
 fn reply<T>(answer: Responder<T>, result: Result<T, StoreError>) {
     let _ = answer.send(result);
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test")]
-
-    use super::*;
-
-    #[test]
-    fn a_disk_that_reports_no_blocks_is_not_full() {
-        let real = statvfs("/").unwrap();
-        let of = |f_blocks, f_bavail, f_frsize| {
-            free_bytes(&StatVfs { f_blocks, f_bavail, f_bfree: f_bavail, f_frsize, ..real })
-        };
-        assert_eq!(of(0, 0, 4096), None, "a network file system");
-        assert_eq!(of(0, 0, 0), None, "nothing is told");
-        assert_eq!(of(0, 77, 4096), None, "a free block of none");
-        assert_eq!(of(100, 0, 4096), Some(0), "a full disk");
-        assert_eq!(of(100, 7, 4096), Some(28_672));
-        assert_eq!(of(u64::MAX, u64::MAX, 4096), Some(u64::MAX));
-    }
 }
