@@ -114,8 +114,6 @@ fn a_crowd_at_the_admin_port_takes_nothing() {
     let upstream = Upstream::numbering();
     let gateway = Setup::new(&upstream.url()).files("-n 256").limits("header_timeout = \"1h\"").start();
     let admin = gateway.admin.unwrap();
-    let mut asked = client::Connection::open(admin).unwrap();
-    asked.0.write(b"POST /v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n").unwrap();
     let mut crowd = Vec::new();
     for head in [&b""[..], b"GET /live", b"POST /v1/reload HTTP/1.1\r\n"] {
         for mut connection in flood(admin, 150) {
@@ -126,7 +124,8 @@ fn a_crowd_at_the_admin_port_takes_nothing() {
         gateway.send(&Request::keyed("/charges", &crowd.len().to_string())).assert_executed(201);
     }
     // Who asks something is answered.
-    asked.0.write(b"{}").unwrap();
+    let mut asked = client::Connection::open(admin).unwrap();
+    asked.0.write(b"POST /v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}").unwrap();
     assert_eq!(asked.reply("POST").unwrap().status, 200);
     assert!(!gateway.stderr().contains("Too many open files"), "{}", gateway.stderr());
 }
