@@ -221,7 +221,9 @@ fn what_is_bypassed_stays_counted() {
     let request = Request::post("/hook").field("Content-Type", "application/json").body(body);
     let mut connection = gateway.connect();
     connection.0.write(&request.bytes()).unwrap();
-    let (service, _) = silent.accept().unwrap();
+    let (mut service, _) = silent.accept().unwrap();
+    // It has been begun.
+    service.read_exact(&mut [0]).unwrap();
     eventually("it is counted", || (gateway.metric(HELD) > 10_000_000).then_some(()));
     drop((service, silent));
     connection.reply("POST").unwrap().assert_problem(502, "upstream-broken");
