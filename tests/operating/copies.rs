@@ -2,10 +2,18 @@
 
 use crate::support::gateway::{Ended, run};
 use crate::support::*;
+use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// A disk that fails, and ends of the gateway that come after it or meanwhile.
+const FAILURES: [fn(&Faults, bool); 2] = [
+    |faults, fails| faults.fail_writes(fails.then_some(Errno::NOSPC)),
+    |faults, fails| faults.fail_syncs(fails.then_some(Errno::IO)),
+];
+const ENDS: [(&str, u8); 3] = [("stopped", 3), ("killed", 1), ("stopped meanwhile", 1)];
 
 /// Words of a start that is refused, and of what it says to do.
 const BEHIND: [&str; 3] =
@@ -183,4 +191,39 @@ fn a_folder_that_lost_nothing_starts() {
     gateway.assert_logs(&["mark is written again"]);
     stopped(gateway);
     assert_eq!(upstream.count(), 6);
+}
+
+/// A change that its disk refused is no change, whether a later write, the last sync or nothing comes after it.
+#[test]
+fn a_store_that_failed_meanwhile_lost_nothing() {
+    let upstream = Upstream::numbering();
+    for (n, (durability, fail)) in ["sync", "async"]
+        .into_iter()
+        .flat_map(|durability| FAILURES.map(|fail| (durability, fail)))
+        .enumerate()
+    {
+        let setup = marked(&upstream).ledger(&format!("durability = {durability:?}"));
+        let (setup, faults) = Faults::over(&setup);
+        for (end, times) in ENDS {
+            let gateway =
+                setup.try_start().unwrap_or_else(|e| panic!("{durability} {n}, before {end}: {e:?}"));
+            serve(&gateway, &format!("{n} {end} {times}"));
+            let ready = |status| (gateway.admin("GET", "/readyz").status == status).then_some(());
+            for time in 0..times {
+                fail(&faults, true);
+                gateway.send(&Request::keyed("/charges", &format!("{n} {end} {times} fails {time}")));
+                eventually("readiness is red", || ready(503));
+                if end != "stopped meanwhile" {
+                    fail(&faults, false);
+                    eventually("readiness is green", || ready(200));
+                }
+            }
+            match end {
+                "killed" => drop(gateway.kill()),
+                _ => drop(gateway.terminate()),
+            }
+            fail(&faults, false);
+        }
+        stopped(setup.start());
+    }
 }

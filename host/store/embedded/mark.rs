@@ -22,7 +22,7 @@ use std::time::Duration;
 /// The time between two looks at what is to be written.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The key of the folder's own mark among the documents.
-const MARKED: &[u8] = b"marked";
+pub(super) const MARKED: &[u8] = b"marked";
 /// The first line of the file.
 const FIRST_LINE: &str = "oncegate ledger, mark 1";
 
@@ -132,12 +132,15 @@ fn compare(
     }
 }
 
+/// The number of the folder's last change; 0 where nobody counts them.
+pub(super) fn last_change(tables: &Tables) -> Result<u64, StoreError> {
+    Ok(Mark::of(tables, Timestamp::default())?.map_or(0, |own| own.changes))
+}
+
 /// How far the folder is, for its writer and the thread that writes the file.
 #[derive(Debug)]
 pub(super) struct Marking {
     ledger: u128,
-    /// The last change that was given a number.
-    given: AtomicU64,
     /// The last change that is surely on disk, and its time.
     kept: AtomicU64,
     time: AtomicU64,
@@ -167,20 +170,29 @@ impl Marking {
                 next.write(&mark.path).map_err(io)?;
             }
         }
-        let (given, kept) = (AtomicU64::new(next.changes), AtomicU64::new(next.changes));
-        Ok(Self { ledger: next.ledger, given, kept, time: AtomicU64::new(time.as_millis()) })
+        Ok(Self { ledger: next.ledger, kept: next.changes.into(), time: time.as_millis().into() })
     }
 
-    /// The folder's own mark for one more change: key and value.
-    pub(super) fn count(&self) -> (&'static [u8], [u8; 24]) {
-        let changes = self.given.fetch_add(1, Ordering::Relaxed) + 1;
-        (MARKED, Mark { ledger: self.ledger, changes, time: Timestamp::default() }.to_value())
+    /// The folder's own mark at this change.
+    pub(super) fn value(&self, changes: u64) -> [u8; 24] {
+        Mark { ledger: self.ledger, changes, time: Timestamp::default() }.to_value()
     }
 
-    /// All changes with a number are surely on disk, the last of them made at this time.
-    pub(super) fn keep(&self, time: Timestamp) {
+    /// All changes up to this one are surely on disk, the last of them made at this time.
+    pub(super) fn keep(&self, changes: u64, time: Timestamp) {
         self.time.store(time.as_millis(), Ordering::Relaxed);
-        self.kept.store(self.given.load(Ordering::Relaxed), Ordering::Release);
+        self.kept.store(changes, Ordering::Release);
+    }
+
+    /// Goes on with the folder as it was found when it was opened again, all of it on disk. An error: changes
+    /// that were on disk are missing. A start would be refused, too.
+    pub(super) fn resume(&self, changes: u64, time: Timestamp) -> Result<(), String> {
+        let kept = self.kept.load(Ordering::Acquire);
+        if changes < kept {
+            return Err(format!("change {kept} of its records was on disk, and its last is {changes} now"));
+        }
+        self.keep(changes, time);
+        Ok(())
     }
 
     fn mark(&self) -> Mark {
@@ -274,6 +286,20 @@ mod tests {
             assert!(cut.is_err() || end > text.find("time").unwrap(), "{end}: {cut:?}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A batch that failed may have reached the folder or not: the mark follows what is there.
+    #[test]
+    fn a_mark_goes_on_with_what_is_found() {
+        let at = Timestamp::from_secs;
+        let marking = Marking { ledger: 1, kept: 6.into(), time: 0.into() };
+        for (found, kept) in [(6, Some(6)), (7, Some(7)), (6, None), (0, None), (9, Some(9))] {
+            let before = marking.mark();
+            let resumed = marking.resume(found, at(found));
+            assert_eq!(resumed.is_ok(), kept.is_some(), "{found}: {resumed:?}");
+            let after = kept.map_or(before, |changes| Mark { ledger: 1, changes, time: at(found) });
+            assert_eq!(marking.mark(), after, "{found}");
+        }
     }
 
     #[test]

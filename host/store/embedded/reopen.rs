@@ -11,6 +11,7 @@
 use super::ballast::{self, is_want_of_room};
 use super::calls::Queued;
 use super::folder::sync_folder;
+use super::mark;
 use super::shared::StoreState;
 use super::tables::{Own, Tables, panic_text};
 use super::writer::{Command, VERSIONS_RESERVED_AT_ONCE};
@@ -101,6 +102,10 @@ impl Reopening {
         let tables =
             Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string())?;
         let own = begin(&tables, self.shared.versions_taken()).map_err(|e| e.to_string())?;
+        if let Some(marking) = self.shared.marking.get() {
+            // A batch whose write failed may be there nevertheless.
+            marking.resume(own.changes, own.clock)?;
+        }
         Ok((tables, own))
     }
 
@@ -140,7 +145,8 @@ pub(super) fn begin(tables: &Tables, versions_taken: u64) -> Result<Own, crate::
     let before = tables.own()?.unwrap_or(Own { versions_reserved: 1, ..Own::default() });
     let taken = before.versions_reserved.max(versions_taken);
     let indexed = tables.keep_index(&before)?;
-    let own = Own { versions_reserved: taken + VERSIONS_RESERVED_AT_ONCE, indexed, ..before };
+    let changes = mark::last_change(tables)?;
+    let own = Own { versions_reserved: taken + VERSIONS_RESERVED_AT_ONCE, indexed, changes, ..before };
     let unavailable = |error: fjall::Error| crate::StoreError::Unavailable(error.to_string().into());
     // What was found in the journals may be more than the database takes at once.
     tables.keep_back(|| ()).map_err(unavailable)?;

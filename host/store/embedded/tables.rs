@@ -271,6 +271,8 @@ pub(super) struct Own {
     pub(super) versions_reserved: u64,
     /// The index of unknown records is whole. This is kept elsewhere (`index`).
     pub(super) indexed: bool,
+    /// The number of the last change of records, if they are counted. This is kept elsewhere (`mark`).
+    pub(super) changes: u64,
 }
 
 impl Own {
@@ -290,6 +292,7 @@ impl Own {
             versions_reserved: number(2),
             kinds: Kinds(std::array::from_fn(|i| number(3 + i))),
             indexed: false,
+            changes: 0,
         })
     }
 }

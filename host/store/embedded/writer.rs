@@ -7,6 +7,7 @@
 
 use super::ballast::{self, BALLAST_BYTES};
 use super::calls::{Queued, Works};
+use super::mark::MARKED;
 use super::pressure::Watch;
 use super::shared::{StoreState, Unclear};
 use super::tables::{Head, NextRecord, Own, Tables, document_key, document_value, due_key};
@@ -309,9 +310,9 @@ impl Writer {
         for (name, (version, document)) in &changes.documents {
             batch.insert(&self.tables.meta, document_key(name), document_value(*version, document));
         }
-        let marking = self.shared.marking.get().filter(|_| !changes.records.is_empty());
-        if let Some((key, value)) = marking.map(|marking| marking.count()) {
-            batch.insert(&self.tables.meta, key, value);
+        if let Some(marking) = self.shared.marking.get().filter(|_| !changes.records.is_empty()) {
+            own.changes += 1;
+            batch.insert(&self.tables.meta, MARKED, marking.value(own.changes));
         }
         self.tables.put_own(&mut batch, own);
         self.keep_back()?;
@@ -413,7 +414,7 @@ impl Writer {
     /// All that is committed is on disk.
     fn kept(&self) {
         if let Some(marking) = self.shared.marking.get() {
-            marking.keep(self.own.clock);
+            marking.keep(self.own.changes, self.own.clock);
         }
     }
 
