@@ -62,7 +62,7 @@ const MARK_FILE: PlainKey<PathBuf> = PlainKey::new(
     "mark_file",
     Unset::Nothing(""),
     |item| item.path("the path of a file on another disk than the data folder"),
-    "A file outside of the data folder, on another disk, with a mark of the last acknowledged change. A folder that is behind it, as one that was put back from a copy, is refused at the start (`--accept-duplicates`). It is written at most once a second, and no request waits for it.",
+    "A file outside of the data folder, on another disk, with a mark of the last acknowledged change. A folder that is behind it, as one that was put back from a copy, is refused at the start (`--accept-duplicates`). It is written at most once a second, and no request waits for it. Only with the embedded store.",
 )
 .fixed();
 const DEPLOYMENT: PlainKey<String> = PlainKey::new(
@@ -89,12 +89,21 @@ const MEMORY: PlainKey<usize> = PlainKey::new(
 pub(super) fn read(mut section: Section<'_>, server: &Server) -> (LedgerConfig, Remembering) {
     section.later(&["url", "url_file"]);
     let (store, path) = (section.get(&STORE), section.get(&PATH));
+    let mark_file = section.find(&MARK_FILE);
+    if let (StoreName::Memory, Some(set_by)) = (store, section.set_by("mark_file")) {
+        section.reading.fault(
+            set_by,
+            "ledger.mark_file",
+            "`ledger.mark_file` is set, and `ledger.store = \"memory\"` keeps nothing that could fall behind it",
+            "remove it, or choose `ledger.store = \"embedded\"`",
+        );
+    }
     let ledger = LedgerConfig {
         store: match store {
             StoreName::Memory => StoreKind::Memory,
             StoreName::Embedded => StoreKind::Embedded(path),
         },
-        mark_file: section.find(&MARK_FILE),
+        mark_file,
         secret: section.find(&SECRET_FILE),
         deployment: section.get(&DEPLOYMENT).into(),
         durability: section.get(&DURABILITY),
