@@ -320,6 +320,9 @@ async fn open_ledger(
             let mark = config.ledger.mark_file.clone();
             let mark = mark.map(|path| MarkFile { path, lost, is_only_read: false });
             let (store, recovered) = Embedded::open_marked(path, config.ledger.durability, mark.as_ref())?;
+            if Embedded::is_open_to_others(path) {
+                tracing::warn!(folder = %path.display(), "other users can read the data folder, and recorded answers and the ledger's secret are in it: take that from them (`chmod o=`)");
+            }
             let clock = Clock::resume(&store, recovered.last_time).await?;
             (AnyStore::Embedded(store), recovered, clock, Some(config.ledger.memory))
         }

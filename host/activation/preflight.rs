@@ -76,14 +76,14 @@ pub async fn look(
     generations: &Generations,
 ) -> Result<Preflight, ActivationError> {
     let StoreKind::Embedded(path) = &config.ledger.store else { return Ok(Preflight::New) };
-    if !Embedded::is_in(path) {
+    let mark = config.ledger.mark_file.clone();
+    let mark = mark.map(|path| MarkFile { path, lost: LostRecords::Refuse, is_only_read: true });
+    if !Embedded::look(path, mark.as_ref())? {
         return Ok(Preflight::New);
     }
     if let Some(why) = is_anothers(path) {
         return Ok(Preflight::Unseen(why));
     }
-    let mark = config.ledger.mark_file.clone();
-    let mark = mark.map(|path| MarkFile { path, lost: LostRecords::Refuse, is_only_read: true });
     let (store, recovered) = match Embedded::open_marked(path, config.ledger.durability, mark.as_ref()) {
         Ok(opened) => opened,
         Err(locked @ OpenError::Locked { .. }) => return Ok(Preflight::Unseen(locked.to_string())),

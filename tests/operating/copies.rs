@@ -1,23 +1,42 @@
 //! A data folder that is put back from a copy: noticed by the mark outside of it.
 
-use crate::support::gateway::{Ended, run};
+use crate::support::gateway::Ended;
 use crate::support::*;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A disk that fails, and ends of the gateway that come after it or meanwhile.
-const FAILURES: [fn(&Faults, bool); 2] = [
+const FAILURES: [fn(&Faults, bool); 3] = [
+    |faults, fails| faults.fail_journals(fails.then_some(Errno::NOSPC)),
     |faults, fails| faults.fail_writes(fails.then_some(Errno::NOSPC)),
     |faults, fails| faults.fail_syncs(fails.then_some(Errno::IO)),
 ];
 const ENDS: [(&str, u8); 3] = [("stopped", 3), ("killed", 1), ("stopped meanwhile", 1)];
 
-/// Words of a start that is refused, and of what it says to do.
-const BEHIND: [&str; 3] =
-    ["is older than its mark in", "changes of its records are missing", "--accept-duplicates"];
+/// The start is refused, with how many changes are missing.
+#[track_caller]
+fn assert_behind(ended: &Ended, missing: u64) {
+    let missing = match missing {
+        1 => "1 change of its records is missing, ".to_owned(),
+        _ => format!("{missing} changes of its records are missing, "),
+    };
+    assert_is_behind(ended, &missing);
+}
+
+#[track_caller]
+fn assert_is_behind(ended: &Ended, missing: &str) {
+    ended.assert_refused(1, &["is older than its mark in", missing, "--accept-duplicates"]);
+}
+
+/// The number in the mark.
+fn changes(setup: &Setup) -> u64 {
+    let text = fs::read_to_string(mark(setup)).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("changes ")?.parse().ok()).unwrap()
+}
 
 fn mark(setup: &Setup) -> PathBuf {
     setup.folder().join("elsewhere/mark")
@@ -70,16 +89,17 @@ fn a_folder_put_back_is_refused_with_what_is_missing() {
     let setup = stopped(gateway);
     let (data, saved) = (setup.data(), setup.folder().join("saved"));
     copy(&data, &saved);
+    let first = changes(&setup);
     let gateway = setup.start();
     serve(&gateway, "b");
     stopped(gateway);
+    let second = changes(&setup);
+    assert!(second > first, "{first} {second}");
     let newest = setup.folder().join("newest");
     copy(&data, &newest);
     copy(&saved, &data);
-    refused(&setup).assert_refused(1, &BEHIND);
-    let config = setup.file();
-    let check = run(&["check", "--config", config.to_str().unwrap()], setup.folder());
-    check.assert_refused(1, &BEHIND);
+    assert_behind(&refused(&setup), second - first);
+    assert_behind(&setup.check(&[]), second - first);
     // The newest one is taken as before.
     copy(&newest, &data);
     let gateway = setup.start();
@@ -89,12 +109,13 @@ fn a_folder_put_back_is_refused_with_what_is_missing() {
     // Said aloud, the copy goes on. From then on it is the newest.
     copy(&saved, &data);
     let gateway = giving_up(&setup);
+    gateway.assert_logs(&["WARN", "goes on by --accept-duplicates", &format!(": {} change", second - first)]);
     serve(&gateway, "b");
     assert_eq!(upstream.count(), 3);
     stopped(gateway);
     stopped(setup.start());
     copy(&newest, &data);
-    refused(&setup).assert_refused(1, &BEHIND);
+    assert_behind(&refused(&setup), changes(&setup) - second);
 }
 
 /// A copy of the disk while the gateway runs, which is killed later.
@@ -118,7 +139,7 @@ fn a_snapshot_put_back_is_refused() {
         // The folder that was killed is not behind.
         setup.start().kill();
         copy(&saved, &setup.data());
-        refused(&setup).assert_refused(1, &BEHIND);
+        assert_is_behind(&refused(&setup), "missing, made after");
     }
 }
 
@@ -129,8 +150,10 @@ fn a_folder_that_lost_all_is_refused() {
     serve(&gateway, "a");
     let setup = stopped(gateway);
     fs::remove_dir_all(setup.data()).unwrap();
-    refused(&setup).assert_refused(1, &BEHIND);
-    refused(&setup).assert_refused(1, &BEHIND);
+    for _ in 0..2 {
+        assert_behind(&refused(&setup), changes(&setup));
+        assert_is_behind(&refused(&setup), "missing, all of them, made until");
+    }
     serve(&giving_up(&setup), "a");
     assert_eq!(upstream.count(), 2);
 }
@@ -156,11 +179,10 @@ fn a_mark_that_tells_nothing_is_refused() {
         fs::write(mark(&setup), &own).unwrap();
     }
     stopped(setup.start());
-    for (place, words) in [("data/mark", "inside of the data folder"), ("nowhere/mark", "can't be used")] {
-        let setup = Setup::new(&upstream.url());
-        let setup = setup.clone().ledger(&format!("mark_file = {:?}", setup.folder().join(place)));
-        refused(&setup).assert_refused(1, &[words]);
-    }
+    fs::remove_file(mark(&setup)).unwrap();
+    let gateway = giving_up(&setup);
+    let last = format!("changes={}", changes(&setup));
+    gateway.assert_logs(&["WARN", "is made anew by --accept-duplicates", &last, "until="]);
 }
 
 /// What loses nothing is never refused: ends of all kinds, a copy without later changes, a mark that comes later.
@@ -225,5 +247,25 @@ fn a_store_that_failed_meanwhile_lost_nothing() {
             fail(&faults, false);
         }
         stopped(setup.start());
+    }
+}
+
+/// What is recorded is its owner's to read.
+#[test]
+fn a_folder_others_can_read_is_told() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    assert_eq!(mode(&gateway.setup.data()), 0o700);
+    let setup = stopped(gateway);
+    let told = "other users can read the data folder";
+    for (given, is_told) in [(0o755, true), (0o750, false), (0o700, false)] {
+        fs::set_permissions(setup.data(), fs::Permissions::from_mode(given)).unwrap();
+        let gateway = setup.start();
+        if is_told {
+            gateway.assert_logs(&["WARN", told]);
+        }
+        assert_eq!((mode(&setup.data()), gateway.stderr().contains(told)), (given, is_told));
+        stopped(gateway);
     }
 }

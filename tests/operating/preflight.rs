@@ -3,20 +3,16 @@
 
 use crate::guests::{self, Guest};
 use crate::keys::changes::{numbers, operation};
-use crate::support::gateway::{Ended, replace, run};
+use crate::support::gateway::{Ended, replace};
 use crate::support::*;
 use serde_json::Value;
-
-fn check(setup: &Setup, flags: &[&str]) -> Ended {
-    setup.write();
-    let file = setup.file();
-    let args = ["check", "--config", file.to_str().expect("a plain path")];
-    run(&[&args[..], flags].concat(), setup.folder())
-}
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[track_caller]
 fn says(setup: &Setup, words: &[&str]) {
-    let ended = check(setup, &[]);
+    let ended = setup.check(&[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for word in words {
         assert!(ended.stdout.contains(word), "{word:?} is not in:\n{}", ended.stdout);
@@ -25,7 +21,7 @@ fn says(setup: &Setup, words: &[&str]) {
 
 #[track_caller]
 fn roles(setup: &Setup) -> Vec<(u64, String)> {
-    let ended = check(setup, &["--output", "json"]);
+    let ended = setup.check(&["--output", "json"]);
     let document: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:?}"));
     let spaces = document["key_spaces"]["policies"]["keys"].as_array().cloned();
     let one = |space: &Value| {
@@ -79,9 +75,9 @@ fn a_check_tells_what_a_start_would_be_refused_for() {
     replace(&file, &guests::keyed_by_header("x-other", "toy/1"));
     assert_eq!(gateway.admin("POST", "/v1/policies/keys/reload").status, 422);
     gateway.kill();
-    check(&setup, &[]).assert_refused(1, &["part 1 of 1 is another", "keeps that", "key_epoch"]);
+    setup.check(&[]).assert_refused(1, &["part 1 of 1 is another", "keeps that", "key_epoch"]);
     replace(&file, &Guest::default().component());
-    let ended = check(&setup.clone().path("/v2"), &["--output", "json"]);
+    let ended = setup.clone().path("/v2").check(&["--output", "json"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let said: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:?}"));
     let fault = &said["faults"][0];
@@ -103,7 +99,154 @@ fn a_check_after_a_stop_names_no_other_gateway() {
     let gateway = setup.start();
     gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
     gateway.terminate();
-    let ended = check(&setup.clone().path("/v2"), &[]);
+    let ended = setup.clone().path("/v2").check(&[]);
     ended.assert_refused(1, &["would meet no route"]);
     assert!(!ended.stderr.contains("another gateway"), "{}", ended.stderr);
+}
+
+/// A state of the data folder and its mark: how it is made, the flags, and words of the refusal.
+type State = (fn(&Setup), &'static [&'static str], &'static [&'static str]);
+
+const GONE: [&str; 2] = ["6 changes of its records are missing, all of them", "--accept-duplicates"];
+const DATA: &[&str] = &["--data", "closed/data"];
+
+/// States by which a start is refused. The mark is of a ledger with six changes.
+const REFUSED: [State; 10] = [
+    (|_| {}, &[], &GONE),
+    (|setup| fs::create_dir(setup.data()).unwrap(), &[], &GONE),
+    (|setup| put(&setup.data().join("oncegate.creating"), ""), &[], &GONE),
+    (|setup| put(&setup.data(), "a file"), &[], &["is not a folder"]),
+    (|setup| put(&setup.folder().join("closed"), "a file"), DATA, &["can't be used", "os error 20"]),
+    (|setup| put(&setup.data().join("notes"), "others"), &[], &["holds other files"]),
+    (|setup| std::os::unix::fs::symlink("nowhere", setup.data()).unwrap(), &[], &["can't be used"]),
+    (lost_format, &[], &["its oncegate.format is missing", "can then run a second time"]),
+    (
+        |setup| put(&setup.data().join("oncegate.format"), "oncegate ledger, format 7\n"),
+        &[],
+        &["has format 7"],
+    ),
+    (|setup| put(&mark(setup), "# notes"), &[], &["is no mark of a ledger", "put it back"]),
+];
+
+/// States that keep out those who may not read and write everywhere.
+const CLOSED: [State; 3] = [
+    (|setup| closed(&setup.data(), 0o000), &[], &["can't be used", "os error 13"]),
+    (|setup| closed(&setup.folder().join("closed"), 0o555), DATA, &["can't be used", "os error 13"]),
+    (|setup| closed(mark(setup).parent().unwrap(), 0o555), &[], &["elsewhere: permission denied"]),
+];
+
+/// States in which nothing is missing.
+const FINE: [State; 5] = [
+    (|setup| fs::remove_file(mark(setup)).unwrap(), &[], &[]),
+    (|setup| put(&mark(setup), &mark_at(0)), &[], &[]),
+    (|setup| fs::remove_file(mark(setup)).and(fs::create_dir(setup.data())).unwrap(), &[], &[]),
+    (|setup| put(&mark(setup), &mark_at(0)), &["--data", "mid/data"], &[]),
+    (
+        |setup| {
+            put(&mark(setup), &mark_at(0));
+            put(&setup.data().join("oncegate.creating"), "");
+        },
+        &[],
+        &[],
+    ),
+];
+
+fn mark(setup: &Setup) -> std::path::PathBuf {
+    setup.folder().join("elsewhere/mark")
+}
+
+fn mark_at(changes: u64) -> String {
+    format!("oncegate ledger, mark 1\nledger {:032x}\nchanges {changes}\ntime 1796037487692\n", 7)
+}
+
+fn put(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// A folder of this user, with this mode.
+fn closed(path: &Path, mode: u32) {
+    fs::create_dir_all(path).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn lost_format(setup: &Setup) {
+    put(&setup.data().join("db/version"), "3");
+    put(&setup.data().join("oncegate.lock"), "1");
+}
+
+fn state(upstream: &Upstream, make: fn(&Setup)) -> Setup {
+    let setup = Setup::new(&upstream.url());
+    put(&mark(&setup), &mark_at(6));
+    let setup = setup.clone().ledger(&format!("mark_file = {:?}", mark(&setup)));
+    setup.write();
+    make(&setup);
+    setup
+}
+
+/// The names of all files below a folder that can be listed.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .flat_map(|entry| {
+            let below =
+                if entry.file_type().is_ok_and(|is| is.is_dir()) { names(&entry.path()) } else { vec![] };
+            below.into_iter().chain([entry.path().display().to_string()])
+        })
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[track_caller]
+fn start(setup: &Setup, flags: &[&str]) -> Result<Gateway, Ended> {
+    let file = setup.file();
+    let args = ["serve", "--config", file.to_str().expect("a plain path")];
+    Gateway::start(&[&args[..], flags].concat(), setup.clone())
+}
+
+/// A check and a start refuse in the same words, and neither makes anything.
+#[track_caller]
+fn refuse_alike(setup: &Setup, flags: &[&str], words: &[&str]) {
+    let before = names(setup.folder());
+    let check = setup.check(&[flags, &["--output", "json"]].concat());
+    assert_eq!(check.code, Some(1), "{words:?}: {check:?}");
+    let said: Value = serde_json::from_str(&check.stdout).unwrap_or_else(|e| panic!("{e}: {check:?}"));
+    let problem = said["faults"][0]["problem"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned();
+    assert_eq!(names(setup.folder()), before, "{words:?}");
+    let refused = start(setup, flags).err().expect("the start is refused");
+    refused.assert_refused(1, &[words, &[problem.as_str()]].concat());
+    assert_eq!(names(setup.folder()), before, "{words:?}");
+}
+
+#[test]
+fn a_check_and_a_start_refuse_alike() {
+    let upstream = Upstream::numbering();
+    for (make, flags, words) in REFUSED {
+        refuse_alike(&state(&upstream, make), flags, words);
+    }
+    for (make, flags, words) in CLOSED {
+        let Some(setup) = state(&upstream, make).plain_user() else { continue };
+        refuse_alike(&setup, flags, words);
+        for folder in ["data", "closed", "elsewhere"].map(|name| setup.folder().join(name)) {
+            // So that it can be removed.
+            folder.is_dir().then(|| closed(&folder, 0o755));
+        }
+    }
+    for (place, words) in [
+        ("data/mark", "inside of the data folder"),
+        ("data", "inside of the data folder"),
+        ("no/mark", "/no: no such file"),
+    ] {
+        let setup = Setup::new(&upstream.url());
+        let setup = setup.clone().ledger(&format!("mark_file = {:?}", setup.folder().join(place)));
+        setup.write();
+        refuse_alike(&setup, &[], &[words]);
+    }
+    for (make, flags, _) in FINE {
+        let setup = state(&upstream, make);
+        let check = setup.check(flags);
+        assert_eq!(check.code, Some(0), "{check:?}");
+        drop(start(&setup, flags).unwrap_or_else(|ended| panic!("{ended:?}")).kill());
+    }
 }

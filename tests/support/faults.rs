@@ -48,6 +48,7 @@ enum Slot {
     WriteError,
     ClockSeconds,
     Held,
+    JnlError,
 }
 
 const PASSAGES: u64 = 16;
@@ -134,6 +135,11 @@ impl Faults {
     /// Makes every call in the data folder that needs room fail with this error; none: such calls work again.
     pub(crate) fn fail_writes(&self, error: Option<Errno>) {
         self.set(Slot::WriteError, error.map_or(0, |error| error.raw_os_error().into()));
+    }
+
+    /// Makes every write to the database's own journals fail with this error; none: such writes work again.
+    pub(crate) fn fail_journals(&self, error: Option<Errno>) {
+        self.set(Slot::JnlError, error.map_or(0, |error| error.raw_os_error().into()));
     }
 
     /// Sets the wall clock wrong by this many seconds.

@@ -5,7 +5,8 @@ use super::wire::PATIENCE;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -32,6 +33,7 @@ pub(crate) struct Setup {
     extra: String,
     env: Vec<(&'static str, OsString)>,
     files: Option<&'static str>,
+    user: Option<u32>,
     store: &'static str,
 }
 
@@ -54,6 +56,7 @@ impl Setup {
             extra: String::new(),
             env: Vec::new(),
             files: None,
+            user: None,
             store: "embedded",
         }
     }
@@ -132,6 +135,34 @@ impl Setup {
     pub(crate) fn files(mut self, limit: &'static str) -> Self {
         self.files = Some(limit);
         self
+    }
+
+    /// Runs as a user who may not write everywhere: another one where this one is root. None where that user
+    /// can't reach the program.
+    pub(crate) fn plain_user(mut self) -> Option<Self> {
+        const NOBODY: u32 = 65_534;
+        if rustix::process::geteuid().is_root() {
+            let is_open = |path: &Path| path.metadata().is_ok_and(|found| found.mode() & 0o001 != 0);
+            let tests = Path::new(env!("CARGO_TARGET_TMPDIR"));
+            if !Path::new(BINARY).ancestors().chain(tests.ancestors()).all(is_open) {
+                return None;
+            }
+            let owner = format!("{NOBODY}:{NOBODY}");
+            let done = Command::new("chown").args(["-hR", &owner]).arg(self.folder()).status();
+            assert!(done.is_ok_and(|status| status.success()), "root may");
+            self.user = Some(NOBODY);
+        }
+        Some(self)
+    }
+
+    /// Runs `oncegate check` with more flags.
+    pub(crate) fn check(&self, flags: &[&str]) -> Ended {
+        self.write();
+        let file = self.file();
+        let args = ["check", "--config", file.to_str().expect("a plain path")];
+        let mut command = command(&[&args[..], flags].concat(), self.folder());
+        self.user.into_iter().for_each(|user| _ = command.uid(user).gid(user));
+        ended(&mut command)
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -222,7 +253,10 @@ impl Ended {
 
 /// Runs a command of the program to its end.
 pub(crate) fn run(args: &[&str], folder: &Path) -> Ended {
-    let mut command = command(args, folder);
+    ended(&mut command(args, folder))
+}
+
+fn ended(command: &mut Command) -> Ended {
     let output = command.output().expect("the program is there");
     Ended {
         code: output.status.code(),
@@ -277,6 +311,7 @@ impl Gateway {
         };
         command.stdout(Stdio::piped()).stderr(stderr);
         command.envs(setup.env.iter().map(|(name, value)| (name, value)));
+        setup.user.into_iter().for_each(|user| _ = command.uid(user).gid(user));
         let mut child = command.spawn().expect("the program is there");
         let stderr = Arc::<Mutex<String>>::default();
         let (lines, first) = channel();

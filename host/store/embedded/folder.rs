@@ -13,8 +13,10 @@
 
 use super::ballast::is_want_of_room;
 use super::mark_error::MarkError;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use rustix::fs::{Access, access};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The format of the folder that this program writes.
@@ -88,9 +90,63 @@ pub enum OpenError {
     },
 }
 
-/// Whether the folder has a whole ledger, of whatever format.
-pub(super) fn is_marked(path: &Path) -> bool {
-    path.join(MARKER).exists()
+/// Looks at the folder, and makes nothing. True: it holds a whole ledger. False: a ledger can be made there. An
+/// error where a start would meet it.
+pub(super) fn look(path: &Path) -> Result<bool, OpenError> {
+    let io = |source| OpenError::Io { path: path.into(), source };
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => return Err(OpenError::NotAFolder(path.into())),
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            can_be_made(path).map_err(io)?;
+            return Ok(false);
+        }
+        Err(e) => return Err(io(e)),
+    }
+    can_be_used(path).map_err(io)?;
+    match access(path.join(LOCK), Access::READ_OK | Access::WRITE_OK).map_err(io::Error::from) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(io(e)),
+        _ => inspect(path),
+    }
+}
+
+/// An error where this user can't list a folder, or make and find files in it.
+pub(super) fn can_be_used(folder: &Path) -> io::Result<()> {
+    // The dot has what is no folder say so.
+    Ok(access(folder.join("."), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// An error where a folder that isn't there can't be made: the nearest one above it tells.
+fn can_be_made(path: &Path) -> io::Result<()> {
+    if path.is_symlink() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    for above in path.ancestors().skip(1) {
+        match can_be_used(above) {
+            Err(e) if e.kind() == ErrorKind::NotFound && !above.as_os_str().is_empty() => {}
+            found => return found,
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folder where there is none. Recorded answers and the ledger's secret are in it, so it is for this
+/// user alone. A folder that is there already is its maker's to open to others.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(above)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists || !path.is_dir() => Err(e),
+        _ => sync_folder(above),
+    }
+}
+
+/// Whether users other than the folder's owner and group can read what is in it.
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.mode() & 0o005 != 0)
 }
 
 /// A data folder that is ours until this value is dropped.
@@ -102,22 +158,13 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Takes the folder, and makes it where there is none. True: the folder holds a whole ledger. False: the
-    /// folder is empty, and [`vouch`](Self::vouch) must be called once a ledger is in it.
+    /// Takes a folder that was [looked](look) at, so that nothing is left in one that isn't ours, and makes it
+    /// where there is none. True: the folder holds a whole ledger. False: the folder is empty, and
+    /// [`vouch`](Self::vouch) must be called once a ledger is in it.
     pub(super) fn take(path: &Path) -> Result<(Self, bool), OpenError> {
         let io = |source| OpenError::Io { path: path.into(), source };
-        match fs::metadata(path) {
-            Ok(found) if !found.is_dir() => return Err(OpenError::NotAFolder(path.into())),
-            Ok(_) => {}
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                fs::create_dir_all(path).map_err(io)?;
-                path.parent().map_or(Ok(()), sync_folder).map_err(io)?;
-            }
-            Err(e) => return Err(io(e)),
-        }
-        // The first look is before the lock, so that nothing is left in a folder that isn't ours. The second
-        // is after the lock, since somebody may have made the ledger meanwhile.
-        inspect(path)?;
+        make(path).map_err(io)?;
+        // Looked at once more after the lock, since somebody may have made the ledger meanwhile.
         let folder = Self { path: path.into(), _lock: lock(path)? };
         let whole = inspect(path)?;
         if !whole {
@@ -163,7 +210,7 @@ fn inspect(path: &Path) -> Result<bool, OpenError> {
                 let name = entry.map_err(io)?.file_name();
                 // A file system of its own has a lost+found.
                 if name != LOCK && name != "lost+found" {
-                    return Err(OpenError::Foreign(path.into()));
+                    return Err(not_ours(path));
                 }
             }
             return Ok(false);
@@ -175,6 +222,15 @@ fn inspect(path: &Path) -> Result<bool, OpenError> {
         Some(found) if found > FORMAT => Err(OpenError::Later { path: path.into(), found }),
         _ => Err(OpenError::Damaged { path: path.into(), detail: format!("{MARKER} names no format") }),
     }
+}
+
+/// The error of a folder that has files and no format.
+fn not_ours(path: &Path) -> OpenError {
+    let database = path.join(DATABASE);
+    if database.join("version").exists() || (database.is_dir() && path.join(LOCK).exists()) {
+        return OpenError::Damaged { path: path.into(), detail: format!("its {MARKER} is missing") };
+    }
+    OpenError::Foreign(path.into())
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -5,15 +5,15 @@
 //! on disk to the file, once a second where it changed, and at the end. So nobody who claims a key waits for the
 //! file, and the folder is never behind it, unless changes were lost.
 
-use super::folder::{sync_folder, write_synced};
-use super::mark_error::MarkError;
+use super::folder::{can_be_used, sync_folder, write_synced};
+use super::mark_error::{Gap, MarkError, RefusedCall};
 use super::tables::Tables;
 use crate::StoreError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use oncegate_core::{LostRecords, Timestamp};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -35,6 +35,26 @@ pub struct MarkFile {
     pub lost: LostRecords,
     /// Whether the mark is only compared, and nothing is written.
     pub is_only_read: bool,
+}
+
+impl MarkFile {
+    /// Looks whether the file can stand where it is, and makes nothing.
+    pub(super) fn look(&self, folder: &Path) -> Result<(), MarkError> {
+        let (inside, place) = (resolved(folder), resolved(parent(&self.path)));
+        if [&place, &resolved(&self.path)].into_iter().any(|path| path.starts_with(&inside)) {
+            return Err(MarkError::Inside { folder: folder.into(), file: self.path.clone() });
+        }
+        can_be_used(&place).map_err(|source| self.refused(&place, source))
+    }
+
+    /// Compares a folder without a ledger with the mark.
+    pub(super) fn compare_with_nothing(&self, folder: &Path) -> Result<(), MarkError> {
+        compare(None, Mark::read(self)?, folder, self).map(drop)
+    }
+
+    fn refused(&self, path: &Path, source: io::Error) -> MarkError {
+        MarkError::Io { file: self.path.clone(), refused: RefusedCall { path: path.into(), source } }
+    }
 }
 
 /// A mark: which ledger, and how far it is.
@@ -66,11 +86,11 @@ impl Mark {
     }
 
     /// The file's.
-    fn read(file: &Path) -> Result<Option<Self>, MarkError> {
-        let text = match fs::read(file) {
+    fn read(mark: &MarkFile) -> Result<Option<Self>, MarkError> {
+        let text = match fs::read(&mark.path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(MarkError::Io { file: file.into(), source }),
+            Err(source) => return Err(mark.refused(&mark.path, source)),
         };
         let mut lines = text.lines();
         let mut read = || {
@@ -82,19 +102,20 @@ impl Mark {
             let time = lines.next()?.strip_prefix("time ")?.parse().ok()?;
             Some(Self { ledger, changes, time: Timestamp::from_millis(time) })
         };
-        read().map(Some).ok_or_else(|| MarkError::NoMark(file.into()))
+        read().map(Some).ok_or_else(|| MarkError::NoMark(mark.path.clone()))
     }
 
     /// Writes the file, whole or not at all.
-    fn write(&self, file: &Path) -> io::Result<()> {
+    fn write(&self, file: &Path) -> Result<(), RefusedCall> {
+        let at = |path: &Path, source| RefusedCall { path: path.into(), source };
         let Self { ledger, changes, time } = self;
         let mut new = file.as_os_str().to_owned();
         new.push(".new");
         let text =
             format!("{FIRST_LINE}\nledger {ledger:032x}\nchanges {changes}\ntime {}\n", time.as_millis());
-        write_synced(Path::new(&new), &text)?;
-        fs::rename(&new, file)?;
-        file.parent().map_or(Ok(()), sync_folder)
+        write_synced(Path::new(&new), &text).map_err(|source| at(Path::new(&new), source))?;
+        fs::rename(&new, file).map_err(|source| at(file, source))?;
+        sync_folder(parent(file)).map_err(|source| at(parent(file), source))
     }
 
     fn to_value(self) -> [u8; 24] {
@@ -105,30 +126,48 @@ impl Mark {
     }
 }
 
-/// The mark with which a folder goes on, by its own and the file's.
+/// The mark with which a folder goes on, by its own and the file's, and what is given up for that.
 fn compare(
     own: Option<Mark>,
     filed: Option<Mark>,
     folder: &Path,
     mark: &MarkFile,
-) -> Result<Mark, MarkError> {
+) -> Result<(Mark, Option<MarkError>), MarkError> {
     let (folder, file) = (folder.to_owned(), mark.path.clone());
-    let gives_up = mark.lost == LostRecords::GiveUp;
-    match (own, filed) {
-        (None, None) => Mark::fresh().map_err(|source| MarkError::Io { file, source }),
-        (Some(own), None) if gives_up => Ok(own),
-        (Some(_), None) => Err(MarkError::Missing { folder, file }),
-        (Some(own), Some(filed)) if own.ledger != filed.ledger => Err(MarkError::Foreign { folder, file }),
-        (Some(own), Some(filed)) if own.changes >= filed.changes => Ok(own),
-        // Another copy of the same folder is behind this one from now on.
-        (_, Some(filed)) if gives_up => Ok(Mark { changes: filed.changes + 1, ..filed }),
-        (own, Some(filed)) => Err(MarkError::Behind {
-            folder,
-            file,
-            changes: filed.changes - own.map_or(0, |own| own.changes),
-            since: own.map_or_else(Timestamp::default, |own| own.time),
-            until: filed.time,
-        }),
+    let (next, lost) = match (own, filed) {
+        (None, None) => return Ok((Mark::fresh().map_err(|source| mark.refused(&file, source))?, None)),
+        (Some(own), None) => (own, MarkError::Missing { folder, file }),
+        (Some(own), Some(filed)) if own.ledger != filed.ledger => {
+            return Err(MarkError::Foreign { folder, file });
+        }
+        (Some(own), Some(filed)) if own.changes >= filed.changes => return Ok((own, None)),
+        // Of a ledger without changes nothing can be missing.
+        (None, Some(filed)) if filed.changes == 0 => return Ok((filed, None)),
+        (own, Some(filed)) => {
+            let changes = filed.changes - own.map_or(0, |own| own.changes);
+            let gap = Gap { changes, since: own.map(|own| own.time), until: filed.time };
+            // Another copy of the same folder is behind this one from now on.
+            let next = Mark { changes: filed.changes.saturating_add(1), ..filed };
+            (next, MarkError::Behind { folder, file, gap })
+        }
+    };
+    match mark.lost {
+        LostRecords::GiveUp => Ok((next, Some(lost))),
+        LostRecords::Refuse => Err(lost),
+    }
+}
+
+/// Tells the log what is given up.
+fn tell(lost: &MarkError, next: Mark) {
+    match lost {
+        MarkError::Behind { folder, file, gap } => tracing::warn!(
+            folder = %folder.display(), mark_file = %file.display(),
+            "the ledger is older than its mark and goes on by --accept-duplicates: {gap}. What was executed then can run a second time"
+        ),
+        _ => tracing::warn!(
+            changes = next.changes, until = %next.time,
+            "the ledger's mark is missing and is made anew by --accept-duplicates: nobody knows whether the folder is the newest, and what it lacks can run a second time"
+        ),
     }
 }
 
@@ -154,20 +193,21 @@ impl Marking {
         folder: &Path,
         mark: &MarkFile,
     ) -> Result<Self, MarkError> {
-        let io = |source| MarkError::Io { file: mark.path.clone(), source };
-        if is_inside(&mark.path, folder) {
-            return Err(MarkError::Inside { folder: folder.into(), file: mark.path.clone() });
-        }
-        let own = Mark::of(tables, time).map_err(|error| io(io::Error::other(error)))?;
-        let filed = Mark::read(&mark.path)?;
-        let next = compare(own, filed, folder, mark)?;
+        let own = Mark::of(tables, time).map_err(|error| mark.refused(folder, io::Error::other(error)))?;
+        let filed = Mark::read(mark)?;
+        let (next, lost) = compare(own, filed, folder, mark)?;
         if !mark.is_only_read {
+            if let Some(lost) = lost {
+                tell(&lost, next);
+            }
             // The folder first: it may be ahead, and never behind.
             if own.is_none_or(|own| own.changes != next.changes) {
-                tables.put_now(MARKED, &next.to_value()).map_err(|error| io(io::Error::other(error)))?;
+                let put = tables.put_now(MARKED, &next.to_value());
+                put.map_err(|error| mark.refused(folder, io::Error::other(error)))?;
             }
             if filed.is_none_or(|filed| filed.changes != next.changes) {
-                next.write(&mark.path).map_err(io)?;
+                let file = mark.path.clone();
+                next.write(&mark.path).map_err(|refused| MarkError::Io { file, refused })?;
             }
         }
         Ok(Self { ledger: next.ledger, kept: next.changes.into(), time: time.as_millis().into() })
@@ -202,13 +242,23 @@ impl Marking {
     }
 }
 
-/// Whether the file is in the folder, whatever links lead there.
-fn is_inside(file: &Path, folder: &Path) -> bool {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (parent.canonicalize(), folder.canonicalize()) {
-        (Ok(parent), Ok(folder)) => parent.starts_with(folder),
-        _ => false,
+/// The folder that a file is in.
+fn parent(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where a path leads, whatever links are on the way, and whether or not the end of it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let Some((above, mut real)) = found else { return path };
+    for part in path.strip_prefix(above).unwrap_or(Path::new("")).components() {
+        match part {
+            Component::ParentDir => _ = real.pop(),
+            part => real.push(part),
+        }
     }
+    real
 }
 
 /// The thread that writes the file. It writes a last time when this is dropped.
@@ -273,16 +323,17 @@ mod tests {
     fn a_mark_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mark");
-        assert_eq!(Mark::read(&file).unwrap(), None);
+        let mark_file = MarkFile { path: file.clone(), lost: LostRecords::Refuse, is_only_read: false };
+        assert_eq!(Mark::read(&mark_file).unwrap(), None);
         for changes in [0, 7, u64::MAX] {
             let mark = Mark { ledger: 0xab, changes, time: Timestamp::from_millis(5) };
             mark.write(&file).unwrap();
-            assert_eq!(Mark::read(&file).unwrap(), Some(mark));
+            assert_eq!(Mark::read(&mark_file).unwrap(), Some(mark));
         }
         let text = fs::read_to_string(&file).unwrap();
         for end in 0..text.len() - 1 {
             fs::write(&file, &text[..end]).unwrap();
-            let cut = Mark::read(&file);
+            let cut = Mark::read(&mark_file);
             assert!(cut.is_err() || end > text.find("time").unwrap(), "{end}: {cut:?}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -304,11 +355,16 @@ mod tests {
 
     #[test]
     fn a_folder_behind_its_mark_is_refused() {
-        let at = |ledger, changes| Some(Mark { ledger, changes, time: Timestamp::default() });
+        let at = |ledger, changes| Some(Mark { ledger, changes, time: Timestamp::from_secs(changes) });
+        let (one, two, all) = (
+            "1 change of its records is missing, made after 1970-01-01T00:00:04Z and until 1970-01-01T00:00:05Z",
+            "2 changes of its records are missing, made after 1970-01-01T00:00:03Z and until 1970-01-01T00:00:05Z",
+            "5 changes of its records are missing, all of them, made until 1970-01-01T00:00:05Z",
+        );
         let mark = |lost| MarkFile { path: "mark".into(), lost, is_only_read: false };
         let compared = |own, filed, lost| match compare(own, filed, Path::new("data"), &mark(lost)) {
-            Ok(next) => next.changes.to_string(),
-            Err(MarkError::Behind { changes, .. }) => format!("{changes} lost"),
+            Ok((next, lost)) => format!("{}{}", next.changes, lost.map_or("", |_| ", told")),
+            Err(MarkError::Behind { gap, .. }) => gap.to_string(),
             Err(MarkError::Missing { .. }) => "missing".to_owned(),
             Err(MarkError::Foreign { .. }) => "foreign".to_owned(),
             Err(other) => other.to_string(),
@@ -317,9 +373,12 @@ mod tests {
             (None, None, "0", "0"),
             (at(1, 5), at(1, 5), "5", "5"),
             (at(1, 6), at(1, 5), "6", "6"),
-            (at(1, 4), at(1, 5), "1 lost", "6"),
-            (None, at(1, 5), "5 lost", "6"),
-            (at(1, 5), None, "missing", "5"),
+            (at(1, 4), at(1, 5), one, "6, told"),
+            (at(1, 3), at(1, 5), two, "6, told"),
+            (None, at(1, 5), all, "6, told"),
+            (None, at(1, 0), "0", "0"),
+            (at(1, 0), at(1, 0), "0", "0"),
+            (at(1, 5), None, "missing", "5, told"),
             (at(2, 5), at(1, 5), "foreign", "foreign"),
         ] {
             assert_eq!(compared(own, filed, LostRecords::Refuse), refused, "{own:?} {filed:?}");

@@ -1,8 +1,44 @@
 //! What is wrong with a mark, in words that say how to go on.
 
 use oncegate_core::Timestamp;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
+
+/// What a folder lacks of its mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// How many changes are missing.
+    pub changes: u64,
+    /// The latest time that the folder knows; none: it has no change at all.
+    pub since: Option<Timestamp>,
+    /// The time of the mark.
+    pub until: Timestamp,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { changes, since, until } = self;
+        match changes {
+            1 => write!(f, "1 change of its records is missing, ")?,
+            _ => write!(f, "{changes} changes of its records are missing, ")?,
+        }
+        match since {
+            Some(since) => write!(f, "made after {since} and until {until}"),
+            None => write!(f, "all of them, made until {until}"),
+        }
+    }
+}
+
+/// A call that the system refused, and the path that it was on.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", .path.display())]
+pub struct RefusedCall {
+    /// The path.
+    pub path: PathBuf,
+    /// The system's error.
+    pub source: io::Error,
+}
 
 /// Why a folder and its mark don't fit.
 #[derive(Debug, thiserror::Error)]
@@ -10,8 +46,7 @@ pub enum MarkError {
     /// The folder is behind.
     #[error(
         "the ledger in {} is older than its mark in {}: it was put back from a copy, or its disk lost what was on it. \
-         {changes} changes of its records are missing, made after {since} and until {until}: what was executed then \
-         would run again. Put the newest folder in place, or start once with --accept-duplicates and know that these \
+         {gap}: what was executed then would run again. Put the newest folder in place, or start once with --accept-duplicates and know that these \
          operations can run a second time", .folder.display(), .file.display()
     )]
     Behind {
@@ -19,12 +54,8 @@ pub enum MarkError {
         folder: PathBuf,
         /// The file.
         file: PathBuf,
-        /// How many changes are missing.
-        changes: u64,
-        /// The latest time that the folder knows.
-        since: Timestamp,
-        /// The time of the mark.
-        until: Timestamp,
+        /// What is missing.
+        gap: Gap,
     },
     /// The file is gone.
     #[error(
@@ -61,17 +92,21 @@ pub enum MarkError {
         file: PathBuf,
     },
     /// The file is no mark.
-    #[error("{} is no mark of a ledger; name another file in `ledger.mark_file`", .0.display())]
-    NoMark(PathBuf),
-    /// The system refused a call on the file.
     #[error(
-        "`ledger.mark_file` {} can't be used: {source}; see that its folder is there and writable for this user",
+        "{} is no mark of a ledger. If it was one, put it back; if it is lost, remove what is left of it and start once \
+         with --accept-duplicates: a new one is made. If it is another file, name another in `ledger.mark_file`",
+        .0.display()
+    )]
+    NoMark(PathBuf),
+    /// The system refused a call for the file.
+    #[error(
+        "`ledger.mark_file` {} can't be used: {refused}; see that its folder is there and writable for this user",
         .file.display()
     )]
     Io {
         /// The file.
         file: PathBuf,
-        /// The system's error.
-        source: io::Error,
+        /// The call.
+        refused: RefusedCall,
     },
 }

@@ -98,9 +98,22 @@ pub struct Recovered {
 }
 
 impl Embedded {
-    /// Whether there is a ledger in this folder.
-    pub fn is_in(path: &Path) -> bool {
-        folder::is_marked(path)
+    /// Looks at a folder and its mark as a start does first, and makes nothing. True: there is a whole ledger.
+    /// False: one can be made there. An error where a start would be refused.
+    pub fn look(path: &Path, mark: Option<&MarkFile>) -> Result<bool, OpenError> {
+        if let Some(mark) = mark {
+            mark.look(path)?;
+        }
+        let whole = folder::look(path)?;
+        if let Some(mark) = mark.filter(|_| !whole) {
+            mark.compare_with_nothing(path)?;
+        }
+        Ok(whole)
+    }
+
+    /// Whether users other than the folder's owner and group can read what is in it.
+    pub fn is_open_to_others(path: &Path) -> bool {
+        folder::is_open_to_others(path)
     }
 
     /// Opens the ledger in this folder, and makes one where there is none. Blocks, longer after a crash.
@@ -114,6 +127,7 @@ impl Embedded {
         durability: Durability,
         mark: Option<&MarkFile>,
     ) -> Result<(Self, Recovered), OpenError> {
+        Self::look(path, mark)?;
         let (folder, whole) = Folder::take(path)?;
         reopen::clear(path, &folder.database());
         ballast::give_back_to_start(path);

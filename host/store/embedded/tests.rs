@@ -138,8 +138,40 @@ fn what_is_no_ledger_is_refused_and_left_alone() {
     // This folder holds "file", so it is somebody else's.
     assert!(matches!(refused(outer.path()), OpenError::Foreign(_)));
     assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 1, "nothing was put there");
-    // Missing folders are made.
-    Embedded::open(&outer.path().join("new/er"), Durability::Sync).unwrap();
+    // So is a link that leads nowhere.
+    let link = outer.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    assert!(matches!(refused(&link), OpenError::Io { .. }));
+}
+
+/// What is made is for its owner alone, and what was there is left as it is.
+#[test]
+fn a_folder_that_is_made_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let outer = tempdir().unwrap();
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let before = outer.path().join("before");
+    fs::create_dir(&before).unwrap();
+    for (path, given, found, open) in [
+        ("new", None, 0o700, false),
+        ("before/new", None, 0o700, false),
+        ("mid/new", None, 0o700, false),
+        ("group", Some(0o750), 0o750, false),
+        ("others", Some(0o755), 0o755, true),
+        ("by-name", Some(0o701), 0o701, true),
+    ] {
+        let path = outer.path().join(path);
+        if let Some(given) = given {
+            fs::create_dir(&path).unwrap();
+            set(&path, given);
+        }
+        for _ in 0..2 {
+            drop(Embedded::open(&path, Durability::Sync).unwrap());
+            assert_eq!((mode(&path), Embedded::is_open_to_others(&path)), (found, open), "{path:?}");
+        }
+    }
+    assert_eq!(mode(&outer.path().join("mid")), mode(&before), "only the ledger's own folder");
 }
 
 #[test]

@@ -92,6 +92,16 @@ int path_of(int fd, char *path) {
     return 1;
 }
 
+/* Whether this is a journal of the database, and writes to those are to fail now. */
+static int is_failing_journal(int fd) {
+    char path[PATH_MAX];
+    int64_t error = slot(JNL_ERROR);
+    size_t length = error && path_of(fd, path) ? strlen(path) : 0;
+    if (length < 4 || strcmp(path + length - 4, ".jnl")) return 0;
+    errno = (int)error;
+    return 1;
+}
+
 int is_data(const char *path) {
     return data_length && !strncmp(path, data, data_length) && (path[data_length] == '/' || !path[data_length]);
 }
@@ -193,7 +203,7 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     struct stat file;
     if (!in_data(fd, &file)) return syscall(SYS_write, fd, bytes, length);
     touch(WRITING);
-    return full() ? -1 : journal_write(fd, &file, bytes, length);
+    return full() || is_failing_journal(fd) ? -1 : journal_write(fd, &file, bytes, length);
 }
 
 int ftruncate64(int fd, off_t size) {

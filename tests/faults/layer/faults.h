@@ -17,6 +17,7 @@ enum slot {
     WRITE_ERROR,   /* errno of everything there that needs room; 0: it works */
     CLOCK_SECONDS, /* by how much the wall clock is wrong */
     HELD,          /* how many threads are held */
+    JNL_ERROR,     /* errno of every write to the database's own journals (.jnl); 0: they work */
     PASSAGES = 16, /* from here on: how often each point was passed */
     SLOTS = 64
 };
