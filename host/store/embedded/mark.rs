@@ -105,8 +105,10 @@ impl Mark {
         read().map(Some).ok_or_else(|| MarkError::NoMark(mark.path.clone()))
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, whole or not at all. Where it is a link, the file that it leads to is written: it is to lie on
+    /// that disk.
     fn write(&self, file: &Path) -> Result<(), RefusedCall> {
+        let file = &resolved(file);
         let at = |path: &Path, source| RefusedCall { path: path.into(), source };
         let Self { ledger, changes, time } = self;
         let mut new = file.as_os_str().to_owned();
@@ -136,6 +138,8 @@ fn compare(
     let (folder, file) = (folder.to_owned(), mark.path.clone());
     let (next, lost) = match (own, filed) {
         (None, None) => return Ok((Mark::fresh().map_err(|source| mark.refused(&file, source))?, None)),
+        // Its mark was begun, and the file could not be written. Nothing has changed since.
+        (Some(own), None) if own.changes == 0 => return Ok((own, None)),
         (Some(own), None) => (own, MarkError::Missing { folder, file }),
         (Some(own), Some(filed)) if own.ledger != filed.ledger => {
             return Err(MarkError::Foreign { folder, file });
@@ -337,6 +341,13 @@ mod tests {
             assert!(cut.is_err() || end > text.find("time").unwrap(), "{end}: {cut:?}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // A link leads to another disk, and goes on to.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mark = Mark { ledger: 0xab, changes: 8, time: Timestamp::from_millis(5) };
+        mark.write(&link).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(Mark::read(&mark_file).unwrap(), Some(mark));
     }
 
     /// A batch that failed may have reached the folder or not: the mark follows what is there.
@@ -371,6 +382,7 @@ mod tests {
         };
         for (own, filed, refused, given_up) in [
             (None, None, "0", "0"),
+            (at(1, 0), None, "0", "0"),
             (at(1, 5), at(1, 5), "5", "5"),
             (at(1, 6), at(1, 5), "6", "6"),
             (at(1, 4), at(1, 5), one, "6, told"),
