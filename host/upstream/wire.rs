@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 
 /// The most bytes that are read at once. hyper doubles its buffer whenever one is read full, up to the size of the
-/// largest head, and an answer whose client takes nothing holds several. One byte less than 32 KiB fills none.
-const READ_MAX: u64 = (32 << 10) - 1;
+/// largest head, and an answer whose client takes nothing holds several. Less than this costs processor time.
+const READ_MAX: u64 = 96 << 10;
 
 /// A stream on which an answer that has arrived is still read when the request can't be written any more. A
 /// service may answer before it has read the whole request, and end the connection (RFC 9112 §9.5). hyper

@@ -231,8 +231,8 @@ impl IdleTimer {
 }
 
 /// The most bytes that are read at once. hyper doubles its buffer whenever one is read full, up to the size of the
-/// largest head, and an upload that its service doesn't take holds several. One byte less than 32 KiB fills none.
-const READ_MAX: u64 = (32 << 10) - 1;
+/// largest head, and an upload that its service doesn't take holds several. One byte less than 64 KiB fills none.
+const READ_MAX: u64 = (64 << 10) - 1;
 
 /// A stream that notes when a head begins and when its peer takes what is written.
 pub(super) struct TrackedIo {
