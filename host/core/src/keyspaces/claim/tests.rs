@@ -457,7 +457,10 @@ fn a_dead_claim_holds_others_for_its_lease() {
         shelf.put_pointer(10, (0, 11, 7), 7, lease_until);
         let (multi_claim, end) = shelf.claim_of(0, 11, 10, 7);
         assert!(matches!(end, ClaimResult::Won { .. }), "{end:?}");
-        assert_eq!(multi_claim.common().is_empty(), NOW < lease_until, "the other may rely on it");
+        assert!(
+            multi_claim.common().is_empty(),
+            "another claim may rely on it, or a record to which it leads"
+        );
     }
 }
 
