@@ -72,7 +72,9 @@ impl Operation<'_> {
         let Some(at) = self.history[..place].iter().rposition(|entry| entry.event == found) else {
             return false;
         };
-        let is_its = |execution: &&&Request| execution.effects.iter().any(|(_, done)| *done == token);
+        let is_its = |execution: &&&Request| {
+            execution.arrived < at && execution.effects.iter().any(|(_, done)| *done == token)
+        };
         self.executions().iter().filter(is_its).any(|execution| self.may_be_gone(execution, at))
     }
 
