@@ -151,3 +151,10 @@ fn what_is_being_settled_is_not_forgotten() {
 fn a_probe_may_tell_of_what_was_forgotten() {
     holds(99_406);
 }
+
+/// The checker's own: an operator had one of two records of an operation forgotten, whose keys were made by another
+/// source of principals.
+#[test]
+fn one_of_two_records_may_be_forgotten() {
+    holds(93_311);
+}

@@ -57,9 +57,11 @@ impl Operation<'_> {
         let found = self.history[since..place].iter().any(|entry| entry.event == found);
         self.requests().any(|request| {
             // Who comes before an execution is over at its gateway may wait for it there, whatever an operator
-            // does at another gateway.
+            // does at another gateway. Where sources changed, an operation may have a record by each, of which one
+            // was forgotten.
             let runs = request.told.as_ref().is_none_or(|(told, _)| *told > asked.arrived);
-            let since = if runs && self.setting.gateways > 1 { 0 } else { since };
+            let elsewhere = (runs && self.setting.gateways > 1) || self.setting.sources > 1;
+            let since = if elsewhere { 0 } else { since };
             let got = request.got.is_some_and(|(at, got, _)| (since..place).contains(&at) && got == token);
             got || (found && request.effects.iter().any(|(at, done)| *at < place && *done == token))
         })
