@@ -4,13 +4,14 @@
 
 use bytes::Bytes;
 use oncegate::ledger::Ledger;
-use oncegate::store::{AnyStore, Clock, Embedded, Memory, Store, Swap, Version};
+use oncegate::store::{AnyStore, Clock, Embedded, Memory, OpenError, Store, Swap, Version};
 use oncegate_core::Durability;
 use oncegate_core::{
     Answer, AnswerSummary, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Record, State,
     Times, Timestamp,
 };
 use rustix::time::{ClockId, clock_gettime};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,18 +20,16 @@ const SWEPT: u64 = 20_000;
 const TIME_MAX: Duration = Duration::from_secs(3);
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
+/// The stores that are measured.
+const STORES: [&str; 3] = ["memory", "embedded async", "embedded sync"];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:<16} {:>8} {:>12} {:>14} {:>10}", "store", "writers", "pairs/s", "CPU µs/pair", "worst ms");
-    for name in ["memory", "embedded async", "embedded sync"] {
+    for name in STORES {
         for writers in [1, 16, 128] {
             // Beside the build, so on the same disk, and not in a folder that may be in memory.
             let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-            let open = |durability| Embedded::open(folder.path(), durability).map(|(store, _)| store);
-            let store = match name {
-                "memory" => AnyStore::Memory(Arc::new(Memory::new(1 << 30))),
-                "embedded sync" => AnyStore::Embedded(open(Durability::Sync)?),
-                _ => AnyStore::Embedded(open(Durability::Async)?),
-            };
+            let store = store(name, folder.path())?;
             let Measured { pairs, took, cpu, worst } = measure(Arc::new(store), writers)?;
             let (rate, each) = (pairs as f64 / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / pairs as f64);
             let worst = worst.as_secs_f64() * 1e3;
@@ -38,18 +37,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     println!("\n{:<16} {:>12} {:>14}", "store", "swept/s", "CPU µs/record");
-    for name in ["memory", "embedded async", "embedded sync"] {
+    for name in STORES {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let open = |durability| Embedded::open(folder.path(), durability).map(|(store, _)| store);
-        let store = match name {
-            "memory" => AnyStore::Memory(Arc::new(Memory::new(1 << 30))),
-            "embedded sync" => AnyStore::Embedded(open(Durability::Sync)?),
-            _ => AnyStore::Embedded(open(Durability::Async)?),
-        };
-        let (rate, each) = measure_sweep(store)?;
+        let (rate, each) = measure_sweep(store(name, folder.path())?)?;
         println!("{name:<16} {rate:>12.0} {each:>14.1}");
     }
     Ok(())
+}
+
+/// The store of this name, new in this folder.
+fn store(name: &str, folder: &Path) -> Result<AnyStore, OpenError> {
+    let open = |durability| Embedded::open(folder, durability).map(|(store, _)| store);
+    Ok(match name {
+        "memory" => AnyStore::Memory(Arc::new(Memory::new(1 << 30))),
+        "embedded sync" => AnyStore::Embedded(open(Durability::Sync)?),
+        _ => AnyStore::Embedded(open(Durability::Async)?),
+    })
 }
 
 /// The rate at which records are swept, each in its two steps, and the processor time of one.

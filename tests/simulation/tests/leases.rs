@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use bytes::Bytes;
+use common::origin;
 use oncegate_core::{
-    AnswerSummary, Claim, ExecutionId, Fingerprint, LostRecords, OperationId, Origin, Outcome, PrincipalId,
-    Recipe, Record, Rules, State, Times, Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
+    AnswerSummary, Claim, ExecutionId, Fingerprint, LostRecords, OperationId, Outcome, Recipe, Record, Rules,
+    State, Times, Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
 };
 use oncegate_ledger::{Begun, Claimed, Clock, Derived, Identity, IdentityError, Ledger, Permit, Request};
 use oncegate_store::{Memory, Said, ScanScope, Size, Store, StoreError, Swap, Version, Versioned};
@@ -132,21 +135,6 @@ fn run<F: Future>(scene: impl FnOnce(Bed) -> F) {
 
 fn id(n: u8) -> OperationId {
     OperationId([n; 32])
-}
-
-fn origin() -> Origin {
-    Origin {
-        route: "charges".into(),
-        policy: "payments".into(),
-        key_schema: "test/1".into(),
-        key_epoch: 0,
-        normalisation: 1,
-        method: "POST".into(),
-        authority: "api.example.com".into(),
-        path: "/v1/charges".into(),
-        principal: PrincipalId([0; 32]),
-        first_sent: None,
-    }
 }
 
 fn completed() -> Outcome {

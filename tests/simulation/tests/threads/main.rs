@@ -3,13 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod ledger;
 mod memory;
 mod story;
 
+use common::origin;
 use oncegate_core::{
-    Claim, ExecutionId, Fingerprint, OperationId, Origin, PrincipalId, Recipe, Rules, Times, Timestamp,
-    WhenUnknown, WhileRunning,
+    Claim, ExecutionId, Fingerprint, OperationId, Recipe, Rules, Times, Timestamp, WhenUnknown, WhileRunning,
 };
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
@@ -75,18 +77,7 @@ fn claim(execution: ExecutionId, lease: Duration, now: Timestamp) -> Claim {
         fingerprint: Fingerprint { recipe: Recipe::Request, hash: [3; 32] },
         execution,
         times: Times { lease, retention: LONG, tombstone: LONG, unknown_retention: LONG, memory: LONG * 2 },
-        origin: Origin {
-            route: "charges".into(),
-            policy: "payments".into(),
-            key_schema: "test/1".into(),
-            key_epoch: 0,
-            normalisation: 1,
-            method: "POST".into(),
-            authority: "api.example.com".into(),
-            path: "/v1/charges".into(),
-            principal: PrincipalId([0; 32]),
-            first_sent: None,
-        },
+        origin: origin(),
         memo: None,
         clock: now,
         remembered_since: Timestamp::default(),
