@@ -284,6 +284,9 @@ pub struct ReloadedPolicy {
 pub struct OperationPage {
     /// The operations that the filter takes, of the records that this call read.
     pub operations: Vec<OperationDocument>,
+    /// The operations whose records can't be read, whatever the filter.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
     /// The operation behind which the next call goes on; none: the list is complete.
     pub next: Option<String>,
     /// The number of records that this call read.

@@ -59,7 +59,8 @@ impl<S: Store> SpaceRegistry<S> {
             passed = Some(*last);
             let now = self.now();
             let lives = |record: &Record| is_of(policy, space, record) && record.view(now) != View::Absent;
-            if page.iter().any(|(_, versioned)| lives(&versioned.record)) {
+            // What can't be read may be of any space.
+            if page.iter().any(|(_, met)| met.as_ref().map_or(true, |versioned| lives(&versioned.record))) {
                 return Ok(true);
             }
         }
@@ -118,7 +119,12 @@ impl<S: Store> SpaceRegistry<S> {
             let Some((last, _)) = page.last() else { break true };
             let last = *last;
             let mut blocked = false;
-            for (id, versioned) in page {
+            for (id, met) in page {
+                let Ok(versioned) = met else {
+                    tell_unreadable(policy, space, id);
+                    blocked = true;
+                    break;
+                };
                 if self.blocks(policy, space, since, id, versioned).await? {
                     blocked = true;
                     break;
@@ -163,6 +169,17 @@ impl<S: Store> SpaceRegistry<S> {
             _ => Ok(true),
         }
     }
+}
+
+/// It may be of the space, and nobody can tell.
+fn tell_unreadable(policy: &str, space: &Space, operation: OperationId) {
+    tracing::error!(
+        %policy,
+        %operation,
+        key_schema = %space.deriver.key_schema,
+        key_epoch = space.deriver.key_epoch,
+        "a record can't be read, so nobody knows if this key space has records: it stays on its list"
+    );
 }
 
 fn is_of(policy: &Arc<str>, space: &Space, record: &Record) -> bool {

@@ -2,6 +2,7 @@
 
 use super::identity::{Identity, IdentityError};
 use super::state::Ledger;
+use super::survey::in_words;
 use bytes::Bytes;
 use oncegate_core::{LostRecords, Secret};
 use oncegate_keyspaces::by_id;
@@ -80,9 +81,9 @@ impl<S: Store> Ledger<S> {
     }
 
     async fn lives_nothing(&self) -> Result<(), IdentityError> {
-        match self.survey(|_| Some(String::new())).await?.values().sum() {
-            0 => Ok(()),
-            live => Err(IdentityError::Secret(live)),
+        match &in_words(&self.survey(|_| Some("operations".to_owned())).await?)[..] {
+            [] => Ok(()),
+            live => Err(IdentityError::Secret(live.join("; "))),
         }
     }
 

@@ -11,10 +11,10 @@
 use super::agreed::TRIES;
 use super::identity::{Identity, IdentityError};
 use super::state::Ledger;
-use super::survey::{Losses, in_words};
+use super::survey::{Losses, count_unreadable, in_words};
 use oncegate_core::{KeySpaces, LostRecords, OperationId, Record};
 use oncegate_keyspaces::by_id;
-use oncegate_store::{Store, Version};
+use oncegate_store::{Store, StoreError, Version};
 use std::collections::BTreeSet;
 use std::mem::take;
 
@@ -104,11 +104,13 @@ impl<'a, S: Store> Change<'a, S> {
         more.append(&mut self.ledger.gate.take_noted());
         let mut without = BTreeSet::new();
         for id in more {
-            match self.ledger.store.load(id).await? {
-                Some(found) if self.ledger.lives(&found.record) => {
+            match self.ledger.store.load(id).await {
+                Ok(Some(found)) if self.ledger.lives(&found.record) => {
                     self.ledger.count(&found.record, &mut losses, |record| self.loss(record));
                 }
-                Some(_) | None => _ = without.insert(id),
+                Ok(Some(_) | None) => _ = without.insert(id),
+                Err(error @ StoreError::Corrupt(_)) => count_unreadable(id, &error, &mut losses),
+                Err(error) => return Err(error.into()),
             }
         }
         if losses.is_empty() { Ok(without) } else { Err(IdentityError::Changed(in_words(&losses))) }

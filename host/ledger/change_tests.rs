@@ -3,8 +3,10 @@
 use super::*;
 use crate::requests::request;
 use crate::{Begun, Claimant, Claimed, Clock, Permit, PolicySpace, RouteTable};
+use oncegate_core::keyspaces::list::{Deriver, Space};
 use oncegate_core::{Origin, Outcome, Pointer, SpaceNumber, State, Timestamp};
 use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run, record};
+use oncegate_store::faulty::Faulty;
 use oncegate_store::{AnyStore, Memory};
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,9 +206,58 @@ fn another_secret_takes_the_place_of_the_ledgers_only_where_nothing_lives() {
         ledger.secret(Some([2; 32]), LostRecords::Refuse).await.unwrap();
         put(&ledger, 2, &completed(now(&ledger), 5)).await;
         let error = ledger.secret(Some([3; 32]), LostRecords::Refuse).await.unwrap_err();
-        assert!(matches!(error, IdentityError::Secret(1)), "{error}");
+        assert!(error.to_string().contains("operations (1 live record)"), "{error}");
         ledger.secret(Some([3; 32]), LostRecords::GiveUp).await.unwrap();
         assert!(ledger.secret(Some([2; 32]), LostRecords::Refuse).await.is_err());
         ledger.secret(None, LostRecords::Refuse).await.unwrap();
+    });
+}
+
+/// Nobody knows whether it lives. Its id is told, and an operator gets on.
+#[test]
+fn what_cannot_be_read_may_lose_its_key() {
+    for damaged in [&[1][..], &[1, 2], &[2, 3], &[1, 2, 3]] {
+        run(async {
+            let store = Faulty::new(Memory::new(1 << 20));
+            let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), None);
+            ledger.agree(&by("pay"), LostRecords::Refuse).await.unwrap();
+            ledger.secret(Some([1; 32]), LostRecords::Refuse).await.unwrap();
+            for (key, at) in [(1, 1), (2, ledger.clock().now().as_millis() / 1_000), (3, 1)] {
+                let record = Record { origin: origin(), ..Record::clone(&completed(at, 5)) };
+                ledger.store.swap(id(key), None, Some(Arc::new(record)), ledger.clock().now()).await.unwrap();
+            }
+            ledger.store().damage(&damaged.iter().map(|key| id(*key)).collect::<Vec<_>>());
+            let words: Vec<_> = damaged.iter().map(|key| id(*key).to_string()).collect();
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            refused(ledger.agree(&by("other"), LostRecords::Refuse).await, &words);
+            let secret = ledger.secret(Some([2; 32]), LostRecords::Refuse).await.unwrap_err().to_string();
+            assert!(words.iter().all(|word| secret.contains(word)), "{secret}");
+            let deriver =
+                Deriver { key_schema: "s/1".into(), key_epoch: 9, component: "".into(), settings: "".into() };
+            let space = Space { number: SpaceNumber(7), deriver, closing_since: None };
+            assert!(
+                ledger.key_spaces().has_records(&"pay".into(), &space).await.unwrap(),
+                "it may be of any"
+            );
+            let given_up = ledger.agree(&by("other"), LostRecords::GiveUp).await.unwrap().join("; ");
+            assert!(words.iter().all(|word| given_up.contains(word)), "{given_up}");
+            ledger.store().damage(&[]);
+            assert!(!ledger.key_spaces().has_records(&"pay".into(), &space).await.unwrap());
+        });
+    }
+}
+
+#[test]
+fn of_many_that_cannot_be_read_some_are_named() {
+    run(async {
+        let store = Faulty::new(Memory::new(1 << 20));
+        let (ledger, _keeper) = Ledger::new(store, Clock::start(Timestamp::default()), None);
+        for key in 0..20 {
+            ledger.store.swap(id(key), None, Some(completed(1, 5)), ledger.clock().now()).await.unwrap();
+        }
+        ledger.store().damage(&(0..20).map(id).collect::<Vec<_>>());
+        let losses = in_words(&ledger.survey(|_| None).await.unwrap());
+        assert_eq!(losses.len(), 9, "{losses:?}");
+        assert!(losses.iter().any(|loss| loss.ends_with("others (12 live records)")), "{losses:?}");
     });
 }

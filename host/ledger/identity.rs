@@ -43,11 +43,10 @@ pub enum IdentityError {
     Document(#[from] DocumentError),
     /// The secret is another one, and there are records.
     #[error(
-        "the ledger has another secret than `ledger.secret_file`: its {0} live records could not be found again, and \
-         their operations would run again; use the secret that it was made with, or another store, or give the \
+        "the ledger has another secret than `ledger.secret_file`: what it has records of would not be found again, and run again: {0}. Use the secret that it was made with, or another store, or give the \
          records up with `--accept-duplicates`"
     )]
-    Secret(u64),
+    Secret(String),
     /// The secret is another one, and other gateways (by name) use the secret that the ledger has.
     #[error(
         "the ledger has another secret than `ledger.secret_file`, and another gateway on it ({0}) makes keys by that: \

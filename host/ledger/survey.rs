@@ -1,7 +1,7 @@
 //! A look at all live records, before a change by which they would lose their keys.
 
 use super::state::Ledger;
-use oncegate_core::{Record, State, View};
+use oncegate_core::{OperationId, Record, State, View};
 use oncegate_store::{ScanScope, Store, StoreError};
 use std::collections::BTreeMap;
 
@@ -10,6 +10,10 @@ const SCAN_PORTION: usize = 256;
 
 /// How many live records a change would take the keys of, by the words for the loss.
 pub(super) type Losses = BTreeMap<String, u64>;
+
+/// So many records that can't be read are named.
+const NAMED_MAX: usize = 8;
+const UNREADABLE: &str = "nobody can read the record of";
 
 /// The losses in words, each with its number.
 pub(super) fn in_words(losses: &Losses) -> Vec<String> {
@@ -23,7 +27,8 @@ pub(super) fn in_words(losses: &Losses) -> Vec<String> {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Looks at all live records, and counts those with the same word from `judge`.
+    /// Looks at all live records, and counts those with the same word from `judge`. What can't be read counts,
+    /// too, as it may live.
     pub(super) async fn survey(
         &self,
         judge: impl Fn(&Record) -> Option<String>,
@@ -34,8 +39,11 @@ impl<S: Store> Ledger<S> {
             let page = self.store.scan(ScanScope::All, passed, SCAN_PORTION).await?;
             let Some((last, _)) = page.last() else { return Ok(found) };
             passed = Some(*last);
-            for (_, versioned) in &page {
-                self.count(&versioned.record, &mut found, &judge);
+            for (id, met) in page {
+                match met {
+                    Ok(versioned) => self.count(&versioned.record, &mut found, &judge),
+                    Err(error) => count_unreadable(id, &error, &mut found),
+                }
             }
         }
     }
@@ -56,4 +64,13 @@ impl<S: Store> Ledger<S> {
     pub(super) fn lives(&self, record: &Record) -> bool {
         !matches!(record.state, State::Pointer(_)) && record.view(self.clock().now()) != View::Absent
     }
+}
+
+/// Counts a record that can't be read: it may live, and lose its key.
+pub(super) fn count_unreadable(operation: OperationId, error: &StoreError, found: &mut Losses) {
+    tracing::error!(%operation, %error, "a record can't be read, and counts as one that lives");
+    let named = found.keys().filter(|what| what.starts_with(UNREADABLE)).count();
+    let word =
+        if named < NAMED_MAX { format!("{UNREADABLE} {operation}") } else { format!("{UNREADABLE} others") };
+    *found.entry(word).or_default() += 1;
 }

@@ -5,7 +5,7 @@ use super::embedded::Embedded;
 use super::memory::Memory;
 use super::size::Size;
 use super::timed::Timed;
-use super::verbs::{Said, ScanScope, Store, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Scanned, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::sync::Arc;
@@ -69,12 +69,7 @@ impl Store for AnyStore {
         on_each!(self, store => store.due(until, limit).await)
     }
 
-    async fn scan(
-        &self,
-        of: ScanScope,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(&self, of: ScanScope, after: Option<OperationId>, limit: usize) -> Said<Vec<Scanned>> {
         on_each!(self, store => store.scan(of, after, limit).await)
     }
 

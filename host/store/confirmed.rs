@@ -7,7 +7,7 @@
 
 use super::clock::Clock;
 use super::size::Size;
-use super::verbs::{Said, ScanScope, Stamped, Store, StoreError, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Scanned, Stamped, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp, codec};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl<S: Store> Confirmed<S> {
         of: ScanScope,
         after: Option<OperationId>,
         limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
+    ) -> Result<Vec<Scanned>, StoreError> {
         self.hear(self.store.scan(of, after, limit).await)
     }
 

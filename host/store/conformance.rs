@@ -274,7 +274,7 @@ async fn assert_scans<S: Store>(store: &S, of: ScanScope, expected: &[(Operation
             assert!(page.len() <= limit);
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
-            found.extend(page.into_iter().map(|(id, versioned)| (id, versioned.version)));
+            found.extend(page.into_iter().map(|(id, met)| (id, met.unwrap().version)));
         }
         assert_eq!(found, expected, "{of:?} in pages of {limit}");
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::size::Size;
-use super::verbs::{Said, ScanScope, Stamped, Store, StoreError, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Scanned, Stamped, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::collections::{HashMap, VecDeque};
@@ -159,14 +159,16 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.due(until, limit).await.map(|said| self.stamped(said))
     }
 
-    async fn scan(
-        &self,
-        of: ScanScope,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(&self, of: ScanScope, after: Option<OperationId>, limit: usize) -> Said<Vec<Scanned>> {
         self.read()?;
-        self.inner.scan(of, after, limit).await.map(|said| self.stamped(said))
+        let mut said = self.inner.scan(of, after, limit).await?;
+        let damaged = self.damaged.lock().unwrap();
+        for (id, met) in &mut said.value {
+            if let Some(error) = damaged.get(id) {
+                *met = Err(error.clone());
+            }
+        }
+        Ok(self.stamped(said))
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {

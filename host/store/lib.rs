@@ -41,4 +41,4 @@ pub use embedded::{Embedded, MarkError, MarkFile, OpenError, Recovered};
 pub use memory::{IdHasher, Memory};
 pub use size::{Backlog, Kind, Kinds, Size};
 pub use timed::{CallTimes, StoreCall, Timed};
-pub use verbs::{Said, ScanScope, Stamped, Store, StoreError, Swap, Version, Versioned};
+pub use verbs::{Said, ScanScope, Scanned, Stamped, Store, StoreError, Swap, Version, Versioned};

@@ -5,7 +5,7 @@
 
 use super::listings::{Listing, Listings};
 use super::size::{Kind, Kinds, Size};
-use super::verbs::{Said, ScanScope, Store, StoreError, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Scanned, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::{Entry, OccupiedEntry, VacantEntry};
@@ -267,12 +267,7 @@ impl Store for Memory {
 
     /// Passes the whole map once for many pages. An order of ids beside the map would cost every operation for
     /// the sake of a list that few ask for.
-    async fn scan(
-        &self,
-        of: ScanScope,
-        mut after: Option<OperationId>,
-        limit: usize,
-    ) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(&self, of: ScanScope, mut after: Option<OperationId>, limit: usize) -> Said<Vec<Scanned>> {
         // A caller that goes from page to page lets others have their turn.
         tokio::task::yield_now().await;
         let mut page = Vec::new();
@@ -283,14 +278,14 @@ impl Store for Memory {
                 after = Some(*last);
                 let records = ids.iter().filter_map(|id| self.records.get(id));
                 let of_kind = records.filter(|slot| Kind::of(&slot.record) == kind);
-                page.extend(of_kind.map(|slot| (*slot.key(), slot.clone())));
+                page.extend(of_kind.map(|slot| (*slot.key(), Ok(slot.clone()))));
             }
             return Ok(page.into());
         }
         let mut listing = self.listings.go_on(after).unwrap_or_else(|| Listing::behind(&self.records, after));
         while page.len() < limit {
             match listing.next() {
-                Some(id) => page.extend(self.records.get(&id).map(|slot| (id, slot.clone()))),
+                Some(id) => page.extend(self.records.get(&id).map(|slot| (id, Ok(slot.clone())))),
                 None if listing.is_last => break,
                 None => {
                     tokio::task::yield_now().await;

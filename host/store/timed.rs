@@ -1,7 +1,7 @@
 //! A store that reports how long each of its calls takes.
 
 use super::size::Size;
-use super::verbs::{Said, ScanScope, Store, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Scanned, Store, Swap, Version, Versioned};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Record, Timestamp};
 use std::fmt::Debug;
@@ -74,12 +74,7 @@ impl<S: Store> Store for Timed<S> {
         self.timed(StoreCall::Due, self.store.due(until, limit)).await
     }
 
-    async fn scan(
-        &self,
-        of: ScanScope,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(&self, of: ScanScope, after: Option<OperationId>, limit: usize) -> Said<Vec<Scanned>> {
         self.timed(StoreCall::Scan, self.store.scan(of, after, limit)).await
     }
 

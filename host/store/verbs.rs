@@ -69,6 +69,9 @@ impl<T> From<T> for Stamped<T> {
     }
 }
 
+/// What a scan met under an id: the record, or why it can't be read.
+pub type Scanned = (OperationId, Result<Versioned, StoreError>);
+
 /// A store's answer to a call.
 pub type Said<T> = Result<Stamped<T>, StoreError>;
 
@@ -111,13 +114,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Records of a scope in the order of their ids, from the first id behind `after`, at most `limit`. A page
     /// may be shorter because its records are large; an empty page is the end. A record that changes while a
-    /// caller goes from page to page may be met in either form. For lists, not for requests.
+    /// caller goes from page to page may be met in either form. A record that can't be read ends no scan, unless
+    /// nothing can. For lists, not for requests.
     fn scan(
         &self,
         of: ScanScope,
         after: Option<OperationId>,
         limit: usize,
-    ) -> impl Future<Output = Said<Vec<(OperationId, Versioned)>>> + Send;
+    ) -> impl Future<Output = Said<Vec<Scanned>>> + Send;
 
     /// A small document of the ledger itself, such as its secret or its key spaces.
     fn load_meta(&self, name: &'static str) -> impl Future<Output = Said<Option<(Version, Bytes)>>> + Send;

@@ -416,3 +416,50 @@ fn sent_again(gateway: &Gateway, request: &Request) -> Reply {
         None
     })
 }
+
+/// A disk may rot in one place.
+#[test]
+fn a_record_that_cannot_be_read_hides_no_other() {
+    let upstream = Upstream::start(|_| Script::answer(201, vec![b'x'; 1 << 20]));
+    let gateway = Setup::new(&upstream.url()).start();
+    for key in 0..14 {
+        gateway.send(&Request::keyed("/charges", &key.to_string())).assert_executed(201);
+    }
+    // Large answers lie in files of their own, once the database has written them out of its memory.
+    let keyspaces = gateway.setup.data().join("db/keyspaces");
+    let entries = |folder: &std::path::Path| {
+        std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path())
+    };
+    let large = support::eventually("answers in a file", || {
+        entries(&keyspaces).flat_map(|folder| entries(&folder.join("blobs")).collect::<Vec<_>>()).next()
+    });
+    let (setup, code) = gateway.terminate();
+    assert_eq!(code, Some(0));
+    let sound = std::fs::read(&large).unwrap();
+    let mut rotten = sound.clone();
+    rotten[sound.len() / 2] ^= 0x55;
+    std::fs::write(&large, rotten).unwrap();
+    let gateway = setup.start();
+    let page = gateway.admin("GET", "/v1/operations").json();
+    let count = |name: &str| page[name].as_array().map(Vec::len);
+    assert_eq!((count("operations"), count("unreadable")), (Some(13), Some(1)), "{page}");
+    let bad = page["unreadable"][0].as_str().unwrap().to_owned();
+    let listed = ops(&gateway, &["list"]);
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(0), 14), "{listed:?}");
+    assert!(listed.stdout.contains(&format!("{bad}  can't be read")), "{listed:?}");
+    let would = ops(&gateway, &["forget", "--route", "all", "--reason", "a test"]);
+    assert!(would.stdout.contains("13 operations") && would.stdout.contains(&bad), "{would:?}");
+    // What would change its key is refused with its id, unless it is given up.
+    let text = format!("[principal]\nfrom = \"authorization\"\n{}", setup.text());
+    support::gateway::replace(&setup.file(), text.as_bytes());
+    let admin = format!("http://{}/", gateway.admin.unwrap());
+    let reload = |flags: &[&str]| {
+        support::gateway::run(&[&["reload", "--admin", &admin], flags].concat(), setup.folder())
+    };
+    let refused = reload(&[]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains(&bad) && refused.stderr.contains("--accept-duplicates"), "{refused:?}");
+    assert!(refused.stderr.contains("(13 live records)"), "{refused:?}");
+    let given_up = reload(&["--accept-duplicates"]);
+    assert_eq!(given_up.code, Some(0), "{given_up:?}");
+}

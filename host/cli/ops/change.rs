@@ -1,6 +1,6 @@
 //! `oncegate ops resolve` and `forget`: by id, or for all operations that a filter takes.
 
-use super::filter::{FilterArgs, OPERATIONS_MAX, Rest, id, line, load, version};
+use super::filter::{FilterArgs, OPERATIONS_MAX, OperationList, id, line, load, version};
 use crate::admin::api::{GivenReply, OperationDocument, ResolveRequest};
 use crate::cli::client::{AdminClient, CommandFailure};
 use crate::cli::say::{self, Output};
@@ -207,13 +207,13 @@ impl ChangeArgs {
                 format!("leave --state out, or say {}", states.join(" or ")),
             ));
         }
-        let (mut operations, rest) = self.filter.all(&self.gateway, OPERATIONS_MAX)?;
-        operations.retain(|operation| states.contains(&&*operation.state));
+        let mut listed = self.filter.all(&self.gateway, OPERATIONS_MAX)?;
+        listed.operations.retain(|operation| states.contains(&&*operation.state));
         if !self.yes {
-            return Ok(would(&operations, output));
+            return Ok(would(&listed, output));
         }
         let (mut done, mut failed) = (Vec::new(), Vec::new());
-        for operation in &operations {
+        for operation in &listed.operations {
             let id = &operation.operation;
             match act(id, &version(operation)) {
                 Ok(_) => done.push(id),
@@ -226,19 +226,21 @@ impl ChangeArgs {
             }
         }
         let words = || {
-            let more = if rest == Rest::MayBe { "; there may be more: run it again" } else { "" };
+            let more = if listed.may_be_more { "; there may be more: run it again" } else { "" };
             format!("{} done, {} not done{more}\n", done.len(), failed.len())
         };
-        say::tell(output, words, || json!({ "done": done, "failed": failed, "more": rest == Rest::MayBe }));
+        say::tell(output, words, || json!({ "done": done, "failed": failed, "more": listed.may_be_more }));
         Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 /// Shows the operations that `--yes` would change.
-fn would(operations: &[OperationDocument], output: Output) -> ExitCode {
+fn would(listed: &OperationList, output: Output) -> ExitCode {
+    let operations = &listed.operations;
     let words = || {
         let lines: String = operations.iter().map(line).collect();
-        format!("{lines}{} operations; nothing is changed without --yes\n", operations.len())
+        let unreadable = listed.unreadable_lines();
+        format!("{lines}{unreadable}{} operations; nothing is changed without --yes\n", operations.len())
     };
     say::tell(output, words, || json!({ "would": operations, "done": [] }));
     ExitCode::FAILURE

@@ -27,11 +27,26 @@ pub(super) struct FilterArgs {
     pub(super) older_than: Option<String>,
 }
 
-/// Says if a filter takes more operations than were asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
-    None,
-    MayBe,
+/// The operations that a filter takes.
+#[derive(Debug, Default)]
+pub(super) struct OperationList {
+    pub(super) operations: Vec<OperationDocument>,
+    /// Those whose records can't be read.
+    pub(super) unreadable: Vec<String>,
+    /// There may be more than were asked for.
+    pub(super) may_be_more: bool,
+}
+
+impl OperationList {
+    /// A line for each of those that can't be read.
+    pub(super) fn unreadable_lines(&self) -> String {
+        let line = |id: &String| {
+            format!(
+                "{id}  can't be read: its record is damaged, and its key runs nothing. Only a copy of the data folder brings it back\n"
+            )
+        };
+        self.unreadable.iter().map(line).collect()
+    }
 }
 
 impl FilterArgs {
@@ -40,22 +55,19 @@ impl FilterArgs {
     }
 
     /// All operations that the filter takes, up to `limit`, page by page, and whether there may be more.
-    pub(super) fn all(
-        &self,
-        gateway: &AdminClient,
-        limit: usize,
-    ) -> Result<(Vec<OperationDocument>, Rest), CommandFailure> {
-        let (mut found, mut after) = (Vec::new(), None);
-        while found.len() < limit {
-            let target = self.target(PAGE.min(limit - found.len()), after.as_deref());
+    pub(super) fn all(&self, gateway: &AdminClient, limit: usize) -> Result<OperationList, CommandFailure> {
+        let (mut found, mut after) = (OperationList::default(), None);
+        while found.operations.len() < limit {
+            let target = self.target(PAGE.min(limit - found.operations.len()), after.as_deref());
             let page: OperationPage = gateway.get(&target)?;
-            found.extend(page.operations);
+            found.operations.extend(page.operations);
+            found.unreadable.extend(page.unreadable);
             after = page.next;
             if after.is_none() {
-                return Ok((found, Rest::None));
+                return Ok(found);
             }
         }
-        Ok((found, Rest::MayBe))
+        Ok(OperationList { may_be_more: true, ..found })
     }
 
     fn target(&self, limit: usize, after: Option<&str>) -> String {

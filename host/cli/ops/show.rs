@@ -1,6 +1,6 @@
 //! `oncegate ops list` and `show`.
 
-use super::filter::{FilterArgs, OPERATIONS_MAX, Rest, id, line, load};
+use super::filter::{FilterArgs, OPERATIONS_MAX, id, line, load};
 use crate::cli::client::{AdminClient, CommandFailure};
 use crate::cli::say::{self, Output};
 use oncegate_core::OperationId;
@@ -28,18 +28,22 @@ pub(super) struct List {
 impl List {
     pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let limit = usize::try_from(self.limit).unwrap_or(OPERATIONS_MAX);
-        let (operations, rest) = self.filter.all(&self.gateway, limit)?;
+        let listed = self.filter.all(&self.gateway, limit)?;
+        let operations = &listed.operations;
         let words = || {
             let mut words: String = operations.iter().map(line).collect();
-            match (operations.len(), rest) {
+            words.push_str(&listed.unreadable_lines());
+            match (operations.len(), listed.may_be_more) {
+                (0, _) if !listed.unreadable.is_empty() => {}
                 (0, _) if self.filter.is_empty() => words.push_str("the ledger has no operations\n"),
                 (0, _) => words.push_str("the filter takes no operation that the ledger has\n"),
-                (shown, Rest::MayBe) => words.push_str(&format!("the first {shown}; --limit shows more\n")),
-                (_, Rest::None) => {}
+                (shown, true) => words.push_str(&format!("the first {shown}; --limit shows more\n")),
+                (_, false) => {}
             }
             words
         };
-        say::tell(self.output, words, || json!({ "operations": operations, "more": rest == Rest::MayBe }));
+        let document = || json!({ "operations": operations, "unreadable": listed.unreadable, "more": listed.may_be_more });
+        say::tell(self.output, words, document);
         Ok(ExitCode::SUCCESS)
     }
 }

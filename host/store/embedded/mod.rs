@@ -28,6 +28,7 @@ mod mark_error;
 mod pressure;
 mod reader;
 mod reopen;
+mod scan;
 mod shared;
 #[cfg(test)]
 mod slowed;
@@ -44,7 +45,7 @@ pub use mark::MarkFile;
 pub use mark_error::MarkError;
 
 use super::size::Size;
-use super::verbs::{Said, ScanScope, Store, StoreError, Swap, Version, Versioned};
+use super::verbs::{Said, ScanScope, Scanned, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
 use calls::{Queued, READERS};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -276,12 +277,7 @@ impl Store for Embedded {
         Ok(self.read(|answer| Query::Due(until, limit, answer)).await?.into())
     }
 
-    async fn scan(
-        &self,
-        of: ScanScope,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(&self, of: ScanScope, after: Option<OperationId>, limit: usize) -> Said<Vec<Scanned>> {
         Ok(self.read(|answer| Query::Scan(of, after, limit, answer)).await?.into())
     }
 

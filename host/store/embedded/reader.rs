@@ -2,20 +2,19 @@
 
 use super::calls::{Queued, Works};
 use super::shared::{ReadSubject, StoreState};
-use super::tables::{StoredRecord, Tables, panic_text};
+use super::tables::{StoredRecord, Tables, unbroken};
 use super::writer::Responder;
-use crate::{ScanScope, StoreError, Version, Versioned};
+use crate::{ScanScope, Scanned, StoreError, Version, Versioned};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use oncegate_core::{OperationId, Timestamp};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A query that a reader takes.
 pub(super) enum Query {
     Record(OperationId, Responder<Option<Versioned>>),
     Due(Timestamp, usize, Responder<Vec<OperationId>>),
-    Scan(ScanScope, Option<OperationId>, usize, Responder<Vec<(OperationId, Versioned)>>),
+    Scan(ScanScope, Option<OperationId>, usize, Responder<Vec<Scanned>>),
     Document(&'static str, Responder<Option<(Version, Bytes)>>),
 }
 
@@ -54,13 +53,8 @@ impl Reader {
         of: ReadSubject,
         read: impl FnOnce(&Tables) -> Result<T, StoreError>,
     ) {
-        // The database asserts some facts of its tables, and damaged ones break them: one bad block must not
-        // end the thread.
-        let read = |tables: &Tables| {
-            catch_unwind(AssertUnwindSafe(|| read(tables)))
-                .unwrap_or_else(|panic| Err(StoreError::Corrupt(panic_text(&*panic).into())))
-        };
-        let _ = answer.send(self.shared.read(of, read));
+        // One bad block must not end the thread.
+        let _ = answer.send(self.shared.read(of, |tables| unbroken(|| read(tables))));
     }
 
     fn due(&self, tables: &Tables, until: Timestamp, limit: usize) -> Result<Vec<OperationId>, StoreError> {

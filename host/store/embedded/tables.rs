@@ -14,14 +14,13 @@
 
 use super::folder::OpenError;
 use super::tail;
-use crate::{Kind, Kinds, ScanScope, StoreError, Version, Versioned};
+use crate::{Kind, Kinds, StoreError, Version, Versioned};
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode, UserValue,
 };
 use oncegate_core::{Durability, OperationId, Record, Timestamp, codec};
-use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,9 +36,6 @@ pub(super) const INDEX_MEMTABLE_BYTES: u64 = 4 << 20;
 pub(super) const JOURNAL_BYTES: u64 = 64 << 20;
 /// Larger values are kept beside the tables, so that a body isn't copied each time they are merged.
 const SEPARATE_BYTES: u32 = 4 << 10;
-
-/// The bound for one page of a scan: others wait for the reader meanwhile.
-const SCAN_BYTES_MAX: usize = 4 << 20;
 
 const OWN: &[u8] = b"own";
 
@@ -171,46 +167,6 @@ impl Tables {
         self.due.range(first..=last).take(limit).map(key).collect()
     }
 
-    /// Records of a scope behind `after` in the order of their ids, until they are `limit` or large together.
-    pub(super) fn scan(
-        &self,
-        of: ScanScope,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Result<Vec<(OperationId, Versioned)>, StoreError> {
-        let first = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0));
-        let behind = (first, Bound::Unbounded);
-        let (mut page, mut bytes) = (Vec::new(), 0);
-        let mut take = |id, stored: StoredRecord| {
-            bytes += stored.value.len();
-            page.push((id, stored.read()?));
-            Ok(page.len() < limit && bytes <= SCAN_BYTES_MAX)
-        };
-        if limit == 0 {
-            return Ok(page);
-        }
-        let Some(kind) = of.kind() else {
-            for guard in self.records.range::<[u8; 32], _>(behind) {
-                let (key, value) = guard.into_inner().map_err(read_error)?;
-                if !take(operation_of(&key)?, StoredRecord::try_new(value)?)? {
-                    break;
-                }
-            }
-            return Ok(page);
-        };
-        for guard in self.index(kind).into_iter().flat_map(|index| index.range::<[u8; 32], _>(behind)) {
-            let id = operation_of(&guard.key().map_err(read_error)?)?;
-            // The record may have changed since the index was read.
-            let record = self.record(id)?.filter(|stored| stored.head.kind == kind);
-            if let Some(stored) = record
-                && !take(id, stored)?
-            {
-                break;
-            }
-        }
-        Ok(page)
-    }
-
     /// The index of the records of this kind, if it has one.
     pub(super) fn index(&self, kind: Kind) -> Option<&Keyspace> {
         match kind {
@@ -316,7 +272,7 @@ impl Head {
 /// A record as it is stored.
 pub(super) struct StoredRecord {
     pub(super) head: Head,
-    value: UserValue,
+    pub(super) value: UserValue,
 }
 
 impl StoredRecord {
@@ -415,6 +371,12 @@ fn tells_of_damage(error: &std::io::Error, whole: bool) -> bool {
         Kind::UnexpectedEof,
     ];
     whole && by_content.contains(&error.kind())
+}
+
+/// Reads, and survives it: the database asserts some facts of its tables, and damaged ones break them.
+pub(super) fn unbroken<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|panic| Err(StoreError::Corrupt(panic_text(&*panic).into())))
 }
 
 /// The text of a panic.

@@ -217,7 +217,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// A ledger with records in tables, in blob files and in the journal.
-fn a_ledger_with_tables() -> TempDir {
+pub(super) fn a_ledger_with_tables() -> TempDir {
     let folder = tempdir().unwrap();
     let (store, _) = open(&folder);
     on_a_runtime(async {

@@ -6,7 +6,7 @@ use crate::process::Process;
 use crate::world::{Event, World, locked};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Outcome, Record, State, Timestamp};
-use oncegate_store::{Kind, Said, ScanScope, Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate_store::{Kind, Said, ScanScope, Scanned, Size, Store, StoreError, Swap, Version, Versioned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -349,12 +349,7 @@ impl Store for SimStore {
         Ok(read.await?.into())
     }
 
-    async fn scan(
-        &self,
-        of: ScanScope,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(&self, of: ScanScope, after: Option<OperationId>, limit: usize) -> Said<Vec<Scanned>> {
         let read = self.read(|disk| {
             let tables = locked(&disk.tables);
             let behind = tables.records.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
@@ -362,9 +357,8 @@ impl Store for SimStore {
             let behind = behind.filter(|(_, found)| kind.is_none_or(|kind| Kind::of(&found.record) == kind));
             behind.take(limit).map(|(id, versioned)| (*id, versioned.clone())).collect::<Vec<_>>()
         });
-        let page = read.await?;
-        page.iter().try_for_each(|(id, _)| self.readable(*id))?;
-        Ok(page.into())
+        let page = read.await?.into_iter();
+        Ok(page.map(|(id, found)| (id, self.readable(id).map(|()| found))).collect::<Vec<_>>().into())
     }
 
     async fn load_meta(&self, name: &'static str) -> Said<Option<(Version, Bytes)>> {

@@ -12,7 +12,7 @@ use oncegate_core::{
     State, Times, Timestamp, UnknownReason, View, WhenUnknown, WhileRunning,
 };
 use oncegate_ledger::{Begun, Claimed, Clock, Derived, Identity, IdentityError, Ledger, Permit, Request};
-use oncegate_store::{Memory, Said, ScanScope, Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate_store::{Memory, Said, ScanScope, Scanned, Size, Store, StoreError, Swap, Version, Versioned};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,12 +81,7 @@ impl Store for Troubled {
         self.inner.due(until, limit).await
     }
 
-    async fn scan(
-        &self,
-        of: ScanScope,
-        after: Option<OperationId>,
-        limit: usize,
-    ) -> Said<Vec<(OperationId, Versioned)>> {
+    async fn scan(&self, of: ScanScope, after: Option<OperationId>, limit: usize) -> Said<Vec<Scanned>> {
         sleep(PAGE).await;
         self.inner.scan(of, after, limit).await
     }
