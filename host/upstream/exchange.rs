@@ -157,7 +157,8 @@ fn is_of_an_idle_connection<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::REQUEST_TIMEOUT && options.any(closes)
 }
 
-/// Whether the connection ended, and no more than a part of a head had come.
+/// Whether the connection ended, and no more than interim answers and a part of a head had come. The service may have
+/// begun: only what is idempotent asks.
 fn has_ended(error: &hyper::Error) -> bool {
     let by_system =
         std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);

@@ -207,6 +207,8 @@ enum Second {
     Close,
     Reset,
     PartOfAHead,
+    /// The service has begun, and says so.
+    Interim,
     /// What services say that close an idle connection with a word.
     TimedOut(&'static str),
 }
@@ -230,6 +232,9 @@ fn ending(listener: TcpListener, second: Second) -> Arc<Mutex<Vec<String>>> {
                         SockRef::from(&wire.stream).set_linger(Some(Duration::ZERO)).unwrap()
                     }
                     (_, Second::PartOfAHead) => wire.write(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap(),
+                    (_, Second::Interim) => {
+                        wire.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").unwrap();
+                    }
                     (_, Second::TimedOut(answer)) => wire.write(answer.as_bytes()).unwrap(),
                 }
             }
@@ -246,6 +251,7 @@ fn a_request_that_crossed_a_close_is_sent_again() {
         Second::Close,
         Second::Reset,
         Second::PartOfAHead,
+        Second::Interim,
         Second::TimedOut("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"),
         Second::TimedOut(
             "HTTP/1.0 408 Request Time-out\r\nConnection: x-a, Close\r\nContent-Length: 4\r\n\r\nlate",
@@ -300,5 +306,26 @@ fn another_408_is_the_answer() {
         let reply = gateway.send(&request);
         assert_eq!((reply.status, reply.text().as_str()), (408, "slow"), "{reply:?}");
         assert_eq!(upstream.count(), 1 + usize::from(before), "{answer}");
+    }
+}
+
+/// A GET that is guarded acts: the service has begun it once, and nobody knows what came of it.
+#[test]
+fn a_guarded_get_is_sent_once_whatever_ends() {
+    for second in [Second::Close, Second::Reset, Second::PartOfAHead, Second::Interim] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let setup = Setup::new(&format!("http://{}", listener.local_addr().unwrap()));
+        let setup = setup.route("methods = [\"GET\"]").policy("settings = { methods = [\"GET\"] }");
+        let gateway = setup.server("workers = 1").start();
+        let got = ending(listener, second);
+        let request = |key: &str| Request::get("/charges").field("Idempotency-Key", key);
+        gateway.send(&request("before")).assert_executed(200);
+        let broken = gateway.send(&request("k"));
+        // On a machine that is slow the connection is too old for it, and it goes over a new one.
+        if broken.status != 200 {
+            broken.assert_problem(502, "upstream-broken");
+            gateway.send(&request("k")).assert_problem(409, "outcome-unknown");
+        }
+        assert_eq!(got.lock().unwrap().len(), 2, "{second:?}");
     }
 }

@@ -14,7 +14,8 @@ fn switch(protocol: &str) -> Request {
 fn switching(more: &Gate) -> Upstream {
     let more = more.clone();
     Upstream::start(move |call| {
-        let Some(protocol) = wire::all(&call.fields, "upgrade").pop() else { return Script::numbered(call) };
+        let Some(offered) = wire::all(&call.fields, "upgrade").pop() else { return Script::numbered(call) };
+        let protocol = offered.rsplit(", ").next().unwrap_or_default();
         let head =
             format!("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\nhello ");
         Script::raw(vec![
@@ -62,14 +63,21 @@ fn of_several_offers_those_that_pass_go_on() {
     let upstream = switching(&Gate::new());
     let gateway = Setup::new(&upstream.url()).server("upgrades = [\"acme/2\"]").start();
     for (offer, passed) in [
-        ("h2c, WebSocket", vec!["WebSocket"]),
-        ("Acme/2", vec!["Acme/2"]),
-        ("acme/3, acme/2 , websocket", vec!["acme/2", "websocket"]),
+        ("h2c, WebSocket", "WebSocket"),
+        ("Acme/2", "Acme/2"),
+        ("acme/3, acme/2 , websocket", "acme/2, websocket"),
+        // Each is offered once, however often the client says it.
+        ("websocket, h2c, WebSocket,websocket", "websocket"),
+        (&"websocket,acme/2,".repeat(1_000), "websocket, acme/2"),
     ] {
         let before = upstream.count();
         opened(&gateway, &switch(offer));
-        assert_eq!(wire::all(&upstream.calls()[before].fields, "upgrade"), passed);
+        assert_eq!(wire::all(&upstream.calls()[before].fields, "upgrade"), [passed]);
     }
+    let before = upstream.count();
+    let fields = (0..50).fold(switch("acme/2"), |request, _| request.field("Upgrade", "websocket"));
+    opened(&gateway, &fields);
+    assert_eq!(wire::all(&upstream.calls()[before].fields, "upgrade"), ["acme/2, websocket"]);
 }
 
 #[test]

@@ -38,9 +38,7 @@ async fn switch(
     let mut request = outgoing::request(route, peer, &head, parts.headers, body);
     let fields = request.headers_mut();
     fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    for protocol in &offered {
-        fields.extend(HeaderValue::from_str(protocol).map(|protocol| (header::UPGRADE, protocol)));
-    }
+    fields.extend(HeaderValue::from_str(&offered.join(", ")).map(|offered| (header::UPGRADE, offered)));
     let arrival = request.body().arrival();
     let mut response = exchange(worker, route, request).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {

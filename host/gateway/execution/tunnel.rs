@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::Instant;
 
-/// The protocols that a request offers to switch to and that are passed on. In another protocol requests could
-/// go by unseen, so any other offer is ignored.
+/// The protocols that a request offers to switch to and that are passed on, each once. In another protocol requests
+/// could go by unseen, so any other offer is ignored.
 pub fn offered(fields: &HeaderMap, peer: Peer, listed: &[String]) -> Vec<String> {
     if !peer.protocol.can_switch || !names_in_connection(fields, header::UPGRADE.as_str()) {
         return Vec::new();
@@ -24,7 +24,13 @@ pub fn offered(fields: &HeaderMap, peer: Peer, listed: &[String]) -> Vec<String>
         offer.eq_ignore_ascii_case("websocket") || listed.iter().any(|own| own.eq_ignore_ascii_case(offer))
     };
     let values = fields.get_all(header::UPGRADE).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(passes).map(str::to_owned).collect()
+    let mut offered = Vec::<String>::new();
+    for offer in values.flat_map(|value| value.split(',')).map(str::trim).filter(passes) {
+        if !offered.iter().any(|before| before.eq_ignore_ascii_case(offer)) {
+            offered.push(offer.to_owned());
+        }
+    }
+    offered
 }
 
 /// Carries the bytes of both sides until one side ends, or neither says anything for `server.limits.idle_timeout`.
