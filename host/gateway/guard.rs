@@ -2,6 +2,7 @@
 //! (`design/life.md`).
 
 use crate::answer::body::AnswerBody;
+use crate::answer::names::Replayed;
 use crate::answer::problem::Problem;
 use crate::answer::{refusals, replay};
 use crate::execution::execute::detached;
@@ -158,7 +159,7 @@ impl Pursuit<'_> {
         };
         let response = replay::replay(id, answer, &self.execution.bodies)?;
         let receipt = self.progress.presenter.is_some().then(|| Receipt::of(id, record));
-        self.present(answer, receipt, response).await
+        self.present(answer, receipt, response, Replayed::Yes).await
     }
 
     /// Gives the request the answer of an execution that it waited for and that proved not to be applied.
@@ -172,7 +173,7 @@ impl Pursuit<'_> {
             return Err(problem.of(self.id));
         }
         let response = replay::shared(self.id, answer, &self.execution.bodies)?;
-        self.present(answer, receipt, response).await
+        self.present(answer, receipt, response, Replayed::No).await
     }
 
     /// Words another execution's answer in the caller's protocol.
@@ -181,13 +182,15 @@ impl Pursuit<'_> {
         answer: &Answer,
         receipt: Option<Receipt>,
         response: Response<AnswerBody>,
+        replayed: Replayed,
     ) -> Result<Response<AnswerBody>, Problem> {
         let (Some(presenter), Some(receipt)) = (&self.progress.presenter, receipt) else {
             return Ok(response);
         };
         let (worker, body_kept) = (&self.execution.worker, self.execution.route.config.body_kept);
-        let presented = Box::pin(presenter.present(worker, receipt, answer, body_kept, response)).await?;
-        presented.ok_or_else(|| replay::no_room(self.id, &self.execution.bodies))
+        let presented =
+            Box::pin(presenter.present(worker, receipt, answer, body_kept, response, replayed)).await?;
+        presented.ok_or_else(|| replay::no_room(self.id, &self.execution.bodies, replayed))
     }
 
     /// Answers a request that the ledger refused.

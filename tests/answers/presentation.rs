@@ -85,6 +85,27 @@ fn a_presentation_that_fails_shows_nothing_and_the_record_stays() {
 }
 
 #[test]
+fn a_presentation_that_fails_claims_no_record() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| Script::answer(429, "busy").after(&held));
+    let guest = Guest { present: Some("unreachable".into()), ..Guest::default() };
+    let gateway = gateway(&upstream, &guest, &[]);
+    let mut waiting = gateway.connect();
+    scope(|scope| {
+        let first = scope.spawn(|| gateway.send(&Request::keyed("/charges", "k")));
+        upstream.await_count(1);
+        waiting.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+        let waiters = || gateway.admin("GET", "/v1/upstreams").json()["upstreams"][0]["waiters"] == 1;
+        eventually("it waits", || waiters().then_some(()));
+        gate.open();
+        assert_eq!(first.join().unwrap().status, 429);
+    });
+    let problem = waiting.reply("POST").unwrap().assert_problem(503, "policy-failed");
+    assert!(problem["detail"].to_string().contains("is not kept"), "{problem}");
+}
+
+#[test]
 fn a_problem_is_explained_in_the_callers_protocol() {
     let upstream = Upstream::numbering();
     let guest = Guest { explain: Some(guests::wording(200, "{\"error\":7}")), ..Guest::default() };

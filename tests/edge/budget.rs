@@ -200,13 +200,43 @@ fn who_takes_nothing_gets_no_more_replays() {
         stuck.push(connection);
     }
     let problem = stuck.pop().unwrap().reply("POST").unwrap().assert_problem(503, "overloaded");
-    gateway.assert_logs(&["no room to replay an answer", "peer=127.0.0.2"]);
+    gateway.assert_logs(&["no room for an answer that another request caused", "peer=127.0.0.2"]);
     assert_eq!((&problem["retryable"], upstream.count()), (&true.into(), 1));
+    assert!(problem["detail"].to_string().contains("is kept"), "{problem}");
     let other = gateway.connect_from(3).send(&kept).unwrap();
     assert_eq!((other.status, other.replayed()), (200, Some("true")));
     drop(stuck);
     await_nothing_held(&gateway);
     assert_eq!(gateway.connect_from(2).send(&kept).unwrap().status, 200);
+}
+
+/// The answer of an execution that was not applied is nobody's but theirs who waited for it.
+#[test]
+fn what_is_not_kept_is_not_said_to_be() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.key() {
+        "busy" => Script::answer(429, vec![b'x'; 12 * MIB]).after(&held),
+        _ => Script::answer(200, vec![b'x'; 12 * MIB]),
+    });
+    let gateway = large(&upstream).start();
+    let (kept, busy) = (Request::keyed("/charges", "kept"), Request::keyed("/charges", "busy"));
+    gateway.send(&kept).assert_executed(200);
+    let mut stuck = gateway.connect_from(2);
+    stuck.0.write(&kept.bytes()).unwrap();
+    stuck.0.await_bytes(b"HTTP/1.1 200").unwrap();
+    let mut first = gateway.connect();
+    first.0.write(&busy.bytes()).unwrap();
+    upstream.await_count(2);
+    let mut waiting = gateway.connect_from(2);
+    waiting.0.write(&busy.bytes()).unwrap();
+    let waiters = || gateway.admin("GET", "/v1/upstreams").json()["upstreams"][0]["waiters"] == 1;
+    eventually("it waits", || waiters().then_some(()));
+    gate.open();
+    let problem = waiting.reply("POST").unwrap().assert_problem(503, "overloaded");
+    let detail = problem["detail"].to_string();
+    assert!(detail.contains("is not kept") && !detail.contains("is kept"), "{detail}");
+    assert_eq!(first.reply("POST").unwrap().status, 429);
 }
 
 /// A body that was read to be judged stays in memory until the service has taken it, guarded or not.

@@ -3,8 +3,9 @@
 //! gets the problem document, or the answer as kept.
 
 use crate::answer::body::AnswerBody;
-use crate::answer::names::status;
+use crate::answer::names::{Replayed, status};
 use crate::answer::problem::{Code, Problem};
+use crate::answer::replay::what_is_kept;
 use crate::edge::{Direction, PeerAccount};
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -56,6 +57,7 @@ impl Presenter {
         answer: &Answer,
         body_kept: usize,
         response: Response<AnswerBody>,
+        replayed: Replayed,
     ) -> Result<Option<Response<AnswerBody>>, Problem> {
         let operation = self.operation.clone();
         let call = HookCall::Present { receipt, operation, reply: whole_reply(answer, body_kept) };
@@ -65,11 +67,11 @@ impl Presenter {
             Ok(Some(changes)) => Ok(changed(response, changes, &self.bodies)),
             Err(failure) => {
                 self.failed(worker, "present", &failure);
-                Err(Problem::new(
-                    Code::PolicyFailed,
-                    "The policy that puts answers into your protocol failed. The answer is kept: asking again with \
-                     the same key is safe, and nothing will run twice.",
-                ))
+                let detail = format!(
+                    "The policy that puts answers into your protocol failed. {} Ask again with the same key.",
+                    what_is_kept(replayed)
+                );
+                Err(Problem::new(Code::PolicyFailed, detail))
             }
         }
     }

@@ -151,7 +151,7 @@ impl PeerAccount {
             ),
             Direction::Out => tracing::warn!(
                 %peer, held_by_peer = mine, held_by_all = all, max,
-                "503 `overloaded`: there is no room to replay an answer; {WAYS_OUT}"
+                "503 `overloaded`: there is no room for an answer that another request caused; {WAYS_OUT}"
             ),
         }
     }
