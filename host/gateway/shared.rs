@@ -149,7 +149,7 @@ impl Shared {
 
     /// The gauges of the process, as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        let Size { kinds, backlog, .. } = self.ledger.store().size();
+        let Size { kinds, backlog, unmarked, .. } = self.ledger.store().size();
         Snapshot {
             executing: self.ledger.executing() as u64,
             records: Kind::ALL.map(|kind| (kind.word(), kinds.count(kind))).to_vec(),
@@ -158,6 +158,7 @@ impl Shared {
             settlements_overdue: self.ledger.settlements_overdue(),
             buffers: self.edge.bodies.held() as u64,
             connections: self.edge.connections.load(Ordering::Relaxed) as u64,
+            unmarked,
             backlog: backlog.map(|backlog| BacklogSeen {
                 write_buffers: backlog.write_buffers,
                 journal: backlog.journal,

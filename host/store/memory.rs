@@ -336,6 +336,7 @@ impl Store for Memory {
             bytes: self.bytes.load(Ordering::Relaxed) as u64,
             kinds: Kinds(std::array::from_fn(|i| self.kinds[i].load(Ordering::Relaxed))),
             backlog: None,
+            unmarked: 0,
         }
     }
 }

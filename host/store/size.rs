@@ -14,6 +14,8 @@ pub struct Size {
     pub kinds: Kinds,
     /// How far a database under the store is behind with its own work; `None`: there is no database.
     pub backlog: Option<Backlog>,
+    /// How many changes on disk the ledger's mark does not have yet.
+    pub unmarked: u64,
 }
 
 /// How far a store's database is behind with its own work.

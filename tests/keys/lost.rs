@@ -101,6 +101,13 @@ fn a_reload_that_would_lose_a_live_record_is_refused_and_says_how_many_and_what_
         gateway.send(&charge()).assert_replay_of(&first);
     }
     assert_eq!(upstream.count(), 1);
+    let refused = losing(&gateway.setup).len() as u64;
+    put(&gateway, &gateway.setup.text());
+    assert_eq!(reload(&gateway, "").status, 200);
+    let counted = ["ok", "failed"]
+        .map(|result| gateway.metric(&format!("oncegate_config_reloads_total{{result=\"{result}\"}}")));
+    // A watched file may have been reloaded besides.
+    assert!(counted[0] >= 1 && counted[1] >= refused, "{counted:?} of {refused}");
 }
 
 #[test]

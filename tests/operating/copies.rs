@@ -170,6 +170,7 @@ fn a_mark_that_tells_nothing_is_refused() {
     for (text, words) in [
         (None, "is missing: there is no"),
         (Some(others.as_str()), "is that of another ledger"),
+        (Some(others.as_str()), "two gateways name one file"),
         (Some("# notes"), "is no mark of a ledger"),
         (Some(""), "is no mark of a ledger"),
     ] {
@@ -209,10 +210,29 @@ fn a_folder_that_lost_nothing_starts() {
     fs::rename(setup.folder().join("elsewhere"), setup.folder().join("gone")).unwrap();
     serve(&gateway, "while it is gone");
     gateway.assert_logs(&["mark can't be written"]);
+    let unmarked = || gateway.metric("oncegate_store_changes_unmarked");
+    assert!(unmarked() > 0);
     fs::rename(setup.folder().join("gone"), setup.folder().join("elsewhere")).unwrap();
     gateway.assert_logs(&["mark is written again"]);
+    assert_eq!(unmarked(), 0);
     stopped(gateway);
     assert_eq!(upstream.count(), 6);
+}
+
+/// Nobody can tell it from a folder that has lost all.
+#[test]
+fn a_second_ledger_at_a_mark_is_told_both() {
+    let upstream = Upstream::numbering();
+    let gateway = marked(&upstream).start();
+    serve(&gateway, "a");
+    let first = stopped(gateway);
+    let second = Setup::new(&upstream.url()).ledger(&format!("mark_file = {:?}", mark(&first)));
+    for _ in 0..2 {
+        let both =
+            ["put back from a copy", "another gateway's ledger", "a file of its own in `ledger.mark_file`"];
+        refused(&second).assert_refused(1, &both);
+    }
+    stopped(first.start());
 }
 
 /// A change that its disk refused is no change, whether a later write, the last sync or nothing comes after it.

@@ -4,6 +4,7 @@
 mod log;
 mod policies;
 mod process;
+mod reloads;
 mod requests;
 mod store;
 mod upstreams;
@@ -19,6 +20,7 @@ use process::ProcessGauges;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use reloads::ConfigReloads;
 use requests::RequestFamilies;
 use std::fmt;
 use std::time::Duration;
@@ -31,6 +33,7 @@ pub struct Metrics {
     policies: PolicyFamilies,
     upstreams: UpstreamFamilies,
     process: ProcessGauges,
+    reloads: ConfigReloads,
 }
 
 impl fmt::Debug for Metrics {
@@ -48,9 +51,10 @@ impl Default for Metrics {
         LOG_LINES.register(&mut registry);
         let upstreams = UpstreamFamilies::register(&mut registry);
         let process = ProcessGauges::register(&mut registry);
+        let reloads = ConfigReloads::register(&mut registry);
         let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         registry.register("build", "This build", Info::new(build));
-        Self { registry, requests, policies, upstreams, process }
+        Self { registry, requests, policies, upstreams, process, reloads }
     }
 }
 
@@ -94,6 +98,11 @@ impl Metrics {
     /// is active after the reload.
     pub fn policy_reloaded(&self, policy: &str, result: &'static str, generation: Option<u64>) {
         self.policies.reloaded(policy, result, generation);
+    }
+
+    /// Counts a reload of the configuration that was made, or refused.
+    pub fn config_reloaded(&self, made: bool) {
+        self.reloads.count(made);
     }
 
     /// All metrics as Prometheus text (OpenMetrics).

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub connections: u64,
     /// Open connections that speak another protocol than HTTP.
     pub tunnels: u64,
+    /// Changes on disk that the ledger's mark does not have yet.
+    pub unmarked: u64,
     /// How far the store's database is behind; `None`: there is none.
     pub backlog: Option<BacklogSeen>,
 }
@@ -59,6 +61,7 @@ pub(super) struct ProcessGauges {
     journal: Gauge,
     flushes_waiting: Gauge,
     since_compaction: Gauge,
+    changes_unmarked: Gauge,
     tunnels: Gauge,
 }
 
@@ -76,6 +79,7 @@ impl ProcessGauges {
             journal: Gauge::default(),
             flushes_waiting: Gauge::default(),
             since_compaction: Gauge::default(),
+            changes_unmarked: Gauge::default(),
             tunnels: Gauge::default(),
         };
         registry.register(
@@ -121,6 +125,7 @@ impl ProcessGauges {
         set(&self.buffers_bytes, snapshot.buffers);
         set(&self.connections, snapshot.connections);
         set(&self.tunnels, snapshot.tunnels);
+        set(&self.changes_unmarked, snapshot.unmarked);
         if let Some(backlog) = &snapshot.backlog {
             set(&self.write_buffers, backlog.write_buffers);
             set(&self.journal, backlog.journal);
@@ -130,6 +135,11 @@ impl ProcessGauges {
     }
 
     fn register_backlog(&self, registry: &mut Registry) {
+        registry.register(
+            "store_changes_unmarked",
+            "Changes of records on disk that the file of the ledger's mark does not have yet",
+            self.changes_unmarked.clone(),
+        );
         registry.register_with_unit(
             "store_write_buffers",
             "Records in memory that are in no table of the embedded store yet",

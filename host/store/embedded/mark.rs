@@ -187,6 +187,8 @@ pub(super) struct Marking {
     /// The last change that is surely on disk, and its time.
     kept: AtomicU64,
     time: AtomicU64,
+    /// The last change that is in the file.
+    written: AtomicU64,
 }
 
 impl Marking {
@@ -214,7 +216,8 @@ impl Marking {
                 next.write(&mark.path).map_err(|refused| MarkError::Io { file, refused })?;
             }
         }
-        Ok(Self { ledger: next.ledger, kept: next.changes.into(), time: time.as_millis().into() })
+        let (kept, written) = (next.changes.into(), next.changes.into());
+        Ok(Self { ledger: next.ledger, kept, time: time.as_millis().into(), written })
     }
 
     /// The folder's own mark at this change.
@@ -237,6 +240,11 @@ impl Marking {
         }
         self.keep(changes, time);
         Ok(())
+    }
+
+    /// How many changes on disk the file does not have. More than those of a second or two: it can't be written.
+    pub(super) fn unmarked(&self) -> u64 {
+        self.kept.load(Ordering::Acquire).saturating_sub(self.written.load(Ordering::Relaxed))
     }
 
     fn mark(&self) -> Mark {
@@ -292,14 +300,14 @@ impl Drop for MarkWriter {
 }
 
 fn run(marking: &Marking, file: &Path, stopped: &Receiver<()>) {
-    let (mut written, mut told) = (marking.mark().changes, false);
+    let mut told = false;
     loop {
         let is_last = stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected);
         let mark = marking.mark();
-        if mark.changes != written {
+        if mark.changes != marking.written.load(Ordering::Relaxed) {
             match mark.write(file) {
                 Ok(()) => {
-                    written = mark.changes;
+                    marking.written.store(mark.changes, Ordering::Relaxed);
                     if std::mem::take(&mut told) {
                         tracing::info!(file = %file.display(), "the ledger's mark is written again");
                     }
@@ -354,7 +362,7 @@ mod tests {
     #[test]
     fn a_mark_goes_on_with_what_is_found() {
         let at = Timestamp::from_secs;
-        let marking = Marking { ledger: 1, kept: 6.into(), time: 0.into() };
+        let marking = Marking { ledger: 1, kept: 6.into(), time: 0.into(), written: 6.into() };
         for (found, kept) in [(6, Some(6)), (7, Some(7)), (6, None), (0, None), (9, Some(9))] {
             let before = marking.mark();
             let resumed = marking.resume(found, at(found));

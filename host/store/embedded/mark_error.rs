@@ -30,6 +30,17 @@ impl fmt::Display for Gap {
     }
 }
 
+/// How a folder comes to be behind. One without a single change may never have been this mark's.
+fn what_may_be(gap: &Gap) -> &'static str {
+    match gap.since {
+        Some(_) => "it was put back from a copy, or its disk lost what was on it",
+        None => {
+            "it was put back from a copy or its disk lost what was on it; or the mark is that of another gateway's ledger, \
+             and this one needs a file of its own in `ledger.mark_file`"
+        }
+    }
+}
+
 /// A call that the system refused, and the path that it was on.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
@@ -45,9 +56,9 @@ pub struct RefusedCall {
 pub enum MarkError {
     /// The folder is behind.
     #[error(
-        "the ledger in {} is older than its mark in {}: it was put back from a copy, or its disk lost what was on it. \
+        "the ledger in {} is older than its mark in {}: {}. \
          {gap}: what was executed then would run again. Put the newest folder in place, or start once with --accept-duplicates and know that these \
-         operations can run a second time", .folder.display(), .file.display()
+         operations can run a second time", .folder.display(), .file.display(), what_may_be(gap)
     )]
     Behind {
         /// The folder.
@@ -71,7 +82,8 @@ pub enum MarkError {
     },
     /// The file is of another folder.
     #[error(
-        "the mark in {} is that of another ledger than the one in {}; name a file of its own in `ledger.mark_file`",
+        "the mark in {} is that of another ledger than the one in {}. Either two gateways name one file, and each needs its \
+         own in `ledger.mark_file`; or this is not the folder that the mark was made for: put that one in place",
         .file.display(), .folder.display()
     )]
     Foreign {

@@ -103,6 +103,7 @@ impl StoreState {
             bytes: self.bytes.load(Ordering::Relaxed),
             kinds: *locked(&self.kinds),
             backlog: *locked(&self.backlog),
+            unmarked: self.marking.get().map_or(0, |marking| marking.unmarked()),
         }
     }
 
