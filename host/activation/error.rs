@@ -6,6 +6,7 @@ use crate::keyspaces::{ResolveError, SpacesError};
 use crate::ledger::IdentityError;
 use crate::policy::{LoadError, Step};
 use crate::store::{OpenError, StoreError};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why a start, a reload or a check is refused. The active configuration stays as it is.
@@ -17,6 +18,19 @@ pub enum ActivationError {
     /// The ledger can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The data folder is another user's, and a check would leave files in it.
+    #[error(
+        "the data folder {} belongs to user {owner}, and this is user {own}: it was not looked into, so nobody knows \
+         whether a start would be refused", .folder.display()
+    )]
+    Anothers {
+        /// The folder.
+        folder: PathBuf,
+        /// The user that it belongs to.
+        owner: u32,
+        /// This user.
+        own: u32,
+    },
     /// The ledger can't be read.
     #[error("the ledger can't be read: {0}")]
     Unreadable(#[from] StoreError),
@@ -62,6 +76,7 @@ impl ActivationError {
             Self::Promise(broken) => Some((&broken.policy, &broken.steps)),
             Self::Config(_)
             | Self::Open(_)
+            | Self::Anothers { .. }
             | Self::Unreadable(_)
             | Self::Unchangeable(_)
             | Self::Identity(_)

@@ -81,9 +81,7 @@ pub async fn look(
     if !Embedded::look(path, mark.as_ref())? {
         return Ok(Preflight::New);
     }
-    if let Some(why) = is_anothers(path) {
-        return Ok(Preflight::Unseen(why));
-    }
+    is_own(path)?;
     let (store, recovered) = match Embedded::open_marked(path, config.ledger.durability, mark.as_ref()) {
         Ok(opened) => opened,
         Err(locked @ OpenError::Locked { .. }) => return Ok(Preflight::Unseen(locked.to_string())),
@@ -96,14 +94,13 @@ pub async fn look(
     forecast(tools, config, generations).await
 }
 
-/// Says whose folder this is, if it is another user's. Files that this user made in it would stand in that
-/// user's way.
-fn is_anothers(path: &Path) -> Option<String> {
-    let owner = path.metadata().ok()?.uid();
+/// Refuses another user's folder. Files that this user made in it would stand in that user's way.
+fn is_own(path: &Path) -> Result<(), ActivationError> {
     let own = rustix::process::geteuid().as_raw();
-    (owner != own).then(|| {
-        format!("the data folder {} belongs to user {owner}, and this is user {own}", path.display())
-    })
+    match path.metadata().map(|found| found.uid()) {
+        Ok(owner) if owner != own => Err(ActivationError::Anothers { folder: path.into(), owner, own }),
+        _ => Ok(()),
+    }
 }
 
 /// Goes the way of a start up to the first write, and returns the key spaces that the start would enter.

@@ -192,6 +192,7 @@ fn replaced(outcome: Result<ActivationReport, ActivationError>) -> AdminReply {
         ActivationError::Broken(_) => Code::ReloadFailed,
         ActivationError::Config(_)
         | ActivationError::Open(_)
+        | ActivationError::Anothers { .. }
         | ActivationError::Unreadable(_)
         | ActivationError::Unchangeable(_)
         | ActivationError::Policy(_)

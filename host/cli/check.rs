@@ -2,10 +2,12 @@
 
 use super::flags;
 use super::say::{self, Output, USAGE};
+use crate::activation::ActivationError;
 use crate::activation::preflight::{self, Preflight, PreflightSpace, SpaceRole};
 use crate::config::{self, ComponentSource, Config, Fault, Faults, Place, RouteConfig, StoreKind};
 use crate::policy::{Engine, Generations};
 use crate::run;
+use crate::store::StoreError;
 use oncegate_core::Durability;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -34,11 +36,11 @@ pub(super) fn run(args: &CheckArgs, env: Vec<(String, String)>) -> ExitCode {
     let loaded = config::load(&args.flags.clone().source(env));
     let checked = loaded.and_then(|config| {
         let (engine, generations) = check_policies(&config)?;
-        let looked = run::runtime().map_err(|error| format!("no runtime: {error}")).and_then(|runtime| {
-            let looked = runtime.block_on(preflight::look(&config, &engine, &generations));
-            looked.map_err(|refused| refused.to_string())
-        });
-        let preflight = looked.map_err(|refused| Faults(vec![refusal(&config, refused)]))?;
+        let no_runtime = |error| StoreError::Unavailable(format!("no runtime: {error}").into()).into();
+        let looked = run::runtime()
+            .map_err(no_runtime)
+            .and_then(|runtime| runtime.block_on(preflight::look(&config, &engine, &generations)));
+        let preflight = looked.map_err(|refused| Faults(vec![refusal(&config, &refused)]))?;
         let spaces = KeySpaceForecast { preflight, generations };
         Ok((config, spaces))
     });
@@ -71,13 +73,18 @@ fn check_policies(config: &Config) -> Result<(Arc<Engine>, Generations), Faults>
 }
 
 /// The fault that the ledger would refuse a start. The texts of the refusal say what would be accepted.
-fn refusal(config: &Config, refused: String) -> Fault {
-    Fault {
-        place: config.file.clone().map_or(Place::Flag("--data"), Place::Whole),
-        key: "ledger".into(),
-        problem: refused,
-        help: "a start or a reload with this configuration would be refused so".into(),
-    }
+fn refusal(config: &Config, refused: &ActivationError) -> Fault {
+    let help = match refused {
+        ActivationError::Anothers { owner, .. } => {
+            format!("check as the user that serves: `sudo -u '#{owner}' oncegate check …`")
+        }
+        _ => "a start or a reload with this configuration would be refused so".into(),
+    };
+    let place = match &config.ledger.store {
+        StoreKind::Embedded(folder) => Place::Ledger(folder.clone()),
+        StoreKind::Memory => Place::Nowhere,
+    };
+    Fault { place, key: "ledger".into(), problem: refused.to_string(), help }
 }
 
 /// A forecast of the policies' key spaces, as far as they can be told.
@@ -264,6 +271,7 @@ fn faults_json(faults: &Faults) -> Value {
             Place::Whole(file) => json!({ "file": file.display().to_string() }),
             Place::Environment(name) => json!({ "variable": name }),
             Place::Flag(name) => json!({ "flag": name }),
+            Place::Ledger(folder) => json!({ "folder": folder.display().to_string() }),
             Place::Nowhere => json!({}),
         };
         if let (Value::Object(value), Value::Object(place)) = (&mut value, place) {

@@ -3,7 +3,7 @@
 
 use crate::guests::{self, Guest};
 use crate::keys::changes::{numbers, operation};
-use crate::support::gateway::{Ended, replace};
+use crate::support::gateway::{Ended, command, replace};
 use crate::support::*;
 use serde_json::Value;
 use std::fs::{self, Permissions};
@@ -249,4 +249,49 @@ fn a_check_and_a_start_refuse_alike() {
         assert_eq!(check.code, Some(0), "{check:?}");
         drop(start(&setup, flags).unwrap_or_else(|ended| panic!("{ended:?}")).kill());
     }
+}
+
+/// What the ledger refuses is no fault of a flag, wherever the configuration comes from.
+#[test]
+fn a_ledgers_refusal_is_no_usage_error() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    let setup = gateway.kill();
+    let data = setup.data();
+    let url = upstream.url();
+    let flags = ["check", "--upstream", &url, "--data", data.to_str().unwrap()];
+    for (name, value) in
+        [("ONCEGATE_LEDGER__DEPLOYMENT", "blue"), ("ONCEGATE_PRINCIPAL__FROM", "authorization")]
+    {
+        let mut command = command(&flags, setup.folder());
+        let output = command.env(name, value).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        for word in ["1 live record", &format!("--> the ledger in {}", data.display())] {
+            assert!(said.contains(word), "{name}: {word:?} is not in {said}");
+        }
+        assert!(!said.contains("on the command line"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_check_of_anothers_folder_says_so() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    let setup = gateway.kill();
+    // Only root can give a folder away, and look into it then.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for user in [65_534, 1_234] {
+        std::os::unix::fs::chown(setup.data(), Some(user), None).unwrap();
+        let ended = setup.check(&[]);
+        ended.assert_refused(1, &[&format!("belongs to user {user}"), &format!("sudo -u '#{user}'")]);
+        let said: Value = serde_json::from_str(&setup.check(&["--output", "json"]).stdout).unwrap();
+        assert_eq!(said["faults"][0]["folder"], setup.data().to_str().unwrap(), "{said}");
+    }
+    std::os::unix::fs::chown(setup.data(), Some(0), None).unwrap();
+    assert_eq!(setup.check(&[]).code, Some(0));
 }

@@ -48,6 +48,8 @@ pub enum Place {
     Environment(String),
     /// A flag of the command line.
     Flag(&'static str),
+    /// The ledger in a data folder: what it has records of is at odds with the configuration.
+    Ledger(PathBuf),
     /// No place: something is missing altogether.
     Nowhere,
 }
@@ -80,6 +82,7 @@ impl fmt::Display for Fault {
             Place::Whole(file) => write!(f, "\n  --> {}", file.display())?,
             Place::Environment(name) => write!(f, "\n  --> {name} in the environment")?,
             Place::Flag(name) => write!(f, "\n  --> {name} on the command line")?,
+            Place::Ledger(folder) => write!(f, "\n  --> the ledger in {}", folder.display())?,
             Place::Nowhere => {}
         }
         if self.help.is_empty() { Ok(()) } else { write!(f, "\nhelp: {}", self.help) }
