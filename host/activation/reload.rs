@@ -11,6 +11,7 @@ use crate::keyspaces::SpaceGuards;
 use crate::policy::{Generation, Generations, Step};
 use crate::store::Clock;
 use oncegate_core::LostRecords;
+use oncegate_core::normal::PathRules;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -84,6 +85,7 @@ impl Reloader {
     pub async fn reload(&self, lost: LostRecords) -> Result<ActivationReport, ActivationError> {
         let _one = self.one_at_a_time.lock().await;
         let outcome = self.reload_config(lost).await;
+        self.shared.metrics.config_reloaded(outcome.is_ok());
         self.tell("configuration", Occasion::RELOAD, outcome)
     }
 
@@ -159,12 +161,13 @@ impl Reloader {
         let purpose = Purpose::Reload(&active);
         let plan = ActivationPlan::make(tools, purpose, config, generations).await?;
         let short_of_files = shared.edge.short_of_files(plan.config.server.limits.connections);
+        let stricter = stricter_paths(&active.config, &plan.config);
         let reported = |new: &Arc<Generation>| PolicyReport::new(new, &active, &plan.promises);
         let policies = plan.generations.values().map(reported).collect();
         let in_flight = self.guards.deciding();
         let committed = plan.commit(tools, purpose, &in_flight, &shared.metrics, |next| self.put(next)).await;
         let committed = committed.inspect_err(|_| self.changed.notify_one())?;
-        let warnings = committed.warnings().into_iter().chain(short_of_files).collect();
+        let warnings = committed.warnings().into_iter().chain(short_of_files).chain(stricter).collect();
         Ok(ActivationReport { policies, warnings })
     }
 
@@ -245,6 +248,16 @@ impl Reloader {
             Attempt { at: Clock::wall().to_string(), occasion: occasion.word, steps: steps.to_vec(), error };
         self.history().attempted(name, attempt);
     }
+}
+
+/// The warning that paths which were taken are refused from now on. Records keep their keys, so nothing runs twice.
+fn stricter_paths(before: &Config, after: &Config) -> Option<String> {
+    let is_stricter = before.server.paths != PathRules::Strict && after.server.paths == PathRules::Strict;
+    is_stricter.then(|| {
+        "`server.paths` is \"strict\" now: a path with `//`, dot segments and the like is 400 on hosts that have a guarded \
+         route, also where it is a retry of what was executed before. Written plainly it gets the recorded answer"
+            .to_owned()
+    })
 }
 
 /// The policies that are loaded anew.

@@ -137,8 +137,28 @@ fn warnings_of_a_kind_come_once_a_second() {
     gateway.signal(Signal::TERM);
     gateway.wait();
     let log = gateway.stderr();
-    let warned = log.matches("upstream unreachable").count();
-    assert!((1..=seconds + 1).contains(&warned), "{warned} in {seconds} s:\n{log}");
+    let of_it = |line: &&str| line.contains("upstream unreachable");
+    let (told, warned): (Vec<&str>, Vec<&str>) =
+        log.lines().filter(of_it).partition(|line| line.contains("left out"));
+    let (told, warned) = (told.len(), warned.len());
+    assert!((1..=seconds + 1).contains(&warned) && told <= seconds + 1, "{warned} in {seconds} s:\n{log}");
+}
+
+/// A burst, and silence after it: nothing comes that it could be told with.
+#[test]
+fn what_was_left_out_is_told_in_silence() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for format in ["text", "json"] {
+        let setup = Setup::new(&format!("http://{gone}")).memory().env("ONCEGATE_LOG_FORMAT", format);
+        let gateway = setup.start();
+        let left_out = "oncegate_log_lines_dropped_total{reason=\"repeated\"}";
+        let mut connection = gateway.connect();
+        eventually("a line is left out", || {
+            connection.send(&Request::keyed("/charges", "k")).unwrap();
+            (metric(&gateway, left_out) > 0).then_some(())
+        });
+        gateway.assert_logs(&["lines like", "upstream unreachable upstream=origin", "were left out"]);
+    }
 }
 
 /// The main thread answers for workers that don't.

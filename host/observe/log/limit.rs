@@ -1,13 +1,14 @@
 //! Of warnings and errors about requests, one a second of a kind is written: a service that is down makes one
 //! with every request. An outcome that nobody knows is told each time: its key is held. Policies have a few lines
-//! a second of a kind.
+//! a second of a kind. What was left out is told with the next line of its kind, or by the log's thread a second later,
+//! if none comes.
 
 use super::own::own_line;
 use crate::metrics::LOG_LINES;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
@@ -29,8 +30,19 @@ const GUEST_LINES: u64 = 20;
 /// Leaves out what was said less than a second ago, and says later how much that was.
 pub(super) struct OnceASecond<F> {
     inner: F,
-    told: Mutex<HashMap<LineKind, LastLine>>,
+    told: Arc<ToldLines>,
 }
+
+/// The lines of each kind, for those who write them and for the log's thread.
+#[derive(Default)]
+pub(super) struct ToldLines {
+    kinds: Mutex<HashMap<LineKind, LastLine>>,
+    /// Asks the log's thread to come back at that moment.
+    come_back: OnceLock<fn(Instant)>,
+}
+
+/// Those of the process's log.
+pub(super) static TOLD: LazyLock<Arc<ToldLines>> = LazyLock::new(Arc::default);
 
 /// The place in the code, and a hash of the names.
 type LineKind = (Identifier, u64);
@@ -41,28 +53,64 @@ struct LastLine {
     /// The lines written in it.
     written: u64,
     left_out: u64,
+    /// What the lines of this kind say.
+    text: String,
 }
 
 impl<F> OnceASecond<F> {
-    pub(super) fn new(inner: F) -> Self {
-        Self { inner, told: Mutex::default() }
+    /// `told`: the kinds that it counts.
+    pub(super) fn new(inner: F, told: Arc<ToldLines>) -> Self {
+        Self { inner, told }
+    }
+}
+
+impl ToldLines {
+    /// Has `come_back` called with a moment at which lines that were left out may have to be told.
+    pub(super) fn remind(&self, come_back: fn(Instant)) {
+        // The first one stays: a process has one log.
+        let _ = self.come_back.set(come_back);
     }
 
     /// Whether a line of this kind is written now, and how many were left out before it. `most`: the lines of this
     /// kind in a second.
-    fn admit(&self, kind: LineKind, most: u64, now: Instant) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = told.entry(kind).or_insert(LastLine { at: now, written: 0, left_out: 0 });
+    fn admit(&self, kind: LineKind, most: u64, now: Instant, text: impl FnOnce() -> String) -> Option<u64> {
+        let mut kinds = self.kinds();
+        let first = || LastLine { at: now, written: 0, left_out: 0, text: text() };
+        let last = kinds.entry(kind).or_insert_with(first);
         if now.saturating_duration_since(last.at) >= SECOND {
             (last.at, last.written) = (now, 0);
         }
-        if last.written >= most {
-            last.left_out += 1;
-            LOG_LINES.repeated.inc();
-            return None;
+        if last.written < most {
+            last.written += 1;
+            return Some(std::mem::take(&mut last.left_out));
         }
-        last.written += 1;
-        Some(std::mem::take(&mut last.left_out))
+        last.left_out += 1;
+        LOG_LINES.repeated.inc();
+        let (is_first, told_at) = (last.left_out == 1, last.at + SECOND);
+        drop(kinds);
+        if is_first && let Some(come_back) = self.come_back.get() {
+            come_back(told_at);
+        }
+        None
+    }
+
+    /// Tells of the lines that were left out in seconds that were over at `now`, and the moment at which others are.
+    pub(super) fn left_out(&self, now: Instant) -> (String, Option<Instant>) {
+        let (mut told, mut next) = (String::new(), None);
+        for last in self.kinds().values_mut().filter(|last| last.left_out > 0) {
+            let over = last.at + SECOND;
+            if over > now {
+                next = Some(next.map_or(over, |next: Instant| next.min(over)));
+                continue;
+            }
+            let count = std::mem::take(&mut last.left_out);
+            told += &own_line("WARN", format_args!("{count} lines like {:?} were left out", last.text));
+        }
+        (told, next)
+    }
+
+    fn kinds(&self) -> MutexGuard<'_, HashMap<LineKind, LastLine>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,7 +141,8 @@ where
         }
         if is_guests || (is_of_request && !names.is_unknown) {
             let kind = (place.callsite(), names.hash.finish());
-            match self.admit(kind, if is_guests { GUEST_LINES } else { 1 }, Instant::now()) {
+            let most = if is_guests { GUEST_LINES } else { 1 };
+            match self.told.admit(kind, most, Instant::now(), || names.text) {
                 None => return Ok(()),
                 Some(0) => {}
                 Some(left_out) => {
@@ -112,19 +161,32 @@ struct Names {
     hash: DefaultHasher,
     /// The line tells of an outcome that nobody knows.
     is_unknown: bool,
+    /// The message and these fields.
+    text: String,
+}
+
+impl Names {
+    fn note(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.text.insert_str(0, value),
+            name if NAMES.contains(&name) => {
+                (name, value).hash(&mut self.hash);
+                self.text += &format!(" {name}={value}");
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Visit for Names {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if NAMES.contains(&field.name()) {
-            (field.name(), value).hash(&mut self.hash);
-        }
+        self.note(field, value);
         self.is_unknown |= field.name() == "outcome" && value == "unknown";
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if NAMES.contains(&field.name()) {
-            (field.name(), format!("{value:?}")).hash(&mut self.hash);
+        if field.name() == "message" || NAMES.contains(&field.name()) {
+            self.note(field, &format!("{value:?}"));
         }
     }
 }
@@ -133,7 +195,6 @@ impl Visit for Names {
 mod tests {
     use super::*;
     use std::io;
-    use std::sync::Arc;
     use tracing::Callsite as _;
 
     const UPSTREAM: &str = concat!("oncegate", "_upstream::exchange");
@@ -157,7 +218,10 @@ mod tests {
         let out = Out::default();
         let theirs = out.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || theirs.clone());
-        tracing::subscriber::with_default(log.map_event_format(OnceASecond::new).finish(), say);
+        tracing::subscriber::with_default(
+            log.map_event_format(|inner| OnceASecond::new(inner, Arc::default())).finish(),
+            say,
+        );
         let bytes = out.0.lock().expect("no holder panics").clone();
         String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
     }
@@ -222,17 +286,44 @@ mod tests {
         assert_eq!(lines.len(), 30, "{lines:?}");
     }
 
+    fn kind() -> LineKind {
+        let place = tracing::callsite!(name: "k", kind: tracing::metadata::Kind::EVENT, fields: );
+        (place.metadata().callsite(), 0)
+    }
+
     #[test]
     fn what_was_left_out_is_told_with_the_next() {
-        let once = OnceASecond::new(());
-        let (begun, mut told) = (Instant::now(), Vec::new());
+        let (told, begun, mut admitted) = (ToldLines::default(), Instant::now(), Vec::new());
         tracing::subscriber::with_default(tracing_subscriber::registry(), || {
-            let place = tracing::callsite!(name: "k", kind: tracing::metadata::Kind::EVENT, fields: );
-            let kind = (place.metadata().callsite(), 0);
             for tenths in [0, 1, 9, 10, 11, 35] {
-                told.push(once.admit(kind.clone(), 1, begun + Duration::from_millis(100 * tenths)));
+                let now = begun + Duration::from_millis(100 * tenths);
+                admitted.push(told.admit(kind(), 1, now, String::new));
             }
         });
-        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
+        assert_eq!(admitted, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_without_a_next() {
+        static ASKED: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
+        let asked = || ASKED.lock().expect("no holder panics").clone();
+        let (told, begun) = (ToldLines::default(), Instant::now());
+        told.remind(|at| ASKED.lock().expect("no holder panics").push(at));
+        let at = |millis| begun + Duration::from_millis(millis);
+        tracing::subscriber::with_default(tracing_subscriber::registry(), || {
+            let (one, two) = (kind(), (kind().0, 1));
+            for (kind, millis) in [(&one, 0), (&two, 500), (&one, 600), (&two, 700), (&one, 800), (&one, 900)]
+            {
+                told.admit(kind.clone(), 1, at(millis), || format!("a line\u{1b} {}", kind.1));
+            }
+        });
+        assert_eq!(asked(), [at(1_000), at(1_500)], "once a kind");
+        assert_eq!(told.left_out(at(999)), (String::new(), Some(at(1_000))));
+        let (text, next) = told.left_out(at(1_000));
+        assert!(text.ends_with("WARN 3 lines like \"a line\\u{1b} 0\" were left out\n"), "{text}");
+        assert_eq!(next, Some(at(1_500)));
+        let (text, next) = told.left_out(at(9_000));
+        assert!(text.contains("WARN 1 lines like") && text.lines().count() == 1, "{text}");
+        assert_eq!((next, told.left_out(at(9_000))), (None, (String::new(), None)), "once");
     }
 }

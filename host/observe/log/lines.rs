@@ -5,7 +5,7 @@ use super::own::own_line;
 use crate::metrics::LOG_LINES;
 use std::io::{ErrorKind, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most bytes that wait, beside those that are being written.
 const WAITING_MAX: usize = 1 << 20;
@@ -36,7 +36,12 @@ struct WaitingLines {
     is_awaited: bool,
     /// Lines that found no room since this was told last.
     dropped: u64,
+    /// When the thread looks whether something is to be told that nobody wrote.
+    look_at: Option<Instant>,
 }
+
+/// What is to be told that nobody wrote, and when to ask again.
+pub(super) type Untold = fn(Instant) -> (String, Option<Instant>);
 
 impl Lines {
     fn lock(&self) -> MutexGuard<'_, WaitingLines> {
@@ -59,6 +64,14 @@ impl Lines {
         }
     }
 
+    /// Has the thread look at that moment whether something is to be told.
+    pub(super) fn look_at(&self, at: Instant) {
+        let mut state = self.lock();
+        state.look_at = Some(state.look_at.map_or(at, |before| before.min(at)));
+        drop(state);
+        self.come.notify_one();
+    }
+
     /// Waits until all lines are written, at most `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let mut state = self.lock();
@@ -71,16 +84,16 @@ impl Lines {
     }
 
     /// Writes lines for ever.
-    pub(super) fn write_to(&self, mut out: impl Write) {
+    pub(super) fn write_to(&self, mut out: impl Write, untold: Untold) {
         let mut lines = Vec::new();
         loop {
-            self.take(&mut lines);
+            self.take(&mut lines, untold);
             write_lines(&lines, &mut out);
         }
     }
 
     /// Waits for lines, and takes all of them in exchange for those that are written.
-    fn take(&self, lines: &mut Vec<u8>) {
+    fn take(&self, lines: &mut Vec<u8>, untold: Untold) {
         lines.clear();
         let mut state = self.lock();
         state.is_writing = false;
@@ -93,9 +106,21 @@ impl Lines {
                 .wait_timeout_while(state, GATHERING, is_calm)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        while state.waiting.is_empty() {
+        loop {
+            let now = Instant::now();
+            let left = state.look_at.map(|at| at.saturating_duration_since(now));
+            if left == Some(Duration::ZERO) {
+                let (told, next) = untold(now);
+                state.waiting.extend_from_slice(told.as_bytes());
+                state.look_at = next;
+                continue;
+            }
+            if !state.waiting.is_empty() {
+                break;
+            }
             state.is_asleep = true;
-            state = self.come.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let left = left.unwrap_or(Duration::MAX);
+            (state, _) = self.come.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
         state.is_asleep = false;
         state.is_writing = true;
@@ -145,7 +170,7 @@ mod tests {
     fn reading(lines: &Arc<Lines>) -> io::PipeReader {
         let (reader, writer) = io::pipe().unwrap();
         let lines = lines.clone();
-        std::thread::spawn(move || lines.write_to(writer));
+        std::thread::spawn(move || lines.write_to(writer, |_| (String::new(), None)));
         reader
     }
 
@@ -213,6 +238,29 @@ mod tests {
             lines.flush(Duration::from_secs(60));
         }
         assert!(lines.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_told_in_time() {
+        let lines = Arc::new(Lines::default());
+        let (reader, writer) = io::pipe().unwrap();
+        let theirs = lines.clone();
+        // Once it is asked for, and not before its moment.
+        let untold = |_| ("untold\n".to_owned(), None);
+        std::thread::spawn(move || theirs.write_to(writer, untold));
+        let mut told = BufReader::new(reader).lines().map(Result::unwrap);
+        lines.look_at(Instant::now() + Duration::from_secs(3600));
+        lines.add(b"first\n");
+        assert_eq!(told.next().as_deref(), Some("first"));
+        for _ in 0..3 {
+            lines.look_at(Instant::now() + Duration::from_millis(1));
+            assert_eq!(told.next().as_deref(), Some("untold"), "nobody writes a line");
+        }
+        lines.look_at(Instant::now());
+        lines.add(b"last\n");
+        let mut both = [told.next().unwrap(), told.next().unwrap()];
+        both.sort();
+        assert_eq!(both, ["last", "untold"]);
     }
 
     #[test]

@@ -7,12 +7,12 @@ mod own;
 
 pub use own::LogFormat;
 
-use limit::OnceASecond;
+use limit::{OnceASecond, TOLD};
 use lines::Lines;
 use own::own_line;
 use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
 /// How long the end of the process waits until the last lines are written.
@@ -23,7 +23,7 @@ static LINES: LazyLock<Option<Arc<Lines>>> = LazyLock::new(|| {
     let lines = Arc::new(Lines::default());
     let theirs = lines.clone();
     let thread = std::thread::Builder::new().name("log".to_owned());
-    thread.spawn(move || theirs.write_to(io::stderr())).is_ok().then_some(lines)
+    thread.spawn(move || theirs.write_to(io::stderr(), |now| TOLD.left_out(now))).is_ok().then_some(lines)
 });
 
 /// Sets the log up for the whole process. A filter that can't be read is an error.
@@ -32,13 +32,21 @@ pub fn set_up(filter: &str, format: LogFormat) -> Result<(), String> {
         .map_err(|error| format!("--log {filter:?} (or ONCEGATE_LOG) can't be read: {error}"))?;
     let format = own::keep_to(format);
     let log = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(|| Log);
+    TOLD.remind(|at| {
+        if let Some(lines) = &*LINES {
+            lines.look_at(at);
+        }
+    });
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let set = match format {
         LogFormat::Text => {
             let log = log.with_ansi(io::stderr().is_terminal() && !plain).with_target(false);
-            log.map_event_format(OnceASecond::new).try_init()
+            log.map_event_format(|inner| OnceASecond::new(inner, TOLD.clone())).try_init()
         }
-        LogFormat::Json => log.json().flatten_event(true).map_event_format(OnceASecond::new).try_init(),
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true);
+            log.map_event_format(|inner| OnceASecond::new(inner, TOLD.clone())).try_init()
+        }
     };
     // The standard library's own words on a panic would wait for the reader.
     std::panic::set_hook(Box::new(|panic| {
@@ -62,6 +70,8 @@ pub fn write(line: &str) {
 /// Waits, for a bounded time, until all lines are written. For the end of the process.
 pub fn flush() {
     if let Some(lines) = &*LINES {
+        // The seconds of all kinds are over.
+        lines.add(TOLD.left_out(Instant::now() + Duration::from_secs(1)).0.as_bytes());
         lines.flush(WRITTEN_AT_END);
     }
 }
