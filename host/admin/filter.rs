@@ -7,6 +7,8 @@ use std::time::Duration;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
+/// The parameters.
+const NAMES: [&str; 6] = ["state", "route", "older_than", "newer_than", "limit", "after"];
 const STATES: [View; 5] = [View::Executing, View::Completed, View::Consumed, View::Unknown, View::Expired];
 
 /// The filter of a list of operations.
@@ -15,6 +17,7 @@ pub(super) struct OperationFilter {
     state: Option<View>,
     route: Option<String>,
     older_than: Option<Duration>,
+    newer_than: Option<Duration>,
     pub(super) limit: usize,
     pub(super) after: Option<OperationId>,
 }
@@ -22,8 +25,14 @@ pub(super) struct OperationFilter {
 impl OperationFilter {
     /// Reads a query. Every fault names its parameter and says what would be accepted.
     pub(super) fn parse(query: &str) -> Result<Self, Vec<String>> {
-        let mut filter =
-            Self { state: None, route: None, older_than: None, limit: LIMIT_DEFAULT, after: None };
+        let mut filter = Self {
+            state: None,
+            route: None,
+            older_than: None,
+            newer_than: None,
+            limit: LIMIT_DEFAULT,
+            after: None,
+        };
         let mut faults = Vec::new();
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -42,7 +51,7 @@ impl OperationFilter {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let refused = |help: &str| format!("`{name}` can't be {value:?}: {help}");
         // A form sends empty parameters, too; they count as absent.
-        if value.is_empty() && ["state", "route", "older_than", "limit", "after"].contains(&name) {
+        if value.is_empty() && NAMES.contains(&name) {
             return Ok(());
         }
         match name {
@@ -52,9 +61,10 @@ impl OperationFilter {
                 self.state = Some(state.ok_or_else(|| refused(&format!("one of {}", words.join(", "))))?);
             }
             "route" => self.route = Some(value.to_owned()),
-            "older_than" => {
+            "older_than" | "newer_than" => {
                 let help = || refused("a duration like \"90s\", \"10m\" or \"24h\"");
-                self.older_than = Some(parse_duration(value).ok_or_else(help)?);
+                let age = if name == "older_than" { &mut self.older_than } else { &mut self.newer_than };
+                *age = Some(parse_duration(value).ok_or_else(help)?);
             }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
@@ -67,8 +77,9 @@ impl OperationFilter {
             }
             _ => {
                 return Err(format!(
-                    "`{}` is no parameter here: there are state, route, older_than, limit, after",
-                    name.escape_debug()
+                    "`{}` is no parameter here: there are {}",
+                    name.escape_debug(),
+                    NAMES.join(", ")
                 ));
             }
         }
@@ -92,6 +103,7 @@ impl OperationFilter {
             && self.state.is_none_or(|state| state == view)
             && self.route.as_ref().is_none_or(|route| **route == *record.origin.route)
             && self.older_than.is_none_or(|age| now.since(record.first_attempt) > age)
+            && self.newer_than.is_none_or(|age| now.since(record.first_attempt) <= age)
     }
 }
 
@@ -106,6 +118,7 @@ mod tests {
         for (query, expected) in [
             ("state=lost", "`state` can't be \"lost\": one of executing, completed"),
             ("older_than=5", "`older_than` can't be \"5\": a duration"),
+            ("newer_than=5", "`newer_than` can't be \"5\": a duration"),
             ("limit=0", "`limit` can't be \"0\": a number from 1 to 1000"),
             ("limit=1001", "`limit` can't be"),
             ("after=abc", "`after` can't be \"abc\": an operation id"),
@@ -116,7 +129,7 @@ mod tests {
             assert!(faults.len() == 1 && faults[0].starts_with(expected), "{query}: {faults:?}");
         }
         assert_eq!(OperationFilter::parse("limit=0&after=x").unwrap_err().len(), 2, "all at once");
-        let all = OperationFilter::parse("state=&route=&older_than=&limit=&after=").unwrap();
+        let all = OperationFilter::parse("state=&route=&older_than=&newer_than=&limit=&after=").unwrap();
         assert_eq!(all, OperationFilter::parse("").unwrap());
     }
 }

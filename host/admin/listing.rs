@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const PAGE: usize = 512;
 const PAGES_MAX: usize = 8;
 
-/// `GET /v1/operations?state=&route=&older_than=&limit=&after=`
+/// `GET /v1/operations?state=&route=&older_than=&newer_than=&limit=&after=`
 pub(super) async fn list(shared: &Shared, query: &str) -> AdminReply {
     let filter = match OperationFilter::parse(query) {
         Ok(filter) => filter,

@@ -164,6 +164,8 @@ fn operations_are_listed_by_filter_and_in_pages() {
         assert_eq!(ids(&list("state=completed&route=all")).len(), 4);
         assert_eq!(ids(&list("route=another")), Vec::<String>::new());
         assert_eq!(ids(&list("older_than=1h")), Vec::<String>::new());
+        assert_eq!(ids(&list("newer_than=1h")).len(), 7);
+        eventually("all are older", || ids(&list("newer_than=1s")).is_empty().then_some(()));
         let (mut paged, mut query) = (Vec::new(), "state=unknown&limit=2".to_owned());
         loop {
             let page = list(&query);
@@ -292,6 +294,22 @@ fn the_command_shows_lists_resolves_and_forgets() {
     let listed = ops(&gateway, &["list", "--state", "unknown"]);
     assert_eq!((listed.code, listed.stdout.lines().count()), (Some(0), 3), "{listed:?}");
     assert!(ids.iter().all(|id| listed.stdout.contains(id.as_str())), "{listed:?}");
+    let begun: Vec<_> = listed.stdout.lines().filter_map(|line| line.split("  ").last()).collect();
+    assert!(begun.is_sorted_by(|one, next| one >= next), "the newest first: {listed:?}");
+    assert_eq!(ops(&gateway, &["list", "--since", "1h"]).stdout, listed.stdout);
+    let some = ops(&gateway, &["list", "--limit", "2"]);
+    assert!(some.stdout.contains("2 of more, and not the newest of all: --since"), "{some:?}");
+    // The first digits will do.
+    for digits in [8, 20, 63] {
+        let shown = ops(&gateway, &["show", &ids[0][..digits]]);
+        assert!(shown.code == Some(0) && shown.stdout.contains(&ids[0]), "{shown:?}");
+    }
+    for (other, words) in
+        [("00000000", "no operation's id begins with 00000000"), ("ffffffff0", "no operation's id")]
+    {
+        let shown = ops(&gateway, &["show", other]);
+        assert!(shown.code == Some(1) && shown.stderr.contains(words), "{shown:?}");
+    }
     let shown = ops(&gateway, &["show", &ids[0], "--output", "json"]);
     let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
     assert_eq!(shown["state"], "unknown");
@@ -335,7 +353,10 @@ fn the_command_shows_lists_resolves_and_forgets() {
         &["forget", "--older-than", "", "--reason", "which?", "--yes"],
         &["list", "--state", "waiting"],
         &["list", "--older-than", "5"],
+        &["list", "--since", "5"],
         &["show", "abc"],
+        &["show", "0123456"],
+        &["show", "0123456G"],
         &["resolve", "--route", "all", "--outcome", "completed", "--status", "200", "--reason", "all"],
         &["resolve", ids[0].as_str(), "--outcome", "completed", "--reason", "no answer"],
     ] {

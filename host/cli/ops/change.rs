@@ -182,7 +182,7 @@ impl ChangeArgs {
             }
             (None, true) => Err(CommandFailure::usage(
                 "which operations?",
-                "give an ID, or a filter: --state, --route, --older-than",
+                "give an ID, or a filter: --state, --route, --older-than, --since",
             )),
             (Some(id), true) => {
                 let shown = load(&self.gateway, id)?;

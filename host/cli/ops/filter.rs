@@ -5,6 +5,7 @@ use crate::cli::client::{AdminClient, CommandFailure};
 use crate::config::parse_duration;
 use oncegate_core::OperationId;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::cmp::Reverse;
 
 /// The most operations that one command lists or changes; run it again for more.
 pub(super) const OPERATIONS_MAX: usize = 100_000;
@@ -25,6 +26,9 @@ pub(super) struct FilterArgs {
     /// Only those begun longer ago than this, such as 10m or 24h
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) older_than: Option<String>,
+    /// Only those begun at most this long ago, such as 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) since: Option<String>,
 }
 
 /// The operations that a filter takes.
@@ -51,10 +55,10 @@ impl OperationList {
 
 impl FilterArgs {
     pub(super) fn is_empty(&self) -> bool {
-        self.state.is_none() && self.route.is_none() && self.older_than.is_none()
+        self.state.is_none() && self.route.is_none() && self.older_than.is_none() && self.since.is_none()
     }
 
-    /// All operations that the filter takes, up to `limit`, page by page, and whether there may be more.
+    /// All operations that the filter takes, up to `limit`, page by page, the newest of them first.
     pub(super) fn all(&self, gateway: &AdminClient, limit: usize) -> Result<OperationList, CommandFailure> {
         let (mut found, mut after) = (OperationList::default(), None);
         while found.operations.len() < limit {
@@ -64,10 +68,14 @@ impl FilterArgs {
             found.unreadable.extend(page.unreadable);
             after = page.next;
             if after.is_none() {
-                return Ok(found);
+                break;
             }
         }
-        Ok(OperationList { may_be_more: true, ..found })
+        let begun = |operation: &OperationDocument| {
+            operation.recorded.as_ref().map(|record| record.description.first_attempt.clone())
+        };
+        found.operations.sort_by_cached_key(|operation| Reverse(begun(operation)));
+        Ok(OperationList { may_be_more: after.is_some(), ..found })
     }
 
     fn target(&self, limit: usize, after: Option<&str>) -> String {
@@ -76,6 +84,7 @@ impl FilterArgs {
             ("state", self.state.as_deref()),
             ("route", self.route.as_deref()),
             ("older_than", self.older_than.as_deref()),
+            ("newer_than", self.since.as_deref()),
             ("after", after),
         ];
         for (name, value) in said {
@@ -90,6 +99,46 @@ impl FilterArgs {
 /// An operation's id, as it was typed.
 pub(super) fn id(text: &str) -> Result<OperationId, String> {
     text.parse().map_err(|_| "an operation id is given whole: 64 lower-case hexadecimal digits, as `Oncegate-Operation` and `ops list` show it".to_owned())
+}
+
+/// The digits at which an id may be cut off.
+const PREFIX_MIN: usize = 8;
+
+/// An id or the first digits of one, as they were typed.
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    match text.bytes().all(is_digit) && (PREFIX_MIN..=64).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "an operation id has 64 lower-case hexadecimal digits, as `Oncegate-Operation` and `ops list` show it; the first \
+             {PREFIX_MIN} or more will do"
+        )),
+    }
+}
+
+/// The one operation whose id begins so.
+pub(super) fn find(gateway: &AdminClient, prefix: &str) -> Result<OperationId, CommandFailure> {
+    if let Ok(id) = prefix.parse() {
+        return Ok(id);
+    }
+    let (mut found, mut after) = (Vec::new(), Some(format!("{prefix:0<64}")));
+    while let Some(last) = after.filter(|last| last.starts_with(prefix) && found.len() < 2) {
+        let page: OperationPage = gateway.get(&format!("/v1/operations?limit=2&after={last}"))?;
+        let ids = page.operations.into_iter().map(|operation| operation.operation).chain(page.unreadable);
+        found.extend(ids.filter(|id| id.starts_with(prefix)));
+        after = page.next;
+    }
+    match &found[..] {
+        [one] => one.parse().map_err(|_| CommandFailure::new(format!("{one} is no id"), "give the id whole")),
+        [] => Err(CommandFailure::new(
+            format!("no operation's id begins with {prefix}"),
+            "`oncegate ops list` shows them",
+        )),
+        several => Err(CommandFailure::new(
+            format!("several ids begin with {prefix}: {}", several.join(", ")),
+            "give more digits",
+        )),
+    }
 }
 
 /// A time, as it was typed.

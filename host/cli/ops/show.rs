@@ -1,16 +1,16 @@
 //! `oncegate ops list` and `show`.
 
-use super::filter::{FilterArgs, OPERATIONS_MAX, id, line, load};
+use super::filter::{FilterArgs, OPERATIONS_MAX, find, line, load, prefix};
 use crate::cli::client::{AdminClient, CommandFailure};
 use crate::cli::say::{self, Output};
-use oncegate_core::OperationId;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// List operations, a line each
+/// List operations, a line each, the newest first
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate ops list --state unknown\n  \
+    oncegate ops list --since 2h\n  \
     oncegate ops list --route charges --older-than 24h --output json | jq '.operations[].operation'")]
 pub(super) struct List {
     #[command(flatten)]
@@ -37,7 +37,7 @@ impl List {
                 (0, _) if !listed.unreadable.is_empty() => {}
                 (0, _) if self.filter.is_empty() => words.push_str("the ledger has no operations\n"),
                 (0, _) => words.push_str("the filter takes no operation that the ledger has\n"),
-                (shown, true) => words.push_str(&format!("the first {shown}; --limit shows more\n")),
+                (shown, true) => words.push_str(&format!("{shown} of more, and not the newest of all: --since leaves out what is older, --limit shows more\n")),
                 (_, false) => {}
             }
             words
@@ -53,9 +53,9 @@ impl List {
 #[command(after_help = "Example:\n  oncegate ops show ID\n\n\
     The version that it shows is the one that `ops resolve --version` wants.")]
 pub(super) struct Show {
-    /// The operation's id, as `Oncegate-Operation` and `ops list` show it
-    #[arg(value_name = "ID", value_parser = id)]
-    id: OperationId,
+    /// The operation's id, as `Oncegate-Operation` and `ops list` show it; the first eight digits or more will do
+    #[arg(value_name = "ID", value_parser = prefix)]
+    id: String,
     #[command(flatten)]
     gateway: AdminClient,
     /// How to write it
@@ -65,7 +65,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
-        let operation = json!(load(&self.gateway, self.id)?);
+        let operation = json!(load(&self.gateway, find(&self.gateway, &self.id)?)?);
         say::tell(self.output, || members(&operation), || operation.clone());
         Ok(ExitCode::SUCCESS)
     }
