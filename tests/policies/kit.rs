@@ -8,7 +8,7 @@ use crate::support::*;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The languages that have a template.
 pub(crate) const LANGUAGES: [&str; 6] = ["rust", "c", "assemblyscript", "js", "go", "python"];
@@ -27,11 +27,9 @@ impl Shop {
     }
 
     fn policy(&self, args: &[&str]) -> Ended {
-        // Crates of one name have one file in the folder that they share, until it is read.
-        static CRATES: Mutex<()> = Mutex::new(());
         let is_crate = |folder: &&str| self.path().join(folder).join("Cargo.toml").exists();
         let builds_one = args[0] == "build" && args.get(1).is_some_and(is_crate);
-        let _alone = builds_one.then(|| CRATES.lock().unwrap_or_else(PoisonError::into_inner));
+        let _alone = builds_one.then(building_alone);
         let mut command = command(&[&["policy"], args].concat(), self.path());
         // What a compiler has made of the same crates in an earlier run is kept.
         command.env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/policy-crates"));
@@ -60,6 +58,12 @@ impl Shop {
     fn refused(&self, args: &[&str], code: i32, words: &[&str]) {
         self.policy(args).assert_refused(code, words);
     }
+}
+
+/// Crates of one name have one file in the folder that they share, until it is read: who builds one is alone.
+pub(crate) fn building_alone() -> MutexGuard<'static, ()> {
+    static CRATES: Mutex<()> = Mutex::new(());
+    CRATES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn built_in(name: &str) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The pages for authors of policies: every command in them is run as it stands there, and what they show
 //! of a configuration or of test vectors is taken.
 
-use crate::policies::kit::{Shop, tools_path};
+use crate::policies::kit::{Shop, building_alone, tools_path};
 use crate::support::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,6 +65,8 @@ fn sh(folder: &Path, lines: &str) -> (bool, String) {
     {
         command.env_remove(name);
     }
+    // Pages of several tests make a crate `orders`, and its target folder may be one for all.
+    let _alone = (lines.contains("policy build") || lines.contains("plugins/build")).then(building_alone);
     let output = command
         .args(["600", "bash", "-euo", "pipefail", "-c", lines])
         .current_dir(folder)
