@@ -4,6 +4,7 @@ pub mod budget;
 pub mod connections;
 pub mod framing;
 pub mod passing;
+pub mod places;
 pub mod plain;
 pub mod strangers;
 pub mod targets;

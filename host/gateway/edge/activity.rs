@@ -1,21 +1,19 @@
-//! The time of a connection's last use, and the timer that closes idle connections.
+//! The time of a connection's last use.
 //!
 //! hyper's own header timeout arms a timer for each request and counts idleness as a slow head.
-//! Here a connection notes that it was used, and one task for each worker looks at all connections
-//! twice a second.
+//! Here a connection notes that it was used, and one task looks at all connections twice a second
+//! ([`super::open`]).
 
 use super::budget::PeerAccount;
 use super::follow::{Follower, HeadFault};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use oncegate_config::Limits;
-use std::cell::RefCell;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
@@ -31,11 +29,10 @@ const FIRST_WORD: Duration = Duration::from_millis(100);
 const NEVER: u64 = u64::MAX;
 /// A time since the timer last looked.
 const LATELY: u64 = u64::MAX - 1;
-/// How often the timer looks at the connections.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a connection has had no request when it may have to give way. One that is in use has none for moments.
+const QUIET: Duration = Duration::from_secs(1);
 
-/// The time of a connection's last use. Only the connection's worker touches it. The fields are atomics
-/// because hyper wants a stream that can be upgraded to be `Send`.
+/// The time of a connection's last use. The connection's worker notes it, and others look.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
@@ -61,6 +58,10 @@ pub(super) struct Activity {
     held_end: Mutex<Option<Waker>>,
     /// What the bodies of the connection's peer hold.
     bodies: Arc<PeerAccount>,
+    /// Whether the connection was told to give way.
+    gives_way: AtomicBool,
+    /// Whether it is served no more. A tunnel goes on then.
+    is_left: AtomicBool,
     pub(super) close: Notify,
 }
 
@@ -79,8 +80,16 @@ impl Activity {
             ends_with_client: AtomicBool::new(false),
             held_end: Mutex::default(),
             bodies,
+            gives_way: AtomicBool::new(false),
+            is_left: AtomicBool::new(false),
             close: Notify::new(),
         }
+    }
+
+    /// The activity of a connection that was opened, and had no request, so long ago.
+    #[cfg(test)]
+    pub(super) fn quiet_for(bodies: Arc<PeerAccount>, quiet: Duration) -> Self {
+        Self { opened: Instant::now() - quiet, ..Self::new(bodies) }
     }
 
     /// The fault of the next head, if it has one. It is the connection's last head then.
@@ -114,7 +123,46 @@ impl Activity {
         }
     }
 
-    fn is_overdue(&self, limits: &Limits) -> bool {
+    /// How long the connection has had no request, where it has none. A head under way is none yet.
+    pub(super) fn quiet(&self) -> Option<Duration> {
+        let has_none = self.requests.load(Ordering::Relaxed) == 0
+            && self.stuck_since.load(Ordering::Relaxed) == NEVER
+            && !self.is_left.load(Ordering::Relaxed);
+        let since = self.since.load(Ordering::Relaxed);
+        (has_none && since != LATELY).then(|| Duration::from_millis(self.age().saturating_sub(since)))
+    }
+
+    /// For how long the connection has been quiet, if that is long enough to give way.
+    pub(super) fn may_give_way(&self) -> Option<Duration> {
+        self.quiet().filter(|quiet| *quiet >= QUIET && !self.gives_way.load(Ordering::Relaxed))
+    }
+
+    /// Closes the connection in favour of another one, if it may give way.
+    pub(super) fn give_way(&self) -> bool {
+        let gives_way = self.may_give_way().is_some() && !self.gives_way.swap(true, Ordering::Relaxed);
+        if gives_way {
+            self.close.notify_one();
+        }
+        gives_way
+    }
+
+    /// Whether something has come since the connection was told to close, so that it stays.
+    pub(super) fn goes_on(&self) -> bool {
+        let goes_on = self.stuck_since.load(Ordering::Relaxed) == NEVER && self.quiet().is_none();
+        if goes_on {
+            self.gives_way.store(false, Ordering::Relaxed);
+        }
+        goes_on
+    }
+
+    /// The connection is served no more.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection was idle for too long, its head takes too long, or its client takes nothing for too
+    /// long.
+    pub(super) fn is_overdue(&self, limits: &Limits) -> bool {
         let quiet = |since: u64| Duration::from_millis(self.age().saturating_sub(since));
         match self.stuck_since.load(Ordering::Relaxed) {
             NEVER => {
@@ -200,33 +248,6 @@ impl Drop for Busy {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
         self.0.mark();
         self.0.give_end();
-    }
-}
-
-/// Closes connections of a worker that are idle.
-#[derive(Debug, Default)]
-pub struct IdleTimer(RefCell<Vec<Weak<Activity>>>);
-
-impl IdleTimer {
-    pub(super) fn add(&self, activity: &Arc<Activity>) {
-        self.0.borrow_mut().push(Arc::downgrade(activity));
-    }
-
-    /// Closes connections that are idle for too long, whose head takes too long, or whose client takes nothing for
-    /// too long.
-    pub(super) async fn run(self: Rc<Self>, limits: impl Fn() -> Limits) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
-        loop {
-            ticks.tick().await;
-            let limits = limits();
-            self.0.borrow_mut().retain(|activity| {
-                let Some(activity) = activity.upgrade() else { return false };
-                if activity.is_overdue(&limits) {
-                    activity.close.notify_one();
-                }
-                true
-            });
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The budget of bodies: what all of them may hold, and the share of one peer (`design/edge.md`).
+//! What one peer holds: connections, and of the budget of bodies, which all of them share (`design/edge.md`).
 
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -50,14 +50,17 @@ struct Accounts {
     tidied_at: usize,
 }
 
-/// What the bodies of one peer hold.
+/// What one peer holds.
 #[derive(Debug)]
 pub struct PeerAccount {
     budget: Arc<BodyBudget>,
+    /// Bytes of its bodies.
     held: Held,
+    /// Its open connections, tunnels among them.
+    pub(crate) connections: AtomicUsize,
     /// The peer's address, or the network that counts as one peer; none: the gateway itself.
     address: Option<IpAddr>,
-    /// Whether the peer speaks for many, so that its bodies have no share but the budget.
+    /// Whether the peer speaks for many, so that it may hold all.
     is_many: bool,
 }
 
@@ -99,7 +102,8 @@ impl BodyBudget {
     }
 
     fn open(self: &Arc<Self>, address: Option<IpAddr>, is_many: bool) -> Arc<PeerAccount> {
-        Arc::new(PeerAccount { budget: self.clone(), held: Held::default(), address, is_many })
+        let connections = AtomicUsize::new(0);
+        Arc::new(PeerAccount { budget: self.clone(), held: Held::default(), connections, address, is_many })
     }
 }
 
@@ -112,6 +116,11 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl PeerAccount {
+    /// The connections that the peer may hold, of so many: half of them, or all if it speaks for many.
+    pub(super) fn share_of(&self, connections: usize) -> usize {
+        if self.is_many { connections } else { connections.div_ceil(2) }
+    }
+
     /// Takes `bytes` more for a body that holds `own` already, if there is room. A peer may hold as much as is left
     /// for all others then, or one body.
     fn take(&self, direction: Direction, bytes: usize, own: usize) -> bool {

@@ -1,6 +1,6 @@
 //! One client connection: hyper's server, and how the connection ends.
 
-use super::activity::{Activity, Busy, BusyBody, ClientConnection, IdleTimer, TrackedIo};
+use super::activity::{Activity, Busy, BusyBody, ClientConnection, TrackedIo};
 use super::budget::PeerAccount;
 use super::peer::{Peer, Protocol};
 use super::service::{After, Answered, EdgeService};
@@ -24,15 +24,14 @@ const HEAD_BYTES_MIN: usize = 8192;
 /// Serves a connection until either side ends it.
 pub(super) async fn serve<S: EdgeService>(
     service: Rc<S>,
-    _counted: Counted<EdgeState>,
+    _counted: (Counted<EdgeState>, Counted<PeerAccount>),
     stream: TcpStream,
     peer: Peer,
     bodies: Arc<PeerAccount>,
-    idle: Rc<IdleTimer>,
 ) {
     let limit = service.server(|server| server.limits.header_bytes).max(HEAD_BYTES_MIN);
     let activity = Arc::new(Activity::new(bodies));
-    idle.add(&activity);
+    service.edge().open.add(&activity);
     let ending = Rc::new(service.edge().draining.subscribe());
     let came_late = *ending.borrow();
     let hyper_service = service_fn({
@@ -67,8 +66,11 @@ pub(super) async fn serve<S: EdgeService>(
             // A request that has arrived is read before the connection is told to end, so that it is still
             // answered.
             biased;
-            ended = connection.as_mut() => return ended.unwrap_or_else(|error| broke_off(&*service, peer, &error)),
-            () = activity.close.notified() => return,
+            ended = connection.as_mut() => {
+                ended.unwrap_or_else(|error| broke_off(&*service, peer, &error));
+                break;
+            }
+            () = activity.close.notified() => if !activity.goes_on() { break },
             _ = draining.wait_for(|draining| *draining), if !is_draining => is_draining = true,
             () = activity.first_word(), if is_draining && !told => {
                 told = true;
@@ -76,6 +78,7 @@ pub(super) async fn serve<S: EdgeService>(
             }
         }
     }
+    activity.leave();
 }
 
 /// Notes a connection that ended as none should.

@@ -1,13 +1,14 @@
 //! Listening sockets. Each worker has its own, and accepts from them until the gateway drains.
 
-use super::activity::IdleTimer;
 use super::connection;
 use super::peer::{Peer, Protocol, Scheme};
+use super::places::{self, NoPlace};
 use super::service::EdgeService;
 use super::state::Counted;
+use oncegate_observe::metrics::CONNECTIONS_CLOSED;
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -95,7 +96,7 @@ fn socket(address: SocketAddr, port: Port) -> io::Result<Socket> {
 }
 
 /// Accepts connections until the gateway drains.
-pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener, idle: Rc<IdleTimer>) {
+pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -105,7 +106,6 @@ pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener, 
     };
     let _counted = Counted::new(service.edge(), |edge| &edge.listeners);
     let mut draining = service.edge().draining.subscribe();
-    let mut full = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -113,7 +113,7 @@ pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener, 
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => admit(&service, stream, address, &idle, &mut full),
+            Ok((stream, address)) => admit(&service, stream, address),
             Err(error) => {
                 // The usual cause is a lack of descriptors: a pause lets connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -130,48 +130,62 @@ pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener, 
             && let Ok(stream) = TcpStream::from_std(stream)
         {
             service.edge().queued.fetch_add(1, Ordering::Relaxed);
-            admit(&service, stream, address, &idle, &mut full);
+            admit(&service, stream, address);
         }
     }
 }
 
-/// Serves a connection, if there is room for another one.
-fn admit<S: EdgeService>(
-    service: &Rc<S>,
-    stream: TcpStream,
-    address: SocketAddr,
-    idle: &Rc<IdleTimer>,
-    full: &mut bool,
-) {
+/// Serves a connection, if there is a place for another one.
+fn admit<S: EdgeService>(service: &Rc<S>, stream: TcpStream, address: SocketAddr) {
     let address = address.ip().to_canonical();
     let (limit, trusted) = service.server(|server| {
         let trusted = server.trusted_proxies.iter().any(|network| network.contains(&address));
         (server.limits.connections, trusted)
     });
     let edge = service.edge();
-    let connections = edge.connections.load(Ordering::Relaxed);
-    let files = edge.files.load(Ordering::Relaxed);
-    let is_out_of_files = connections + edge.tunnels.load(Ordering::Relaxed) >= files;
-    if connections >= limit || is_out_of_files {
-        if !std::mem::replace(full, true) {
-            match is_out_of_files {
-                true => tracing::warn!(
-                    files,
-                    "the process may not open more files: further connections are closed"
-                ),
-                false => {
-                    tracing::warn!(limit, "`server.limits.connections` is reached: further ones are closed")
-                }
-            }
+    let bodies = edge.bodies.account(address, trusted);
+    match places::find(edge, &bodies, limit) {
+        Ok(false) => {}
+        Ok(true) => {
+            CONNECTIONS_CLOSED.idle.inc();
+            tracing::warn!(
+                "all connections are taken: those that have been idle for longest give way to new ones"
+            );
         }
-        return;
+        Err(none) => return turned_away(address, none),
     }
-    *full = false;
     let _ = stream.set_nodelay(true);
     let peer = Peer { address, trusted, scheme: Scheme::Http, protocol: Protocol::HTTP_11 };
-    let bodies = edge.bodies.account(address, trusted);
     // Counted here, because many may be accepted before the first one is served.
-    let counted = Counted::new(edge, |edge| &edge.connections);
-    let served = connection::serve(service.clone(), counted, stream, peer, bodies, idle.clone());
-    tokio::task::spawn_local(served);
+    let counted =
+        (Counted::new(edge, |edge| &edge.connections), Counted::new(&bodies, |bodies| &bodies.connections));
+    tokio::task::spawn_local(connection::serve(service.clone(), counted, stream, peer, bodies));
+}
+
+/// Tells the operator that a connection is closed because there is no place for it.
+fn turned_away(peer: IpAddr, none: NoPlace) {
+    match none {
+        NoPlace::Share(share) => {
+            CONNECTIONS_CLOSED.share.inc();
+            tracing::warn!(
+                %peer, share,
+                "one address may hold half of all connections, and has them: its further ones are closed; raise \
+                 `server.limits.connections`, or name a proxy that speaks for many in `server.trusted_proxies`"
+            );
+        }
+        NoPlace::Full(limit) => {
+            CONNECTIONS_CLOSED.full.inc();
+            tracing::warn!(
+                limit,
+                "`server.limits.connections` is reached, and none is idle: further ones are closed"
+            );
+        }
+        NoPlace::Files(files) => {
+            CONNECTIONS_CLOSED.files.inc();
+            tracing::warn!(
+                files,
+                "the process may not open more files, and no connection is idle: further ones are closed"
+            );
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::budget::BodyBudget;
 use super::heart::Heart;
+use super::open::OpenConnections;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ pub struct EdgeState {
     pub tunnels: AtomicUsize,
     /// The connections of clients, and those that tunnels have to upstreams, that the process has files for.
     pub files: AtomicUsize,
+    /// The open client connections without tunnels.
+    pub(super) open: OpenConnections,
     /// Open listeners.
     pub listeners: AtomicUsize,
     /// Connections that were in the listeners' queues when they closed.
@@ -35,6 +38,7 @@ impl EdgeState {
             connections: AtomicUsize::new(0),
             tunnels: AtomicUsize::new(0),
             files: AtomicUsize::new(usize::MAX),
+            open: OpenConnections::default(),
             listeners: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             bodies: Arc::new(BodyBudget::new(bodies)),

@@ -1,6 +1,5 @@
 //! Worker threads: each has a runtime, listeners and a service of its own.
 
-use super::activity::IdleTimer;
 use super::heart::WorkerSign;
 use super::listener::{Listeners, listen};
 use super::service::EdgeService;
@@ -10,8 +9,12 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
+
+/// How often all connections are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The worker threads, which take orders of the type `O`.
 #[derive(Debug)]
@@ -82,6 +85,16 @@ impl<O: Clone> Orders<O> {
     }
 }
 
+/// Looks at all connections for as long as it is polled, and closes those that are overdue.
+async fn close_overdue<S: EdgeService>(service: Rc<S>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        ticks.tick().await;
+        let limits = service.server(|server| server.limits.clone());
+        service.edge().open.close_overdue(&limits);
+    }
+}
+
 fn run<S: EdgeService>(
     number: usize,
     sockets: Vec<TcpListener>,
@@ -101,13 +114,13 @@ fn run<S: EdgeService>(
     runtime.block_on(async move {
         let service = Rc::new(make());
         service.begin(number);
-        let idle = Rc::new(IdleTimer::default());
         for socket in sockets {
-            tokio::task::spawn_local(listen(service.clone(), socket, idle.clone()));
+            tokio::task::spawn_local(listen(service.clone(), socket));
         }
-        let edge = service.clone();
-        let limits = move || edge.server(|server| server.limits.clone());
-        tokio::task::spawn_local(idle.run(limits));
+        if number == 0 {
+            // It looks at the connections of all workers.
+            tokio::task::spawn_local(close_overdue(service.clone()));
+        }
         tokio::task::spawn_local(async move { beating.beat().await });
         loop {
             tokio::select! {

@@ -32,6 +32,7 @@ async fn switch(
     arrival: Box<Arrival>,
     offered: Vec<String>,
 ) -> Result<Response<AnswerBody>, Problem> {
+    let account = arrival.client.bodies().clone();
     let (peer, head, mut request) = arrival.into_request();
     let client = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
@@ -54,7 +55,7 @@ async fn switch(
         ));
     };
     let upstream = hyper::upgrade::on(&mut response);
-    tokio::task::spawn_local(tunnel::carry(worker.clone(), client, upstream));
+    tokio::task::spawn_local(tunnel::carry(worker.clone(), account, client, upstream));
     let mut response = answer(response, arrival);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(header::UPGRADE, protocol);

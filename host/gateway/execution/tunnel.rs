@@ -1,6 +1,6 @@
 //! Connections that speak another protocol than HTTP after a switch (RFC 9110 §7.8, `design/edge.md`).
 
-use crate::edge::{Counted, Peer};
+use crate::edge::{Counted, Peer, PeerAccount};
 use crate::request::fields::names_in_connection;
 use crate::worker::Worker;
 use http::header::{self, HeaderMap};
@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::Instant;
@@ -35,9 +36,10 @@ pub fn offered(fields: &HeaderMap, peer: Peer, listed: &[String]) -> Vec<String>
 
 /// Carries the bytes of both sides until one side ends, or neither says anything for `server.limits.idle_timeout`.
 /// A tunnel is one of the client connections that are counted and bounded, and that a shutdown waits for.
-pub async fn carry(worker: Rc<Worker>, client: OnUpgrade, upstream: OnUpgrade) {
+pub async fn carry(worker: Rc<Worker>, account: Arc<PeerAccount>, client: OnUpgrade, upstream: OnUpgrade) {
     let edge = &worker.shared.edge;
     let _counted = [Counted::new(edge, |edge| &edge.connections), Counted::new(edge, |edge| &edge.tunnels)];
+    let _of_peer = Counted::new(&account, |account| &account.connections);
     let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
     let heard = Rc::new(Cell::new(Instant::now()));
     let mut client = TunnelEnd { io: TokioIo::new(client), heard: heard.clone() };

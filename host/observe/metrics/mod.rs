@@ -1,6 +1,7 @@
 //! The metrics, under the names of `design/metrics.md`. Handles are looked up when routes and policies are
 //! loaded, so that a request only adds.
 
+mod connections;
 mod log;
 mod policies;
 mod process;
@@ -9,6 +10,7 @@ mod requests;
 mod store;
 mod upstreams;
 
+pub use connections::{CONNECTIONS_CLOSED, ConnectionsClosed};
 pub use log::{LOG_LINES, LogLines};
 pub use process::{BacklogSeen, Snapshot};
 pub use requests::{RequestResult, RouteMetrics};
@@ -49,6 +51,7 @@ impl Default for Metrics {
         let policies = PolicyFamilies::register(&mut registry);
         STORE_CALLS.register(&mut registry);
         LOG_LINES.register(&mut registry);
+        CONNECTIONS_CLOSED.register(&mut registry);
         let upstreams = UpstreamFamilies::register(&mut registry);
         let process = ProcessGauges::register(&mut registry);
         let reloads = ConfigReloads::register(&mut registry);
