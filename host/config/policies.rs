@@ -90,7 +90,7 @@ const TRIAL: PlainKey<Duration> = PlainKey::new(
     "trial",
     Unset::Value("\"10m\""),
     |item| item.duration(&TRIAL_BOUNDS),
-    "How long a new generation that fails ten times, for three principals or more that had an operation executed since the start, is rolled back by itself; `\"0s\"`: never.",
+    "How long a new generation that fails ten times, for three callers or more that had an operation executed since the start, is rolled back by itself; `\"0s\"`: never.",
 );
 const INSTANCES: PlainKey<Instances> = PlainKey::new(
     "instances",

@@ -138,11 +138,13 @@ impl Shared {
         self.edge.is_draining()
     }
 
-    /// Counts a policy's failure for this principal. Too many failures for known principals within its trial
-    /// condemn the generation.
+    /// Counts a policy's failure for this principal. Too many failures for known callers within its trial condemn the
+    /// generation.
     pub fn policy_failed(&self, generation: &Generation, principal: &PrincipalId, failure: &Failure) {
         self.metrics.policy_failed(generation.name(), failure.kind());
-        if self.known.has(principal) && generation.failed(failure, principal) {
+        if let Some(caller) = self.known.caller(principal)
+            && generation.failed(failure, caller)
+        {
             self.condemned.notify_one();
         }
     }

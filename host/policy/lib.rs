@@ -41,6 +41,7 @@ pub use load::vectors::VectorFault;
 pub use load::{builtin, recent, sample, sample_answer};
 pub use run::generation::{Generation, GenerationSummary, Generations};
 pub use run::pool::InstancePool;
+pub use run::trial::Caller;
 pub use view::{coding, document, parts};
 
 #[cfg(test)]

@@ -160,6 +160,57 @@ fn failures_of_strangers_roll_nothing_back() {
     assert_eq!(generation(&gateway), failing);
 }
 
+/// A credential that the service looks at, and made-up ones beside it that it doesn't.
+#[test]
+fn one_customer_with_made_up_credentials_is_one() {
+    let upstream = Upstream::numbering();
+    type Ask = fn(&str, &str) -> Request;
+    let (api_key, token): (Ask, Ask) = (
+        |real, made_up| Request::post("/charges").field("X-API-Key", real).field("Authorization", made_up),
+        |real, made_up| Request::post("/charges").field("Authorization", real).field("X-API-Key", made_up),
+    );
+    let cookie: Ask = |real, made_up| {
+        let cookies = format!("sid={}", real.replace(' ', "-"));
+        Request::post("/charges").field("Cookie", cookies).field("X-API-Key", made_up)
+    };
+    let query: Ask = |real, made_up| {
+        let real = real.replace(' ', "-");
+        Request::post(&format!("/charges?token={real}")).field("Authorization", made_up)
+    };
+    for (what, principal, ask) in [
+        ("a token beside the key that counts", "", api_key),
+        ("a key beside the token that counts", "", token),
+        ("a cookie counts", "[principal]\nfrom = [\"api-key+cookie:sid\"]", cookie),
+        ("a parameter counts", "[principal]\nfrom = [\"cookie:sid\", \"authorization+query:token\"]", query),
+    ] {
+        let setup = Setup::new(&upstream.url()).extra(principal);
+        let file = put(&setup, "policy.wasm", &good());
+        let gateway = setup.component(&file).start();
+        let ask = |who: &str, made_up: usize, key: &str| {
+            gateway.send(&ask(who, &format!("Bearer {who}{made_up}")).key(key))
+        };
+        for made_up in 0..5 {
+            ask("Bearer customer", made_up, "k").assert_executed(201);
+        }
+        for other in ["Bearer one", "Bearer two"] {
+            ask(other, 0, "k").assert_executed(201);
+        }
+        let good = generation(&gateway);
+        replace(&file, &failing());
+        reload(&gateway);
+        let failing = generation(&gateway);
+        for number in 0..30 {
+            ask("Bearer customer", number % 5, &format!("f{number}")).assert_problem(503, "policy-failed");
+        }
+        ask("Bearer one", 0, "f").assert_problem(503, "policy-failed");
+        assert_eq!(gateway.admin("POST", "/v1/reload").status, 200);
+        assert_eq!(generation(&gateway), failing, "{what}");
+        // Two others make three callers.
+        ask("Bearer two", 0, "f").assert_problem(503, "policy-failed");
+        eventually("the old generation is back", || (generation(&gateway) == good).then_some(()));
+    }
+}
+
 #[test]
 fn one_callers_failures_and_those_without_a_trial_roll_nothing_back() {
     let upstream = Upstream::numbering();

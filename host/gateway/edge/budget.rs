@@ -1,8 +1,9 @@
 //! What one peer holds: connections, and of the budget of bodies, which all of them share (`design/edge.md`).
 
+use super::peer::network;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -104,14 +105,6 @@ impl BodyBudget {
     fn open(self: &Arc<Self>, address: Option<IpAddr>, is_many: bool) -> Arc<PeerAccount> {
         let connections = AtomicUsize::new(0);
         Arc::new(PeerAccount { budget: self.clone(), held: Held::default(), connections, address, is_many })
-    }
-}
-
-/// The network of a peer: one site has 64 bits of IPv6 addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -105,7 +105,7 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
         }
         execution.route.metrics.execution(joined);
         if is_success(&last.settlement.outcome) {
-            shared.known.note(&execution.principal);
+            execution.note_success();
         }
         if joined == Disposition::NotApplied {
             tracing::debug!(operation = %permit.id(), route = %execution.route.config.name, "not applied: the key is freed");

@@ -8,6 +8,7 @@ use crate::execution::{outgoing, pass};
 use crate::request::drift::PrincipalObservation;
 use crate::request::fields::set_alone;
 use crate::request::head::RequestHead;
+use crate::request::principal;
 use crate::request::route::Route;
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use oncegate_core::{OperationId, PrincipalId};
 use oncegate_policy::Generation;
 use oncegate_upstream::RequestBody;
 use std::cell::Cell;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -71,6 +73,16 @@ impl Execution {
     fn outgoing(&self) -> Box<Request<RequestBody>> {
         let body = RequestBody::Whole(self.body.clone());
         outgoing::request(&self.route, self.peer, &self.head, self.fields.clone(), body)
+    }
+
+    /// Notes that the service did what the principal asked for.
+    pub(super) fn note_success(&self) {
+        self.worker.shared.known.note(&self.principal, |hash| {
+            let rules = &self.route.config.principal;
+            let mut credentials = principal::credentials(rules, &self.fields, &self.head.query, hash);
+            credentials.extend(self.peer.own_network().map(|network| hash.hash_one(network)));
+            credentials
+        });
     }
 
     /// Sends the request without a guard.

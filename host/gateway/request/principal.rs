@@ -9,6 +9,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use oncegate_config::{Anonymous, Principal, PrincipalFrom, PrincipalSource};
 use oncegate_core::{Framer, PartKind, PrincipalId, Secret};
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ALL: [PrincipalSource; 2] = [PrincipalSource::Authorization, PrincipalSource::ApiKey];
@@ -27,25 +28,46 @@ pub fn establish(
 ) -> Result<PrincipalId, Problem> {
     refuse_impostor(rules, fields, peer)?;
     let mut framer = Framer::principal(secret);
-    let found = match &rules.from {
-        PrincipalFrom::All => {
-            let mut found = false;
-            for source in &ALL {
-                if let Some(value) = value(rules, source, fields, query)? {
-                    add(&mut framer, source, &value);
-                    found = true;
-                }
-            }
-            found
-        }
-        PrincipalFrom::Alternatives(alternatives) => {
-            first_present(rules, alternatives, &mut framer, fields, query)?
-        }
-    };
+    let found = each(rules, fields, query, |source, value| {
+        framer.part(PartKind::SourceName, source.to_string().as_bytes());
+        framer.part(PartKind::SourceValue, value);
+    })?;
     if !found {
         admit_anonymous(rules, fields)?;
     }
     Ok(framer.into_principal())
+}
+
+/// Hashes of the credentials that a principal is made of, each with its source.
+pub fn credentials(rules: &Principal, fields: &HeaderMap, query: &str, hash: &impl BuildHasher) -> Vec<u64> {
+    let mut credentials = Vec::new();
+    // They were read before, when the principal was established.
+    let _read = each(rules, fields, query, |source, value| {
+        credentials.push(hash.hash_one((source.to_string(), value)));
+    });
+    credentials
+}
+
+/// Gives each credential that makes the principal to `take`. False: there is none.
+fn each(
+    rules: &Principal,
+    fields: &HeaderMap,
+    query: &str,
+    mut take: impl FnMut(&PrincipalSource, &[u8]),
+) -> Result<bool, Problem> {
+    match &rules.from {
+        PrincipalFrom::All => {
+            let mut found = false;
+            for source in &ALL {
+                if let Some(value) = value(rules, source, fields, query)? {
+                    take(source, &value);
+                    found = true;
+                }
+            }
+            Ok(found)
+        }
+        PrincipalFrom::Alternatives(alternatives) => first_present(rules, alternatives, take, fields, query),
+    }
 }
 
 /// Refuses a field that names the principal and does not come from a trusted proxy. The field is refused even
@@ -83,7 +105,7 @@ pub fn header_sources(rules: &Principal) -> impl Iterator<Item = &str> {
 fn first_present(
     rules: &Principal,
     alternatives: &[Vec<PrincipalSource>],
-    framer: &mut Framer,
+    mut take: impl FnMut(&PrincipalSource, &[u8]),
     fields: &HeaderMap,
     query: &str,
 ) -> Result<bool, Problem> {
@@ -94,17 +116,12 @@ fn first_present(
         }
         if values.iter().all(Option::is_some) {
             for (source, value) in sources.iter().zip(values.iter().flatten()) {
-                add(framer, source, value);
+                take(source, value);
             }
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn add(framer: &mut Framer, source: &PrincipalSource, value: &[u8]) {
-    framer.part(PartKind::SourceName, source.to_string().as_bytes());
-    framer.part(PartKind::SourceValue, value);
 }
 
 fn admit_anonymous(rules: &Principal, fields: &HeaderMap) -> Result<(), Problem> {

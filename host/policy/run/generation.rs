@@ -9,9 +9,9 @@ use crate::load::steps::Step;
 use crate::run::budget::CallBudget;
 use crate::run::instance::{Instance, LinkedPolicy};
 use crate::run::slow_policy::{SlowPolicyDetector, ThreadQueue};
-use crate::run::trial::Trial;
+use crate::run::trial::{Caller, Trial};
 use oncegate_config::Instances;
-use oncegate_core::{PrincipalId, Timestamp};
+use oncegate_core::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,10 +138,10 @@ impl Generation {
         let _ = self.trial.set(Trial::new(length, Instant::now()));
     }
 
-    /// Notes that a hook failed for this principal. True once: failures within the trial were so many and so
+    /// Notes that a hook failed for this caller. True once: failures within the trial were so many and so
     /// widespread that the generation before should come back.
-    pub fn failed(&self, failure: &Failure, principal: &PrincipalId) -> bool {
-        self.trial.get().is_some_and(|trial| trial.failed(failure, principal, Instant::now()))
+    pub fn failed(&self, failure: &Failure, caller: Caller) -> bool {
+        self.trial.get().is_some_and(|trial| trial.failed(failure, caller, Instant::now()))
     }
 
     /// True if its trial has ended badly.

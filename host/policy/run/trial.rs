@@ -2,15 +2,17 @@
 //! back.
 
 use crate::interface::failure::Failure;
-use oncegate_core::PrincipalId;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The number of failures that ends a trial badly.
 const FAILURES: u32 = 10;
-/// The number of principals that these failures must come from: one caller's odd requests are not the
-/// policy's fault.
-const PRINCIPALS: usize = 3;
+/// The number of callers that these failures must come from: one caller's odd requests are not the policy's fault.
+const CALLERS: usize = 3;
+
+/// A caller, who may have several principals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller(pub u64);
 
 /// The trial of a generation, which runs from its activation.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub(crate) struct Trial {
 #[derive(Debug, Default)]
 struct FailureCount {
     failures: u32,
-    principals: Vec<PrincipalId>,
+    callers: Vec<Caller>,
     ended_badly: bool,
 }
 
@@ -33,16 +35,16 @@ impl Trial {
     }
 
     /// Notes a failure. True once: the trial has ended badly.
-    pub(crate) fn failed(&self, failure: &Failure, principal: &PrincipalId, now: Instant) -> bool {
+    pub(crate) fn failed(&self, failure: &Failure, caller: Caller, now: Instant) -> bool {
         if now >= self.until || !is_the_policys(failure) {
             return false;
         }
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         count.failures = count.failures.saturating_add(1);
-        if count.principals.len() < PRINCIPALS && !count.principals.contains(principal) {
-            count.principals.push(*principal);
+        if count.callers.len() < CALLERS && !count.callers.contains(&caller) {
+            count.callers.push(caller);
         }
-        let badly = count.failures >= FAILURES && count.principals.len() >= PRINCIPALS;
+        let badly = count.failures >= FAILURES && count.callers.len() >= CALLERS;
         badly && !std::mem::replace(&mut count.ended_badly, true)
     }
 }
@@ -75,17 +77,16 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_secs(600);
 
-    /// The failures at which a trial ends badly, by the principals of the failures; none: it doesn't end
-    /// badly.
-    fn badly_at(principals: &[u8], failure: &Failure, after: Duration) -> Vec<usize> {
+    /// The failures at which a trial ends badly, by their callers; none: it doesn't end badly.
+    fn badly_at(callers: &[u64], failure: &Failure, after: Duration) -> Vec<usize> {
         let start = Instant::now();
         let trial = Trial::new(LENGTH, start);
-        let failed = |principal: &u8| trial.failed(failure, &PrincipalId([*principal; 32]), start + after);
-        (0..principals.len()).filter(|index| failed(&principals[*index])).collect()
+        let failed = |caller: u64| trial.failed(failure, Caller(caller), start + after);
+        (0..callers.len()).filter(|index| failed(callers[*index])).collect()
     }
 
     #[test]
-    fn ten_failures_of_three_principals_end_it_once_and_in_time_only() {
+    fn ten_failures_of_three_callers_end_it_once_and_in_time_only() {
         let trap = Failure::Trap("unreachable".into());
         let three = [1, 2, 3, 1, 1, 1, 1, 1, 1, 1, 2, 3];
         assert_eq!(badly_at(&three, &trap, Duration::ZERO), [9]);
