@@ -144,7 +144,7 @@ impl Pool {
     /// used give way.
     async fn place(&self) -> Result<UpstreamSocket, ConnectError> {
         loop {
-            if let Some(place) = UpstreamSockets::place(&self.upstream.sockets) {
+            if let Some(place) = UpstreamSockets::place(&self.upstream.sockets, self.upstream.name()) {
                 return Ok(place);
             }
             let oldest = {

@@ -73,6 +73,7 @@ impl UpstreamTable {
             (name.clone(), same.unwrap_or_else(changed))
         };
         let upstreams = configured.values().map(one).collect();
+        self.sockets.share_among(configured.keys());
         Self { upstreams, slots: self.slots.clone(), sockets: self.sockets.clone() }
     }
 

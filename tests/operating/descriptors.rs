@@ -118,6 +118,48 @@ fn clients_that_leave_leave_files_for_others() {
     assert!(!gateway.stderr().contains("Too many open files"), "{}", gateway.stderr());
 }
 
+/// One that is slow, has its connections open by guarded requests, plain ones, or answers that don't end.
+#[test]
+fn a_slow_upstream_leaves_connections_for_others() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let slow = Upstream::start(move |call| match call.target.as_str() {
+        "/slow/held" => Script::numbered(call).after(&held),
+        _ => Script::raw(vec![
+            Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun".into()),
+            Step::Pass(held.clone()),
+        ]),
+    });
+    let upstream = Upstream::numbering();
+    let others = format!(
+        "[upstreams.slow]\nurls = [{:?}]\n[[routes]]\nname = \"slow\"\npath = \"/slow\"\nupstream = \"slow\"\npolicy = \"keys\"",
+        slow.url()
+    );
+    for (method, target, key) in
+        [("POST", "/slow/held", true), ("GET", "/slow/held", false), ("GET", "/slow/endless", false)]
+    {
+        let gateway = Setup::new(&upstream.url()).files("-n 256").extra(&others).start();
+        let before = slow.count();
+        let _waiting: Vec<_> = (0..60)
+            .map(|number| {
+                let request = Request::new(method, target);
+                let request = if key { request.key(&number.to_string()) } else { request };
+                let mut connection = gateway.connect_from(one_of_eight(number));
+                connection.0.write(&request.bytes()).unwrap();
+                connection
+            })
+            .collect();
+        gateway.assert_logs(&["upstream unreachable", "may not open more files"]);
+        // More than half of the connections may be one upstream's.
+        slow.await_count(before + 25);
+        for number in 0..10 {
+            gateway.send(&Request::keyed("/charges", &number.to_string())).assert_executed(201);
+            assert_eq!(gateway.send(&Request::get("/plain")).status, 201);
+        }
+    }
+    gate.open();
+}
+
 #[test]
 fn a_crowd_at_the_admin_port_takes_nothing() {
     let upstream = Upstream::numbering();
