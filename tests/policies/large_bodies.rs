@@ -83,3 +83,41 @@ fn a_key_in_a_large_body_is_found() {
     gateway.send(&json(body(""))).assert_problem(400, "key-malformed");
     assert_eq!(upstream.count(), 2);
 }
+
+/// Many of one address take turns with one of another.
+#[test]
+fn one_peers_documents_hold_up_no_others() {
+    const MANY: usize = 24;
+    let from_body = "settings = { from = [\"body:/k\"], required = true }";
+    let document =
+        |key: usize| format!("{{\"x\":[{}1],\"k\":\"k{key}\"}}", "1,".repeat(200_000)).into_bytes();
+    for (what, component, line, coded) in [
+        ("as it is", "builtin:idempotency-key", from_body, false),
+        ("compressed", "builtin:idempotency-key", from_body, true),
+        ("for a fingerprint", "builtin:content", "", false),
+        ("compressed, for a fingerprint", "builtin:content", "", true),
+    ] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let upstream = Upstream::start(move |call| match call.target.as_str() {
+            "/held" => Script::numbered(call).after(&held),
+            _ => Script::numbered(call),
+        });
+        let gateway = Setup::new(&upstream.url()).component(component).policy(line).start();
+        let send = |peer: u8, target: &str, key: usize| {
+            let (mut connection, body) = (gateway.connect_from(peer), document(key));
+            let request = Request::post(target).field("Content-Type", "application/json");
+            let request = match coded {
+                true => request.body(gzip(&body)).field("Content-Encoding", "gzip"),
+                false => request.body(body),
+            };
+            connection.0.write(&request.bytes()).unwrap();
+            connection
+        };
+        let _many: Vec<_> = (0..MANY).map(|key| send(2, "/held", key)).collect();
+        send(3, "/charges", MANY).reply("POST").unwrap().assert_executed(201);
+        let before = upstream.count() - 1;
+        assert!(before < MANY / 2, "{what}: {before} of {MANY} came first");
+        gate.open();
+    }
+}

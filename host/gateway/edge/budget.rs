@@ -1,4 +1,5 @@
-//! What one peer holds: connections, and of the budget of bodies, which all of them share (`design/edge.md`).
+//! What one peer holds: connections, turns for large documents, and of the budget of bodies, which all of them share
+//! (`design/edge.md`).
 
 use super::peer::network;
 use bytes::Bytes;
@@ -6,10 +7,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::Semaphore;
 
 /// The bytes of each body that are not counted. A connection has buffers of this size anyway, and their number is
 /// bounded by `server.limits.connections`.
 pub const UNCOUNTED: usize = 8 << 10;
+
+/// The large documents of one peer that may be read at a time: one on a policy thread, and the next.
+const DOCUMENTS: usize = 2;
 
 /// The way that a body goes. Each way has a budget of its own, so that nobody's uploads take the room of another's
 /// answers.
@@ -59,6 +64,8 @@ pub struct PeerAccount {
     held: Held,
     /// Its open connections, tunnels among them.
     pub(crate) connections: AtomicUsize,
+    /// The turns of its large documents: so many may be read on policy threads or be next there.
+    pub(crate) documents: Semaphore,
     /// The peer's address, or the network that counts as one peer; none: the gateway itself.
     address: Option<IpAddr>,
     /// Whether the peer speaks for many, so that it may hold all.
@@ -103,8 +110,15 @@ impl BodyBudget {
     }
 
     fn open(self: &Arc<Self>, address: Option<IpAddr>, is_many: bool) -> Arc<PeerAccount> {
-        let connections = AtomicUsize::new(0);
-        Arc::new(PeerAccount { budget: self.clone(), held: Held::default(), connections, address, is_many })
+        let documents = if is_many { Semaphore::MAX_PERMITS } else { DOCUMENTS };
+        Arc::new(PeerAccount {
+            budget: self.clone(),
+            held: Held::default(),
+            connections: AtomicUsize::new(0),
+            documents: Semaphore::new(documents),
+            address,
+            is_many,
+        })
     }
 }
 

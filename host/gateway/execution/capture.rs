@@ -12,6 +12,7 @@ use oncegate_core::{Answer, AnswerSummary, Disposition, UnknownReason};
 use oncegate_policy::view::ShownBody;
 use oncegate_policy::{Failure, Generation, InstancePool, Payload, PayloadWant, Plan, Reply};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// An answer, as far as it arrived.
 #[derive(Debug)]
@@ -194,6 +195,7 @@ impl Capture {
         head: &Parts,
         generation: &Arc<Generation>,
         policies: &InstancePool,
+        turns: &Semaphore,
     ) -> Result<Payload, Failure> {
         match generation.plan().response_payload {
             _ if self.size == 0 => Ok(Payload::Absent),
@@ -201,7 +203,7 @@ impl Capture {
             _ if self.over => Ok(Payload::Oversize),
             PayloadWant::Pointers(_) | PayloadWant::Whole(_) => {
                 let body = Arc::new(ShownBody::new(&head.headers, self.kept.copied(), self.limit));
-                policies.payload(generation, &body, |plan| &plan.response_payload).await
+                policies.payload(generation, &body, |plan| &plan.response_payload, turns).await
             }
         }
     }

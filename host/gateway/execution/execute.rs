@@ -169,6 +169,7 @@ async fn attempt(
         principal: &execution.principal,
         operation,
         record: permit.record(),
+        turns: &execution.bodies.documents,
     };
     let (settlement, shared) = judge.settle(&answer).await;
     let end = match shown {

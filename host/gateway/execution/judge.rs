@@ -10,6 +10,7 @@ use oncegate_core::{
 };
 use oncegate_policy::{self as policy, Generation};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Everything that an answer is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,8 @@ pub struct Judge<'a> {
     pub operation: OperationId,
     /// The record under which it executes.
     pub record: &'a Record,
+    /// The turns of the peer's large documents.
+    pub turns: &'a Semaphore,
 }
 
 impl Judge<'_> {
@@ -95,7 +98,7 @@ impl Judge<'_> {
     ) -> Result<Option<policy::PolicySettlement>, policy::Failure> {
         let receipt = policy::Receipt::of(self.operation, self.record);
         let CapturedAnswer { head, capture, cut } = answer;
-        let payload = capture.payload(head, self.generation, &self.worker.policies).await?;
+        let payload = capture.payload(head, self.generation, &self.worker.policies, self.turns).await?;
         let reply = capture.reply(head, self.generation.plan(), payload, cut.is_none());
         let call = policy::HookCall::Settle { receipt, reply };
         Ok(self.worker.call(self.generation, self.principal, call).await?.settlement())

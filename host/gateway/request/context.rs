@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// A request with its route and its principal.
 #[derive(Debug)]
@@ -137,7 +138,8 @@ impl RequestContext {
             _ if !body.has_body() => Ok(Payload::Absent),
             (PayloadWant::Nothing, _) | (_, None) => Ok(Payload::Withheld),
             (_, Some(body)) => {
-                self.worker.policies.payload(generation, self.shown(body), |plan| &plan.request_payload).await
+                let (shown, turns) = (self.shown(body), self.turns());
+                self.worker.policies.payload(generation, shown, |plan| &plan.request_payload, turns).await
             }
         }
     }
@@ -159,7 +161,7 @@ impl RequestContext {
         if shapes.is_empty() || self.shown(body).is_small() {
             return Ok(());
         }
-        match self.worker.policies.forms(generation, self.shown(body), shapes).await? {
+        match self.worker.policies.forms(generation, self.shown(body), shapes, self.turns()).await? {
             Some(forms) => self.forms.extend(forms),
             None => self.no_document = true,
         }
@@ -171,6 +173,11 @@ impl RequestContext {
     fn shown(&self, body: &Bytes) -> &Arc<ShownBody> {
         let shown = || ShownBody::new(self.arrival.fields(), body.clone(), self.body_bytes_max());
         self.shown.get_or_init(|| Arc::new(shown()))
+    }
+
+    /// The turns of the peer's large documents.
+    fn turns(&self) -> &Semaphore {
+        &self.arrival.client.bodies().documents
     }
 
     /// The most bytes that a body may have, also without its content codings.

@@ -13,6 +13,7 @@ use crate::view::{DocumentForm, Late, ShownBody, Until};
 use oncegate_core::PrincipalId;
 use std::cell::RefCell;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The policy instances of one worker thread.
 ///
@@ -36,16 +37,19 @@ impl InstancePool {
         Self { engine: Arc::clone(engine), caches: RefCell::default() }
     }
 
-    /// As much of a body as the policy's plan wants to see. What is large is read on a policy thread.
+    /// As much of a body as the policy's plan wants to see. What is large is read on a policy thread. `turns`: those of
+    /// the peer, of whose documents few wait beside those of others.
     pub async fn payload(
         &self,
         generation: &Arc<Generation>,
         body: &Arc<ShownBody>,
         want: fn(&Plan) -> &PayloadWant,
+        turns: &Semaphore,
     ) -> Result<Payload, Failure> {
         if body.is_small() {
             return in_time(body.payload(want(&generation.plan), Until::THE_END));
         }
+        let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
         let (held, body) = (Arc::clone(generation), Arc::clone(body));
         let work = move || in_time(body.payload(want(&held.plan), Until::spent(BODY_TIME_MAX)));
         self.engine.threads().work(generation, work).await
@@ -57,7 +61,9 @@ impl InstancePool {
         generation: &Arc<Generation>,
         body: &Arc<ShownBody>,
         shapes: Vec<Shape>,
+        turns: &Semaphore,
     ) -> Result<Option<Vec<DocumentForm>>, Failure> {
+        let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
         let body = Arc::clone(body);
         let work = move || in_time(body.forms(shapes, Until::spent(BODY_TIME_MAX)));
         self.engine.threads().work(generation, work).await
