@@ -327,14 +327,13 @@ async fn open_ledger(
             (AnyStore::Embedded(store), recovered, clock, Some(config.ledger.memory))
         }
     };
-    let (ledger, keeper) = Ledger::new(Timed::new(store, Arc::new(StoreMetrics)), clock, cache);
-    let unknown = ledger.recover(&recovered.orphans).await?;
-    if recovered.records > 0 || unknown > 0 {
+    let Recovered { records, orphans, .. } = recovered;
+    if records > 0 {
         tracing::info!(
-            records = recovered.records,
-            became_unknown = unknown,
-            "the ledger is open; what was executing when it was left became unknown"
+            records,
+            orphans = orphans.ids.len(),
+            "the ledger is open; what was left executing is unknown"
         );
     }
-    Ok((ledger, keeper))
+    Ok(Ledger::opened(Timed::new(store, Arc::new(StoreMetrics)), clock, cache, orphans))
 }

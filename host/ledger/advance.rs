@@ -1,8 +1,8 @@
 //! The effect of events other than claims: deciding again when a swap is lost.
 
-use super::state::{Ledger, NO_RULES};
+use super::state::Ledger;
 use oncegate_core::{
-    Decision, Event, ExecutionId, OperationId, Outcome, Record, State, Timestamp, Unchanged, decide,
+    Decision, Event, ExecutionId, NO_RULES, OperationId, Outcome, Record, State, Timestamp, Unchanged, decide,
 };
 use oncegate_store::{Store, StoreError, Swap, Versioned};
 use std::sync::Arc;

@@ -1,19 +1,14 @@
 //! The begin of an operation: the record in its way, an execution to wait for, or the right to claim.
 
-use super::advance::Advanced;
 use super::claim::{Begun, Claimant};
 use super::flight::Flight;
 use super::request::Request;
 use super::state::Ledger;
 use dashmap::mapref::entry::Entry;
 use oncegate_core::{Claim, Decision, Event, Key, OperationId, Record, Refusal, Rules, Timestamp, decide};
-use oncegate_store::{Store, StoreError, Versioned};
+use oncegate_store::{Store, Versioned};
 use std::sync::Arc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-
-/// How many operations are recovered at once.
-const RECOVER_PORTION: usize = 1024;
 
 impl<S: Store> Ledger<S> {
     /// Begins an operation: finds the record in its way, waits for an execution in this process, or hands out
@@ -79,37 +74,6 @@ impl<S: Store> Ledger<S> {
             Begun::Refuse(Refusal::KeyReused, _) => None,
             begun => Some(begun),
         }
-    }
-
-    /// Recovers operations that were executing when the last process on an embedded store ended: nobody knows
-    /// their outcomes. Returns how many there were. A record that can't be read keeps its key: nobody claims over it,
-    /// and it is unknown by itself once its lease is over.
-    pub async fn recover(self: &Arc<Self>, orphans: &[OperationId]) -> Result<usize, StoreError> {
-        let mut recovered = 0;
-        for portion in orphans.chunks(RECOVER_PORTION) {
-            // All of a portion are written at once, so that one sync of the store makes them durable.
-            let mut all = JoinSet::new();
-            for id in portion.iter().copied() {
-                let ledger = self.clone();
-                all.spawn(async move { (id, ledger.recover_one(id).await) });
-            }
-            for (operation, one) in all.join_all().await {
-                match one {
-                    Ok(was_executing) => recovered += usize::from(was_executing),
-                    Err(error @ StoreError::Corrupt(_)) => {
-                        tracing::error!(%operation, %error, "what was executing can't be read, and keeps its key");
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(recovered)
-    }
-
-    async fn recover_one(&self, id: OperationId) -> Result<bool, StoreError> {
-        let Some(orphan) = self.store.load(id).await? else { return Ok(false) };
-        let advance = self.advance(id, Some(orphan), &Event::Restart).await?;
-        Ok(matches!(advance, Advanced::Done(_)))
     }
 
     /// A final record that needs no waiting: from the cache, or from a store that is memory.

@@ -66,6 +66,8 @@ pub use waiting::{WaitingPlace, WaitingRoom};
 #[cfg(test)]
 mod common_tests;
 #[cfg(test)]
+mod orphans_tests;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod spaces_tests;

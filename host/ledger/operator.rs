@@ -1,7 +1,9 @@
 //! An operator's changes to operations by hand, one by one and each at a version that was shown.
 
-use super::state::{Ledger, NO_RULES};
-use oncegate_core::{Decision, Event, ExecutionId, OperationId, Outcome, Record, Unchanged, View, decide};
+use super::state::Ledger;
+use oncegate_core::{
+    Decision, Event, ExecutionId, NO_RULES, OperationId, Outcome, Record, Unchanged, View, decide,
+};
 use oncegate_store::{Store, StoreError, Swap, Version, Versioned};
 use std::sync::Arc;
 

@@ -8,20 +8,16 @@ use super::in_doubt::ChangeInDoubt;
 use super::late::{LateSettlement, LateSettlements};
 use super::retention::{RetentionHistory, RouteRetention};
 use super::turn::Turn;
-use oncegate_core::{
-    Answer, ExecutionId, GatewayId, OperationId, Rules, Settlement, Timestamp, WhenUnknown, WhileRunning,
-};
+use oncegate_core::{Answer, ExecutionId, GatewayId, OperationId, Settlement, Timestamp};
 use oncegate_keyspaces::{SpaceRegistry, pointers};
-use oncegate_store::{Clock, ConfiguredStore, Confirmed, DocumentError, Store, StoreError, Versioned};
+use oncegate_store::{
+    Clock, ConfiguredStore, Confirmed, DocumentError, Store, StoreError, Version, Versioned,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-
-/// The rules for events that ask for nothing: only claims have rules.
-pub(super) const NO_RULES: Rules =
-    Rules { while_running: WhileRunning::Reject, when_unknown: WhenUnknown::Hold };
 
 /// The ledger.
 #[derive(Debug)]
@@ -79,15 +75,16 @@ pub(super) struct Executions {
 
 impl<S: Store> Ledger<S> {
     /// A ledger whose execution ids begin with `process`, and the receiver of the settlements that its store
-    /// did not take.
+    /// did not take. `first`: this process's first version.
     pub(super) fn of(
         process: u64,
         store: S,
         clock: Clock,
         cache_bytes: Option<usize>,
+        first: Version,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Overdue>) {
         let (overdue, settlements) = mpsc::unbounded_channel();
-        let store = Arc::new(Confirmed::new(store, clock));
+        let store = Arc::new(Confirmed::new(store, clock, first));
         let spaces = SpaceRegistry::new(store.clone(), gateway_id(process));
         let ledger = Arc::new(Self {
             store,

@@ -6,8 +6,7 @@ use super::*;
 use oncegate_core::{
     Decision, Outcome, Record, Refusal, Rules, State, Timestamp, UnknownReason, WhenUnknown, WhileRunning,
 };
-use oncegate_store::conformance::{executing, id, on_a_runtime as run, put};
-use oncegate_store::faulty::Faulty;
+use oncegate_store::conformance::{executing, id, on_a_runtime as run};
 use oncegate_store::{AnyStore, Memory};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -243,42 +242,5 @@ struct Full;
 impl WaitingRoom for Full {
     fn enter(&self) -> Option<WaitingPlace> {
         None
-    }
-}
-
-/// One rotten record kept the gateway from starting.
-#[test]
-fn unreadable_orphans_hold_up_no_start() {
-    for damaged in [&[1_u64][..], &[1, 2, 3], &[3], &[]] {
-        run(async {
-            let (ledger, _) =
-                Ledger::new(Faulty::new(Memory::new(1 << 20)), Clock::start(Timestamp::default()), None);
-            let lease_until = ledger.clock().now().as_secs() + 60;
-            for n in 1..=3 {
-                put(&*ledger.store().inner, id(n), None, Some(executing(lease_until))).await;
-            }
-            ledger.store().damage(&damaged.iter().map(|n| id(*n)).collect::<Vec<_>>());
-            let orphans = [1, 2, 3].map(id);
-            assert_eq!(ledger.recover(&orphans).await.unwrap(), 3 - damaged.len(), "{damaged:?}");
-            let claim = async |n| match ledger.begin(requests::request(&ledger, id(n))).await {
-                Begun::Claim(claimant) => claimant.claim().await,
-                begun => Claimed::Stands(begun),
-            };
-            for n in 1..=3 {
-                let claimed = claim(n).await;
-                let is_told = match &claimed {
-                    Claimed::Elsewhere(..) | Claimed::Stands(Begun::Unavailable(_)) => damaged.contains(&n),
-                    Claimed::Stands(Begun::Refuse(Refusal::Unknown, _)) => !damaged.contains(&n),
-                    _ => false,
-                };
-                assert!(is_told, "{n} of {damaged:?}: {claimed:?}");
-            }
-            // Nor once it can be read again.
-            ledger.store().damage(&[]);
-            for n in damaged {
-                let claimed = claim(*n).await;
-                assert!(matches!(claimed, Claimed::Elsewhere(..)), "{claimed:?}");
-            }
-        });
     }
 }

@@ -10,7 +10,7 @@ use oncegate_core::{
 };
 use oncegate_store::conformance::{completed, executing, id, on_a_runtime as run, put, record};
 use oncegate_store::faulty::{Faulty, StoreFault};
-use oncegate_store::{Embedded, Memory, Store, StoreError};
+use oncegate_store::{Embedded, Memory, Orphans, Store, StoreError, Version};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -104,7 +104,7 @@ fn all<S: Store>(make: impl Fn() -> S) {
             a_settlement_that_stands_is_no_late_one(Bed::new(make()), faults).await;
             a_renewal_that_stands_counts(Bed::new(make()), faults).await;
             a_sweep_is_done(Bed::new(make()), faults).await;
-            what_was_left_executing_is_unknown(Bed::new(make()), faults).await;
+            what_was_left_executing_is_unknown(make(), faults).await;
             what_an_operator_did_is_done(Bed::new(make()), faults).await;
         }
         for fault in [StoreFault::Written, StoreFault::Unwritten] {
@@ -207,11 +207,14 @@ async fn a_sweep_is_done<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
     assert!(bed.store().inner.load(id(2)).await.unwrap().value.is_none(), "{faults:?}");
 }
 
-async fn what_was_left_executing_is_unknown<S: Store>(bed: Bed<S>, faults: &[StoreFault]) {
-    let now = bed.ledger.clock().now();
-    put(&*bed.store().inner, id(1), None, Some(executing(now.as_secs() + 60))).await;
+async fn what_was_left_executing_is_unknown<S: Store>(store: S, faults: &[StoreFault]) {
+    let clock = Clock::start(Timestamp::default());
+    let left = put(&store, id(1), None, Some(executing(clock.now().as_secs() + 60))).await;
+    let orphans = Orphans { ids: vec![id(1)], before: Version(left.0 + 1) };
+    let (ledger, keeper) = Ledger::opened(Faulty::new(store), clock, Some(1 << 20), orphans.clone());
+    let bed = Bed { ledger, keeper: Some(keeper) };
     bed.store().next(faults);
-    assert_eq!(bed.ledger.recover(&[id(1)]).await.unwrap(), 1, "{faults:?}");
+    bed.ledger.recover(orphans.ids).await;
     let standing = bed.store().inner.load(id(1)).await.unwrap().value.unwrap();
     let crashed = matches!(standing.record.state, State::Unknown { reason: UnknownReason::Crashed, .. });
     assert!(crashed, "{faults:?} {standing:?}");

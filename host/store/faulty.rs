@@ -10,12 +10,15 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::task::yield_now;
 
 /// What happens to one swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreFault {
     /// The swap is done as it should be.
     None,
+    /// The swap is done once all other tasks had a turn.
+    Late,
     /// The swap is done, and nobody is told.
     Written,
     /// The swap is not done, and nobody is told.
@@ -118,6 +121,10 @@ async fn faulted<T>(fault: Option<StoreFault>, swap: impl Future<Output = Said<T
     let unclear = || StoreError::Indeterminate("the answer was lost".into());
     match fault.unwrap_or(StoreFault::None) {
         StoreFault::None => swap.await,
+        StoreFault::Late => {
+            yield_now().await;
+            swap.await
+        }
         StoreFault::Written => {
             swap.await?;
             Err(unclear())

@@ -23,6 +23,7 @@ mod document;
 pub mod embedded;
 mod listings;
 pub mod memory;
+mod orphans;
 mod size;
 mod timed;
 mod verbs;
@@ -39,6 +40,7 @@ pub use document::DocumentError;
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, MarkError, MarkFile, OpenError, Recovered};
 pub use memory::{IdHasher, Memory};
+pub use orphans::Orphans;
 pub use size::{Backlog, Kind, Kinds, Size};
 pub use timed::{CallTimes, StoreCall, Timed};
 pub use verbs::{Said, ScanScope, Scanned, Stamped, Store, StoreError, Swap, Version, Versioned};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The name of one write of one record. Versions are never used twice, so a version is the fencing token: a
 /// swap that expects an old version has lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
 /// A record and the write that put it there.

@@ -188,28 +188,139 @@ fn verify(gateway: &Gateway, round: usize, known: &Known) -> usize {
 /// How many executions are under way at a kill.
 const UNDER_WAY: usize = 48;
 
+fn orphan(n: usize) -> Request {
+    Request::keyed("/charges", &format!("k{n}"))
+}
+
+/// A gateway that was killed with so many executions under way.
+fn killed_with_orphans(setup: &Setup, upstream: &Upstream) -> Setup {
+    let gateway = setup.start();
+    let mut connections = Vec::new();
+    for n in 0..UNDER_WAY {
+        let mut connection = gateway.connect();
+        connection.0.write(&orphan(n).bytes()).expect("it is read");
+        connections.push(connection);
+    }
+    upstream.await_count(UNDER_WAY);
+    gateway.kill()
+}
+
 #[test]
 fn a_start_ends_what_was_under_way_at_once() {
     let gate = Gate::new();
     let held = gate.clone();
     let upstream = Upstream::start(move |call| Script::numbered(call).after(&held));
     let (setup, faults) = Faults::over(&Setup::new(&upstream.url()));
-    let gateway = setup.start();
-    let mut connections = Vec::new();
-    for n in 0..UNDER_WAY {
-        let mut connection = gateway.connect();
-        connection.0.write(&Request::keyed("/charges", &format!("k{n}")).bytes()).expect("it is read");
-        connections.push(connection);
-    }
-    upstream.await_count(UNDER_WAY);
-    let setup = gateway.kill();
+    let setup = killed_with_orphans(&setup, &upstream);
     gate.open();
     let before = faults.passages(Point::Synced);
     let gateway = setup.start();
+    recorded(&gateway);
     let syncs = faults.passages(Point::Synced) - before;
     assert!(syncs < UNDER_WAY as u64, "{syncs} syncs for {UNDER_WAY} operations");
     for n in 0..UNDER_WAY {
-        gateway.send(&Request::keyed("/charges", &format!("k{n}"))).assert_problem(409, "outcome-unknown");
+        gateway.send(&orphan(n)).assert_problem(409, "outcome-unknown");
     }
     assert_eq!(upstream.count(), UNDER_WAY);
+}
+
+/// How many records say that they are executing.
+fn stored_as_executing(gateway: &Gateway) -> u64 {
+    gateway.metric("oncegate_records{state=\"executing\"}")
+}
+
+/// Waits until what was left executing is recorded as unknown.
+fn recorded(gateway: &Gateway) {
+    eventually("all orphans are recorded", || (stored_as_executing(gateway) == 0).then_some(()));
+}
+
+/// A gateway that has started and can't record what was left, because its disk takes no sync.
+fn started_with_held_disk(setup: &Setup, upstream: &Upstream) -> (Gateway, Faults) {
+    let (setup, faults) = Faults::over(setup);
+    // The first start makes the folder, the second its ballast.
+    setup.start().kill();
+    setup.start().kill();
+    // What a start itself syncs when there is nothing to record.
+    let before = faults.passages(Point::Syncing);
+    let gateway = setup.start();
+    let own = faults.passages(Point::Syncing) - before;
+    gateway.kill();
+    let setup = killed_with_orphans(&setup, upstream);
+    faults.hold_at(Point::Syncing, own + 1);
+    let gateway = setup.start();
+    faults.await_held();
+    assert_eq!(stored_as_executing(&gateway), UNDER_WAY as u64);
+    (gateway, faults)
+}
+
+/// The answers to these requests and to retries of all orphans, which come while nothing can be recorded.
+fn asked_meanwhile<const N: usize>(gateway: &Gateway, faults: &Faults, first: [Request; N]) -> Vec<Reply> {
+    let requests: Vec<Request> = first.into_iter().chain((0..UNDER_WAY).map(orphan)).collect();
+    let mut connections: Vec<_> = requests.iter().map(|_| gateway.connect()).collect();
+    for (connection, request) in connections.iter_mut().zip(&requests) {
+        connection.0.write(&request.bytes()).expect("it is read");
+    }
+    faults.release();
+    connections.iter_mut().map(|connection| connection.reply("POST").expect("it is answered")).collect()
+}
+
+#[test]
+fn a_start_answers_before_orphans_are_recorded() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.key() {
+        "new" => Script::numbered(call),
+        _ => Script::numbered(call).after(&held),
+    });
+    let (gateway, faults) = started_with_held_disk(&Setup::new(&upstream.url()), &upstream);
+    gate.open();
+    let listed = |state: &str| {
+        let list = gateway.admin("GET", &format!("/v1/operations?state={state}")).json();
+        list["operations"].as_array().expect("a list").clone()
+    };
+    assert_eq!((listed("unknown").len(), listed("executing").len()), (UNDER_WAY, 0));
+    let shown = listed("unknown").swap_remove(0);
+    let one = format!("/v1/operations/{}", shown["operation"].as_str().expect("an id"));
+    let looked_at = gateway.admin("GET", &one).json();
+    for member in ["state", "reason", "unknown_since", "version"] {
+        assert_eq!(looked_at[member], shown[member], "{member}");
+    }
+    assert_eq!(shown["reason"], "crashed");
+    // They ask while nothing is recorded. The disk is one for all.
+    let [new, retries @ ..] = &*asked_meanwhile(&gateway, &faults, [Request::keyed("/charges", "new")])
+    else {
+        panic!("each is answered")
+    };
+    new.assert_executed(201);
+    for retry in retries {
+        retry.assert_problem(409, "outcome-unknown");
+    }
+    recorded(&gateway);
+    let now = gateway.admin("GET", &one).json();
+    assert_eq!((&now["state"], &now["unknown_since"]), (&shown["state"], &shown["unknown_since"]));
+    assert_eq!((listed("unknown").len(), upstream.count()), (UNDER_WAY, UNDER_WAY + 1));
+}
+
+/// An orphan is sent again, and settles, before its recovery has come to it. It isn't ended by that.
+#[test]
+fn orphans_that_are_resent_meanwhile_are_not_ended() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |call| match call.field("oncegate-attempt") {
+        Some("1") => Script::numbered(call).after(&held),
+        _ => Script::answer(201, "again"),
+    });
+    let setup =
+        Setup::new(&upstream.url()).route("when_unknown = \"resend\"").origin("accept_repeats = true");
+    let (gateway, faults) = started_with_held_disk(&setup, &upstream);
+    let resent = asked_meanwhile(&gateway, &faults, []);
+    gate.open();
+    recorded(&gateway);
+    for (n, first) in resent.iter().enumerate() {
+        first.assert_executed(201);
+        assert_eq!(first.text(), "again");
+        gateway.send(&orphan(n)).assert_replay_of(first);
+    }
+    assert_eq!(upstream.count(), 2 * UNDER_WAY);
+    assert!(upstream.count_by_key().values().all(|count| *count == 2));
 }

@@ -35,7 +35,8 @@ pub mod time;
 
 pub use answer::{Answer, AnswerSummary, allocated};
 pub use decide::{
-    Claim, Decision, Event, PROBE_TURN, Probe, Refusal, Rules, Unchanged, WhenUnknown, WhileRunning, decide,
+    Claim, Decision, Event, NO_RULES, PROBE_TURN, Probe, Refusal, Rules, Unchanged, WhenUnknown,
+    WhileRunning, decide,
 };
 pub use durability::Durability;
 pub use ids::{

@@ -1,8 +1,8 @@
 //! Renews the leases of the executions in this process.
 
 use crate::flight::Flight;
-use crate::state::{Ledger, NO_RULES};
-use oncegate_core::{Decision, Event, OperationId, State, Timestamp, decide};
+use crate::state::Ledger;
+use oncegate_core::{Decision, Event, NO_RULES, OperationId, State, Timestamp, decide};
 use oncegate_store::{Store, StoreError, Swap, Versioned};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};

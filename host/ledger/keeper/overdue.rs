@@ -1,19 +1,14 @@
 //! Settlements that the store did not take yet: they are tried again until it takes them.
 
+use super::{RETRY, RETRY_MAX};
 use crate::advance::Advanced;
 use crate::flight::Ending;
 use crate::state::{Ledger, Overdue, WaitsForOverdue};
 use oncegate_store::{Store, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-
-/// The first wait before overdue settlements are tried again; each further wait is twice as long.
-const RETRY: Duration = Duration::from_millis(25);
-/// The longest such wait.
-const RETRY_MAX: Duration = Duration::from_secs(1);
 
 impl<S: Store> Ledger<S> {
     /// Tries overdue settlements again, for as long as the future is polled. Each is tried once; from the

@@ -126,7 +126,8 @@ impl<S: Store> Ledger<S> {
         let before = next_try(&current.record);
         let now = self.clock().now();
         let Advanced::Done(swept) = self.advance(id, Some(current), &Event::Sweep).await? else {
-            return Ok(());
+            // What was left executing is due by what is stored, until that is recorded as unknown.
+            return self.store.recover(id).await;
         };
         if let Some(cache) = &self.cache {
             cache.remove(id);

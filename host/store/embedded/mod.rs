@@ -44,6 +44,7 @@ pub use folder::OpenError;
 pub use mark::MarkFile;
 pub use mark_error::MarkError;
 
+use super::orphans::Orphans;
 use super::size::Size;
 use super::verbs::{Said, ScanScope, Scanned, Store, StoreError, Swap, Version, Versioned};
 use bytes::Bytes;
@@ -90,8 +91,8 @@ struct Queues {
 /// The past of an opened folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Operations that were executing when the last process ended. The process that executed them is gone.
-    pub orphans: Vec<OperationId>,
+    /// Operations that were executing when the last process ended.
+    pub orphans: Orphans,
     /// The latest ledger time that the folder saw. Ledger time must not start before it.
     pub last_time: Timestamp,
     /// How many records there are.
@@ -158,7 +159,7 @@ impl Embedded {
         if !whole {
             folder.vouch().map_err(io)?;
         }
-        let orphans = tables.running().map_err(damaged)?;
+        let orphans = Orphans { ids: tables.running().map_err(damaged)?, before: Version(version_next) };
         let recovered = Recovered { orphans, last_time: own.clock, records: own.records };
         let bytes = tables.db.disk_space().unwrap_or(0);
         let shared = Arc::new(StoreState::new(version_next, &own, bytes, tables.clone()));

@@ -12,7 +12,7 @@ use crate::world::{Event, Reply, RequestId, World};
 use oncegate_core::{LostRecords, Outcome, Probe, SpaceNumber, Times, UnknownReason};
 use oncegate_keyspaces::{ActiveSpaces, SpacePin};
 use oncegate_ledger::{IdentityError, Ledger, Pursued};
-use oncegate_store::{Clock, StoreError};
+use oncegate_store::{Clock, Orphans, StoreError};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -164,12 +164,10 @@ impl Gateway {
         let store = SimStore::new(world, &self.disk, &process);
         let clock = Clock::following(start, crate::world::elapsed);
         let cache = world.setting.cache.then_some(1 << 16);
-        let (ledger, keeper) = Ledger::of_process(world.token().into(), store, clock, cache);
+        let orphans = if embedded { orphans } else { Orphans::default() };
+        let (ledger, keeper) = Ledger::of_process(world.token().into(), store, clock, cache, orphans);
         let (gateway, running) = (self.clone(), process.clone());
         process.spawn(async move {
-            while embedded && ledger.recover(&orphans).await.is_err() {
-                sleep(AGAIN).await;
-            }
             gateway.agree(&ledger).await;
             let place = loop {
                 let (way, source) = (gateway.way.get(), gateway.source.get());

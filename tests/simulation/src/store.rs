@@ -6,7 +6,9 @@ use crate::process::Process;
 use crate::world::{Event, World, locked};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Outcome, Record, State, Timestamp};
-use oncegate_store::{Kind, Said, ScanScope, Scanned, Size, Store, StoreError, Swap, Version, Versioned};
+use oncegate_store::{
+    Kind, Orphans, Said, ScanScope, Scanned, Size, Store, StoreError, Swap, Version, Versioned,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,13 +33,14 @@ struct Tables {
 }
 
 impl Disk {
-    /// Operations that were executing, and the latest ledger time that was seen: an embedded store tells
-    /// these when it is opened.
-    pub fn recovered(&self) -> (Vec<OperationId>, Timestamp) {
+    /// What the last process left executing, and the latest ledger time that was seen: an embedded store
+    /// tells these when it is opened.
+    pub fn recovered(&self) -> (Orphans, Timestamp) {
         let tables = locked(&self.tables);
         let running = |versioned: &Versioned| matches!(versioned.record.state, State::Executing { .. });
-        let orphans = tables.records.iter().filter(|(_, versioned)| running(versioned));
-        (orphans.map(|(id, _)| *id).collect(), tables.last_time)
+        let ids = tables.records.iter().filter(|(_, versioned)| running(versioned)).map(|(id, _)| *id);
+        let before = Version(tables.versions + 1);
+        (Orphans { ids: ids.collect(), before }, tables.last_time)
     }
 
     /// The record of an operation, as a reader of the store sees it.

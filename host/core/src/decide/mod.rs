@@ -44,6 +44,9 @@ pub struct Rules {
     pub when_unknown: WhenUnknown,
 }
 
+/// The rules for events that ask for nothing: only claims have rules.
+pub const NO_RULES: Rules = Rules { while_running: WhileRunning::Reject, when_unknown: WhenUnknown::Hold };
+
 /// A request that asks to execute.
 #[derive(Clone, Debug)]
 pub struct Claim {

@@ -5,7 +5,7 @@ use crate::{HOLD, LONG, START, claim, draw, keys, play};
 use bytes::Bytes;
 use oncegate_core::{OperationId, Outcome, Timestamp};
 use oncegate_ledger::{Claimant, Claimed, Clock, Derived, Intervention, Ledger, Request};
-use oncegate_store::{AnyStore, Kinds, Memory, Size, Store, Swap};
+use oncegate_store::{AnyStore, Kinds, Memory, Orphans, Size, Store, Swap};
 use shuttle::future::{JoinHandle, block_on, spawn};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
@@ -36,7 +36,7 @@ impl Bed {
             .map(|process| {
                 let clock = Clock::following(START, time::elapsed);
                 let store = AnyStore::Memory(memory.clone());
-                Ledger::of_process(process, store, clock, cache.then_some(1 << 16))
+                Ledger::of_process(process, store, clock, cache.then_some(1 << 16), Orphans::default())
             })
             .unzip();
         let keepers = keepers.into_iter().map(|keeper| spawn(keeper.run())).collect();
