@@ -8,6 +8,7 @@
 //! oncegate.ballast   room that is given back when the disk is full
 //! oncegate.trial     what is written to see whether the disk takes writes; removed at once, or at the next start
 //! db/N.renewed       a copy that is to take the place of journal N; removed at the next start
+//! db.copy/           a copy of what lives, or the database that it took the place of; removed at the next start
 //! oncegate.code/     compiled policies, which anybody may remove
 //! ```
 
@@ -24,7 +25,7 @@ pub(super) const FORMAT: u32 = 1;
 
 const LOCK: &str = "oncegate.lock";
 const MARKER: &str = "oncegate.format";
-const DATABASE: &str = "db";
+pub(super) const DATABASE: &str = "db";
 /// The text of the marker's line before its number.
 const MARK: &str = "oncegate ledger, format ";
 const CREATING: &str = "oncegate.creating";
@@ -273,4 +274,16 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     }
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path)?.sync_all()
+}
+
+/// The files of a database's journal.
+pub(super) fn journals(database: &Path) -> io::Result<Vec<PathBuf>> {
+    files(database, "jnl")
+}
+
+/// The files of a folder that end in this.
+pub(super) fn files(database: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(database)?.map(|entry| entry.map(|entry| entry.path()));
+    let all = paths.collect::<io::Result<Vec<_>>>()?;
+    Ok(all.into_iter().filter(|path| path.extension().is_some_and(|end| end == extension)).collect())
 }

@@ -9,6 +9,8 @@
 //! - `tail`: the torn end that a power loss leaves in the database's journal.
 //! - `writer`: the group commit.
 //! - `pressure`: what keeps the database's own worker from falling behind.
+//! - `idle`: gives disk back while nobody writes.
+//! - `copy`: a copy of what lives, and its exchange with the database.
 //! - `reader`: loads and scans.
 //! - `reopen`: opens the database again after a write has failed.
 //! - `ballast`: room that is given back when the disk is full.
@@ -20,8 +22,12 @@
 
 mod ballast;
 mod calls;
+mod copy;
 mod folder;
 mod heads;
+mod idle;
+#[cfg(test)]
+mod idle_tests;
 mod index;
 mod mark;
 mod mark_error;
@@ -51,6 +57,7 @@ use bytes::Bytes;
 use calls::{Queued, READERS};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
+use idle::GivingBack;
 use mark::{MarkWriter, Marking};
 use oncegate_core::{Durability, OperationId, Record, Timestamp};
 use pressure::Watch;
@@ -330,6 +337,8 @@ fn keep_writing(
             batch: Batch::default(),
             unsynced_since: None,
             watch: Watch::new(),
+            idle: GivingBack::new(&reopening.folder),
+            is_copied: false,
             room_at: None,
         };
         // The database handle goes with the writer.
@@ -340,6 +349,13 @@ fn keep_writing(
         let reopened = match end {
             End::Closed => None,
             End::Failed => reopening.run(commands),
+            End::Copied(own) => match reopening.exchange() {
+                Ok(tables) => Some((tables, own)),
+                Err(reason) => {
+                    shared.fail(&reason, Unclear::nothing());
+                    reopening.run(commands)
+                }
+            },
         };
         match reopened {
             Some(opened) => (tables, own) = opened,

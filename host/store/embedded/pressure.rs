@@ -27,7 +27,7 @@ const JOURNAL_MAX: u64 = 4 * JOURNAL_BYTES;
 
 impl Tables {
     /// The keyspaces, each with the size up to which the database leaves its memtable alone.
-    fn memtables(&self) -> [(&Keyspace, u64); 5] {
+    pub(super) fn memtables(&self) -> [(&Keyspace, u64); 5] {
         [
             (&self.records, RECORDS_MEMTABLE_BYTES),
             (&self.due, INDEX_MEMTABLE_BYTES),
@@ -42,7 +42,7 @@ impl Tables {
         self.seal(|size, limit| size >= limit / 4 * 3)
     }
 
-    fn seal(&self, is_due: impl Fn(u64, u64) -> bool) -> fjall::Result<()> {
+    pub(super) fn seal(&self, is_due: impl Fn(u64, u64) -> bool) -> fjall::Result<()> {
         for (keyspace, limit) in self.memtables() {
             if is_due(keyspace.tree.active_memtable().size(), limit) {
                 keyspace.rotate_memtable()?;

@@ -10,7 +10,8 @@
 
 use super::ballast::{self, is_want_of_room};
 use super::calls::Queued;
-use super::folder::sync_folder;
+use super::copy;
+use super::folder::{files, journals, sync_folder};
 use super::mark;
 use super::shared::StoreState;
 use super::tables::{Own, Tables, panic_text};
@@ -109,6 +110,26 @@ impl Reopening {
         Ok((tables, own))
     }
 
+    /// Puts the copy of what lives in the place of the database. Readers wait meanwhile. An error: the database
+    /// is not open.
+    pub(super) fn exchange(&self) -> Result<Tables, String> {
+        let open =
+            || Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string());
+        let before = self.shared.size().bytes;
+        let tables = self.shared.replace_tables(|| {
+            let exchange = || copy::exchange(&self.folder, &self.database).map_err(|e| e.to_string());
+            match exchange().map(|()| open()) {
+                Ok(Ok(tables)) => Ok(tables),
+                // As it was before.
+                Ok(Err(_)) => exchange().and_then(|()| open()),
+                Err(_) => open(),
+            }
+        })?;
+        let now = tables.db.disk_space().unwrap_or(0);
+        tracing::info!(folder = %self.folder.display(), before, now, "the disk of what is gone was given back");
+        Ok(tables)
+    }
+
     /// How much room the largest of the copies takes. Each takes the place of its journal before the next is
     /// made.
     fn largest_copy(&self) -> io::Result<u64> {
@@ -164,16 +185,7 @@ pub(super) fn clear(folder: &Path, database: &Path) {
     for path in copies.into_iter().chain([folder.join(TRIAL)]) {
         let _ = fs::remove_file(path);
     }
-}
-
-fn journals(database: &Path) -> io::Result<Vec<PathBuf>> {
-    files(database, "jnl")
-}
-
-fn files(database: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
-    let paths = fs::read_dir(database)?.map(|entry| entry.map(|entry| entry.path()));
-    let all = paths.collect::<io::Result<Vec<_>>>()?;
-    Ok(all.into_iter().filter(|path| path.extension().is_some_and(|end| end == extension)).collect())
+    let _ = fs::remove_dir_all(folder.join(copy::COPY));
 }
 
 /// Puts a synced copy in the place of each journal.

@@ -125,6 +125,19 @@ impl StoreState {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Closes the tables, and opens others. Readers wait until that is done.
+    pub(super) fn replace_tables(
+        &self,
+        open: impl FnOnce() -> Result<Tables, String>,
+    ) -> Result<Tables, String> {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        *tables = None;
+        let opened = open()?;
+        *tables = Some(opened.clone());
+        self.due_floor.reset();
+        Ok(opened)
+    }
+
     /// Ends the failure: the database can be used again, with these tables.
     pub(super) fn reopened(&self, tables: Tables, own: &Own) {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = Some(tables);

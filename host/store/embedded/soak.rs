@@ -20,7 +20,7 @@ const WRITE_BUFFERS_MAX: u64 = 128 << 20;
 const JOURNAL_MAX: u64 = 256 << 20;
 
 #[track_caller]
-fn eventually(what: &str, is: impl Fn() -> bool) {
+pub(super) fn eventually(what: &str, is: impl Fn() -> bool) {
     let patience = Instant::now() + Duration::from_secs(60);
     while !is() {
         assert!(Instant::now() < patience, "{what}");

@@ -48,6 +48,8 @@ pub(super) struct Tables {
     pub(super) running: Keyspace,
     pub(super) unknown: Keyspace,
     pub(super) meta: Keyspace,
+    /// One for each clone of these handles.
+    clones: Arc<()>,
 }
 
 impl Tables {
@@ -127,11 +129,17 @@ impl Tables {
         // An earlier version made none.
         let has_index = db.keyspace_exists("unknown");
         let unknown = db.keyspace("unknown", index)?;
-        let tables = Self { db, records, due, running, unknown, meta };
+        let tables = Self { db, records, due, running, unknown, meta, clones: Arc::default() };
         if !has_index {
             tables.forget_index()?;
         }
         Ok(Some(tables))
+    }
+
+    /// Whether nobody has these handles but the writer and its [state](super::shared), and the database is at rest.
+    pub(super) fn are_nobody_elses(&self) -> bool {
+        let works = self.db.outstanding_flushes() > 0 || self.db.active_compactions() > 0;
+        !works && Arc::strong_count(&self.clones) == 2
     }
 
     /// A batch that is durable, if `mode` says so, before anybody can read its records: the database syncs

@@ -7,6 +7,7 @@
 
 use super::ballast::{self, BALLAST_BYTES};
 use super::calls::{Queued, Works};
+use super::idle::GivingBack;
 use super::mark::MARKED;
 use super::pressure::Watch;
 use super::shared::{StoreState, Unclear};
@@ -80,6 +81,8 @@ pub(super) enum End {
     Closed,
     /// A write or sync failed.
     Failed,
+    /// A copy of what lives can take the place of the database.
+    Copied(Own),
 }
 
 /// The writer's own state, for as long as nothing fails.
@@ -94,6 +97,9 @@ pub(super) struct Writer {
     /// Since when a batch is committed and not synced.
     pub(super) unsynced_since: Option<Instant>,
     pub(super) watch: Watch,
+    pub(super) idle: GivingBack,
+    /// The writer ends, so that a copy takes the place of the database.
+    pub(super) is_copied: bool,
     /// When the disk's room was looked up.
     pub(super) room_at: Option<Instant>,
 }
@@ -134,6 +140,9 @@ impl Writer {
             }
         }
         self.sync(PersistMode::SyncAll);
+        if self.is_copied && !self.shared.has_failed() {
+            return End::Copied(self.own);
+        }
         // A sync can fail while the writer waits, too.
         match commands.try_recv() {
             Err(TryRecvError::Disconnected) => End::Closed,
@@ -157,10 +166,11 @@ impl Writer {
                     self.sync_if_late();
                     self.look_for_room();
                     self.look_up_size();
+                    self.give_back();
                 }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
-            if self.shared.has_failed() {
+            if self.shared.has_failed() || self.is_copied {
                 return None;
             }
         }
@@ -172,7 +182,8 @@ impl Writer {
         let sync = self.unsynced_since.map(|since| since + SYNC_INTERVAL);
         let look = || self.room_at.map_or_else(Instant::now, |at| at + ROOM_INTERVAL);
         let room = (!self.shared.has_room()).then(look);
-        sync.into_iter().chain(room).chain(self.watch.next()).min()
+        let idle = self.idle.next(self.shared.has_room());
+        sync.into_iter().chain(room).chain(self.watch.next()).chain(idle).min()
     }
 
     /// Decides one command: into the batch, or answered at once.
@@ -324,6 +335,7 @@ impl Writer {
             Durability::Async => _ = self.unsynced_since.get_or_insert_with(Instant::now),
         }
         self.watch.written();
+        self.idle.written(&self.folder);
         if let Err(e) = self.tables.seal_full() {
             // What is committed stands.
             self.failed(&e, Unclear::nothing());
@@ -409,6 +421,13 @@ impl Writer {
             Ok(()) => self.kept(),
             Err(e) => drop(self.failed(&e, Unclear::nothing())),
         }
+    }
+
+    /// Gives disk back, where nobody writes.
+    fn give_back(&mut self) {
+        let has_room = self.shared.has_room();
+        let is_quiet = self.unsynced_since.is_none() && !self.shared.has_failed();
+        self.is_copied = is_quiet && self.idle.look(&self.tables, &self.own, &self.folder, has_room);
     }
 
     /// All that is committed is on disk.
