@@ -1,6 +1,7 @@
 //! Wiring: from a configuration to a running gateway, and to its end.
 
 mod descriptors;
+mod signals;
 
 use crate::activation::{self, ActivationError, Archive, Reloader};
 use crate::admin;
@@ -8,7 +9,6 @@ use crate::config::{self, Config, Source, StoreKind};
 use crate::gateway::{BindError, Listeners, Shared, Workers};
 use crate::keyspaces;
 use crate::ledger::{Keeper, KeeperThread, Ledger};
-use crate::observe::log;
 use crate::observe::metrics::STORE_CALLS;
 use crate::policy::{Engine, EngineError};
 use crate::store::{
@@ -16,13 +16,13 @@ use crate::store::{
     StoreCall, Timed,
 };
 use oncegate_core::{LostRecords, Timestamp};
+use signals::Signals;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -65,33 +65,22 @@ impl ServeError {
     }
 }
 
-/// Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads the configuration.
+/// Runs a gateway until a signal ends it. SIGHUP reloads the configuration.
 /// `lost`: the treatment of records that would lose their keys by this configuration.
 pub fn serve(source: Source, lost: LostRecords) -> Result<(), ServeError> {
+    // Signals are caught first: their defaults would end the process while its port takes clients, or, in a
+    // container, be ignored.
+    let signals = Signals::catch()?;
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let mut gateway = Gateway::start(source, lost).await?;
-        // Signals are caught before the gateway says that it is ready: a reader of that line may send one at
-        // once.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let hangup = signal(SignalKind::hangup())?;
-        gateway.tasks.push(tokio::spawn(reload_at(hangup, gateway.reloader.clone())));
-        // Catching this signal makes a file at its size limit a write that fails. Uncaught, the signal would
-        // end the process.
-        let _file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+        signals.started(&gateway.shared);
+        gateway.tasks.push(tokio::spawn(reload_at(signals.clone(), gateway.reloader.clone())));
         // Who started the gateway may take nothing from standard output.
         let announced = gateway.announcement();
         tokio::task::spawn_blocking(move || announce(&announced));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::select! {
-            () = gateway.stop() => {}
-            _ = terminate.recv() => end_at_once(),
-            _ = interrupt.recv() => end_at_once(),
-        }
+        signals.end.notified().await;
+        gateway.stop().await;
         Ok(())
     });
     // A reload may still wait for a disk. Nobody needs what becomes of it.
@@ -99,10 +88,10 @@ pub fn serve(source: Source, lost: LostRecords) -> Result<(), ServeError> {
     served
 }
 
-/// Reloads at each SIGHUP. A task of its own does it, so that a reload that takes long keeps no other signal
-/// waiting.
-async fn reload_at(mut hangup: Signal, reloader: Arc<Reloader>) {
-    while hangup.recv().await.is_some() {
+/// Reloads at each SIGHUP.
+async fn reload_at(signals: Arc<Signals>, reloader: Arc<Reloader>) {
+    loop {
+        signals.reload.notified().await;
         // The reloader logs a refusal.
         let _ = reloader.reload(LostRecords::Refuse).await;
     }
@@ -116,14 +105,7 @@ fn announce(line: &str) {
     let _ = out.flush();
 }
 
-/// A second signal ends the gateway at once. To return would close the store, which may wait for its disk.
-fn end_at_once() -> ! {
-    tracing::warn!("a second signal: ending without waiting");
-    log::flush();
-    std::process::exit(0)
-}
-
-/// The runtime for everything but requests and the ledger's keeper: admin, signals, reloads.
+/// The runtime for everything but requests and the ledger's keeper: admin, reloads, and one for signals.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
@@ -215,12 +197,10 @@ impl Gateway {
         let queued = shared.edge.queued.load(Ordering::Relaxed);
         tracing::info!(listeners, queued, "listeners are closed; what was queued is accepted");
         until(deadline, || self.under_way() == (0, 0)).await;
-        let (executions, connections) = self.under_way();
-        match (executions, connections) {
+        match self.under_way() {
             (0, 0) => tracing::info!("connections and executions have ended"),
-            _ => tracing::warn!(executions, connections, "the grace is over, and these are ended"),
+            _ => self.give_up().await,
         }
-        self.give_up().await;
         let (shared, workers) = (self.shared, self.workers);
         // Joining threads blocks, so it has a thread of its own: the keeper goes on meanwhile.
         let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
@@ -255,16 +235,20 @@ impl Gateway {
         // An execution that began now would be given up at once, with its outcome in doubt.
         self.shared.active.load().upstreams.close();
         let (executions, connections) = self.under_way();
+        tracing::warn!(
+            executions,
+            connections,
+            "`shutdown_grace` is over: what still executes becomes unknown, and connections are closed"
+        );
         if executions > 0 {
-            tracing::warn!(executions, "`shutdown_grace` is over: what still executes becomes unknown");
             self.workers.end_executions();
             until(Instant::now() + SETTLE_AT_END, || self.shared.executions.load(Ordering::Relaxed) == 0)
                 .await;
         }
+        until(Instant::now() + TELL_AT_END, || self.shared.edge.connections.load(Ordering::Relaxed) == 0)
+            .await;
+        let connections = self.shared.edge.connections.load(Ordering::Relaxed);
         if connections > 0 {
-            until(Instant::now() + TELL_AT_END, || self.shared.edge.connections.load(Ordering::Relaxed) == 0)
-                .await;
-            let connections = self.shared.edge.connections.load(Ordering::Relaxed);
             tracing::warn!(connections, "connections that are still open are cut");
         }
     }

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 /// Run the gateway
 ///
-/// Runs until SIGTERM or SIGINT; then it takes no new requests, ends the executions it has and
-/// stops with code 0. SIGHUP reloads the configuration and the policies, and so does a change of
-/// their files.
+/// Runs until SIGTERM, SIGINT or SIGQUIT; then it takes no new requests, ends the executions it has
+/// and stops with code 0. A second one, a second later or more, stops it at once with code 1. SIGHUP
+/// reloads the configuration and the policies, and so does a change of their files.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate serve --upstream http://127.0.0.1:9000\n      \

@@ -123,9 +123,16 @@ fn at_the_end_of_the_grace_clients_are_told_that_nobody_knows() {
     gateway.signal(Signal::TERM);
     let problem = silent.reply("POST").unwrap().assert_problem(504, "upstream-timeout");
     assert_eq!((&problem["outcome"], &problem["retryable"]), (&"unknown".into(), &false.into()), "{problem}");
+    assert_eq!(problem["title"], "The gateway shut down before the service answered");
     assert!(!streamed.reply("POST").unwrap().whole, "a stream is cut");
     assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.stderr());
-    assert!(gateway.stderr().contains("executions=2"), "{}", gateway.stderr());
+    let log = gateway.stderr();
+    assert!(log.contains("executions=2") && !log.contains("are cut connections=0"), "{log}");
+    assert_eq!(
+        log.matches("grace is over").count() + log.matches("`shutdown_grace` is over").count(),
+        1,
+        "{log}"
+    );
     let next = gateway.setup.clone().start();
     for target in ["/silent", "/streamed"] {
         next.send(&Request::keyed(target, "k")).assert_problem(409, "outcome-unknown");
@@ -145,10 +152,99 @@ fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn sigint_ends_it_in_order_too() {
-    let mut gateway = Setup::new("http://127.0.0.1:9").start();
-    gateway.signal(Signal::INT);
-    assert_eq!(gateway.wait().code(), Some(0));
+fn other_signals_end_it_in_order_or_do_nothing() {
+    for signal in [Signal::INT, Signal::QUIT] {
+        let mut gateway = Setup::new("http://127.0.0.1:9").start();
+        gateway.signal(signal);
+        assert_eq!(gateway.wait().code(), Some(0), "{signal:?}");
+        assert!(gateway.stderr().contains("the store is flushed and closed"), "{signal:?}");
+    }
+    let gateway = Setup::new("http://127.0.0.1:9").start();
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        gateway.signal(signal);
+        gateway.assert_logs(&[&format!("signal=\"{name}\""), "this signal does nothing here"]);
+    }
+    assert_eq!(gateway.admin("GET", "/readyz").status, 200);
+    assert_eq!(gateway.terminate().1, Some(0));
+}
+
+/// `timeout` and supervisors signal a process and its group: two signals come at once, and they are one.
+#[test]
+fn two_signals_at_once_are_one() {
+    for (first, second) in
+        [(Signal::TERM, Signal::INT), (Signal::INT, Signal::TERM), (Signal::TERM, Signal::QUIT)]
+    {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let upstream = Upstream::start(move |call| Script::numbered(call).after(&held));
+        let mut gateway = Setup::new(&upstream.url()).start();
+        let mut client = gateway.connect();
+        client.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+        upstream.await_count(1);
+        gateway.signal(Signal::STOP);
+        gateway.signal(first);
+        gateway.signal(second);
+        gateway.signal(Signal::CONT);
+        gateway.assert_logs(&["listeners are closed"]);
+        gate.open();
+        client.reply("POST").unwrap_or_else(|e| panic!("{e}\n{}", gateway.stderr())).assert_executed(201);
+        assert_eq!(gateway.wait().code(), Some(0), "{first:?} {second:?}\n{}", gateway.stderr());
+    }
+}
+
+/// The port takes clients before the ledger is open: a signal that comes meanwhile waits for the start.
+#[test]
+fn signals_during_the_start_wait_for_it() {
+    let upstream = Upstream::numbering();
+    let signals = [
+        (Some(Signal::TERM), true),
+        (Some(Signal::INT), true),
+        (Some(Signal::QUIT), true),
+        (Some(Signal::HUP), false),
+        (Some(Signal::USR1), false),
+        (Some(Signal::USR2), false),
+        (None, false),
+    ];
+    for (signal, ends) in signals {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let setup = Setup::new(&upstream.url()).server(&format!("listen = [\"{port}\"]"));
+        let (setup, faults) = Faults::over(&setup);
+        faults.hold_at(Point::Syncing, 1);
+        let mut client = None;
+        let started = setup.try_start_meeting(|starting| {
+            faults.await_held();
+            let mut waiting = client::Connection::open(port).expect("it listens");
+            waiting.0.write(&Request::keyed("/charges", "k").bytes()).unwrap();
+            client = Some(waiting);
+            signal.into_iter().for_each(|signal| starting.signal(signal));
+            faults.release();
+        });
+        let mut gateway = started.unwrap_or_else(|ended| panic!("{signal:?}: {ended:?}"));
+        let reply = client.unwrap().reply("POST");
+        let reply = reply.unwrap_or_else(|e| panic!("{signal:?}: {e}\n{}", gateway.stderr()));
+        assert_eq!(reply.status, 201, "{signal:?}");
+        if signal == Some(Signal::HUP) {
+            gateway.assert_logs(&["reloaded what=\"configuration\""]);
+        }
+        if !ends {
+            gateway.signal(Signal::TERM);
+        }
+        assert_eq!(gateway.wait().code(), Some(0), "{signal:?}\n{}", gateway.stderr());
+    }
+}
+
+/// Who told the gateway to end need not wait for a start that hangs.
+#[test]
+fn a_second_signal_ends_a_start() {
+    let (setup, faults) = Faults::over(&Setup::new("http://127.0.0.1:9"));
+    faults.hold_at(Point::Syncing, 1);
+    let ended = setup.try_start_meeting(|starting| {
+        faults.await_held();
+        starting.insist(Signal::TERM);
+    });
+    faults.release_dead();
+    let ended = ended.err().expect("it was ended");
+    ended.assert_refused(1, &["once it has started", "a second signal"]);
 }
 
 /// What the last second is told when a disk hangs and nothing is admitted any more: what has a record is told
@@ -257,9 +353,10 @@ fn signals_are_heard_while_a_reload_waits() {
         gateway.signal(first);
         eventually("readiness fails", || (gateway.admin("GET", "/readyz").status == 503).then_some(()));
         eventually("the listener closes", || TcpStream::connect(gateway.address).err());
-        gateway.signal(second);
-        gateway.wait();
-        assert!(gateway.stderr().contains("a second signal"), "{}", gateway.stderr());
+        assert_eq!(gateway.insist(second).code(), Some(1));
+        let told = "executions=0 connections=1";
+        let log = gateway.stderr();
+        assert!(log.lines().any(|line| line.contains("a second signal") && line.contains(told)), "{log}");
         faults.release_dead();
     }
 }
@@ -280,11 +377,10 @@ fn a_second_signal_ends_what_waits_for_the_disk() {
             faults.await_held();
         }
         gateway.signal(Signal::TERM);
-        gateway.assert_logs(&[if executes { "these are ended" } else { "executions have ended" }]);
+        gateway.assert_logs(&[if executes { "`shutdown_grace` is over" } else { "executions have ended" }]);
         // Closing the store syncs it.
         faults.await_held();
-        gateway.signal(Signal::TERM);
-        gateway.wait();
+        assert_eq!(gateway.insist(Signal::TERM).code(), Some(1));
         faults.release_dead();
         let next = setup.start();
         next.send(&Request::keyed("/charges", "before"));

@@ -1,15 +1,13 @@
 //! The real binary, started in a folder of its own, stopped by its process id.
 
 use super::client::{self, Connection, Reply, Request};
-use super::wire::PATIENCE;
+use super::starting::{self, Starting};
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
@@ -165,6 +163,17 @@ impl Setup {
         ended(&mut command)
     }
 
+    /// The program as it runs with this setup.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
+        let mut command = match self.files {
+            None => command(args, self.folder()),
+            Some(limit) => limited(limit, args, self.folder()),
+        };
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        self.user.into_iter().for_each(|user| _ = command.uid(user).gid(user));
+        command
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -212,6 +221,16 @@ impl Setup {
     /// Starts a gateway. A gateway that ends instead of becoming ready is an error.
     pub(crate) fn try_start(&self) -> Result<Gateway, Ended> {
         self.try_start_telling(Stdio::piped())
+    }
+
+    /// Starts a gateway, and does this with the process before it is ready.
+    pub(crate) fn try_start_meeting(&self, meeting: impl FnOnce(&mut Starting)) -> Result<Gateway, Ended> {
+        self.write();
+        let file = self.file();
+        let args = ["serve", "--config", file.to_str().expect("a plain path")];
+        let mut starting = Starting::spawn(&args, self.clone(), Stdio::piped());
+        meeting(&mut starting);
+        starting.ready()
     }
 
     /// Starts a gateway with this standard error.
@@ -305,30 +324,13 @@ impl Gateway {
 
     /// Starts the program with this standard error, which the test reads itself if it isn't piped.
     pub(crate) fn start_telling(args: &[&str], setup: Setup, stderr: Stdio) -> Result<Self, Ended> {
-        let mut command = match setup.files {
-            None => command(args, setup.folder()),
-            Some(limit) => limited(limit, args, setup.folder()),
-        };
-        command.stdout(Stdio::piped()).stderr(stderr);
-        command.envs(setup.env.iter().map(|(name, value)| (name, value)));
-        setup.user.into_iter().for_each(|user| _ = command.uid(user).gid(user));
-        let mut child = command.spawn().expect("the program is there");
-        let stderr = Arc::<Mutex<String>>::default();
-        let (lines, first) = channel();
-        let out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut readers = vec![std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                let _nobody_waits_any_more = lines.send(line);
-            }
-        })];
-        if let Some(err) = child.stderr.take() {
-            let told = stderr.clone();
-            readers.push(std::thread::spawn(move || collect(err, &told)));
-        }
-        match ready(&first) {
-            Some((address, admin)) => Ok(Self { address, admin, setup, child, stderr, readers }),
-            None => Err(end(child, &stderr, readers)),
-        }
+        Starting::spawn(args, setup, stderr).ready()
+    }
+
+    /// The gateway that has said where it listens.
+    pub(super) fn new(address: SocketAddr, admin: Option<SocketAddr>, started: Starting) -> Self {
+        let Starting { setup, child, stderr, readers, .. } = started;
+        Self { address, admin, setup, child, stderr, readers }
     }
 
     /// One request on a connection of its own.
@@ -387,8 +389,13 @@ impl Gateway {
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a child has a pid"), signal).expect("it is our child");
+        starting::send_signal(&self.child, signal);
+    }
+
+    /// Sends a signal again and again until the process has ended.
+    pub(crate) fn insist(&mut self, signal: rustix::process::Signal) -> ExitStatus {
+        starting::insist(&mut self.child, signal);
+        self.wait()
     }
 
     /// Sends SIGKILL and waits for the end of the process.
@@ -447,37 +454,5 @@ impl Drop for Gateway {
         if std::thread::panicking() {
             println!("--- stderr of the gateway:\n{}", self.stderr());
         }
-    }
-}
-
-/// The addresses in `listening on http://ADDR admin http://ADDR`, the one line that says the gateway is
-/// ready.
-fn ready(lines: &Receiver<String>) -> Option<(SocketAddr, Option<SocketAddr>)> {
-    let line = lines.recv_timeout(PATIENCE).ok()?;
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let address = |url: &str| url.strip_prefix("http://").and_then(|a| a.trim_end_matches('/').parse().ok());
-    match words[..] {
-        ["listening", "on", data, "admin", admin] => Some((address(data)?, address(admin))),
-        _ => panic!("{line:?} is not the line that says where it listens"),
-    }
-}
-
-fn end(mut child: Child, stderr: &Mutex<String>, readers: Vec<JoinHandle<()>>) -> Ended {
-    // A process that is neither ready nor gone for this long hangs.
-    if super::patiently(|| child.try_wait().expect("it is our child")).is_none() {
-        child.kill().expect("it is our child");
-    }
-    let status = child.wait().expect("it is our child");
-    for reader in readers {
-        let _ended = reader.join();
-    }
-    let stderr = stderr.lock().expect("no holder panics").clone();
-    Ended { code: status.code(), stdout: String::new(), stderr }
-}
-
-fn collect(mut from: impl Read, into: &Mutex<String>) {
-    let mut piece = [0; 4096];
-    while let Ok(n @ 1..) = from.read(&mut piece) {
-        into.lock().expect("no holder panics").push_str(&String::from_utf8_lossy(&piece[..n]));
     }
 }

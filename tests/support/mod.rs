@@ -7,6 +7,7 @@ pub(crate) mod external;
 pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod power;
+pub(crate) mod starting;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

@@ -62,6 +62,13 @@ impl Problem {
         self
     }
 
+    /// Gives the problem another title than its code has: one that blames nobody who did nothing.
+    #[must_use]
+    pub fn titled(mut self, title: &'static str) -> Self {
+        self.title = title.into();
+        self
+    }
+
     /// A policy's own refusal.
     pub fn refused(refusal: &oncegate_policy::PolicyRefusal) -> Self {
         Self {

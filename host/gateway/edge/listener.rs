@@ -4,7 +4,7 @@ use super::connection;
 use super::peer::{Peer, Protocol, Scheme};
 use super::places::{self, NoPlace};
 use super::service::EdgeService;
-use super::state::Counted;
+use super::state::{Counted, EdgeState};
 use oncegate_observe::metrics::CONNECTIONS_CLOSED;
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -96,7 +96,10 @@ fn socket(address: SocketAddr, port: Port) -> io::Result<Socket> {
 }
 
 /// Accepts connections until the gateway drains.
-pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener) {
+pub(super) async fn listen<S: EdgeService>(
+    service: Rc<S>,
+    (socket, _counted): (TcpListener, Counted<EdgeState>),
+) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -104,7 +107,6 @@ pub(super) async fn listen<S: EdgeService>(service: Rc<S>, socket: TcpListener) 
             return;
         }
     };
-    let _counted = Counted::new(service.edge(), |edge| &edge.listeners);
     let mut draining = service.edge().draining.subscribe();
     loop {
         let accepted = tokio::select! {

@@ -3,7 +3,7 @@
 use super::heart::WorkerSign;
 use super::listener::{Listeners, listen};
 use super::service::EdgeService;
-use super::state::EdgeState;
+use super::state::{Counted, EdgeState};
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ pub struct WorkerThreads<O> {
 impl<O: Clone + Send + 'static> WorkerThreads<O> {
     /// Starts a thread for each worker's listeners. `make` is called on each thread for its service.
     pub fn start<S: EdgeService<Order = O>>(
-        edge: &EdgeState,
+        edge: &Arc<EdgeState>,
         listeners: Listeners,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -39,6 +39,9 @@ impl<O: Clone + Send + 'static> WorkerThreads<O> {
             let (make, stop) = (make.clone(), workers.stop.subscribe());
             // A worker that does not get as far as its first beat is missed, too.
             let sign = edge.heart.follow();
+            // Counted here: a gateway that ends at once waits for listeners whose thread has not got to them.
+            let count = |socket| (socket, Counted::new(edge, |edge| &edge.listeners));
+            let sockets = sockets.into_iter().map(count).collect();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || run(number, sockets, &*make, stop, orders, sign))?;
@@ -97,7 +100,7 @@ async fn close_overdue<S: EdgeService>(service: Rc<S>) {
 
 fn run<S: EdgeService>(
     number: usize,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<(TcpListener, Counted<EdgeState>)>,
     make: &impl Fn() -> S,
     mut stop: watch::Receiver<bool>,
     mut orders: mpsc::UnboundedReceiver<S::Order>,
@@ -114,8 +117,8 @@ fn run<S: EdgeService>(
     runtime.block_on(async move {
         let service = Rc::new(make());
         service.begin(number);
-        for socket in sockets {
-            tokio::task::spawn_local(listen(service.clone(), socket));
+        for listener in sockets {
+            tokio::task::spawn_local(listen(service.clone(), listener));
         }
         if number == 0 {
             // It looks at the connections of all workers.

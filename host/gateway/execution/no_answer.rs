@@ -74,24 +74,28 @@ pub fn not_admitted(refusal: NotAdmitted) -> Problem {
 /// The problem and outcome of an execution that was given up. `asked`: the execution asked whether it may
 /// send, so something may have been sent.
 pub fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
-    let (code, detail) = match (reason, asked) {
+    let problem = match (reason, asked) {
         (UnknownReason::ClientsGone, false) => {
-            (Code::UpstreamUnreachable, "No client was left to wait for the answer, and nothing was sent.")
+            let detail = "No client was left to wait for the answer, and nothing was sent.";
+            Problem::new(Code::UpstreamUnreachable, detail)
+                .titled("No client waited any more; nothing was sent")
         }
-        (_, false) => (Code::Draining, SHUT_DOWN_UNSENT),
-        (UnknownReason::ClientsGone, true) => (
+        (_, false) => Problem::new(Code::Draining, SHUT_DOWN_UNSENT),
+        (UnknownReason::ClientsGone, true) => Problem::new(
             Code::UpstreamBroken,
             "No client was left to wait for the answer, so the connection to the service was closed. Nobody knows \
              whether the operation took effect. It is held and will not be run again under this key.",
-        ),
-        (_, true) => (
+        )
+        .titled("No client waited for the answer any more"),
+        (_, true) => Problem::new(
             Code::UpstreamTimeout,
             "The gateway shut down before the service answered. Nobody knows whether the operation took effect. It is \
              held and will not be run again under this key.",
-        ),
+        )
+        .titled("The gateway shut down before the service answered"),
     };
     let outcome = if asked { Outcome::Unknown(reason) } else { Outcome::NotApplied };
-    NoAnswer { problem: Problem::new(code, detail), outcome }
+    NoAnswer { problem, outcome }
 }
 
 /// The problem when the outcome is not on the record, so that the client can't be told the outcome.
