@@ -109,6 +109,9 @@ const ENTRY_BYTES: usize =
 /// A record may always grow by this much: its times, a policy's note, the summary of an answer.
 const GROWTH_ALWAYS: usize = 16 << 10;
 
+/// With less room than this the store is full: a claim may find none.
+const ROOM_MIN: usize = 4 << 10;
+
 impl Memory {
     /// An empty store that takes new records until they weigh `capacity_bytes`.
     pub fn new(capacity_bytes: usize) -> Self {
@@ -163,6 +166,11 @@ impl Memory {
         }
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
         Err(self.full(taken))
+    }
+
+    /// The bytes that new records may take.
+    fn room(&self) -> usize {
+        self.capacity_bytes.saturating_sub(self.bytes.load(Ordering::Relaxed))
     }
 
     fn full(&self, taken: usize) -> StoreError {
@@ -337,7 +345,12 @@ impl Store for Memory {
             kinds: Kinds(std::array::from_fn(|i| self.kinds[i].load(Ordering::Relaxed))),
             backlog: None,
             unmarked: 0,
+            room: Some(self.room() as u64),
         }
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        (self.room() < ROOM_MIN).then_some("the ledger's memory is full")
     }
 }
 

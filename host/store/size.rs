@@ -16,6 +16,8 @@ pub struct Size {
     pub backlog: Option<Backlog>,
     /// How many changes on disk the ledger's mark does not have yet.
     pub unmarked: u64,
+    /// How many bytes new records may take; `None`: nobody knows.
+    pub room: Option<u64>,
 }
 
 /// How far a store's database is behind with its own work.

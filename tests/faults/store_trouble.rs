@@ -168,6 +168,8 @@ fn a_full_memory_store_refuses_what_is_new_replays_what_is_known_and_has_room_ag
         Some((request, reply))
     });
     let (request, refused) = full.expect("1 MiB holds fewer than 200 answers of 60 kB");
+    await_ready(&gateway, false);
+    assert!(gateway.admin("GET", "/readyz").text().contains("memory is full"));
     let problem = refused.assert_problem(503, "ledger-unavailable");
     assert_eq!(problem["retryable"], true, "{problem}");
     let count = upstream.count();
@@ -179,6 +181,7 @@ fn a_full_memory_store_refuses_what_is_new_replays_what_is_known_and_has_room_ag
     });
     executed.assert_executed(201);
     assert_eq!(upstream.count(), count + 1);
+    await_ready(&gateway, true);
 }
 
 /// `on_error` speaks of the ledger and of policies that are not loaded, not of one that fails.

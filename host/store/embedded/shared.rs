@@ -25,6 +25,8 @@ pub(super) struct StoreState {
     failure: ArcSwapOption<FailedWrite>,
     /// Whether the disk has room for new records.
     room: AtomicBool,
+    /// The disk's free bytes when they were looked up last. [`u64::MAX`]: nobody knows.
+    free_bytes: AtomicU64,
     pub(super) due_floor: DueFloor,
     pub(super) found_due: FoundDue,
     pub(super) calls: Calls,
@@ -43,6 +45,7 @@ impl StoreState {
             tables: RwLock::new(Some(tables)),
             failure: ArcSwapOption::empty(),
             room: AtomicBool::new(true),
+            free_bytes: AtomicU64::new(u64::MAX),
             due_floor: DueFloor::default(),
             found_due: FoundDue::default(),
             calls: Calls::default(),
@@ -98,12 +101,14 @@ impl StoreState {
     }
 
     pub(super) fn size(&self) -> Size {
+        let free_bytes = self.free_bytes.load(Ordering::Relaxed);
         Size {
             records: self.records.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             kinds: *locked(&self.kinds),
             backlog: *locked(&self.backlog),
             unmarked: self.marking.get().map_or(0, |marking| marking.unmarked()),
+            room: (free_bytes != u64::MAX).then_some(free_bytes),
         }
     }
 
@@ -190,8 +195,9 @@ impl StoreState {
         self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Records whether the disk has room. True where that has changed.
-    pub(super) fn set_room(&self, room: bool) -> bool {
+    /// Records what the disk has free, and whether that is room. True where the latter has changed.
+    pub(super) fn set_room(&self, free_bytes: u64, room: bool) -> bool {
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
         self.room.swap(room, Ordering::Relaxed) != room
     }
 

@@ -391,7 +391,7 @@ impl Writer {
         // If the system doesn't tell the room, a write will.
         let free = ballast::free_bytes(&self.folder).unwrap_or(u64::MAX);
         let room = free >= ROOM_BYTES_MIN;
-        match (self.shared.set_room(room), room) {
+        match (self.shared.set_room(free, room), room) {
             (true, false) => {
                 tracing::error!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk is full: nothing new is executed, what is under way is recorded")
             }
