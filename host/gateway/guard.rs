@@ -22,7 +22,7 @@ use oncegate_ledger::{self as ledger, Claimant, Claimed, Pursued};
 use oncegate_observe::metrics::RequestResult;
 use oncegate_policy::Receipt;
 use oncegate_store::{ConfiguredStore, StoreError};
-use oncegate_upstream::Admission;
+use oncegate_upstream::{Admission, Slot};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -105,19 +105,32 @@ async fn pursue(
 /// The answer or problem that an execution has for its client.
 type Executed = Result<Response<AnswerBody>, Problem>;
 
-/// Executes the operation, if the upstream admits one more execution and the claim is won.
+/// Admits one more execution: of an unproven principal where the ledger has room for it, and at the upstream.
+fn admit(execution: &Execution) -> Result<Slot, Problem> {
+    if let Some(wait) = execution.worker.shared.unproven_wait(&execution.principal) {
+        tracing::warn!(
+            route = &*execution.route.config.name,
+            "503 `overloaded`: callers of whom no operation was executed with success lately have their share of the \
+             ledger, a quarter of its room"
+        );
+        return Err(refusals::share_of_ledger(wait));
+    }
+    execution.route.upstream.admit(Admission::Execution).map_err(not_admitted)
+}
+
+/// Executes the operation, if one more execution is admitted and the claim is won.
 async fn execute(
     execution: &Rc<Execution>,
     id: OperationId,
     claimant: Claimant<ConfiguredStore>,
 ) -> Result<Executed, Claimed<ConfiguredStore>> {
-    let slot = match execution.route.upstream.admit(Admission::Execution) {
+    let slot = match admit(execution) {
         Ok(slot) => slot,
         Err(refusal) => {
             // A record answers without admission. Only what is at hand was looked at so far.
             return match claimant.standing().await {
                 Some(begun) => Err(Claimed::Stands(begun)),
-                None => Ok(Err(not_admitted(refusal).of(id))),
+                None => Ok(Err(refusal.of(id))),
             };
         }
     };

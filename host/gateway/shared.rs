@@ -6,6 +6,7 @@ use crate::execution::generations::ExecutionGenerations;
 use crate::request::drift::DriftDetector;
 use crate::request::known::KnownPrincipals;
 use crate::request::route::{Route, RoutingTable};
+use crate::request::unproven::UnprovenShare;
 use arc_swap::ArcSwap;
 use oncegate_config::Config;
 use oncegate_core::{PrincipalId, Secret};
@@ -17,6 +18,7 @@ use oncegate_store::{Kind, Size, Store};
 use oncegate_upstream::UpstreamTable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// A configuration with its policies loaded. An active configuration never changes: a reload makes another.
@@ -91,8 +93,10 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Counts executions that were repeated under another principal.
     pub drift: DriftDetector,
-    /// The principals whose failures count in a trial.
+    /// The principals whose failures count in a trial, and who have all of the ledger.
     pub known: KnownPrincipals,
+    /// What the ledger keeps of all others.
+    pub unproven: UnprovenShare,
     /// The generations that decided executions with an outcome that may have to be asked about.
     pub decided_by: ExecutionGenerations,
     /// Notified when a generation fails its trial.
@@ -121,6 +125,7 @@ impl Shared {
             metrics,
             drift: DriftDetector::default(),
             known: KnownPrincipals::default(),
+            unproven: UnprovenShare::default(),
             decided_by: ExecutionGenerations::default(),
             condemned: Notify::new(),
             executions: AtomicUsize::new(0),
@@ -146,6 +151,14 @@ impl Shared {
             && generation.failed(failure, caller)
         {
             self.condemned.notify_one();
+        }
+    }
+
+    /// How long this principal waits for room in the ledger, if it is unproven, and the share of such is taken.
+    pub fn unproven_wait(&self, principal: &PrincipalId) -> Option<Duration> {
+        match self.known.caller(principal) {
+            Some(_) => None,
+            None => self.unproven.wait(|| self.ledger.store().size(), self.ledger.clock().now()),
         }
     }
 

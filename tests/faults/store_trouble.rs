@@ -155,7 +155,7 @@ fn a_full_memory_store_refuses_what_is_new_replays_what_is_known_and_has_room_ag
     let upstream = Upstream::start(|call| Script::answer(201, format!("{:060000}", call.key().len())));
     let gateway = Setup::new(&upstream.url())
         .memory()
-        .ledger("memory = \"1MiB\"\nretention = \"2s\"\ntombstone = \"0.1s\"")
+        .ledger("memory = \"1MiB\"\nretention = \"5s\"\ntombstone = \"0.1s\"")
         .start();
     let mut answered = Vec::new();
     let full = (0..200).find_map(|n| {
@@ -182,6 +182,88 @@ fn a_full_memory_store_refuses_what_is_new_replays_what_is_known_and_has_room_ag
     executed.assert_executed(201);
     assert_eq!(upstream.count(), count + 1);
     await_ready(&gateway, true);
+}
+
+/// A new operation of somebody whose credential is made up.
+fn made_up(number: usize) -> Request {
+    Request::keyed("/charges", &format!("s{number}"))
+        .field("Authorization", format!("Bearer made-up-{number}"))
+}
+
+fn customers(key: &str) -> Request {
+    Request::keyed("/charges", key).field("Authorization", "Bearer customer")
+}
+
+/// A gateway whose ledger has room for a mebibyte, and a service that does something for one customer only.
+fn small_ledger(refusing: fn() -> Script, ledger: &str) -> (Upstream, Gateway) {
+    let upstream = Upstream::start(move |call| match call.field("authorization") {
+        Some("Bearer customer") => Script::numbered(call),
+        _ => refusing(),
+    });
+    let setup = Setup::new(&upstream.url()).memory().route("on_error = \"bypass\"");
+    let gateway = setup.ledger(&format!("memory = \"1MiB\"\n{ledger}")).start();
+    gateway.send(&customers("first")).assert_executed(201);
+    (upstream, gateway)
+}
+
+/// The answers to so many requests until one is refused, and its problem.
+fn until_refused(gateway: &Gateway, request: impl Fn(usize) -> Request) -> (Vec<Reply>, serde_json::Value) {
+    let mut answered = Vec::new();
+    loop {
+        assert!(answered.len() < 5_000, "nothing is refused");
+        let reply = gateway.send(&request(answered.len()));
+        if reply.field("oncegate-problem") == Some("overloaded") {
+            assert!(reply.field("retry-after").is_some_and(|seconds| seconds != "0"), "{reply:?}");
+            return (answered, reply.assert_problem(503, "overloaded"));
+        }
+        answered.push(reply);
+    }
+}
+
+/// Not found, with a body or without; refused content; and outcomes that nobody knows.
+#[test]
+fn who_has_nothing_done_fills_no_ledger() {
+    for refusing in [
+        || Script::answer(404, ""),
+        || Script::answer(404, [b'x'; 6_000]),
+        || Script::answer(422, [b'x'; 2_000]),
+        || Script::reset(),
+    ] as [fn() -> Script; 4]
+    {
+        let (upstream, gateway) = small_ledger(refusing, "");
+        let (answered, problem) = until_refused(&gateway, made_up);
+        assert_eq!(problem["retryable"], true, "{problem}");
+        assert_eq!(upstream.count(), 1 + answered.len(), "what is refused is not sent");
+        gateway.assert_logs(&["have their share of the ledger"]);
+        // What is recorded stays, and the customer goes on.
+        let again = gateway.send(&made_up(0));
+        match answered[0].status {
+            404 | 422 => again.assert_replay_of(&answered[0]),
+            _ => drop(again.assert_problem(409, "outcome-unknown")),
+        }
+        for number in 0..20 {
+            gateway.send(&customers(&number.to_string())).assert_executed(201);
+        }
+        assert_eq!(gateway.admin("GET", "/readyz").status, 200);
+    }
+}
+
+#[test]
+fn one_stranger_with_many_keys_is_bounded() {
+    let (_upstream, gateway) = small_ledger(|| Script::answer(404, [b'x'; 6_000]), "");
+    until_refused(&gateway, |number| Request::keyed("/charges", &number.to_string()));
+    gateway.send(&customers("k")).assert_executed(201);
+}
+
+#[test]
+fn the_share_of_the_unproven_is_free_again() {
+    let times = "retention = \"5s\"\ntombstone = \"0.1s\"";
+    let (upstream, gateway) = small_ledger(|| Script::answer(404, [b'x'; 20_000]), times);
+    let (answered, _) = until_refused(&gateway, made_up);
+    eventually("there is room again", || {
+        (gateway.send(&made_up(answered.len())).status == 404).then_some(())
+    });
+    assert_eq!(upstream.count(), 2 + answered.len());
 }
 
 /// `on_error` speaks of the ledger and of policies that are not loaded, not of one that fails.

@@ -100,6 +100,13 @@ impl Problem {
         self
     }
 
+    /// Says when asking again is useful.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
     /// Sets the operation's settled outcome.
     #[must_use]
     pub fn with_outcome(mut self, outcome: Disposition) -> Self {

@@ -5,6 +5,10 @@ use crate::answer::problem::{Code, Problem};
 use crate::edge::HeadFault;
 use oncegate_core::{Disposition, OperationId, Record, Refusal, State};
 use oncegate_store::StoreError;
+use std::time::Duration;
+
+/// The longest time that a caller is told to wait for its share of the ledger.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// The problem when the ledger refuses a request. `record`: the record that stands in the way, if there is
 /// one.
@@ -100,6 +104,16 @@ pub fn ledger_unavailable(id: OperationId, error: &StoreError) -> Problem {
 /// done.
 pub fn ledger_unavailable_now() -> Problem {
     Problem::new(Code::LedgerUnavailable, "The ledger can't be asked now, and nothing was sent. Ask again.")
+}
+
+/// The problem when unproven principals have their share of the ledger for so long.
+pub fn share_of_ledger(wait: Duration) -> Problem {
+    Problem::new(
+        Code::Overloaded,
+        "The ledger has no room now for new operations of callers like this one, of whom the service has executed none \
+         with success lately, so nothing was sent. Ask again with the same key; it is safe.",
+    )
+    .after(wait.min(WAIT_MAX))
 }
 
 /// The problem when no route takes the request.

@@ -104,8 +104,9 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
             shared.decided_by.forget(permit.record().execution);
         }
         execution.route.metrics.execution(joined);
-        if is_success(&last.settlement.outcome) {
-            execution.note_success();
+        match is_success(&last.settlement.outcome) {
+            true => execution.note_success(),
+            false => execution.note_failure(permit.record(), &last.settlement),
         }
         if joined == Disposition::NotApplied {
             tracing::debug!(operation = %permit.id(), route = %execution.route.config.name, "not applied: the key is freed");

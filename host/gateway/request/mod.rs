@@ -16,4 +16,5 @@ pub mod known;
 pub mod principal;
 pub mod progress;
 pub mod route;
+pub mod unproven;
 pub mod verdict;
