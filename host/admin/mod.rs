@@ -15,5 +15,5 @@ mod serve;
 mod status;
 mod upstreams;
 
-pub use resolution::Resolution;
+pub use resolution::{Resolution, check_reason};
 pub use serve::serve;

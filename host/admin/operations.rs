@@ -123,26 +123,34 @@ pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap
     }
 }
 
+const SHOWN: &str = "the number that `GET /v1/operations/ID` showed";
+
 /// `DELETE /v1/operations/{id}?version=&reason=`
 pub(super) async fn forget(shared: &Shared, id: OperationId, query: &str) -> AdminReply {
-    let (mut version, mut reason, mut faults) = (None, String::new(), Vec::new());
+    let (mut version, mut reason, mut faults) = (None, None, Vec::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "version" => match value.parse() {
                 Ok(number) => version = Some(Version(number)),
-                Err(_) => faults.push(format!("`version` can't be {value:?}: the number that was shown")),
+                Err(_) => faults.push(format!("`version` can't be {value:?}: {SHOWN}")),
             },
             "reason" => match check_reason(&value) {
-                Ok(()) => reason = value.into_owned(),
+                Ok(()) => reason = Some(value.into_owned()),
                 Err(why) => faults.push(format!("`reason`: {why}")),
             },
             _ => faults
                 .push(format!("`{}` is no parameter here: there are version, reason", name.escape_debug())),
         }
     }
-    if !faults.is_empty() {
-        return bad_request(&faults);
+    let named = |name: &str| form_urlencoded::parse(query.as_bytes()).any(|(one, _)| one == name);
+    for (name, help) in [("version", SHOWN), ("reason", "say why, it is logged")] {
+        if !named(name) {
+            faults.push(format!("`{name}` is missing: {help}"));
+        }
     }
+    let (Some(version), Some(reason), true) = (version, reason, faults.is_empty()) else {
+        return bad_request(&faults);
+    };
     match shared.ledger.forget(id, version).await {
         Ok(Intervention::Done(_)) => {
             tracing::warn!(operation = %id, reason, "an operator had an operation forgotten: its key is free");

@@ -180,7 +180,8 @@ fn given_fields(value: Value, faults: &mut Vec<String>) -> Vec<(HeaderName, Head
     fields
 }
 
-pub(super) fn check_reason(reason: &str) -> Result<(), String> {
+/// Refuses a reason that says nothing, or that is no line of a log.
+pub fn check_reason(reason: &str) -> Result<(), String> {
     if reason.trim().is_empty() {
         return Err("say why, it is logged".to_owned());
     }

@@ -251,6 +251,7 @@ fn summary_json(config: &Config, spaces: &KeySpaceForecast) -> Value {
     };
     json!({
         "ok": true,
+        "faults": [],
         "file": config.file.as_ref().map(|file| file.display().to_string()),
         "listen": config.server.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "admin": config.server.admin.map(|address| address.to_string()),

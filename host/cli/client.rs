@@ -1,6 +1,6 @@
 //! A client of a running gateway's admin listener: one request, one answer.
 
-use super::say::{self, Output, USAGE};
+use super::say::{self, Output, USAGE, quoted};
 use crate::admin::api::{ADMIN_FIELD, AdminProblem};
 use crate::config::io_words;
 use crate::upstream::send_once;
@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 
 /// A gateway that compiles a large policy takes its time; a gateway that never answers is hung.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Where a gateway's admin listener usually is.
+const USUAL: &str = "127.0.0.1:8081";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The limit of an answer: larger than any report, and than any page of a list.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -30,7 +32,7 @@ pub(super) struct AdminClient {
         value_name = "ADDRESS",
         env = "ONCEGATE_SERVER__ADMIN",
         hide_env_values = true,
-        default_value = "127.0.0.1:8081",
+        default_value = USUAL,
         value_parser = address
     )]
     pub(super) admin: String,
@@ -110,6 +112,17 @@ pub(super) fn not_ours(status: StatusCode) -> String {
 }
 
 impl AdminClient {
+    /// The flags that name this gateway, where it isn't the usual one.
+    pub(super) fn flags(&self) -> String {
+        let admin = Some(&self.admin).filter(|admin| *admin != USUAL);
+        let admin = admin.map_or_else(String::new, |admin| format!(" --admin {admin}"));
+        let token = self
+            .token_file
+            .as_ref()
+            .map(|file| format!(" --token-file {}", quoted(&file.display().to_string())));
+        admin + &token.unwrap_or_default()
+    }
+
     /// Reads a page.
     pub(super) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, CommandFailure> {
         self.ask(Method::GET, target, None::<&()>)?.success()

@@ -22,6 +22,7 @@ mod tests;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use say::USAGE;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// What was typed.
@@ -65,13 +66,14 @@ pub fn run(
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` come here, too, and go to standard output with code 0.
-            let told = error.print().is_ok();
-            let code = u8::try_from(error.exit_code()).unwrap_or(USAGE);
-            return ExitCode::from(if told { code } else { USAGE });
+            if let Err(error) = error.print().and_then(|()| std::io::stdout().flush()) {
+                say::lost(&error);
+            }
+            return say::end(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE)));
         }
     };
     let environment = configuration_variables(environment);
-    match cli.verb {
+    let code = match cli.verb {
         Verb::Serve(args) => serve::run(args, environment),
         Verb::Demo(args) => demo::run(&args),
         Verb::Check(args) => check::run(&args, environment),
@@ -80,7 +82,8 @@ pub fn run(
         Verb::Policy(args) => policy::run(&args, environment),
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
-    }
+    };
+    say::end(code)
 }
 
 /// The variables of the environment that are ours: a variable of another name need not be text.

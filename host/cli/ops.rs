@@ -14,8 +14,11 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:\n  \
     oncegate ops list --state unknown --older-than 10m\n  \
     oncegate ops show ID\n  \
-    oncegate ops resolve ID --outcome not-applied --reason 'not in the bank statement'\n  \
-    oncegate ops forget --state completed --route tests --reason 'a test run' --yes\n\n\
+    oncegate ops resolve ID --version 43 --outcome not-applied \\\n      \
+    --reason 'not in the bank statement'\n      \
+    the version is the one that list and show showed\n  \
+    oncegate ops forget --state completed --route tests --reason 'a test run'\n      \
+    shows which, and the word with which --yes does it\n\n\
     Code 0: done. Code 1: not done, or not all of it. Code 2: usage.")]
 pub(super) struct OpsArgs {
     #[command(subcommand)]

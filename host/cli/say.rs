@@ -1,9 +1,12 @@
 //! A verb's words to standard output and standard error, their form, and the exit code for usage. A reader
 //! that has gone away (`| head`) is no reason to panic.
 
+use crate::config::io_words;
 use crate::observe::log;
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+use std::sync::OnceLock;
 
 /// The exit code for usage: the arguments have no meaning.
 pub(super) const USAGE: u8 = 2;
@@ -18,9 +21,29 @@ pub(super) enum Output {
     Json,
 }
 
-/// Writes to standard output, unchanged.
+/// Why standard output took less than all, if it did.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Writes to standard output, unchanged. [`end`] tells of what could not be written.
 pub(super) fn out(text: impl Display) {
-    let _ = write!(std::io::stdout().lock(), "{text}");
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        lost(&error);
+    }
+}
+
+/// Remembers that output was lost. A reader that has gone away has what it wanted.
+pub(super) fn lost(error: &io::Error) {
+    if error.kind() != ErrorKind::BrokenPipe {
+        LOST.get_or_init(|| io_words(error));
+    }
+}
+
+/// The exit code of a verb: no verb is done whose words did not arrive.
+pub(super) fn end(code: ExitCode) -> ExitCode {
+    let Some(why) = LOST.get() else { return code };
+    error(format_args!("the output can't be written: {why}"), "what it says was done is done");
+    ExitCode::FAILURE
 }
 
 /// Writes one JSON object to standard output.
@@ -57,4 +80,13 @@ fn error_text(problem: impl Display, help: &str) -> String {
     let prefix = if problem.starts_with("error: ") { "" } else { "error: " };
     let help = if help.is_empty() { String::new() } else { format!("help: {help}\n") };
     format!("{prefix}{problem}\n{help}")
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }

@@ -43,14 +43,10 @@ impl<S: Store> Ledger<S> {
     }
 
     /// Removes a finished record, so that its key is free. `expected`: the version that the operator was
-    /// shown; `None`: any version.
-    pub async fn forget(
-        &self,
-        id: OperationId,
-        expected: Option<Version>,
-    ) -> Result<Intervention, StoreError> {
+    /// shown.
+    pub async fn forget(&self, id: OperationId, expected: Version) -> Result<Intervention, StoreError> {
         let Some(current) = self.store.load(id).await? else { return Ok(Intervention::Missing) };
-        if expected.is_some_and(|expected| current.version != expected) {
+        if current.version != expected {
             return Ok(self.changed(current));
         }
         // Its settlement is on its way, and those who wait for it get its answer.
@@ -161,12 +157,14 @@ mod tests {
             let ledger = ledger();
             let now = ledger.clock().now();
             let lease = put(ledger.store(), id(1), None, Some(executing(now.as_secs() + 60))).await;
-            let running = ledger.forget(id(1), None).await.unwrap();
+            let running = ledger.forget(id(1), lease).await.unwrap();
             assert!(matches!(running, Intervention::Refused(Unchanged::Executing)), "{running:?}");
-            put(ledger.store(), id(1), Some(lease), Some(unknown(&ledger))).await;
-            let held = ledger.forget(id(1), None).await.unwrap();
+            let shown = put(ledger.store(), id(1), Some(lease), Some(unknown(&ledger))).await;
+            let stale = ledger.forget(id(1), lease).await.unwrap();
+            assert!(matches!(&stale, Intervention::Changed(now) if now.version == shown), "{stale:?}");
+            let held = ledger.forget(id(1), shown).await.unwrap();
             assert!(matches!(held, Intervention::Refused(Unchanged::Unresolved)), "{held:?}");
-            assert!(matches!(ledger.forget(id(2), None).await.unwrap(), Intervention::Missing));
+            assert!(matches!(ledger.forget(id(2), shown).await.unwrap(), Intervention::Missing));
         });
     }
 
@@ -180,7 +178,7 @@ mod tests {
             let held = Versioned { version, record: done.clone() };
             ledger.keep_at_hand(id(1), &held);
             assert_eq!(ledger.cached(), 1);
-            let gone = ledger.forget(id(1), Some(version)).await.unwrap();
+            let gone = ledger.forget(id(1), version).await.unwrap();
             assert!(matches!(gone, Intervention::Done(None)), "{gone:?}");
             assert_eq!(ledger.cached(), 0);
             ledger.keep_at_hand(id(1), &held);

@@ -122,7 +122,7 @@ async fn go_on(ledger: &FaultyLedger, how: Meanwhile) -> Permit<Faulty<Memory>> 
         Meanwhile::ForgottenAndClaimed => {
             let consumed = Outcome::Completed(Arc::default());
             ledger.resolve(id(1), shown().await, &consumed).await.unwrap();
-            let forgotten = ledger.forget(id(1), None).await.unwrap();
+            let forgotten = ledger.forget(id(1), shown().await).await.unwrap();
             assert!(matches!(forgotten, Intervention::Done(None)), "{forgotten:?}");
         }
         Meanwhile::SweptAndResent => _ = ledger.sweep(10).await.unwrap(),

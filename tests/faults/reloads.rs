@@ -88,7 +88,7 @@ fn cut(cut: Cut, write: u64) -> bool {
     let first = gateway.send(&Request::keyed("/charges", "first"));
     files.put(&files.new);
     gateway.assert_logs(&["a reload is refused", "1 live record"]);
-    assert_eq!(gateway.admin("DELETE", &format!("/v1/operations/{}", first.operation())).status, 200);
+    assert_eq!(gateway.forget(first.operation()).status, 200);
     let point = if cut == Cut::Sync || cut == Cut::Client { Point::Syncing } else { Point::Writing };
     match cut {
         Cut::Kill | Cut::KillOld => faults.kill_at(point, write),

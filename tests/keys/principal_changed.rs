@@ -147,8 +147,9 @@ fn an_unknown_outcome_keeps_others_out_until_it_is_resolved() {
     gateway.send(&of("bob", "k")).assert_problem(409, "principal-changed");
     gateway.send(&of("alice", "k")).assert_problem(409, "outcome-unknown");
     let id = lost["operation"].as_str().expect("it has one");
-    let args =
-        ["ops", "resolve", id, "--outcome", "not-applied", "--reason", "it is not in the books", "--admin"];
+    let version = gateway.version_of(id);
+    let args = ["ops", "resolve", id, "--version", &version, "--outcome", "not-applied"];
+    let args = [&args[..], &["--reason", "it is not in the books", "--admin"]].concat();
     let admin = format!("http://{}", gateway.admin.expect("it has one"));
     let resolved = crate::support::gateway::run(&[&args[..], &[&admin]].concat(), gateway.setup.folder());
     assert_eq!(resolved.code, Some(0), "{resolved:?}");

@@ -6,6 +6,8 @@ pub mod copies;
 pub mod descriptors;
 pub mod logs;
 pub mod operations;
+pub mod output;
 pub mod preflight;
 pub mod probes;
 pub mod shutdown;
+pub mod versions;

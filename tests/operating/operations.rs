@@ -106,7 +106,8 @@ fn a_change_whose_client_leaves_is_made_whole() {
     let first = gateway.send(&Request::keyed("/done", "k"));
     // The answer is at hand.
     gateway.send(&Request::keyed("/done", "k")).assert_replay_of(&first);
-    let target = format!("/v1/operations/{}?reason=once+more", first.operation());
+    let (id, version) = (first.operation(), gateway.version_of(first.operation()));
+    let target = format!("/v1/operations/{id}?version={version}&reason=once+more");
     ask_and_leave(&gateway, &faults, Request::new("DELETE", &target));
     gateway.assert_logs(&["an operator had an operation forgotten", "once more"]);
     gateway.send(&Request::keyed("/done", "k")).assert_executed(201);
@@ -253,11 +254,10 @@ fn what_is_forgotten_runs_again_and_only_what_is_finished_is_forgotten() {
         _ => Script::numbered(call),
     });
     let gateway = Setup::new(&upstream.url()).start();
-    let forget = |id: &str| gateway.admin("DELETE", &format!("/v1/operations/{id}?reason=once%20more"));
     let first = gateway.send(&Request::keyed("/done", "k"));
     first.assert_executed(201);
     gateway.send(&Request::keyed("/done", "k")).assert_replay_of(&first);
-    let forgotten = forget(first.operation());
+    let forgotten = gateway.forget(first.operation());
     assert_eq!(
         (forgotten.status, &forgotten.json()["state"]),
         (200, &json!("absent")),
@@ -268,10 +268,10 @@ fn what_is_forgotten_runs_again_and_only_what_is_finished_is_forgotten() {
     let second = gateway.send(&Request::keyed("/done", "k"));
     second.assert_executed(201);
     assert_ne!(second.body, first.body);
-    assert_eq!(forget(&"0".repeat(64)).status, 404);
+    assert_eq!(gateway.forget(&"0".repeat(64)).status, 404);
     assert_eq!(gateway.admin("DELETE", "/v1/operations/xyz").status, 400);
 
-    let unresolved = forget(&lose(&gateway, "l"));
+    let unresolved = gateway.forget(&lose(&gateway, "l"));
     assert_eq!((unresolved.status, &unresolved.json()["code"]), (409, &json!("unresolved")));
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| gateway.send(&Request::keyed("/slow", "s")));
@@ -279,7 +279,7 @@ fn what_is_forgotten_runs_again_and_only_what_is_finished_is_forgotten() {
             let page = gateway.admin("GET", "/v1/operations?state=executing").json();
             Some(page["operations"][0]["operation"].as_str()?.to_owned())
         });
-        let refused = forget(&running);
+        let refused = gateway.forget(&running);
         assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("executing")));
         gate.open();
         slow.join().unwrap().assert_executed(201);
@@ -321,7 +321,8 @@ fn the_command_shows_lists_resolves_and_forgets() {
     let stale = ops(&gateway, &[&resolve[..], &answer, &["--version", "1"]].concat());
     assert_eq!(stale.code, Some(1), "{stale:?}");
     assert!(stale.stderr.contains("has changed since it was shown"), "{stale:?}");
-    let resolved = ops(&gateway, &[&resolve[..], &answer].concat());
+    let version = gateway.version_of(&ids[0]);
+    let resolved = ops(&gateway, &[&resolve[..], &answer, &["--version", &version]].concat());
     assert_eq!(resolved.code, Some(0), "{resolved:?}");
     let replay = gateway.send(&Request::keyed("/lost", "k0"));
     assert_eq!(
@@ -334,12 +335,14 @@ fn the_command_shows_lists_resolves_and_forgets() {
     let would = ops(&gateway, &filter);
     assert_eq!(would.code, Some(1), "{would:?}");
     assert!(would.stdout.contains("2 operations; nothing is changed without --yes"), "{would:?}");
+    let word = would.stdout.split_whitespace().last().unwrap();
     assert_eq!(show(&gateway, &ids[1])["state"], "unknown");
-    let done = ops(&gateway, &[&filter[..], &["--yes"]].concat());
+    let done = ops(&gateway, &[&filter[..], &["--yes", word]].concat());
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "2 done, 0 not done\n"), "{done:?}");
     assert_eq!(gateway.admin("GET", &format!("/v1/operations/{}", ids[1])).status, 404);
 
-    let forgotten = ops(&gateway, &["forget", &ids[0], "--reason", "a test"]);
+    let version = gateway.version_of(&ids[0]);
+    let forgotten = ops(&gateway, &["forget", &ids[0], "--reason", "a test", "--version", &version]);
     assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
     assert_eq!(ops(&gateway, &["show", &ids[0]]).code, Some(1));
     // What can't be meant.
@@ -348,9 +351,9 @@ fn the_command_shows_lists_resolves_and_forgets() {
         &["forget", "--reason", "which?"],
         &["forget", "--state", "unknown", "--reason", "never"],
         // As of variables that aren't set: no filter at all is not meant either.
-        &["forget", "--route", "", "--reason", "which?", "--yes"],
-        &["forget", "--state", "", "--reason", "which?", "--yes"],
-        &["forget", "--older-than", "", "--reason", "which?", "--yes"],
+        &["forget", "--route", "", "--reason", "which?", "--yes", "0"],
+        &["forget", "--state", "", "--reason", "which?", "--yes", "0"],
+        &["forget", "--older-than", "", "--reason", "which?", "--yes", "0"],
         &["list", "--state", "waiting"],
         &["list", "--older-than", "5"],
         &["list", "--since", "5"],
@@ -376,7 +379,7 @@ fn what_nobody_resolves_ends_as_a_tombstone_and_never_runs_again() {
     assert_eq!(show(&gateway, &id)["state"], "expired");
     assert_eq!(upstream.count(), 1);
     // It tells that it was; it is not to be resolved any more, and may be forgotten.
-    assert_eq!(gateway.admin("DELETE", &format!("/v1/operations/{id}")).status, 200);
+    assert_eq!(gateway.forget(&id).status, 200);
 }
 
 #[test]

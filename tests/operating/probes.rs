@@ -170,8 +170,7 @@ fn without_settle_after_nothing_is_freed_and_asking_has_an_end() {
     gateway.send(&pay("order-1")).assert_problem(409, "outcome-unknown");
     assert_eq!((bank.sent("GET"), bank.sent("POST")), (2, 1));
     // The operator may always say.
-    let version =
-        gateway.admin("GET", &format!("/v1/operations/{id}")).json()["version"].as_str().unwrap().to_owned();
+    let version = gateway.version_of(&id);
     let admin = gateway.admin.unwrap().to_string();
     let resolve = [
         "ops",
@@ -337,9 +336,11 @@ fn who_decided_an_operation_asks_about_it_after_a_reload_and_after_a_rollback() 
     replace(&file, &guests::asking("GET", "/by-the-second", STILL_UNKNOWN));
     assert_eq!(gateway.admin("POST", "/v1/policies/keys/reload").status, 200);
     next_question(&upstream, "/by-the-first");
-    assert_eq!(gateway.admin("DELETE", &format!("/v1/operations/{id}")).status, 409, "it is unknown");
+    assert_eq!(gateway.forget(&id).status, 409, "it is unknown");
     let admin = gateway.admin.unwrap().to_string();
-    let args = ["ops", "resolve", &id, "--outcome", "consumed", "--reason", "r", "--admin", &admin];
+    let version = gateway.version_of(&id);
+    let args = ["ops", "resolve", &id, "--version", &version, "--outcome", "consumed"];
+    let args = [&args[..], &["--reason", "r", "--admin", &admin]].concat();
     assert_eq!(crate::support::gateway::run(&args, gateway.setup.folder()).code, Some(0));
     lose("b");
     next_question(&upstream, "/by-the-second");

@@ -358,6 +358,19 @@ impl Gateway {
         client::send(admin, &request)
     }
 
+    /// The version at which an operation is now, as an operator sees it.
+    #[track_caller]
+    pub(crate) fn version_of(&self, id: &str) -> String {
+        let shown = self.admin("GET", &format!("/v1/operations/{id}")).json();
+        shown["version"].as_str().unwrap_or("1").to_owned()
+    }
+
+    /// Asks to have an operation forgotten as it is now.
+    pub(crate) fn forget(&self, id: &str) -> Reply {
+        let version = self.version_of(id);
+        self.admin("DELETE", &format!("/v1/operations/{id}?version={version}&reason=once%20more"))
+    }
+
     pub(crate) fn connect_from(&self, last: u8) -> Connection {
         Connection::from(last, self.address).expect("the gateway listens")
     }

@@ -2,8 +2,9 @@
 
 use super::filter::{FilterArgs, OPERATIONS_MAX, OperationList, id, line, load, version};
 use crate::admin::api::{GivenReply, OperationDocument, ResolveRequest};
+use crate::admin::check_reason;
 use crate::cli::client::{AdminClient, CommandFailure};
-use crate::cli::say::{self, Output};
+use crate::cli::say::{self, Output, quoted};
 use crate::config::io_words;
 use base64::Engine as _;
 use http::Method;
@@ -22,14 +23,15 @@ struct ChangeArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// Why; the gateway logs it
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
-    /// The version that was shown: refused if the operation has changed since [default: as it is now]
+    /// With an ID: the version that `ops list` or `ops show` showed; refused if the operation has changed since
     #[arg(long, value_name = "NUMBER", requires = "id")]
     version: Option<u64>,
-    /// With a filter: do it, instead of showing what it would be done to
-    #[arg(long)]
-    yes: bool,
+    /// With a filter: do it to what was shown; the word is the one behind that list. Refused if the filter takes
+    /// others by now, or one of them has changed
+    #[arg(long, value_name = "WORD", conflicts_with = "id")]
+    yes: Option<String>,
     #[command(flatten)]
     gateway: AdminClient,
 }
@@ -41,11 +43,14 @@ struct ChangeArgs {
 /// told that it is consumed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    oncegate ops resolve ID --outcome not-applied --reason 'no such charge at the bank'\n  \
-    oncegate ops resolve ID --outcome completed --status 201 --header 'Content-Type: application/json' \\\n      \
-    --body-file charge.json --reason 'charge ch_1 is there'\n  \
-    oncegate ops resolve --route charges --older-than 1h --outcome not-applied --reason 'restored from backup'\n      \
-    shows which; with --yes it is done")]
+    oncegate ops resolve ID --version 43 --outcome not-applied \\\n      \
+    --reason 'no such charge at the bank'\n  \
+    oncegate ops resolve ID --version 43 --outcome completed --status 201 \\\n      \
+    --header 'Content-Type: application/json' --body-file charge.json --reason 'ch_1'\n  \
+    oncegate ops resolve --route charges --older-than 1h --outcome not-applied \\\n      \
+    --reason 'restored from backup'\n      \
+    shows which, and the word with which --yes does it\n\n\
+    The version is the one that `ops list` or `ops show` showed you. Without it nothing is changed.")]
 pub(super) struct Resolve {
     #[command(flatten)]
     change: ChangeArgs,
@@ -82,9 +87,10 @@ enum ResolveAs {
 /// outcome are never forgotten.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    oncegate ops forget ID --reason 'the customer wants it once more'\n  \
+    oncegate ops forget ID --version 43 --reason 'the customer wants it once more'\n  \
     oncegate ops forget --route tests --reason 'a test run'\n      \
-    shows which; with --yes it is done")]
+    shows which, and the word with which --yes does it\n\n\
+    The version is the one that `ops list` or `ops show` showed you. Without it nothing is changed.")]
 pub(super) struct Forget {
     #[command(flatten)]
     change: ChangeArgs,
@@ -108,15 +114,31 @@ impl Resolve {
             ));
         }
         let (gateway, reason) = (&self.change.gateway, &self.change.reason);
-        self.change.each(&["unknown"], self.output, |id, version| {
-            let wanted = ResolveRequest {
-                outcome: outcome.to_owned(),
-                version: version.to_owned(),
-                reason: reason.clone(),
-                reply: reply.clone(),
-            };
-            gateway.ask(Method::POST, &format!("/v1/operations/{id}/resolve"), Some(&wanted))?.success()
-        })
+        self.change.each(
+            &Verb { typed: self.typed(outcome), states: &["unknown"] },
+            self.output,
+            |id, version| {
+                let wanted = ResolveRequest {
+                    outcome: outcome.to_owned(),
+                    version: version.to_owned(),
+                    reason: reason.clone(),
+                    reply: reply.clone(),
+                };
+                gateway.ask(Method::POST, &format!("/v1/operations/{id}/resolve"), Some(&wanted))?.success()
+            },
+        )
+    }
+
+    /// The command as it was typed, but for what every change has.
+    fn typed(&self, outcome: &str) -> String {
+        let mut typed = format!("resolve --outcome {outcome}");
+        let status = self.status.map(|status| status.to_string());
+        let fields = self.header.iter().map(|(name, value)| ("--header", format!("{name}: {value}")));
+        let file = self.body_file.iter().map(|file| ("--body-file", file.display().to_string()));
+        for (flag, value) in status.map(|status| ("--status", status)).into_iter().chain(fields).chain(file) {
+            typed.push_str(&format!(" {flag} {}", quoted(&value)));
+        }
+        typed
     }
 
     fn reply(&self) -> Result<Option<GivenReply>, CommandFailure> {
@@ -161,18 +183,25 @@ impl Forget {
     pub(super) fn run(&self) -> Result<ExitCode, CommandFailure> {
         let gateway = &self.change.gateway;
         let reason = utf8_percent_encode(&self.change.reason, NON_ALPHANUMERIC).to_string();
-        self.change.each(&["completed", "consumed", "expired"], self.output, |id, version| {
+        let verb = Verb { typed: "forget".to_owned(), states: &["completed", "consumed", "expired"] };
+        self.change.each(&verb, self.output, |id, version| {
             let target = format!("/v1/operations/{id}?version={version}&reason={reason}");
             gateway.ask(Method::DELETE, &target, None::<&()>)?.success()
         })
     }
 }
 
+/// What is done, and to operations in which states.
+struct Verb {
+    typed: String,
+    states: &'static [&'static str],
+}
+
 impl ChangeArgs {
-    /// Changes the one operation, or all that the filter takes and that are in one of `states`.
+    /// Changes the one operation, or all that the filter takes and that are in one of the verb's states.
     fn each(
         &self,
-        states: &[&str],
+        verb: &Verb,
         output: Output,
         act: impl Fn(&str, &str) -> Result<OperationDocument, CommandFailure>,
     ) -> Result<ExitCode, CommandFailure> {
@@ -185,22 +214,50 @@ impl ChangeArgs {
                 "give an ID, or a filter: --state, --route, --older-than, --since",
             )),
             (Some(id), true) => {
-                let shown = load(&self.gateway, id)?;
-                let version = self.version.map_or_else(|| version(&shown), |version| version.to_string());
-                let now = act(&shown.operation, &version)?;
+                let Some(version) = self.version else { return Err(self.unseen(verb, id)) };
+                let now = act(&id.to_string(), &version.to_string())?;
                 say::tell(output, || format!("{id}  is {} now\n", now.state), || json!(now));
                 Ok(ExitCode::SUCCESS)
             }
-            (None, false) => self.all(states, output, act),
+            (None, false) => self.all(verb, output, act),
         }
+    }
+
+    /// Nobody knows which attempt a word without a version is about. So the operation is shown, and the command
+    /// with its version, for the operator to decide by.
+    fn unseen(&self, verb: &Verb, id: OperationId) -> CommandFailure {
+        let shown = match load(&self.gateway, id) {
+            Ok(shown) => shown,
+            Err(failure) => return failure,
+        };
+        if !verb.states.contains(&&*shown.state) {
+            return CommandFailure::new(
+                format!(
+                    "nothing is changed: this can't be done to what is {}\n{}",
+                    shown.state,
+                    line(&shown)
+                ),
+                format!("it is for operations that are {}", verb.states.join(" or ")),
+            );
+        }
+        let Verb { typed, .. } = verb;
+        let (reason, gateway) = (quoted(&self.reason), self.gateway.flags());
+        CommandFailure::usage(
+            format!("nothing is changed without --version. This is the operation now:\n{}", line(&shown)),
+            format!(
+                "if this attempt is the one that you mean, type\n  oncegate ops {typed} --reason {reason}{gateway} --version {} {id}",
+                version(&shown)
+            ),
+        )
     }
 
     fn all(
         &self,
-        states: &[&str],
+        verb: &Verb,
         output: Output,
         act: impl Fn(&str, &str) -> Result<OperationDocument, CommandFailure>,
     ) -> Result<ExitCode, CommandFailure> {
+        let states = verb.states;
         if let Some(state) = self.filter.state.as_deref().filter(|state| !states.contains(state)) {
             return Err(CommandFailure::usage(
                 format!("this can't be done to operations in the state {state:?}"),
@@ -209,8 +266,10 @@ impl ChangeArgs {
         }
         let mut listed = self.filter.all(&self.gateway, OPERATIONS_MAX)?;
         listed.operations.retain(|operation| states.contains(&&*operation.state));
-        if !self.yes {
-            return Ok(would(&listed, output));
+        let word = word_for(&listed.operations);
+        if self.yes.as_ref() != Some(&word) {
+            would(&listed, &word, self.yes.is_some(), output);
+            return Ok(ExitCode::FAILURE);
         }
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for operation in &listed.operations {
@@ -234,16 +293,40 @@ impl ChangeArgs {
     }
 }
 
-/// Shows the operations that `--yes` would change.
-fn would(listed: &OperationList, output: Output) -> ExitCode {
+/// A word for these operations at these versions. Another operation, or a change of one, makes another word.
+fn word_for(operations: &[OperationDocument]) -> String {
+    let mut all: Vec<(&str, String)> =
+        operations.iter().map(|operation| (&*operation.operation, version(operation))).collect();
+    all.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    for (id, version) in all {
+        hasher.update(format!("{id} {version}\n").as_bytes());
+    }
+    hasher.finalize().to_hex()[..WORD_DIGITS].to_owned()
+}
+
+/// Enough that no other list has the same word by chance.
+const WORD_DIGITS: usize = 12;
+
+/// Shows the operations that `--yes` would change, and the word for them.
+fn would(listed: &OperationList, word: &str, is_stale: bool, output: Output) {
     let operations = &listed.operations;
     let words = || {
         let lines: String = operations.iter().map(line).collect();
         let unreadable = listed.unreadable_lines();
-        format!("{lines}{unreadable}{} operations; nothing is changed without --yes\n", operations.len())
+        let count = operations.len();
+        let stale = match is_stale {
+            true => "this is not what was shown behind that word: look again. ",
+            false => "",
+        };
+        format!("{lines}{unreadable}{stale}{count} operations; nothing is changed without --yes {word}\n")
     };
-    say::tell(output, words, || json!({ "would": operations, "done": [] }));
-    ExitCode::FAILURE
+    let document = || json!({ "would": operations, "yes": word, "stale": is_stale, "done": [] });
+    say::tell(output, words, document);
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    check_reason(text).map(|()| text.to_owned())
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -153,14 +153,17 @@ pub(super) fn load(gateway: &AdminClient, id: OperationId) -> Result<OperationDo
     gateway.get(&format!("/v1/operations/{id}"))
 }
 
-/// `ID  state  route  POST /path  since`
+/// `ID  state  route  POST /path  version N  since`
 pub(super) fn line(operation: &OperationDocument) -> String {
     let OperationDocument { operation: id, state, recorded, .. } = operation;
-    let Some(OperationRecord { route, method, path, description, .. }) = recorded else {
+    let Some(OperationRecord { route, method, path, version, description, .. }) = recorded else {
         return format!("{id}  {state}\n");
     };
     let reason = description.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-    format!("{id}  {state}{reason}  {route}  {method} {path}  {}\n", description.first_attempt)
+    format!(
+        "{id}  {state}{reason}  {route}  {method} {path}  version {version}  {}\n",
+        description.first_attempt
+    )
 }
 
 /// The version that a change of this operation names.

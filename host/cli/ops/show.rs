@@ -51,7 +51,7 @@ impl List {
 /// Show all that is known of an operation, but for keys, bodies and credentials
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  oncegate ops show ID\n\n\
-    The version that it shows is the one that `ops resolve --version` wants.")]
+    The version that it shows is the one that `ops resolve` and `ops forget` want.")]
 pub(super) struct Show {
     /// The operation's id, as `Oncegate-Operation` and `ops list` show it; the first eight digits or more will do
     #[arg(value_name = "ID", value_parser = prefix)]

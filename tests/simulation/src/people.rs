@@ -152,7 +152,7 @@ async fn forget(world: &World, gateway: &Gateway, disk: &Disk, operation: usize)
     let Some(ledger) = gateway.ledger() else { return };
     let is_over = |record: &Record| matches!(record.state, State::Completed { .. } | State::Consumed { .. });
     let Some((id, shown)) = find(world, disk, operation, is_over) else { return };
-    let forget = ledger.forget(id, Some(shown.version));
+    let forget = ledger.forget(id, shown.version);
     let _ = timeout(PATIENCE, ledger.store().forgetting(id, forget)).await;
 }
 

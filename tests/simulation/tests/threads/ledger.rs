@@ -113,7 +113,7 @@ impl Bed {
                 yield_now().await;
                 continue;
             };
-            if let Intervention::Done(None) = ledger.forget(self.keys[0], Some(shown)).await.unwrap() {
+            if let Intervention::Done(None) = ledger.forget(self.keys[0], shown).await.unwrap() {
                 story.forgot(answer);
                 self.ask(0, 0).await;
             }
