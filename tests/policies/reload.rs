@@ -213,6 +213,37 @@ fn a_changed_configuration_is_taken_over_whole_or_not_at_all() {
     assert_eq!(upstream.count(), 2);
 }
 
+/// Records keep their keys, and a retry with an odd path is 400.
+#[test]
+fn a_reload_to_strict_paths_is_warned_of() {
+    let upstream = Upstream::numbering();
+    let setup = Setup::new(&upstream.url());
+    for before in ["merge", "as-received", "strict"] {
+        let gateway = setup.clone().server(&format!("paths = {before:?}")).memory().start();
+        let key = |path: &str| Request::keyed(path, before);
+        let first = gateway.send(&key("/v1/charges"));
+        first.assert_executed(201);
+        if before == "merge" {
+            gateway.send(&key("/v1//charges")).assert_replay_of(&first);
+        }
+        replace(&gateway.setup.file(), setup.clone().memory().text().as_bytes());
+        let reply = gateway.admin("POST", "/v1/reload");
+        assert_eq!(reply.status, 200, "{before}: {reply:?}");
+        // The file is watched, too, so that either of both may warn.
+        match before {
+            "strict" => assert!(!gateway.stderr().contains("`server.paths` is"), "{}", gateway.stderr()),
+            _ => gateway.assert_logs(&[
+                "WARN",
+                "`server.paths` is",
+                "Written plainly it gets the recorded answer",
+            ]),
+        }
+        gateway.send(&key("/v1//charges")).assert_problem(400, "bad-request");
+        gateway.send(&key("/v1/charges")).assert_replay_of(&first);
+    }
+    assert_eq!(upstream.count(), 3);
+}
+
 #[test]
 fn what_cannot_change_while_running_is_refused_by_name() {
     let gateway = Setup::new("http://127.0.0.1:9").start();
