@@ -10,12 +10,12 @@ use std::hash::RandomState;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The number of places: 32 KiB.
-const PLACES: usize = 1 << 12;
+/// The number of places: 256 KiB.
+const PLACES: usize = 1 << 15;
 /// The bits of a place that hold the caller. The other bits hold the mark of the principal.
 const CALLER: u64 = (1 << 24) - 1;
 /// The most credentials that are remembered.
-const CREDENTIALS_MAX: usize = 2 * PLACES;
+const CREDENTIALS_MAX: usize = 1 << 13;
 
 /// The known principals. Each has one place in a table of fixed size, and the next one with that place takes it
 /// over.
