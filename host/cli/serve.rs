@@ -14,7 +14,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate serve --upstream http://127.0.0.1:9000\n      \
-    guards every POST, PUT, PATCH and DELETE that has an Idempotency-Key\n  \
+    guards each request that has an Idempotency-Key, whatever changes something: not GET, HEAD, OPTIONS\n  \
     oncegate serve --upstream http://127.0.0.1:9000 --settings '{ from = [\"header:x-request-id\"] }'\n      \
     the key is in another header\n  \
     oncegate serve --config oncegate.toml --listen 0.0.0.0:8080\n      \

@@ -5,6 +5,7 @@
 
 mod answers;
 mod bad_input;
+mod faults;
 mod first_day;
 mod house;
 mod key_changes;
