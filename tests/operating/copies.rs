@@ -5,7 +5,7 @@ use crate::support::*;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -217,6 +217,74 @@ fn a_folder_that_lost_nothing_starts() {
     assert_eq!(unmarked(), 0);
     stopped(gateway);
     assert_eq!(upstream.count(), 6);
+}
+
+/// A link leads to another disk before its end is there, too, and stays a link.
+#[test]
+fn a_link_of_a_mark_is_followed() {
+    let upstream = Upstream::numbering();
+    let linked = |target: &Path| {
+        let setup = Setup::new(&upstream.url());
+        let link = setup.folder().join("link");
+        symlink(target, &link).unwrap();
+        (setup.ledger(&format!("mark_file = {link:?}")), link)
+    };
+    for target in ["elsewhere/mark", "./elsewhere/../elsewhere/mark"] {
+        let (setup, link) = linked(Path::new(target));
+        fs::create_dir(setup.folder().join("elsewhere")).unwrap();
+        stopped(setup.start());
+        assert!(link.is_symlink() && mark(&setup).is_file(), "{target}");
+    }
+    let other = tempfile::tempdir().unwrap();
+    let (setup, link) = linked(&other.path().join("mark"));
+    stopped(setup.start());
+    assert!(link.is_symlink() && other.path().join("mark").is_file());
+    for (target, words) in [("gone/mark", "No such file"), ("data/mark", "inside of the data folder")] {
+        let (setup, link) = linked(Path::new(target));
+        refused(&setup).assert_refused(1, &[words]);
+        assert!(link.is_symlink(), "{target}");
+    }
+}
+
+/// Only a file that tells of all changes must be written at a start: an older one is behind as it is while it runs.
+#[test]
+fn an_old_mark_on_a_full_disk_stops_no_start() {
+    let upstream = Upstream::numbering();
+    let setup = stopped(marked(&upstream).start());
+    let before = fs::read_to_string(mark(&setup)).unwrap();
+    let gateway = setup.start();
+    serve(&gateway, "a");
+    let setup = stopped(gateway);
+    fs::write(mark(&setup), before).unwrap();
+    let new = setup.folder().join("elsewhere/mark.new");
+    fs::create_dir(&new).unwrap();
+    let gateway = setup.start();
+    gateway.assert_logs(&["mark can't be written"]);
+    fs::remove_dir(&new).unwrap();
+    serve(&gateway, "b");
+    gateway.assert_logs(&["mark is written again"]);
+    stopped(gateway);
+}
+
+/// Who forgets to name the mark is told, and what is changed meanwhile counts.
+#[test]
+fn a_start_without_its_mark_is_warned_of() {
+    let upstream = Upstream::numbering();
+    let without = Setup::new(&upstream.url());
+    fs::create_dir(without.folder().join("elsewhere")).unwrap();
+    let setup = without.clone().ledger(&format!("mark_file = {:?}", mark(&without)));
+    stopped(setup.start());
+    let gateway = without.start();
+    gateway.assert_logs(&["WARN", "has had a mark, and `ledger.mark_file` is not set"]);
+    serve(&gateway, "meanwhile");
+    stopped(gateway);
+    let saved = setup.folder().join("saved");
+    copy(&setup.data(), &saved);
+    let gateway = setup.start();
+    serve(&gateway, "later");
+    let setup = stopped(gateway);
+    copy(&saved, &setup.data());
+    assert_behind(&refused(&setup), 2);
 }
 
 /// Nobody can tell it from a folder that has lost all.

@@ -7,13 +7,14 @@
 
 use super::folder::{can_be_used, sync_folder, write_synced};
 use super::mark_error::{Gap, MarkError, RefusedCall};
+use super::paths::{is_mounted, parent, resolved};
 use super::tables::Tables;
 use crate::StoreError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use oncegate_core::{LostRecords, Timestamp};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -40,11 +41,16 @@ pub struct MarkFile {
 impl MarkFile {
     /// Looks whether the file can stand where it is, and makes nothing.
     pub(super) fn look(&self, folder: &Path) -> Result<(), MarkError> {
-        let (inside, place) = (resolved(folder), resolved(parent(&self.path)));
-        if [&place, &resolved(&self.path)].into_iter().any(|path| path.starts_with(&inside)) {
+        let (inside, file) = (resolved(folder), resolved(&self.path));
+        let link = resolved(parent(&self.path));
+        if link.starts_with(&inside) || file.starts_with(&inside) {
             return Err(MarkError::Inside { folder: folder.into(), file: self.path.clone() });
         }
-        can_be_used(&place).map_err(|source| self.refused(&place, source))
+        // A new file takes the place of the old one, which it can't where that is a place to mount on.
+        if is_mounted(&file) {
+            return Err(MarkError::Mounted(self.path.clone()));
+        }
+        can_be_used(parent(&file)).map_err(|source| self.refused(parent(&file), source))
     }
 
     /// Compares a folder without a ledger with the mark.
@@ -115,8 +121,13 @@ impl Mark {
         new.push(".new");
         let text =
             format!("{FIRST_LINE}\nledger {ledger:032x}\nchanges {changes}\ntime {}\n", time.as_millis());
-        write_synced(Path::new(&new), &text).map_err(|source| at(Path::new(&new), source))?;
-        fs::rename(&new, file).map_err(|source| at(file, source))?;
+        let written = write_synced(Path::new(&new), &text).map_err(|source| at(Path::new(&new), source));
+        let written = written.and_then(|()| fs::rename(&new, file).map_err(|source| at(file, source)));
+        if written.is_err() {
+            // It takes room, and is nobody's.
+            let _is_there = fs::remove_file(&new);
+        }
+        written?;
         sync_folder(parent(file)).map_err(|source| at(parent(file), source))
     }
 
@@ -175,6 +186,14 @@ fn tell(lost: &MarkError, next: Mark) {
     }
 }
 
+/// Tells the log that the file can't be written, which stops nothing.
+fn tell_unwritten(file: &Path, error: &RefusedCall) {
+    tracing::error!(
+        file = %file.display(), %error,
+        "the ledger's mark can't be written: if a copy is put back, what was executed since its last writing goes unnoticed"
+    );
+}
+
 /// The number of the folder's last change; 0 where nobody counts them.
 pub(super) fn last_change(tables: &Tables) -> Result<u64, StoreError> {
     Ok(Mark::of(tables, Timestamp::default())?.map_or(0, |own| own.changes))
@@ -202,6 +221,7 @@ impl Marking {
         let own = Mark::of(tables, time).map_err(|error| mark.refused(folder, io::Error::other(error)))?;
         let filed = Mark::read(mark)?;
         let (next, lost) = compare(own, filed, folder, mark)?;
+        let is_whole = lost.is_none();
         if !mark.is_only_read {
             if let Some(lost) = lost {
                 tell(&lost, next);
@@ -211,13 +231,35 @@ impl Marking {
                 let put = tables.put_now(MARKED, &next.to_value());
                 put.map_err(|error| mark.refused(folder, io::Error::other(error)))?;
             }
-            if filed.is_none_or(|filed| filed.changes != next.changes) {
-                let file = mark.path.clone();
-                next.write(&mark.path).map_err(|refused| MarkError::Io { file, refused })?;
+        }
+        let mut marking = Self::new(next, time, next.changes);
+        if !mark.is_only_read && filed.is_none_or(|filed| filed.changes != next.changes) {
+            match (next.write(&mark.path), filed) {
+                (Ok(()), _) => {}
+                // As while it runs: the folder is ahead, and the file follows once it can be written.
+                (Err(error), Some(filed)) if is_whole => {
+                    tell_unwritten(&mark.path, &error);
+                    marking.written = filed.changes.into();
+                }
+                (Err(refused), _) => return Err(MarkError::Io { file: mark.path.clone(), refused }),
             }
         }
-        let (kept, written) = (next.changes.into(), next.changes.into());
-        Ok(Self { ledger: next.ledger, kept, time: time.as_millis().into(), written })
+        Ok(marking)
+    }
+
+    /// Counts the changes of a folder that has had a mark, and is opened without: none is written, and a later one is
+    /// compared with all of them.
+    pub(super) fn without_a_file(tables: &Tables, time: Timestamp) -> Result<Option<Self>, StoreError> {
+        let Some(own) = Mark::of(tables, time)? else { return Ok(None) };
+        tracing::warn!(
+            "this ledger has had a mark, and `ledger.mark_file` is not set: the mark is not kept up, and a copy of the data folder that is put back goes unnoticed"
+        );
+        Ok(Some(Self::new(own, time, u64::MAX)))
+    }
+
+    fn new(mark: Mark, time: Timestamp, written: u64) -> Self {
+        let (kept, time) = (mark.changes.into(), time.as_millis().into());
+        Self { ledger: mark.ledger, kept, time, written: written.into() }
     }
 
     /// The folder's own mark at this change.
@@ -254,25 +296,6 @@ impl Marking {
     }
 }
 
-/// The folder that a file is in.
-fn parent(file: &Path) -> &Path {
-    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Where a path leads, whatever links are on the way, and whether or not the end of it is there.
-fn resolved(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    let Some((above, mut real)) = found else { return path };
-    for part in path.strip_prefix(above).unwrap_or(Path::new("")).components() {
-        match part {
-            Component::ParentDir => _ = real.pop(),
-            part => real.push(part),
-        }
-    }
-    real
-}
-
 /// The thread that writes the file. It writes a last time when this is dropped.
 #[derive(Debug)]
 pub(super) struct MarkWriter {
@@ -300,7 +323,8 @@ impl Drop for MarkWriter {
 }
 
 fn run(marking: &Marking, file: &Path, stopped: &Receiver<()>) {
-    let mut told = false;
+    // A start has told what it could not write.
+    let mut told = marking.unmarked() > 0;
     loop {
         let is_last = stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected);
         let mark = marking.mark();
@@ -314,7 +338,7 @@ fn run(marking: &Marking, file: &Path, stopped: &Receiver<()>) {
                 }
                 Err(error) if !told => {
                     told = true;
-                    tracing::error!(file = %file.display(), %error, "the ledger's mark can't be written: if a copy is put back, what was executed since its last writing goes unnoticed");
+                    tell_unwritten(file, &error);
                 }
                 Err(_) => {}
             }

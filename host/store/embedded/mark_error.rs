@@ -103,6 +103,12 @@ pub enum MarkError {
         /// The file.
         file: PathBuf,
     },
+    /// The file is mounted, not its folder.
+    #[error(
+        "`ledger.mark_file` {} is a file that is mounted by itself, so that no newer one can take its place. \
+         Mount a folder, and name a file in it", .0.display()
+    )]
+    Mounted(PathBuf),
     /// The file is no mark.
     #[error(
         "{} is no mark of a ledger. If it was one, put it back; if it is lost, remove what is left of it and start once \

@@ -6,6 +6,7 @@
 //! - `heads`: what the writer needs to know of a record, without the record.
 //! - `index`: the records of one kind, and the index of a folder that has none.
 //! - `mark`: the last acknowledged change, in a file outside of the folder.
+//! - `paths`: where paths lead, of files that may not be there yet.
 //! - `tail`: the torn end that a power loss leaves in the database's journal.
 //! - `writer`: the group commit.
 //! - `pressure`: what keeps the database's own worker from falling behind.
@@ -31,6 +32,7 @@ mod idle_tests;
 mod index;
 mod mark;
 mod mark_error;
+mod paths;
 mod pressure;
 mod reader;
 mod reopen;
@@ -156,7 +158,10 @@ impl Embedded {
             return Err(damaged(StoreError::Corrupt("its own document is missing".into())));
         }
         let time = tables.own().map_err(damaged)?.map_or_else(Timestamp::default, |own| own.clock);
-        let marking = mark.map(|mark| Marking::begin(&tables, time, path, mark)).transpose()?;
+        let marking = match mark {
+            Some(mark) => Some(Marking::begin(&tables, time, path, mark)?),
+            None => Marking::without_a_file(&tables, time).map_err(damaged)?,
+        };
         // Every version of the last process is below the number that it had reserved.
         let own = reopen::begin(&tables, 1).map_err(|e| match e {
             StoreError::Corrupt(_) => damaged(e),
