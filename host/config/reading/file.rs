@@ -49,12 +49,18 @@ pub(crate) fn read_file(file: &Path) -> Result<(Reading, Table), Faults> {
             help: if error.message().contains("duplicate") {
                 "say it once: each key and each [table] stands once in a file".into()
             } else {
-                "toml.io shows how values are written; texts need quotes".into()
+                "toml.io shows how values are written; texts need quotes, and a bracket or quote that is left open on a line \
+                 before is seen here only"
+                    .into()
             },
         }
     };
     let mut errors = errors;
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
+    // Behind the first fault of form the parser guesses: one bracket left open makes a fault of each line behind it.
+    let is_twice = |error: &toml::de::Error| error.message().contains("duplicate");
+    let sound = errors.iter().take_while(|error| is_twice(error)).count();
+    errors.truncate(sound + 1);
     let more = untold(errors.len().saturating_sub(FAULTS_MAX), Place::Whole(file.to_owned()));
     Err(Faults(errors.iter().take(FAULTS_MAX).map(fault).chain(more).collect()))
 }

@@ -102,28 +102,36 @@ fn put_named(
     value: Value,
 ) {
     let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
-    let mut there = Vec::new();
     let tables: Vec<(String, &mut Located)> =
         match tree.0.iter_mut().find(|e| e.name == section).map(|e| &mut e.node.value) {
             Some(Value::Table(table)) => table.0.iter_mut().map(|e| (e.name.clone(), &mut e.node)).collect(),
             Some(Value::List(list)) => list.iter_mut().map(|node| (route_name(node), node)).collect(),
             _ => Vec::new(),
         };
-    for (found, node) in tables {
-        if plain(&found) == name
-            && let Value::Table(table) = &mut node.value
-        {
-            return put_checked(reading, table, set_by, key, value);
-        }
-        there.push(found);
-    }
+    let there: Vec<String> = tables.iter().map(|(found, _)| found.clone()).collect();
+    let meant: Vec<&str> = there.iter().map(String::as_str).filter(|found| plain(found) == name).collect();
     let SetBy::Env(variable) = set_by else { return };
-    let help = if there.is_empty() {
-        "there are none".to_owned()
-    } else {
-        format!("there are: {}", there.join(", "))
+    let (problem, help) = match meant.as_slice() {
+        [one] => {
+            let node = tables.into_iter().find(|(found, _)| found == one).map(|(_, node)| node);
+            if let Some(Located { value: Value::Table(table), .. }) = node {
+                return put_checked(reading, table, set_by, key, value);
+            }
+            (format!("{variable} overrides nothing: `{section}.{one}` is no table"), "make it a table".to_owned())
+        }
+        [] => {
+            let help = match there.is_empty() {
+                true => "there are none".to_owned(),
+                false => format!("there are: {}", there.join(", ")),
+            };
+            (format!("{variable} overrides nothing: there is no `{name}` among the {section}"), help)
+        }
+        several => (
+            format!("{variable} does not say which of the {section} it means: {}", several.join(", ")),
+            "names that differ in case, `-`, `.` and `_` only are one to a variable: rename one, or set it in the file"
+                .to_owned(),
+        ),
     };
-    let problem = format!("{variable} overrides nothing: there is no `{name}` among the {section}");
     reading.fault(set_by, &format!("{section}.{name}"), problem, help);
 }
 

@@ -3,6 +3,7 @@
 use super::keys::WHEN_UNKNOWN;
 use super::types::{OnError, PrincipalChanged, RouteConfig};
 use crate::policies::Policy;
+use crate::reading::units::nearest;
 use crate::reading::{Item, Reading, Section, SetBy};
 use crate::server::{Server, is_loopback};
 use crate::upstreams::UpstreamConfig;
@@ -42,6 +43,60 @@ pub(super) fn check_methods(section: &Section<'_>, methods: &[String]) {
     } else {
         section.reading.warn(format!(
             "route `{}`: {words} requests are proxied and never guarded",
+            section.path.trim_start_matches("routes.")
+        ));
+    }
+}
+
+/// Methods that anybody has registered for HTTP (IANA's list, without those that no route takes).
+const REGISTERED: [&str; 38] = [
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "OPTIONS",
+    "ORDERPATCH",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PUT",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
+/// Warns of methods that nobody registered: a slip of the pen makes a route that takes nothing.
+pub(super) fn warn_of_strange(section: &Section<'_>, methods: &[String]) {
+    for method in methods.iter().filter(|method| !REGISTERED.contains(&method.as_str())) {
+        let meant = nearest(method, REGISTERED);
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+        section.reading.warn(format!(
+            "route `{}`: nobody has registered the method {method:?}, and only requests that have it are taken by it{meant}",
             section.path.trim_start_matches("routes.")
         ));
     }

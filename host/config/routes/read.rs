@@ -2,6 +2,7 @@
 
 use super::checks::{
     NO_PATH, check_anonymous, check_methods, check_when_unknown, compare, refuse_guarding, warn,
+    warn_of_strange,
 };
 use super::keys::{
     CLIENT_GONE, HOST, METHODS, NAME, ON_ERROR, OUTCOMES, PATH, POLICY, PRINCIPAL, PRINCIPAL_CHANGED,
@@ -98,6 +99,7 @@ fn route(mut section: Section<'_>, scope: &Scope<'_>) -> RouteConfig {
 
 /// Checks the route's keys together.
 fn check(section: &mut Section<'_>, route: &RouteConfig, scope: &Scope<'_>) {
+    warn_of_strange(section, &route.methods);
     if section.set_by(POLICY.name).is_some() {
         check_methods(section, &route.methods);
         check_anonymous(section, route, scope.server);
