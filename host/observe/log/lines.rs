@@ -85,10 +85,16 @@ impl Lines {
 
     /// Writes lines for ever.
     pub(super) fn write_to(&self, mut out: impl Write, untold: Untold) {
-        let mut lines = Vec::new();
+        let (mut lines, mut lost) = (Vec::new(), Unwritten::default());
         loop {
             self.take(&mut lines, untold);
-            write_lines(&lines, &mut out);
+            if lost.lines > 0 && write_lines(lost.told().as_bytes(), &mut out).lines == 0 {
+                lost = Unwritten::default();
+            }
+            let now = write_lines(&lines, &mut out);
+            LOG_LINES.unwritten.inc_by(now.lines);
+            lost =
+                Unwritten { lines: lost.lines + now.lines, breaks_line: lost.breaks_line || now.breaks_line };
         }
     }
 
@@ -135,20 +141,38 @@ impl Lines {
     }
 }
 
-/// Writes all lines. A reader that is gone gets none, and must not fail a request.
-fn write_lines(lines: &[u8], out: &mut impl Write) {
+/// Lines that could not be written since this was told last.
+#[derive(Debug, Default)]
+struct Unwritten {
+    lines: u64,
+    /// Of the first of them a part was written.
+    breaks_line: bool,
+}
+
+impl Unwritten {
+    fn told(&self) -> String {
+        let told = format!("{} lines of the log could not be written here", self.lines);
+        let end = if self.breaks_line { "\n" } else { "" };
+        format!("{end}{}", own_line("WARN", told))
+    }
+}
+
+/// Writes all lines, and returns what could not be written. A reader that is gone gets none, and must not fail a request.
+fn write_lines(lines: &[u8], out: &mut impl Write) -> Unwritten {
     let mut rest = lines;
     while !rest.is_empty() {
         match out.write(&rest[..whole(rest)]) {
-            Ok(0) => return,
+            Ok(0) => break,
             Ok(written) => rest = &rest[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(AGAIN),
-            Err(_) => {
-                LOG_LINES.unread.inc_by(rest.split_inclusive(|byte| *byte == b'\n').count() as u64);
-                return;
-            }
+            Err(_) => break,
         }
+    }
+    let written = &lines[..lines.len() - rest.len()];
+    Unwritten {
+        lines: rest.split_inclusive(|byte| *byte == b'\n').count() as u64,
+        breaks_line: !rest.is_empty() && written.last().is_some_and(|byte| *byte != b'\n'),
     }
 }
 
@@ -172,6 +196,52 @@ mod tests {
         let lines = lines.clone();
         std::thread::spawn(move || lines.write_to(writer, |_| (String::new(), None)));
         reader
+    }
+
+    /// Standard error on a disk that has room for so many bytes, until it is given more.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().unwrap();
+            let (written, room) = &mut *disk;
+            let taken = bytes.len().min(*room);
+            if taken == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            *room -= taken;
+            written.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_disk_refused_are_told() {
+        for (room, before) in [(0, ""), (4, "one\n"), (6, "one\ntw\n"), (8, "one\ntwo\n")] {
+            let (lines, disk) = (Arc::new(Lines::default()), Disk::default());
+            disk.0.lock().unwrap().1 = room;
+            let (theirs, out) = (lines.clone(), disk.clone());
+            std::thread::spawn(move || theirs.write_to(out, |_| (String::new(), None)));
+            for line in ["one\n", "two\n", "three\n"] {
+                lines.add(line.as_bytes());
+                lines.flush(Duration::from_secs(60));
+            }
+            disk.0.lock().unwrap().1 = usize::MAX;
+            lines.add(b"four\n");
+            lines.flush(Duration::from_secs(60));
+            let told = String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap();
+            let lost = 3 - before.matches('\n').count() + usize::from(before.contains("tw\n"));
+            assert!(told.starts_with(before) && told.ends_with("\nfour\n"), "{room}: {told:?}");
+            assert!(
+                told.contains(&format!("{lost} lines of the log could not be written")),
+                "{room}: {told:?}"
+            );
+        }
     }
 
     #[test]

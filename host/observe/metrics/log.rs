@@ -20,6 +20,8 @@ pub struct LogLines {
     family: Family<Why, Counter>,
     /// Nobody read standard error in time, or at all.
     pub unread: Counter,
+    /// Standard error could not be written: its disk is full, say.
+    pub unwritten: Counter,
     /// A warning of its kind was written in the same second.
     pub repeated: Counter,
 }
@@ -28,7 +30,12 @@ impl LogLines {
     fn new() -> Self {
         let family = Family::<Why, Counter>::default();
         let of = |reason| family.get_or_create_owned(&Why { reason });
-        Self { unread: of("unread"), repeated: of("repeated"), family: family.clone() }
+        Self {
+            unread: of("unread"),
+            unwritten: of("unwritten"),
+            repeated: of("repeated"),
+            family: family.clone(),
+        }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
