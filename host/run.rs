@@ -3,7 +3,7 @@
 mod descriptors;
 mod signals;
 
-use crate::activation::{self, ActivationError, Archive, Reloader};
+use crate::activation::{self, ActivationError, Archive, Occasion, Reloader};
 use crate::admin;
 use crate::config::{self, Config, Source, StoreKind};
 use crate::gateway::{BindError, Listeners, Shared, Workers};
@@ -93,7 +93,7 @@ async fn reload_at(signals: Arc<Signals>, reloader: Arc<Reloader>) {
     loop {
         signals.reload.notified().await;
         // The reloader logs a refusal.
-        let _ = reloader.reload(LostRecords::Refuse).await;
+        let _ = reloader.reload(LostRecords::Refuse, Occasion::SIGHUP).await;
     }
 }
 

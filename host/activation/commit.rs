@@ -2,7 +2,7 @@
 
 use super::ActivationError;
 use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
-use super::policies::retentions;
+use super::policies::{doubts, retentions};
 use crate::gateway::ActiveConfig;
 use crate::keyspaces::{Numbers, Resolved};
 use crate::ledger::{ChangeMade, IdentityError, RouteRetention};
@@ -60,7 +60,7 @@ impl ActivationPlan<'_> {
         let given_up = self.agreement.given_up().iter().chain(&given_up).map(|what| given_up_words(what));
         let given_up = given_up.collect();
         let promises = self.promises.values_mut().flat_map(|promise| take(&mut promise.warnings)).collect();
-        let doubted = self.generations.values().filter_map(|generation| generation.warning()).collect();
+        let doubted = doubts(&self.config, &self.generations);
         let unavailable = table.unavailable.values().map(|unavailable| unavailable.why.to_string()).collect();
         let allowed = self.config.warnings.clone();
         let mut taken = match take_effect(self.agreement).await {

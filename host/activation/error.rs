@@ -87,6 +87,22 @@ impl ActivationError {
         }
     }
 
+    /// The step that refused (`design/loading.md`); none: no step was taken.
+    pub fn step(&self) -> Option<&'static str> {
+        let failed = |steps: &[Step]| steps.iter().find(|step| !step.ok).map(|step| step.step);
+        match self {
+            Self::Config(_) | Self::Unchangeable(_) => Some("configuration"),
+            Self::Policy(_) | Self::Promise(_) => {
+                // What its routes ask of a policy is asked when its load is done.
+                Some(self.failed_load().and_then(|(_, steps)| failed(steps)).unwrap_or("routes"))
+            }
+            Self::Identity(_) => Some("identity"),
+            Self::KeySpaces(_) => Some("key spaces"),
+            Self::Open(_) | Self::Anothers { .. } | Self::Unreadable(_) => Some("ledger"),
+            Self::NoSuchPolicy(..) | Self::NothingBefore(_) | Self::Broken(_) => None,
+        }
+    }
+
     /// The policy that is at fault, if one is.
     pub(super) fn policy(&self) -> Option<&Arc<str>> {
         match self {

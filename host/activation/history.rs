@@ -25,7 +25,7 @@ impl Revision {
 pub struct Attempt {
     /// When the load ended, by the wall clock.
     pub at: String,
-    /// The cause of the load: `reload`, `rollback`, `automatic rollback`.
+    /// The cause of the load, such as `reload by SIGHUP` or `rollback`.
     pub occasion: &'static str,
     /// The steps that were taken; the last one is the one that failed, if the load failed.
     pub steps: Vec<Step>,
@@ -86,6 +86,15 @@ impl PolicyHistories {
 
     pub(super) fn attempted(&mut self, name: &Arc<str>, attempt: Attempt) {
         self.of(name).last = Some(attempt);
+    }
+
+    /// Forgets that the last load of a policy failed: what it failed by is gone.
+    pub(super) fn failure_over(&mut self, name: &str) {
+        if let Some(history) = self.0.get_mut(name)
+            && history.last.as_ref().is_some_and(|last| last.error.is_some())
+        {
+            history.last = None;
+        }
     }
 
     /// The last load of a policy since the start.

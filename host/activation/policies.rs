@@ -2,6 +2,7 @@
 
 use crate::config::{self, ComponentSource, Config};
 use crate::gateway::ActiveConfig;
+use crate::gateway::request::route::judges;
 use crate::ledger::{Identity, PolicySpace, RouteEntry, RouteKeys, RouteRetention, RouteTable};
 use crate::policy::{self, Engine, Generation, Generations, LoadError, RequestField};
 use sha2::{Digest, Sha256};
@@ -63,6 +64,35 @@ pub(super) fn load_each(
 pub(super) fn fits_routes(generation: &Generation, config: &Config) -> Result<(), LoadError> {
     let mut routes = config.routes.iter().filter(|route| route.policy.as_ref() == Some(generation.name()));
     routes.try_for_each(|route| generation.fits(route)).map_err(|error| error.located(config))
+}
+
+/// What the loads of these policies found that is allowed and hardly meant: a policy that fails on every trial, and
+/// methods that a route names and its policy doesn't judge.
+pub fn doubts(config: &Config, generations: &Generations) -> Vec<String> {
+    let failing = generations.values().filter_map(|generation| generation.warning());
+    failing.chain(config.routes.iter().filter_map(|route| unjudged(route, generations))).collect()
+}
+
+fn unjudged(route: &config::RouteConfig, generations: &Generations) -> Option<String> {
+    let policy = route.policy.as_ref()?;
+    let generation = generations.get(policy)?;
+    // Of the others a warning tells without the policy.
+    let may_be_guarded = |method: &&String| route.reach().may_guard(method);
+    let unjudged = |method: &&String| !judges(route, generation, method);
+    let named: Vec<&str> =
+        route.methods.iter().filter(may_be_guarded).filter(unjudged).map(String::as_str).collect();
+    let planned = match generation.plan().methods.as_slice() {
+        [] => "all but GET, HEAD, OPTIONS and TRACE".to_owned(),
+        methods => methods.join(", "),
+    };
+    (!named.is_empty()).then(|| {
+        format!(
+            "route `{}`: its policy `{policy}` guards no {} (its methods: {planned}), so those requests run each time they \
+             come; leave them out of `methods`, or have the policy's settings name them",
+            route.name,
+            named.join(" and no ")
+        )
+    })
 }
 
 fn is_unchanged(policy: &config::Policy, generation: &Generation) -> bool {

@@ -36,6 +36,8 @@ pub struct Reloader {
 struct RefusedReload {
     /// The policy that is at fault, if one is.
     policy: Option<Arc<str>>,
+    /// The step that refused.
+    step: Option<&'static str>,
     why: String,
 }
 
@@ -63,6 +65,11 @@ impl Reloader {
         self.refused().as_ref().map(|refused| refused.why.clone())
     }
 
+    /// The step that refused the last reload, if it was refused at one.
+    pub fn last_step(&self) -> Option<&'static str> {
+        self.refused().as_ref().and_then(|refused| refused.step)
+    }
+
     /// Why the last reload was refused, if it was because of this policy.
     pub fn policy_error(&self, name: &str) -> Option<String> {
         let refused = self.refused();
@@ -82,11 +89,19 @@ impl Reloader {
 
     /// Reads the configuration again and loads the policies that changed. `lost`: what becomes of records
     /// that would lose their keys by this reload alone.
-    pub async fn reload(&self, lost: LostRecords) -> Result<ActivationReport, ActivationError> {
+    pub async fn reload(
+        &self,
+        lost: LostRecords,
+        occasion: Occasion,
+    ) -> Result<ActivationReport, ActivationError> {
         let _one = self.one_at_a_time.lock().await;
         let outcome = self.reload_config(lost).await;
         self.shared.metrics.config_reloaded(outcome.is_ok());
-        self.tell("configuration", Occasion::RELOAD, outcome)
+        if let Ok(report) = &outcome {
+            let unchanged = report.policies.iter().filter(|policy| !policy.changed);
+            unchanged.for_each(|policy| self.history().failure_over(&policy.name));
+        }
+        self.tell("configuration", occasion, outcome)
     }
 
     /// Loads one policy's component again, even one that a rollback suspended. `lost`: as for
@@ -107,7 +122,7 @@ impl Reloader {
         if outcome.is_ok() {
             self.history().forgive(name);
         }
-        self.tell(name, Occasion::RELOAD, outcome)
+        self.tell(name, Occasion::ADMIN, outcome)
     }
 
     async fn reload_config(&self, lost: LostRecords) -> Result<ActivationReport, ActivationError> {
@@ -207,6 +222,7 @@ impl Reloader {
         }
         let refused = |error: &ActivationError| RefusedReload {
             policy: error.policy().cloned(),
+            step: error.step(),
             why: error.to_string(),
         };
         *self.refused() = outcome.as_ref().err().map(refused);
@@ -239,6 +255,7 @@ impl Reloader {
         tracing::error!(
             what,
             occasion = occasion.word,
+            step = error.step(),
             "a reload is refused, and what was active stays: {error}"
         );
     }

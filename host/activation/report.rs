@@ -46,14 +46,19 @@ impl PolicyReport {
 
 /// Why generations change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Occasion {
+pub struct Occasion {
     pub(super) word: &'static str,
     /// The occasion's label in `policy_reloads_total`.
     pub(super) result: &'static str,
 }
 
 impl Occasion {
-    pub(super) const RELOAD: Self = Self { word: "reload", result: "ok" };
+    /// The process got SIGHUP.
+    pub const SIGHUP: Self = Self { word: "reload by SIGHUP", result: "ok" };
+    /// A file that is watched has changed.
+    pub const FILE: Self = Self { word: "reload by a changed file", result: "ok" };
+    /// The admin interface was asked.
+    pub const ADMIN: Self = Self { word: "reload by the admin interface", result: "ok" };
     pub(super) const ROLLBACK: Self = Self { word: "rollback", result: "rolled_back" };
     pub(super) const AUTOMATIC: Self = Self { word: "automatic rollback", result: "rolled_back" };
 }

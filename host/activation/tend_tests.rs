@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::activation::{ActivationError, Archive, start};
+use crate::activation::{ActivationError, Archive, Occasion, start};
 use crate::config::{Flags, Source};
 use crate::gateway::{Retirement, Shared};
 use crate::keyspaces::{ActiveSpaces, RetryMissing, tend_once};
@@ -86,7 +86,7 @@ impl Gateway {
     /// Changes the policy's keys to another way.
     async fn changes(&self, way: u32) -> Result<(), ActivationError> {
         std::fs::write(self.folder.path().join("oncegate.toml"), config(way)).unwrap();
-        self.reloader.reload(LostRecords::Refuse).await.map(|_| ())
+        self.reloader.reload(LostRecords::Refuse, Occasion::SIGHUP).await.map(|_| ())
     }
 
     /// Tends as a gateway does from time to time. `again`: long after the last try to load what couldn't be
@@ -359,7 +359,7 @@ fn keys_by_which_another_gateway_executes_are_not_given_up() {
     run(async |store| {
         let (one, other) = unavailable(&store).await;
         other.executes().await;
-        let report = one.reloader.reload(LostRecords::GiveUp).await.unwrap();
+        let report = one.reloader.reload(LostRecords::GiveUp, Occasion::SIGHUP).await.unwrap();
         assert!(one.refuses_because().is_some());
         let told = report.warnings.join("; ");
         assert!(told.contains(&other.ledger().key_spaces().gateway().to_string()), "{told}");
@@ -370,7 +370,7 @@ fn keys_by_which_another_gateway_executes_are_not_given_up() {
             passes(LIST / 2);
             one.tends(false).await;
         }
-        let report = one.reloader.reload(LostRecords::GiveUp).await.unwrap();
+        let report = one.reloader.reload(LostRecords::GiveUp, Occasion::SIGHUP).await.unwrap();
         assert!(report.warnings.join("; ").contains("may run again"), "{report:?}");
         assert_eq!((one.on_list(), one.refuses_because()), (vec![0], None));
     });

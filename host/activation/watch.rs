@@ -2,6 +2,7 @@
 
 use super::policies::file_digest;
 use super::reload::Reloader;
+use super::report::Occasion;
 use notify_debouncer_full::notify::{self, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, new_debouncer};
 use oncegate_core::LostRecords;
@@ -51,7 +52,7 @@ impl Reloader {
             let now = self.digests().await;
             if now != seen {
                 // `reload` reports a refusal; the next change of the files tries again.
-                let _ = self.reload(LostRecords::Refuse).await;
+                let _ = self.reload(LostRecords::Refuse, Occasion::FILE).await;
                 seen = now;
             }
         }

@@ -120,6 +120,9 @@ pub struct PolicyList {
     pub policies: Vec<PolicyStatus>,
     /// Why the last reload was refused, if it was.
     pub last_reload_error: Option<String>,
+    /// The step that refused it, such as `identity`.
+    #[serde(default)]
+    pub last_reload_step: Option<String>,
 }
 
 /// The active generation of a policy, in [`PolicyList`].
@@ -188,7 +191,8 @@ pub struct LoadStep {
 pub struct LastLoad {
     /// When it ended, by the wall clock.
     pub at: String,
-    /// The cause of the load: `reload`, `rollback`, `automatic rollback`.
+    /// The cause of the load: `reload by SIGHUP`, `reload by a changed file`, `reload by the admin interface`,
+    /// `rollback`, `automatic rollback`.
     pub occasion: String,
     /// The steps that were taken; the last one is the one that failed, if the load failed.
     pub steps: Vec<LoadStep>,
@@ -410,4 +414,7 @@ pub struct AdminProblem {
     /// The steps of the load that ended a refused reload; the last one failed.
     #[serde(default)]
     pub steps: Vec<LoadStep>,
+    /// The step that refused a reload, such as `identity`.
+    #[serde(default)]
+    pub step: Option<String>,
 }

@@ -8,7 +8,7 @@ use super::api::{
 use super::body;
 use super::context::Admin;
 use super::reply::{AdminReply, json, problem, problem_with, status_of};
-use crate::activation::{ActivationError, ActivationReport, Attempt, PolicyReport, Reloader};
+use crate::activation::{ActivationError, ActivationReport, Attempt, Occasion, PolicyReport, Reloader};
 use crate::gateway::Shared;
 use crate::policy::{self, Generation};
 use http::Request;
@@ -27,6 +27,7 @@ pub(super) fn policies(admin: &Admin) -> PolicyList {
     PolicyList {
         policies: active.generations.values().map(|generation| policy(admin, generation)).collect(),
         last_reload_error: admin.reloader.last_error(),
+        last_reload_step: admin.reloader.last_step().map(str::to_owned),
     }
 }
 
@@ -49,6 +50,10 @@ fn policy(admin: &Admin, generation: &Generation) -> PolicyStatus {
         load_ms,
         steps,
     } = generation.describe();
+    let attempt = reloader.last_attempt(name);
+    // A load that brought the generation has the steps behind its own, too.
+    let brought = attempt.as_ref().filter(|last| last.error.is_none() && !last.steps.is_empty());
+    let steps = brought.map_or(&steps, |last| &last.steps);
     let active = shared.active.load();
     let unavailable = active.spaces.unavailable.get(name);
     PolicyStatus {
@@ -68,7 +73,7 @@ fn policy(admin: &Admin, generation: &Generation) -> PolicyStatus {
         load_ms,
         steps: steps.iter().map(step).collect(),
         error: reloader.policy_error(name),
-        last_load: reloader.last_attempt(name).as_ref().map(last_load),
+        last_load: attempt.as_ref().map(last_load),
         rollback_to: reloader.before(name).map(|before| before.number()),
         key_spaces: key_spaces(shared, name),
         refused_makers: refused_derivers(shared, name),
@@ -151,7 +156,7 @@ fn refused_derivers(shared: &Shared, policy: &str) -> Vec<RefusedDeriver> {
 /// `POST /v1/reload`, and for one policy `POST /v1/policies/NAME/reload`.
 pub(super) async fn reload(reloader: &Reloader, policy: Option<&str>, lost: LostRecords) -> AdminReply {
     replaced(match policy {
-        None => reloader.reload(lost).await,
+        None => reloader.reload(lost, Occasion::ADMIN).await,
         Some(name) => reloader.reload_policy(name, lost).await,
     })
 }
@@ -205,6 +210,9 @@ fn replaced(outcome: Result<ActivationReport, ActivationError>) -> AdminReply {
         error.failed_load().map_or(&[][..], |(_, steps)| steps).iter().map(step).collect();
     if !steps.is_empty() {
         more.insert("steps".to_owned(), value!(steps));
+    }
+    if let Some(step) = error.step() {
+        more.insert("step".to_owned(), step.into());
     }
     problem_with(status_of(code), code, &error.to_string(), more)
 }

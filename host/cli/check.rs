@@ -2,8 +2,8 @@
 
 use super::flags;
 use super::say::{self, Output, USAGE};
-use crate::activation::ActivationError;
 use crate::activation::preflight::{self, Preflight, PreflightSpace, SpaceRole};
+use crate::activation::{ActivationError, doubts};
 use crate::config::{self, ComponentSource, Config, Fault, Faults, Place, RouteConfig, StoreKind};
 use crate::policy::{Engine, Generations};
 use crate::run;
@@ -137,7 +137,7 @@ impl KeySpaceForecast {
 
     /// The warnings of the configuration and of its policies' loads.
     fn warnings(&self, config: &Config) -> Vec<String> {
-        let doubted = self.generations.values().filter_map(|generation| generation.warning());
+        let doubted = doubts(config, &self.generations);
         config.warnings.iter().cloned().chain(doubted).collect()
     }
 

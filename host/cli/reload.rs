@@ -66,7 +66,10 @@ fn tell(said: AdminAnswer, output: Output) -> ExitCode {
         (Output::Json, Some(document)) => say::json(document),
         (Output::Json, None) => say::json(&json!({ "ok": false, "detail": client::not_ours(said.status) })),
         (Output::Text, _) => {
-            let help = said.problem().map(|problem| how_far(&problem.steps)).unwrap_or_default();
+            let help = said
+                .problem()
+                .map(|problem| how_far(&problem.steps, problem.step.as_deref()))
+                .unwrap_or_default();
             match said.success() {
                 Ok(done) => say::out(report(&done)),
                 Err(failure) if help.is_empty() => return failure.tell(output),
@@ -78,14 +81,14 @@ fn tell(said: AdminAnswer, output: Output) -> ExitCode {
 }
 
 /// The progress of a load, in a line: `it came through read, digest, and failed at inspect`.
-fn how_far(steps: &[LoadStep]) -> String {
+fn how_far(steps: &[LoadStep], refused_at: Option<&str>) -> String {
     let through: Vec<&str> = steps.iter().filter(|step| step.ok).map(|step| &*step.step).collect();
     match (through.as_slice(), steps.iter().find(|step| !step.ok)) {
         ([], Some(failed)) => format!("it failed at its first step, {}", failed.step),
         (_, Some(failed)) => {
             format!("it came through {}, and failed at {}", through.join(", "), failed.step)
         }
-        (_, None) => String::new(),
+        (_, None) => refused_at.map_or_else(String::new, |step| format!("it failed at {step}")),
     }
 }
 

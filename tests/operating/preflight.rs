@@ -295,3 +295,46 @@ fn a_check_of_anothers_folder_says_so() {
     std::os::unix::fs::chown(setup.data(), Some(0), None).unwrap();
     assert_eq!(setup.check(&[]).code, Some(0));
 }
+
+/// A route that guards nothing of what it names, under a policy that judges other methods.
+#[test]
+fn methods_that_no_policy_judges_are_warned_of() {
+    let warned = |setup: &Setup, words: &[&str]| {
+        let checked = setup.check(&[]);
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+        for word in words {
+            assert!(checked.stdout.contains(word), "{word:?}: {checked:?}");
+        }
+        setup.start().assert_logs(words);
+        let plain = Setup::new("http://127.0.0.1:9").start();
+        replace(
+            &plain.setup.file(),
+            setup
+                .text()
+                .replace(&setup.folder().display().to_string(), &plain.setup.folder().display().to_string())
+                .as_bytes(),
+        );
+        let reloaded = plain.admin("POST", "/v1/reload");
+        for word in words {
+            assert!(reloaded.text().contains(&word.replace('"', "\\\"")), "{word:?}: {}", reloaded.text());
+        }
+    };
+    let setup = || Setup::new("http://127.0.0.1:9");
+    warned(&setup().route("methods = [\"GET\"]"), &["route `all`: its policy `keys` guards no GET"]);
+    let posts = setup().policy("settings = { methods = [\"POST\"] }");
+    warned(
+        &posts.route("methods = [\"POST\", \"QUERY\", \"GET\"]"),
+        &["guards no QUERY and no GET (its methods: POST)"],
+    );
+    warned(
+        &setup().route("methods = [\"POTS\"]"),
+        &["registered the method \"POTS\"", "did you mean \"POST\""],
+    );
+    for fine in ["methods = [\"POST\", \"DELETE\"]", ""] {
+        let checked = setup().route(fine).check(&[]);
+        assert!(
+            !checked.stdout.contains("guards no") && !checked.stdout.contains("registered"),
+            "{checked:?}"
+        );
+    }
+}

@@ -256,3 +256,39 @@ fn what_cannot_change_while_running_is_refused_by_name() {
         assert!(reply.status >= 400 && reply.text().contains(name), "{name}: {reply:?}");
     }
 }
+
+/// A refusal that is no policy's load: `identity` refuses a policy that is renamed.
+#[test]
+fn a_refused_reload_is_shown_with_its_step() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(201);
+    let (good, file) = (gateway.setup.text(), gateway.setup.file());
+    let renamed = good.replace("[policies.keys]", "[policies.other]").replace("\"keys\"", "\"other\"");
+    let broken = good.replace("builtin:idempotency-key", "missing.wasm");
+    let fixed = good.replace("workers = 2", "workers = 3");
+    let unread = good.replace("[ledger]", "[ledgre]");
+    for (text, step) in
+        [(renamed, "identity"), (broken, "read"), (fixed, "configuration"), (unread, "configuration")]
+    {
+        replace(&file, text.as_bytes());
+        let refused = gateway.admin("POST", "/v1/reload");
+        assert_eq!((refused.status, &refused.json()["step"]), (422, &step.into()), "{}", refused.text());
+        let page = gateway.admin("GET", "/v1/policies").json();
+        assert_eq!(page["last_reload_step"], step, "{page}");
+        gateway.assert_logs(&[&format!("step=\"{step}\""), "occasion=\"reload by the admin interface\""]);
+        let admin = gateway.admin.unwrap().to_string();
+        let told = crate::support::gateway::run(&["reload", "--admin", &admin], gateway.setup.folder());
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert!(told.stderr.contains(step), "{told:?}");
+        assert_eq!(page["policies"][0]["last_load"].is_null(), step != "read", "{page}");
+        replace(&file, good.as_bytes());
+        gateway.signal(rustix::process::Signal::HUP);
+        eventually("the good file is read", || {
+            let page = gateway.admin("GET", "/v1/policies").json();
+            let over = page["last_reload_step"].is_null() && page["last_reload_error"].is_null();
+            (over && page["policies"][0]["last_load"].is_null()).then_some(())
+        });
+    }
+    gateway.assert_logs(&["reloaded what=\"configuration\" occasion=\"reload by SIGHUP\""]);
+}

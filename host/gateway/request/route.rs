@@ -44,14 +44,7 @@ impl Route {
 
     /// Whether this generation judges this method here.
     pub fn judges(&self, generation: &Generation, method: &Method) -> bool {
-        let plan = generation.plan();
-        let planned = |method: &Method| plan.methods.iter().any(|planned| planned == method.as_str());
-        self.config.reach().may_guard(method.as_str())
-            && if *method == Method::GET {
-                planned(method)
-            } else {
-                plan.methods.is_empty() || planned(method)
-            }
+        judges(&self.config, generation, method.as_str())
     }
 
     /// Whether nobody can tell now by which key this method would be guarded here.
@@ -87,6 +80,14 @@ impl Route {
     pub fn term(&self) -> u64 {
         self.spaces.as_ref().map_or(0, |spaces| spaces.term)
     }
+}
+
+/// Whether this generation judges this method on this route.
+pub fn judges(route: &config::RouteConfig, generation: &Generation, method: &str) -> bool {
+    let plan = generation.plan();
+    let is_planned = plan.methods.iter().any(|planned| planned == method);
+    let is_left_open = plan.methods.is_empty() && method != "GET";
+    route.reach().may_guard(method) && (is_planned || is_left_open)
 }
 
 /// A request waits at its route's upstream for an execution.
