@@ -1,10 +1,10 @@
-//! The access record: one request as counters and the access log see it.
+//! The access record: one request as counters and the access log see it, whether it is answered or its client leaves.
 
 use crate::answer::body::AnswerBody;
-use crate::answer::problem::Problem;
+use crate::answer::problem::{Code, Problem};
 use crate::edge::Peer;
 use crate::request::route::Route;
-use crate::shared::Shared;
+use crate::worker::Worker;
 use http::{Request, Response};
 use oncegate_config::AccessLog;
 use oncegate_core::{OperationId, Refusal};
@@ -12,12 +12,16 @@ use oncegate_observe::metrics::RequestResult;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A line of the access log that is being made.
+/// A line of the access log that is being made. A record that is dropped before its request has an answer has lost
+/// its client.
 #[derive(Debug)]
 pub struct AccessRecord {
+    worker: Rc<Worker>,
+    is_ended: bool,
     /// The result so far.
     pub result: RequestResult,
     /// The operation, if the request is guarded.
@@ -34,9 +38,12 @@ pub struct AccessRecord {
 
 impl AccessRecord {
     /// Begins the record of a request that came in.
-    pub fn begin<B>(request: &Request<B>, peer: Peer) -> Self {
+    pub fn begin<B>(worker: &Rc<Worker>, request: &Request<B>, peer: Peer) -> Self {
         Self {
-            result: RequestResult::Failed,
+            worker: worker.clone(),
+            is_ended: false,
+            // Whoever answers otherwise says so.
+            result: RequestResult::Refused,
             operation: None,
             begun: Instant::now(),
             route: None,
@@ -54,10 +61,9 @@ impl AccessRecord {
         self.begun
     }
 
-    /// Notes the request's route. Unless another result is noted later, the result is a refusal.
+    /// Notes the request's route.
     pub fn take(&mut self, route: &Arc<Route>) {
         self.route = Some(route.clone());
-        self.result = RequestResult::Refused;
     }
 
     /// Notes that the request goes through unguarded, though its route has a policy.
@@ -92,10 +98,15 @@ impl AccessRecord {
     pub fn problem(&mut self, problem: &Problem) {
         let passing =
             matches!(self.result, RequestResult::Refused | RequestResult::Passed | RequestResult::Bypassed);
-        if problem.status().is_server_error() && passing {
+        // Some heads are refused with a status of 500 and more.
+        let is_failure = problem.status().is_server_error() && problem.code() != Code::BadRequest.name();
+        if is_failure && passing {
             self.result = RequestResult::Failed;
         }
         self.problem = Some(problem.code().to_owned());
+        if let (None, Some(cause)) = (&self.reason, problem.cause()) {
+            self.reason = Some(cause.to_owned());
+        }
     }
 
     /// Gives the problem the status that the route configures for it.
@@ -107,8 +118,14 @@ impl AccessRecord {
     }
 
     /// Counts the answered request and writes its line.
-    pub fn end(self, shared: &Shared, response: &Response<AnswerBody>) {
-        let took = self.begun.elapsed();
+    pub fn end(mut self, response: &Response<AnswerBody>) {
+        self.write(Some(response.status().as_u16()));
+    }
+
+    /// Counts the request and writes its line. `status`: of its answer; none: it has none.
+    fn write(&mut self, status: Option<u16>) {
+        self.is_ended = true;
+        let (took, shared) = (self.begun.elapsed(), &self.worker.shared);
         match &self.route {
             Some(route) => route.metrics.request(self.result, took),
             None => shared.metrics.unrouted(self.problem.as_deref().unwrap_or("none")),
@@ -124,15 +141,28 @@ impl AccessRecord {
             // The log leaves the query out, because it may hold credentials.
             path: printable(self.uri.path()),
             route: self.route.as_ref().map(|route| &*route.config.name),
-            status: response.status().as_u16(),
+            status,
             result: self.result.word(),
             operation: self.operation.map(|id| id.to_string()),
-            problem: self.problem,
-            reason: self.reason,
-            labels: self.labels.into_iter().collect(),
+            problem: self.problem.take(),
+            reason: self.reason.take(),
+            labels: std::mem::take(&mut self.labels).into_iter().collect(),
             micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         };
         line.write(log);
+    }
+}
+
+impl Drop for AccessRecord {
+    fn drop(&mut self) {
+        if self.is_ended {
+            return;
+        }
+        let is_cut = *self.worker.shared.edge.draining.borrow();
+        let why = if is_cut { "the gateway shut down" } else { "its client left before the answer" };
+        self.reason.get_or_insert_with(|| why.to_owned());
+        self.result = RequestResult::Left;
+        self.write(None);
     }
 }
 
@@ -151,7 +181,8 @@ struct Line<'a> {
     path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
-    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
     result: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
@@ -180,7 +211,7 @@ impl Line<'_> {
                 self.method,
                 self.path,
                 self.route.unwrap_or("-"),
-                self.status,
+                self.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
                 self.result,
                 self.operation.as_deref().unwrap_or("-"),
                 self.problem.as_deref().unwrap_or("-"),

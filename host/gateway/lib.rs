@@ -112,7 +112,7 @@ async fn handle(
     client: ClientConnection,
     request: Box<Request<Incoming>>,
 ) -> Answered<AnswerBody> {
-    let mut progress = RequestProgress::begin(&request, peer);
+    let mut progress = RequestProgress::begin(&worker, &request, peer);
     let answered = match fault {
         None => answer(&worker, peer, client, *request, &mut progress).await,
         Some(fault) => {
@@ -135,7 +135,7 @@ async fn handle(
         // ends.
         response.body_mut().remove_trailers();
     }
-    progress.access.end(&worker.shared, &response);
+    progress.access.end(&response);
     Answered { response, after }
 }
 

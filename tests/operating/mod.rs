@@ -1,5 +1,6 @@
 //! What operators do and see: commands, configuration, the admin interface, shutdown.
 
+pub mod access;
 pub mod bad_input;
 pub mod commands;
 pub mod copies;

@@ -68,6 +68,13 @@ pub struct PathFault {
     piece: String,
 }
 
+impl PathFault {
+    /// The fault, without what the path has there.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+}
+
 impl fmt::Display for PathFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (`{}`) at byte {}", self.what, self.piece, self.at)

@@ -26,6 +26,7 @@ pub struct Problem {
     outcome: Option<Disposition>,
     summary: Option<AnswerSummary>,
     fields: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<&'static str>,
 }
 
 impl Problem {
@@ -43,6 +44,7 @@ impl Problem {
             outcome: None,
             summary: None,
             fields: Vec::new(),
+            cause: None,
         }
     }
 
@@ -69,6 +71,13 @@ impl Problem {
         self
     }
 
+    /// Says in fixed words why the request gets this problem, for the operator's log: never in a client's words.
+    #[must_use]
+    pub fn because(mut self, cause: &'static str) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
     /// A policy's own refusal.
     pub fn refused(refusal: &oncegate_policy::PolicyRefusal) -> Self {
         Self {
@@ -82,6 +91,7 @@ impl Problem {
             outcome: None,
             summary: None,
             fields: refusal.fields.clone(),
+            cause: Some("its policy turns it away"),
         }
     }
 
@@ -134,6 +144,11 @@ impl Problem {
     /// The text for the caller.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Why the request gets this problem, for the operator.
+    pub fn cause(&self) -> Option<&'static str> {
+        self.cause
     }
 
     /// The operation that the problem is about.
@@ -263,6 +278,7 @@ impl Problem {
             outcome: outcomes.into_iter().find(|one| Some(one.word()) == outcome.as_deref()),
             summary: None,
             fields: Vec::new(),
+            cause: None,
         })
     }
 }

@@ -60,7 +60,8 @@ pub fn refusal(id: OperationId, refusal: Refusal, record: Option<&Record>) -> Pr
             Code::BadRequest,
             "By its own time this operation was first sent more than five minutes ahead of now. Set the clock that \
              made the key right, and ask again.",
-        ),
+        )
+        .because("its own time is ahead"),
     }
     .of(id)
 }
@@ -141,16 +142,18 @@ pub fn policy_failed() -> Problem {
 
 /// The problem of a head that has this fault.
 pub fn head_fault(fault: HeadFault) -> Problem {
-    let detail = match fault {
+    let (cause, detail) = match fault {
         // RFC 9112 §6.1.
-        HeadFault::Framing => {
-            "The request says with both `Content-Length` and `Transfer-Encoding` where its body ends: send one of them."
-        }
-        HeadFault::Fragment => {
-            "A target has no fragment (RFC 9112 §3.2): leave out `#` and what is behind it."
-        }
+        HeadFault::Framing => (
+            "it has two lengths",
+            "The request says with both `Content-Length` and `Transfer-Encoding` where its body ends: send one of them.",
+        ),
+        HeadFault::Fragment => (
+            "its target has a fragment",
+            "A target has no fragment (RFC 9112 §3.2): leave out `#` and what is behind it.",
+        ),
     };
-    Problem::new(Code::BadRequest, detail)
+    Problem::new(Code::BadRequest, detail).because(cause)
 }
 
 /// The problem when the client tries to switch off a field that the policy reads or that names the principal.
@@ -161,4 +164,5 @@ pub fn switched_off(field: &str) -> Problem {
             "`Connection` names the field `{field}`, which would take it away from what is judged here: leave it out of `Connection`."
         ),
     )
+    .because("its `Connection` names a field that is judged here")
 }

@@ -212,7 +212,8 @@ fn give_up(execution: &Execution, operation: OperationId, no_answer: NoAnswer) -
     let NoAnswer { problem, outcome } = no_answer;
     let disposition = outcome.disposition();
     let route = &*execution.route.config.name;
-    tracing::warn!(route, %operation, problem = problem.code(), outcome = disposition.word(), "no answer");
+    let (code, reason) = (problem.code(), problem.cause());
+    tracing::warn!(route, %operation, problem = code, reason, outcome = disposition.word(), "no answer");
     let problem = problem.of(operation).with_outcome(disposition);
     let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
     Exchanged { settlement: outcome.into(), shared, end: WithheldEnd::Problem(problem) }

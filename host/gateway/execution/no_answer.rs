@@ -67,7 +67,9 @@ pub fn broken(detail: &'static str) -> Problem {
 /// The problem when the upstream admits no execution: nothing was claimed.
 pub fn not_admitted(refusal: NotAdmitted) -> Problem {
     match refusal {
-        NotAdmitted::Closed => Problem::new(Code::Draining, SHUT_DOWN_UNSENT),
+        NotAdmitted::Closed => {
+            Problem::new(Code::Draining, SHUT_DOWN_UNSENT).because("the gateway shut down")
+        }
     }
 }
 
@@ -79,20 +81,23 @@ pub fn given_up(reason: UnknownReason, asked: bool) -> NoAnswer {
             let detail = "No client was left to wait for the answer, and nothing was sent.";
             Problem::new(Code::UpstreamUnreachable, detail)
                 .titled("No client waited any more; nothing was sent")
+                .because(reason.word())
         }
-        (_, false) => Problem::new(Code::Draining, SHUT_DOWN_UNSENT),
+        (_, false) => Problem::new(Code::Draining, SHUT_DOWN_UNSENT).because("the gateway shut down"),
         (UnknownReason::ClientsGone, true) => Problem::new(
             Code::UpstreamBroken,
             "No client was left to wait for the answer, so the connection to the service was closed. Nobody knows \
              whether the operation took effect. It is held and will not be run again under this key.",
         )
-        .titled("No client waited for the answer any more"),
+        .titled("No client waited for the answer any more")
+        .because(reason.word()),
         (_, true) => Problem::new(
             Code::UpstreamTimeout,
             "The gateway shut down before the service answered. Nobody knows whether the operation took effect. It is \
              held and will not be run again under this key.",
         )
-        .titled("The gateway shut down before the service answered"),
+        .titled("The gateway shut down before the service answered")
+        .because("the gateway shut down"),
     };
     let outcome = if asked { Outcome::Unknown(reason) } else { Outcome::NotApplied };
     NoAnswer { problem, outcome }

@@ -122,7 +122,8 @@ async fn exchange(
             Code::BadRequest,
             "The body was cut short, stopped arriving or is no body. The request was not guarded here, and what came \
              of it was sent to the service.",
-        ),
+        )
+        .because("its body was cut short, or is none"),
     })
 }
 

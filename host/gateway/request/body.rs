@@ -19,11 +19,6 @@ use tokio::time::{Instant, timeout_at};
 /// The longest unwanted body after which its connection stays open.
 const UNWANTED_BYTES_MAX: u64 = 1 << 20;
 
-const TOO_LONG: &str = "The body took too long to arrive (`server.limits.body_timeout`). Nothing was sent; send it \
-                        again, or have the operator raise that.";
-const STOOD_STILL: &str = "The body took too long to arrive: nothing came of it for `server.limits.idle_timeout`. \
-                           Nothing was sent; send it again.";
-
 /// The body of a request, which may be read or passed on.
 #[derive(Debug)]
 pub struct InboundBody {
@@ -111,7 +106,8 @@ async fn read_whole(
                 Code::Overloaded,
                 "The gateway holds as much of bodies as it may, of all clients or of those at this address \
                  (`server.limits.buffers`). Nothing was sent; ask again a little later.",
-            ));
+            )
+            .because("there is no room for its body"));
         }
         // A body of announced length is complete: there is nothing more to wait for.
         if incoming.is_end_stream() {
@@ -137,13 +133,14 @@ async fn next_piece(
                 let (ends, idle) =
                     (*ends.get_or_insert(now + limits.body_timeout), now + limits.idle_timeout);
                 let frame = timeout_at(ends.min(idle), incoming.frame()).await;
-                frame.map_err(|_| incomplete(if ends <= idle { TOO_LONG } else { STOOD_STILL }))?
+                frame.map_err(|_| if ends <= idle { too_slow() } else { stood_still() })?
             }
         };
         match frame {
             None => return Ok(None),
             Some(Err(_)) => {
-                return Err(incomplete("The body was cut short. Nothing was sent; send it again."));
+                let detail = "The body was cut short. Nothing was sent; send it again.";
+                return Err(incomplete("its body was cut short", detail));
             }
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
@@ -154,8 +151,24 @@ async fn next_piece(
     }
 }
 
-fn incomplete(detail: &'static str) -> Problem {
-    Problem::new(Code::BadRequest, detail).worth_asking_again()
+fn too_slow() -> Problem {
+    incomplete(
+        "its body took longer than `server.limits.body_timeout`",
+        "The body took too long to arrive (`server.limits.body_timeout`). Nothing was sent; send it again, or have the \
+         operator raise that.",
+    )
+}
+
+fn stood_still() -> Problem {
+    incomplete(
+        "its body stood still for `server.limits.idle_timeout`",
+        "The body took too long to arrive: nothing came of it for `server.limits.idle_timeout`. Nothing was sent; send \
+         it again.",
+    )
+}
+
+fn incomplete(cause: &'static str, detail: &'static str) -> Problem {
+    Problem::new(Code::BadRequest, detail).because(cause).worth_asking_again()
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -127,6 +127,7 @@ impl RequestContext {
         };
         let fields = view::fields(plan, &seen).map_err(|view::NotUtf8(name)| {
             Problem::new(Code::BadRequest, format!("The field `{name}` is not UTF-8; send it as UTF-8."))
+                .because("a field that its policy reads is not UTF-8")
         })?;
         Ok(Operation { method: self.arrival.head.method.as_str(), fields, payload })
     }

@@ -54,22 +54,28 @@ impl RequestHead {
                     "The head of a request may have {bytes_max} bytes here: send less, or have the operator raise \
                  `server.limits.header_bytes`."
                 ),
-            ));
+            )
+            .because("its head is larger than `server.limits.header_bytes`"));
         }
         check_method(&request.method)?;
         check_loop(&request.headers)?;
         if uri.authority().is_some() && uri.scheme().is_none() {
             return Err(bad(
+                "its target is a host",
                 "The target is a host, as only CONNECT sends it (RFC 9112 §3.2.3): send the path.",
             ));
         }
         if uri.path() == "*" && request.method != Method::OPTIONS {
-            return Err(bad("The target is `*`, as only OPTIONS sends it (RFC 9112 §3.2.4): send the path."));
+            return Err(bad(
+                "its target is `*`",
+                "The target is `*`, as only OPTIONS sends it (RFC 9112 §3.2.4): send the path.",
+            ));
         }
         let mut hosts = request.headers.get_all(header::HOST).into_iter();
         let host = hosts.next();
         if hosts.next().is_some() || (host.is_none() && protocol.needs_host) {
-            return Err(bad("An HTTP/1.1 request has exactly one `Host` field (RFC 9112 §3.2)."));
+            let cause = if host.is_some() { "it has two `Host` fields" } else { "it has no `Host` field" };
+            return Err(bad(cause, "An HTTP/1.1 request has exactly one `Host` field (RFC 9112 §3.2)."));
         }
         // The target's own authority wins over `Host` (RFC 9112 §3.2.2). Both have to be the name of a host.
         let field = host.map(|host| authority(host.to_str().unwrap_or_default(), uri)).transpose()?;
@@ -83,7 +89,8 @@ impl RequestHead {
                 StatusCode::NOT_IMPLEMENTED,
                 "The transfer coding is not known",
                 "`Transfer-Encoding: chunked` is the only transfer coding taken here: compress with `Content-Encoding`.",
-            ));
+            )
+            .because("its transfer coding is not known"));
         }
         Ok(Self {
             method: request.method.clone(),
@@ -110,7 +117,10 @@ impl RequestHead {
         if self.authority.is_empty() {
             let host = routes.host_of_hostless(&self.path, &self.method);
             self.authority = Arc::from(host.ok_or_else(|| {
-                bad("Several hosts are served here, and the request names none: send a `Host` field.")
+                bad(
+                    "it names no host, and several are served",
+                    "Several hosts are served here, and the request names none: send a `Host` field.",
+                )
             })?);
         }
         Ok(())
@@ -133,13 +143,15 @@ impl RequestHead {
                 format!(
                     "The path has {fault}, so that it can be read in more than one way: write it plainly."
                 ),
-            ));
+            )
+            .because(fault.what()));
         }
         let plain = normal::needed_escapes(&path);
         if plain != path && routes.guards(self.host()) {
             let route = |path: &str| routes.find(self.host(), path, &self.method).map(Arc::<Route>::as_ptr);
             if route(&plain) != route(&path) {
                 return Err(bad(
+                    "an escape in its path decides the route",
                     "The path escapes a character that needs no escape and decides which route takes the request: \
                      write the character itself.",
                 ));
@@ -187,7 +199,8 @@ fn check_loop(fields: &HeaderMap) -> Result<(), Problem> {
             "By its `Via` the request has passed {GATEWAYS_MAX} gateways like this one: an upstream of theirs leads back \
              to one of them."
         ),
-    ))
+    )
+    .because("it goes round"))
 }
 
 fn check_method(method: &Method) -> Result<(), Problem> {
@@ -197,7 +210,8 @@ fn check_method(method: &Method) -> Result<(), Problem> {
             "This is not a forward proxy",
             "This gateway stands in front of services and opens no tunnels: send the request itself.",
         )
-        .with_field(header::ALLOW, "GET, POST"));
+        .with_field(header::ALLOW, "GET, POST")
+        .because("its method is CONNECT"));
     }
     // Some services write methods in capitals, and would take `post` for `POST`.
     let method = method.as_str();
@@ -206,7 +220,8 @@ fn check_method(method: &Method) -> Result<(), Problem> {
         Some(known) => Err(Problem::new(
             Code::BadRequest,
             format!("Methods are told apart by the case of their letters (RFC 9110 §9.1): write `{known}`."),
-        )),
+        )
+        .because("its method is not in capitals")),
     }
 }
 
@@ -226,12 +241,14 @@ fn size(request: &Parts) -> usize {
 /// The normal form of a target's authority or of a `Host` field.
 fn authority(text: &str, target: &Uri) -> Result<String, Problem> {
     let default_port = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-    normal::normal_authority(text, default_port)
-        .ok_or_else(|| bad("The host that the request names is not the name of a host (RFC 9112 §3.2)."))
+    normal::normal_authority(text, default_port).ok_or_else(|| {
+        let detail = "The host that the request names is not the name of a host (RFC 9112 §3.2).";
+        bad("what it names is no host", detail)
+    })
 }
 
-fn bad(detail: &'static str) -> Problem {
-    Problem::new(Code::BadRequest, detail)
+fn bad(cause: &'static str, detail: &'static str) -> Problem {
+    Problem::new(Code::BadRequest, detail).because(cause)
 }
 
 #[cfg(test)]

@@ -79,9 +79,12 @@ pub fn refuse_impostor(rules: &Principal, fields: &HeaderMap, peer: Peer) -> Res
     }
     for name in header_sources(rules) {
         if let Some(claimed) = fields.keys().find(|field| are_twins(field.as_str(), name)) {
-            return Err(invalid(format!(
-                "The field `{claimed}` says who asks and is taken from trusted proxies only; this peer is none."
-            )));
+            return Err(invalid(
+                "a stranger says who asks",
+                format!(
+                    "The field `{claimed}` says who asks and is taken from trusted proxies only; this peer is none."
+                ),
+            ));
         }
     }
     Ok(())
@@ -128,9 +131,11 @@ fn admit_anonymous(rules: &Principal, fields: &HeaderMap) -> Result<(), Problem>
     match rules.anonymous {
         Some(Anonymous::Share) => Ok(()),
         Some(Anonymous::Refuse) => Err(invalid(
+            "it has no credential",
             "The request carries no credential that says who asks, and callers without one are turned away here.",
         )),
         None if fields.contains_key(header::COOKIE) => Err(invalid(
+            "it has a cookie and no other credential",
             "The request carries a cookie and no other credential, and the gateway was not told who asks: \
              set `principal.from` to the cookie's name (\"cookie:NAME\"), or `principal.anonymous` to \"share\" \
              if all callers are one party.",
@@ -157,9 +162,10 @@ fn value<'a>(
         let mut values = fields.get_all(name).into_iter();
         let first = values.next();
         match values.next() {
-            Some(_) => {
-                Err(invalid(format!("The field `{name}` says who asks and stands there more than once.")))
-            }
+            Some(_) => Err(invalid(
+                TWICE,
+                format!("The field `{name}` says who asks and stands there more than once."),
+            )),
             None => Ok(first.map(|value| value.as_bytes())),
         }
     };
@@ -170,17 +176,20 @@ fn value<'a>(
         },
         PrincipalSource::ApiKey => header(&API_KEY)?.map(Cow::Borrowed),
         PrincipalSource::Header(name) => {
-            let name: HeaderName =
-                name.parse().map_err(|_| invalid("A principal's field has an impossible name."))?;
+            let name: HeaderName = name.parse().map_err(|_| {
+                let cause = "a principal's field has an impossible name";
+                invalid(cause, "A principal's field has an impossible name.")
+            })?;
             header(&name)?.map(Cow::Borrowed)
         }
         PrincipalSource::Query(name) => {
             let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(own, _)| own == name.as_str());
             let first = values.next();
             if values.next().is_some() {
-                return Err(invalid(format!(
-                    "The query's `{name}` says who asks and stands there more than once."
-                )));
+                return Err(invalid(
+                    TWICE,
+                    format!("The query's `{name}` says who asks and stands there more than once."),
+                ));
             }
             first.map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))
         }
@@ -197,9 +206,12 @@ fn refuse_twin(name: &HeaderName, fields: &HeaderMap) -> Result<(), Problem> {
     let name = name.as_str();
     let twin = |field: &&HeaderName| are_twins(field.as_str(), name) && field.as_str() != name;
     match fields.keys().find(twin) {
-        Some(twin) => Err(invalid(format!(
-            "Many services read the field `{twin}` as `{name}`, which says who asks: write it `{name}`."
-        ))),
+        Some(twin) => Err(invalid(
+            "it has a twin of what says who asks",
+            format!(
+                "Many services read the field `{twin}` as `{name}`, which says who asks: write it `{name}`."
+            ),
+        )),
         None => Ok(()),
     }
 }
@@ -218,9 +230,10 @@ fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Pro
                 continue;
             };
             if found.replace(own).is_some() {
-                return Err(invalid(format!(
-                    "The cookie `{name}` says who asks and stands there more than once."
-                )));
+                return Err(invalid(
+                    TWICE,
+                    format!("The cookie `{name}` says who asks and stands there more than once."),
+                ));
             }
         }
     }
@@ -243,21 +256,28 @@ fn credential<'a>(rules: &Principal, value: &'a [u8]) -> Result<Option<Cow<'a, [
         None if content.is_empty() && listed().any(str::is_empty) => Ok(Some(Cow::Borrowed(value))),
         // The text doesn't repeat what may be a secret.
         None if content.is_empty() => Err(invalid(
+            "its `Authorization` has no scheme",
             "`Authorization` has no scheme here, or one with nothing after it. If it is a credential that stays the same \
              when a request is sent again, list \"\" in `principal.schemes`; otherwise set `principal.from` to something \
              that does.",
         )),
-        None => Err(invalid(format!(
-            "The credentials of the scheme `{}` are not known to stay the same when a request is sent again, so that a \
+        None => Err(invalid(
+            "its scheme is not in `principal.schemes`",
+            format!(
+                "The credentials of the scheme `{}` are not known to stay the same when a request is sent again, so that a \
              retry could not be told to be one. If they do, list the scheme in `principal.schemes`; otherwise set \
              `principal.from` to something that does, such as an API key or a field set by a trusted proxy.",
-            String::from_utf8_lossy(scheme)
-        ))),
+                String::from_utf8_lossy(scheme)
+            ),
+        )),
     }
 }
 
-fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
-    Problem::new(Code::PrincipalInvalid, detail)
+/// Why a request is refused that says twice who asks.
+const TWICE: &str = "what says who asks is there twice";
+
+fn invalid(cause: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(Code::PrincipalInvalid, detail).because(cause)
 }
 
 /// Whether a field is a credential or, by these rules, names the principal.

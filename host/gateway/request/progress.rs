@@ -4,8 +4,10 @@ use crate::access::AccessRecord;
 use crate::answer::present::Presenter;
 use crate::edge::{After, Peer};
 use crate::request::body;
+use crate::worker::Worker;
 use http::Request;
 use http_body::Body;
+use std::rc::Rc;
 
 /// Everything that a request's answer needs to know, wherever the request's way ends.
 #[derive(Debug)]
@@ -20,9 +22,9 @@ pub struct RequestProgress {
 
 impl RequestProgress {
     /// Begins the progress of a request that came in.
-    pub fn begin<B: Body>(request: &Request<B>, peer: Peer) -> Self {
+    pub fn begin<B: Body>(worker: &Rc<Worker>, request: &Request<B>, peer: Peer) -> Self {
         Self {
-            access: AccessRecord::begin(request, peer),
+            access: AccessRecord::begin(worker, request, peer),
             presenter: None,
             after_refusal: body::after_refusal(request),
         }

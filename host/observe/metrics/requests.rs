@@ -24,10 +24,11 @@ pub enum RequestResult {
     Bypassed,
     Passed,
     Failed,
+    Left,
 }
 
 impl RequestResult {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Executed,
         Self::Replayed,
         Self::Waited,
@@ -40,6 +41,7 @@ impl RequestResult {
         Self::Bypassed,
         Self::Passed,
         Self::Failed,
+        Self::Left,
     ];
 
     /// The result's word in metrics and the access log.
@@ -57,6 +59,7 @@ impl RequestResult {
             Self::Bypassed => "bypassed",
             Self::Passed => "passed",
             Self::Failed => "failed",
+            Self::Left => "left",
         }
     }
 }
