@@ -147,6 +147,7 @@ impl<S: Store> Claimant<S> {
                 execution: self.request.claim.execution,
                 known: None,
                 settlement: Outcome::NotApplied.into(),
+                common: common.into(),
                 waiting: WaitsForOverdue::Unclear(stand_in),
             });
         } else {

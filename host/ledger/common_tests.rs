@@ -141,6 +141,27 @@ fn a_claim_that_fails_half_way_leaves_nothing_in_the_way() {
     });
 }
 
+/// An outcome that the store took late leaves what it leaves when it is taken at once.
+#[test]
+fn what_was_recorded_late_leaves_nothing_in_the_way() {
+    use StoreFault::{Full, Unavailable};
+    for refusals in [&[Unavailable][..], &[Full], &[Unavailable, Unavailable, Full]] {
+        run(async {
+            let store = Faulty::new(Memory::new(1 << 20));
+            let (ledger, keeper) = Ledger::new(store, Clock::start(Timestamp::default()), None);
+            let first = permit(&ledger, 1).await;
+            ledger.store().next(refusals);
+            assert!(first.settle(Outcome::NotApplied, None).await.is_err());
+            tokio::spawn(keeper.run());
+            while ledger.settlements_overdue() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(ledger.store().size().records, 0, "{refusals:?}");
+            permit(&ledger, 2).await;
+        });
+    }
+}
+
 #[test]
 fn a_claim_whose_writes_are_unclear_wins_by_reading_back() {
     run(async {

@@ -120,6 +120,7 @@ impl<S: Store> Permit<S> {
             execution: self.flight.execution(),
             known: self.flight.known(),
             settlement,
+            common: self.common.clone(),
             waiting: WaitsForOverdue::Ended(self.flight.clone(), shared),
         });
     }

@@ -52,6 +52,8 @@ pub(super) struct Overdue {
     /// The record as it was last known.
     pub(super) known: Option<Versioned>,
     pub(super) settlement: Settlement,
+    /// The claims without a principal, which go with the operation.
+    pub(super) common: Box<[(OperationId, Version)]>,
     /// What waits for the settlement.
     pub(super) waiting: WaitsForOverdue,
 }

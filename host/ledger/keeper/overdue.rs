@@ -39,7 +39,16 @@ impl<S: Store> Ledger<S> {
         for _ in 0..overdue.len() {
             let Some(one) = overdue.pop_front() else { break };
             match self.settle(one.id, one.execution, one.known.clone(), &one.settlement).await {
-                Ok(advance) => self.recorded(one, advance),
+                Ok(advance) => {
+                    // A claim that the store never took has no record that could be removed.
+                    let is_undone = matches!(one.waiting, WaitsForOverdue::Unclear(_));
+                    let is_free = matches!(advance, Advanced::Done(None))
+                        || is_undone && matches!(advance, Advanced::Kept(_, None));
+                    if is_free {
+                        self.release(&one.common, one.execution).await;
+                    }
+                    self.recorded(one, advance);
+                }
                 Err(error) => {
                     overdue.push_back(one);
                     return Err(error);
