@@ -6,7 +6,7 @@ use super::sockets::UpstreamSocket;
 use super::upload::{RanOut, ran_out};
 use super::wire::Wire;
 use super::writes::Writes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -20,13 +20,26 @@ use tokio::time::timeout;
 /// The most fields that an answer's head may have, and its trailers.
 pub(super) const FIELDS_MAX: usize = 256;
 
-/// A connection to an upstream.
+/// A connection to an upstream. It ends when this is dropped, whatever hyper still has to write: hyper would go on
+/// writing a request whose exchange has ended as soon as the service reads on, and for as long as it doesn't read keep
+/// the connection (<https://github.com/hyperium/hyper/issues/4176>).
 #[derive(Debug)]
 pub(super) struct H1 {
     sender: SendRequest<RequestBody>,
     writes: Arc<Writes>,
     /// The task that drives the connection, and has its place.
     driver: JoinHandle<()>,
+    state: ConnectionState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionState {
+    /// Nothing is under way.
+    Idle,
+    /// A request was begun, and its answer has not ended, or has ended before the request.
+    UnderWay,
+    /// The connection speaks another protocol, and belongs to who carries it.
+    Switched,
 }
 
 /// The reason why there is no connection. Nothing was sent.
@@ -120,16 +133,24 @@ impl H1 {
             }
             drop(place);
         });
-        Ok(Self { sender, writes, driver })
+        Ok(Self { sender, writes, driver, state: ConnectionState::Idle })
     }
 
     /// Closes a connection that nothing is under way on. Its place is free then.
-    pub(super) async fn close(self) {
-        let Self { sender, driver, .. } = self;
-        drop(sender);
-        driver.abort();
+    pub(super) async fn close(mut self) {
+        self.driver.abort();
         // It was aborted, or has ended.
-        let _ = driver.await;
+        let _ = (&mut self.driver).await;
+    }
+
+    /// The answer has come to its end. Returns whether the connection takes another request: not if this one is
+    /// still being written.
+    pub(super) fn is_free_again(&mut self) -> bool {
+        let is_ready = self.is_ready();
+        if is_ready {
+            self.state = ConnectionState::Idle;
+        }
+        is_ready
     }
 
     /// Whether the other side has ended the connection.
@@ -151,6 +172,8 @@ impl H1 {
         idle: Duration,
     ) -> Result<Response<Incoming>, SendError> {
         let upload = request.body().upload();
+        let may_switch = request.headers().contains_key(header::UPGRADE);
+        self.state = ConnectionState::UnderWay;
         let sending = self.sender.try_send_request(*request);
         let sent = match &upload {
             None => tokio::select! {
@@ -167,11 +190,27 @@ impl H1 {
                 }
             }
         };
+        if may_switch && sent.as_ref().is_ok_and(|answer| answer.status() == StatusCode::SWITCHING_PROTOCOLS)
+        {
+            self.state = ConnectionState::Switched;
+        }
         sent.map_err(|mut error| match error.take_message() {
             Some(request) => SendError::Unsent(Box::new(request)),
             None if upload.is_some_and(|upload| upload.is_broken()) => SendError::Client,
             None => SendError::Broken(error.into_error()),
         })
+    }
+}
+
+impl Drop for H1 {
+    fn drop(&mut self) {
+        match self.state {
+            ConnectionState::Idle => {}
+            // The service must not get the rest of a request whose exchange has ended.
+            ConnectionState::UnderWay => self.writes.cut(),
+            ConnectionState::Switched => return,
+        }
+        self.driver.abort();
     }
 }
 

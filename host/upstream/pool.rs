@@ -70,7 +70,7 @@ pub(super) struct Connection {
 }
 
 /// The body of an answer. At the body's end the connection goes back to its pool, if it may be used again. A
-/// body that is dropped before its end closes the connection.
+/// body that is dropped before its end closes the connection, and so does one that ends before the request is written.
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,
@@ -168,13 +168,17 @@ impl Pool {
         Some(idle.remove(at).connection)
     }
 
-    fn put_back(self: &Rc<Self>, connection: H1) {
+    /// Takes a connection back whose answer has ended. One whose request is still being written ends.
+    fn put_back(self: &Rc<Self>, mut connection: H1) {
+        if !connection.is_free_again() {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
         if idle.len() >= IDLE_COUNT_MAX {
             idle.retain(|idle| idle.stays(now, self.idle_max));
         }
-        if connection.is_closed() || idle.len() >= IDLE_COUNT_MAX || self.upstream.sockets.are_scarce() {
+        if idle.len() >= IDLE_COUNT_MAX || self.upstream.sockets.are_scarce() {
             return;
         }
         idle.push(Idle { connection, since: now });
@@ -218,6 +222,10 @@ impl Connection {
         let idle = self.pool.upstream.config.body_idle_timeout;
         let mut response = self.h1.send(request, limit, idle).await?;
         let reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
+        if reuse == ConnectionReuse::Unsafe {
+            // The answer has no body, so it has ended.
+            self.h1.is_free_again();
+        }
         let connection = (reuse == ConnectionReuse::Safe).then_some(self);
         Ok(response.map(|incoming| ResponseBody::new(incoming, connection, idle)))
     }

@@ -43,6 +43,15 @@ impl Wire {
     }
 }
 
+impl Drop for Wire {
+    fn drop(&mut self) {
+        // What the system has not sent yet would go out after an ordinary close, too, minutes later.
+        if self.writes.is_cut() {
+            let _gone_already = self.stream.get_ref().set_zero_linger();
+        }
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,

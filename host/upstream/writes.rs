@@ -14,11 +14,18 @@ pub(super) struct Writes {
     is_stuck: AtomicBool,
     /// When the socket, once full, took something last or became full: microseconds after `begun`; zero: never.
     moved: AtomicU64,
+    /// What the system still has to send goes with the connection.
+    is_cut: AtomicBool,
 }
 
 impl Writes {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), is_stuck: AtomicBool::new(false), moved: AtomicU64::new(0) })
+        Arc::new(Self {
+            begun: Instant::now(),
+            is_stuck: AtomicBool::new(false),
+            moved: AtomicU64::new(0),
+            is_cut: AtomicBool::new(false),
+        })
     }
 
     /// The socket takes nothing now.
@@ -35,6 +42,16 @@ impl Writes {
             self.is_stuck.store(false, Ordering::Relaxed);
             self.note();
         }
+    }
+
+    /// The connection's end is to be a reset.
+    pub(super) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection's end is to be a reset.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
     }
 
     fn note(&self) {

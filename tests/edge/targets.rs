@@ -155,7 +155,12 @@ fn a_host_in_any_writing_is_guarded() {
 #[test]
 fn a_request_without_host_is_its_routes() {
     let upstream = Upstream::numbering();
-    let setup = beside(&upstream).route("host = \"pay.example\"");
+    let setup = Setup::new(&upstream.url()).path("/v1").route("host = \"pay.example\"").extra(
+        "[[routes]]\nname = \"rest\"\npath = \"/\"\nhost = \"pay.example\"\nupstream = \"origin\"\n\
+         [[routes]]\nname = \"open\"\npath = \"/open\"\nhost = \"b.example\"\nupstream = \"origin\"\n\
+         [[routes]]\nname = \"every\"\npath = \"/every\"\nupstream = \"origin\"\npolicy = \"keys\"\n\
+         [[routes]]\nname = \"one\"\npath = \"/every/one\"\nhost = \"b.example\"\nupstream = \"origin\"\n",
+    );
     let gateway = setup.start();
     let first = gateway.send(&Request::keyed("/v1/charges", "k").field("Host", "pay.example"));
     first.assert_executed(201);
@@ -166,6 +171,11 @@ fn a_request_without_host_is_its_routes() {
     hostless("/v1/charges").assert_replay_of(&first);
     hostless("/v1//charges").assert_problem(400, "bad-request");
     assert_eq!(hostless("/other").status, 201);
+    assert_eq!(upstream.count(), 2);
+    // Routes of several hosts would take these; one of every host is one of them.
+    for path in ["/open", "/every", "/every/one/more"] {
+        hostless(path).assert_problem(400, "bad-request");
+    }
     assert_eq!(upstream.count(), 2);
 }
 

@@ -135,10 +135,11 @@ impl RoutingTable {
     }
 
     /// The host of the route that takes a request which names no host; empty if every host is the route's.
-    /// None: routes of several hosts take it.
+    /// None: routes of several hosts take it, or one of some host and one of every host.
     pub fn host_of_hostless(&self, path: &str, method: &Method) -> Option<&str> {
         let takes = |route: &&Arc<Route>| route.config.reach().takes_hostless(path, method.as_str());
-        let mut hosts = self.routes.iter().filter(takes).filter_map(|route| route.config.host.as_deref());
+        let taking = self.routes.iter().filter(takes);
+        let mut hosts = taking.map(|route| route.config.host.as_deref().unwrap_or_default());
         let first = hosts.next().unwrap_or_default();
         hosts.all(|other| other == first).then_some(first)
     }
