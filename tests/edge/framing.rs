@@ -386,6 +386,38 @@ fn an_http_1_0_client_never_takes_a_part_for_the_whole() {
     }
 }
 
+/// An answer that nobody guards passes as it comes. Its client is told by a reset that a part of it is none
+/// (RFC 9112 §8).
+#[test]
+fn an_http_1_0_client_sees_that_an_answer_was_cut() {
+    let upstream = Upstream::start(|call| {
+        let script = Script::answer(200, "abcdef");
+        match call.target.as_str() {
+            "/chunked" => script.chunked(),
+            "/trailers" => script.trailer("X-Checksum", "1"),
+            "/closed" => script.until_closed(),
+            "/cut" => script.chunked().cut_at(3),
+            "/cut-at-once" => script.chunked().cut_at(0),
+            "/reset" => script.until_closed().reset_at(3),
+            "/stalls" => script.chunked().pause_at(3, &Gate::new()),
+            _ => script,
+        }
+    });
+    let gateway = Setup::new(&upstream.url()).origin("body_idle_timeout = \"1s\"").start();
+    for target in ["/length", "/chunked", "/trailers", "/closed"] {
+        let reply = gateway.send(&Request::get(target).http_1_0());
+        assert_eq!((reply.text().as_str(), reply.whole), ("abcdef", true), "{target}");
+        let head = gateway.send(&Request::new("HEAD", target).http_1_0());
+        assert_eq!((head.status, head.whole), (200, true), "{target}");
+    }
+    for target in ["/cut", "/cut-at-once", "/reset", "/stalls"] {
+        match client::try_send(gateway.address, &Request::get(target).http_1_0()) {
+            Ok(reply) => assert!(!reply.whole, "{target}: {reply:?}"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{target}"),
+        }
+    }
+}
+
 #[test]
 fn an_http_1_0_client_gets_a_replay_with_trailers_as_one_with_a_length() {
     let upstream = Upstream::start(|_| Script::answer(200, "abcdef").trailer("X-Checksum", "1"));

@@ -62,6 +62,8 @@ pub(super) struct Activity {
     gives_way: AtomicBool,
     /// Whether it is served no more. A tunnel goes on then.
     is_left: AtomicBool,
+    /// An answer is under way whose end is that of the connection. A part of it must not look whole.
+    is_short: AtomicBool,
     pub(super) close: Notify,
 }
 
@@ -82,6 +84,7 @@ impl Activity {
             bodies,
             gives_way: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
+            is_short: AtomicBool::new(false),
             close: Notify::new(),
         }
     }
@@ -294,6 +297,15 @@ impl TrackedIo {
     }
 }
 
+impl Drop for TrackedIo {
+    fn drop(&mut self) {
+        // A reset tells the client, which would take an ordinary end for the answer's (RFC 9112 §8).
+        if self.activity.is_short.load(Ordering::Relaxed) {
+            let _gone_already = self.stream.get_ref().set_zero_linger();
+        }
+    }
+}
+
 impl AsyncRead for TrackedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -346,9 +358,26 @@ impl AsyncWrite for TrackedIo {
 /// A body that marks its connection as busy until the body is dropped. If the body fails, hyper drops what it
 /// has not written yet. So the failure is told one turn later, and what came before goes out.
 pub(super) struct BusyBody<B> {
-    pub(super) body: B,
-    pub(super) failed: Option<Box<dyn Error + Send + Sync>>,
-    pub(super) _busy: Busy,
+    body: B,
+    failed: Option<Box<dyn Error + Send + Sync>>,
+    /// Whether only the connection's end tells the client where the body ends.
+    ends_with_connection: bool,
+    busy: Busy,
+}
+
+impl<B: Body> BusyBody<B> {
+    /// `marks_end`: the client's protocol can tell where a body of unknown length ends.
+    pub(super) fn new(body: B, marks_end: bool, busy: Busy) -> Self {
+        let ends_with_connection = !marks_end && body.size_hint().exact().is_none();
+        Self { body, failed: None, ends_with_connection, busy }
+    }
+
+    /// Notes whether the client has less than the whole body.
+    fn note_end(&self, is_whole: bool) {
+        if self.ends_with_connection {
+            self.busy.0.is_short.store(!is_whole, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin> Body for BusyBody<B> {
@@ -362,7 +391,11 @@ impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin> B
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        // A body that must not be sent, as the answer's to HEAD, is never asked for.
+        self.note_end(false);
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.note_end(!matches!(frame, Some(Err(_))) && (frame.is_none() || self.body.is_end_stream()));
+        match frame {
             Some(Err(error)) => {
                 self.failed = Some(error.into());
                 cx.waker().wake_by_ref();

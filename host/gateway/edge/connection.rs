@@ -49,7 +49,7 @@ pub(super) async fn serve<S: EdgeService>(
                 let answered = service.answer(peer, fault, client, request).await;
                 let is_ending = came_late || ending.has_changed().unwrap_or(true);
                 let response = finished(answered, is_ending);
-                Ok::<_, Infallible>(response.map(|body| BusyBody { body, failed: None, _busy: busy }))
+                Ok::<_, Infallible>(response.map(|body| BusyBody::new(body, peer.protocol.marks_end, busy)))
             })
         }
     });
