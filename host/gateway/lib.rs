@@ -33,6 +33,7 @@ use oncegate_config::{self as config, ClientGone, OnError};
 use oncegate_observe::metrics::RequestResult;
 use request::arrival::Arrival;
 use request::context::RequestContext;
+use request::fields::names_in_connection;
 use request::progress::RequestProgress;
 use request::route::Route;
 use request::verdict::{self, Treatment};
@@ -113,6 +114,8 @@ async fn handle(
     request: Box<Request<Incoming>>,
 ) -> Answered<AnswerBody> {
     let mut progress = RequestProgress::begin(&worker, &request, peer);
+    // hyper does not read a `Connection` that has a byte which is not ASCII.
+    let is_last = names_in_connection(request.headers(), "close");
     let answered = match fault {
         None => answer(&worker, peer, client, *request, &mut progress).await,
         Some(fault) => {
@@ -136,7 +139,7 @@ async fn handle(
         response.body_mut().remove_trailers();
     }
     progress.access.end(&response);
-    Answered { response, after }
+    Answered { response, after: if is_last { After::Close } else { after } }
 }
 
 impl EdgeService for Worker {

@@ -2,9 +2,10 @@
 //! head means: the guarded and the unguarded way differ.
 
 use super::body::RequestBody;
+use super::framing;
 use super::h1::{FIELDS_MAX, SendError};
 use super::pool::{FRESH, IDLE_MAX, Pool, ResponseBody};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -147,14 +148,7 @@ fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 /// Whether this is what a service says when it closes a connection on which no request came for too long, which the
 /// request crossed: it may be sent again on a new connection (RFC 9110 §15.5.9).
 fn is_of_an_idle_connection<B>(response: &Response<B>) -> bool {
-    let mut options = response.headers().get_all(header::CONNECTION).into_iter();
-    let closes = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|own| own.trim_ascii().eq_ignore_ascii_case(b"close"))
-    };
-    response.status() == StatusCode::REQUEST_TIMEOUT && options.any(closes)
+    response.status() == StatusCode::REQUEST_TIMEOUT && framing::closes(response.headers())
 }
 
 /// Whether the connection ended, and no more than interim answers and a part of a head had come. The service may have

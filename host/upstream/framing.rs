@@ -16,7 +16,8 @@ pub(super) enum ConnectionReuse {
     /// The answer ends where its framing says.
     Safe,
     /// The answer has no body by its status or its request's method, and its framing announces one. A service
-    /// that sends this body all the same would answer the next request with it.
+    /// that sends this body all the same would answer the next request with it. Or the answer says that it is the
+    /// last one, which hyper does not see where `Connection` has a byte that is not ASCII.
     Unsafe,
 }
 
@@ -48,7 +49,13 @@ pub(super) fn renew<B>(
         None => {}
     }
     let announces_body = is_coded || (is_sized && length != Some(0));
-    Ok(if has_no_body && announces_body { ConnectionReuse::Unsafe } else { ConnectionReuse::Safe })
+    let is_unsafe = (has_no_body && announces_body) || closes(fields);
+    Ok(if is_unsafe { ConnectionReuse::Unsafe } else { ConnectionReuse::Safe })
+}
+
+/// Whether a message says that its connection ends after it.
+pub(super) fn closes(fields: &HeaderMap) -> bool {
+    elements(fields, header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"close"))
 }
 
 /// The elements of a list that may stand in several fields.
@@ -102,6 +109,17 @@ mod tests {
         Some((length.map(|length| length.to_str().expect("digits").to_owned()), reuse))
     }
 
+    #[test]
+    fn an_odd_byte_hides_no_close() {
+        for (value, is_last) in
+            [(&b"close, caf\xe9"[..], true), (b"\xff,CLOSE", true), (b"\xc3\xa9\tclose", false)]
+        {
+            let value = HeaderValue::from_bytes(value).expect("a field");
+            let fields = HeaderMap::from_iter([(header::CONNECTION, value)]);
+            assert_eq!(closes(&fields), is_last, "{fields:?}");
+        }
+    }
+
     const CODED: &str = "transfer-encoding";
     const SIZED: &str = "content-length";
 
@@ -153,6 +171,8 @@ mod tests {
             (&post, 304, &[(SIZED, "5")], Some("5"), ConnectionReuse::Unsafe),
             (&post, 304, &[], None, ConnectionReuse::Safe),
             (&post, 200, &[(SIZED, "5")], Some("5"), ConnectionReuse::Safe),
+            (&post, 200, &[(SIZED, "5"), ("connection", "x, Close")], Some("5"), ConnectionReuse::Unsafe),
+            (&post, 200, &[(SIZED, "5"), ("connection", "closed")], Some("5"), ConnectionReuse::Safe),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             let renewed = renewed(asked.clone(), status, fields);

@@ -179,6 +179,22 @@ fn a_client_that_closes_one_half_is_answered() {
     }
 }
 
+/// hyper reads no `Connection` that has a byte which is not ASCII.
+#[test]
+fn a_client_that_ends_its_connection_is_believed() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    for (value, is_last) in
+        [(&b"close"[..], true), (b"close, \xe9", true), (b"\xc3\xa9,Close", true), (b"\xff , x-a", false)]
+    {
+        for request in [Request::get("/a"), Request::post("/a"), Request::keyed("/a", "k")] {
+            let mut connection = gateway.connect();
+            let reply = connection.send(&request.field("Connection", value)).unwrap();
+            assert_eq!(reply.field("connection"), is_last.then_some("close"), "{value:?}: {reply:?}");
+        }
+    }
+}
+
 #[test]
 fn a_target_is_a_path_or_a_url() {
     let upstream = Upstream::numbering();

@@ -237,7 +237,15 @@ fn two_gateways_that_send_round_stop() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let second = Setup::new(&format!("http://{free}")).start();
     let first = Setup::new(&second.url()).server(&format!("listen = [\"{free}\"]")).start();
-    for request in [Request::get("/a"), Request::post("/a?b"), Request::new("DELETE", "/")] {
+    for request in [
+        Request::get("/a"),
+        Request::post("/a?b"),
+        Request::new("DELETE", "/"),
+        // What is added to such a field counts, too.
+        Request::get("/a").field("Via", b"1.1 caf\xe9"),
+        Request::post("/a").field("Via", b"\xff").field("Via", b"1.0 a"),
+        Request::get("/a").field("Via", b"1.1 caf\xc3\xa9 (\xfe)"),
+    ] {
         let reply = first.send(&request);
         assert_eq!(reply.field("oncegate-problem"), None, "it is the service's own word to each: {reply:?}");
         assert_eq!((reply.status, &reply.json()["status"]), (508, &508.into()));

@@ -1,7 +1,7 @@
 //! Connections that speak another protocol than HTTP after a switch (RFC 9110 §7.8, `design/edge.md`).
 
 use crate::edge::{Counted, Peer, PeerAccount};
-use crate::request::fields::names_in_connection;
+use crate::request::fields::{elements, names_in_connection};
 use crate::worker::Worker;
 use http::header::{self, HeaderMap};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -24,9 +24,9 @@ pub fn offered(fields: &HeaderMap, peer: Peer, listed: &[String]) -> Vec<String>
     let passes = |offer: &&str| {
         offer.eq_ignore_ascii_case("websocket") || listed.iter().any(|own| own.eq_ignore_ascii_case(offer))
     };
-    let values = fields.get_all(header::UPGRADE).into_iter().filter_map(|value| value.to_str().ok());
+    let offers = elements(fields, header::UPGRADE).filter_map(|offer| std::str::from_utf8(offer).ok());
     let mut offered = Vec::<String>::new();
-    for offer in values.flat_map(|value| value.split(',')).map(str::trim).filter(passes) {
+    for offer in offers.filter(passes) {
         if !offered.iter().any(|before| before.eq_ignore_ascii_case(offer)) {
             offered.push(offer.to_owned());
         }

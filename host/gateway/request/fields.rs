@@ -25,14 +25,16 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether `Connection` names this field, so that nobody may rely on the field.
-pub fn names_in_connection(fields: &HeaderMap, name: &str) -> bool {
-    connection_options(fields).any(|option| option.eq_ignore_ascii_case(name))
+/// The elements of a list that may stand in several fields. They are bytes: a byte that is not ASCII is its own
+/// element's affair, and hides no other.
+pub fn elements(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = fields.get_all(name).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = fields.get_all(header::CONNECTION).into_iter();
-    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+/// Whether `Connection` names this field, so that nobody may rely on the field.
+pub fn names_in_connection(fields: &HeaderMap, name: &str) -> bool {
+    elements(fields, header::CONNECTION).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// Whether two names, in lower case, are one to a service that takes `_` for `-` as CGI does.
@@ -53,7 +55,9 @@ fn remove_where(fields: &mut HeaderMap, is_so: impl Fn(&str) -> bool) {
 /// Removes the fields that belong to one connection, and the fields that `Connection` names.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     let named: Vec<HeaderName> = match fields.contains_key(header::CONNECTION) {
-        true => connection_options(fields).filter_map(|option| option.parse().ok()).collect(),
+        true => elements(fields, header::CONNECTION)
+            .filter_map(|option| HeaderName::from_bytes(option).ok())
+            .collect(),
         false => Vec::new(),
     };
     for name in named {
@@ -147,9 +151,7 @@ pub fn clean_announcement(fields: &mut HeaderMap, also: impl Fn(&HeaderName) -> 
 
 /// The names in `Trailer`, and what is no name there.
 fn announced(fields: &HeaderMap) -> impl Iterator<Item = Result<HeaderName, InvalidHeaderName>> + '_ {
-    let lists = fields.get_all(header::TRAILER).into_iter();
-    let names = lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
-    names.map(|name| HeaderName::from_bytes(name.trim_ascii()))
+    elements(fields, header::TRAILER).map(HeaderName::from_bytes)
 }
 
 /// Whether a field of an answer is kept for its duplicates.
@@ -255,12 +257,11 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// How many gateways of this kind a message has passed by its `Via` (RFC 9110 §7.6.3).
 pub fn gateways_passed(fields: &HeaderMap) -> usize {
-    let values = fields.get_all(header::VIA).into_iter().filter_map(|value| value.to_str().ok());
-    let name = |passed: &str| passed.split_ascii_whitespace().nth(1).map(str::to_ascii_lowercase);
-    values
-        .flat_map(|value| value.split(','))
-        .filter(|passed| name(passed).as_deref() == Some(OWN_NAME))
-        .count()
+    let is_own = |passed: &&[u8]| {
+        let mut words = passed.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|name| name.eq_ignore_ascii_case(OWN_NAME.as_bytes()))
+    };
+    elements(fields, header::VIA).filter(is_own).count()
 }
 
 /// Adds `Via` and the `X-Forwarded-*` fields. An untrusted peer's own are removed. `Forwarded` goes on only if a
@@ -330,6 +331,31 @@ mod tests {
         assert!(!names_in_connection(&fields, "x-end"));
         remove_hop_by_hop(&mut fields);
         assert_eq!(fields, map(&[("x-end", "2")]));
+    }
+
+    /// The whole field was skipped, with all elements that were joined to it later.
+    #[test]
+    fn an_odd_byte_hides_no_other_element() {
+        for odd in [&b"caf\xe9"[..], b"1.1 caf\xc3\xa9", b"\xff", b"\t"] {
+            let list = |element: &str| {
+                [[odd, element.as_bytes()].join(&b", "[..]), [element.as_bytes(), odd].join(&b","[..])]
+                    .map(|list| HeaderValue::from_bytes(&list).expect("a field"))
+            };
+            for [first, second] in [list("X-Hop"), list("x-hop")] {
+                let mut fields = map(&[("x-hop", "1"), ("x-end", "2")]);
+                fields.append("connection", first);
+                assert!(names_in_connection(&fields, "x-hop"), "{fields:?}");
+                fields.insert("connection", second);
+                assert!(names_in_connection(&fields, "x-hop"), "{fields:?}");
+                remove_hop_by_hop(&mut fields);
+                assert_eq!(fields, map(&[("x-end", "2")]));
+            }
+            let [first, second] = list("1.0 OnceGate (edge)");
+            let mut fields = HeaderMap::from_iter([(header::VIA, first), (header::VIA, second)]);
+            assert_eq!(gateways_passed(&fields), 2, "{fields:?}");
+            add_forwarding(&mut fields, peer(false), "a.example");
+            assert_eq!(gateways_passed(&fields), 3, "{fields:?}");
+        }
     }
 
     #[test]

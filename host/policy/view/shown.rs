@@ -150,8 +150,9 @@ impl ShownBody {
             Err(fault) => return Ok(Err(fault.into())),
         };
         until.look()?;
-        let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
-        match Document::parse_until(content_type, &plain, until) {
+        // A parameter of any bytes hides no type.
+        let content_type = self.content_type.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        match Document::parse_until(content_type.as_deref(), &plain, until) {
             Ok(document) => Ok(Ok(document)),
             Err(DocumentFault::Malformed(why)) => Ok(Err(NoDocument::Malformed(why))),
             Err(DocumentFault::Late) => Err(Late),

@@ -47,6 +47,18 @@ fn form(pairs: usize) -> ShownBody {
     shown("application/x-www-form-urlencoded", None, "k=1&".repeat(pairs))
 }
 
+/// Without its type a form was read as JSON, which it is not.
+#[test]
+fn a_parameter_of_any_bytes_hides_no_type() {
+    for parameter in [&b""[..], b"; charset=\xe9", b"; x=caf\xc3\xa9", b";\xff"] {
+        let content_type = [b"application/x-www-form-urlencoded", parameter].concat();
+        let content_type = HeaderValue::from_bytes(&content_type).unwrap();
+        let fields = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
+        let body = ShownBody::new(&fields, Bytes::from_static(b"k=1"), LIMIT);
+        assert_eq!(member(&body, Until::THE_END), Ok(Ok(Found::Text("1".into()))), "{fields:?}");
+    }
+}
+
 #[test]
 fn a_document_has_so_many_values_and_no_more() {
     let object = |names: usize| {
