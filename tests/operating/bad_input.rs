@@ -133,7 +133,15 @@ fn a_refusal_leaves_no_unread_body_on_its_connection() {
 #[test]
 pub(crate) fn fields_that_decide_cannot_be_switched_off_by_connection() {
     let (upstream, gateway) = guarded();
-    for name in ["idempotency-key", "close, Idempotency-Key", "authorization", "x-api-key"] {
+    for name in [
+        &b"idempotency-key"[..],
+        b"close, Idempotency-Key",
+        b"authorization",
+        b"x-api-key",
+        b"idempotency-key, \xe9",
+        b"\xc3\xa9,Authorization",
+        b"\xff\t, content-type",
+    ] {
         let request = Request::keyed("/charges", "k")
             .field("Authorization", "Bearer a")
             .field("X-API-Key", "b")
@@ -141,6 +149,33 @@ pub(crate) fn fields_that_decide_cannot_be_switched_off_by_connection() {
         gateway.send(&request).assert_problem(400, "bad-request");
     }
     assert_eq!(upstream.count(), 0);
+}
+
+/// CGI, WSGI and PHP read `_` as `-`: a field that decides would be there for the service alone.
+#[test]
+fn a_twin_of_a_field_that_decides_is_refused() {
+    let upstream = Upstream::numbering();
+    let webhook = "[policies.hooks]\ncomponent = \"builtin:webhook\"\n[[routes]]\nname = \"hooks\"\npath = \"/hooks\"\n\
+                   upstream = \"origin\"\npolicy = \"hooks\"";
+    let gateway = Setup::new(&upstream.url()).extra(webhook).start();
+    for (path, names) in [
+        ("/charges", &["Idempotency_Key", "Content_Type", "content_encoding"][..]),
+        ("/hooks", &["Stripe_Signature", "webhook_id", "webhook_signature", "ce_id", "X-GitHub_Delivery"]),
+        ("/hooks", &["x_shopify-webhook_id", "X_Hub_Signature_256"]),
+    ] {
+        for name in names {
+            let twin = Request::post(path).field(name, "1");
+            let keyed = twin.clone().key("k").field("Webhook-Id", "1");
+            for request in [twin, keyed] {
+                let problem = gateway.send(&request).assert_problem(400, "bad-request");
+                assert!(problem["detail"].as_str().unwrap().contains("Many services"), "{problem}");
+            }
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+    // What nobody judges by is the service's own affair.
+    gateway.send(&Request::keyed("/charges", "k").field("X_Other", "1")).assert_executed(201);
+    assert_eq!(gateway.send(&Request::get("/charges").field("Idempotency_Key", "1")).status, 201);
 }
 
 #[test]

@@ -166,3 +166,13 @@ pub fn switched_off(field: &str) -> Problem {
     )
     .because("its `Connection` names a field that is judged here")
 }
+
+/// The refusal of a request with a field that many services read as one by which the request is judged.
+pub fn twin_of(twin: &str, field: &str) -> Problem {
+    Problem::new(
+        Code::BadRequest,
+        format!(
+            "Many services read the field `{twin}` as `{field}`, which is judged here: write it `{field}`."
+        ),
+    )
+}

@@ -1,21 +1,22 @@
 //! A request of a route that a policy guards, with everything that its keys are made of.
 
 use crate::answer::problem::{Code, Problem};
-use crate::answer::refusals::switched_off;
+use crate::answer::refusals::{switched_off, twin_of};
 use crate::request::arrival::Arrival;
-use crate::request::fields::names_in_connection;
+use crate::request::fields::{are_twins, names_in_connection};
 use crate::request::principal;
 use crate::request::progress::RequestProgress;
 use crate::request::route::Route;
 use crate::shared::ActiveConfig;
 use crate::worker::Worker;
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use oncegate_core::{PrincipalId, Timestamp};
 use oncegate_policy::document::DocumentFormat;
 use oncegate_policy::parts::Values;
 use oncegate_policy::view::{DocumentForm, ShownBody};
 use oncegate_policy::{
-    Attribute, Failure, Generation, Guard, Operation, Payload, PayloadWant, RequestField, Shape, view,
+    Attribute, Failure, Generation, Guard, Operation, Payload, PayloadWant, Plan, RequestField, Shape, view,
 };
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -104,17 +105,14 @@ impl RequestContext {
         payload: Payload,
     ) -> Result<Operation<'s>, Problem> {
         let plan = generation.plan();
+        let fields = self.arrival.fields();
         // By these two the host reads the document that policy and fingerprint see.
         for name in ["content-encoding", "content-type"] {
-            if names_in_connection(self.arrival.fields(), name) {
-                return Err(switched_off(name));
-            }
+            must_count(fields, name, plan)?;
         }
         for field in &plan.request_fields {
-            if let RequestField::Header(name) = field
-                && names_in_connection(self.arrival.fields(), name.as_str())
-            {
-                return Err(switched_off(name.as_str()));
+            if let RequestField::Header(name) = field {
+                must_count(fields, name.as_str(), plan)?;
             }
         }
         let seen = view::Seen {
@@ -123,7 +121,7 @@ impl RequestContext {
             query: self.query(),
             route: &self.route.config.name,
             principal: Some(principal),
-            headers: self.arrival.fields(),
+            headers: fields,
         };
         let fields = view::fields(plan, &seen).map_err(|view::NotUtf8(name)| {
             Problem::new(Code::BadRequest, format!("The field `{name}` is not UTF-8; send it as UTF-8."))
@@ -185,6 +183,18 @@ impl RequestContext {
     fn body_bytes_max(&self) -> usize {
         self.active.config.server.limits.body_bytes
     }
+}
+
+/// Refuses a request that is judged by a field of this name and in which the field may not count: `Connection` names it, or
+/// there is one that many services read as it. A plan that declares both knows what they mean.
+fn must_count(fields: &HeaderMap, name: &str, plan: &Plan) -> Result<(), Problem> {
+    if names_in_connection(fields, name) {
+        return Err(switched_off(name));
+    }
+    let is_declared = |own: &HeaderName| plan.request_fields.iter().any(|field| field.name() == own.as_str());
+    let is_twin =
+        |own: &&HeaderName| own.as_str() != name && are_twins(own.as_str(), name) && !is_declared(own);
+    fields.keys().find(is_twin).map_or(Ok(()), |twin| Err(twin_of(twin.as_str(), name)))
 }
 
 /// A request whose body was read whole. Keys and fingerprints are made of whole requests only.
