@@ -45,12 +45,17 @@ impl Policy for Webhook {
         };
         let unread = operation.payload.unread();
         let delivery = Delivery { header: &header, text: &text, media_type: &operation.media_type(), unread };
+        // No signature covers the fields of another sender: whoever adds them would name the delivery anew.
+        let announced = |own: &Sender| {
+            self.senders.iter().find(|other| other.name != own.name && other.announced(&delivery))
+        };
         for sender in &self.senders {
-            match sender.id(&delivery) {
-                Ok(None) => {}
-                Ok(Some(id)) => return Ok(guard(sender, id)),
-                Err(why) => return Ok(refuse("key-malformed", why)),
-            }
+            return Ok(match (sender.id(&delivery), announced(sender)) {
+                (Ok(None), _) => continue,
+                (Ok(Some(_)), Some(other)) => refuse("key-malformed", of_two(sender, other)),
+                (Ok(Some(id)), None) => guard(sender, id),
+                (Err(why), _) => refuse("key-malformed", why),
+            });
         }
         // A mark counts where no sender's id is there: several of them may sign in one way.
         if let Some(why) = self.senders.iter().find_map(|sender| sender.nameless(&delivery)) {
@@ -66,6 +71,14 @@ impl Policy for Webhook {
             _ => bypass("not a delivery of a sender that is named here"),
         })
     }
+}
+
+fn of_two(one: &Sender, other: &Sender) -> String {
+    format!(
+        "the delivery has fields of two senders, {} and {}: send those of one, or have the operator name the one whose \
+         deliveries come here in `senders`",
+        one.name, other.name
+    )
 }
 
 fn senders(names: Option<Vec<String>>) -> Result<Vec<&'static Sender>, String> {

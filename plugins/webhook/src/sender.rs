@@ -26,6 +26,8 @@ pub struct Sender {
 enum Mark {
     /// A header of this name.
     Header(&'static str),
+    /// A header of this name, which other senders use as well.
+    Shared(&'static str),
     /// A media type that begins so.
     Type(&'static str),
     /// A text at each of these places of the body.
@@ -83,8 +85,8 @@ pub const SENDERS: [Sender; 7] = [
         marks: &[
             Mark::Header("x-github-event"),
             Mark::Header("x-github-hook-id"),
-            Mark::Header("x-hub-signature"),
-            Mark::Header("x-hub-signature-256"),
+            Mark::Shared("x-hub-signature"),
+            Mark::Shared("x-hub-signature-256"),
         ],
         ..NONE
     },
@@ -140,7 +142,7 @@ impl Sender {
     /// All headers that are read.
     pub fn reads(&self) -> impl Iterator<Item = &'static str> {
         let marks = self.marks.iter().filter_map(|mark| match mark {
-            Mark::Header(name) => Some(*name),
+            Mark::Header(name) | Mark::Shared(name) => Some(*name),
             Mark::Type(_) => Some("content-type"),
             Mark::Texts(_) => None,
         });
@@ -155,7 +157,7 @@ impl Sender {
     pub fn reads_body(&self) -> impl Iterator<Item = &'static str> {
         let marks = self.marks.iter().flat_map(|mark| match mark {
             Mark::Texts(places) => *places,
-            Mark::Header(_) | Mark::Type(_) => &[],
+            Mark::Header(_) | Mark::Shared(_) | Mark::Type(_) => &[],
         });
         self.places.iter().chain(marks).copied()
     }
@@ -203,6 +205,17 @@ impl Sender {
         }
     }
 
+    /// True if a field says that the request is this sender's. Not a mark that several senders sign with, and not the
+    /// body, which may be of one format and be delivered in another.
+    pub fn announced(&self, delivery: &Delivery<'_>) -> bool {
+        let marks = self.marks.iter().filter_map(|mark| match mark {
+            Mark::Header(name) => Some(name),
+            Mark::Shared(_) | Mark::Type(_) | Mark::Texts(_) => None,
+        });
+        let fields = [self.headers, self.aliases, self.companions, self.receivers].into_iter().flatten();
+        fields.chain(marks).any(|name| !(delivery.header)(name).is_empty())
+    }
+
     /// Why a request that no sender's id names can't pass: it has a mark of this one.
     pub fn nameless(&self, delivery: &Delivery<'_>) -> Option<String> {
         let named_by = || self.headers.join(" and ");
@@ -211,7 +224,7 @@ impl Sender {
 
     fn marked(&self, delivery: &Delivery<'_>) -> bool {
         self.marks.iter().any(|mark| match mark {
-            Mark::Header(name) => !(delivery.header)(name).is_empty(),
+            Mark::Header(name) | Mark::Shared(name) => !(delivery.header)(name).is_empty(),
             Mark::Type(prefix) => delivery.media_type.starts_with(prefix),
             Mark::Texts(places) => places.iter().all(|place| (delivery.text)(place).is_some()),
         })
@@ -352,6 +365,28 @@ mod tests {
         }
         assert_eq!(asked("github", &[("webhook-signature", "x")], &[], Sender::nameless), None);
         assert_eq!(asked("pubsub", &[], &[("/subscription", "p")], Sender::nameless), None);
+    }
+
+    #[test]
+    fn a_field_of_its_own_announces_a_sender() {
+        for (sender, field) in [
+            ("standard", "webhook-id"),
+            ("standard", "svix-signature"),
+            ("github", "x-github-event"),
+            ("shopify", "x-shopify-shop-domain"),
+            ("sns", "x-amz-sns-subscription-arn"),
+            ("cloudevents", "ce-type"),
+            ("stripe", "stripe-signature"),
+        ] {
+            for other in &SENDERS {
+                let is_announced = asked(other.name, &[(field, "x")], &[], Sender::announced);
+                assert_eq!(is_announced, other.name == sender, "{field}: {}", other.name);
+            }
+        }
+        for (field, value) in [("x-hub-signature", "x"), ("content-type", "application/cloudevents+json")] {
+            let announced = |other: &&Sender| asked(other.name, &[(field, value)], &[], Sender::announced);
+            assert!(SENDERS.iter().find(announced).is_none(), "{field}");
+        }
     }
 
     #[test]
