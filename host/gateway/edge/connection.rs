@@ -95,8 +95,9 @@ fn finished<B>(answered: Answered<B>, is_ending: bool) -> Response<B> {
     let Answered { mut response, after } = answered;
     // The version is the sender's (RFC 9110 §6.2), whoever the answer is from.
     *response.version_mut() = Version::HTTP_11;
-    if response.status().canonical_reason().is_none() && response.extensions().get::<ReasonPhrase>().is_none()
-    {
+    // So is the reason: an answer has the one that its replay has.
+    response.extensions_mut().remove::<ReasonPhrase>();
+    if response.status().canonical_reason().is_none() {
         // hyper would write `<none>`.
         response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
