@@ -42,6 +42,8 @@ pub(super) struct Follower {
     is_coded: bool,
     /// The present line is longer than what is kept of it.
     is_cut: bool,
+    /// A target has begun in the present start line.
+    is_in_target: bool,
     /// The present head says where its body ends in a line that is longer than what is kept of it.
     is_unclear: bool,
     heads: u64,
@@ -59,6 +61,7 @@ impl Follower {
             length: None,
             is_coded: false,
             is_cut: false,
+            is_in_target: false,
             is_unclear: false,
             heads: 0,
             ambiguous: None,
@@ -120,12 +123,8 @@ impl Follower {
     fn line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let end = memchr(b'\n', bytes);
         let (line, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
-        // A method may have the character.
-        if self.place == BytePlace::Start
-            && let Some(at) = memchr(b'#', line)
-            && (line[..at].contains(&b' ') || self.line.contains(&b' '))
-        {
-            self.fragment.get_or_insert(self.heads);
+        if self.place == BytePlace::Start {
+            self.start_line(line);
         }
         if end.is_some() && self.line.is_empty() {
             // The line came in one piece, as nearly all do.
@@ -143,6 +142,16 @@ impl Follower {
             self.line.clear();
         }
         rest
+    }
+
+    /// Looks for a fragment in a piece of a start line. A method may have the character, and be longer than what is
+    /// kept of the line.
+    fn start_line(&mut self, piece: &[u8]) {
+        let target = if self.is_in_target { Some(0) } else { memchr(b' ', piece) };
+        if target.is_some_and(|begin| memchr(b'#', &piece[begin..]).is_some()) {
+            self.fragment.get_or_insert(self.heads);
+        }
+        self.is_in_target = target.is_some() && !piece.ends_with(b"\n");
     }
 
     /// `is_cut`: the line was longer.
@@ -277,6 +286,7 @@ mod tests {
     fn a_fragment_is_a_targets_alone() {
         let get = "GET /a?b HTTP/1.1\r\nHost: a#b\r\n\r\n";
         let long = format!("GET /{}#b HTTP/1.1\r\n\r\n", "a".repeat(300));
+        let slow = format!("{} /a#frag HTTP/1.1\r\n\r\n", "M".repeat(300));
         for (text, fragment) in [
             (get, None),
             ("GE#T /a HTTP/1.1\r\nX-A: /b#c\r\n\r\n", None),
@@ -285,9 +295,13 @@ mod tests {
             ("\r\nGET #b HTTP/1.1\r\n\r\n", Some(0)),
             ("GET http://a.example/?b=c#d HTTP/1.1\r\n\r\n", Some(0)),
             (&long, Some(0)),
+            (&slow, Some(0)),
+            (&slow.replace("#frag", "#frag#"), Some(0)),
+            (&slow.replace("#frag", ""), None),
+            ("GE#T /a#b HTTP/1.1\r\n\r\n", Some(0)),
             (&[get, get, "OPTIONS *# HTTP/1.1\r\n\r\n", get].concat(), Some(2)),
         ] {
-            for size in [1, 3, 7, text.len()] {
+            for size in [1, 3, 7, 303, text.len()] {
                 let mut follower = Follower::new();
                 text.as_bytes().chunks(size).for_each(|piece| follower.follow(piece));
                 assert_eq!(follower.fragment(), fragment, "{text:?} in pieces of {size}");
