@@ -11,7 +11,7 @@ use super::reply::{AdminReply, problem, reply, sorted_json, text};
 use super::{listing, operations, policies, status, upstreams};
 use crate::activation::Reloader;
 use crate::gateway::Shared;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 
 use hyper::body::{Body as _, Incoming};
@@ -101,7 +101,7 @@ impl AdminService {
             },
             (&Method::GET, ["metrics"]) => self.metrics(),
             (_, ["livez" | "readyz" | "metrics"]) => not_allowed(LOOK),
-            (_, ["v1", rest @ ..]) => match self.admit(request.headers()) {
+            (_, ["v1", rest @ ..]) => match self.admit(&request) {
                 Ok(()) => self.route(rest, request).await,
                 Err(refused) => refused,
             },
@@ -193,7 +193,8 @@ impl AdminService {
     }
 
     /// Admits a request under a name of this listener only, and beyond loopback only with the token.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), AdminReply> {
+    fn admit<B>(&self, request: &Request<B>) -> Result<(), AdminReply> {
+        let headers = request.headers();
         let active = self.admin.shared.active.load();
         let server = &active.config.server;
         let hosts: Vec<&HeaderValue> = headers.get_all(header::HOST).into_iter().collect();
@@ -201,7 +202,9 @@ impl AdminService {
             [host] => host.to_str().unwrap_or_default(),
             _ => "",
         };
-        if !self.is_own_name(host, &server.admin_hosts) {
+        // The target's own authority wins over `Host` (RFC 9112 §3.2.2). Both have to be names of this listener.
+        let target = request.uri().authority().map_or(host, |target| target.as_str());
+        if ![host, target].iter().all(|name| self.is_own_name(name, &server.admin_hosts)) {
             return Err(problem(
                 Code::ForeignHost,
                 "The admin interface does not answer under this host name: use its address, or list the name in `server.admin_hosts`.",
@@ -211,12 +214,12 @@ impl AdminService {
         let mut origins = headers.get_all(header::ORIGIN).into_iter();
         let is_own = |origin: &HeaderValue| {
             let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-            authority.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+            authority.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(target))
         };
-        let is_of_foreign_page = headers
-            .get("sec-fetch-site")
-            .is_some_and(|site| matches!(site.as_bytes(), b"cross-site" | b"same-site"));
-        if !origins.all(is_own) || is_of_foreign_page {
+        // Browsers write one of four words, of which two are no other site's.
+        let mut sites = headers.get_all("sec-fetch-site").into_iter();
+        let is_own_site = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+        if !origins.all(is_own) || !sites.all(is_own_site) {
             return Err(problem(
                 Code::ForeignOrigin,
                 "The admin interface is not asked by pages of another origin.",

@@ -64,8 +64,31 @@ fn the_admin_interface_answers_under_its_own_name_and_to_no_foreign_page() {
     assert_eq!(status(&[("Host", &own), ("Host", "evil.example")]), 403);
     let two = [("Host", &*own), ("Origin", &*format!("http://{own}")), ("Origin", "http://evil.example")];
     assert_eq!(status(&two), 403);
-    assert_eq!(status(&[("Host", &own), ("Sec-Fetch-Site", "cross-site")]), 403);
-    assert_eq!(status(&[("Host", &own), ("Sec-Fetch-Site", "same-origin")]), 200);
+    for (sites, expected) in [
+        (&["same-origin"][..], 200),
+        (&["none"], 200),
+        (&["cross-site"], 403),
+        (&["same-site"], 403),
+        (&["Cross-Site"], 403),
+        (&["same-origin", "cross-site"], 403),
+        (&["none, cross-site"], 403),
+        (&["other"], 403),
+    ] {
+        let mut fields = vec![("Host", &*own)];
+        fields.extend(sites.iter().map(|site| ("Sec-Fetch-Site", *site)));
+        assert_eq!(status(&fields), expected, "{sites:?}");
+    }
+    for (authority, host, expected) in [
+        (&*own, &*own, 200),
+        ("gate.example", &own, 200),
+        ("evil.example", &own, 403),
+        ("evil.example:80", "gate.example", 403),
+        (&own, "evil.example", 403),
+        ("gate.example@evil.example", &own, 403),
+    ] {
+        let request = Request::get(&format!("http://{authority}/v1/status")).field("Host", host);
+        assert_eq!(client::send(admin, &request).status, expected, "{authority} {host}");
+    }
 }
 
 /// Loses an operation; its id.
