@@ -161,7 +161,7 @@ impl JsonRpc {
     }
 }
 
-/// The asker's id as JSON, a number digit by digit; null where it sent none.
+/// The asker's id as JSON, of a number the value; null where it sent none.
 fn id_of(operation: &Operation) -> String {
     match operation.payload.found_at(ID) {
         Some(Found::Text(text)) => rpc::quoted(text),
