@@ -68,6 +68,15 @@ pub(super) fn exchange(folder: &Path, database: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// Removes what stands in the copy's place, once that is surely not what the disk has as the database.
+pub(super) fn clear(folder: &Path) {
+    let path = folder.join(COPY);
+    if path.exists() && sync_folder(folder).is_ok() {
+        // What can't be removed stops nothing.
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
 /// An error where the file system exchanges nothing. The copy's place is free after it.
 fn can_exchange(path: &Path) -> io::Result<()> {
     let (one, other) = (path.join("1"), path.join("2"));

@@ -88,6 +88,8 @@ impl Reopening {
 
     fn attempt(&self) -> Result<(Tables, Own), String> {
         let words = |error: io::Error| error.to_string();
+        // Whatever is written from now on is written to the folder that the disk has as the database.
+        sync_folder(&self.folder).map_err(words)?;
         clear(&self.folder, &self.database);
         // The old handle can be read while it is there, so it goes only when there is hope.
         match self.try_disk(self.largest_copy().map_err(words)?) {
@@ -118,12 +120,10 @@ impl Reopening {
         let before = self.shared.size().bytes;
         let tables = self.shared.replace_tables(|| {
             let exchange = || copy::exchange(&self.folder, &self.database).map_err(|e| e.to_string());
-            match exchange().map(|()| open()) {
-                Ok(Ok(tables)) => Ok(tables),
-                // As it was before.
-                Ok(Err(_)) => exchange().and_then(|()| open()),
-                Err(_) => open(),
-            }
+            // An exchange that may not be on the disk is made sure of before anything is written.
+            exchange()?;
+            // As it was before, if the copy can't be opened.
+            open().or_else(|_| exchange().and_then(|()| open()))
         })?;
         let now = tables.db.disk_space().unwrap_or(0);
         tracing::info!(folder = %self.folder.display(), before, now, "the disk of what is gone was given back");
@@ -185,7 +185,7 @@ pub(super) fn clear(folder: &Path, database: &Path) {
     for path in copies.into_iter().chain([folder.join(TRIAL)]) {
         let _ = fs::remove_file(path);
     }
-    let _ = fs::remove_dir_all(folder.join(copy::COPY));
+    copy::clear(folder);
 }
 
 /// Puts a synced copy in the place of each journal.
