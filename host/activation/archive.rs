@@ -5,6 +5,8 @@ use crate::config::{self, ComponentSource, Config, StoreKind};
 use crate::policy::{self, Generation};
 use oncegate_core::KeySpaces;
 use oncegate_core::keyspaces::list::Deriver;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,7 +38,7 @@ impl Archive {
     pub(super) fn store(&self, source: &ComponentSource, generation: &Generation) -> io::Result<()> {
         let Some(folder) = &self.0 else { return Ok(()) };
         fs::create_dir_all(folder)?;
-        let component = folder.join(format!("{}.wasm", generation.digest()));
+        let [component, settings] = files(folder, generation);
         if !component.exists() {
             let bytes = policy::component_bytes(source).map_err(io::Error::other)?;
             if policy::hex(&Sha256::digest(&bytes)) != generation.digest() {
@@ -45,8 +47,20 @@ impl Archive {
             write(folder, &component, &bytes)?;
         }
         let text = settings_text(generation.settings());
-        let settings = folder.join(format!("{}.json", digest_of(&text)));
         if settings.exists() { Ok(()) } else { write(folder, &settings, text.as_bytes()) }
+    }
+
+    /// Makes nothing. An error where [`store`](Self::store) would meet it, in a data folder that can be used.
+    pub(super) fn look(&self, generation: &Generation) -> io::Result<()> {
+        let Some(folder) = &self.0 else { return Ok(()) };
+        if !folder.is_dir() {
+            // A link to nowhere is in the way, too.
+            return if folder.symlink_metadata().is_ok() { Err(Errno::EXIST.into()) } else { Ok(()) };
+        }
+        if files(folder, generation).iter().all(|file| file.exists()) {
+            return Ok(());
+        }
+        Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
     }
 
     /// The policy that is made of this deriver's component and settings, with the limits of its present
@@ -97,6 +111,12 @@ pub fn deriver(generation: &Generation) -> Deriver {
         component: generation.digest().into(),
         settings: digest_of(&settings_text(generation.settings())).into(),
     }
+}
+
+/// The files of a generation's component and settings.
+fn files(folder: &Path, generation: &Generation) -> [PathBuf; 2] {
+    let settings = digest_of(&settings_text(generation.settings()));
+    [format!("{}.wasm", generation.digest()), format!("{settings}.json")].map(|name| folder.join(name))
 }
 
 /// Writes the file whole or not at all.

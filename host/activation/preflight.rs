@@ -3,10 +3,10 @@
 //!
 //! A preflight writes nothing that a start would heed. It locks the data folder while it reads.
 
-use super::ActivationError;
 use super::archive::{Archive, deriver};
 use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_each};
+use super::{ActivationError, LoaderError};
 use crate::config::{Config, StoreKind};
 use crate::keyspaces::{Loaded, Loader as _, ResolveError, SpacesError};
 use crate::ledger::Ledger;
@@ -79,6 +79,7 @@ pub async fn look(
     let mark = config.ledger.mark_file.clone();
     let mark = mark.map(|path| MarkFile { path, lost: LostRecords::Refuse, is_only_read: true });
     if !Embedded::look(path, mark.as_ref())? {
+        can_be_kept(config, generations)?;
         return Ok(Preflight::New);
     }
     is_own(path)?;
@@ -103,6 +104,17 @@ fn is_own(path: &Path) -> Result<(), ActivationError> {
     }
 }
 
+/// An error where a start could not keep what makes the keys of a policy.
+fn can_be_kept(config: &Config, generations: &Generations) -> Result<(), ActivationError> {
+    let archive = Archive::of(config);
+    for (policy, generation) in generations {
+        archive.look(generation).map_err(|error| {
+            ResolveError::Loader(LoaderError::Archive(policy.clone(), archive.folder(), error))
+        })?;
+    }
+    Ok(())
+}
+
 /// Goes the way of a start up to the first write, and returns the key spaces that the start would enter.
 async fn forecast(
     tools: Tools<'_>,
@@ -113,6 +125,7 @@ async fn forecast(
         tools.ledger.may_get_secret(&configured).await?;
     }
     let plan = ActivationPlan::make(tools, Purpose::Check, config.clone(), generations.clone()).await?;
+    can_be_kept(config, &plan.generations)?;
     let (loader, registry) = (tools.loader(config), tools.ledger.key_spaces());
     let spaces = registry.lists();
     let mut seen = BTreeMap::new();

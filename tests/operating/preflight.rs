@@ -209,14 +209,67 @@ fn start(setup: &Setup, flags: &[&str]) -> Result<Gateway, Ended> {
 #[track_caller]
 fn refuse_alike(setup: &Setup, flags: &[&str], words: &[&str]) {
     let before = names(setup.folder());
-    let check = setup.check(&[flags, &["--output", "json"]].concat());
-    assert_eq!(check.code, Some(1), "{words:?}: {check:?}");
-    let said: Value = serde_json::from_str(&check.stdout).unwrap_or_else(|e| panic!("{e}: {check:?}"));
-    let problem = said["faults"][0]["problem"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned();
+    let problem = refusal(setup, flags);
     assert_eq!(names(setup.folder()), before, "{words:?}");
     let refused = start(setup, flags).err().expect("the start is refused");
     refused.assert_refused(1, &[words, &[problem.as_str()]].concat());
     assert_eq!(names(setup.folder()), before, "{words:?}");
+}
+
+/// What a check says that a start is refused for.
+#[track_caller]
+fn refusal(setup: &Setup, flags: &[&str]) -> String {
+    let check = setup.check(&[flags, &["--output", "json"]].concat());
+    assert_eq!(check.code, Some(1), "{check:?}");
+    let said: Value = serde_json::from_str(&check.stdout).unwrap_or_else(|e| panic!("{e}: {check:?}"));
+    said["faults"][0]["problem"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+/// States of the place where policies are kept, and what is wrong with each; none: nothing is.
+const KEPT: [(fn(&Path), Option<&str>); 6] = [
+    (|policies| put(policies, "a file"), Some("os error 17")),
+    (|policies| std::os::unix::fs::symlink("nowhere", policies).unwrap(), Some("os error 17")),
+    (|policies| closed(policies, 0o555), Some("os error 13")),
+    (|policies| closed(policies, 0o600), Some("os error 13")),
+    (|policies| closed(policies, 0o755), None),
+    (|_| {}, None),
+];
+
+#[test]
+fn a_check_looks_where_policies_are_kept() {
+    let upstream = Upstream::numbering();
+    for (make, wrong) in KEPT {
+        for has_ledger in [true, false] {
+            let Some(setup) = Setup::new(&upstream.url()).plain_user() else { return };
+            let policies = setup.data().join("policies");
+            if has_ledger {
+                drop(setup.start().terminate());
+                // The files are there: a folder that can't be written does no harm.
+                closed(&policies, 0o555);
+                assert_eq!(setup.check(&[]).code, Some(0), "{wrong:?}");
+                closed(&policies, 0o755);
+                fs::remove_dir_all(&policies).unwrap();
+            } else {
+                put(&setup.data().join("oncegate.creating"), "");
+            }
+            make(&policies);
+            let Some(setup) = setup.plain_user() else { return };
+            match wrong {
+                Some(words) => {
+                    let problem = refusal(&setup, &[]);
+                    let refused = start(&setup, &[]).err().expect("the start is refused");
+                    refused.assert_refused(1, &["can't be kept for later restarts", words, &problem]);
+                }
+                None => {
+                    let check = setup.check(&[]);
+                    assert_eq!(check.code, Some(0), "{check:?}");
+                    drop(start(&setup, &[]).unwrap_or_else(|ended| panic!("{ended:?}")).kill());
+                }
+            }
+            // So that it can be removed.
+            policies.is_dir().then(|| closed(&policies, 0o755));
+        }
+    }
 }
 
 #[test]
