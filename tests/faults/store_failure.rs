@@ -139,6 +139,56 @@ fn a_power_loss_after_a_failed_sync_takes_nothing_that_was_acknowledged() {
     assert!(upstream.count_by_key().values().all(|count| *count == 1), "{:?}", upstream.count_by_key());
 }
 
+/// What somebody puts a copy in the place of: a part of the data folder, and whether acknowledged at once is on disk.
+const REPLACED: [(&str, &str, &str); 4] = [
+    ("", "sync", "was replaced or taken away"),
+    ("", "async", "was replaced or taken away"),
+    ("db", "sync", "and was on disk until"),
+    ("oncegate.lock", "sync", "was replaced or taken away"),
+];
+
+/// A copy that is put in place while the store fails lacks what was acknowledged since.
+#[test]
+fn a_copy_put_in_place_is_not_opened() {
+    for (part, durability, words) in REPLACED {
+        let upstream = Upstream::numbering();
+        let setup = Setup::new(&upstream.url()).ledger(&format!("durability = {durability:?}"));
+        let (setup, faults) = Faults::over(&setup);
+        let gateway = setup.start();
+        let keyed = |key: &str| Request::keyed("/charges", key);
+        gateway.send(&keyed("before")).assert_executed(201);
+        let [copy, bad] = ["copy", "bad"].map(|name| setup.folder().join(name));
+        let place = setup.data().join(part);
+        let copied = Command::new("cp").arg("-a").args([&place, &copy]).status().unwrap();
+        assert!(copied.success());
+        let since = gateway.send(&keyed("since"));
+        since.assert_executed(201);
+        faults.fail_writes(Some(Errno::IO));
+        gateway.send(&keyed("new"));
+        eventually("readiness is red", || (gateway.admin("GET", "/readyz").status == 503).then_some(()));
+        std::fs::rename(&place, &bad).unwrap();
+        std::fs::rename(&copy, &place).unwrap();
+        faults.fail_writes(None);
+        eventually(words, || {
+            assert!(
+                !gateway.stderr().contains("store is open again"),
+                "{part:?}, {durability}: a copy was opened"
+            );
+            gateway.stderr().contains(words).then_some(())
+        });
+        let asked = gateway.send(&keyed("since"));
+        assert!(asked.status == 503 || asked.replayed() == Some("true"), "{part:?}: {asked:?}");
+        assert_eq!(gateway.admin("GET", "/readyz").status, 503);
+        std::fs::rename(&place, &copy).unwrap();
+        std::fs::rename(&bad, &place).unwrap();
+        eventually("readiness is green", || (gateway.admin("GET", "/readyz").status == 200).then_some(()));
+        gateway.send(&keyed("since")).assert_replay_of(&since);
+        let gateway = gateway.kill().start();
+        gateway.send(&keyed("since")).assert_replay_of(&since);
+        assert!(upstream.count_by_key().values().all(|count| *count == 1), "{:?}", upstream.count_by_key());
+    }
+}
+
 /// A disk of its own, in memory.
 struct Disk(PathBuf);
 
@@ -296,6 +346,26 @@ fn a_start_on_a_full_disk_is_given_room() {
         gateway.send(&keyed("new")).assert_problem(503, "ledger-unavailable");
         disk.free();
         eventually("readiness is green", || (gateway.admin("GET", "/readyz").status == 200).then_some(()));
+    }
+}
+
+/// A start that finds no room says what is wrong and what helps.
+#[test]
+fn a_full_disk_is_named_with_its_cure() {
+    let upstream = Upstream::numbering();
+    for room in [0, 4_096] {
+        let setup = Setup::new(&upstream.url());
+        let Some(disk) = Disk::mount(setup.data(), "64m") else {
+            return external::tell_skipped(
+                "store_failure::a_full_disk",
+                "this user may not mount a file system",
+            );
+        };
+        disk.fill_but(room);
+        let refused = setup.try_start().err().expect("it has no room");
+        refused.assert_refused(1, &["is full", "make room on it", "No space left"]);
+        disk.free();
+        drop(setup.start().kill());
     }
 }
 

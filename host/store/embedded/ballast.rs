@@ -17,6 +17,12 @@ pub(super) fn is_want_of_room(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+/// Whether a call on a folder failed because its disk is full. The database hides what the system said.
+pub(super) fn is_full(folder: &Path, error: &io::Error) -> bool {
+    is_want_of_room(error)
+        || (error.kind() == ErrorKind::Other && free_bytes(folder).is_some_and(|free| free < START_BYTES_MIN))
+}
+
 /// Takes the room, where it isn't taken yet.
 pub(super) fn take(folder: &Path) -> io::Result<()> {
     let path = path(folder);
@@ -116,6 +122,21 @@ mod tests {
         assert_eq!(of(100, 0, 4096), Some(0), "a full disk");
         assert_eq!(of(100, 7, 4096), Some(28_672));
         assert_eq!(of(u64::MAX, u64::MAX, 4096), Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_disk_with_room_is_not_full() {
+        let folder = tempdir().unwrap();
+        for (error, expected) in [
+            (libc_error(28), true),
+            (libc_error(122), true),
+            (libc_error(13), false),
+            // What the database makes of an error.
+            (io::Error::other("a poisoned lock"), false),
+        ] {
+            assert_eq!(is_full(folder.path(), &error), expected, "{error}");
+            assert_eq!(is_full(&folder.path().join("gone"), &error), expected, "{error}");
+        }
     }
 
     #[test]

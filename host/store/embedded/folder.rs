@@ -12,13 +12,14 @@
 //! oncegate.code/     compiled policies, which anybody may remove
 //! ```
 
-use super::ballast::is_want_of_room;
+use super::ballast::{is_full, is_want_of_room};
 use super::mark_error::MarkError;
 use rustix::fs::{Access, access};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The format of the folder that this program writes.
 pub(super) const FORMAT: u32 = 1;
@@ -78,10 +79,21 @@ pub enum OpenError {
     /// The folder and the mark of its last change don't fit.
     #[error(transparent)]
     Mark(#[from] MarkError),
+    /// The folder's disk has no room.
+    #[error(
+        "the disk of the data folder {} is full: {source}; make room on it, a few MiB at least, or choose another \
+         --data folder", .path.display()
+    )]
+    Full {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The system refused a call on the folder.
     #[error(
-        "the data folder {} can't be used: {source}; make it readable and writable for this user, see that the \
-         disk has room, or choose another --data folder", .path.display()
+        "the data folder {} can't be used: {source}; make it readable and writable for this user, or choose another \
+         --data folder", .path.display()
     )]
     Io {
         /// The folder.
@@ -89,6 +101,16 @@ pub enum OpenError {
         /// The system's error.
         source: io::Error,
     },
+}
+
+impl OpenError {
+    /// Tells a full disk from what else the system refuses.
+    pub(super) fn knowing_room(self) -> Self {
+        match self {
+            Self::Io { path, source } if is_full(&path, &source) => Self::Full { path, source },
+            other => other,
+        }
+    }
 }
 
 /// Looks at the folder, and makes nothing. True: it holds a whole ledger. False: a ledger can be made there. An
@@ -154,8 +176,23 @@ pub(super) fn is_open_to_others(path: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    /// Closing it releases the lock.
-    _lock: File,
+    lock: HeldLock,
+}
+
+/// The lock of a folder that is ours. Closing the file releases it.
+#[derive(Clone, Debug)]
+pub(super) struct HeldLock(Arc<File>);
+
+impl HeldLock {
+    /// Whether the lock in this folder is the one that is held: it isn't where another folder has taken the place.
+    pub(super) fn is_in(&self, folder: &Path) -> io::Result<bool> {
+        let there = match fs::metadata(folder.join(LOCK)) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+            found => found?,
+        };
+        let held = self.0.metadata()?;
+        Ok((there.dev(), there.ino()) == (held.dev(), held.ino()))
+    }
 }
 
 impl Folder {
@@ -166,7 +203,7 @@ impl Folder {
         let io = |source| OpenError::Io { path: path.into(), source };
         make(path).map_err(io)?;
         // Looked at once more after the lock, since somebody may have made the ledger meanwhile.
-        let folder = Self { path: path.into(), _lock: lock(path)? };
+        let folder = Self { path: path.into(), lock: HeldLock(Arc::new(lock(path)?)) };
         let whole = inspect(path)?;
         if !whole {
             folder.begin().map_err(io)?;
@@ -177,6 +214,10 @@ impl Folder {
     /// The place of the database in the folder.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
+    }
+
+    pub(super) fn lock(&self) -> HeldLock {
+        self.lock.clone()
     }
 
     /// Marks the folder as a whole ledger from now on.

@@ -138,6 +138,14 @@ impl Embedded {
         durability: Durability,
         mark: Option<&MarkFile>,
     ) -> Result<(Self, Recovered), OpenError> {
+        Self::try_open(path, durability, mark).map_err(OpenError::knowing_room)
+    }
+
+    fn try_open(
+        path: &Path,
+        durability: Durability,
+        mark: Option<&MarkFile>,
+    ) -> Result<(Self, Recovered), OpenError> {
         Self::look(path, mark)?;
         let (folder, whole) = Folder::take(path)?;
         reopen::clear(path, &folder.database());
@@ -194,8 +202,8 @@ impl Embedded {
     ) -> io::Result<Self> {
         let (writes, commands) = bounded(QUEUE_MAX);
         let (reads, queries) = bounded(QUEUE_MAX);
-        let reopening =
-            Reopening { folder: path.into(), database: folder.database(), shared: shared.clone() };
+        let (database, lock) = (folder.database(), folder.lock());
+        let reopening = Reopening { folder: path.into(), database, lock, shared: shared.clone() };
         let mut store = Self {
             shared: shared.clone(),
             queues: Some(Queues { writes, reads }),

@@ -7,11 +7,14 @@
 //! journals are copied to new files, one by one, and those are synced before the database is opened: all that
 //! the database then finds is on the disk. A disk that has no room for a copy has the journal written again in
 //! its place, which takes none, and is given the ballast back.
+//!
+//! Somebody may have put another folder in the place meanwhile, a copy say. It lacks what was acknowledged since, and is not
+//! opened.
 
 use super::ballast::{self, is_want_of_room};
 use super::calls::Queued;
 use super::copy;
-use super::folder::{files, journals, sync_folder};
+use super::folder::{HeldLock, files, journals, sync_folder};
 use super::mark;
 use super::shared::StoreState;
 use super::tables::{Own, Tables, panic_text};
@@ -36,11 +39,14 @@ const TRIAL: &str = "oncegate.trial";
 /// The extension of a journal's copy.
 const RENEWED: &str = "renewed";
 const BLOCK: usize = 64 << 10;
+/// How to go on with a folder that is not the one of before.
+const PUT_BACK: &str = "put the folder back, or restart and know that what it lacks can run a second time";
 
 /// Everything that opening the database again needs.
 pub(super) struct Reopening {
     pub(super) folder: PathBuf,
     pub(super) database: PathBuf,
+    pub(super) lock: HeldLock,
     pub(super) shared: Arc<StoreState>,
 }
 
@@ -87,7 +93,11 @@ impl Reopening {
     }
 
     fn attempt(&self) -> Result<(Tables, Own), String> {
-        let words = |error: io::Error| error.to_string();
+        let words = |error: io::Error| match is_want_of_room(&error) {
+            true => format!("its disk is full, make room on it: {error}"),
+            false => error.to_string(),
+        };
+        self.see_that_it_is_ours()?;
         // Whatever is written from now on is written to the folder that the disk has as the database.
         sync_folder(&self.folder).map_err(words)?;
         clear(&self.folder, &self.database);
@@ -104,6 +114,7 @@ impl Reopening {
         // The system still has the data that it took: no more than the last batch can be torn.
         let tables =
             Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string())?;
+        self.see_that_nothing_is_missing(&tables)?;
         let own = begin(&tables, self.shared.versions_taken()).map_err(|e| e.to_string())?;
         if let Some(marking) = self.shared.marking.get() {
             // A batch whose write failed may be there nevertheless.
@@ -112,12 +123,36 @@ impl Reopening {
         Ok((tables, own))
     }
 
+    /// An error: another folder is in its place.
+    fn see_that_it_is_ours(&self) -> Result<(), String> {
+        match self.lock.is_in(&self.folder) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                Err(format!("the data folder was replaced or taken away while this gateway ran: {PUT_BACK}"))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// An error: what was found is older than what was on the disk.
+    fn see_that_nothing_is_missing(&self, tables: &Tables) -> Result<(), String> {
+        let found = tables.own().map_err(|error| error.to_string())?.unwrap_or_default().clock;
+        let kept = self.shared.kept_until();
+        if found < kept {
+            return Err(format!(
+                "what is in the data folder ends at {found}, and was on disk until {kept}: {PUT_BACK}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Puts the copy of what lives in the place of the database. Readers wait meanwhile. An error: the database
     /// is not open.
     pub(super) fn exchange(&self) -> Result<Tables, String> {
         let open =
             || Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string());
         let before = self.shared.size().bytes;
+        self.see_that_it_is_ours()?;
         let tables = self.shared.replace_tables(|| {
             let exchange = || copy::exchange(&self.folder, &self.database).map_err(|e| e.to_string());
             // An exchange that may not be on the disk is made sure of before anything is written.
@@ -259,7 +294,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::super::Embedded;
+    use super::super::folder::Folder;
     use super::*;
+    use oncegate_core::Timestamp;
 
     #[test]
     fn a_journal_that_is_written_again_is_the_same() {
@@ -302,15 +339,85 @@ mod tests {
         }
     }
 
+    /// The reopening of a new folder at this path, whose tables nobody else has.
+    fn reopening(path: &Path) -> Reopening {
+        let (folder, _) = Folder::take(path).unwrap();
+        let (database, lock) = (folder.database(), folder.lock());
+        let tables = Tables::open(&database, false, path, Durability::Sync).unwrap();
+        let own = begin(&tables, 1).unwrap();
+        Reopening {
+            folder: path.into(),
+            database,
+            lock,
+            shared: Arc::new(StoreState::new(1, &own, 0, tables)),
+        }
+    }
+
+    #[test]
+    fn another_folder_in_its_place_is_not_opened() {
+        let above = tempfile::tempdir().unwrap();
+        let [data, copy, bad] = ["data", "copy", "bad"].map(|name| above.path().join(name));
+        let reopening = reopening(&data);
+        let opens = |expected: bool, what: &str| {
+            let opened = reopening.attempt().map(drop);
+            assert_eq!(opened.is_ok(), expected, "{what}: {opened:?}");
+            opened.is_err_and(|why| why.contains("put the folder back"))
+        };
+        opens(true, "as it was");
+        let done = std::process::Command::new("cp").arg("-a").args([&data, &copy]).status().unwrap();
+        assert!(done.success());
+        fs::rename(&data, &bad).unwrap();
+        assert!(opens(false, "taken away"));
+        fs::write(&data, "a file").unwrap();
+        assert!(opens(false, "a file"));
+        fs::remove_file(&data).unwrap();
+        fs::rename(&copy, &data).unwrap();
+        fs::write(data.join(TRIAL), "").unwrap();
+        assert!(opens(false, "a copy"));
+        assert!(data.join(TRIAL).exists(), "nothing is touched there");
+        assert!(reopening.exchange().is_err());
+        fs::rename(&data, &copy).unwrap();
+        std::os::unix::fs::symlink(&bad, &data).unwrap();
+        opens(true, "the same by another way");
+        fs::remove_file(&data).unwrap();
+        fs::rename(&bad, &data).unwrap();
+        opens(true, "put back");
+        fs::remove_file(data.join("oncegate.lock")).unwrap();
+        assert!(opens(false, "another may lock it"));
+    }
+
+    #[test]
+    fn what_was_on_disk_must_be_there() {
+        let above = tempfile::tempdir().unwrap();
+        let reopening = reopening(&above.path().join("data"));
+        let (tables, own) = reopening.attempt().unwrap();
+        let later = Own { clock: Timestamp::from_secs(5), ..own };
+        drop(tables);
+        reopening.shared.committed(&later, [].into_iter());
+        let (tables, _) = reopening.attempt().expect("it may have been lost");
+        drop(tables);
+        reopening.shared.kept();
+        for _ in 0..2 {
+            let refused = reopening.attempt().map(drop).unwrap_err();
+            assert!(
+                refused.contains("ends at 1970-01-01T00:00:00Z, and was on disk until 1970-01-01T00:00:05Z"),
+                "{refused}"
+            );
+        }
+        let tables = Tables::open(&reopening.database, true, &reopening.folder, Durability::Sync).unwrap();
+        let mut batch = tables.batch(1, PersistMode::SyncAll);
+        tables.put_own(&mut batch, later);
+        batch.commit().unwrap();
+        drop(tables);
+        reopening.attempt().map(drop).unwrap();
+    }
+
     #[test]
     fn there_is_room_for_the_largest_copy_only() {
         let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(&folder.path().join("db"), false, folder.path(), Durability::Sync).unwrap();
-        let own = begin(&tables, 1).unwrap();
-        let shared = Arc::new(StoreState::new(1, &own, 0, tables));
         let database = folder.path().join("journals");
         fs::create_dir(&database).unwrap();
-        let reopening = Reopening { folder: folder.path().into(), database, shared };
+        let reopening = Reopening { database, ..reopening(&folder.path().join("data")) };
         let block = BLOCK as u64;
         for (name, bytes, largest) in
             [("0.jnl", 100, 100), ("1.jnl", 5_000, 5_000), ("2.jnl", 300, 5_000), ("3.jnl", BLOCK, block)]

@@ -18,6 +18,9 @@ pub(super) struct StoreState {
     records: AtomicU64,
     kinds: Mutex<Kinds>,
     bytes: AtomicU64,
+    /// The ledger time of the last batch that is committed, and of the last that is surely on disk.
+    committed_until: AtomicU64,
+    kept_until: AtomicU64,
     /// `None` until the writer has looked.
     backlog: Mutex<Option<Backlog>>,
     /// `None` while the database is being opened again.
@@ -41,6 +44,8 @@ impl StoreState {
             records: own.records.into(),
             kinds: Mutex::new(own.kinds),
             bytes: bytes.into(),
+            committed_until: own.clock.as_millis().into(),
+            kept_until: own.clock.as_millis().into(),
             backlog: Mutex::default(),
             tables: RwLock::new(Some(tables)),
             failure: ArcSwapOption::empty(),
@@ -76,7 +81,18 @@ impl StoreState {
         }
     }
 
+    /// All that is committed is on disk.
+    pub(super) fn kept(&self) {
+        self.kept_until.store(self.committed_until.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// The ledger time that a folder has seen, if nothing that was on its disk is missing.
+    pub(super) fn kept_until(&self) -> Timestamp {
+        Timestamp::from_millis(self.kept_until.load(Ordering::Relaxed))
+    }
+
     fn count(&self, own: &Own) {
+        self.committed_until.store(own.clock.as_millis(), Ordering::Relaxed);
         self.records.store(own.records, Ordering::Relaxed);
         *locked(&self.kinds) = own.kinds;
     }
@@ -147,6 +163,7 @@ impl StoreState {
     pub(super) fn reopened(&self, tables: Tables, own: &Own) {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = Some(tables);
         self.count(own);
+        self.kept();
         self.due_floor.reset();
         self.failure.store(None);
     }

@@ -432,6 +432,7 @@ impl Writer {
 
     /// All that is committed is on disk.
     fn kept(&self) {
+        self.shared.kept();
         if let Some(marking) = self.shared.marking.get() {
             marking.keep(self.own.changes, self.own.clock);
         }
