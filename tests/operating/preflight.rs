@@ -225,8 +225,10 @@ fn refusal(setup: &Setup, flags: &[&str]) -> String {
     said["faults"][0]["problem"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
-/// States of the place where policies are kept, and what is wrong with each; none: nothing is.
-const KEPT: [(fn(&Path), Option<&str>); 6] = [
+/// A state of the place where policies are kept: how it is made, and what is wrong with it; none: nothing is.
+type Place = (fn(&Path), Option<&'static str>);
+
+const KEPT: [Place; 6] = [
     (|policies| put(policies, "a file"), Some("os error 17")),
     (|policies| std::os::unix::fs::symlink("nowhere", policies).unwrap(), Some("os error 17")),
     (|policies| closed(policies, 0o555), Some("os error 13")),
