@@ -7,7 +7,7 @@ use crate::support::gateway::{Ended, command, replace};
 use crate::support::*;
 use serde_json::Value;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 #[track_caller]
@@ -111,14 +111,26 @@ const GONE: [&str; 2] = ["6 changes of its records are missing, all of them", "-
 const DATA: &[&str] = &["--data", "closed/data"];
 
 /// States by which a start is refused. The mark is of a ledger with six changes.
-const REFUSED: [State; 10] = [
+const REFUSED: [State; 14] = [
     (|_| {}, &[], &GONE),
     (|setup| fs::create_dir(setup.data()).unwrap(), &[], &GONE),
     (|setup| put(&setup.data().join("oncegate.creating"), ""), &[], &GONE),
     (|setup| put(&setup.data(), "a file"), &[], &["is not a folder"]),
     (|setup| put(&setup.folder().join("closed"), "a file"), DATA, &["can't be used", "os error 20"]),
     (|setup| put(&setup.data().join("notes"), "others"), &[], &["holds other files"]),
-    (|setup| std::os::unix::fs::symlink("nowhere", setup.data()).unwrap(), &[], &["can't be used"]),
+    (|setup| symlink("nowhere", setup.data()).unwrap(), &[], &["can't be used", "a link that leads nowhere"]),
+    (
+        |setup| symlink("nowhere", setup.folder().join("closed")).unwrap(),
+        DATA,
+        &["a link that leads nowhere"],
+    ),
+    (|_| {}, &["--data", "/proc/nope"], &["can't be used", "a file system of the kernel"]),
+    (|_| {}, &["--data", "/sys/nope/data"], &["can't be used", "a file system of the kernel"]),
+    (
+        |setup| symlink("/proc", setup.folder().join("closed")).unwrap(),
+        DATA,
+        &["a file system of the kernel"],
+    ),
     (lost_format, &[], &["its oncegate.format is missing", "can then run a second time"]),
     (
         |setup| put(&setup.data().join("oncegate.format"), "oncegate ledger, format 7\n"),
@@ -230,7 +242,7 @@ type Place = (fn(&Path), Option<&'static str>);
 
 const KEPT: [Place; 6] = [
     (|policies| put(policies, "a file"), Some("os error 17")),
-    (|policies| std::os::unix::fs::symlink("nowhere", policies).unwrap(), Some("os error 17")),
+    (|policies| symlink("nowhere", policies).unwrap(), Some("os error 17")),
     (|policies| closed(policies, 0o555), Some("os error 13")),
     (|policies| closed(policies, 0o600), Some("os error 13")),
     (|policies| closed(policies, 0o755), None),

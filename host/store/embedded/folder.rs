@@ -14,7 +14,7 @@
 
 use super::ballast::{is_full, is_want_of_room};
 use super::mark_error::MarkError;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, FsWord, access, statfs};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -36,7 +36,7 @@ const CREATING: &str = "oncegate.creating";
 pub enum OpenError {
     /// Another process, or another store of this process, has the folder open.
     #[error(
-        "another oncegate{} holds the data folder {}; stop it or choose another --data folder",
+        "another oncegate{} holds the data folder {}; stop it or choose another folder (`ledger.path`, or --data)",
         .holder.map_or_else(String::new, |pid| format!(" (process {pid})")), .path.display()
     )]
     Locked {
@@ -46,18 +46,18 @@ pub enum OpenError {
         holder: Option<u32>,
     },
     /// The path is no folder.
-    #[error("the data folder {} is not a folder; choose another --data folder", .0.display())]
+    #[error("the data folder {} is not a folder; choose another folder (`ledger.path`, or --data)", .0.display())]
     NotAFolder(PathBuf),
     /// The folder has files that aren't a ledger's.
     #[error(
-        "{} holds other files and no oncegate ledger; choose an empty or new --data folder",
+        "{} holds other files and no oncegate ledger; choose an empty or new folder (`ledger.path`, or --data)",
         .0.display()
     )]
     Foreign(PathBuf),
     /// A later version wrote the folder.
     #[error(
         "the ledger in {} has format {found}, and this version reads up to {FORMAT}; use the newer oncegate that \
-         wrote it or choose another --data folder", .path.display()
+         wrote it or choose another folder (`ledger.path`, or --data)", .path.display()
     )]
     Later {
         /// The folder.
@@ -67,7 +67,7 @@ pub enum OpenError {
     },
     /// The folder's content can't be read.
     #[error(
-        "the ledger in {} is damaged ({detail}); restore it from a copy, or choose another --data folder and know \
+        "the ledger in {} is damaged ({detail}); restore it from a copy, or choose another folder (`ledger.path`, or --data) and know \
          that operations recorded here can then run a second time", .path.display()
     )]
     Damaged {
@@ -82,7 +82,7 @@ pub enum OpenError {
     /// The folder's disk has no room.
     #[error(
         "the disk of the data folder {} is full: {source}; make room on it, a few MiB at least, or choose another \
-         --data folder", .path.display()
+         folder (`ledger.path`, or --data)", .path.display()
     )]
     Full {
         /// The folder.
@@ -93,7 +93,7 @@ pub enum OpenError {
     /// The system refused a call on the folder.
     #[error(
         "the data folder {} can't be used: {source}; make it readable and writable for this user, or choose another \
-         --data folder", .path.display()
+         folder (`ledger.path`, or --data)", .path.display()
     )]
     Io {
         /// The folder.
@@ -133,18 +133,36 @@ pub(super) fn look(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// File systems of the kernel's own, which keep no files whatever their folders' modes say: proc, sysfs, debugfs,
+/// tracefs, securityfs and devpts.
+const KERNELS: [FsWord; 6] = [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0x1cd1];
+
 /// An error where this user can't list a folder, or make and find files in it.
 pub(super) fn can_be_used(folder: &Path) -> io::Result<()> {
     // The dot has what is no folder say so.
-    Ok(access(folder.join("."), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
+    let inside = folder.join(".");
+    if KERNELS.contains(&statfs(&inside)?.f_type) {
+        return Err(io::Error::other("it is in a file system of the kernel, which keeps no files"));
+    }
+    Ok(access(&inside, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// An error where a path is a link to what isn't there. What would be made in its place would lie on another disk.
+fn leads_somewhere(path: &Path) -> io::Result<()> {
+    match path.is_symlink() && !path.exists() {
+        true => Err(io::Error::other(format!(
+            "{} is a link that leads nowhere, as to a disk that isn't there: see that what it leads to is there",
+            path.display()
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// An error where a folder that isn't there can't be made: the nearest one above it tells.
 fn can_be_made(path: &Path) -> io::Result<()> {
-    if path.is_symlink() {
-        return Err(ErrorKind::AlreadyExists.into());
-    }
+    leads_somewhere(path)?;
     for above in path.ancestors().skip(1) {
+        leads_somewhere(above)?;
         match can_be_used(above) {
             Err(e) if e.kind() == ErrorKind::NotFound && !above.as_os_str().is_empty() => {}
             found => return found,
