@@ -16,7 +16,7 @@ pub mod request;
 mod shared;
 mod worker;
 
-pub use edge::{BindError, Listeners};
+pub use edge::{BindError, Listeners, Protocol};
 pub use execution::generations::ExecutionGenerations;
 pub use request::drift::DriftDetector;
 pub use shared::{ActiveConfig, Shared};

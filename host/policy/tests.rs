@@ -145,7 +145,10 @@ fn what_is_no_policy_is_refused_by_name() {
     refused(b"#!/bin/sh", "is not WebAssembly");
     refused(&good[..6], "is cut short at 6 bytes");
     refused(&good[..good.len() - 3], &format!("is cut short at {} bytes", good.len() - 3));
-    refused(&guests::core_module(), "is a core module, not a component: run `wasm-tools component new`");
+    refused(
+        &guests::core_module(),
+        "is a core module, not a component: `oncegate policy build` makes the component",
+    );
     refused(&guests::other_world(), "doesn't export `oncegate:policy/policy`");
     refused(
         &guests::importing("wasi:cli/environment@0.3.0"),

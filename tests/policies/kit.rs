@@ -26,7 +26,7 @@ impl Shop {
         self.0.path()
     }
 
-    fn policy(&self, args: &[&str]) -> Ended {
+    pub(crate) fn policy(&self, args: &[&str]) -> Ended {
         let is_crate = |folder: &&str| self.path().join(folder).join("Cargo.toml").exists();
         let builds_one = args[0] == "build" && args.get(1).is_some_and(is_crate);
         let _alone = builds_one.then(building_alone);
@@ -55,7 +55,7 @@ impl Shop {
 
     /// It must fail with this code, and say these words.
     #[track_caller]
-    fn refused(&self, args: &[&str], code: i32, words: &[&str]) {
+    pub(crate) fn refused(&self, args: &[&str], code: i32, words: &[&str]) {
         self.policy(args).assert_refused(code, words);
     }
 }

@@ -13,3 +13,4 @@ pub mod reload;
 pub mod rollback;
 pub mod selftest;
 pub mod shelf;
+pub mod verbs;

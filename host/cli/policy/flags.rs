@@ -3,7 +3,11 @@
 use super::project;
 use super::trouble::{Trouble, read};
 use crate::config::{self, Flags, Source};
+use crate::gateway::Protocol;
+use crate::gateway::request::head::RequestHead;
 use crate::policy::sample::Sample;
+use http::header::CONTENT_LENGTH;
+use oncegate_core::normal::path_fault;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,12 +78,32 @@ pub(super) struct RequestFlags {
 }
 
 impl RequestFlags {
+    /// The request, where a gateway with a guarded route would ask the policy about it.
+    pub(super) fn sample_to_ask(&self) -> Result<Sample, Trouble> {
+        let text = self.whole()?;
+        let sample = self.sample_of(&text)?;
+        match refusal(&text, &sample) {
+            None => Ok(sample),
+            Some(why) => Err(Trouble::new(
+                format!("the gateway refuses this request and asks no policy about it: {why}"),
+                "write the request as a client sends it",
+            )),
+        }
+    }
+
     pub(super) fn sample(&self) -> Result<Sample, Trouble> {
-        let text = match &self.request {
-            Some(path) => read(path)?,
-            None => self.text()?,
-        };
-        let sample = Sample::parse(&text).map_err(|why| {
+        self.sample_of(&self.whole()?)
+    }
+
+    fn whole(&self) -> Result<Vec<u8>, Trouble> {
+        match &self.request {
+            Some(path) => read(path),
+            None => self.text(),
+        }
+    }
+
+    fn sample_of(&self, text: &[u8]) -> Result<Sample, Trouble> {
+        let sample = Sample::parse(text).map_err(|why| {
             Trouble::usage(
                 format!("the request can't be read: {why}"),
                 "write it like \"POST /charges HTTP/1.1\", a line for each field, an empty line, the body",
@@ -116,4 +140,29 @@ impl RequestFlags {
         }
         Ok(text)
     }
+}
+
+/// Why a gateway refuses a request before it asks the policy of a guarded route.
+fn refusal(text: &[u8], sample: &Sample) -> Option<String> {
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let target = String::from_utf8_lossy(line.split(|byte| *byte == b' ').nth(1).unwrap_or_default());
+    if target.contains('#') {
+        return Some("400, the target has a fragment, which no client sends (RFC 9112 §3.2)".to_owned());
+    }
+    let lengths = sample.headers.get_all(CONTENT_LENGTH);
+    if lengths.iter().any(|length| length.as_bytes() != sample.body.len().to_string().as_bytes()) {
+        let length = sample.body.len();
+        return Some(format!(
+            "its `Content-Length` is not the body's {length} bytes, so it never arrives whole"
+        ));
+    }
+    let mut request =
+        http::Request::builder().method(&*sample.method).uri(&*target).body(()).ok()?.into_parts().0;
+    request.headers.clone_from(&sample.headers);
+    let protocol = if line.ends_with(b"HTTP/1.0") { Protocol::HTTP_10 } else { Protocol::HTTP_11 };
+    if let Err(problem) = RequestHead::read(&request, protocol, usize::MAX) {
+        return Some(format!("{}, {}", problem.status().as_u16(), problem.detail()));
+    }
+    let fault = path_fault(&sample.path)?;
+    Some(format!("400, the path has {fault}, so that it can be read in more than one way"))
 }

@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Language {
     /// Rust, with the crate in plugins/sdk-rust
+    #[value(alias = "rs")]
     Rust,
     /// C, with clang
     C,
     /// JavaScript, with componentize-qjs
+    #[value(alias = "javascript")]
     Js,
     /// Python, with componentize-py
+    #[value(alias = "py")]
     Python,
     /// Go, with the stock compiler
+    #[value(alias = "golang")]
     Go,
     /// AssemblyScript, with asc
+    #[value(alias = "as")]
     Assemblyscript,
 }
 

@@ -83,7 +83,7 @@ fn answer(file: &Path) -> Result<SampleAnswer, Trouble> {
 }
 
 pub(super) fn run(args: &RunArgs, env: Vec<(String, String)>) -> Done {
-    let sample = args.request.sample()?;
+    let sample = args.request.sample_to_ask()?;
     let shown = args.shown.read()?;
     let policy = args.subject.settings.policy(&args.subject.component, env)?;
     let engine = Engine::for_author().map_err(|error| Trouble::new(error.to_string(), ""))?;

@@ -1,7 +1,7 @@
 //! Why a verb of `oncegate policy` could not do what it was asked for.
 
 use crate::cli::say::{self, Output, USAGE};
-use crate::config::{self, Faults};
+use crate::config::{self, Faults, Place};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,8 +36,14 @@ impl Trouble {
 }
 
 impl From<Faults> for Trouble {
-    fn from(faults: Faults) -> Self {
-        Self { usage: faults.are_usage(), ..Self::new(faults.to_string(), "") }
+    /// The component is an argument here, and a flag of `serve`.
+    fn from(mut faults: Faults) -> Self {
+        let usage = faults.are_usage();
+        for fault in faults.0.iter_mut().filter(|fault| fault.place == Place::Flag("--policy")) {
+            fault.problem = fault.problem.replace("`policies.default.component`", "the COMPONENT");
+            fault.place = Place::Nowhere;
+        }
+        Self { usage, ..Self::new(faults.to_string(), "") }
     }
 }
 

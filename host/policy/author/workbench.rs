@@ -68,6 +68,9 @@ impl Engine {
         let mut steps = Steps::default();
         let open = |steps: &mut Steps| {
             let (compiled, program) = self.prepare(policy, steps)?;
+            if let Some(settings) = &settings {
+                pipeline::check_settings(&compiled, settings)?;
+            }
             let section = compiled.inspected.vectors.as_deref();
             let vectors = section.map(vectors::read).transpose()?;
             let budget = CallBudget::loading(policy.time);

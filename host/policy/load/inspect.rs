@@ -25,11 +25,13 @@ pub enum Unfit {
     #[error("is empty")]
     Empty,
     #[error(
-        "is not WebAssembly: it doesn't begin with `\\0asm` (text has to be made into a component first: \
-         `wasm-tools component new`)"
+        "is not WebAssembly: it doesn't begin with `\\0asm` (what was built is made into a component by \
+         `oncegate policy build`)"
     )]
     NotWasm,
-    #[error("is a core module, not a component: run `wasm-tools component new`")]
+    #[error(
+        "is a core module, not a component: `oncegate policy build` makes the component, and so does `wasm-tools component new`"
+    )]
     CoreModule,
     #[error("is cut short at {0} bytes: copy or build it again")]
     Truncated(usize),

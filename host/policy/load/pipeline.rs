@@ -20,6 +20,7 @@ use crate::run::generation::{Generation, LoadReport};
 use crate::run::instance::{LinkedPolicy, settings_text};
 use oncegate_config::{self as config, ComponentSource, SettingFault};
 use oncegate_core::{Timestamp, WhenUnknown};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -164,6 +165,15 @@ impl Generation {
     }
 }
 
+/// Refuses settings that the component's schema, if it carries one, doesn't take.
+pub(crate) fn check_settings(compiled: &Compiled, settings: &Map<String, Value>) -> Result<(), LoadFault> {
+    let Some(schema) = &compiled.inspected.settings_schema else { return Ok(()) };
+    match schema::check(schema, settings) {
+        faults if faults.is_empty() => Ok(()),
+        faults => Err(LoadFault::Setting(faults)),
+    }
+}
+
 impl Engine {
     /// Loads a policy: reads, checks, compiles, configures and tests it. Blocks for as long as the
     /// compiler takes.
@@ -188,13 +198,7 @@ impl Engine {
         let start = Instant::now();
         let (compiled, program) = self.prepare(config, steps)?;
         let budget = CallBudget::loading(config.time);
-        steps.take("settings", || match &compiled.inspected.settings_schema {
-            Some(schema) => match schema::check(schema, &config.settings) {
-                faults if faults.is_empty() => Ok(()),
-                faults => Err(LoadFault::Setting(faults)),
-            },
-            None => Ok(()),
-        })?;
+        steps.take("settings", || check_settings(&compiled, &config.settings))?;
         let configured = steps.take("configure", || program.instance(budget).map_err(fault_of_start));
         let (_, plan) = configured?;
         let recent = self.recent(&config.name);
