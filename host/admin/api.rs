@@ -48,7 +48,7 @@ pub struct LedgerStatus {
     pub store: String,
     /// The data folder, where there is one.
     pub path: Option<String>,
-    /// `sync` or `async`.
+    /// `sync` or `async`; `none` where the store is memory.
     pub durability: String,
     /// The deployment whose keys the ledger holds.
     pub deployment: String,

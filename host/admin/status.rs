@@ -33,14 +33,17 @@ pub(super) fn status(admin: &Admin) -> Status {
 fn ledger(shared: &Shared, active: &ActiveConfig, snapshot: &Snapshot) -> LedgerStatus {
     let config = &active.config.ledger;
     let (clock, size) = (shared.ledger.clock(), shared.ledger.store().size());
-    let (store, path) = match &config.store {
-        StoreKind::Memory => ("memory", None),
-        StoreKind::Embedded(folder) => ("embedded", Some(folder.display().to_string())),
+    let (store, path, durability) = match &config.store {
+        StoreKind::Memory => ("memory", None, "none".to_owned()),
+        StoreKind::Embedded(folder) => {
+            let durability = format!("{:?}", config.durability).to_lowercase();
+            ("embedded", Some(folder.display().to_string()), durability)
+        }
     };
     LedgerStatus {
         store: store.to_owned(),
         path,
-        durability: format!("{:?}", config.durability).to_lowercase(),
+        durability,
         deployment: config.deployment.to_string(),
         time: clock.now().to_string(),
         wall_clock_ahead_seconds: clock.wall_ahead(),

@@ -107,7 +107,11 @@ impl KeySpaceForecast {
             Preflight::Unseen(why) => {
                 let admin = config.server.admin.map_or_else(
                     || "its log tells of changes".to_owned(),
-                    |address| format!("`curl http://{address}/v1/policies` shows the key spaces"),
+                    |address| {
+                        format!(
+                            "its admin listener shows the key spaces: `curl http://{address}/v1/policies`, if it was started with this configuration"
+                        )
+                    },
                 );
                 vec![format!("can't be looked at: {why}. {admin}")]
             }

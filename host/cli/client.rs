@@ -2,7 +2,7 @@
 
 use super::say::{self, Output, USAGE, quoted};
 use crate::admin::api::{ADMIN_FIELD, AdminProblem};
-use crate::config::io_words;
+use crate::config::{self, Flags, Source, io_words};
 use crate::upstream::send_once;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -26,16 +27,12 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Which gateway.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct AdminClient {
-    /// The gateway's admin listener
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "ONCEGATE_SERVER__ADMIN",
-        hide_env_values = true,
-        default_value = USUAL,
-        value_parser = address
-    )]
-    pub(super) admin: String,
+    /// The gateway's admin listener [default: that of --config, or 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS", env = "ONCEGATE_SERVER__ADMIN", hide_env_values = true, value_parser = address)]
+    admin: Option<String>,
+    /// The gateway's configuration file, which says where its admin listener is, and the token
+    #[arg(short, long, value_name = "FILE", env = "ONCEGATE_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
     /// A file with the admin listener's token
     #[arg(long, value_name = "FILE", env = "ONCEGATE_SERVER__ADMIN_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
@@ -112,15 +109,34 @@ pub(super) fn not_ours(status: StatusCode) -> String {
 }
 
 impl AdminClient {
-    /// The flags that name this gateway, where it isn't the usual one.
+    /// The flags that name this gateway, as they were given.
     pub(super) fn flags(&self) -> String {
-        let admin = Some(&self.admin).filter(|admin| *admin != USUAL);
-        let admin = admin.map_or_else(String::new, |admin| format!(" --admin {admin}"));
-        let token = self
-            .token_file
-            .as_ref()
-            .map(|file| format!(" --token-file {}", quoted(&file.display().to_string())));
-        admin + &token.unwrap_or_default()
+        let file = |file: &Option<PathBuf>| file.as_ref().map(|file| quoted(&file.display().to_string()));
+        let given = [
+            ("--admin", self.admin.clone()),
+            ("--config", file(&self.config)),
+            ("--token-file", file(&self.token_file)),
+        ];
+        let given = given.into_iter().filter_map(|(flag, value)| Some(format!(" {flag} {}", value?)));
+        given.collect()
+    }
+
+    /// Where the gateway is to be asked, and the token of its configuration.
+    fn place(&self) -> Result<(String, Option<Arc<str>>), CommandFailure> {
+        let file = match (&self.admin, &self.config) {
+            (Some(admin), _) => return Ok((admin.clone(), None)),
+            (None, None) => return Ok((USUAL.to_owned(), None)),
+            (None, Some(file)) => file,
+        };
+        let source = Source { file: Some(file.clone()), flags: Flags::default(), env: Vec::new() };
+        let server = config::load(&source).map(|config| config.server).map_err(|faults| {
+            CommandFailure::new(
+                format!("{} does not say where the admin listener is:\n{faults}", file.display()),
+                "say where that is: --admin ADDRESS, which `serve` prints behind `admin`",
+            )
+        })?;
+        let admin = server.admin.map_or_else(|| "off".to_owned(), |admin| admin.to_string());
+        Ok((admin, server.admin_token))
     }
 
     /// Reads a page.
@@ -136,17 +152,17 @@ impl AdminClient {
         target: &str,
         document: Option<&impl Serialize>,
     ) -> Result<AdminAnswer, CommandFailure> {
-        let request = self.request(method, target, document)?;
+        let (admin, token) = self.place()?;
+        let request = self.request(&admin, token, method, target, document)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CommandFailure::new(format!("no runtime: {error}"), ""))?;
         runtime.block_on(async {
             let exchanged = async {
-                self.identify().await?;
-                exchange(&self.admin, request).await
+                identify(&admin).await?;
+                exchange(&admin, request).await
             };
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchanged).await.unwrap_or_else(|_| {
-                let problem =
-                    format!("the gateway at {} did not answer within {ANSWER_TIMEOUT:?}", self.admin);
+                let problem = format!("the gateway at {admin} did not answer within {ANSWER_TIMEOUT:?}");
                 Err(CommandFailure::new(problem, "its log says how far it has come"))
             })?;
             let document = serde_json::from_slice(answer.body()).ok().filter(Value::is_object);
@@ -154,57 +170,61 @@ impl AdminClient {
         })
     }
 
-    /// Refuses what is no admin listener. A gateway removes this field from a service's answers.
-    async fn identify(&self) -> Result<(), CommandFailure> {
-        let request = Request::get("/livez").header(header::HOST, &self.admin);
-        let request = request.body(Full::default()).map_err(|_| self.unusable())?;
-        if exchange(&self.admin, request).await?.headers().contains_key(ADMIN_FIELD) {
-            return Ok(());
-        }
-        Err(CommandFailure::new(
-            format!("what listens at {} is not the admin listener of a gateway", self.admin),
-            "say where that is: --admin ADDRESS, which `serve` prints behind `admin`",
-        ))
-    }
-
-    fn unusable(&self) -> CommandFailure {
-        CommandFailure::usage(
-            format!("no request can be made of --admin {:?} and the token", self.admin),
-            "the address is written like 127.0.0.1:8081, the token is one line",
-        )
-    }
-
     fn request(
         &self,
+        admin: &str,
+        token: Option<Arc<str>>,
         method: Method,
         target: &str,
         document: Option<&impl Serialize>,
     ) -> Result<Request<Full<Bytes>>, CommandFailure> {
-        if self.admin == "off" {
+        if admin == "off" {
             return Err(CommandFailure::new(
                 "the admin listener is off",
                 "send SIGHUP to the gateway to reload it, or start it with --admin ADDRESS",
             ));
         }
-        let port = self.admin.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let port = admin.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() {
-            return Err(self.unusable());
+            return Err(unusable(admin));
         }
-        let mut request = Request::builder().method(method).uri(target).header(header::HOST, &self.admin);
-        if let Some(file) = &self.token_file {
-            let token = std::fs::read_to_string(file).map_err(|error| {
+        let mut request = Request::builder().method(method).uri(target).header(header::HOST, admin);
+        let given = self.token_file.as_ref().map(|file| {
+            std::fs::read_to_string(file).map_err(|error| {
                 let problem =
                     format!("the token can't be read from {}: {}", file.display(), io_words(&error));
                 CommandFailure::new(problem, "name the file that `server.admin_token_file` names")
-            })?;
+            })
+        });
+        if let Some(token) = given.transpose()?.or_else(|| token.map(|token| token.to_string())) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim_end()));
         }
         let body = document.map(|document| serde_json::to_vec(document).unwrap_or_default());
         if document.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        request.body(Full::new(body.unwrap_or_default().into())).map_err(|_| self.unusable())
+        request.body(Full::new(body.unwrap_or_default().into())).map_err(|_| unusable(admin))
     }
+}
+
+/// Refuses what is no admin listener. A gateway removes this field from a service's answers.
+async fn identify(admin: &str) -> Result<(), CommandFailure> {
+    let request = Request::get("/livez").header(header::HOST, admin);
+    let request = request.body(Full::default()).map_err(|_| unusable(admin))?;
+    if exchange(admin, request).await?.headers().contains_key(ADMIN_FIELD) {
+        return Ok(());
+    }
+    Err(CommandFailure::new(
+        format!("what listens at {admin} is not the admin listener of a gateway"),
+        "say where that is: --admin ADDRESS, which `serve` prints behind `admin`",
+    ))
+}
+
+fn unusable(admin: &str) -> CommandFailure {
+    CommandFailure::usage(
+        format!("no request can be made of --admin {admin:?} and the token"),
+        "the address is written like 127.0.0.1:8081, the token is one line",
+    )
 }
 
 async fn exchange(admin: &str, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, CommandFailure> {

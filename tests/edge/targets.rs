@@ -116,7 +116,7 @@ fn what_no_route_guards_passes_as_written() {
     let targets: Vec<_> = upstream.calls().into_iter().map(|call| call.target).collect();
     assert_eq!(targets, ["/v1//charges", "/a/../b", "/a%2Fb", "/a|b", "/%zz"]);
     let whole = Request::new("OPTIONS", "*").field("Host", "pay.example");
-    assert_eq!(gateway.send(&whole).field("oncegate-problem"), Some("no-route"), "it is no path");
+    assert_eq!(gateway.send(&whole).status, 201, "it is never guarded, and no path with a fault");
 }
 
 #[test]
@@ -250,4 +250,16 @@ fn two_gateways_that_send_round_stop() {
         assert_eq!(reply.field("oncegate-problem"), None, "it is the service's own word to each: {reply:?}");
         assert_eq!((reply.status, &reply.json()["status"]), (508, &508.into()));
     }
+}
+
+#[test]
+fn a_question_about_the_whole_server_meets_its_route() {
+    let upstream = Upstream::numbering();
+    let whole = |gateway: &Gateway| gateway.send(&Request::new("OPTIONS", "*")).status;
+    assert_eq!(whole(&Setup::new(&upstream.url()).path("/v1").start()), 404);
+    for gateway in [Setup::new(&upstream.url()).start(), beside(&upstream).start()] {
+        assert_eq!(whole(&gateway), 201);
+    }
+    let asked: Vec<_> = upstream.calls().into_iter().map(|call| (call.method, call.target)).collect();
+    assert_eq!(asked, vec![("OPTIONS".to_owned(), "*".to_owned()); 2]);
 }

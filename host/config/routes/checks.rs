@@ -206,6 +206,15 @@ pub(super) fn warn(
                 route.name
             ));
         }
+        let as_done: Vec<&str> =
+            route.answers.iter().filter(|(_, status)| **status < 300).map(|(code, _)| &**code).collect();
+        if !as_done.is_empty() {
+            reading.warn(format!(
+                "route `{}` has `answers` that turn {} into a success: clients take it for done and don't ask again, whether or not it was done",
+                route.name,
+                as_done.join(", ")
+            ));
+        }
         if route.principal_changed == PrincipalChanged::Refuse {
             reading.warn(format!(
                 "route `{}` has `principal_changed = \"refuse\"`: who sends a request again that another caller sent under the same key learns that it was sent, and who sends it first keeps the other out; it is for routes whose callers are one party",

@@ -52,7 +52,7 @@ codes! {
         Draining = "draining", 503, Useful, "The gateway is shutting down";
     }
     OF_OPERATORS: "Those of look-ups and of the admin interface. A policy may use the same names for refusals of its own." {
-        NotFound = "not-found", 404, Useless, "There is no such operation";
+        NotFound = "not-found", 404, Useless, "There is nothing of this name";
         MethodNotAllowed = "method-not-allowed", 405, Useless, "The page does not take this method";
         ForeignHost = "foreign-host", 403, Useless, "The admin interface does not answer under this host name";
         ForeignOrigin = "foreign-origin", 403, Useless, "The admin interface is not asked by pages of another origin";

@@ -60,9 +60,11 @@ pub fn host_of(authority: &str) -> &str {
     }
 }
 
-/// Whether `prefix` (without a slash at its end) is a prefix of `path` on a segment border.
+/// Whether `prefix` (without a slash at its end) is a prefix of `path` on a segment border. `*`, which asks about the
+/// server as a whole, is for who has all of it.
 fn is_prefix(prefix: &str, path: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let is_border = |rest: &str| rest.is_empty() || rest.starts_with('/');
+    path.strip_prefix(prefix).is_some_and(is_border) || (prefix.is_empty() && path == "*")
 }
 
 #[cfg(test)]
@@ -78,6 +80,8 @@ mod tests {
             ("/v1", "/v1/x", true),
             ("/v1", "/v10", false),
             ("/v1", "/v", false),
+            ("", "*", true),
+            ("/v1", "*", false),
         ] {
             assert_eq!(is_prefix(prefix, path), expected, "{prefix} {path}");
         }
