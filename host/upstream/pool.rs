@@ -75,6 +75,8 @@ pub(super) struct Connection {
 pub struct ResponseBody {
     incoming: Incoming,
     connection: Option<Connection>,
+    /// What becomes of the connection at the body's end.
+    reuse: ConnectionReuse,
     /// How long the body may stand still.
     idle: Duration,
     is_watched: bool,
@@ -222,12 +224,7 @@ impl Connection {
         let idle = self.pool.upstream.config.body_idle_timeout;
         let mut response = self.h1.send(request, limit, idle).await?;
         let reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
-        if reuse == ConnectionReuse::Unsafe {
-            // The answer has no body, so it has ended.
-            self.h1.is_free_again();
-        }
-        let connection = (reuse == ConnectionReuse::Safe).then_some(self);
-        Ok(response.map(|incoming| ResponseBody::new(incoming, connection, idle)))
+        Ok(response.map(|incoming| ResponseBody::new(incoming, self, reuse, idle)))
     }
 
     #[cfg(test)]
@@ -237,8 +234,9 @@ impl Connection {
 }
 
 impl ResponseBody {
-    fn new(incoming: Incoming, connection: Option<Connection>, idle: Duration) -> Self {
-        let mut body = Self { incoming, connection, idle, is_watched: false, timer: None };
+    fn new(incoming: Incoming, connection: Connection, reuse: ConnectionReuse, idle: Duration) -> Self {
+        let connection = Some(connection);
+        let mut body = Self { incoming, connection, reuse, idle, is_watched: false, timer: None };
         if body.incoming.is_end_stream() {
             body.finish();
         }
@@ -246,8 +244,11 @@ impl ResponseBody {
     }
 
     fn finish(&mut self) {
-        if let Some(Connection { h1, pool, .. }) = self.connection.take() {
-            pool.put_back(h1);
+        let Some(Connection { mut h1, pool, .. }) = self.connection.take() else { return };
+        match self.reuse {
+            ConnectionReuse::Safe => pool.put_back(h1),
+            // It ends here, and in order if its request was written.
+            ConnectionReuse::Unsafe => _ = h1.is_free_again(),
         }
     }
 
@@ -280,7 +281,9 @@ impl Body for ResponseBody {
             return this.poll_idle(cx).map(|()| Some(Err(BodyError::Stalled)));
         };
         this.timer = None;
-        if frame.is_none() || (matches!(frame, Some(Ok(_))) && this.incoming.is_end_stream()) {
+        // Nobody need ask for what comes behind trailers.
+        let is_last = |frame: &Frame<Bytes>| frame.is_trailers() || this.incoming.is_end_stream();
+        if frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(is_last)) {
             this.finish();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))

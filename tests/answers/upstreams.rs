@@ -3,7 +3,7 @@
 
 use crate::support::*;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
 /// Requests on the guarded and on the unguarded way. `key`: of the guarded one.
 fn both_ways(key: &str) -> [Request; 2] {
@@ -207,6 +207,58 @@ fn an_answer_before_the_whole_request_counts() {
             gateway.send(&guarded).assert_replay_of(&first);
             let plain = gateway.send(&Request::new("POST", "/charges").body(&body));
             assert_eq!((plain.status, plain.text().as_str()), (413, "big"), "{plain:?}");
+        }
+    }
+}
+
+/// A service that answers so and ends the connection after each answer, which it may have said or not.
+fn closing(answer: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap_or(0) == 0 {
+                    break;
+                }
+                head.push(byte[0]);
+            }
+            let _gone = stream.write_all(&answer).and_then(|()| stream.shutdown(Shutdown::Write));
+            // Until the gateway ends it, too: no byte of the answer is lost by a reset.
+            let _gone = stream.read_to_end(&mut head);
+        }
+    });
+    address
+}
+
+#[test]
+fn the_last_answer_of_a_connection_is_whole() {
+    let large = "x".repeat(200 << 10);
+    let (sized, chunk) =
+        (format!("Content-Length: {}\r\n\r\n{large}", large.len()), format!("32000\r\n{large}\r\n"));
+    let coded = "Transfer-Encoding: chunked\r\n\r\n";
+    for close in ["Connection: close\r\n", "Connection: x, close\r\n", "Connection: \u{e9}, close\r\n", ""] {
+        for (rest, body) in [
+            (sized.clone(), large.clone()),
+            (format!("{coded}{chunk}0\r\n\r\n"), large.clone()),
+            (format!("{coded}3\r\nbig\r\n0\r\n\r\n"), "big".to_owned()),
+            (format!("{coded}3\r\nbig\r\n0\r\nX-Sum: 1\r\n\r\n"), "big".to_owned()),
+            (format!("\r\n{large}"), large.clone()),
+            ("\r\nbig".to_owned(), "big".to_owned()),
+        ] {
+            let answer = format!("HTTP/1.1 201 Created\r\n{close}{rest}");
+            let case = answer[..answer.len().min(120)].to_owned();
+            let gateway = Setup::new(&format!("http://{}", closing(answer.into_bytes()))).start();
+            let guarded = Request::new("POST", "/charges").key("k");
+            let first = gateway.send(&guarded);
+            first.assert_executed(201);
+            assert!(first.text() == body, "{case}");
+            gateway.send(&guarded).assert_replay_of(&first);
+            let plain = gateway.send(&Request::new("GET", "/charges"));
+            assert!(plain.status == 201 && plain.text() == body, "{case}");
         }
     }
 }
@@ -429,7 +481,10 @@ fn what_was_given_up_is_never_delivered() {
         begin(&gateway, request()).reply("POST").unwrap().assert_problem(409, "outcome-unknown");
         let admin = gateway.admin.unwrap().to_string();
         let id = told.operation();
-        let args = ["ops", "resolve", id, "--outcome", "not-applied", "--reason", "none", "--admin", &admin];
+        let version = gateway.version_of(id);
+        let args =
+            ["ops", "resolve", id, "--version", &version, "--outcome", "not-applied", "--reason", "none"];
+        let args = [&args[..], &["--admin", &admin]].concat();
         assert_eq!(crate::support::gateway::run(&args, gateway.setup.folder()).code, Some(0));
         let mut client = begin(&gateway, request());
         let mut second = wire::Wire::new(listener.accept().unwrap().0);
