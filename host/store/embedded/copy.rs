@@ -5,6 +5,7 @@
 //! removed: a copy that was not finished, or the database that was before.
 
 use super::folder::{journals, sync_folder};
+use super::paths::is_mounted;
 use super::tables::{StoredRecord, Tables, due_key, operation_of};
 use crate::Kinds;
 use fjall::{OwnedWriteBatch, PersistMode};
@@ -12,6 +13,7 @@ use oncegate_core::Durability;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -62,26 +64,35 @@ fn try_make(
     sync_all(path).and_then(|()| sync_folder(folder)).map_err(words)
 }
 
-/// Exchanges the database and its copy. Nobody has either open.
+/// Exchanges the database and its copy, which is on the disk once the folder is synced. Nobody has either open.
 pub(super) fn exchange(folder: &Path, database: &Path) -> io::Result<()> {
-    renameat_with(CWD, database, CWD, folder.join(COPY), RenameFlags::EXCHANGE)?;
-    sync_folder(folder)
+    Ok(renameat_with(CWD, database, CWD, folder.join(COPY), RenameFlags::EXCHANGE)?)
 }
 
-/// Removes what stands in the copy's place, once that is surely not what the disk has as the database.
-pub(super) fn clear(folder: &Path) {
-    let path = folder.join(COPY);
-    if path.exists() && sync_folder(folder).is_ok() {
-        // What can't be removed stops nothing.
-        let _ = fs::remove_dir_all(path);
-    }
+/// Makes sure that an exchange of an earlier process is on the disk, before anything is written.
+pub(super) fn settle(folder: &Path) -> io::Result<()> {
+    if folder.join(COPY).exists() { sync_folder(folder) } else { Ok(()) }
+}
+
+/// Removes what stands in the copy's place: room is wanted. True: there was something.
+pub(super) fn clear(folder: &Path) -> bool {
+    fs::remove_dir_all(folder.join(COPY)).is_ok()
+}
+
+/// Whether a database is a folder of this one's disk, so that another can take its place.
+pub(super) fn can_be_replaced(folder: &Path, database: &Path) -> bool {
+    let found = (fs::symlink_metadata(database), fs::metadata(folder));
+    let (Ok(database_is), Ok(folder_is)) = found else { return false };
+    database_is.is_dir() && database_is.dev() == folder_is.dev() && !is_mounted(database)
 }
 
 /// An error where the file system exchanges nothing. The copy's place is free after it.
 fn can_exchange(path: &Path) -> io::Result<()> {
     let (one, other) = (path.join("1"), path.join("2"));
-    fs::create_dir_all(&one)?;
-    fs::create_dir_all(&other)?;
+    // Not the folder above, which may have been taken away.
+    fs::create_dir(path)?;
+    fs::create_dir(&one)?;
+    fs::create_dir(&other)?;
     renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE)?;
     fs::remove_dir_all(path)
 }

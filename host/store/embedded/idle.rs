@@ -7,7 +7,7 @@
 
 use super::ballast::{self, BALLAST_BYTES};
 use super::copy;
-use super::folder::{DATABASE, journals};
+use super::folder::{DATABASE, HeldLock, journals};
 use super::tables::{Own, Tables};
 use crate::Kind;
 use fjall::{AbstractTree, Keyspace};
@@ -27,7 +27,7 @@ const QUIET_WHERE_FULL: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 /// How soon a copy that was thrown away is tried again at first; each time after twice as long.
 const AGAIN: Duration = Duration::from_millis(12 * QUIET.as_millis() as u64);
-const AGAIN_MAX: Duration = Duration::from_secs(3_600);
+pub(super) const AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// Less than this is not worth a copy.
 const GARBAGE_MIN: u64 = if cfg!(test) { 6 << 20 } else { 32 << 20 };
 /// The same on a full disk.
@@ -47,6 +47,8 @@ pub(super) struct GivingBack {
     not_before: Instant,
     again: Duration,
     work: Option<Work>,
+    /// The lock of the folder: what stands at its path may be another.
+    lock: HeldLock,
 }
 
 enum Work {
@@ -63,10 +65,12 @@ struct Thread {
 }
 
 impl GivingBack {
-    /// Nobody knows what an earlier process has left. What stands in the copy's place is removed.
-    pub(super) fn new(folder: &Path) -> Self {
+    /// Nobody knows what an earlier process has left. What stands in the copy's place is removed, now that the
+    /// database is open. `after`: when a copy may be made at the earliest.
+    pub(super) fn new(folder: &Path, lock: HeldLock, after: Duration) -> Self {
         let now = Instant::now();
-        let mut idle = Self { written_at: now, moves: true, not_before: now, again: AGAIN, work: None };
+        let mut idle =
+            Self { written_at: now, moves: true, not_before: now + after, again: AGAIN, work: None, lock };
         idle.clear(folder);
         idle
     }
@@ -116,13 +120,21 @@ impl GivingBack {
             None if self.next(has_room).is_some_and(|due| due <= Instant::now()) => {
                 self.moves = false;
                 self.not_before = Instant::now() + QUIET;
-                if let Some(limit) = tables.worth_a_copy(own, folder, has_room) {
+                let can_be_replaced = || copy::can_be_replaced(folder, &folder.join(DATABASE));
+                if let Some(limit) = tables.worth_a_copy(own, folder, has_room)
+                    && self.is_ours(folder)
+                    && can_be_replaced()
+                {
                     self.copy(tables, folder, limit);
                 }
             }
             work => self.work = work,
         }
-        matches!(self.work, Some(Work::Copied)) && tables.are_nobody_elses()
+        matches!(self.work, Some(Work::Copied)) && tables.are_nobody_elses() && self.is_ours(folder)
+    }
+
+    fn is_ours(&self, folder: &Path) -> bool {
+        matches!(self.lock.is_in(folder), Ok(true))
     }
 
     fn copy(&mut self, tables: &Tables, folder: &Path, limit: u64) {
@@ -132,7 +144,7 @@ impl GivingBack {
 
     fn clear(&mut self, folder: &Path) {
         let path = folder.join(copy::COPY);
-        if path.exists() {
+        if path.exists() && self.is_ours(folder) {
             self.run(move |_| fs::remove_dir_all(path).map(|()| false).map_err(|error| error.to_string()));
         }
     }
@@ -194,13 +206,15 @@ impl Tables {
         if garbage < least || lives > limit {
             return None;
         }
-        let mut free = ballast::free_bytes(folder).unwrap_or(u64::MAX);
-        // Nothing is under way that the ballast is held for.
-        if free < 2 * ROOM_BYTES && kinds(Kind::Executing) == 0 && ballast::give_back(folder) {
-            free += BALLAST_BYTES;
+        let free = ballast::free_bytes(folder).unwrap_or(u64::MAX);
+        // What is copied is in the copy's journal, in its tables, and may be merged there.
+        let within = |free: u64| limit.min(free.saturating_sub(ROOM_BYTES) / 4);
+        // Where nothing is under way that the ballast is held for.
+        let is_short = free < 2 * ROOM_BYTES && kinds(Kind::Executing) == 0;
+        if is_short && lives <= within(free + BALLAST_BYTES) && ballast::give_back(folder) {
+            return Some(within(free + BALLAST_BYTES));
         }
-        let limit = limit.min(free.checked_sub(ROOM_BYTES)? / 2);
-        (lives <= limit).then_some(limit)
+        (free > ROOM_BYTES && lives <= within(free)).then_some(within(free))
     }
 }
 

@@ -59,7 +59,7 @@ use bytes::Bytes;
 use calls::{Queued, READERS};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use folder::Folder;
-use idle::GivingBack;
+use idle::{AGAIN_MAX, GivingBack};
 use mark::{MarkWriter, Marking};
 use oncegate_core::{Durability, OperationId, Record, Timestamp};
 use pressure::Watch;
@@ -71,7 +71,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tables::{NextRecord, Own, Tables, panic_text};
 use tokio::sync::oneshot;
 use writer::{Batch, Command, End, Responder, VERSIONS_RESERVED_AT_ONCE, Writer};
@@ -149,12 +149,13 @@ impl Embedded {
         Self::look(path, mark)?;
         let (folder, whole) = Folder::take(path)?;
         reopen::clear(path, &folder.database());
+        copy::settle(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
         ballast::give_back_to_start(path);
         let open = || Tables::open(&folder.database(), whole, path, durability);
         let tables = match open() {
             // A quota, say, is told only by what fails for want of it.
             Err(OpenError::Io { source, .. })
-                if ballast::is_want_of_room(&source) && ballast::give_back(path) =>
+                if ballast::is_want_of_room(&source) && (copy::clear(path) | ballast::give_back(path)) =>
             {
                 open()
             }
@@ -340,6 +341,7 @@ fn keep_writing(
     commands: &Receiver<Queued<Command>>,
 ) {
     let shared = &reopening.shared;
+    let mut after = Duration::ZERO;
     loop {
         let writer = Writer {
             tables,
@@ -350,7 +352,7 @@ fn keep_writing(
             batch: Batch::default(),
             unsynced_since: None,
             watch: Watch::new(),
-            idle: GivingBack::new(&reopening.folder),
+            idle: GivingBack::new(&reopening.folder, reopening.lock.clone(), after),
             is_copied: false,
             room_at: None,
         };
@@ -362,8 +364,11 @@ fn keep_writing(
         let reopened = match end {
             End::Closed => None,
             End::Failed => reopening.run(commands),
-            End::Copied(own) => match reopening.exchange() {
-                Ok(tables) => Some((tables, own)),
+            End::Copied(own) => match exchanged(reopening, &own) {
+                Ok((tables, is_given_back)) => {
+                    after = if is_given_back { Duration::ZERO } else { AGAIN_MAX };
+                    Some((tables, own))
+                }
                 Err(reason) => {
                     shared.fail(&reason, Unclear::nothing());
                     reopening.run(commands)
@@ -375,6 +380,12 @@ fn keep_writing(
             None => return,
         }
     }
+}
+
+/// The database asserts some of what it reads and writes: a panic must not end the writer.
+fn exchanged(reopening: &Reopening, own: &Own) -> Result<(Tables, bool), String> {
+    catch_unwind(AssertUnwindSafe(|| reopening.exchange(own)))
+        .unwrap_or_else(|panic| Err(panic_text(&*panic)))
 }
 
 /// Puts a message into a queue. A message that can't go in was surely not written.
