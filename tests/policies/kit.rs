@@ -377,7 +377,9 @@ fn says_everything(language: &str, program: &str, file: &str) {
         .with_extension(extension);
     std::fs::copy(source, shop.path().join("orders").join(file)).unwrap();
     // They are another policy's.
-    std::fs::remove_file(shop.path().join("orders/vectors.json")).unwrap();
+    for file in ["vectors.json", "settings.schema.json"] {
+        std::fs::remove_file(shop.path().join("orders").join(file)).unwrap();
+    }
     shop.fine(&["build", "orders"]);
     let settings = "{\"name\":\"a\\\"b\\u0041\"}";
     let asked = |more: &[&str]| {
