@@ -85,7 +85,11 @@ fn empty(store: &Memory, keys: [OperationId; 2]) {
     let due = block_on(store.due(Timestamp::MAX, 9)).unwrap().value;
     let executing = block_on(store.scan(ScanScope::Executing, None, 9)).unwrap().value;
     assert_eq!(due.len(), count, "what is due");
-    assert!(executing.iter().all(|(_, found)| matches!(found.record.state, State::Executing { .. })));
+    assert!(
+        executing
+            .iter()
+            .all(|(_, found)| matches!(&found.as_ref().unwrap().record.state, State::Executing { .. }))
+    );
     for (id, version) in keys.into_iter().zip(before) {
         assert!(matches!(block_on(store.swap(id, version, None, START)).unwrap().value, Swap::Done(_)));
     }
