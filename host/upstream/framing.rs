@@ -58,8 +58,9 @@ pub(super) fn closes(fields: &HeaderMap) -> bool {
     elements(fields, header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"close"))
 }
 
-/// The elements of a list that may stand in several fields.
-fn elements(fields: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &[u8]> {
+/// The elements of a list that may stand in several fields. They are bytes: a byte that is not ASCII is its own
+/// element's affair, and hides no other.
+pub fn elements(fields: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &[u8]> {
     let values = fields.get_all(name).into_iter();
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }

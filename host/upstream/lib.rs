@@ -21,6 +21,7 @@ mod writes;
 pub use attempts::{Attempted, Retry, attempts};
 pub use body::{BodyArrival, RequestBody, UnreadBody};
 pub use exchange::{NoHead, Sending};
+pub use framing::elements;
 pub use h1::send_once;
 pub use pieces::Piece;
 pub use pool::{BodyError, Pool, Pools, ResponseBody, Traffic};

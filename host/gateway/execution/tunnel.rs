@@ -1,11 +1,12 @@
 //! Connections that speak another protocol than HTTP after a switch (RFC 9110 §7.8, `design/edge.md`).
 
 use crate::edge::{Counted, Peer, PeerAccount};
-use crate::request::fields::{elements, names_in_connection};
+use crate::request::fields::names_in_connection;
 use crate::worker::Worker;
 use http::header::{self, HeaderMap};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use oncegate_upstream::elements;
 use std::cell::Cell;
 use std::io;
 use std::pin::{Pin, pin};

@@ -5,6 +5,7 @@ use crate::edge::Peer;
 use bytes::Bytes;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue, InvalidHeaderName};
 use oncegate_config::is_reserved;
+use oncegate_upstream::elements;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -23,13 +24,6 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "transfer_encoding"
             | "content_length"
     )
-}
-
-/// The elements of a list that may stand in several fields. They are bytes: a byte that is not ASCII is its own
-/// element's affair, and hides no other.
-pub fn elements(fields: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    let values = fields.get_all(name).into_iter();
-    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// Whether `Connection` names this field, so that nobody may rely on the field.
