@@ -45,7 +45,8 @@ impl Policy for Webhook {
         };
         let unread = operation.payload.unread();
         let delivery = Delivery { header: &header, text: &text, media_type: &operation.media_type(), unread };
-        // No signature covers the fields of another sender: whoever adds them would name the delivery anew.
+        // No signature covers the fields of another sender: whoever adds them would name the delivery anew. What the
+        // body says may be the one sender's way to write and the other's delivery: the operator knows.
         let announced = |own: &Sender| {
             self.senders.iter().find(|other| other.name != own.name && other.announced(&delivery))
         };
@@ -75,7 +76,7 @@ impl Policy for Webhook {
 
 fn of_two(one: &Sender, other: &Sender) -> String {
     format!(
-        "the delivery has fields of two senders, {} and {}: send those of one, or have the operator name the one whose \
+        "the delivery is named by two senders, {} and {}: send the id of one, or have the operator name the one whose \
          deliveries come here in `senders`",
         one.name, other.name
     )

@@ -205,8 +205,7 @@ impl Sender {
         }
     }
 
-    /// True if a field says that the request is this sender's. Not a mark that several senders sign with, and not the
-    /// body, which may be of one format and be delivered in another.
+    /// True if a field or the body says that the request is this sender's. Not a mark that several senders sign with.
     pub fn announced(&self, delivery: &Delivery<'_>) -> bool {
         let marks = self.marks.iter().filter_map(|mark| match mark {
             Mark::Header(name) => Some(name),
@@ -214,6 +213,7 @@ impl Sender {
         });
         let fields = [self.headers, self.aliases, self.companions, self.receivers].into_iter().flatten();
         fields.chain(marks).any(|name| !(delivery.header)(name).is_empty())
+            || self.named_in_body(delivery) != Ok(None)
     }
 
     /// Why a request that no sender's id names can't pass: it has a mark of this one.
@@ -383,9 +383,31 @@ mod tests {
                 assert_eq!(is_announced, other.name == sender, "{field}: {}", other.name);
             }
         }
-        for (field, value) in [("x-hub-signature", "x"), ("content-type", "application/cloudevents+json")] {
-            let announced = |other: &&Sender| asked(other.name, &[(field, value)], &[], Sender::announced);
-            assert!(SENDERS.iter().find(announced).is_none(), "{field}");
+        let announced = |other: &&Sender| asked(other.name, &[("x-hub-signature", "x")], &[], Sender::announced);
+        assert!(SENDERS.iter().find(announced).is_none(), "several sign so");
+    }
+
+    #[test]
+    fn a_body_that_names_a_delivery_announces_its_sender() {
+        let push = [("/message/messageId", "5"), ("/subscription", "p")];
+        let event = [("/id", "1"), ("/source", "/s"), ("/specversion", "1.0")];
+        let bridge = [("/id", "1"), ("/source", "/s"), ("/version", "0"), ("/detail-type", "t")];
+        let typed = ("content-type", "application/cloudevents+json");
+        for (sender, header, places) in [
+            ("pubsub", None, &push[..]),
+            ("cloudevents", None, &event),
+            ("cloudevents", None, &event[2..]),
+            ("cloudevents", None, &bridge),
+            ("cloudevents", Some(typed), &[]),
+        ] {
+            for other in &SENDERS {
+                let is_announced = asked(other.name, header.as_slice(), places, Sender::announced);
+                assert_eq!(is_announced, other.name == sender, "{places:?}: {}", other.name);
+            }
+        }
+        for places in [&push[..1], &push[1..], &event[..2], &bridge[..3]] {
+            let announced = |other: &&Sender| asked(other.name, &[], places, Sender::announced);
+            assert!(SENDERS.iter().find(announced).is_none(), "{places:?}");
         }
     }
 
