@@ -127,29 +127,9 @@ const SHOWN: &str = "the number that `GET /v1/operations/ID` showed";
 
 /// `DELETE /v1/operations/{id}?version=&reason=`
 pub(super) async fn forget(shared: &Shared, id: OperationId, query: &str) -> AdminReply {
-    let (mut version, mut reason, mut faults) = (None, None, Vec::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "version" => match value.parse() {
-                Ok(number) => version = Some(Version(number)),
-                Err(_) => faults.push(format!("`version` can't be {value:?}: {SHOWN}")),
-            },
-            "reason" => match check_reason(&value) {
-                Ok(()) => reason = Some(value.into_owned()),
-                Err(why) => faults.push(format!("`reason`: {why}")),
-            },
-            _ => faults
-                .push(format!("`{}` is no parameter here: there are version, reason", name.escape_debug())),
-        }
-    }
-    let named = |name: &str| form_urlencoded::parse(query.as_bytes()).any(|(one, _)| one == name);
-    for (name, help) in [("version", SHOWN), ("reason", "say why, it is logged")] {
-        if !named(name) {
-            faults.push(format!("`{name}` is missing: {help}"));
-        }
-    }
-    let (Some(version), Some(reason), true) = (version, reason, faults.is_empty()) else {
-        return bad_request(&faults);
+    let (version, reason) = match forget_parameters(query) {
+        Ok(wanted) => wanted,
+        Err(faults) => return bad_request(&faults),
     };
     match shared.ledger.forget(id, version).await {
         Ok(Intervention::Done(_)) => {
@@ -157,6 +137,37 @@ pub(super) async fn forget(shared: &Shared, id: OperationId, query: &str) -> Adm
             sorted_json(&now_standing(shared, id, None))
         }
         other => not_done(shared, id, other, "forgotten"),
+    }
+}
+
+/// The version and the reason, or all that is wrong with them.
+fn forget_parameters(query: &str) -> Result<(Version, String), Vec<String>> {
+    let (mut version, mut reason, mut faults) = (None, None, Vec::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let is_first = match &*name {
+            "version" => {
+                let number = value.parse().map(Version);
+                version.replace(number.map_err(|_| format!("`version` can't be {value:?}: {SHOWN}"))).is_none()
+            }
+            "reason" => {
+                let text = check_reason(&value).map(|()| value.into_owned());
+                reason.replace(text.map_err(|why| format!("`reason`: {why}"))).is_none()
+            }
+            other => {
+                let name = other.escape_debug();
+                faults.push(format!("`{name}` is no parameter here: there are version, reason"));
+                continue;
+            }
+        };
+        if !is_first {
+            faults.push(format!("`{name}` is there twice"));
+        }
+    }
+    let version = version.unwrap_or_else(|| Err(format!("`version` is missing: {SHOWN}")));
+    let reason = reason.unwrap_or_else(|| Err("`reason` is missing: say why, it is logged".to_owned()));
+    match (version, reason) {
+        (Ok(version), Ok(reason)) if faults.is_empty() => Ok((version, reason)),
+        (version, reason) => Err(faults.into_iter().chain(version.err()).chain(reason.err()).collect()),
     }
 }
 

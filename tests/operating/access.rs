@@ -39,6 +39,16 @@ const REFUSED: &[(&str, &str, (&str, &str, &str))] = &[
         ("refused", "bad-request", "its `Connection` names a field that is judged here"),
     ),
     (
+        "POST /w HTTP/1.1\r\nHost: a\r\nIdempotency_Key: secret",
+        "/w",
+        ("refused", "bad-request", "it has a twin of a field that is judged here"),
+    ),
+    (
+        "POST /w2 HTTP/1.1\r\nHost: a\r\nContent_Type: secret",
+        "/w2",
+        ("refused", "bad-request", "it has a twin of a field that is judged here"),
+    ),
+    (
         "POST /t HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked",
         "/t",
         ("refused", "bad-request", "its transfer coding is not known"),

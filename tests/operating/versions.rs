@@ -134,6 +134,10 @@ fn forgetting_needs_version_and_reason() {
         (format!("?version={version}&reason="), &["`reason`: say why"]),
         ("?version=x&reason=once".to_owned(), &["`version` can't be \"x\""]),
         ("?version=&reason=once".to_owned(), &["`version` can't be"]),
+        (format!("?version={version}&reason=once&version={version}"), &["`version` is there twice"]),
+        (format!("?version=x&reason=once&version={version}"), &["`version` is there twice"]),
+        (format!("?reason=&version={version}&reason=once"), &["`reason` is there twice"]),
+        (format!("?version={version}&reason=once&force"), &["`force` is no parameter here"]),
     ] {
         let refused = gateway.admin("DELETE", &format!("/v1/operations/{id}{query}"));
         let detail = refused.json()["detail"].as_str().unwrap().to_owned();

@@ -175,4 +175,5 @@ pub fn twin_of(twin: &str, field: &str) -> Problem {
             "Many services read the field `{twin}` as `{field}`, which is judged here: write it `{field}`."
         ),
     )
+    .because("it has a twin of a field that is judged here")
 }

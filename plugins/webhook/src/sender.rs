@@ -383,7 +383,8 @@ mod tests {
                 assert_eq!(is_announced, other.name == sender, "{field}: {}", other.name);
             }
         }
-        let announced = |other: &&Sender| asked(other.name, &[("x-hub-signature", "x")], &[], Sender::announced);
+        let announced =
+            |other: &&Sender| asked(other.name, &[("x-hub-signature", "x")], &[], Sender::announced);
         assert!(SENDERS.iter().find(announced).is_none(), "several sign so");
     }
 
