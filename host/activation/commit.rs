@@ -3,21 +3,28 @@
 use super::ActivationError;
 use super::plan::{ActivationPlan, Agreement, Purpose, Tools};
 use super::policies::{doubts, retentions};
+use super::promise::Promises;
+use super::report::{ACTIVATE, Entries, KEY_SPACES};
 use crate::gateway::ActiveConfig;
 use crate::keyspaces::{Numbers, Resolved};
 use crate::ledger::{ChangeMade, IdentityError, RouteRetention};
 use crate::observe::metrics::Metrics;
+use crate::policy::{Generation, Generations, Steps};
 use crate::store::ConfiguredStore;
 use crate::upstream::UpstreamTable;
 use oncegate_core::LostRecords;
 use std::collections::BTreeMap;
 use std::mem::take;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// A plan that is in force, with its warnings.
 #[derive(Debug)]
 pub(super) struct Committed<T> {
     /// The result of the pointer swap.
     pub(super) swapped: T,
+    /// The steps by which its new generations came into force.
+    pub(super) entries: Entries,
     /// The warnings of the configuration.
     pub(super) allowed: Vec<String>,
     /// What the policies' loads found that is allowed and hardly meant.
@@ -49,7 +56,8 @@ impl ActivationPlan<'_> {
         metrics: &Metrics,
         swap: impl FnOnce(ActiveConfig) -> T,
     ) -> Result<Committed<T>, ActivationError> {
-        let (active, in_force) = (purpose.active(), purpose.in_force(&self.generations));
+        let (begun, active, in_force) =
+            (Instant::now(), purpose.active(), purpose.in_force(&self.generations));
         let resolver = tools.resolver(&self.config);
         let resolved = resolver.resolve(&self.generations, in_force.as_ref(), in_flight).await?;
         let memories = retentions(&self.config);
@@ -70,12 +78,16 @@ impl ActivationPlan<'_> {
                 return Err(error.into());
             }
         };
+        self.steps.taken(KEY_SPACES, begun, true);
         if let Some(term) = taken.as_ref().and_then(|taken| taken.term) {
             table.begin(term);
         }
         let none = UpstreamTable::default();
         let upstreams = active.map_or(&none, |active| &active.upstreams);
+        let (begun, generations) = (Instant::now(), self.generations.clone());
         let swapped = swap(ActiveConfig::new(self.config, self.generations, table, upstreams, metrics));
+        self.steps.taken(ACTIVATE, begun, true);
+        let entries = entries(&generations, purpose, &self.promises, self.steps);
         if let Some(taken) = &mut taken {
             taken.complete();
         }
@@ -84,8 +96,22 @@ impl ActivationPlan<'_> {
             tracing::warn!(%error, "how long routes remember can't be noted: until the next reload the shorter memory counts");
         }
         drop(taken);
-        Ok(Committed { swapped, allowed, doubted, promises, given_up, unavailable })
+        Ok(Committed { swapped, entries, allowed, doubted, promises, given_up, unavailable })
     }
+}
+
+/// The steps by which each new generation came into force, which the generation keeps. `steps`: those of the whole
+/// configuration.
+fn entries(generations: &Generations, purpose: Purpose<'_>, promises: &Promises, steps: Steps) -> Entries {
+    let shared = steps.into_vec();
+    let new = generations.iter().filter(|(_, generation)| !purpose.has(generation));
+    let entry = |(name, generation): (&Arc<str>, &Arc<Generation>)| {
+        let promise = promises.get(name).map_or(&[][..], |checked| &checked.steps);
+        let entry = [promise, &shared].concat();
+        generation.entered(entry.clone());
+        (name.clone(), entry)
+    };
+    new.map(entry).collect()
 }
 
 async fn take_effect(

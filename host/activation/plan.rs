@@ -12,15 +12,17 @@
 use super::archive::{Archive, deriver};
 use super::policies::identity;
 use super::promise::{self, PromiseBroken, Promises};
+use super::report::IDENTITY;
 use super::{ActivationError, PolicyLoader};
 use crate::config::Config;
 use crate::gateway::ActiveConfig;
 use crate::keyspaces::{self, InForce, SpaceRegistry, SpaceResolver};
 use crate::ledger::{Change, Ledger};
-use crate::policy::{Engine, Generation, Generations};
+use crate::policy::{Engine, Generation, Generations, Steps};
 use crate::store::ConfiguredStore;
 use oncegate_core::LostRecords;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The tools of an activation.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +97,8 @@ pub(super) struct ActivationPlan<'a> {
     pub(super) config: Config,
     pub(super) generations: Generations,
     pub(super) promises: Promises,
+    /// The steps of the whole configuration so far.
+    pub(super) steps: Steps,
     pub(super) agreement: Agreement<'a>,
 }
 
@@ -126,6 +130,7 @@ impl<'a> ActivationPlan<'a> {
         generations: Generations,
     ) -> Result<Self, ActivationError> {
         let promises = check_promises(tools, purpose, &config, &generations).await?;
+        let (mut steps, begun) = (Steps::default(), Instant::now());
         let (identity, lost) = (identity(&config, &generations), tools.lost);
         let agreement = match purpose {
             // No request has keys that were made in another way. So the ledger goes by the new way at once,
@@ -136,7 +141,8 @@ impl<'a> ActivationPlan<'a> {
                 Agreement::Examined(tools.ledger.examine(&identity, lost).await?)
             }
         };
-        Ok(Self { config, generations, promises, agreement })
+        steps.taken(IDENTITY, begun, true);
+        Ok(Self { config, generations, promises, steps, agreement })
     }
 }
 

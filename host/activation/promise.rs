@@ -1,9 +1,11 @@
 //! The check that generations keep the promise of their key-schemas.
 
+use super::report::PROMISE;
 use crate::gateway::ActiveConfig;
 use crate::policy::{Comparison, Generation, Generations, Step, Steps, compare};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The result of comparing a new generation with the one before.
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ impl PromiseBroken {
     /// The refusal of a generation that the ledger has recorded, by this gateway or another.
     pub(super) fn recorded(new: &Generation, why: &str) -> Self {
         let mut steps = Steps::default();
-        let _ = steps.take("promise", || Err::<(), ()>(()));
+        steps.taken(PROMISE, Instant::now(), false);
         steps.note("refused before");
         Self {
             policy: new.name().clone(),
@@ -69,14 +71,25 @@ pub(super) fn derivers_before(active: &ActiveConfig, next: &Generations) -> Gene
 
 /// Checks each policy of `next` against the derivers `before`. Blocks.
 pub(super) fn check(before: &Generations, next: &Generations) -> Result<Promises, PromiseBroken> {
-    let pairs = before.iter().filter_map(|(name, old)| Some((name, old, next.get(name)?)));
-    pairs.map(|(name, old, new)| Ok((name.clone(), one(name, old, new)?))).collect()
+    let one = |(name, new): (&Arc<str>, &Arc<Generation>)| {
+        let checked = before.get(name).map_or_else(|| Ok(none_before()), |old| one(name, old, new));
+        Ok((name.clone(), checked?))
+    };
+    next.iter().map(one).collect()
+}
+
+/// The check of a policy that has made no promise yet.
+fn none_before() -> PromiseCheck {
+    let mut steps = Steps::default();
+    steps.taken(PROMISE, Instant::now(), true);
+    steps.note("nothing before it in its key space");
+    PromiseCheck { steps: steps.into_vec(), warnings: Vec::new() }
 }
 
 fn one(name: &Arc<str>, old: &Generation, new: &Generation) -> Result<PromiseCheck, PromiseBroken> {
     let mut steps = Steps::default();
     let (mut found, mut warnings) = (Comparison::default(), Vec::new());
-    let kept = steps.take("promise", || {
+    let kept = steps.take(PROMISE, || {
         found = compare(old, new);
         if found.broken == 0 { Ok(()) } else { Err(()) }
     });

@@ -177,11 +177,10 @@ impl Reloader {
         let plan = ActivationPlan::make(tools, purpose, config, generations).await?;
         let short_of_files = shared.edge.short_of_files(plan.config.server.limits.connections);
         let stricter = stricter_paths(&active.config, &plan.config);
-        let reported = |new: &Arc<Generation>| PolicyReport::new(new, &active, &plan.promises);
-        let policies = plan.generations.values().map(reported).collect();
-        let in_flight = self.guards.deciding();
+        let (generations, in_flight) = (plan.generations.clone(), self.guards.deciding());
         let committed = plan.commit(tools, purpose, &in_flight, &shared.metrics, |next| self.put(next)).await;
         let committed = committed.inspect_err(|_| self.changed.notify_one())?;
+        let policies = PolicyReport::all(&generations, &committed.entries);
         let warnings = committed.warnings().into_iter().chain(short_of_files).chain(stricter).collect();
         Ok(ActivationReport { policies, warnings })
     }
@@ -232,13 +231,7 @@ impl Reloader {
     fn tell_report(&self, what: &str, occasion: Occasion, report: &ActivationReport) {
         for policy in report.policies.iter().filter(|policy| policy.changed) {
             self.shared.metrics.policy_reloaded(&policy.name, occasion.result, Some(policy.generation));
-            tracing::info!(
-                policy = policy.name,
-                generation = policy.generation,
-                sha256 = policy.sha256,
-                occasion = occasion.word,
-                "a policy is active"
-            );
+            policy.log(occasion);
             self.attempted(&policy.name.as_str().into(), occasion, &policy.steps, None);
         }
         for warning in &report.warnings {

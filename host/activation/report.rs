@@ -1,8 +1,17 @@
 //! The report of a reload or rollback, for the log, for metrics and for the client that asked.
 
-use super::promise::Promises;
-use crate::gateway::ActiveConfig;
-use crate::policy::{Generation, Step};
+use crate::policy::{Generation, Generations, Step};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Names of the steps behind the loads of policies (`design/loading.md`).
+pub(super) const PROMISE: &str = "promise";
+pub(super) const IDENTITY: &str = "identity";
+pub(super) const KEY_SPACES: &str = "key spaces";
+pub(super) const ACTIVATE: &str = "activate";
+
+/// The steps behind its load by which each new generation came into force, by policy.
+pub(super) type Entries = BTreeMap<Arc<str>, Vec<Step>>;
 
 /// The result of a reload.
 #[derive(Clone, Debug)]
@@ -29,18 +38,32 @@ pub struct PolicyReport {
 }
 
 impl PolicyReport {
-    pub(super) fn new(generation: &Generation, before: &ActiveConfig, promises: &Promises) -> Self {
-        let old = before.generations.get(generation.name()).map(|old| old.number());
-        let changed = old != Some(generation.number());
-        let promise = promises.get(generation.name()).into_iter().flat_map(|checked| checked.steps.clone());
-        let steps = generation.steps().iter().cloned().chain(promise);
+    fn new(generation: &Generation, entries: &Entries) -> Self {
+        let entry = entries.get(generation.name());
         Self {
             name: generation.name().to_string(),
             generation: generation.number(),
             sha256: generation.digest().to_owned(),
-            changed,
-            steps: if changed { steps.collect() } else { Vec::new() },
+            changed: entry.is_some(),
+            steps: entry.map_or_else(Vec::new, |entry| [generation.steps(), entry].concat()),
         }
+    }
+
+    pub(super) fn all(generations: &Generations, entries: &Entries) -> Vec<Self> {
+        generations.values().map(|generation| Self::new(generation, entries)).collect()
+    }
+
+    /// Logs that a new generation is active, and by which steps.
+    pub(super) fn log(&self, occasion: Occasion) {
+        let steps: Vec<&str> = self.steps.iter().map(|step| step.step).collect();
+        tracing::info!(
+            policy = self.name,
+            generation = self.generation,
+            sha256 = self.sha256,
+            occasion = occasion.word,
+            steps = steps.join(", "),
+            "a policy is active"
+        );
     }
 }
 
@@ -53,6 +76,7 @@ pub struct Occasion {
 }
 
 impl Occasion {
+    pub(super) const START: Self = Self { word: "start", result: "ok" };
     /// The process got SIGHUP.
     pub const SIGHUP: Self = Self { word: "reload by SIGHUP", result: "ok" };
     /// A file that is watched has changed.

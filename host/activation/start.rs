@@ -2,6 +2,7 @@
 
 use super::plan::{ActivationPlan, Purpose, Tools};
 use super::policies::{Reuse, load_policies};
+use super::report::{Occasion, PolicyReport};
 use super::{ActivationError, Archive};
 use crate::config::{Config, StoreKind};
 use crate::gateway::Shared;
@@ -40,8 +41,9 @@ pub async fn start(
     let active = committed.swapped;
     active.spaces.log_changes(&SpaceTable::default());
     archive.tidy(&ledger.key_spaces().lists(), &BTreeSet::new());
-    for generation in active.generations.values() {
-        metrics.policy_reloaded(generation.name(), "ok", Some(generation.number()));
+    for policy in PolicyReport::all(&active.generations, &committed.entries) {
+        metrics.policy_reloaded(&policy.name, Occasion::START.result, Some(policy.generation));
+        policy.log(Occasion::START);
     }
     Ok(Shared::new(active, ledger, secret, engine, metrics))
 }

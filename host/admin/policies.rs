@@ -50,10 +50,6 @@ fn policy(admin: &Admin, generation: &Generation) -> PolicyStatus {
         load_ms,
         steps,
     } = generation.describe();
-    let attempt = reloader.last_attempt(name);
-    // A load that brought the generation has the steps behind its own, too.
-    let brought = attempt.as_ref().filter(|last| last.error.is_none() && !last.steps.is_empty());
-    let steps = brought.map_or(&steps, |last| &last.steps);
     let active = shared.active.load();
     let unavailable = active.spaces.unavailable.get(name);
     PolicyStatus {
@@ -73,7 +69,7 @@ fn policy(admin: &Admin, generation: &Generation) -> PolicyStatus {
         load_ms,
         steps: steps.iter().map(step).collect(),
         error: reloader.policy_error(name),
-        last_load: attempt.as_ref().map(last_load),
+        last_load: reloader.last_attempt(name).as_ref().map(last_load),
         rollback_to: reloader.before(name).map(|before| before.number()),
         key_spaces: key_spaces(shared, name),
         refused_makers: refused_derivers(shared, name),

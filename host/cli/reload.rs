@@ -20,9 +20,10 @@ use std::process::ExitCode;
     oncegate reload --policy payments --rollback\n      \
     the generation before comes back\n  \
     oncegate reload --accept-duplicates\n      \
-    though operations that the ledger knows may run again; the answer says which\n  \
+    though operations that the ledger knows may run again; the answer says\n      \
+    which\n  \
     oncegate reload --admin 10.0.0.5:8081 --token-file /run/secrets/oncegate\n\n\
-    Code 0: the new ones are active. Code 1: the old ones still are.")]
+    Code 0: the new ones are active. Code 1: the old ones still are. Code 2: usage.")]
 pub(super) struct ReloadArgs {
     #[command(flatten)]
     gateway: AdminClient,
@@ -98,6 +99,10 @@ fn report(done: &ReloadReport) -> String {
     for policy in &done.policies {
         let change = if policy.changed { "new" } else { "as before" };
         lines.push_str(&format!("  {}: generation {}, {change}\n", policy.name, policy.generation));
+        if !policy.steps.is_empty() {
+            let steps: Vec<&str> = policy.steps.iter().map(|step| &*step.step).collect();
+            lines.push_str(&format!("    it came through {}\n", steps.join(", ")));
+        }
     }
     for warning in &done.warnings {
         lines.push_str(&format!("warning: {warning}\n"));

@@ -118,9 +118,9 @@ fn a_new_generation_that_fails_for_several_callers_is_rolled_back_by_itself() {
     replace(&file, &failing());
     reload(&gateway);
     fail(&gateway, 10, 3);
-    eventually("the old generation is back", || (generation(&gateway) == good).then_some(()));
-    let entry = listed(&gateway);
-    assert_eq!(entry["last_load"]["occasion"], "automatic rollback", "{entry}");
+    let is_back =
+        |entry: &Value| entry["generation"] == good && entry["last_load"]["occasion"] == "automatic rollback";
+    eventually("the old generation is back, and told", || is_back(&listed(&gateway)).then_some(()));
     assert!(gateway.admin("GET", "/metrics").text().contains("result=\"rolled_back\""));
     gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
     // Nor does a reload of everything bring the failing one again.
@@ -235,9 +235,10 @@ fn the_list_shows_each_step_of_a_load_and_where_one_failed() {
         let steps = entry.as_array().unwrap_or_else(|| panic!("{entry}"));
         steps.iter().map(|step| format!("{} {}", step["step"].as_str().unwrap(), step["ok"])).collect()
     };
-    let names = ["read", "digest", "inspect", "compile", "link", "configure", "self-test"];
-    let passed: Vec<String> = names.iter().map(|name| format!("{name} true")).collect();
-    assert!(steps(&listed(&gateway)["steps"]).starts_with(&passed[..4]), "{}", listed(&gateway));
+    let passed: Vec<String> = STEPS.iter().map(|name| format!("{name} true")).collect();
+    assert_eq!(steps(&listed(&gateway)["steps"]), passed);
+    let told = format!("steps=\"{}\"", STEPS.join(", "));
+    gateway.assert_logs(&["a policy is active", "occasion=\"start\"", &told]);
     let refuses = Guest { refuses_settings: Some("not these".into()), ..Guest::default() };
     for (component, failed) in [(good()[..100].to_vec(), "inspect"), (refuses.component(), "configure")] {
         replace(&file, &component);
@@ -249,8 +250,41 @@ fn the_list_shows_each_step_of_a_load_and_where_one_failed() {
         let ended = run(&["reload", "--policy", "keys", "--admin", &admin], gateway.setup.folder());
         ended
             .assert_refused(1, &["policy.wasm", "came through read, digest", &format!("failed at {failed}")]);
+        assert_eq!(steps(&listed(&gateway)["steps"]), passed, "of the generation that is active");
     }
+    // The watched file may be quicker than the request.
+    let first = generation(&gateway);
+    replace(&file, &failing());
+    let _either = gateway.admin("POST", "/v1/policies/keys/reload");
+    eventually("another one is active, and told", || {
+        let entry = listed(&gateway);
+        (entry["generation"] != first && entry["last_load"]["steps"] == entry["steps"]).then_some(())
+    });
+    assert_eq!(steps(&listed(&gateway)["steps"]), passed);
+    let admin = gateway.admin.unwrap().to_string();
+    let ended = run(&["reload", "--policy", "keys", "--rollback", "--admin", &admin], gateway.setup.folder());
+    assert!(ended.stdout.contains(&format!("it came through {}\n", STEPS.join(", "))), "{ended:?}");
+    assert_eq!(generation(&gateway), first);
+    replace(&file, &good());
+    let (setup, _) = gateway.terminate();
+    assert_eq!(steps(&listed(&setup.start())["steps"]), passed, "after a restart");
 }
+
+/// All steps by which a generation comes into force (`design/loading.md`).
+const STEPS: [&str; 12] = [
+    "read",
+    "digest",
+    "inspect",
+    "compile",
+    "link",
+    "settings",
+    "configure",
+    "self-test",
+    "promise",
+    "identity",
+    "key spaces",
+    "activate",
+];
 
 #[test]
 fn a_second_start_takes_the_compiled_policy_from_the_data_folder() {

@@ -6,8 +6,8 @@ use std::time::Instant;
 /// A step of a load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Its name: `read`, `digest`, `inspect`, `compile`, `link`, `settings`, `configure`, `self-test`,
-    /// `promise`, `activate`.
+    /// Its name: `read`, `digest`, `inspect`, `compile`, `link`, `settings`, `configure` or `self-test` of a policy's own
+    /// load; `promise`, `identity`, `key spaces` or `activate` behind it.
     pub step: &'static str,
     /// True if the step was passed.
     pub ok: bool,
@@ -27,9 +27,14 @@ impl Steps {
     pub fn take<T, E>(&mut self, step: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let begun = Instant::now();
         let came = work();
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.0.push(Step { step, ok: came.is_ok(), micros, note: None });
+        self.taken(step, begun, came.is_ok());
         came
+    }
+
+    /// Adds a step that was taken since `begun`.
+    pub fn taken(&mut self, step: &'static str, begun: Instant, ok: bool) {
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.push(Step { step, ok, micros, note: None });
     }
 
     /// Adds a note to the last step.

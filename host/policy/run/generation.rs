@@ -30,6 +30,8 @@ pub struct Generation {
     pub(crate) documents: ThreadQueue,
     fresh: AtomicBool,
     trial: OnceLock<Trial>,
+    /// The steps behind its load, by which it came into force first.
+    entry: OnceLock<Vec<Step>>,
 }
 
 /// The loaded policies, by name.
@@ -74,6 +76,7 @@ impl Generation {
             documents: ThreadQueue::new(slow_calls),
             fresh,
             trial: OnceLock::new(),
+            entry: OnceLock::new(),
         }
     }
 
@@ -164,6 +167,11 @@ impl Generation {
         &self.report.steps
     }
 
+    /// Notes the steps behind its load by which it came into force. What brings it back later doesn't count.
+    pub fn entered(&self, steps: Vec<Step>) {
+        let _ = self.entry.set(steps);
+    }
+
     /// What its load found that is allowed and hardly meant.
     pub fn warning(&self) -> Option<String> {
         self.report.always_fails.as_ref().map(|failure| {
@@ -193,7 +201,7 @@ impl Generation {
             slow: self.slow_policy.is_slow(),
             vectors: self.report.vectors,
             loaded_at: self.report.loaded_at.to_string(),
-            steps: self.report.steps.clone(),
+            steps: [self.steps(), self.entry.get().map_or(&[], Vec::as_slice)].concat(),
             load_ms: u64::try_from(self.load_time().as_millis()).unwrap_or(u64::MAX),
         }
     }
