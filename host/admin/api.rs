@@ -348,6 +348,12 @@ pub struct OperationRecord {
     pub resent: bool,
     /// The policy's own note.
     pub memo: Option<String>,
+    /// When an operator told how it ended; none: nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<String>,
+    /// The operator's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_because: Option<String>,
     /// The state of the questions to its upstream, while the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probing: Option<ProbingStatus>,

@@ -50,6 +50,8 @@ pub(super) fn operation(id: OperationId, found: &Versioned, now: Timestamp) -> O
         execution: record.execution.to_string(),
         resent: record.resent,
         memo: record.memo.as_deref().map(str::to_owned),
+        resolved_at: record.resolved_because.as_ref().and(record.finished_at()).map(|at| at.to_string()),
+        resolved_because: record.resolved_because.as_deref().map(str::to_owned),
         probing: record.probing.filter(|_| view == View::Unknown).map(|probing| ProbingStatus {
             tries: probing.tries,
             // A probe is never due before the outcome is unknown. One that is due at once has a time long
@@ -114,7 +116,7 @@ pub(super) async fn resolve(shared: &Shared, id: OperationId, fields: &HeaderMap
         }
     };
     let word = outcome.disposition().word();
-    match shared.ledger.resolve(id, version, &outcome).await {
+    match shared.ledger.resolve(id, version, &outcome, &reason).await {
         Ok(Intervention::Done(standing)) => {
             tracing::warn!(operation = %id, outcome = word, reason, "an operator resolved an unknown outcome");
             sorted_json(&OperationDocument { left_out, ..now_standing(shared, id, standing.as_ref()) })
@@ -147,7 +149,9 @@ fn forget_parameters(query: &str) -> Result<(Version, String), Vec<String>> {
         let is_first = match &*name {
             "version" => {
                 let number = value.parse().map(Version);
-                version.replace(number.map_err(|_| format!("`version` can't be {value:?}: {SHOWN}"))).is_none()
+                version
+                    .replace(number.map_err(|_| format!("`version` can't be {value:?}: {SHOWN}")))
+                    .is_none()
             }
             "reason" => {
                 let text = check_reason(&value).map(|()| value.into_owned());

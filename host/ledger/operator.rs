@@ -24,12 +24,14 @@ pub enum Intervention {
 }
 
 impl<S: Store> Ledger<S> {
-    /// Records how an unknown outcome ended. `expected`: the version that the operator was shown.
+    /// Records how an unknown outcome ended. `expected`: the version that the operator was shown. `why`: the operator's
+    /// reason, which a record that stays keeps.
     pub async fn resolve(
         &self,
         id: OperationId,
         expected: Version,
         outcome: &Outcome,
+        why: &str,
     ) -> Result<Intervention, StoreError> {
         let Some(current) = self.store.load(id).await? else { return Ok(Intervention::Missing) };
         if current.version != expected {
@@ -39,7 +41,7 @@ impl<S: Store> Ledger<S> {
             return Ok(Intervention::Living);
         }
         let event = Event::Resolve(current.record.execution, outcome);
-        self.intervene(id, &current, event).await
+        self.intervene(id, &current, event, Some(why)).await
     }
 
     /// Removes a finished record, so that its key is free. `expected`: the version that the operator was
@@ -53,7 +55,7 @@ impl<S: Store> Ledger<S> {
         if self.lives_here(id, current.record.execution) {
             return Ok(Intervention::Living);
         }
-        self.intervene(id, &current, Event::Forget).await
+        self.intervene(id, &current, Event::Forget, None).await
     }
 
     /// Whether this execution runs in this process.
@@ -68,10 +70,13 @@ impl<S: Store> Ledger<S> {
         id: OperationId,
         current: &Versioned,
         event: Event<'_>,
+        why: Option<&str>,
     ) -> Result<Intervention, StoreError> {
         let now = self.clock().now();
         let next = match decide(&NO_RULES, Some(&current.record), event, now) {
-            Decision::Put(record) => Some(Arc::new(record)),
+            Decision::Put(record) => {
+                Some(Arc::new(Record { resolved_because: why.map(Arc::from), ..record }))
+            }
             Decision::Remove => None,
             Decision::Keep(Unchanged::Absent) => return Ok(Intervention::Missing),
             Decision::Keep(why) => return Ok(Intervention::Refused(why)),
@@ -140,13 +145,14 @@ mod tests {
             let shown = put(ledger.store(), id(1), None, Some(unknown(&ledger))).await;
             let newer = put(ledger.store(), id(1), Some(shown), Some(unknown(&ledger))).await;
             let outcome = Outcome::Completed(Arc::default());
-            let stale = ledger.resolve(id(1), shown, &outcome).await.unwrap();
+            let stale = ledger.resolve(id(1), shown, &outcome, "told").await.unwrap();
             assert!(matches!(&stale, Intervention::Changed(now) if now.version == newer), "{stale:?}");
-            let done = ledger.resolve(id(1), newer, &outcome).await.unwrap();
+            let done = ledger.resolve(id(1), newer, &outcome, "told").await.unwrap();
             let Intervention::Done(Some(standing)) = done else { panic!("{done:?}") };
             assert!(matches!(standing.record.state, State::Completed { .. }));
+            assert_eq!(standing.record.resolved_because.as_deref(), Some("told"));
             // A known outcome is not resolved again.
-            let again = ledger.resolve(id(1), standing.version, &Outcome::NotApplied).await.unwrap();
+            let again = ledger.resolve(id(1), standing.version, &Outcome::NotApplied, "told").await.unwrap();
             assert!(matches!(again, Intervention::Refused(Unchanged::Final)), "{again:?}");
         });
     }

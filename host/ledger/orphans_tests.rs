@@ -91,7 +91,8 @@ fn orphans_are_unknown_from_the_first_read() {
         // An operator and the record's own reader see one and the same.
         let shown = ledger.find(id(4)).await.unwrap().unwrap();
         assert_eq!(shown.record.view(ledger.clock().now()), View::Unknown);
-        let done = ledger.resolve(id(4), shown.version, &Outcome::Completed(Arc::default())).await.unwrap();
+        let done =
+            ledger.resolve(id(4), shown.version, &Outcome::Completed(Arc::default()), "told").await.unwrap();
         assert!(matches!(done, Intervention::Done(Some(_))), "{done:?}");
         let shown = ledger.find(id(1)).await.unwrap().unwrap().record;
         assert!(matches!(stored(&ledger, 1).await.state, State::Executing { .. }), "not recorded yet");
@@ -116,12 +117,12 @@ async fn go_on(ledger: &FaultyLedger, how: Meanwhile) -> Permit<Faulty<Memory>> 
     match how {
         Meanwhile::Resent => {}
         Meanwhile::FreedAndClaimed => {
-            let freed = ledger.resolve(id(1), shown().await, &Outcome::NotApplied).await.unwrap();
+            let freed = ledger.resolve(id(1), shown().await, &Outcome::NotApplied, "told").await.unwrap();
             assert!(matches!(freed, Intervention::Done(None)), "{freed:?}");
         }
         Meanwhile::ForgottenAndClaimed => {
             let consumed = Outcome::Completed(Arc::default());
-            ledger.resolve(id(1), shown().await, &consumed).await.unwrap();
+            ledger.resolve(id(1), shown().await, &consumed, "told").await.unwrap();
             let forgotten = ledger.forget(id(1), shown().await).await.unwrap();
             assert!(matches!(forgotten, Intervention::Done(None)), "{forgotten:?}");
         }

@@ -226,7 +226,7 @@ async fn what_an_operator_did_is_done<S: Store>(bed: Bed<S>, faults: &[StoreFaul
     let unknown = record(State::Unknown { since: bed.ledger.clock().now(), reason: UnknownReason::Broken });
     let shown = put(&*bed.store().inner, id(1), None, Some(unknown)).await;
     bed.store().next(faults);
-    let did = bed.ledger.resolve(id(1), shown, &completed_outcome()).await.unwrap();
+    let did = bed.ledger.resolve(id(1), shown, &completed_outcome(), "told").await.unwrap();
     let expected = faults == [StoreFault::Written];
     assert_eq!(matches!(did, Intervention::Done(_)), expected, "{faults:?} {did:?}");
     assert_eq!(bed.view(1).await == View::Completed, expected, "{faults:?}");

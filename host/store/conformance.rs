@@ -71,6 +71,7 @@ pub fn record(state: State) -> Arc<Record> {
         memo: None,
         state,
         probing: None,
+        resolved_because: None,
     })
 }
 

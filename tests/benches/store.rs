@@ -194,5 +194,6 @@ fn record(state: State) -> Arc<Record> {
         memo: None,
         state,
         probing: None,
+        resolved_because: None,
     })
 }

@@ -55,6 +55,47 @@ fn an_operators_word_reaches_no_other_attempt() {
     assert_eq!(upstream.count(), 2);
 }
 
+/// The record keeps it, so that it is told after the log is gone.
+#[test]
+fn what_an_operator_told_is_shown() {
+    let (_upstream, gateway) = losing();
+    let resolve = |key: &str, how: &[&str]| {
+        let id = lose(&gateway, key);
+        let version = gateway.version_of(&id);
+        let done = ops(&gateway, &[&["resolve", &id, "--version", &version], how].concat());
+        assert_eq!(done.code, Some(0), "{done:?}");
+        id
+    };
+    let charged = resolve("a", &["--outcome", "completed", "--status", "201", "--reason", "ch_1 \u{e4} 'x'"]);
+    let consumed = resolve("b", &["--outcome", "consumed", "--reason", "the bank says so"]);
+    let freed = resolve("c", &NOT_APPLIED);
+    let nobodys = lose(&gateway, "d");
+    let shown = |gateway: &Gateway, id: &str| gateway.admin("GET", &format!("/v1/operations/{id}")).json();
+    let told = |gateway: &Gateway| {
+        for (id, why) in [(&charged, "ch_1 \u{e4} 'x'"), (&consumed, "the bank says so")] {
+            let document = shown(gateway, id);
+            assert_eq!(document["resolved_because"], why, "{document}");
+            assert_eq!(document["resolved_at"], document["completed"], "{document}");
+            let text = ops(gateway, &["show", id]).stdout;
+            assert!(
+                text.contains(&format!("resolved because {why}\n")) && text.contains("resolved at "),
+                "{text}"
+            );
+        }
+        assert!(shown(gateway, &nobodys).get("resolved_because").is_none());
+    };
+    told(&gateway);
+    assert_eq!(gateway.admin("GET", &format!("/v1/operations/{freed}")).status, 404);
+    // A caller is told how it ended, and not in the operator's words.
+    let lookup = gateway.send(&Request::get(&format!("/.oncegate/operations/{charged}")));
+    assert!(lookup.status == 200 && !lookup.text().contains("ch_1"), "{}", lookup.text());
+    let gateway = gateway.kill().start();
+    told(&gateway);
+    assert_eq!(gateway.forget(&charged).status, 200);
+    assert_eq!(lose(&gateway, "a"), charged);
+    assert!(shown(&gateway, &charged).get("resolved_because").is_none(), "another life of the key");
+}
+
 #[test]
 fn without_version_the_whole_command_is_told() {
     let (upstream, gateway) = losing();

@@ -34,6 +34,8 @@ pub struct Record {
     pub state: State,
     /// The state of probing, where the rules say that the upstream is asked about an unknown outcome.
     pub probing: Option<Probing>,
+    /// The reason of the operator who told how the operation ended. Only a finished record has one; none: nobody told.
+    pub resolved_because: Option<Arc<str>>,
 }
 
 /// The state of probing an unknown outcome.
@@ -259,6 +261,14 @@ impl Record {
         }
     }
 
+    /// When it ended; none: it has not, or nobody knows.
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Completed { at, .. } | State::Consumed { at, .. } => Some(*at),
+            State::Executing { .. } | State::Unknown { .. } | State::Pointer(_) => None,
+        }
+    }
+
     /// Since when the outcome is unknown. For an executing record that is the end of its lease: the execution
     /// that the record names begins nothing after that.
     pub fn unknown_since(&self) -> Option<Timestamp> {
@@ -284,7 +294,7 @@ impl Record {
             State::Executing { .. } | State::Unknown { .. } | State::Pointer(_) => 0,
         };
         let Origin { path, authority, method, .. } = &self.origin;
-        let texts = [path, authority, method].into_iter().chain(&self.memo);
+        let texts = [path, authority, method].into_iter().chain(&self.memo).chain(&self.resolved_because);
         size_of::<Self>() + texts.map(|text| allocated(text.len())).sum::<usize>() + state
     }
 }

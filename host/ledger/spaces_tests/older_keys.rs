@@ -82,7 +82,7 @@ fn pointers_in_a_circle_are_swept() {
         let permit = new.goes(Request { rules, ..new.request() }).await.unwrap();
         permit.settle(Outcome::Unknown(UnknownReason::Broken), None).await.unwrap();
         let standing = new.ledger.load(id(0)).await.unwrap().unwrap();
-        new.ledger.resolve(id(0), standing.version, &Outcome::NotApplied).await.unwrap();
+        new.ledger.resolve(id(0), standing.version, &Outcome::NotApplied, "told").await.unwrap();
         let down = new.ledger.load(id(1)).await.unwrap().unwrap();
         let State::Pointer(pointer) = down.record.state else { panic!("{down:?}") };
         let up = oncegate_core::Pointer { target: id(1), target_space: SpaceNumber(1), ..pointer };

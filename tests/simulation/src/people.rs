@@ -142,7 +142,7 @@ async fn resolve(world: &World, gateway: &Gateway, (disk, upstream): (&Disk, &Up
         None if ledger.clock().now() < since.plus(world.faults.settle_after()) => return,
         None => Outcome::NotApplied,
     };
-    let resolve = ledger.resolve(id, shown.version, &outcome);
+    let resolve = ledger.resolve(id, shown.version, &outcome, "told");
     // A call that fails is made again another time.
     let _ = timeout(PATIENCE, ledger.store().freeing(id, &outcome, resolve)).await;
 }

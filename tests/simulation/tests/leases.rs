@@ -335,5 +335,6 @@ fn consumed(bed: &Bed) -> Record {
         memo: None,
         state: State::Consumed { at, summary: AnswerSummary::default() },
         probing: None,
+        resolved_because: None,
     }
 }

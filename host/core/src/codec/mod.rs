@@ -1,10 +1,12 @@
-//! Records as bytes: a MessagePack array with the format version in front.
+//! Records as bytes: a MessagePack array with the format version in front, and what was added later behind it.
 //!
 //! Stored bytes are a promise to later versions of this program. So they have types of their own here, and
 //! golden bytes guard them (`golden/`, one file a record). The rules for a change:
 //!
-//! - A field that older versions may ignore goes to the end, has a default, and is left out where it has the
-//!   default. The version stays, the golden files stay as they are, and a new one shows the field.
+//! - A field that older versions may ignore goes behind the array, as a value of its own, because a decoder refuses an
+//!   array that is longer than it knows, and reads nothing behind it. Something in the array that older versions
+//!   ignore says that it is there, so that a cut record is told. The version stays, the golden files stay as they are,
+//!   and a new one shows the field.
 //! - Any other change, such as a new state or another meaning, raises [`FORMAT`]. The golden files of every
 //!   earlier version stay and must read; new ones are named by the new version. An older program refuses a
 //!   record with a later version by its number instead of reading it wrongly.
@@ -48,9 +50,18 @@ pub fn encode(record: &Record) -> Vec<u8> {
 
 /// The record as bytes, behind what a store puts in front.
 pub fn encode_into(record: &Record, bytes: &mut Vec<u8>) {
-    Stored::from(record)
-        .serialize(&mut rmp_serde::Serializer::new(bytes))
-        .expect("a Vec takes every write, and every type here is one that MessagePack has");
+    const TAKEN: &str = "a Vec takes every write, and every type here is one that MessagePack has";
+    let mut serializer = rmp_serde::Serializer::new(bytes);
+    Stored::from(record).serialize(&mut serializer).expect(TAKEN);
+    if let Some(why) = resolved_because(record) {
+        why.serialize(&mut serializer).expect(TAKEN);
+    }
+}
+
+/// The reason of the operator who told how it ended. What has not ended has none.
+fn resolved_because(record: &Record) -> Option<&str> {
+    let is_finished = matches!(record.state, State::Completed { .. } | State::Consumed { .. });
+    record.resolved_because.as_deref().filter(|_| is_finished)
 }
 
 /// The record that `bytes` hold. Bodies and field values share the allocation of `bytes`.
@@ -60,8 +71,13 @@ pub fn decode(bytes: &Bytes) -> Result<Record, Corrupt> {
         Some(later) if later > FORMAT => return Err(Corrupt::Format(later)),
         _ => {}
     }
-    let stored: Stored<'_> = rmp_serde::from_slice(bytes)?;
-    stored.into_record(bytes)
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(&**bytes);
+    let stored = Stored::deserialize(&mut deserializer)?;
+    let resolved_because = match (stored.state, stored.reason) {
+        (1 | 2, RESOLVED) => Some(<&str>::deserialize(&mut deserializer)?.into()),
+        _ => None,
+    };
+    Ok(Record { resolved_because, ..stored.into_record(bytes)? })
 }
 
 /// The version, which is the first element of the array, so that it can be read whatever follows. (With
@@ -74,6 +90,9 @@ pub(crate) fn format(bytes: &[u8]) -> Option<u8> {
         _ => None,
     }
 }
+
+/// In place of a reason: the operator's stands behind the array.
+const RESOLVED: u8 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
@@ -95,7 +114,7 @@ struct Stored<'a> {
     state: u8,
     /// Lease end (a pointer's too), completion, or since when it is unknown.
     at: u64,
-    /// The number of a reason; 0 where there is none.
+    /// The number of the reason why it is unknown; of a finished record [`RESOLVED`], or 0.
     reason: u8,
     answer: Option<StoredAnswer<'a>>,
     summary: Option<StoredSummary<'a>>,
@@ -155,10 +174,11 @@ struct StoredSummary<'a> {
 
 impl<'a> From<&'a Record> for Stored<'a> {
     fn from(record: &'a Record) -> Self {
+        let told = if resolved_because(record).is_some() { RESOLVED } else { 0 };
         let (state, at, reason) = match &record.state {
             State::Executing { lease_until } => (0, *lease_until, 0),
-            State::Completed { at, .. } => (1, *at, 0),
-            State::Consumed { at, .. } => (2, *at, 0),
+            State::Completed { at, .. } => (1, *at, told),
+            State::Consumed { at, .. } => (2, *at, told),
             State::Unknown { since, reason } => (3, *since, *reason as u8),
             State::Pointer(pointer) => (4, pointer.lease_until, 0),
         };
@@ -291,6 +311,7 @@ impl Stored<'_> {
                 .probing
                 .filter(|_| !matches!(state, State::Pointer(_)))
                 .map(|(tries, next)| Probing { tries, next: next.map(Timestamp::from_millis) }),
+            resolved_because: None,
             state,
         })
     }

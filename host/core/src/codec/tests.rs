@@ -7,7 +7,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Records of each state, with and without the optional fields, and their bytes in format 1.
-fn golden() -> [(&'static str, Record, &'static str); 12] {
+fn golden() -> [(&'static str, Record, &'static str); 14] {
     let plain = Record {
         fingerprint: Fingerprint { recipe: Recipe::Request, hash: [0x11; 32] },
         execution: ExecutionId([0x22; 16]),
@@ -36,6 +36,7 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
         memo: None,
         state: State::Executing { lease_until: Timestamp::from_millis(1_800_000_060_123) },
         probing: None,
+        resolved_because: None,
     };
     let at = Timestamp::from_millis(1_800_000_001_000);
     let field = |name: &'static str, value: &'static [u8]| (Bytes::from(name), Bytes::from(value));
@@ -133,6 +134,8 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
         origin: Origin { path: "/é/".repeat(200).into(), ..plain.origin.clone() },
         ..plain.clone()
     };
+    let resolved = Record { resolved_because: Some("ch_1 at the bänk".into()), ..completed.clone() };
+    let declared = Record { resolved_because: Some("".into()), ..unseen.clone() };
     [
         ("executing", plain, include_str!("golden/1-executing.hex")),
         ("completed", completed, include_str!("golden/1-completed.hex")),
@@ -146,6 +149,8 @@ fn golden() -> [(&'static str, Record, &'static str); 12] {
         ("consumed, unseen", unseen, include_str!("golden/1-consumed-unseen.hex")),
         ("unknown, given up", given_up, include_str!("golden/1-unknown-given-up.hex")),
         ("long times and text", longest, include_str!("golden/1-longest.hex")),
+        ("completed by an operator", resolved, include_str!("golden/1-completed-by-operator.hex")),
+        ("consumed by an operator", declared, include_str!("golden/1-consumed-by-operator.hex")),
     ]
 }
 
@@ -166,6 +171,29 @@ fn every_state_reads_as_it_always_did() {
     for (name, record, bytes) in golden() {
         assert_eq!(hex(&encode(&record)), bytes, "{name} is written");
         assert_eq!(decode(&unhex(bytes)).unwrap(), record, "{name} is read");
+    }
+}
+
+/// They decoded one value and looked at nothing behind it.
+#[test]
+fn earlier_versions_read_what_an_operator_told() {
+    for (name, record, bytes) in &golden()[12..] {
+        let bytes = unhex(bytes);
+        let stored: Stored<'_> = rmp_serde::from_slice(&bytes).unwrap();
+        let read = stored.into_record(&bytes).unwrap();
+        assert_eq!(read, Record { resolved_because: None, ..record.clone() }, "{name}");
+    }
+}
+
+/// What has not ended was told by nobody.
+#[test]
+fn only_a_finished_record_has_an_operators_reason() {
+    for (name, record, bytes) in golden() {
+        let told = Record { resolved_because: Some("told".into()), ..record.clone() };
+        let is_finished = matches!(record.state, State::Completed { .. } | State::Consumed { .. });
+        let read = decode(&encode(&told).into()).unwrap();
+        assert_eq!(read.resolved_because.is_some(), is_finished, "{name}");
+        assert!(is_finished || hex(&encode(&told)) == bytes, "{name}");
     }
 }
 
@@ -273,7 +301,8 @@ fn record() -> impl Strategy<Value = Record> {
     let probing = prop::option::of(any::<(u32, Option<u64>)>()).prop_map(|probing| {
         probing.map(|(tries, next)| Probing { tries, next: next.map(Timestamp::from_millis) })
     });
-    (recipe, numbers, origin, prop::option::of(text()), state(), probing).prop_map(
+    let told = prop::option::of(text());
+    (recipe, numbers, origin, prop::option::of(text()), state(), probing, told).prop_map(
         |(
             recipe,
             (hash, execution, attempts, first_attempt, resent, times),
@@ -281,7 +310,9 @@ fn record() -> impl Strategy<Value = Record> {
             memo,
             state,
             probing,
+            told,
         )| {
+            let is_finished = matches!(state, State::Completed { .. } | State::Consumed { .. });
             let [lease, retention, tombstone, unknown_retention, memory] = times.map(Duration::from_millis);
             Record {
                 fingerprint: Fingerprint { recipe, hash },
@@ -294,6 +325,7 @@ fn record() -> impl Strategy<Value = Record> {
                 memo,
                 state,
                 probing,
+                resolved_because: told.filter(|_| is_finished),
             }
         },
     )
@@ -322,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn a_garbled_record_never_panics(which in 0_usize..12, garbled in prop::collection::vec(any::<(usize, u8)>(), 1..6)) {
+    fn a_garbled_record_never_panics(which in 0_usize..14, garbled in prop::collection::vec(any::<(usize, u8)>(), 1..6)) {
         let mut bytes = unhex(golden()[which].2).to_vec();
         for (place, byte) in garbled {
             let place = place % bytes.len();

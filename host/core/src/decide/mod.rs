@@ -259,6 +259,7 @@ fn decide_fresh_claim(rules: &Rules, claim: &Claim, now: Timestamp) -> Decision 
         memo: claim.memo.clone(),
         state: State::Executing { lease_until: now.plus(claim.times.lease) },
         probing: (rules.when_unknown == WhenUnknown::Probe).then_some(Probing::begun()),
+        resolved_because: None,
     })
 }
 

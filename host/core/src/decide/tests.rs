@@ -70,6 +70,7 @@ fn record(state: State) -> Record {
         memo: None,
         state,
         probing: None,
+        resolved_because: None,
     }
 }
 

@@ -325,6 +325,7 @@ impl Model {
             origin: origin(),
             memo: None,
             probing: None,
+            resolved_because: None,
             state,
         })
     }

@@ -71,6 +71,7 @@ impl<V: Clone + Eq> MultiKeyClaim<V> {
             origin: Origin { key_schema: key.key_schema.clone(), key_epoch: key.key_epoch, ..record.origin },
             memo: None,
             probing: None,
+            resolved_because: None,
             state: State::Pointer(Pointer {
                 target: end.id,
                 target_space: end.space,
