@@ -9,22 +9,29 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use oncegate_core::LostRecords;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The time that a charge takes: long enough for a duplicate to meet it.
 const CHARGE_TIME: Duration = Duration::from_millis(300);
+/// How long the end waits for charges under way. Nobody needs them.
+const GRACE: &str = "500ms";
 
 /// See it work: a sample service, a gateway, and a charge that is retried
 ///
 /// Starts both on free loopback ports with a temporary folder, sends real requests through, tells
-/// what came of them, and stays up for you to try until Ctrl-C.
+/// what came of them, and stays up for you to try until Ctrl-C. A signal ends it at any time, and
+/// nothing of it is left.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example:\n  oncegate demo --once\n      tells the story and ends")]
+#[command(after_help = "Example:\n  oncegate demo --once\n      tells the story and ends\n\n\
+    Code 0: the story was told. Code 1: it could not be. Code 130 (SIGINT), 143 (SIGTERM),\n\
+    129 (SIGHUP) or 131 (SIGQUIT): a signal came first.")]
 pub(super) struct DemoArgs {
     /// End after the story
     #[arg(long)]
@@ -40,7 +47,9 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
     // The folder is named after this process, so no other process uses it.
     let _ = std::fs::remove_dir_all(&folder);
     match told {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(StoryEnd::Whole) => ExitCode::SUCCESS,
+        // As shells tell of a program that a signal has ended.
+        Ok(StoryEnd::CutBy(signal)) => ExitCode::from(128 + signal),
         Err(error) => {
             say::error(
                 error,
@@ -62,7 +71,38 @@ enum DemoError {
     Http(#[from] hyper::Error),
 }
 
-async fn tell(args: &DemoArgs, folder: &str) -> Result<(), DemoError> {
+/// How far the story was told.
+enum StoryEnd {
+    Whole,
+    /// A signal of this number came first.
+    CutBy(u8),
+}
+
+/// The signals that end the demo. They are heard from its beginning, so that none leaves its folder behind.
+struct Ends(Vec<(u8, Signal)>);
+
+impl Ends {
+    fn catch() -> std::io::Result<Self> {
+        let kinds =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let caught = |kind: SignalKind| Ok((u8::try_from(kind.as_raw_value()).unwrap_or(0), signal(kind)?));
+        kinds.into_iter().map(caught).collect::<std::io::Result<_>>().map(Self)
+    }
+
+    async fn next(&mut self) -> u8 {
+        poll_fn(|cx| {
+            let mut came = self
+                .0
+                .iter_mut()
+                .filter_map(|(number, signal)| signal.poll_recv(cx).is_ready().then_some(*number));
+            came.next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+async fn tell(args: &DemoArgs, folder: &str) -> Result<StoryEnd, DemoError> {
+    let mut ends = Ends::catch()?;
     let charges = Arc::new(sample_upstream::Charges::default());
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let upstream = listener.local_addr()?;
@@ -74,17 +114,42 @@ async fn tell(args: &DemoArgs, folder: &str) -> Result<(), DemoError> {
         data: Some(folder.to_owned()),
         ..Flags::default()
     };
-    let gateway = Gateway::start(Source { flags, ..Source::default() }, LostRecords::Refuse).await?;
+    let env = vec![("ONCEGATE_SERVER__SHUTDOWN_GRACE".to_owned(), GRACE.to_owned())];
+    let source = Source { flags, env, ..Source::default() };
+    let gateway = Gateway::start(source, LostRecords::Refuse).await?;
+    let told = tokio::select! {
+        biased;
+        signal = ends.next() => Ok(StoryEnd::CutBy(signal)),
+        told = show(&gateway, upstream, &charges) => told.map(|()| StoryEnd::Whole),
+    };
+    if matches!(told, Ok(StoryEnd::Whole)) && !args.once {
+        invite(&gateway);
+        ends.next().await;
+    }
+    // Whoever signals again doesn't wait.
+    tokio::select! {
+        () = gateway.stop() => {}
+        _ = ends.next() => {}
+    }
+    service.abort();
+    told
+}
+
+async fn show(
+    gateway: &Gateway,
+    upstream: SocketAddr,
+    charges: &sample_upstream::Charges,
+) -> Result<(), DemoError> {
     let Some(&address) = gateway.listening().first() else { return Ok(()) };
     say::out(format!(
         "A service that charges cards runs at http://{upstream}, Oncegate in front of it at http://{address}.\n\n"
     ));
-    story(address, &charges).await?;
-    if args.once {
-        gateway.stop().await;
-        service.abort();
-        return Ok(());
-    }
+    story(address, charges).await
+}
+
+/// Says what to try.
+fn invite(gateway: &Gateway) {
+    let Some(&address) = gateway.listening().first() else { return };
     say::out(format!(
         "\nTry it yourself; Ctrl-C ends it:\n\
          \x20 curl -i http://{address}/charges -H 'Content-Type: application/json' -H 'Idempotency-Key: \"mine\"' -d '{{\"amount\":5}}'\n\
@@ -94,15 +159,6 @@ async fn tell(args: &DemoArgs, folder: &str) -> Result<(), DemoError> {
     if let Some(admin) = gateway.admin() {
         say::out(format!("  curl http://{admin}/v1/status\n"));
     }
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    gateway.stop().await;
-    service.abort();
-    Ok(())
 }
 
 async fn story(gateway: SocketAddr, charges: &sample_upstream::Charges) -> Result<(), DemoError> {

@@ -4,6 +4,7 @@ pub mod access;
 pub mod bad_input;
 pub mod commands;
 pub mod copies;
+pub mod demo;
 pub mod descriptors;
 pub mod logs;
 pub mod operations;
