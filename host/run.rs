@@ -45,9 +45,9 @@ pub enum ServeError {
         "can't listen on {0} for the admin interface: {1}; choose another address with --admin, or `--admin off`"
     )]
     BindAdmin(SocketAddr, std::io::Error),
-    /// The policy engine can't be set up.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
+    /// The ledger refuses the configuration, or the policy engine can't be set up.
+    #[error("{0}")]
+    Refused(config::Faults),
     /// A thread or the runtime can't be started.
     #[error("a thread can't be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -56,13 +56,28 @@ pub enum ServeError {
 impl ServeError {
     /// The faults with their places and remedies, if places in the configuration are at fault.
     pub fn faults(&self) -> Option<&config::Faults> {
-        if let Self::Activation(error) = self { error.faults() } else { None }
+        match self {
+            Self::Activation(error) => error.faults(),
+            Self::Refused(faults) => Some(faults),
+            Self::Bind(_) | Self::BindAdmin(..) | Self::Thread(_) => None,
+        }
     }
 
     /// Whether the mistake is in the command that was typed and not in a file.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Activation(error) if error.is_usage())
     }
+}
+
+/// The fault that this machine can't run policies.
+pub fn no_engine(error: &EngineError) -> config::Faults {
+    let fault = config::Fault {
+        place: config::Place::Machine,
+        key: "policies".to_owned(),
+        problem: format!("this machine can't run policies: {error}"),
+        help: String::new(),
+    };
+    config::Faults(vec![fault])
 }
 
 /// Runs a gateway until a signal ends it. SIGHUP reloads the configuration.
@@ -140,10 +155,17 @@ impl Gateway {
         };
         let descriptors = descriptors::claim();
         let connections = config.server.limits.connections;
-        let engine = Engine::new(config.server.workers)?;
-        let (ledger, keeper) = open_ledger(&config, lost).await?;
+        let engine =
+            Engine::new(config.server.workers).map_err(|error| ServeError::Refused(no_engine(&error)))?;
+        let places = config.clone();
+        let refused = |error: ActivationError| match error.faults() {
+            Some(_) => ServeError::Activation(error),
+            None => ServeError::Refused(config::Faults(vec![error.of_ledger(&places)])),
+        };
+        let (ledger, keeper) = open_ledger(&config, lost).await.map_err(refused)?;
         let archive = Archive::of(&config);
-        let shared = Arc::new(activation::start(config, engine, ledger, &archive, None, lost).await?);
+        let started = activation::start(config, engine, ledger, &archive, None, lost).await;
+        let shared = Arc::new(started.map_err(refused)?);
         shared.edge.files.store(descriptors.clients, Ordering::Relaxed);
         if let Some(warning) = shared.edge.short_of_files(connections) {
             tracing::warn!("{warning}");

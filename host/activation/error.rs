@@ -1,7 +1,8 @@
 //! Why a configuration is not put in force.
 
+use super::report::{IDENTITY, KEY_SPACES};
 use super::{LoaderError, PromiseBroken};
-use crate::config::Faults;
+use crate::config::{Config, Fault, Faults, Place, StoreKind};
 use crate::keyspaces::{ResolveError, SpacesError};
 use crate::ledger::IdentityError;
 use crate::policy::{LoadError, Step};
@@ -96,8 +97,8 @@ impl ActivationError {
                 // What its routes ask of a policy is asked when its load is done.
                 Some(self.failed_load().and_then(|(_, steps)| failed(steps)).unwrap_or("routes"))
             }
-            Self::Identity(_) => Some("identity"),
-            Self::KeySpaces(_) => Some("key spaces"),
+            Self::Identity(_) => Some(IDENTITY),
+            Self::KeySpaces(_) => Some(KEY_SPACES),
             Self::Open(_) | Self::Anothers { .. } | Self::Unreadable(_) => Some("ledger"),
             Self::NoSuchPolicy(..) | Self::NothingBefore(_) | Self::Broken(_) => None,
         }
@@ -118,6 +119,33 @@ impl ActivationError {
             Self::Policy(error) => error.faults.as_ref(),
             _ => None,
         }
+    }
+
+    /// The fault that the ledger of this configuration refuses it, with the places of both.
+    pub fn of_ledger(&self, config: &Config) -> Fault {
+        let key = match self {
+            Self::Open(OpenError::Mark(_)) => "ledger.mark_file",
+            Self::Identity(IdentityError::Secret(_) | IdentityError::SecretInUse(_)) => "ledger.secret_file",
+            Self::Open(_)
+            | Self::Anothers { .. }
+            | Self::Unreadable(_)
+            | Self::KeySpaces(ResolveError::Loader(LoaderError::Archive(..))) => "ledger.path",
+            // The text says what is at odds, and there may be more than one.
+            _ => "ledger",
+        };
+        let place = match &config.ledger.store {
+            StoreKind::Embedded(folder) => {
+                Place::Ledger { folder: folder.clone(), named: Box::new(config.settings.key(key)) }
+            }
+            StoreKind::Memory => Place::Machine,
+        };
+        let help = match self {
+            Self::Anothers { owner, .. } => {
+                format!("check as the user that serves: `sudo -u '#{owner}' oncegate check …`")
+            }
+            _ => String::new(),
+        };
+        Fault { place, key: key.into(), problem: self.to_string(), help }
     }
 
     /// True if the mistake is in the command that was typed, and not in a file.

@@ -2,11 +2,11 @@
 
 use super::flags;
 use super::say::{self, Output, USAGE};
+use crate::activation::doubts;
 use crate::activation::preflight::{self, Preflight, PreflightSpace, SpaceRole};
-use crate::activation::{ActivationError, doubts};
 use crate::config::{self, ComponentSource, Config, Fault, Faults, Place, RouteConfig, StoreKind};
 use crate::policy::{Engine, Generations};
-use crate::run;
+use crate::run::{self, no_engine};
 use crate::store::StoreError;
 use oncegate_core::Durability;
 use serde_json::{Value, json};
@@ -22,8 +22,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate check --config oncegate.toml\n  \
-    oncegate check --config oncegate.toml --output json | jq '.faults[] | {line, problem}'\n\n\
-    Code 0: it can be served, though there may be warnings. Code 1: it has faults.")]
+    oncegate check --config oncegate.toml --output json \\\n      \
+    | jq '.faults[] | {line, problem}'\n\n\
+    Code 0: it can be served, though there may be warnings. Code 1: it has faults, or its\n\
+    ledger or this machine refuses it. Code 2: usage: the flags alone are at fault.")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     flags: flags::FlagArgs,
@@ -40,7 +42,10 @@ pub(super) fn run(args: &CheckArgs, env: Vec<(String, String)>) -> ExitCode {
         let looked = run::runtime()
             .map_err(no_runtime)
             .and_then(|runtime| runtime.block_on(preflight::look(&config, &engine, &generations)));
-        let preflight = looked.map_err(|refused| Faults(vec![refusal(&config, &refused)]))?;
+        let preflight = looked.map_err(|refused| match refused.faults() {
+            Some(faults) => faults.clone(),
+            None => Faults(vec![refused.of_ledger(&config)]),
+        })?;
         let spaces = KeySpaceForecast { preflight, generations };
         Ok((config, spaces))
     });
@@ -59,10 +64,7 @@ pub(super) fn run(args: &CheckArgs, env: Vec<(String, String)>) -> ExitCode {
 
 /// Loads every policy as `serve` would: read, compiled, configured, tested by its own vectors.
 fn check_policies(config: &Config) -> Result<(Arc<Engine>, Generations), Faults> {
-    let engine = Engine::new(1).map_err(|error| {
-        let (problem, help) = (error.to_string(), "this machine can't run policies".to_owned());
-        Faults(vec![Fault { place: Place::Nowhere, key: "policies".into(), problem, help }])
-    })?;
+    let engine = Engine::new(1).map_err(|error| no_engine(&error))?;
     match preflight::load_all(config, &engine) {
         Ok(generations) => Ok((engine, generations)),
         Err(errors) => {
@@ -70,21 +72,6 @@ fn check_policies(config: &Config) -> Result<(Arc<Engine>, Generations), Faults>
             Err(Faults(located.flat_map(|faults| faults.0).collect()))
         }
     }
-}
-
-/// The fault that the ledger would refuse a start. The texts of the refusal say what would be accepted.
-fn refusal(config: &Config, refused: &ActivationError) -> Fault {
-    let help = match refused {
-        ActivationError::Anothers { owner, .. } => {
-            format!("check as the user that serves: `sudo -u '#{owner}' oncegate check …`")
-        }
-        _ => "a start or a reload with this configuration would be refused so".into(),
-    };
-    let place = match &config.ledger.store {
-        StoreKind::Embedded(folder) => Place::Ledger(folder.clone()),
-        StoreKind::Memory => Place::Nowhere,
-    };
-    Fault { place, key: "ledger".into(), problem: refused.to_string(), help }
 }
 
 /// A forecast of the policies' key spaces, as far as they can be told.
@@ -269,20 +256,27 @@ fn summary_json(config: &Config, spaces: &KeySpaceForecast) -> Value {
 fn faults_json(faults: &Faults) -> Value {
     let one = |fault: &Fault| {
         let mut value = json!({ "key": fault.key, "problem": fault.problem, "help": fault.help });
-        let place = match &fault.place {
-            Place::File { file, line, column, .. } => {
-                json!({ "file": file.display().to_string(), "line": line, "column": column })
-            }
-            Place::Whole(file) => json!({ "file": file.display().to_string() }),
-            Place::Environment(name) => json!({ "variable": name }),
-            Place::Flag(name) => json!({ "flag": name }),
-            Place::Ledger(folder) => json!({ "folder": folder.display().to_string() }),
-            Place::Nowhere => json!({}),
-        };
-        if let (Value::Object(value), Value::Object(place)) = (&mut value, place) {
+        if let (Value::Object(value), Value::Object(place)) = (&mut value, place_json(&fault.place)) {
             value.extend(place);
         }
         value
     };
     json!({ "ok": false, "faults": faults.0.iter().map(one).collect::<Vec<_>>() })
+}
+
+fn place_json(place: &Place) -> Value {
+    match place {
+        Place::File { file, line, column, .. } => {
+            json!({ "file": file.display().to_string(), "line": line, "column": column })
+        }
+        Place::Whole(file) => json!({ "file": file.display().to_string() }),
+        Place::Environment(name) => json!({ "variable": name }),
+        Place::Flag(name) => json!({ "flag": name }),
+        Place::Ledger { folder, named } => {
+            let mut place = place_json(named);
+            place["folder"] = folder.display().to_string().into();
+            place
+        }
+        Place::Machine | Place::Nowhere => json!({}),
+    }
 }

@@ -88,6 +88,11 @@ const MEMORY: PlainKey<usize> = PlainKey::new(
 /// Reads the section, and the values that routes inherit from it.
 pub(super) fn read(mut section: Section<'_>, server: &Server) -> (LedgerConfig, Remembering) {
     section.later(&["url", "url_file"]);
+    for key in ["path", "mark_file", "secret_file"] {
+        if let Some(set_by) = section.set_by(key) {
+            section.reading.setting(&format!("ledger.{key}"), set_by);
+        }
+    }
     let (store, path) = (section.get(&STORE), section.get(&PATH));
     let mark_file = section.find(&MARK_FILE);
     if let (StoreName::Memory, Some(set_by)) = (store, section.set_by("mark_file")) {

@@ -217,14 +217,17 @@ fn start(setup: &Setup, flags: &[&str]) -> Result<Gateway, Ended> {
     Gateway::start(&[&args[..], flags].concat(), setup.clone())
 }
 
-/// A check and a start refuse in the same words, and neither makes anything.
+/// A check and a start refuse in the same words, with the same places, and neither makes anything.
 #[track_caller]
 fn refuse_alike(setup: &Setup, flags: &[&str], words: &[&str]) {
     let before = names(setup.folder());
     let problem = refusal(setup, flags);
     assert_eq!(names(setup.folder()), before, "{words:?}");
     let refused = start(setup, flags).err().expect("the start is refused");
-    refused.assert_refused(1, &[words, &[problem.as_str()]].concat());
+    let told = setup.check(flags).stderr;
+    refused.assert_refused(1, &[words, &[problem.as_str(), told.trim()]].concat());
+    let named = if flags.is_empty() { "oncegate.toml:" } else { "--> --data on the command line" };
+    assert!(told.contains(named) && told.contains("--> the ledger in "), "{told}");
     assert_eq!(names(setup.folder()), before, "{words:?}");
 }
 
@@ -272,7 +275,8 @@ fn a_check_looks_where_policies_are_kept() {
                 Some(words) => {
                     let problem = refusal(&setup, &[]);
                     let refused = start(&setup, &[]).err().expect("the start is refused");
-                    refused.assert_refused(1, &["can't be kept for later restarts", words, &problem]);
+                    let words = ["can't be kept for later restarts", words, &problem, "oncegate.toml:"];
+                    refused.assert_refused(1, &words);
                 }
                 None => {
                     let check = setup.check(&[]);
@@ -358,6 +362,8 @@ fn a_check_of_anothers_folder_says_so() {
         ended.assert_refused(1, &[&format!("belongs to user {user}"), &format!("sudo -u '#{user}'")]);
         let said: Value = serde_json::from_str(&setup.check(&["--output", "json"]).stdout).unwrap();
         assert_eq!(said["faults"][0]["folder"], setup.data().to_str().unwrap(), "{said}");
+        let line = setup.text().lines().position(|line| line.starts_with("path = ")).unwrap() + 1;
+        assert_eq!(said["faults"][0]["line"], line, "{said}");
     }
     std::os::unix::fs::chown(setup.data(), Some(0), None).unwrap();
     assert_eq!(setup.check(&[]).code, Some(0));

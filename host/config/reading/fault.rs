@@ -48,8 +48,15 @@ pub enum Place {
     Environment(String),
     /// A flag of the command line.
     Flag(&'static str),
-    /// The ledger in a data folder: what it has records of is at odds with the configuration.
-    Ledger(PathBuf),
+    /// The ledger in a data folder: it can't be used, or what it has records of is at odds with the configuration.
+    Ledger {
+        /// The folder.
+        folder: PathBuf,
+        /// Where the configuration names what is at fault; nowhere if it doesn't.
+        named: Box<Place>,
+    },
+    /// This machine, whatever the configuration says.
+    Machine,
     /// No place: something is missing altogether.
     Nowhere,
 }
@@ -71,21 +78,29 @@ impl fmt::Display for Faults {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.problem)?;
-        match &self.place {
-            Place::File { file, line, column, excerpt } => {
+        write!(f, "error: {}{}", self.problem, self.place)?;
+        if self.help.is_empty() { Ok(()) } else { write!(f, "\nhelp: {}", self.help) }
+    }
+}
+
+/// Lines below the problem.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line, column, excerpt } => {
                 write!(f, "\n  --> {}:{line}:{column}", file.display())?;
-                if let Some((text, width)) = excerpt {
-                    write!(f, "\n{}", draw(*line, *column, text, *width))?;
+                match excerpt {
+                    Some((text, width)) => write!(f, "\n{}", draw(*line, *column, text, *width)),
+                    None => Ok(()),
                 }
             }
-            Place::Whole(file) => write!(f, "\n  --> {}", file.display())?,
-            Place::Environment(name) => write!(f, "\n  --> {name} in the environment")?,
-            Place::Flag(name) => write!(f, "\n  --> {name} on the command line")?,
-            Place::Ledger(folder) => write!(f, "\n  --> the ledger in {}", folder.display())?,
-            Place::Nowhere => {}
+            Self::Whole(file) => write!(f, "\n  --> {}", file.display()),
+            Self::Environment(name) => write!(f, "\n  --> {name} in the environment"),
+            Self::Flag(name) => write!(f, "\n  --> {name} on the command line"),
+            Self::Ledger { folder, named } => write!(f, "{named}\n  --> the ledger in {}", folder.display()),
+            Self::Machine => f.write_str("\n  --> this machine"),
+            Self::Nowhere => Ok(()),
         }
-        if self.help.is_empty() { Ok(()) } else { write!(f, "\nhelp: {}", self.help) }
     }
 }
 

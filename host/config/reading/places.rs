@@ -44,7 +44,7 @@ pub fn dotted(path: &[Segment]) -> String {
     })
 }
 
-/// The places of policies' components and settings, by dotted key.
+/// The places of policies' components and settings, and of what says where the ledger is, by dotted key.
 #[derive(Clone, Debug, Default)]
 pub struct SettingPlaces(BTreeMap<String, Place>);
 
@@ -67,7 +67,12 @@ impl SettingPlaces {
 
     /// The place of a policy's component.
     pub fn component(&self, policy: &str) -> Place {
-        self.0.get(&format!("policies.{policy}.component")).cloned().unwrap_or(Place::Nowhere)
+        self.key(&format!("policies.{policy}.component"))
+    }
+
+    /// The place of this key, if it was noted.
+    pub fn key(&self, key: &str) -> Place {
+        self.0.get(key).cloned().unwrap_or(Place::Nowhere)
     }
 
     fn place(&self, policy: &str, path: &[Segment]) -> Place {

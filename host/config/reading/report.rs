@@ -149,9 +149,12 @@ impl Reading {
     pub(crate) fn line(&self, set_by: &SetBy) -> Option<usize> {
         match self.place(set_by, false) {
             Place::File { line, .. } => Some(line),
-            Place::Whole(_) | Place::Environment(_) | Place::Flag(_) | Place::Ledger(_) | Place::Nowhere => {
-                None
-            }
+            Place::Whole(_)
+            | Place::Environment(_)
+            | Place::Flag(_)
+            | Place::Ledger { .. }
+            | Place::Machine
+            | Place::Nowhere => None,
         }
     }
 
