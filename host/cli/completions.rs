@@ -7,7 +7,8 @@ use std::process::ExitCode;
 /// Print completions for a shell
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    oncegate completions bash > ~/.local/share/bash-completion/completions/oncegate\n  \
+    oncegate completions bash \\\n      \
+    > ~/.local/share/bash-completion/completions/oncegate\n  \
     oncegate completions zsh > ~/.zfunc/_oncegate\n  \
     oncegate completions fish > ~/.config/fish/completions/oncegate.fish")]
 pub(super) struct CompletionsArgs {

@@ -19,7 +19,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use say::USAGE;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -62,7 +62,8 @@ pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let parsed = command().try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` come here, too, and go to standard output with code 0.
@@ -84,6 +85,18 @@ pub fn run(
         Verb::Man(args) => man::run(&args, Cli::command()),
     };
     say::end(code)
+}
+
+/// The columns of help where no terminal says how many it has. Examples fit in them.
+const COLUMNS: usize = 80;
+
+/// The command line. Its help is as wide as the terminal, or as `COLUMNS` says.
+fn command() -> Command {
+    let told = || std::env::var("COLUMNS").is_ok_and(|columns| columns.parse().is_ok_and(|n: usize| n > 0));
+    match terminal_size::terminal_size().is_some() || told() {
+        true => Cli::command(),
+        false => Cli::command().term_width(COLUMNS),
+    }
 }
 
 /// The variables of the environment that are ours: a variable of another name need not be text.

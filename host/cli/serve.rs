@@ -14,13 +14,18 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate serve --upstream http://127.0.0.1:9000\n      \
-    guards each request that has an Idempotency-Key, whatever changes something: not GET, HEAD, OPTIONS\n  \
-    oncegate serve --upstream http://127.0.0.1:9000 --settings '{ from = [\"header:x-request-id\"] }'\n      \
+    guards each request that has an Idempotency-Key and changes something:\n      \
+    not GET, HEAD, OPTIONS\n  \
+    oncegate serve --upstream http://127.0.0.1:9000 \\\n      \
+    --settings '{ from = [\"header:x-request-id\"] }'\n      \
     the key is in another header\n  \
     oncegate serve --config oncegate.toml --listen 0.0.0.0:8080\n      \
     flags win over ONCEGATE_ variables, and those over the file\n  \
     oncegate serve --config oncegate.toml --accept-duplicates\n      \
-    starts though operations that the ledger knows may run again; its log says which")]
+    starts though operations that the ledger knows may run again; its log says\n      \
+    which\n\n\
+    Code 0: it ended in order. Code 1: it did not start, or was ended with work left.\n\
+    Code 2: usage.")]
 pub(super) struct ServeArgs {
     #[command(flatten)]
     flags: flags::FlagArgs,

@@ -16,6 +16,29 @@ fn the_commands_are_well_formed_and_each_has_an_example() {
     }
 }
 
+/// A terminal of the usual width breaks no line that somebody copies.
+#[test]
+fn examples_fit_where_no_width_is_known() {
+    fn look(command: &Command) {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in text.lines() {
+            assert!(line.chars().count() <= COLUMNS, "{}: {line}", command.get_name());
+        }
+        command.get_subcommands().for_each(look);
+    }
+    let mut command = Cli::command();
+    command.build();
+    look(&command);
+}
+
+#[test]
+fn a_machine_without_policies_is_no_usage() {
+    let faults = crate::run::no_engine(&crate::policy::EngineError::Wasm("no memory".into()));
+    assert!(!faults.are_usage());
+    let told = faults.to_string();
+    assert!(told.contains("can't run policies") && told.contains("--> this machine"), "{told}");
+}
+
 /// The debug text of an `ExitCode`, because `ExitCode` can't be compared.
 fn code(arguments: &[&str], env: &[(&str, &str)]) -> String {
     let arguments = std::iter::once("oncegate").chain(arguments.iter().copied()).map(OsString::from);

@@ -2,7 +2,7 @@
 
 use crate::guests::{Guest, KEY_OF_FIRST_FIELD};
 use crate::policies::bad_components::put;
-use crate::support::gateway::{Ended, run};
+use crate::support::gateway::{Ended, command, run};
 use crate::support::*;
 use std::net::TcpListener;
 
@@ -68,6 +68,27 @@ fn each_command_has_help_with_an_example() {
         assert!(ended.stdout.contains(&format!("oncegate {command}")), "{command}: {}", ended.stdout);
     }
     assert_eq!(run(&["--version"], setup.folder()).code, Some(0));
+}
+
+/// The longest line of help whose reader says that it has so many columns.
+fn widest(verb: &[&str], columns: Option<&str>) -> usize {
+    let setup = Setup::new("http://127.0.0.1:9");
+    let mut command = command(&[verb, &["--help"]].concat(), setup.folder());
+    command.env_remove("COLUMNS").envs(columns.map(|columns| ("COLUMNS", columns)));
+    let help = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let lines = help.lines().filter(|line| !line.starts_with("Usage:"));
+    lines.map(|line| line.chars().count()).max().unwrap_or_default()
+}
+
+#[test]
+fn help_is_as_wide_as_its_reader() {
+    for verb in [&["serve"][..], &["check"], &["reload"], &["ops", "resolve"], &["policy", "run"]] {
+        for unknown in [None, Some("x"), Some("0"), Some("-1"), Some("80")] {
+            let widest = widest(verb, unknown);
+            assert!((60..=80).contains(&widest), "{verb:?} {unknown:?}: {widest}");
+        }
+        assert!((90..=120).contains(&widest(verb, Some("120"))), "{verb:?}");
+    }
 }
 
 #[test]

@@ -46,11 +46,13 @@ struct ChangeArgs {
     oncegate ops resolve ID --version 43 --outcome not-applied \\\n      \
     --reason 'no such charge at the bank'\n  \
     oncegate ops resolve ID --version 43 --outcome completed --status 201 \\\n      \
-    --header 'Content-Type: application/json' --body-file charge.json --reason 'ch_1'\n  \
+    --header 'Content-Type: application/json' --body-file charge.json \\\n      \
+    --reason 'ch_1'\n  \
     oncegate ops resolve --route charges --older-than 1h --outcome not-applied \\\n      \
     --reason 'restored from backup'\n      \
     shows which, and the word with which --yes does it\n\n\
-    The version is the one that `ops list` or `ops show` showed you. Without it nothing is changed.")]
+    The version is the one that `ops list` or `ops show` showed you. Without it nothing\n\
+    is changed. `ops show` tells the reason from then on.")]
 pub(super) struct Resolve {
     #[command(flatten)]
     change: ChangeArgs,
@@ -90,7 +92,8 @@ enum ResolveAs {
     oncegate ops forget ID --version 43 --reason 'the customer wants it once more'\n  \
     oncegate ops forget --route tests --reason 'a test run'\n      \
     shows which, and the word with which --yes does it\n\n\
-    The version is the one that `ops list` or `ops show` showed you. Without it nothing is changed.")]
+    The version is the one that `ops list` or `ops show` showed you. Without it nothing\n\
+    is changed.")]
 pub(super) struct Forget {
     #[command(flatten)]
     change: ChangeArgs,

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:\n  \
     oncegate ops list --state unknown\n  \
     oncegate ops list --since 2h\n  \
-    oncegate ops list --route charges --older-than 24h --output json | jq '.operations[].operation'")]
+    oncegate ops list --route charges --older-than 24h --output json \\\n      \
+    | jq '.operations[].operation'")]
 pub(super) struct List {
     #[command(flatten)]
     filter: FilterArgs,

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     oncegate policy inspect orders.wasm\n  \
-    oncegate policy inspect builtin:idempotency-key --settings '{ from = [\"header:x-request-id\"] }'\n  \
+    oncegate policy inspect builtin:idempotency-key \\\n      \
+    --settings '{ from = [\"header:x-request-id\"] }'\n  \
     oncegate policy inspect orders --output json | jq -r .plan.key_schema\n\n\
     Code 0: it would load. Code 1: it would not, or it fails its own test vectors.")]
 pub(super) struct InspectArgs {

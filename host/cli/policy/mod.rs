@@ -23,8 +23,9 @@ use std::process::ExitCode;
     oncegate policy new --lang rust orders\n  \
     oncegate policy build orders\n  \
     oncegate policy test orders\n  \
-    oncegate policy run orders --method POST --path /charges --header 'Idempotency-Key: 1'\n\n\
-    `new` lists the languages. A built policy goes into service as `component = \"orders/orders.wasm\"`.",
+    oncegate policy run orders --path /charges --header 'Idempotency-Key: 1'\n\n\
+    `new` lists the languages. A built policy goes into service as\n\
+    `component = \"orders/orders.wasm\"`.",
     subcommand_required = true,
     arg_required_else_help = true
 )]

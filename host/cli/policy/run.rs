@@ -21,14 +21,18 @@ use std::path::{Path, PathBuf};
 /// wherever it is there. What they say is written as test vectors have it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    oncegate policy run orders --path /charges --header 'Idempotency-Key: 1' --body '{\"amount\":100}'\n  \
+    oncegate policy run orders --path /charges --header 'Idempotency-Key: 1' \\\n      \
+    --body '{\"amount\":100}'\n  \
     oncegate policy run builtin:idempotency-key --settings '{ required = true }'\n  \
-    oncegate policy run orders.wasm --request request.http --principal alice --output json\n  \
+    oncegate policy run orders.wasm --request request.http --principal alice \\\n      \
+    --output json\n  \
     printf 'HTTP/1.1 200 OK\\n\\n{\"status\":\"lost\"}' | oncegate policy run payments \\\n      \
     --header 'Idempotency-Key: 1' --answer -\n  \
-    oncegate policy run payments --header 'Idempotency-Key: 1' --found list.http --found payment.http\n  \
+    oncegate policy run payments --header 'Idempotency-Key: 1' \\\n      \
+    --found list.http --found payment.http\n  \
     oncegate policy run json-rpc --request call.http --problem in-flight\n\n\
-    Code 0: it said something, whatever it was. Code 1: it failed, or can't be loaded.")]
+    Code 0: it said something, whatever it was. Code 1: it failed, or can't be\n\
+    loaded.")]
 pub(super) struct RunArgs {
     #[command(flatten)]
     subject: ComponentFlags,

@@ -20,9 +20,11 @@ use std::time::UNIX_EPOCH;
 #[command(after_help = "Examples:\n  \
     oncegate policy test orders\n  \
     oncegate policy test orders.wasm --vectors vectors.json\n  \
-    oncegate policy test builtin:idempotency-key --settings '{ from = [\"body:/id\"] }'\n      \
+    oncegate policy test builtin:idempotency-key \\\n      \
+    --settings '{ from = [\"body:/id\"] }'\n      \
     the requests of the vectors, under these settings\n\n\
-    Code 0: no promise is broken, as far as there are test vectors to tell. Code 1: one is broken, and the report says which and by what.")]
+    Code 0: no promise is broken, as far as there are test vectors to tell. Code 1: one is\n\
+    broken, and the report says which and by what.")]
 pub(super) struct TestArgs {
     #[command(flatten)]
     subject: ComponentFlags,
