@@ -24,7 +24,7 @@ use std::sync::Arc;
     oncegate check --config oncegate.toml\n  \
     oncegate check --config oncegate.toml --output json \\\n      \
     | jq '.faults[] | {line, problem}'\n\n\
-    Code 0: it can be served, though there may be warnings. Code 1: it has faults, or its\n\
+    Code 0: it can be served, though there may be warnings. Code 1: it has faults, or its \
     ledger or this machine refuses it. Code 2: usage: the flags alone are at fault.")]
 pub(super) struct CheckArgs {
     #[command(flatten)]

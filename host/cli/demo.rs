@@ -30,7 +30,7 @@ const GRACE: &str = "500ms";
 /// nothing of it is left.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  oncegate demo --once\n      tells the story and ends\n\n\
-    Code 0: the story was told. Code 1: it could not be. Code 130 (SIGINT), 143 (SIGTERM),\n\
+    Code 0: the story was told. Code 1: it could not be. Code 130 (SIGINT), 143 (SIGTERM), \
     129 (SIGHUP) or 131 (SIGQUIT): a signal came first.")]
 pub(super) struct DemoArgs {
     /// End after the story

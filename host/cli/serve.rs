@@ -24,7 +24,7 @@ use std::process::ExitCode;
     oncegate serve --config oncegate.toml --accept-duplicates\n      \
     starts though operations that the ledger knows may run again; its log says\n      \
     which\n\n\
-    Code 0: it ended in order. Code 1: it did not start, or was ended with work left.\n\
+    Code 0: it ended in order. Code 1: it did not start, or was ended with work left. \
     Code 2: usage.")]
 pub(super) struct ServeArgs {
     #[command(flatten)]

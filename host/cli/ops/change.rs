@@ -51,7 +51,7 @@ struct ChangeArgs {
     oncegate ops resolve --route charges --older-than 1h --outcome not-applied \\\n      \
     --reason 'restored from backup'\n      \
     shows which, and the word with which --yes does it\n\n\
-    The version is the one that `ops list` or `ops show` showed you. Without it nothing\n\
+    The version is the one that `ops list` or `ops show` showed you. Without it nothing \
     is changed. `ops show` tells the reason from then on.")]
 pub(super) struct Resolve {
     #[command(flatten)]
@@ -92,7 +92,7 @@ enum ResolveAs {
     oncegate ops forget ID --version 43 --reason 'the customer wants it once more'\n  \
     oncegate ops forget --route tests --reason 'a test run'\n      \
     shows which, and the word with which --yes does it\n\n\
-    The version is the one that `ops list` or `ops show` showed you. Without it nothing\n\
+    The version is the one that `ops list` or `ops show` showed you. Without it nothing \
     is changed.")]
 pub(super) struct Forget {
     #[command(flatten)]

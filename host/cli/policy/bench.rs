@@ -16,7 +16,7 @@ use serde_json::{Value, json};
     oncegate policy bench orders --header 'Idempotency-Key: 1'\n  \
     oncegate policy bench rust/rust.wasm go/go.wasm js/js.wasm --output json\n  \
     oncegate policy bench builtin:idempotency-key --request request.http\n\n\
-    Without a request of yours it is a POST with twelve fields, `Idempotency-Key` among\n\
+    Without a request of yours it is a POST with twelve fields, `Idempotency-Key` among \
     them.")]
 pub(super) struct BenchArgs {
     /// Components, folders of policies that were built, or `builtin:NAME`

@@ -24,7 +24,7 @@ use std::process::ExitCode;
     oncegate policy build orders\n  \
     oncegate policy test orders\n  \
     oncegate policy run orders --path /charges --header 'Idempotency-Key: 1'\n\n\
-    `new` lists the languages. A built policy goes into service as\n\
+    `new` lists the languages. A built policy goes into service as \
     `component = \"orders/orders.wasm\"`.",
     subcommand_required = true,
     arg_required_else_help = true

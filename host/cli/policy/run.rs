@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
     oncegate policy run payments --header 'Idempotency-Key: 1' \\\n      \
     --found list.http --found payment.http\n  \
     oncegate policy run json-rpc --request call.http --problem in-flight\n\n\
-    Code 0: it said something, whatever it was. Code 1: it failed, or can't be\n\
+    Code 0: it said something, whatever it was. Code 1: it failed, or can't be \
     loaded.")]
 pub(super) struct RunArgs {
     #[command(flatten)]

@@ -23,7 +23,7 @@ use std::time::UNIX_EPOCH;
     oncegate policy test builtin:idempotency-key \\\n      \
     --settings '{ from = [\"body:/id\"] }'\n      \
     the requests of the vectors, under these settings\n\n\
-    Code 0: no promise is broken, as far as there are test vectors to tell. Code 1: one is\n\
+    Code 0: no promise is broken, as far as there are test vectors to tell. Code 1: one is \
     broken, and the report says which and by what.")]
 pub(super) struct TestArgs {
     #[command(flatten)]
