@@ -3,14 +3,14 @@
 use crate::answer::problem::{Code, Problem};
 use crate::answer::refusals::{switched_off, twin_of};
 use crate::request::arrival::Arrival;
-use crate::request::fields::{are_twins, names_in_connection};
+use crate::request::fields::are_twins;
 use crate::request::principal;
 use crate::request::progress::RequestProgress;
 use crate::request::route::Route;
 use crate::shared::ActiveConfig;
 use crate::worker::Worker;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use oncegate_core::{PrincipalId, Timestamp};
 use oncegate_policy::document::DocumentFormat;
 use oncegate_policy::parts::Values;
@@ -18,6 +18,7 @@ use oncegate_policy::view::{DocumentForm, ShownBody};
 use oncegate_policy::{
     Attribute, Failure, Generation, Guard, Operation, Payload, PayloadWant, Plan, RequestField, Shape, view,
 };
+use oncegate_upstream::elements;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -106,15 +107,7 @@ impl RequestContext {
     ) -> Result<Operation<'s>, Problem> {
         let plan = generation.plan();
         let fields = self.arrival.fields();
-        // By these two the host reads the document that policy and fingerprint see.
-        for name in ["content-encoding", "content-type"] {
-            must_count(fields, name, plan)?;
-        }
-        for field in &plan.request_fields {
-            if let RequestField::Header(name) = field {
-                must_count(fields, name.as_str(), plan)?;
-            }
-        }
+        must_count(fields, plan)?;
         let seen = view::Seen {
             authority: self.authority(),
             path: &self.arrival.head.path,
@@ -185,16 +178,30 @@ impl RequestContext {
     }
 }
 
-/// Refuses a request that is judged by a field of this name and in which the field may not count: `Connection` names it, or
-/// there is one that many services read as it. A plan that declares both knows what they mean.
-fn must_count(fields: &HeaderMap, name: &str, plan: &Plan) -> Result<(), Problem> {
-    if names_in_connection(fields, name) {
-        return Err(switched_off(name));
+/// Refuses a request that is judged by a field which may not count: `Connection` names it, or there is one that many
+/// services read as it. A plan that declares both knows what they mean. Each field is looked at once, because most
+/// requests have neither.
+fn must_count(fields: &HeaderMap, plan: &Plan) -> Result<(), Problem> {
+    let declared = || {
+        plan.request_fields.iter().filter_map(|field| match field {
+            RequestField::Header(name) => Some(name.as_str()),
+            _ => None,
+        })
+    };
+    // By these two the host reads the document that policy and fingerprint see.
+    let judged = || ["content-encoding", "content-type"].into_iter().chain(declared());
+    for option in elements(fields, header::CONNECTION) {
+        if let Some(name) = judged().find(|name| option.eq_ignore_ascii_case(name.as_bytes())) {
+            return Err(switched_off(name));
+        }
     }
-    let is_declared = |own: &HeaderName| plan.request_fields.iter().any(|field| field.name() == own.as_str());
-    let is_twin =
-        |own: &&HeaderName| own.as_str() != name && are_twins(own.as_str(), name) && !is_declared(own);
-    fields.keys().find(is_twin).map_or(Ok(()), |twin| Err(twin_of(twin.as_str(), name)))
+    for own in fields.keys().map(HeaderName::as_str) {
+        let twin = judged().find(|name| own != *name && are_twins(own, name));
+        if let Some(name) = twin.filter(|_| !declared().any(|name| name == own)) {
+            return Err(twin_of(own, name));
+        }
+    }
+    Ok(())
 }
 
 /// A request whose body was read whole. Keys and fingerprints are made of whole requests only.
