@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use oncegate_config as config;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -29,6 +29,7 @@ pub(super) struct H1 {
     writes: Arc<Writes>,
     /// The task that drives the connection, and has its place.
     driver: JoinHandle<()>,
+    place: Weak<UpstreamSocket>,
     state: ConnectionState,
 }
 
@@ -129,18 +130,20 @@ impl H1 {
             .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
         let driver = tokio::task::spawn_local(async move {
             if let Err(error) = connection.with_upgrades().await {
+        let place = Arc::new(place);
+        let held = Arc::downgrade(&place);
                 tracing::debug!(%error, "an upstream connection ended");
             }
             drop(place);
         });
-        Ok(Self { sender, writes, driver, state: ConnectionState::Idle })
+        Ok(Self { sender, writes, driver, place: held, state: ConnectionState::Idle })
     }
 
-    /// Closes a connection that nothing is under way on. Its place is free then.
-    pub(super) async fn close(mut self) {
-        self.driver.abort();
-        // It was aborted, or has ended.
-        let _ = (&mut self.driver).await;
+    /// Notes whether the connection waits for its next request, or its end, so that its place can be waited for.
+    pub(super) fn idles(&self, is_idle: bool) {
+        if let Some(place) = self.place.upgrade() {
+            place.idles(is_idle);
+        }
     }
 
     /// The answer has come to its end. Returns whether the connection takes another request: not if this one is
@@ -219,6 +222,8 @@ pub async fn send_once(
     stream: TcpStream,
     request: Request<http_body_util::Full<bytes::Bytes>>,
 ) -> Result<Response<Incoming>, hyper::Error> {
+        // Its place is free as soon as its task has ended.
+        self.idles(true);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The task ends when the answer is read or dropped, or with the runtime.
     tokio::spawn(connection);

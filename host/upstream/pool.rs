@@ -5,14 +5,14 @@ use super::body::RequestBody;
 use super::framing::{self, ConnectionReuse};
 use super::h1::{ConnectError, H1, SendError};
 use super::runtime::Upstream;
-use super::sockets::{UpstreamSocket, UpstreamSockets};
+use super::sockets::UpstreamSockets;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -106,7 +106,7 @@ impl Pools {
             return pool.clone();
         }
         let pool = Pool::new(upstream.clone());
-        pools.retain(|(own, pool)| *own != traffic || pool.upstream.name() != upstream.name());
+        pools.retain(|(_, pool)| !pool.upstream.is_retired());
         pools.push((traffic, pool.clone()));
         pool
     }
@@ -137,24 +137,15 @@ impl Pool {
         }
         let (h1, is_used) = match self.take_idle(age_max) {
             Some(idle) => (idle, true),
-            None => (H1::connect(&self.upstream.config, self.place().await?).await?, false),
+            None => (self.connect().await?, false),
         };
         Ok(Connection { h1, pool: self.clone(), is_used })
     }
 
-    /// A place for a new connection. Where there is none, connections of this pool that are idle for too long to be
-    /// used give way.
-    async fn place(&self) -> Result<UpstreamSocket, ConnectError> {
-        loop {
-            if let Some(place) = UpstreamSockets::place(&self.upstream.sockets, self.upstream.name()) {
-                return Ok(place);
-            }
-            let oldest = {
-                let mut idle = self.idle.borrow_mut();
-                (!idle.is_empty()).then(|| idle.remove(0))
-            };
-            oldest.ok_or(ConnectError::NoPlace)?.connection.close().await;
-        }
+    async fn connect(&self) -> Result<H1, ConnectError> {
+        let Upstream { config, sockets, .. } = &*self.upstream;
+        let place = UpstreamSockets::place(sockets, &config.name, config.connect_timeout).await;
+        H1::connect(config, place.ok_or(ConnectError::NoPlace)?).await
     }
 
     fn take_idle(&self, age_max: Duration) -> Option<H1> {
@@ -167,7 +158,9 @@ impl Pool {
         if Instant::now() - idle[at].since >= age_max.min(self.idle_max) {
             return None;
         }
-        Some(idle.remove(at).connection)
+        let connection = idle.remove(at).connection;
+        connection.idles(false);
+        Some(connection)
     }
 
     /// Takes a connection back whose answer has ended. One whose request is still being written ends.
@@ -180,19 +173,22 @@ impl Pool {
         if idle.len() >= IDLE_COUNT_MAX {
             idle.retain(|idle| idle.stays(now, self.idle_max));
         }
-        if idle.len() >= IDLE_COUNT_MAX || self.upstream.sockets.are_scarce() {
+        if idle.len() >= IDLE_COUNT_MAX || self.upstream.is_retired() || self.upstream.sockets.are_scarce() {
             return;
         }
+        connection.idles(true);
         idle.push(Idle { connection, since: now });
         if !self.is_tidied.replace(true) {
             tokio::task::spawn_local(tidy(Rc::downgrade(self)));
         }
     }
 
-    /// Closes what was idle for too long. Returns when the next one will have been; none: none is left.
+    /// Closes what was idle for too long, or all where others wait for places or the upstream is retired. Returns when
+    /// the next one will have been; none: none is left.
     fn close_idle(&self) -> Option<Instant> {
         let (mut idle, now) = (self.idle.borrow_mut(), Instant::now());
-        idle.retain(|idle| idle.stays(now, self.idle_max));
+        let is_kept = !self.upstream.is_retired() && !self.upstream.sockets.are_awaited();
+        idle.retain(|idle| is_kept && idle.stays(now, self.idle_max));
         let next = idle.first().map(|oldest| oldest.since + self.idle_max);
         self.is_tidied.set(next.is_some());
         next
@@ -205,10 +201,18 @@ impl Idle {
     }
 }
 
-/// Closes connections that stay idle, until the pool has none, or is gone.
+/// Closes connections that stay idle, or whose places are recalled, until the pool has none, or is gone.
 async fn tidy(pool: Weak<Pool>) {
-    while let Some(next) = pool.upgrade().and_then(|pool| pool.close_idle()) {
-        sleep_until(next).await;
+    let Some(sockets) = pool.upgrade().map(|pool| pool.upstream.sockets.clone()) else { return };
+    loop {
+        let mut recalled = pin!(sockets.recalled());
+        // Registered first, so that no recall is lost between the look and the wait.
+        recalled.as_mut().enable();
+        let Some(next) = pool.upgrade().and_then(|pool| pool.close_idle()) else { return };
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = recalled => {}
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use oncegate_observe::metrics::{Metrics, UpstreamMetrics};
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One configured upstream. All workers share the object, and it outlives reloads that do not change its
 /// configuration.
@@ -18,6 +19,8 @@ pub struct Upstream {
     pub metrics: UpstreamMetrics,
     slots: Arc<Slots>,
     pub(super) sockets: Arc<UpstreamSockets>,
+    /// A reload removed the upstream, or made it anew.
+    is_retired: AtomicBool,
 }
 
 /// All configured upstreams, by name.
@@ -51,11 +54,22 @@ impl Upstream {
     pub fn admit(&self, kind: Admission) -> Result<Slot, NotAdmitted> {
         Slots::admit(&self.slots, kind)
     }
+
+    /// Closes the idle connections of all workers, and keeps none from now on.
+    fn retire(&self) {
+        self.is_retired.store(true, Ordering::SeqCst);
+        self.sockets.recall();
+    }
+
+    /// Whether a reload removed the upstream, or made it anew.
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::SeqCst)
+    }
 }
 
 impl UpstreamTable {
     /// The upstreams of the next configuration. Upstreams of this table with the same configuration go on. The
-    /// others keep the slots of their name.
+    /// others keep the slots of their name, and are retired.
     #[must_use]
     pub fn next(
         &self,
@@ -68,12 +82,17 @@ impl UpstreamTable {
             let changed = || {
                 let (metrics, slots) = (metrics.upstream(name), self.slots.of(name));
                 let sockets = self.sockets.clone();
-                Arc::new(Upstream { config: config.clone(), metrics, slots, sockets })
+                let is_retired = AtomicBool::new(false);
+                Arc::new(Upstream { config: config.clone(), metrics, slots, sockets, is_retired })
             };
             (name.clone(), same.unwrap_or_else(changed))
         };
-        let upstreams = configured.values().map(one).collect();
+        let upstreams: BTreeMap<_, _> = configured.values().map(one).collect();
         self.sockets.share_among(configured.keys());
+        let goes_on = |upstream: &Arc<Upstream>| {
+            upstreams.get(upstream.name()).is_some_and(|next| Arc::ptr_eq(next, upstream))
+        };
+        self.values().filter(|upstream| !goes_on(upstream)).for_each(|upstream| upstream.retire());
         Self { upstreams, slots: self.slots.clone(), sockets: self.sockets.clone() }
     }
 

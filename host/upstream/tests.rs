@@ -155,6 +155,101 @@ fn idle_connections_give_way() {
     });
 }
 
+/// A connection in a pool of another worker or other traffic, or to another upstream, held a place that a request
+/// wanted.
+#[test]
+fn idle_connections_of_any_pool_give_way() {
+    /// Workers, traffic and upstreams of the pool that has idle connections and of the one that wants a place.
+    type Pooled = (usize, Traffic, &'static str);
+    let (guarded, plain) = (Traffic::Guarded, Traffic::Unguarded);
+    let cases: [(Pooled, Pooled); 5] = [
+        ((0, guarded, "a"), (1, guarded, "a")),
+        ((0, guarded, "a"), (0, plain, "a")),
+        ((0, plain, "a"), (2, guarded, "a")),
+        ((0, guarded, "a"), (0, guarded, "b")),
+        ((1, plain, "a"), (2, guarded, "b")),
+    ];
+    for (idle, wants) in cases {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let named = |name: &str| {
+                let config = configured(address.ip().to_string(), address.port());
+                Arc::new(config::UpstreamConfig { name: name.into(), ..(*config).clone() })
+            };
+            let upstreams = load(&UpstreamTable::default(), [named("a"), named("b")]);
+            let workers: [Pools; 3] = Default::default();
+            let pool = |(worker, traffic, name): Pooled| workers[worker].of(&upstreams[name], traffic);
+            upstreams.bound_connections(8);
+            let peer = serve(listener, 9);
+            let open = async |count: usize, pool: &Rc<Pool>| {
+                let mut open = Vec::new();
+                for _ in 0..count {
+                    open.push(pool.connection(Duration::ZERO).await.unwrap());
+                }
+                open
+            };
+            // Four are idle, two of them in the place of what is for both.
+            for connection in open(4, &pool(idle)).await {
+                drop(connection.send(Box::new(request()), Duration::from_secs(60)).await.unwrap());
+            }
+            let _in_use = open(4, &pool((2, plain, "b"))).await;
+            let next = pool(wants).connection(FRESH).await.unwrap();
+            assert!(!next.is_used, "{idle:?} {wants:?}");
+            drop((next, workers, upstreams));
+            peer.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_place_is_refused_where_all_are_in_use() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pool = pool(&listener);
+        pool.upstream().sockets.bound(2);
+        let first = pool.connection(FRESH).await.unwrap();
+        let _second = pool.connection(FRESH).await.unwrap();
+        assert!(matches!(pool.connection(FRESH).await, Err(ConnectError::NoPlace)));
+        drop(first);
+        while pool.connection(FRESH).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+/// Nobody sends to it any more, and its connections stayed until their time was over.
+#[test]
+fn a_retired_upstream_keeps_no_idle_connections() {
+    let other = |port| configured("localhost".into(), port);
+    for next in [&[][..], &[other(9)], &[other(10)]] {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let config = configured(address.ip().to_string(), address.port());
+            let table = load(&UpstreamTable::default(), [config]);
+            let pool = Pool::lasting(table["origin"].clone(), Duration::from_secs(3600));
+            let ends = tokio::task::spawn_blocking(move || {
+                let streams: Vec<_> = (0..2).map(|_| listener.accept().unwrap().0).collect();
+                streams.into_iter().for_each(|mut stream| {
+                    take_request(&mut stream);
+                    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the connection has ended");
+                });
+            });
+            let idle = pool.connection(FRESH).await.unwrap();
+            let in_use = pool.connection(FRESH).await.unwrap();
+            let limit = Duration::from_secs(60);
+            drop(idle.send(Box::new(request()), limit).await.unwrap());
+            let configs = next.iter().map(|config| (config.name.clone(), config.clone())).collect();
+            let _next = table.next(&configs, &Metrics::default());
+            drop(in_use.send(Box::new(request()), limit).await.unwrap());
+            ends.await.unwrap();
+        });
+    }
+}
+
 /// Reads one request off a stream.
 fn take_request(stream: &mut std::net::TcpStream) {
     let mut read = Vec::new();

@@ -12,4 +12,5 @@ pub mod output;
 pub mod preflight;
 pub mod probes;
 pub mod shutdown;
+pub mod upstream_places;
 pub mod versions;
