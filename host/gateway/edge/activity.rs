@@ -64,6 +64,8 @@ pub(super) struct Activity {
     is_left: AtomicBool,
     /// An answer is under way whose end is that of the connection. A part of it must not look whole.
     is_short: AtomicBool,
+    /// All of that answer was taken, and goes out.
+    is_taken: AtomicBool,
     pub(super) close: Notify,
 }
 
@@ -85,6 +87,7 @@ impl Activity {
             gives_way: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
             is_short: AtomicBool::new(false),
+            is_taken: AtomicBool::new(false),
             close: Notify::new(),
         }
     }
@@ -185,6 +188,14 @@ impl Activity {
         if was_stuck || self.requests.load(Ordering::Relaxed) == 0 {
             self.mark();
             self.give_end();
+        }
+    }
+
+    /// Nothing waits to be written.
+    fn wrote_all(&self) {
+        if self.is_taken.load(Ordering::Relaxed) {
+            self.is_taken.store(false, Ordering::Relaxed);
+            self.is_short.store(false, Ordering::Relaxed);
         }
     }
 
@@ -333,7 +344,9 @@ impl AsyncWrite for TrackedIo {
         self.written(written)
     }
 
+    /// hyper flushes once it has written all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.wrote_all();
         Pin::new(self.stream.get_mut()).poll_flush(cx)
     }
 
@@ -372,10 +385,11 @@ impl<B: Body> BusyBody<B> {
         Self { body, failed: None, ends_with_connection, busy }
     }
 
-    /// Notes whether the client has less than the whole body.
-    fn note_end(&self, is_whole: bool) {
+    /// Notes that the client has less than the whole body, until the last of it `is_taken` and written.
+    fn note_end(&self, is_taken: bool) {
         if self.ends_with_connection {
-            self.busy.0.is_short.store(!is_whole, Ordering::Relaxed);
+            self.busy.0.is_short.store(true, Ordering::Relaxed);
+            self.busy.0.is_taken.store(is_taken, Ordering::Relaxed);
         }
     }
 }
