@@ -65,7 +65,7 @@ pub struct PeerAccount {
     /// Its open connections, tunnels among them.
     pub(crate) connections: AtomicUsize,
     /// The turns of its large documents: so many may be read on policy threads or be next there.
-    pub(crate) documents: Semaphore,
+    pub(crate) documents: Arc<Semaphore>,
     /// The peer's address, or the network that counts as one peer; none: the gateway itself.
     address: Option<IpAddr>,
     /// Whether the peer speaks for many, so that it may hold all.
@@ -115,7 +115,7 @@ impl BodyBudget {
             budget: self.clone(),
             held: Held::default(),
             connections: AtomicUsize::new(0),
-            documents: Semaphore::new(documents),
+            documents: Arc::new(Semaphore::new(documents)),
             address,
             is_many,
         })

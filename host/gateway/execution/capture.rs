@@ -195,7 +195,7 @@ impl Capture {
         head: &Parts,
         generation: &Arc<Generation>,
         policies: &InstancePool,
-        turns: &Semaphore,
+        turns: &Arc<Semaphore>,
     ) -> Result<Payload, Failure> {
         match generation.plan().response_payload {
             _ if self.size == 0 => Ok(Payload::Absent),

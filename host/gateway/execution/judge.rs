@@ -28,7 +28,7 @@ pub struct Judge<'a> {
     /// The record under which it executes.
     pub record: &'a Record,
     /// The turns of the peer's large documents.
-    pub turns: &'a Semaphore,
+    pub turns: &'a Arc<Semaphore>,
 }
 
 impl Judge<'_> {

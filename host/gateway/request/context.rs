@@ -168,7 +168,7 @@ impl RequestContext {
     }
 
     /// The turns of the peer's large documents.
-    fn turns(&self) -> &Semaphore {
+    fn turns(&self) -> &Arc<Semaphore> {
         &self.arrival.client.bodies().documents
     }
 

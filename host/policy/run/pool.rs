@@ -44,15 +44,14 @@ impl InstancePool {
         generation: &Arc<Generation>,
         body: &Arc<ShownBody>,
         want: fn(&Plan) -> &PayloadWant,
-        turns: &Semaphore,
+        turns: &Arc<Semaphore>,
     ) -> Result<Payload, Failure> {
         if body.is_small() {
             return in_time(body.payload(want(&generation.plan), Until::THE_END));
         }
-        let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
         let (held, body) = (Arc::clone(generation), Arc::clone(body));
         let work = move || in_time(body.payload(want(&held.plan), Until::spent(BODY_TIME_MAX)));
-        self.engine.threads().work(generation, work).await
+        self.in_turn(generation, turns, work).await
     }
 
     /// The canonical documents of a large body, made on a policy thread; none if the body is no document.
@@ -61,11 +60,25 @@ impl InstancePool {
         generation: &Arc<Generation>,
         body: &Arc<ShownBody>,
         shapes: Vec<Shape>,
-        turns: &Semaphore,
+        turns: &Arc<Semaphore>,
     ) -> Result<Option<Vec<DocumentForm>>, Failure> {
-        let _turn = turns.acquire().await.map_err(|_| Failure::Lost)?;
         let body = Arc::clone(body);
         let work = move || in_time(body.forms(shapes, Until::spent(BODY_TIME_MAX)));
+        self.in_turn(generation, turns, work).await
+    }
+
+    /// Does work on a policy thread. It holds one of `turns` to its end, also when nobody waits for it any more.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        generation: &Arc<Generation>,
+        turns: &Arc<Semaphore>,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| Failure::Lost)?;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
         self.engine.threads().work(generation, work).await
     }
 
@@ -142,4 +155,62 @@ impl InstancePool {
 
 fn in_time<T>(read: Result<T, Late>) -> Result<T, Failure> {
     read.map_err(|Late| Failure::Body(BODY_TIME_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use crate::tests::{ENGINE, guests, load, run};
+    use http::HeaderMap;
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    async fn begin<T>(work: Pin<&mut impl Future<Output = T>>) {
+        let mut work = Some(work);
+        poll_fn(|cx| Poll::Ready(assert!(work.take().unwrap().poll(cx).is_pending()))).await;
+    }
+
+    /// A client that resets gave its turn back at once, and its next document came beside the first.
+    #[test]
+    fn a_turn_lasts_as_long_as_its_work() {
+        let one = || load(&guests::keyed_by_header("a", "toy/1")).unwrap();
+        let pool = InstancePool::new(&ENGINE);
+        let body = Arc::new(ShownBody::new(&HeaderMap::new(), vec![b'1'; 1 << 20].into(), 4 << 20));
+        run(async {
+            // Nothing else runs meanwhile: there are two threads.
+            let (release, released) = crossbeam_channel::bounded::<()>(0);
+            let [first, second] = [one(), one()];
+            let hold = |generation| {
+                let released = released.clone();
+                Box::pin(ENGINE.threads().work(generation, move || {
+                    let _released = released.recv();
+                    Ok(())
+                }))
+            };
+            let mut held = [hold(&first), hold(&second)];
+            for held in &mut held {
+                begin(held.as_mut()).await;
+            }
+            let [read, formed] = [one(), one()];
+            let turns = [(); 3].map(|()| Arc::new(Semaphore::new(1)));
+            let mut payload = Box::pin(pool.payload(&read, &body, |plan| &plan.request_payload, &turns[0]));
+            begin(payload.as_mut()).await;
+            let mut forms = Box::pin(pool.forms(&formed, &body, vec![], &turns[1]));
+            begin(forms.as_mut()).await;
+            // The policy has one thread at a time, so that this one waits for its place there.
+            let mut queued = Box::pin(pool.forms(&formed, &body, vec![], &turns[2]));
+            begin(queued.as_mut()).await;
+            let left = || [0, 1, 2].map(|n| turns[n].available_permits());
+            assert_eq!(left(), [0, 0, 0]);
+            drop((payload, forms, queued));
+            assert_eq!(left(), [0, 0, 1], "only what never began gives its turn back");
+            drop(release);
+            while left() != [1, 1, 1] {
+                std::thread::yield_now();
+            }
+        });
+    }
 }
