@@ -24,6 +24,8 @@ pub enum NoHead {
     Broken,
     /// The request was sent, and the framing of its answer can't be read.
     Unreadable,
+    /// The request may have been sent, and the service switched to a protocol that was not offered, or too early.
+    Switched,
     /// The request may have been sent, and no head came in time.
     TimedOut,
     /// The client broke its request off, or stopped bringing it. A part of it was sent.
@@ -67,14 +69,6 @@ impl Pool {
             let may_repeat = sending == Sending::Repeatable && connection.is_used && !may_switch;
             let copy = if may_repeat { copy(&request).map(Box::new) } else { None };
             match (connection.send(request, limit).await, copy) {
-                (Ok(response), _) if response.status() == StatusCode::SWITCHING_PROTOCOLS && !may_switch => {
-                    tracing::warn!(
-                        upstream = &**self.upstream().name(),
-                        "upstream answered 101 to a request that asked for no other protocol"
-                    );
-                    metrics.broken.inc();
-                    return Err(NoHead::Broken);
-                }
                 (Ok(response), Some(copy)) if is_of_an_idle_connection(&response) => {
                     (request, age_max) = (copy, Duration::ZERO);
                 }
@@ -115,6 +109,14 @@ impl Pool {
                 tracing::warn!(upstream, %error, "an upstream's answer can't be read");
                 metrics.broken.inc();
                 NoHead::Unreadable
+            }
+            SendError::Switched => {
+                tracing::warn!(
+                    upstream,
+                    "an upstream switched to a protocol that was not offered, or before it had the whole request"
+                );
+                metrics.broken.inc();
+                NoHead::Switched
             }
             SendError::TimedOut => {
                 tracing::warn!(upstream, ?limit, "upstream timed out");

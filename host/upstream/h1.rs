@@ -1,12 +1,12 @@
 //! A client connection of HTTP/1.1, by hyper.
 
 use super::body::RequestBody;
-use super::framing::UnreadableFraming;
+use super::framing::{UnreadableFraming, elements};
 use super::sockets::UpstreamSocket;
 use super::upload::{RanOut, ran_out};
 use super::wire::Wire;
 use super::writes::Writes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -84,6 +84,8 @@ pub enum SendError {
     Broken(hyper::Error),
     /// An answer came whose framing can't be read. The request was sent.
     Unreadable(UnreadableFraming),
+    /// The service switched to another protocol, which the request did not offer, or before it had the whole request.
+    Switched,
     /// No head of an answer came within the time. The request may have been sent.
     TimedOut,
     /// The client broke its body off, or stopped bringing it. The request was sent in part.
@@ -128,10 +130,10 @@ impl H1 {
             .handshake(TokioIo::new(Wire::new(stream, writes.clone())))
             .await
             .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
-        let driver = tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
         let place = Arc::new(place);
         let held = Arc::downgrade(&place);
+        let driver = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "an upstream connection ended");
             }
             drop(place);
@@ -175,7 +177,7 @@ impl H1 {
         idle: Duration,
     ) -> Result<Response<Incoming>, SendError> {
         let upload = request.body().upload();
-        let may_switch = request.headers().contains_key(header::UPGRADE);
+        let offer = request.headers().get(header::UPGRADE).cloned();
         self.state = ConnectionState::UnderWay;
         let sending = self.sender.try_send_request(*request);
         let sent = match &upload {
@@ -193,8 +195,15 @@ impl H1 {
                 }
             }
         };
-        if may_switch && sent.as_ref().is_ok_and(|answer| answer.status() == StatusCode::SWITCHING_PROTOCOLS)
+        if let Ok(answer) = &sent
+            && answer.status() == StatusCode::SWITCHING_PROTOCOLS
         {
+            let is_whole = upload.as_ref().is_none_or(|upload| upload.is_over());
+            if !(is_whole && is_offered(offer, answer.headers())) {
+                // The connection may be the answer's by now, and ends with it.
+                self.writes.cut();
+                return Err(SendError::Switched);
+            }
             self.state = ConnectionState::Switched;
         }
         sent.map_err(|mut error| match error.take_message() {
@@ -213,8 +222,18 @@ impl Drop for H1 {
             ConnectionState::UnderWay => self.writes.cut(),
             ConnectionState::Switched => return,
         }
+        // Its place is free as soon as its task has ended.
+        self.idles(true);
         self.driver.abort();
     }
+}
+
+/// Whether an answer switches to one of the protocols of this offer.
+fn is_offered(offer: Option<HeaderValue>, answer: &HeaderMap) -> bool {
+    let offered: HeaderMap = offer.map(|offer| (header::UPGRADE, offer)).into_iter().collect();
+    let mut chosen = elements(answer, header::UPGRADE);
+    let (Some(one), None) = (chosen.next(), chosen.next()) else { return false };
+    elements(&offered, header::UPGRADE).any(|own| own.eq_ignore_ascii_case(one))
 }
 
 /// Sends one request on a connection of its own. For the gateway's own commands.
@@ -222,8 +241,6 @@ pub async fn send_once(
     stream: TcpStream,
     request: Request<http_body_util::Full<bytes::Bytes>>,
 ) -> Result<Response<Incoming>, hyper::Error> {
-        // Its place is free as soon as its task has ended.
-        self.idles(true);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The task ends when the answer is read or dropped, or with the runtime.
     tokio::spawn(connection);

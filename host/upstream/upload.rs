@@ -86,6 +86,11 @@ impl Upload {
         self.end(UploadState::Broken);
     }
 
+    /// Whether the body has come to its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.get() == UploadState::Over
+    }
+
     /// Whether the body broke off on the client's side.
     pub(super) fn is_broken(&self) -> bool {
         self.state.get() == UploadState::Broken

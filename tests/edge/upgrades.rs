@@ -90,6 +90,78 @@ fn a_protocol_that_nobody_offered_is_no_answer() {
     gateway.send(&switch("websocket")).assert_problem(502, "upstream-broken");
 }
 
+/// An answer behind a switch that nobody may make is nobody's answer, and the request gets no further.
+#[test]
+fn a_switch_that_may_not_be_is_no_answer() {
+    const BEHIND: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    let large = || vec![b'x'; 8 << 20];
+    let upgrade = |request: Request| request.field("Connection", "upgrade").field("Upgrade", "websocket");
+    let cases = [
+        ("nobody asked", Request::get("/plain"), "websocket", true),
+        ("it asked for another", upgrade(Request::get("/plain")), "h2c", true),
+        ("for two", upgrade(Request::get("/plain")), "websocket, h2c", true),
+        ("for none", upgrade(Request::get("/plain")), "", true),
+        ("what it asked for does not pass", Request::get("/a").field("Upgrade", "h2c"), "h2c", true),
+        ("guarded", Request::keyed("/charges", "a"), "websocket", true),
+        ("guarded, and it asked", upgrade(Request::keyed("/charges", "b")), "websocket", true),
+        ("guarded, early", Request::keyed("/charges", "c").body(large()), "websocket", false),
+        ("early", Request::new("POST", "/plain").body(large()), "websocket", false),
+        ("early, and it asked", upgrade(Request::new("POST", "/plain").body(large())), "websocket", false),
+        (
+            "early, in chunks, and it asked",
+            upgrade(Request::new("POST", "/plain").chunked(&[&large()])),
+            "websocket",
+            false,
+        ),
+    ];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = "[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"\n";
+    let setup = Setup::new(&format!("http://{}", listener.local_addr().unwrap())).extra(plain);
+    let gateway = setup.server("workers = 1").start();
+    for (what, request, protocol, reads_all) in cases {
+        let mut client = gateway.connect();
+        let mut upload = wire::Wire::new(client.0.stream.try_clone().unwrap());
+        let bytes = request.bytes();
+        let sent = std::thread::spawn(move || upload.write(&bytes));
+        let mut service = wire::Wire::new(listener.accept().unwrap().0);
+        let head = service.head().unwrap();
+        if reads_all {
+            service.body(&head.fields, false);
+        }
+        let upgrade = if protocol.is_empty() { String::new() } else { format!("Upgrade: {protocol}\r\n") };
+        let switch = format!("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\n{upgrade}\r\n{BEHIND}");
+        service.write(switch.as_bytes()).unwrap();
+        let problem = client
+            .reply("POST")
+            .unwrap_or_else(|e| panic!("{what}: {e}"))
+            .assert_problem(502, "upstream-broken");
+        let is_guarded = what.starts_with("guarded");
+        assert_eq!(problem["outcome"].as_str(), is_guarded.then_some("unknown"), "{what}");
+        if reads_all {
+            service.await_end();
+        } else {
+            // It reads on, long after.
+            let body = service.body(&head.fields, false);
+            assert!(!body.whole, "{what}: the whole request came");
+        }
+        let _cut = sent.join().unwrap();
+        if is_guarded {
+            gateway.send(&request).assert_problem(409, "outcome-unknown");
+        }
+        // The next request is answered over a connection of its own.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut service = wire::Wire::new(listener.accept().unwrap().0);
+                service.head().unwrap();
+                service
+                    .write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+                    .unwrap();
+            });
+            assert_eq!(gateway.send(&Request::get("/plain")).text(), "ok", "{what}");
+        });
+    }
+}
+
 #[test]
 fn a_tunnel_is_a_connection_that_counts() {
     let gate = Gate::new();

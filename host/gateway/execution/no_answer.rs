@@ -44,6 +44,10 @@ pub fn no_head(why: NoHead) -> NoAnswer {
             let problem = broken("The service's answer says in no readable way where its body ends.");
             return NoAnswer { problem, outcome: Outcome::Unknown(UnknownReason::Broken) };
         }
+        NoHead::Switched => {
+            let problem = broken("The service switched to a protocol that nobody asked it for.");
+            return NoAnswer { problem, outcome: Outcome::Unknown(UnknownReason::Broken) };
+        }
         NoHead::TimedOut => (
             Code::UpstreamTimeout,
             "The service did not answer in time. Nobody knows whether the operation took effect. It is held and will \

@@ -45,20 +45,12 @@ async fn switch(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer(response, arrival));
     }
-    let is_offered = |protocol: &HeaderValue| {
-        offered.iter().any(|own| protocol.as_bytes().eq_ignore_ascii_case(own.as_bytes()))
-    };
-    let Some(protocol) = response.headers().get(header::UPGRADE).cloned().filter(is_offered) else {
-        return Err(Problem::new(
-            Code::UpstreamBroken,
-            "The service switched to a protocol that nobody asked it for.",
-        ));
-    };
+    let protocol = response.headers().get(header::UPGRADE).cloned();
     let upstream = hyper::upgrade::on(&mut response);
     tokio::task::spawn_local(tunnel::carry(worker.clone(), account, client, upstream));
     let mut response = answer(response, arrival);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    response.headers_mut().insert(header::UPGRADE, protocol);
+    response.headers_mut().extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
     Ok(response)
 }
 
@@ -113,6 +105,11 @@ async fn exchange(
             Code::UpstreamBroken,
             "The service's answer says in no readable way where its body ends. The request was not guarded here, and \
              may have taken effect.",
+        ),
+        NoHead::Switched => Problem::new(
+            Code::UpstreamBroken,
+            "The service switched to a protocol that nobody asked it for, or before it had the whole request. The \
+             request was not guarded here, and may have taken effect.",
         ),
         NoHead::TimedOut => Problem::new(
             Code::UpstreamTimeout,
