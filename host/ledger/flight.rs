@@ -101,11 +101,16 @@ impl Flight {
         loop {
             // The wait is registered first, so that nobody leaves unnoticed between the look and the wait.
             let left = self.clients_gone.notified();
-            if self.clients.load(Ordering::Acquire) == 0 {
+            if !self.has_clients() {
                 return;
             }
             left.await;
         }
+    }
+
+    /// Whether anybody wants the answer.
+    pub(super) fn has_clients(&self) -> bool {
+        self.clients.load(Ordering::Acquire) > 0
     }
 
     /// The id of this execution.

@@ -78,6 +78,11 @@ impl<S: Store> Permit<S> {
         self.flight.clients_gone().await;
     }
 
+    /// Whether the operation has clients, waiting ones included.
+    pub fn has_clients(&self) -> bool {
+        self.flight.has_clients()
+    }
+
     /// Settles the operation; ends when the outcome is durable. If the outcome isn't durable, nobody may be
     /// told it: the error says why. `shared` is for those who waited, should the outcome be *not applied*.
     pub async fn settle(

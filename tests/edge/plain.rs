@@ -201,6 +201,140 @@ fn a_guarded_body_that_stands_still_is_given_up() {
     assert_eq!(ends(&gateway), [0, 1, 0]);
 }
 
+/// All of the answer was taken from the service, and the client's connection ended before all was written. An ordinary
+/// end would be that of the answer (RFC 9112 §8).
+#[test]
+fn an_answer_that_was_not_written_whole_is_reset() {
+    let upstream = Upstream::start(|call| {
+        let script = Script::answer(200, "x".repeat(call.field("x-size").unwrap().parse().unwrap()));
+        match &*call.target {
+            "/plain/chunked" => script.chunked(),
+            "/plain/trailers" => script.trailer("X-Checksum", "1"),
+            _ => script.until_closed(),
+        }
+    });
+    let targets = ["/plain/chunked", "/plain/end", "/plain/trailers"];
+    let all = || targets.iter().flat_map(|target| (1..=8).map(move |half| (target, half * (512 << 10))));
+    for shuts_down in [false, true] {
+        // So much of an answer may wait to be written.
+        let setup = Setup::new(&upstream.url()).limits("header_bytes = \"1MiB\"");
+        let plain = "[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"\n";
+        let gateway = match shuts_down {
+            true => setup.extra(plain).server("shutdown_grace = \"1s\"").start(),
+            false => setup.extra(plain).limits("write_timeout = \"1s\"").start(),
+        };
+        let before = upstream.count();
+        let clients: Vec<_> = all()
+            .map(|(target, size)| {
+                let mut client = gateway.connect_from(2);
+                let request = Request::get(target).field("X-Size", size.to_string()).http_1_0();
+                client.0.write(&request.bytes()).unwrap();
+                client
+            })
+            .collect();
+        upstream.await_count(before + clients.len());
+        if shuts_down {
+            gateway.terminate();
+        } else {
+            eventually("none is left", || (gateway.metric("oncegate_connections") == 0).then_some(()));
+        }
+        let mut cut = 0;
+        for ((target, size), mut client) in all().zip(clients) {
+            let read = client.reply("GET");
+            let whole = read.as_ref().is_ok_and(|reply| reply.whole);
+            let bytes = read.map_or(0, |reply| reply.body.len());
+            assert!(!whole || bytes == size, "{target} {shuts_down}: {bytes} of {size} look whole");
+            cut += usize::from(!whole);
+        }
+        assert!(cut > 0, "{shuts_down}: each was written whole");
+    }
+}
+
+/// A service whose answers never end, and the number of those that ended all the same.
+fn endless() -> (String, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, ended) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<Mutex<usize>>::default());
+    let count = ended.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut wire, count) = (Wire::new(stream.unwrap()), count.clone());
+            std::thread::spawn(move || {
+                let Ok(head) = wire.head() else { return };
+                wire.body(&head.fields, false);
+                let coded = !head.start.contains("/length");
+                let framing = if coded { "Transfer-Encoding: chunked" } else { "Content-Length: 1000000000" };
+                let piece = format!("{}{}", if coded { "400\r\n" } else { "" }, "x".repeat(1024));
+                let piece = piece + if coded { "\r\n" } else { "" };
+                let mut answer = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n");
+                while wire.write(answer.as_bytes()).is_ok() {
+                    answer.clone_from(&piece);
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                *count.lock().unwrap() += 1;
+            });
+        }
+    });
+    (url, ended)
+}
+
+#[test]
+fn an_endless_answer_ends_with_its_client() {
+    let (url, ended) = endless();
+    let gateway = gateway(&url, "");
+    for (number, (target, resets)) in
+        [("/plain/a", false), ("/plain/a", true), ("/plain/length", false), ("/guarded", false)]
+            .into_iter()
+            .enumerate()
+    {
+        let mut client = gateway.connect();
+        client.0.write(&Request::get(target).bytes()).unwrap();
+        client.0.await_bytes(b"xxx").unwrap();
+        if resets {
+            SockRef::from(&client.0.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(client);
+        eventually("it ends", || (*ended.lock().unwrap() == number + 1).then_some(()));
+    }
+}
+
+/// An execution goes on without its client, for as long as its answer would be kept, or its head may take.
+#[test]
+fn a_guarded_endless_answer_ends_some_time() {
+    for (what, target, line, old) in [
+        ("too large to be kept", "/charges", "body_kept = \"4KiB\"\nresponse_timeout = \"2s\"", false),
+        ("it has a length", "/length", "body_kept = \"4KiB\"\nresponse_timeout = \"2s\"", false),
+        ("never kept so long", "/charges", "body_kept = \"8MiB\"\nretention = \"2s\"", false),
+        ("for HTTP/1.0", "/charges", "body_kept = \"4KiB\"\nresponse_timeout = \"2s\"", true),
+    ] {
+        let (url, ended) = endless();
+        let gateway = Setup::new(&url).route(line).start();
+        let request = Request::keyed(target, "k");
+        let request = if old { request.http_1_0() } else { request };
+        let mut client = gateway.connect();
+        client.0.write(&request.bytes()).unwrap();
+        if !old {
+            // It may take as long as it likes while somebody reads it.
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(4) {
+                let unread = client.0.unread();
+                client.0.await_more(unread).unwrap();
+            }
+            assert_eq!(*ended.lock().unwrap(), 0, "{what}");
+        }
+        SockRef::from(&client.0.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        eventually("it ends", || (*ended.lock().unwrap() == 1).then_some(()));
+        let told = eventually("it is recorded", || {
+            let reply = gateway.send(&Request::keyed(target, "k"));
+            (reply.field("oncegate-problem") != Some("in-flight")).then_some(reply)
+        });
+        let problem = told.assert_problem(409, "outcome-unknown");
+        let id = problem["operation"].as_str().unwrap();
+        let told = gateway.send(&Request::get(&format!("/.oncegate/operations/{id}"))).json();
+        assert_eq!(told["reason"], "clients-gone", "{what}: {told}");
+    }
+}
+
 /// What a service does with the second request on a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Second {

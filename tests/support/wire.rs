@@ -52,6 +52,14 @@ impl Wire {
         Ok(())
     }
 
+    /// Reads on until more than `bytes` bytes wait to be used.
+    pub(crate) fn await_more(&mut self, bytes: usize) -> io::Result<()> {
+        while self.buffer.len() <= bytes {
+            self.fill()?;
+        }
+        Ok(())
+    }
+
     /// How many bytes have been read and not used.
     pub(crate) fn unread(&self) -> usize {
         self.buffer.len()

@@ -162,7 +162,7 @@ async fn attempt(
         Ok(response) => response,
         Err(no_answer) => return give_up(execution, operation, no_answer),
     };
-    let (answer, shown) = take_in(execution, response, client, abandoned).await;
+    let (answer, shown) = take_in(execution, permit, response, client, abandoned).await;
     let judge = Judge {
         worker: &execution.worker,
         route: &execution.route,

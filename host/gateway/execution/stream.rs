@@ -13,9 +13,11 @@ use crate::execution::task::Execution;
 use crate::request::fields;
 use http::Response;
 use oncegate_core::UnknownReason;
+use oncegate_ledger::Permit;
 use oncegate_upstream::{Piece, ResponseBody};
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The most bytes of an unkept answer that may be on their way to a slow client.
 const UNDERWAY_MAX: usize = 256 * 1024;
@@ -48,11 +50,24 @@ struct AnswerSource<'a, A> {
     body: ResponseBody,
     idle: Duration,
     abandoned: Pin<&'a mut A>,
+    vigil: Vigil<'a>,
+}
+
+/// For how long an answer is read on without a client. It might never end.
+struct Vigil<'a> {
+    permit: &'a Permit,
+    /// The time of an answer that is kept: nobody asks for it after that.
+    kept: Duration,
+    /// The time of one that is not.
+    unkept: Duration,
+    was_kept: bool,
+    since: Option<Instant>,
 }
 
 /// Takes an answer in. A slow answer passes to the client as it comes, but for its end.
 pub async fn take_in(
     execution: &Execution,
+    permit: &Permit,
     response: Response<ResponseBody>,
     client: &Client,
     abandoned: Pin<&mut impl Future<Output = UnknownReason>>,
@@ -64,7 +79,8 @@ pub async fn take_in(
     let marks_end = execution.peer.protocol.marks_end;
     let (body_kept, bodies) = (execution.route.config.body_kept, &execution.bodies);
     let mut capture = Capture::new(&execution.fields, &head, body_kept, bodies);
-    let mut source = AnswerSource { body, idle: upstream.config.body_idle_timeout, abandoned };
+    let vigil = Vigil::new(execution, permit);
+    let mut source = AnswerSource { body, idle: upstream.config.body_idle_timeout, abandoned, vigil };
     let extent = match marks_end {
         true => source.take_what_is_there(&mut capture).await,
         false => source.take_all(&mut capture).await,
@@ -104,6 +120,24 @@ impl Extent {
     }
 }
 
+impl<'a> Vigil<'a> {
+    fn new(execution: &Execution, permit: &'a Permit) -> Self {
+        let (kept, unkept) = (execution.route.config.times.retention, execution.route.response_timeout());
+        Self { permit, kept, unkept, was_kept: true, since: None }
+    }
+
+    /// Whether no client has been left for too long. Asked at each piece: one that stands still has a time of its own.
+    fn is_over(&mut self, capture: &Capture) -> bool {
+        let (is_kept, now) = (capture.is_kept(), Instant::now());
+        if self.permit.has_clients() || is_kept != self.was_kept {
+            self.since = None;
+        }
+        self.was_kept = is_kept;
+        let limit = if is_kept { self.kept } else { self.unkept };
+        now - *self.since.get_or_insert(now) > limit
+    }
+}
+
 impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
     /// The next piece of the answer. The piece is a cut if the answer is given up.
     async fn next_piece(&mut self) -> Piece {
@@ -138,6 +172,9 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
                 Piece::Data(data) => {
                     capture.take(data);
                     capture.hold_unsent();
+                    if self.vigil.is_over(capture) {
+                        return Extent::Cut(UnknownReason::ClientsGone);
+                    }
                 }
                 Piece::Trailers(trailers) => capture.end_with(trailers),
                 Piece::End => return Extent::Whole,
@@ -159,6 +196,9 @@ impl<A: Future<Output = UnknownReason>> AnswerSource<'_, A> {
                 Piece::Data(data) => {
                     capture.take(data);
                     feed_sendable(capture, feed);
+                    if self.vigil.is_over(capture) {
+                        return Some(UnknownReason::ClientsGone);
+                    }
                     if !capture.is_over() {
                         continue;
                     }
