@@ -27,8 +27,9 @@ pub(super) const FIELDS_MAX: usize = 256;
 pub(super) struct H1 {
     sender: SendRequest<RequestBody>,
     writes: Arc<Writes>,
-    /// The task that drives the connection, and has its place.
+    /// The task that drives the connection.
     driver: JoinHandle<()>,
+    /// The connection's place, which its socket holds.
     place: Weak<UpstreamSocket>,
     state: ConnectionState,
 }
@@ -105,7 +106,7 @@ impl From<RanOut> for SendError {
 }
 
 impl H1 {
-    /// Opens a connection, which has `place` until it ends. A task of its own drives the connection, and ends with it.
+    /// Opens a connection, whose socket has `place` until it is closed. A task of its own drives the connection, and ends with it.
     pub(super) async fn connect(
         upstream: &config::UpstreamConfig,
         place: UpstreamSocket,
@@ -120,23 +121,21 @@ impl H1 {
         };
         // Requests go out in one piece; waiting for more data would only delay them.
         let _ = stream.set_nodelay(true);
-        let writes = Writes::new();
+        let (writes, place) = (Writes::new(), Arc::new(place));
+        let held = Arc::downgrade(&place);
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(false)
             // What can be mended in a head is mended (RFC 9112 §5.1, §5.2).
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .max_headers(FIELDS_MAX)
-            .handshake(TokioIo::new(Wire::new(stream, writes.clone())))
+            .handshake(TokioIo::new(Wire::new(stream, writes.clone(), place)))
             .await
             .map_err(|cause| ConnectError::Handshake { address: address(), cause })?;
-        let place = Arc::new(place);
-        let held = Arc::downgrade(&place);
         let driver = tokio::task::spawn_local(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "an upstream connection ended");
             }
-            drop(place);
         });
         Ok(Self { sender, writes, driver, place: held, state: ConnectionState::Idle })
     }
@@ -222,7 +221,7 @@ impl Drop for H1 {
             ConnectionState::UnderWay => self.writes.cut(),
             ConnectionState::Switched => return,
         }
-        // Its place is free as soon as its task has ended.
+        // Its place is free as soon as the task has ended, and with it the socket.
         self.idles(true);
         self.driver.abort();
     }

@@ -1,5 +1,6 @@
 //! The socket of a connection to an upstream.
 
+use super::sockets::UpstreamSocket;
 use super::writes::Writes;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,11 +22,13 @@ pub(super) struct Wire {
     stream: Take<TcpStream>,
     takes_nothing: bool,
     writes: Arc<Writes>,
+    /// The socket's place, for as long as it is open, also in a tunnel's hands.
+    _place: Arc<UpstreamSocket>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, writes: Arc<Writes>) -> Self {
-        Self { stream: stream.take(READ_MAX), takes_nothing: false, writes }
+    pub(super) fn new(stream: TcpStream, writes: Arc<Writes>, place: Arc<UpstreamSocket>) -> Self {
+        Self { stream: stream.take(READ_MAX), takes_nothing: false, writes, _place: place }
     }
 
     /// The result of a write of `bytes` bytes as hyper learns it.

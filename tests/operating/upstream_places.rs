@@ -89,6 +89,41 @@ fn everybodys_places_are_never_idle() {
     }
 }
 
+/// A tunnel's connection to its upstream was in no count once it had switched.
+#[test]
+fn a_tunnel_has_a_place_at_its_upstream() {
+    let upstream = Upstream::start(|call| match call.field("upgrade") {
+        None => Script::numbered(call),
+        Some(_) => Script::raw(vec![
+            Step::Write(
+                b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".into(),
+            ),
+            Step::Left(Gate::new()),
+        ]),
+    });
+    let gateway = Setup::new(&upstream.url()).files(FILES).start();
+    let asked = begin(&gateway, 60, |_| {
+        Request::get("/socket").field("Connection", "upgrade").field("Upgrade", "websocket")
+    });
+    let (mut tunnels, mut refused) = (Vec::new(), 0);
+    for mut one in asked {
+        let reply = one.reply("GET").unwrap();
+        match reply.status {
+            101 => tunnels.push(one),
+            _ => {
+                reply.assert_problem(502, "upstream-unreachable");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((tunnels.len(), refused), (42, 18));
+    gateway.send(&Request::get("/plain")).assert_problem(502, "upstream-unreachable");
+    drop(tunnels);
+    eventually("their places are free again", || {
+        (gateway.send(&Request::get("/plain")).status == 201).then_some(())
+    });
+}
+
 /// Sends one request to `/slow` and returns the service's end of its connection.
 fn served(gateway: &Gateway, listener: &TcpListener, request: &Request) -> wire::Wire {
     let mut client = gateway.connect();
