@@ -74,7 +74,7 @@ kinds! {
     kind_23_memory: "what waits to be sent, and what is bypassed, is counted; who takes nothing is cut off",
         ["edge::budget::answers", "edge::budget::what_is_bypassed", "edge::budget::small", "edge::connections::who_takes"];
     kind_24_descriptors: "files are left for upstreams, the store and the admin interface",
-        ["operating::descriptors::"];
+        ["operating::descriptors::", "operating::upstream_places::"];
     kind_25_logs: "a log that nobody reads stops nothing",
         ["operating::logs::"];
     kind_26_clients_faults: "a client's fault is not the upstream's",

@@ -170,7 +170,7 @@ mod tests {
 
     async fn begin<T>(work: Pin<&mut impl Future<Output = T>>) {
         let mut work = Some(work);
-        poll_fn(|cx| Poll::Ready(assert!(work.take().unwrap().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(work.take().unwrap().poll(cx).is_pending())).await);
     }
 
     /// A client that resets gave its turn back at once, and its next document came beside the first.
