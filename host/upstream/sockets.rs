@@ -44,7 +44,7 @@ pub(super) struct UpstreamSocket {
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NoPlace {
+enum PlacesTaken {
     /// Something is under way on each connection.
     AllInUse,
     /// Some connections are idle.
@@ -52,7 +52,7 @@ enum NoPlace {
 }
 
 /// Somebody who waits for the place of an idle connection.
-struct Waiting<'a>(&'a UpstreamSockets);
+struct PlaceAwaiter<'a>(&'a UpstreamSockets);
 
 impl Default for UpstreamSockets {
     fn default() -> Self {
@@ -123,21 +123,21 @@ impl UpstreamSockets {
     ) -> Option<UpstreamSocket> {
         match Self::free_place(sockets, upstream) {
             Ok(place) => Some(place),
-            Err(NoPlace::AllInUse) => None,
-            Err(NoPlace::SomeIdle) => timeout(limit, Self::given_place(sockets, upstream)).await.ok()?,
+            Err(PlacesTaken::AllInUse) => None,
+            Err(PlacesTaken::SomeIdle) => timeout(limit, Self::given_place(sockets, upstream)).await.ok()?,
         }
     }
 
     async fn given_place(sockets: &Arc<Self>, upstream: &Arc<str>) -> Option<UpstreamSocket> {
-        let _waiting = Waiting::new(sockets);
+        let _waiting = PlaceAwaiter::new(sockets);
         loop {
             let mut freed = pin!(sockets.freed.notified());
             // Registered first, so that no place is free unnoticed between the look and the wait.
             freed.as_mut().enable();
             match Self::free_place(sockets, upstream) {
                 Ok(place) => return Some(place),
-                Err(NoPlace::AllInUse) => return None,
-                Err(NoPlace::SomeIdle) => {
+                Err(PlacesTaken::AllInUse) => return None,
+                Err(PlacesTaken::SomeIdle) => {
                     sockets.recall();
                     freed.await;
                 }
@@ -147,7 +147,7 @@ impl UpstreamSockets {
 
     /// A place that is free. Half of the places are shared out in equal parts, which are each upstream's own. Any may
     /// have those of the other half.
-    fn free_place(sockets: &Arc<Self>, upstream: &Arc<str>) -> Result<UpstreamSocket, NoPlace> {
+    fn free_place(sockets: &Arc<Self>, upstream: &Arc<str>) -> Result<UpstreamSocket, PlacesTaken> {
         let mut shares = sockets.of_upstreams();
         let (open, max) = (sockets.open.load(Ordering::Relaxed), sockets.max.load(Ordering::Relaxed));
         let with_part = || shares.iter().filter(|(_, share)| share.has_part);
@@ -159,8 +159,8 @@ impl UpstreamSockets {
         if open >= max || (!is_of_part && open + kept_for_others >= max) {
             // An idle connection leaves with its place, behind the same lock.
             return Err(match sockets.idle.load(Ordering::SeqCst) {
-                0 => NoPlace::AllInUse,
-                _ => NoPlace::SomeIdle,
+                0 => PlacesTaken::AllInUse,
+                _ => PlacesTaken::SomeIdle,
             });
         }
         shares.entry(upstream.clone()).or_default().open += 1;
@@ -195,14 +195,14 @@ impl Drop for UpstreamSocket {
     }
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> PlaceAwaiter<'a> {
     fn new(sockets: &'a UpstreamSockets) -> Self {
         sockets.waiting.fetch_add(1, Ordering::SeqCst);
         Self(sockets)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PlaceAwaiter<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
