@@ -96,6 +96,20 @@ fn what_an_operator_told_is_shown() {
     assert!(shown(&gateway, &charged).get("resolved_because").is_none(), "another life of the key");
 }
 
+/// The digits with noughts behind them are an id, too.
+#[test]
+fn digits_before_noughts_find_their_operation() {
+    let (_upstream, gateway) = losing();
+    let ids = (0..).map(|n| lose(&gateway, &n.to_string()));
+    let mut noughts = ids.filter(|id| id.ends_with('0'));
+    for id in [noughts.next().unwrap(), noughts.next().unwrap()] {
+        for digits in [id.trim_end_matches('0'), &id[..63], &id[..62], &id[..8]] {
+            let shown = ops(&gateway, &["show", digits]);
+            assert!(shown.code == Some(0) && shown.stdout.contains(&id), "{digits}: {shown:?}");
+        }
+    }
+}
+
 #[test]
 fn without_version_the_whole_command_is_told() {
     let (upstream, gateway) = losing();

@@ -121,12 +121,16 @@ pub(super) fn find(gateway: &AdminClient, prefix: &str) -> Result<OperationId, C
     if let Ok(id) = prefix.parse() {
         return Ok(id);
     }
-    let (mut found, mut after) = (Vec::new(), Some(format!("{prefix:0<64}")));
-    while let Some(last) = after.filter(|last| last.starts_with(prefix) && found.len() < 2) {
-        let page: OperationPage = gateway.get(&format!("/v1/operations?limit=2&after={last}"))?;
+    let (mut found, mut last) = (Vec::new(), before(prefix));
+    loop {
+        let after = last.map_or_else(String::new, |last| format!("&after={last}"));
+        let page: OperationPage = gateway.get(&format!("/v1/operations?limit=2{after}"))?;
         let ids = page.operations.into_iter().map(|operation| operation.operation).chain(page.unreadable);
         found.extend(ids.filter(|id| id.starts_with(prefix)));
-        after = page.next;
+        last = page.next.filter(|next| next.starts_with(prefix) && found.len() < 2);
+        if last.is_none() {
+            break;
+        }
     }
     match &found[..] {
         [one] => one.parse().map_err(|_| CommandFailure::new(format!("{one} is no id"), "give the id whole")),
@@ -139,6 +143,14 @@ pub(super) fn find(gateway: &AdminClient, prefix: &str) -> Result<OperationId, C
             "give more digits",
         )),
     }
+}
+
+/// The last id before those that begin so; none: they are the first.
+fn before(prefix: &str) -> Option<String> {
+    let digits = prefix.trim_end_matches('0');
+    let (rest, last) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
+    let last = u8::from_str_radix(last, 16).ok()?.checked_sub(1)?;
+    Some(format!("{:f<64}", format!("{rest}{last:x}")))
 }
 
 /// A time, as it was typed.
@@ -169,4 +181,17 @@ pub(super) fn line(operation: &OperationDocument) -> String {
 /// The version that a change of this operation names.
 pub(super) fn version(operation: &OperationDocument) -> String {
     operation.recorded.as_ref().map(|record| record.version.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::before;
+
+    #[test]
+    fn the_id_before_a_prefix_is_the_last() {
+        assert_eq!(before("d000000000"), Some("c".to_owned() + &"f".repeat(63)));
+        assert_eq!(before("12345678"), Some("12345677".to_owned() + &"f".repeat(56)));
+        assert_eq!(before(&"a".repeat(63)), Some("a".repeat(62) + "9f"));
+        assert_eq!(before("00000000"), None);
+    }
 }
