@@ -5,6 +5,7 @@
 
 use super::tables::{StoredRecord, Tables, operation_of, read_error, unbroken};
 use crate::{ScanScope, Scanned, StoreError};
+use fjall::{Readable, Snapshot};
 use oncegate_core::OperationId;
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -56,7 +57,7 @@ impl Tables {
         let behind = (after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0)), Bound::Unbounded);
         let Some(kind) = of.kind() else {
             return match unbroken(|| self.all(behind, limit)) {
-                Err(_) => self.one_by_one(self.by_due(after, limit)?, limit),
+                Err(_) => self.by_due(&self.db.snapshot(), after, limit),
                 page => page,
             };
         };
@@ -90,10 +91,16 @@ impl Tables {
         page.end()
     }
 
-    /// The first ids behind `after`, from the due index.
-    fn by_due(&self, after: Option<OperationId>, limit: usize) -> Result<BTreeSet<OperationId>, StoreError> {
+    /// The first records behind `after`, by the due index. Ids and records are of one moment: a page of which every
+    /// record went meanwhile would be empty, and tell that there is nothing behind it.
+    fn by_due(
+        &self,
+        moment: &Snapshot,
+        after: Option<OperationId>,
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
         let mut first = BTreeSet::new();
-        for guard in self.due.iter() {
+        for guard in moment.iter(&self.due) {
             let key = guard.key().map_err(read_error)?;
             let id = operation_of(key.get(8..).unwrap_or_default())?;
             if after.is_none_or(|after| id > after) {
@@ -103,14 +110,11 @@ impl Tables {
                 }
             }
         }
-        Ok(first)
-    }
-
-    fn one_by_one(&self, ids: BTreeSet<OperationId>, limit: usize) -> Result<Vec<Scanned>, StoreError> {
         let mut page = Page::new(limit);
-        for id in ids {
-            let record = unbroken(|| self.record(id)).transpose();
-            if record.is_some_and(|stored| !page.take(id, stored)) {
+        for id in first {
+            let record = || moment.get(&self.records, id.0).map_err(read_error);
+            let stored = unbroken(|| record()?.map(StoredRecord::try_new).transpose()).transpose();
+            if stored.is_some_and(|stored| !page.take(id, stored)) {
                 break;
             }
         }
@@ -124,12 +128,13 @@ mod tests {
 
     use super::super::tests::a_ledger_with_tables;
     use super::*;
-    use crate::conformance::{id, on_a_runtime};
+    use crate::conformance::{completed, executing, id, on_a_runtime, put};
     use crate::embedded::Embedded;
     use crate::{Store, Version};
     use oncegate_core::Durability;
     use std::fs;
     use std::path::{Path, PathBuf};
+    use tempfile::tempdir;
 
     fn files(folder: &Path) -> Vec<PathBuf> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -180,6 +185,34 @@ mod tests {
                 }
             }
             assert!(unreadable > 0, "{of}");
+        }
+    }
+
+    /// Past a rotten block, what is swept, forgotten, settled or claimed while a page is made neither ends the scan
+    /// nor goes missing.
+    #[test]
+    fn records_that_move_meanwhile_are_scanned() {
+        for (name, limit, moved) in
+            [("the first", 1, 0..1), ("a page", 4, 0..4), ("more", 4, 0..9), ("all", 64, 0..20)]
+        {
+            let folder = tempdir().unwrap();
+            let (store, _) = Embedded::open(folder.path(), Durability::Sync).unwrap();
+            let tables = store.shared.tables().unwrap();
+            on_a_runtime(async {
+                let mut versions = Vec::new();
+                for n in 0..20 {
+                    versions.push((id(n), put(&store, id(n), None, Some(executing(3_000))).await));
+                }
+                versions.sort_unstable();
+                let moment = tables.db.snapshot();
+                for (n, (id, version)) in versions[moved].iter().enumerate() {
+                    let next = (n % 2 == 1).then(|| completed(2_000, 300));
+                    put(&store, *id, Some(*version), next).await;
+                }
+                let page = tables.by_due(&moment, None, limit).unwrap();
+                let met: Vec<_> = page.into_iter().map(|(id, met)| (id, met.unwrap().version)).collect();
+                assert_eq!(met, versions[..limit.min(20)], "{name}");
+            });
         }
     }
 }
