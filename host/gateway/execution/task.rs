@@ -14,16 +14,13 @@ use crate::worker::Worker;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
-use oncegate_core::{OperationId, Outcome, PrincipalId, Record, Settlement, Times};
+use oncegate_core::{OperationId, PrincipalId, Record, Settlement};
 use oncegate_policy::Generation;
 use oncegate_upstream::RequestBody;
 use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// What a store needs for a record beside it, roughly.
-const ENTRY: usize = 256;
 
 /// The state of an execution that is detached from its client.
 #[derive(Debug)]
@@ -91,19 +88,9 @@ impl Execution {
     /// Notes what the ledger keeps of an operation that the service did not do, if its principal is unproven.
     pub(super) fn note_failure(&self, record: &Record, settlement: &Settlement) {
         let shared = &self.worker.shared;
-        if shared.known.caller(&self.principal).is_some() {
-            return;
+        if shared.known.caller(&self.principal).is_none() {
+            shared.unproven.note_left(record, settlement, shared.ledger.clock().now());
         }
-        let Times { retention, tombstone, unknown_retention, .. } = record.times;
-        let (answer, kept) = match &settlement.outcome {
-            Outcome::NotApplied => return,
-            Outcome::Unknown(_) => (0, unknown_retention),
-            Outcome::Completed(answer) => (answer.weight(), settlement.retention.unwrap_or(retention)),
-            Outcome::Consumed(summary) => (summary.weight(), settlement.retention.unwrap_or(retention)),
-        };
-        let end = shared.ledger.clock().now().plus(kept);
-        shared.unproven.note(answer, end);
-        shared.unproven.note(ENTRY + record.weight(), end.plus(tombstone));
     }
 
     /// Sends the request without a guard.

@@ -1,7 +1,7 @@
 //! The share of the ledger for unproven principals, of whom no operation was executed with success lately. Anybody can
 //! make up credentials and keys, so nobody fills the ledger with them for all (`design/store.md`).
 
-use oncegate_core::Timestamp;
+use oncegate_core::{Outcome, Record, Settlement, State, Times, Timestamp, UnknownReason};
 use oncegate_store::Size;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Records that end within the same so many milliseconds are counted together.
 const SLICE: u64 = 8 << 10;
+/// What a store needs for a record beside it, roughly.
+const ENTRY: usize = 256;
 /// So many bytes are no reason to look how large the ledger is.
 const LITTLE: u64 = 64 << 10;
 
@@ -22,9 +24,33 @@ pub struct UnprovenShare {
 }
 
 impl UnprovenShare {
-    /// Notes that an operation left so many bytes in the ledger until then.
-    pub fn note(&self, bytes: usize, until: Timestamp) {
+    /// Notes what an operation that was claimed with this record leaves in the ledger.
+    pub fn note_left(&self, claimed: &Record, settlement: &Settlement, now: Timestamp) {
+        let unknown = |reason| (0, State::Unknown { since: now, reason });
+        let (answer, state) = match &settlement.outcome {
+            Outcome::NotApplied if claimed.resent => unknown(UnknownReason::Ambiguous),
+            Outcome::NotApplied => return,
+            Outcome::Unknown(reason) => unknown(*reason),
+            Outcome::Completed(answer) => {
+                (answer.weight(), State::Completed { at: now, answer: answer.clone() })
+            }
+            Outcome::Consumed(summary) => {
+                (summary.weight(), State::Consumed { at: now, summary: summary.clone() })
+            }
+        };
+        let Times { retention, memory, .. } = claimed.times;
+        let retention = settlement.retention.map_or(retention, |shorter| shorter.min(memory));
+        let left = Record { state, times: Times { retention, ..claimed.times }, ..claimed.clone() };
+        self.note(answer, left.expires_at());
+        self.note(ENTRY + claimed.weight(), left.forgotten_at());
+    }
+
+    /// Notes so many bytes in the ledger until then.
+    fn note(&self, bytes: usize, until: Timestamp) {
         let bytes = bytes as u64;
+        if bytes == 0 {
+            return;
+        }
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         *ends.entry(until.as_millis() / SLICE).or_default() += bytes;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -35,12 +61,12 @@ impl UnprovenShare {
         if self.bytes.load(Ordering::Relaxed) < LITTLE {
             return None;
         }
-        let Size { bytes, room, .. } = ledger();
-        let all = bytes.saturating_add(room?);
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(end) = ends.first_entry().filter(|end| *end.key() < now.as_millis() / SLICE) {
             self.bytes.fetch_sub(end.remove(), Ordering::Relaxed);
         }
+        let Size { bytes, room, .. } = ledger();
+        let all = bytes.saturating_add(room?);
         let is_full = bytes >= all / 2 && self.bytes.load(Ordering::Relaxed) >= all / 4;
         let (first, _) = ends.first_key_value().filter(|_| is_full)?;
         Some(Timestamp::from_millis((first + 1) * SLICE).since(now))
@@ -49,7 +75,10 @@ impl UnprovenShare {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
     use super::*;
+    use oncegate_core::{AnswerSummary, ExecutionId, Fingerprint, Origin, PrincipalId, Recipe};
 
     const MIB: u64 = 1 << 20;
 
@@ -88,5 +117,95 @@ mod tests {
         assert_eq!(share.wait(ledger(3 * MIB), at(170)), None);
         assert_eq!(share.wait(ledger(3 * MIB), at(300)), None);
         assert_eq!(share.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    /// Where nobody knows the room, nothing is refused, and what has ended counts no more all the same.
+    #[test]
+    fn it_ends_where_nobody_knows_the_room() {
+        for (size, now) in [
+            (Size { bytes: 3 * MIB, ..Size::default() }, 300),
+            (Size::default(), 300),
+            (Size { bytes: 3 * MIB, room: Some(MIB), ..Size::default() }, 300),
+        ] {
+            let share = UnprovenShare::default();
+            for seconds in 100..200 {
+                share.note(MIB as usize / 50, at(seconds));
+            }
+            assert_eq!(share.wait(|| size, at(now)), None, "{size:?}");
+            let left = (share.bytes.load(Ordering::Relaxed), share.ends.lock().unwrap().len());
+            assert_eq!(left, (0, 0), "{size:?}");
+        }
+    }
+
+    type Change = fn(&mut Record);
+
+    fn claimed(change: impl FnOnce(&mut Record)) -> Record {
+        let secs = Duration::from_secs;
+        let mut record = Record {
+            fingerprint: Fingerprint { recipe: Recipe::Request, hash: [3; 32] },
+            execution: ExecutionId([5; 16]),
+            attempts: 1,
+            first_attempt: at(1_000),
+            resent: false,
+            times: Times {
+                lease: secs(60),
+                retention: secs(600),
+                tombstone: secs(60),
+                unknown_retention: secs(3_600),
+                memory: secs(660),
+            },
+            origin: Origin {
+                route: "charges".into(),
+                policy: "payments".into(),
+                key_schema: "idempotency-key/1".into(),
+                key_epoch: 0,
+                normalisation: 1,
+                method: "POST".into(),
+                authority: "api.example.com".into(),
+                path: "/v1/charges".into(),
+                principal: PrincipalId([9; 32]),
+                first_sent: None,
+            },
+            memo: None,
+            state: State::Executing { lease_until: at(1_060) },
+            probing: None,
+            resolved_because: None,
+        };
+        change(&mut record);
+        record
+    }
+
+    /// The record says how long: an unknown outcome is held as long again, and whoever names the time of its
+    /// first sending is remembered for the route's own times.
+    #[test]
+    fn what_is_left_counts_until_it_is_forgotten() {
+        let summary = || AnswerSummary { status: Some(404), ..AnswerSummary::default() };
+        let unknown = || Outcome::Unknown(UnknownReason::Broken);
+        let plain = |_: &mut Record| ();
+        let resent = |record: &mut Record| record.resent = true;
+        let long_tombstone = |record: &mut Record| record.times.tombstone = Duration::from_secs(9_000);
+        let sent = |record: &mut Record| {
+            record.origin.first_sent = Some(1_000);
+            record.times.memory = Duration::from_secs(50_000);
+        };
+        let cases: [(_, Change, _, _); 9] = [
+            (unknown(), plain, None, Some(3_600 + 3_600)),
+            (unknown(), long_tombstone, None, Some(3_600 + 9_000)),
+            (unknown(), sent, None, Some(50_300)),
+            (Outcome::NotApplied, resent, None, Some(3_600 + 3_600)),
+            (Outcome::NotApplied, plain, None, None),
+            (Outcome::Consumed(summary()), plain, None, Some(660)),
+            (Outcome::Consumed(summary()), plain, Some(Duration::from_secs(10)), Some(70)),
+            (Outcome::Consumed(summary()), plain, Some(Duration::from_secs(9_999)), Some(720)),
+            (Outcome::Consumed(summary()), long_tombstone, None, Some(9_600)),
+        ];
+        for (number, (outcome, change, retention, expected)) in cases.into_iter().enumerate() {
+            let share = UnprovenShare::default();
+            let settlement = Settlement { outcome, memo: None, retention };
+            share.note_left(&claimed(change), &settlement, at(1_000));
+            let last = share.ends.lock().unwrap().last_key_value().map(|(end, _)| *end);
+            let expected = expected.map(|seconds: u64| at(1_000 + seconds).as_millis() / SLICE);
+            assert_eq!(last, expected, "case {number}");
+        }
     }
 }
