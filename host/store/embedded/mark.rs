@@ -7,7 +7,7 @@
 
 use super::folder::{can_be_used, sync_folder, write_synced};
 use super::mark_error::{Gap, MarkError, RefusedCall};
-use super::paths::{is_mounted, parent, resolved};
+use super::paths::{is_mounted, leads_into, parent, resolved};
 use super::tables::Tables;
 use crate::StoreError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -41,9 +41,8 @@ pub struct MarkFile {
 impl MarkFile {
     /// Looks whether the file can stand where it is, and makes nothing.
     pub(super) fn look(&self, folder: &Path) -> Result<(), MarkError> {
-        let (inside, file) = (resolved(folder), resolved(&self.path));
-        let link = resolved(parent(&self.path));
-        if link.starts_with(&inside) || file.starts_with(&inside) {
+        let file = resolved(&self.path);
+        if leads_into(parent(&self.path), folder) || leads_into(&file, folder) {
             return Err(MarkError::Inside { folder: folder.into(), file: self.path.clone() });
         }
         // A new file takes the place of the old one, which it can't where that is a place to mount on.

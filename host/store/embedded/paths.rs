@@ -1,8 +1,10 @@
 //! Where paths lead, of files that may not be there yet.
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How many links a path may lead through; so many as the system takes.
@@ -39,6 +41,26 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
     real
 }
 
+/// Whether a path leads into a folder: also by another mount of the folder, or of one that is in it.
+pub(super) fn leads_into(path: &Path, folder: &Path) -> bool {
+    let (path, folder) = (resolved(path), resolved(folder));
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    if path.starts_with(&folder) {
+        return true;
+    }
+    let above: HashSet<_> = path.ancestors().filter_map(id).collect();
+    let mut left = vec![folder];
+    while let Some(folder) = left.pop() {
+        if id(&folder).is_some_and(|id| above.contains(&id)) {
+            return true;
+        }
+        let found = fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = found.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        left.extend(folders.map(|entry| entry.path()));
+    }
+    false
+}
+
 /// Whether something is mounted on this very path.
 pub(super) fn is_mounted(path: &Path) -> bool {
     let told = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
@@ -50,6 +72,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn what_is_mounted_is_told_from_what_is_in_it() {
@@ -77,5 +100,56 @@ mod tests {
         ] {
             assert_eq!(resolved(&at.join(path)), at.join(end), "{path}");
         }
+    }
+
+    struct Bound(PathBuf);
+
+    impl Bound {
+        /// None where this user may mount nothing.
+        fn mount(from: &Path, to: PathBuf) -> Option<Self> {
+            fs::create_dir(&to).unwrap();
+            let done = Command::new("mount").arg("--bind").arg(from).arg(&to).output();
+            done.is_ok_and(|output| output.status.success()).then_some(Self(to))
+        }
+    }
+
+    impl Drop for Bound {
+        fn drop(&mut self) {
+            let _told_by_the_folder_that_stays = Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+
+    #[test]
+    fn a_way_by_another_mount_leads_into_a_folder() {
+        let above = tempfile::tempdir().unwrap();
+        let at = |name: &str| above.path().join(name);
+        for folder in ["here/data/db/keyspaces", "here/other"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("all/mark", at("link")).unwrap();
+        let bound = [("here/data", "all"), ("here/data/db", "part"), ("here", "more")];
+        let bound = bound.map(|(from, to)| Bound::mount(&at(from), at(to)));
+        let by_mounts = bound.iter().all(Option::is_some);
+        for (path, is_inside) in [
+            ("here/data", true),
+            ("here/data/mark", true),
+            ("here/data/none/mark", true),
+            ("here/other/../data/mark", true),
+            ("here/other/mark", false),
+            ("here/mark", false),
+            ("none/mark", false),
+            ("all/mark", by_mounts),
+            ("all/db/mark", by_mounts),
+            ("part/mark", by_mounts),
+            ("part/keyspaces/none/mark", by_mounts),
+            ("more/data/mark", by_mounts),
+            ("link", by_mounts),
+            ("more/other/mark", false),
+        ] {
+            assert_eq!(leads_into(&at(path), &at("here/data")), is_inside, "{path}");
+        }
+        // A folder that is not there yet.
+        assert!(!leads_into(&at("here/mark"), &at("here/none")));
+        drop(bound);
     }
 }
