@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// How much room is held.
 pub(super) const BALLAST_BYTES: u64 = 8 << 20;
+/// So much of it is kept for a copy of what lives (`idle`), whoever else wants room: with that, a full disk of
+/// which nothing lives any more is given back.
+const LAST_BYTES: u64 = 2 << 20;
 const BLOCK: usize = 64 << 10;
 /// With less than this free, a start may not get as far as it must.
 const START_BYTES_MIN: u64 = 1 << 20;
@@ -26,7 +29,7 @@ pub(super) fn is_full(folder: &Path, error: &io::Error) -> bool {
 /// Takes the room, where it isn't taken yet.
 pub(super) fn take(folder: &Path) -> io::Result<()> {
     let path = path(folder);
-    if fs::metadata(&path).is_ok_and(|found| found.len() >= BALLAST_BYTES) {
+    if held(folder) >= BALLAST_BYTES {
         return Ok(());
     }
     let taken = fill(&path);
@@ -36,19 +39,33 @@ pub(super) fn take(folder: &Path) -> io::Result<()> {
     taken
 }
 
-/// Gives the room back. True: there was some.
+/// Gives the room back, but the last of it. True: there was some.
 pub(super) fn give_back(folder: &Path) -> bool {
-    let is_given = fs::remove_file(path(folder)).is_ok();
-    if is_given {
+    let cut = || File::options().write(true).open(path(folder))?.set_len(LAST_BYTES);
+    held(folder) > LAST_BYTES && is_given(folder, cut())
+}
+
+/// Gives all of the room back. True: there was some.
+pub(super) fn give_all_back(folder: &Path) -> bool {
+    is_given(folder, fs::remove_file(path(folder)))
+}
+
+fn is_given(folder: &Path, given: io::Result<()>) -> bool {
+    if given.is_ok() {
         tracing::warn!(folder = %folder.display(), "the ledger's disk is full: its ballast is given back");
     }
-    is_given
+    given.is_ok()
+}
+
+/// How much room is held now.
+pub(super) fn held(folder: &Path) -> u64 {
+    fs::metadata(path(folder)).map_or(0, |found| found.len())
 }
 
 /// Gives the room back to a start on a full disk.
 pub(super) fn give_back_to_start(folder: &Path) {
     if free_bytes(folder).is_some_and(|free| free < START_BYTES_MIN) {
-        give_back(folder);
+        let _ = give_back(folder) || give_all_back(folder);
     }
 }
 
@@ -94,7 +111,8 @@ mod tests {
     fn ballast_is_whole_or_absent() {
         let folder = tempdir().unwrap();
         let length = || fs::metadata(path(folder.path())).map(|found| found.len()).ok();
-        assert!(!give_back(folder.path()), "there is none yet");
+        let give: [fn(&Path) -> bool; 2] = [give_back, give_all_back];
+        assert_eq!(give.map(|give| give(folder.path())), [false; 2], "there is none yet");
         // None, some of it (a crash), and all of it.
         for before in [None, Some(0), Some(100_000), Some(BALLAST_BYTES)] {
             if let Some(before) = before {
@@ -103,7 +121,10 @@ mod tests {
             take(folder.path()).unwrap();
             take(folder.path()).unwrap();
             assert_eq!(length(), Some(BALLAST_BYTES), "{before:?}");
-            assert!(give_back(folder.path()));
+            // The last of it is for a copy of what lives.
+            assert_eq!([give_back(folder.path()), give_back(folder.path())], [true, false]);
+            assert_eq!(length(), Some(LAST_BYTES));
+            assert!(give_all_back(folder.path()));
             assert_eq!(length(), None);
         }
         // Where it can't be made, nothing of it is left.

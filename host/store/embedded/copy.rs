@@ -29,10 +29,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Makes a copy of what lives. An error: there is none, because somebody writes, because more lives than `limit`
 /// bytes, or because something failed.
 pub(super) fn make(from: &Tables, folder: &Path, limit: u64, enough: &AtomicBool) -> Result<(), String> {
-    let path = folder.join(COPY);
-    let made = try_make(from, folder, &path, limit, enough);
+    let made = try_make(from, folder, &folder.join(COPY), limit, enough);
     if made.is_err() {
-        let _ = fs::remove_dir_all(&path);
+        let _ = clear(folder);
     }
     made
 }
@@ -44,10 +43,7 @@ fn try_make(
     limit: u64,
     enough: &AtomicBool,
 ) -> Result<(), String> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(words(error)),
-        _ => {}
-    }
+    clear(folder).map_err(words)?;
     can_exchange(path).map_err(words)?;
     let to = Tables::open(path, false, folder, Durability::Async).map_err(words)?;
     let batch = to.batch(ENTRIES, PersistMode::Buffer);
@@ -56,7 +52,7 @@ fn try_make(
     for journal in journals(path).map_err(words)? {
         File::create(journal).map_err(words)?;
     }
-    let whole = Tables::open(path, true, folder, Durability::Sync).map_err(words)?;
+    let whole = Tables::open_whole(path, folder)?;
     if whole.own().map_err(words)? != from.own().map_err(words)? || whole.entries() != records {
         return Err("the copy is not whole".into());
     }
@@ -74,9 +70,12 @@ pub(super) fn settle(folder: &Path) -> io::Result<()> {
     if folder.join(COPY).exists() { sync_folder(folder) } else { Ok(()) }
 }
 
-/// Removes what stands in the copy's place: room is wanted. True: there was something.
-pub(super) fn clear(folder: &Path) -> bool {
-    fs::remove_dir_all(folder.join(COPY)).is_ok()
+/// Removes what stands in the copy's place. True: there was something.
+pub(super) fn clear(folder: &Path) -> io::Result<bool> {
+    match fs::remove_dir_all(folder.join(COPY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
+    }
 }
 
 /// Whether a database is a folder of this one's disk, so that another can take its place.

@@ -5,7 +5,7 @@
 //! lives is little beside what the folder takes, a thread [copies](super::copy) what lives. The writer then puts
 //! the copy in the place of the database. A write ends that, and the copy is thrown away.
 
-use super::ballast::{self, BALLAST_BYTES};
+use super::ballast;
 use super::copy;
 use super::folder::{DATABASE, HeldLock, journals};
 use super::tables::{Own, Tables};
@@ -21,13 +21,15 @@ use std::time::{Duration, Instant};
 
 /// Nobody writes, if nobody has for so long.
 const QUIET: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 5_000 });
-/// The same on a full disk, where nobody can.
-const QUIET_WHERE_FULL: Duration = Duration::from_secs(1);
+/// The same on a full disk, where nobody can but the sweep, which comes each second.
+const QUIET_WHERE_FULL: Duration = Duration::from_millis(2_000);
 /// How often the writer looks whether the thread has ended.
 const LOOK: Duration = Duration::from_millis(20);
-/// How soon a copy that was thrown away is tried again at first; each time after twice as long.
-const AGAIN: Duration = Duration::from_millis(12 * QUIET.as_millis() as u64);
+/// How soon a copy that came to nothing is tried again at first; each time after twice as long, up to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(12 * QUIET.as_millis() as u64), AGAIN_MAX);
 pub(super) const AGAIN_MAX: Duration = Duration::from_secs(3_600);
+/// The same on a full disk, where everybody waits for it, and where it is small.
+const AGAIN_WHERE_FULL: (Duration, Duration) = (QUIET_WHERE_FULL, Duration::from_secs(8));
 /// Less than this is not worth a copy.
 const GARBAGE_MIN: u64 = if cfg!(test) { 6 << 20 } else { 32 << 20 };
 /// The same on a full disk.
@@ -35,7 +37,7 @@ const GARBAGE_MIN_WHERE_FULL: u64 = 2 << 20;
 /// What lives is copied if it is no more than this.
 const LIVE_MAX: u64 = 256 << 20;
 /// What a copy takes beside what is in it, and what it leaves free.
-const ROOM_BYTES: u64 = 3 << 20;
+const ROOM_BYTES: u64 = 1 << 20;
 /// The thread's niceness: those who answer come first.
 const NICENESS: i32 = 10;
 
@@ -45,13 +47,14 @@ pub(super) struct GivingBack {
     /// Something was written since the last look.
     moves: bool,
     not_before: Instant,
-    again: Duration,
-    work: Option<Work>,
+    /// How many copies came to nothing, and when the last one did.
+    pub(super) lost: (u32, Instant),
+    pub(super) work: Option<Work>,
     /// The lock of the folder: what stands at its path may be another.
     lock: HeldLock,
 }
 
-enum Work {
+pub(super) enum Work {
     /// A thread that copies, or removes a copy.
     Runs(Thread),
     /// A whole copy, to which nothing was written since.
@@ -59,7 +62,7 @@ enum Work {
 }
 
 /// Dropped, it is told to end and waited for: it has a handle of the database.
-struct Thread {
+pub(super) struct Thread {
     enough: Arc<AtomicBool>,
     handle: Option<JoinHandle<Result<bool, String>>>,
 }
@@ -69,8 +72,8 @@ impl GivingBack {
     /// database is open. `after`: when a copy may be made at the earliest.
     pub(super) fn new(folder: &Path, lock: HeldLock, after: Duration) -> Self {
         let now = Instant::now();
-        let mut idle =
-            Self { written_at: now, moves: true, not_before: now + after, again: AGAIN, work: None, lock };
+        let (not_before, lost) = (now + after, (0, now));
+        let mut idle = Self { written_at: now, moves: true, not_before, lost, work: None, lock };
         idle.clear(folder);
         idle
     }
@@ -83,7 +86,7 @@ impl GivingBack {
             Some(Work::Copied) => {
                 self.work = None;
                 self.clear(folder);
-                self.wait_longer();
+                self.thrown_away(folder, "somebody writes");
             }
             None => {}
         }
@@ -94,9 +97,19 @@ impl GivingBack {
         let quiet = if has_room { QUIET } else { QUIET_WHERE_FULL };
         match &self.work {
             Some(_) => Some(Instant::now() + LOOK),
-            None if self.moves || !has_room => Some((self.written_at + quiet).max(self.not_before)),
+            None if self.moves || !has_room => {
+                Some((self.written_at + quiet).max(self.not_before).max(self.again(has_room)))
+            }
             None => None,
         }
+    }
+
+    /// When a copy may be tried again, after those that came to nothing.
+    pub(super) fn again(&self, has_room: bool) -> Instant {
+        let (first, most) = if has_room { AGAIN } else { AGAIN_WHERE_FULL };
+        let (count, at) = self.lost;
+        let pause = first.saturating_mul(2_u32.saturating_pow(count.saturating_sub(1))).min(most);
+        if count == 0 { at } else { at + pause }
     }
 
     /// Takes a step, where that is due. True: there is a copy to take the place of the database.
@@ -106,16 +119,12 @@ impl GivingBack {
                 Ok(is_copied) if is_copied && !thread.enough.load(Ordering::Relaxed) => {
                     self.work = Some(Work::Copied);
                 }
-                Ok(is_copied) => {
-                    if is_copied {
-                        self.clear(folder);
-                        self.wait_longer();
-                    }
+                Ok(true) => {
+                    self.clear(folder);
+                    self.thrown_away(folder, "somebody writes");
                 }
-                Err(reason) => {
-                    tracing::debug!(folder = %folder.display(), reason, "disk can't be given back now");
-                    self.wait_longer();
-                }
+                Ok(false) => {}
+                Err(reason) => self.thrown_away(folder, &reason),
             },
             None if self.next(has_room).is_some_and(|due| due <= Instant::now()) => {
                 self.moves = false;
@@ -143,9 +152,9 @@ impl GivingBack {
     }
 
     fn clear(&mut self, folder: &Path) {
-        let path = folder.join(copy::COPY);
-        if path.exists() && self.is_ours(folder) {
-            self.run(move |_| fs::remove_dir_all(path).map(|()| false).map_err(|error| error.to_string()));
+        if folder.join(copy::COPY).exists() && self.is_ours(folder) {
+            let folder = folder.to_owned();
+            self.run(move |_| copy::clear(&folder).map(|_| false).map_err(|error| error.to_string()));
         }
     }
 
@@ -162,10 +171,11 @@ impl GivingBack {
         self.work = handle.map(|handle| Work::Runs(Thread { enough, handle: Some(handle) }));
     }
 
-    fn wait_longer(&mut self) {
+    /// A copy came to nothing. The next one is tried later.
+    pub(super) fn thrown_away(&mut self, folder: &Path, reason: &str) {
+        tracing::debug!(folder = %folder.display(), reason, "disk can't be given back now");
         self.moves = true;
-        self.not_before = Instant::now() + self.again;
-        self.again = (self.again * 2).min(AGAIN_MAX);
+        self.lost = (self.lost.0.saturating_add(1), Instant::now());
     }
 }
 
@@ -199,7 +209,7 @@ impl Tables {
             (&self.unknown, kinds(Kind::Unknown)),
         ];
         let lives: u64 = counts.into_iter().map(|(keyspace, count)| living_bytes(keyspace, count)).sum();
-        let taken: u64 = self.memtables().iter().map(|(keyspace, _)| keyspace.disk_space()).sum();
+        let taken = self.table_bytes();
         let garbage = (taken + journal_bytes(folder)).saturating_sub(lives);
         let least = if has_room { GARBAGE_MIN } else { GARBAGE_MIN_WHERE_FULL };
         let limit = LIVE_MAX.min(garbage / 2);
@@ -209,12 +219,18 @@ impl Tables {
         let free = ballast::free_bytes(folder).unwrap_or(u64::MAX);
         // What is copied is in the copy's journal, in its tables, and may be merged there.
         let within = |free: u64| limit.min(free.saturating_sub(ROOM_BYTES) / 4);
-        // Where nothing is under way that the ballast is held for.
-        let is_short = free < 2 * ROOM_BYTES && kinds(Kind::Executing) == 0;
-        if is_short && lives <= within(free + BALLAST_BYTES) && ballast::give_back(folder) {
-            return Some(within(free + BALLAST_BYTES));
-        }
-        (free > ROOM_BYTES && lives <= within(free)).then_some(within(free))
+        let fits = |free: u64| (free >= 2 * ROOM_BYTES && lives <= within(free)).then(|| within(free));
+        // The ballast is held for what is under way.
+        let may_have_more = !has_room && kinds(Kind::Executing) == 0;
+        fits(free).or_else(|| {
+            let limit = fits(free.saturating_add(ballast::held(folder))).filter(|_| may_have_more)?;
+            ballast::give_all_back(folder).then_some(limit)
+        })
+    }
+
+    /// What the tables take on the disk, as the database knows it.
+    pub(super) fn table_bytes(&self) -> u64 {
+        self.memtables().iter().map(|(keyspace, _)| keyspace.disk_space()).sum()
     }
 }
 

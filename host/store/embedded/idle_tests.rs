@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::copy::COPY;
+use super::idle::Work;
 use super::soak::eventually;
 use super::tests::disk_bytes;
 use super::*;
@@ -168,6 +169,35 @@ fn a_full_disk_is_given_a_little_back() {
     });
     tables.records.rotate_memtable_and_wait().unwrap();
     assert_eq!([true, false].map(worth), [false, false]);
+}
+
+/// Somebody may write each second. While there is room a copy costs more than it brings; on a full disk everybody
+/// waits for it.
+#[test]
+fn a_full_disk_is_tried_again_within_seconds() {
+    let above = tempdir().unwrap();
+    let (folder, _) = Folder::take(&above.path().join("data")).unwrap();
+    let at = above.path().join("data");
+    let mut idle = GivingBack::new(&at, folder.lock(), Duration::ZERO);
+    let mut pauses = Vec::new();
+    for lost in 0..40 {
+        let pause = |has_room| idle.again(has_room) - idle.lost.1;
+        let [with_room, full] = [true, false].map(pause);
+        assert!(full <= with_room && full <= Duration::from_secs(8), "{lost}: {full:?} {with_room:?}");
+        assert!(with_room <= AGAIN_MAX, "{lost}: {with_room:?}");
+        pauses.push(with_room);
+        match lost % 3 {
+            0 => idle.thrown_away(&at, "somebody writes"),
+            1 => idle.thrown_away(&at, "no space left"),
+            _ => {
+                idle.work = Some(Work::Copied);
+                idle.written(&at);
+                assert!(idle.work.is_none());
+            }
+        }
+    }
+    assert_eq!(pauses[0], Duration::ZERO);
+    assert!(pauses[1..8].windows(2).all(|two| two[1] == 2 * two[0]), "{pauses:?}");
 }
 
 /// Not a test by itself: [`a_kill_meanwhile_loses_nothing`] runs it in a process of its own.

@@ -155,7 +155,8 @@ impl Embedded {
         let tables = match open() {
             // A quota, say, is told only by what fails for want of it.
             Err(OpenError::Io { source, .. })
-                if ballast::is_want_of_room(&source) && (copy::clear(path) | ballast::give_back(path)) =>
+                if ballast::is_want_of_room(&source)
+                    && (copy::clear(path).unwrap_or(false) | ballast::give_all_back(path)) =>
             {
                 open()
             }
@@ -355,6 +356,7 @@ fn keep_writing(
             idle: GivingBack::new(&reopening.folder, reopening.lock.clone(), after),
             is_copied: false,
             room_at: None,
+            written: 0,
         };
         // The database handle goes with the writer.
         let end = catch_unwind(AssertUnwindSafe(|| writer.run(commands))).unwrap_or_else(|panic| {

@@ -16,14 +16,14 @@ use super::calls::{Queued, Works};
 use super::copy;
 use super::folder::{HeldLock, files, journals, sync_folder};
 use super::mark;
-use super::shared::StoreState;
+use super::shared::{ReadSubject, StoreState};
 use super::tables::{Own, Tables, panic_text};
 use super::writer::{Command, VERSIONS_RESERVED_AT_ONCE};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use fjall::PersistMode;
-use oncegate_core::Durability;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,24 +104,40 @@ impl Reopening {
         // The old handle can be read while it is there, so it goes only when there is hope.
         match self.try_disk(self.largest_copy().map_err(words)?) {
             Err(error) if is_want_of_room(&error) => {
-                copy::clear(&self.folder);
+                let _ = copy::clear(&self.folder);
                 ballast::give_back(&self.folder);
-                self.try_disk(0).map_err(words)?;
+                match self.try_disk(0) {
+                    Err(error) if is_want_of_room(&error) && self.has_leftovers() => {}
+                    tried => tried.map_err(words)?,
+                }
             }
             tried => tried.map_err(words)?,
         }
         self.shared.close_tables();
         renew_journals(&self.database).map_err(words)?;
         // The system still has the data that it took: no more than the last batch can be torn.
-        let tables =
-            Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string())?;
-        self.see_that_nothing_is_missing(&tables)?;
+        let tables = self.open()?;
         let own = begin(&tables, self.shared.versions_taken()).map_err(|e| e.to_string())?;
         if let Some(marking) = self.shared.marking.get() {
             // A batch whose write failed may be there nevertheless.
             marking.resume(own.changes, own.clock)?;
         }
         Ok((tables, own))
+    }
+
+    /// Opens the database. An error, too: it is older than what was on the disk.
+    fn open(&self) -> Result<Tables, String> {
+        let tables = Tables::open_whole(&self.database, &self.folder)?;
+        self.see_that_nothing_is_missing(&tables).map(|()| tables)
+    }
+
+    /// Whether opening the database makes room: what its worker began to write and could not end is removed then,
+    /// and not before.
+    fn has_leftovers(&self) -> bool {
+        let known = self.shared.read(ReadSubject::List, |tables| Ok(tables.table_bytes()));
+        let taken = bytes_below(&self.database.join("keyspaces")).unwrap_or(0);
+        // Where nobody reads through the old handle any more, nothing is lost by it.
+        known.map_or(true, |known| taken >= known + TRIAL_BYTES)
     }
 
     /// An error: another folder is in its place.
@@ -188,9 +204,7 @@ impl Reopening {
 
     /// Opens the database. An error, too: its content is not this.
     fn open_as(&self, own: &Own) -> Result<Tables, String> {
-        let tables =
-            Tables::open(&self.database, true, &self.folder, Durability::Sync).map_err(|e| e.to_string())?;
-        self.see_that_nothing_is_missing(&tables)?;
+        let tables = self.open()?;
         let found = tables.own().map_err(|error| error.to_string())?.unwrap_or_default();
         let same = |own: &Own| (own.records, own.kinds, own.versions_reserved);
         if same(&found) != same(own) {
@@ -254,6 +268,19 @@ pub(super) fn clear(folder: &Path, database: &Path) {
     for path in copies.into_iter().chain([folder.join(TRIAL)]) {
         let _ = fs::remove_file(path);
     }
+}
+
+/// What all files below a path take on the disk.
+fn bytes_below(path: &Path) -> io::Result<u64> {
+    let mut entries = fs::read_dir(path)?;
+    entries.try_fold(0, |sum, entry| {
+        let found = entry?;
+        let bytes = match found.file_type()?.is_dir() {
+            true => bytes_below(&found.path())?,
+            false => found.metadata()?.blocks() * 512,
+        };
+        Ok(sum + bytes)
+    })
 }
 
 /// Puts a synced copy in the place of each journal.

@@ -100,6 +100,11 @@ impl Tables {
         }
     }
 
+    /// Opens a database that is there, all of it, and on the disk. `folder` is for the message.
+    pub(super) fn open_whole(path: &Path, folder: &Path) -> Result<Self, String> {
+        Self::open(path, true, folder, Durability::Sync).map_err(|error| error.to_string())
+    }
+
     fn try_open(path: &Path, whole: bool) -> fjall::Result<Option<Self>> {
         let builder = Database::builder(path)
             .cache_size(CACHE_BYTES)

@@ -28,10 +28,11 @@ const BATCH_COMMANDS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How long writes that were answered without a sync may stay without one.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
-/// How often the disk's room is looked up.
+/// How often the disk's room is looked up, and after how many bytes.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
-/// With less than this free on the disk no new record is taken: operations under way must be settled, with
-/// their answers.
+const ROOM_BYTES: u64 = 2 << 20;
+/// With less than this free on the disk, beside what waits in memory to be written into tables, no new record is
+/// taken: operations under way must be settled, with their answers.
 const ROOM_BYTES_MIN: u64 = 16 << 20;
 /// This many versions are reserved at a time; half of them are more than there can be swaps in flight.
 pub(super) const VERSIONS_RESERVED_AT_ONCE: u64 = 1 << 32;
@@ -100,8 +101,9 @@ pub(super) struct Writer {
     pub(super) idle: GivingBack,
     /// The writer ends, so that a copy takes the place of the database.
     pub(super) is_copied: bool,
-    /// When the disk's room was looked up.
+    /// When the disk's room was looked up, and how much was written since.
     pub(super) room_at: Option<Instant>,
+    pub(super) written: u64,
 }
 
 /// The changes of one batch, and the callers that wait for it.
@@ -329,6 +331,7 @@ impl Writer {
         self.keep_back()?;
         batch.commit().map_err(|e| self.failed(&e, changes.unclear()))?;
         self.own = own;
+        self.written += changes.bytes as u64;
         self.shared.committed(&own, changes.dues());
         match self.durability {
             Durability::Sync => self.kept(),
@@ -374,7 +377,7 @@ impl Writer {
         }
         Err(StoreError::Full(
             format!(
-                "less than {} MiB are free on the disk of {}",
+                "less than {} MiB are free on the disk of {}, beside what is to be written there yet",
                 ROOM_BYTES_MIN >> 20,
                 self.folder.display()
             )
@@ -384,13 +387,13 @@ impl Writer {
 
     /// Looks up the disk's room, once in a while.
     fn look_for_room(&mut self) {
-        if self.room_at.is_some_and(|at| at.elapsed() < ROOM_INTERVAL) {
+        if self.written < ROOM_BYTES && self.room_at.is_some_and(|at| at.elapsed() < ROOM_INTERVAL) {
             return;
         }
-        self.room_at = Some(Instant::now());
+        (self.room_at, self.written) = (Some(Instant::now()), 0);
         // If the system doesn't tell the room, a write will.
         let free = ballast::free_bytes(&self.folder).unwrap_or(u64::MAX);
-        let room = free >= ROOM_BYTES_MIN;
+        let room = free.saturating_sub(self.tables.db.write_buffer_size()) >= ROOM_BYTES_MIN;
         match (self.shared.set_room(free, room), room) {
             (true, false) => {
                 tracing::error!(folder = %self.folder.display(), free_bytes = free, "the ledger's disk is full: nothing new is executed, what is under way is recorded")

@@ -3,7 +3,7 @@
 use super::super::Embedded;
 use super::super::folder::Folder;
 use super::*;
-use oncegate_core::Timestamp;
+use oncegate_core::{Durability, Timestamp};
 
 #[test]
 fn a_journal_that_is_written_again_is_the_same() {
