@@ -6,6 +6,7 @@ pub mod framing;
 pub mod passing;
 pub mod places;
 pub mod plain;
+pub mod readings;
 pub mod strangers;
 pub mod targets;
 pub mod upgrades;

@@ -63,6 +63,11 @@ fn an_escape_that_decides_the_route_is_refused() {
     }
     assert_eq!(gateway.send(&Request::keyed("/other/a%3Ab", "k")).status, 201, "no route hangs on it");
     assert_eq!(upstream.count(), 2);
+    let gateway = beside(&upstream).path("/v1/charges:capture").server("paths = \"merge\"").start();
+    for path in ["/v1//charges%3acapture", "/./v1/charges%3Acapture"] {
+        gateway.send(&Request::keyed(path, "k")).assert_problem(400, "bad-request");
+    }
+    assert_eq!(upstream.count(), 2);
 }
 
 #[test]

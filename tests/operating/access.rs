@@ -32,6 +32,11 @@ const REFUSED: &[(&str, &str, (&str, &str, &str))] = &[
     ),
     ("POST /h3 HTTP/1.1\r\nHost: a@b", "/h3", ("refused", "bad-request", "what it names is no host")),
     ("post /m HTTP/1.1\r\nHost: a", "/m", ("refused", "bad-request", "its method is not in capitals")),
+    (
+        "POST /o HTTP/1.1\r\nHost: a\r\nX-HTTP-Method: PUT",
+        "/o",
+        ("refused", "bad-request", "its `X-HTTP-Method` names another method"),
+    ),
     ("POST /f#x HTTP/1.1\r\nHost: a", "/f", ("refused", "bad-request", "its target has a fragment")),
     (
         "POST /c HTTP/1.1\r\nHost: a\r\nConnection: content-type",

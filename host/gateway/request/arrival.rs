@@ -4,7 +4,7 @@ use crate::answer::problem::Problem;
 use crate::edge::{ClientConnection, Peer};
 use crate::request::body::InboundBody;
 use crate::request::head::RequestHead;
-use crate::request::principal;
+use crate::request::{principal, readings};
 use crate::shared::ActiveConfig;
 use http::Request;
 use http::header::HeaderMap;
@@ -43,6 +43,7 @@ impl Arrival {
         let server = &active.config.server;
         let mut head = RequestHead::read(&parts, peer.protocol, server.limits.header_bytes)?;
         head.normalise(server.paths, &active.routes)?;
+        readings::refuse_second(&parts.headers, &head, server.paths, &active.routes)?;
         Ok(Box::new(Self { peer, head, body, client, parts }))
     }
 

@@ -7,7 +7,7 @@ use crate::request::route::{Route, RoutingTable};
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use oncegate_core::normal::{self, PathRules};
+use oncegate_core::normal::{self, PathFault, PathRules};
 use oncegate_core::{OperationId, host_of};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -128,23 +128,16 @@ impl RequestHead {
 
     fn normal_path(&self, rules: PathRules, routes: &RoutingTable) -> Result<Cow<'_, str>, Problem> {
         let mut path = normal::normal_escapes(&self.path);
-        if let Some(mut fault) = normal::path_fault(&path)
-            && routes.guards(self.host())
-        {
-            if rules == PathRules::Merge {
-                path = Cow::Owned(normal::merged(&path));
-                match normal::path_fault(&path) {
-                    Some(left) => fault = left,
-                    None => return Ok(path),
-                }
-            }
-            return Err(Problem::new(
-                Code::BadRequest,
-                format!(
-                    "The path has {fault}, so that it can be read in more than one way: write it plainly."
-                ),
-            )
-            .because(fault.what()));
+        if normal::path_fault(&path).is_some() && routes.guards(self.host()) {
+            path = in_form(&self.path, rules).map_err(|fault| {
+                Problem::new(
+                    Code::BadRequest,
+                    format!(
+                        "The path has {fault}, so that it can be read in more than one way: write it plainly."
+                    ),
+                )
+                .because(fault.what())
+            })?;
         }
         let plain = normal::needed_escapes(&path);
         if plain != path && routes.guards(self.host()) {
@@ -182,6 +175,20 @@ impl RequestHead {
         // The target was parsed when the request came in, so it parses again.
         target.parse().unwrap_or_default()
     }
+}
+
+/// The one form of a path on a host with a guarded route, or why it has none.
+pub fn in_form(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
+    if rules == PathRules::AsReceived {
+        return Ok(path.into());
+    }
+    let path = normal::normal_escapes(path);
+    let Some(fault) = normal::path_fault(&path) else { return Ok(path) };
+    if rules == PathRules::Strict {
+        return Err(fault);
+    }
+    let merged = normal::merged(&path);
+    normal::path_fault(&merged).map_or(Ok(merged.into()), Err)
 }
 
 /// The most gateways of this kind that a request may pass.
@@ -238,10 +245,15 @@ fn size(request: &Parts) -> usize {
     request.method.as_str().len() + target + LINE + fields.sum::<usize>() + "\r\n".len()
 }
 
+/// The normal form of a target's authority.
+pub fn normal_authority(text: &str, target: &Uri) -> Option<String> {
+    let default_port = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    normal::normal_authority(text, default_port)
+}
+
 /// The normal form of a target's authority or of a `Host` field.
 fn authority(text: &str, target: &Uri) -> Result<String, Problem> {
-    let default_port = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-    normal::normal_authority(text, default_port).ok_or_else(|| {
+    normal_authority(text, target).ok_or_else(|| {
         let detail = "The host that the request names is not the name of a host (RFC 9112 §3.2).";
         bad("what it names is no host", detail)
     })

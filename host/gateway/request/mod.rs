@@ -15,6 +15,7 @@ pub mod keys;
 pub mod known;
 pub mod principal;
 pub mod progress;
+pub mod readings;
 pub mod route;
 pub mod unproven;
 pub mod verdict;

@@ -52,6 +52,11 @@ impl Route {
         self.is_unavailable && self.config.reach().may_guard(method.as_str())
     }
 
+    /// Whether a request with this method is guarded here, or refused because nobody can tell by which key.
+    fn may_guard(&self, method: &Method) -> bool {
+        self.judge(method).is_some() || self.is_unavailable_for(method)
+    }
+
     /// The generations of the other key spaces on the policy's list.
     pub fn older(&self) -> &[OlderGeneration<Arc<Generation>>] {
         self.spaces.as_ref().map_or(&[], |spaces| &spaces.older)
@@ -126,6 +131,11 @@ impl RoutingTable {
     /// The route of a request. `host`: in lower case, without a port.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| route.config.reach().takes(host, path, method.as_str()))
+    }
+
+    /// Whether the route of such a request may guard it.
+    pub fn may_guard(&self, host: &str, path: &str, method: &Method) -> bool {
+        self.find(host, path, method).is_some_and(|route| route.may_guard(method))
     }
 
     /// Whether a route at this host has a policy. An empty host may be any.
