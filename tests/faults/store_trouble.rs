@@ -255,6 +255,31 @@ fn one_stranger_with_many_keys_is_bounded() {
     gateway.send(&customers("k")).assert_executed(201);
 }
 
+/// Some were forgotten for others, were refused, and could never be known again.
+#[test]
+fn none_of_many_customers_is_a_stranger() {
+    const CUSTOMERS: usize = 1_200;
+    let upstream = Upstream::start(|call| match call.field("authorization") {
+        Some(who) if who.starts_with("Bearer customer") => Script::numbered(call),
+        _ => Script::answer(404, [b'x'; 6_000]),
+    });
+    let setup = Setup::new(&upstream.url()).memory().server("access_log = \"json\"");
+    let gateway = setup.ledger("memory = \"4MiB\"").start();
+    let mut connection = gateway.connect();
+    let mut all_have = |key: &str| {
+        for number in 0..CUSTOMERS {
+            let customer = format!("Bearer customer {number}");
+            let request = Request::keyed("/charges", key).field("Authorization", customer);
+            connection.send(&request).unwrap().assert_executed(201);
+        }
+    };
+    all_have("first");
+    until_refused(&gateway, made_up);
+    all_have("second");
+    gateway.send(&made_up(9_999)).assert_problem(503, "overloaded");
+    gateway.assert_logs(&["\"reason\":\"its caller is unproven"]);
+}
+
 #[test]
 fn the_share_of_the_unproven_is_free_again() {
     let times = "retention = \"5s\"\ntombstone = \"0.1s\"";

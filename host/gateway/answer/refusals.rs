@@ -115,6 +115,7 @@ pub fn share_of_ledger(wait: Duration) -> Problem {
          with success lately, so nothing was sent. Ask again with the same key; it is safe.",
     )
     .after(wait.min(WAIT_MAX))
+    .because("its caller is unproven, and such have their share of the ledger")
 }
 
 /// The problem when no route takes the request.
