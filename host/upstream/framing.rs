@@ -17,7 +17,8 @@ pub(super) enum ConnectionReuse {
     Safe,
     /// The answer has no body by its status or its request's method, and its framing announces one. A service
     /// that sends this body all the same would answer the next request with it. Or the answer says that it is the
-    /// last one, which hyper does not see where `Connection` has a byte that is not ASCII.
+    /// last one, which hyper does not see where `Connection` has a byte that is not ASCII. Or the service may take
+    /// whoever comes next over the connection for the caller that it knows ([`names_connections_caller`]).
     Unsafe,
 }
 
@@ -49,8 +50,19 @@ pub(super) fn renew<B>(
         None => {}
     }
     let announces_body = is_coded || (is_sized && length != Some(0));
-    let is_unsafe = (has_no_body && announces_body) || closes(fields);
+    let is_unsafe = (has_no_body && announces_body)
+        || closes(fields)
+        || names_connections_caller(fields, header::WWW_AUTHENTICATE);
     Ok(if is_unsafe { ConnectionReuse::Unsafe } else { ConnectionReuse::Safe })
+}
+
+/// Whether a field asks for, or has, a credential by which a service knows the caller of a whole connection instead
+/// of a request (RFC 4559 §6, and NTLM).
+pub(super) fn names_connections_caller(fields: &HeaderMap, name: header::HeaderName) -> bool {
+    elements(fields, name).any(|element| {
+        let scheme = element.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+        [&b"negotiate"[..], b"ntlm", b"kerberos"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    })
 }
 
 /// Whether a message says that its connection ends after it.
@@ -173,6 +185,14 @@ mod tests {
             (&post, 304, &[], None, ConnectionReuse::Safe),
             (&post, 200, &[(SIZED, "5")], Some("5"), ConnectionReuse::Safe),
             (&post, 200, &[(SIZED, "5"), ("connection", "x, Close")], Some("5"), ConnectionReuse::Unsafe),
+            (
+                &post,
+                401,
+                &[("www-authenticate", "Basic, NTLM"), (SIZED, "5")],
+                Some("5"),
+                ConnectionReuse::Unsafe,
+            ),
+            (&post, 401, &[("www-authenticate", "Basic realm=ntlm")], None, ConnectionReuse::Safe),
             (&post, 200, &[(SIZED, "5"), ("connection", "closed")], Some("5"), ConnectionReuse::Safe),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");

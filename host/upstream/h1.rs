@@ -147,14 +147,14 @@ impl H1 {
         }
     }
 
-    /// The answer has come to its end. Returns whether the connection takes another request: not if this one is
-    /// still being written.
+    /// The answer has come to its end. Returns whether the connection takes another request: not if a part of this one
+    /// is still to be written or sent.
     pub(super) fn is_free_again(&mut self) -> bool {
-        let is_ready = self.is_ready();
-        if is_ready {
+        let is_free = self.is_ready() && !self.writes.may_be_behind();
+        if is_free {
             self.state = ConnectionState::Idle;
         }
-        is_ready
+        is_free
     }
 
     /// Whether the other side has ended the connection.
@@ -204,6 +204,7 @@ impl H1 {
                 return Err(SendError::Switched);
             }
             self.state = ConnectionState::Switched;
+            self.writes.switched();
         }
         sent.map_err(|mut error| match error.take_message() {
             Some(request) => SendError::Unsent(Box::new(request)),

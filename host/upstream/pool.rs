@@ -7,7 +7,7 @@ use super::h1::{ConnectError, H1, SendError};
 use super::runtime::Upstream;
 use super::sockets::UpstreamSockets;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
@@ -225,9 +225,13 @@ impl Connection {
         limit: Duration,
     ) -> Result<Response<ResponseBody>, SendError> {
         let asked = request.method().clone();
+        let is_its_callers = framing::names_connections_caller(request.headers(), header::AUTHORIZATION);
         let idle = self.pool.upstream.config.body_idle_timeout;
         let mut response = self.h1.send(request, limit, idle).await?;
-        let reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
+        let mut reuse = framing::renew(&asked, &mut response).map_err(SendError::Unreadable)?;
+        if is_its_callers {
+            reuse = ConnectionReuse::Unsafe;
+        }
         Ok(response.map(|incoming| ResponseBody::new(incoming, self, reuse, idle)))
     }
 

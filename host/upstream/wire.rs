@@ -2,7 +2,9 @@
 
 use super::sockets::UpstreamSocket;
 use super::writes::Writes;
+use socket2::SockRef;
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,10 +19,16 @@ const READ_MAX: u64 = 96 << 10;
 /// service may answer before it has read the whole request, and end the connection (RFC 9112 §9.5). hyper
 /// gives the answer up at the first failed write, so it learns of no failed write: it writes into nothing
 /// until it has read the answer, or the end.
+///
+/// The connection's end is a reset unless all that was written has arrived: what the system has not sent yet would
+/// go out after an ordinary close, too, minutes later. That holds from the start, because a process that is killed
+/// has no last word.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Take<TcpStream>,
     takes_nothing: bool,
+    /// Whether all had arrived when hyper ended its side of the connection. None: it has not.
+    shut: Option<bool>,
     writes: Arc<Writes>,
     /// The socket's place, for as long as it is open, also in a tunnel's hands.
     _place: Arc<UpstreamSocket>,
@@ -28,7 +36,13 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, writes: Arc<Writes>, place: Arc<UpstreamSocket>) -> Self {
-        Self { stream: stream.take(READ_MAX), takes_nothing: false, writes, _place: place }
+        let _broken_already = stream.set_zero_linger();
+        Self { stream: stream.take(READ_MAX), takes_nothing: false, shut: None, writes, _place: place }
+    }
+
+    /// Whether all that hyper had to write has arrived.
+    fn has_sent_all(&self) -> bool {
+        !self.writes.is_stuck() && unacknowledged(self.stream.get_ref()) == 0
     }
 
     /// The result of a write of `bytes` bytes as hyper learns it.
@@ -37,7 +51,7 @@ impl Wire {
             self.writes.stuck();
             return Poll::Pending;
         };
-        self.writes.took();
+        self.writes.took(written.as_ref().copied().unwrap_or_default());
         Poll::Ready(written.or_else(|error| {
             tracing::debug!(%error, "an upstream takes no more of a request");
             self.takes_nothing = true;
@@ -48,11 +62,20 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        // What the system has not sent yet would go out after an ordinary close, too, minutes later.
-        if self.writes.is_cut() {
-            let _gone_already = self.stream.get_ref().set_zero_linger();
+        let has_sent_all = || self.shut.unwrap_or_else(|| self.has_sent_all());
+        if self.writes.is_tunnel() || (!self.writes.is_cut() && has_sent_all()) {
+            let _gone_already = SockRef::from(self.stream.get_ref()).set_linger(None);
         }
     }
+}
+
+/// The bytes that were written and that the other system has not acknowledged; zero where the system doesn't tell.
+#[expect(unsafe_code, reason = "no crate of ours asks a socket for its `TIOCOUTQ`")]
+fn unacknowledged(stream: &TcpStream) -> libc::c_int {
+    let mut bytes = 0;
+    // SAFETY: the descriptor is open as long as `stream` is, and the system writes one `int` to `bytes` (tcp(7)).
+    let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if asked == 0 { bytes } else { 0 }
 }
 
 impl AsyncRead for Wire {
@@ -62,7 +85,12 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.stream.set_limit(READ_MAX);
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        // What comes acknowledges what had arrived when it was sent.
+        if read.is_ready() && self.writes.may_be_behind() && unacknowledged(self.stream.get_ref()) == 0 {
+            self.writes.arrived();
+        }
+        read
     }
 }
 
@@ -97,6 +125,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The end that is sent now has to be acknowledged, too.
+        if self.shut.is_none() {
+            self.shut = Some(self.has_sent_all());
+        }
         Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 }

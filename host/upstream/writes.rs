@@ -2,9 +2,13 @@
 //! outside. Nothing is noted, and no clock read, while the socket takes all at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The least number of bytes that are asked after: fewer find room in the other system, whatever the service does,
+/// and to ask costs a call of the system.
+const BEHIND_MIN: usize = 4 << 10;
 
 /// The writes to one socket.
 #[derive(Debug)]
@@ -14,8 +18,12 @@ pub(super) struct Writes {
     is_stuck: AtomicBool,
     /// When the socket, once full, took something last or became full: microseconds after `begun`; zero: never.
     moved: AtomicU64,
+    /// Bytes that were written and that are not known to have arrived.
+    behind: AtomicUsize,
     /// What the system still has to send goes with the connection.
     is_cut: AtomicBool,
+    /// The connection has left HTTP, and ends as its sides end it.
+    is_tunnel: AtomicBool,
 }
 
 impl Writes {
@@ -24,7 +32,9 @@ impl Writes {
             begun: Instant::now(),
             is_stuck: AtomicBool::new(false),
             moved: AtomicU64::new(0),
+            behind: AtomicUsize::new(0),
             is_cut: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
         })
     }
 
@@ -36,12 +46,33 @@ impl Writes {
         }
     }
 
-    /// The socket took something.
-    pub(super) fn took(&self) {
+    /// The socket took `bytes` bytes.
+    pub(super) fn took(&self, bytes: usize) {
+        self.behind.fetch_add(bytes, Ordering::Relaxed);
         if self.is_stuck.load(Ordering::Relaxed) {
             self.is_stuck.store(false, Ordering::Relaxed);
             self.note();
         }
+    }
+
+    /// All that was written has arrived.
+    pub(super) fn arrived(&self) {
+        self.behind.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a part of what was written may still lie on this side.
+    pub(super) fn may_be_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed) > BEHIND_MIN
+    }
+
+    /// The connection becomes a tunnel.
+    pub(super) fn switched(&self) {
+        self.is_tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is a tunnel.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Ordering::Relaxed)
     }
 
     /// The connection's end is to be a reset.

@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod dedup;
+pub mod ended;
 pub mod fidelity;
 pub mod inflight;
 pub mod judging;

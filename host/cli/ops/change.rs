@@ -38,7 +38,8 @@ struct ChangeArgs {
 
 /// Say how an operation of unknown outcome ended
 ///
-/// Find out first, at the service or its database. `not-applied` frees the key, and the next attempt runs.
+/// Find out first, at the service or its database. `not-applied` frees the key, and the next attempt runs. A service
+/// that stood still may read the first attempt yet: see that it answers others again, or start it anew, before.
 /// `completed` and `consumed` say that it happened: duplicates then get the answer that you hand in, or are
 /// told that it is consumed.
 #[derive(Clone, Debug, clap::Args)]
