@@ -28,9 +28,9 @@ mod size;
 mod timed;
 mod verbs;
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(all(any(test, feature = "testing"), not(feature = "shuttle")))]
 pub mod conformance;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(all(any(test, feature = "testing"), not(feature = "shuttle")))]
 pub mod faulty;
 
 pub use any::{AnyStore, ConfiguredStore};
