@@ -7,7 +7,7 @@ use crate::request::route::Route;
 use crate::worker::Worker;
 use http::{Request, Response};
 use oncegate_config::AccessLog;
-use oncegate_core::{OperationId, Refusal};
+use oncegate_core::{Disposition, OperationId, Refusal};
 use oncegate_observe::metrics::RequestResult;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub struct AccessRecord {
     pub result: RequestResult,
     /// The operation, if the request is guarded.
     pub operation: Option<OperationId>,
+    /// The outcome of the request's execution, where it is known when its answer begins.
+    pub outcome: Option<Disposition>,
     begun: Instant,
     route: Option<Arc<Route>>,
     method: http::Method,
@@ -45,6 +47,7 @@ impl AccessRecord {
             // Whoever answers otherwise says so.
             result: RequestResult::Refused,
             operation: None,
+            outcome: None,
             begun: Instant::now(),
             route: None,
             method: request.method().clone(),
@@ -104,7 +107,8 @@ impl AccessRecord {
             self.result = RequestResult::Failed;
         }
         self.problem = Some(problem.code().to_owned());
-        if let (None, Some(cause)) = (&self.reason, problem.cause()) {
+        // Why a request was not guarded is no reason for what failed afterwards.
+        if let Some(cause) = problem.cause() {
             self.reason = Some(cause.to_owned());
         }
     }
@@ -144,6 +148,7 @@ impl AccessRecord {
             status,
             result: self.result.word(),
             operation: self.operation.map(|id| id.to_string()),
+            outcome: self.outcome.map(Disposition::word),
             problem: self.problem.take(),
             reason: self.reason.take(),
             labels: std::mem::take(&mut self.labels).into_iter().collect(),
@@ -187,6 +192,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -205,7 +212,7 @@ impl Line<'_> {
                 line
             }
             AccessLog::Text => format!(
-                "{} {} {} {} {} {} {} operation={} problem={} reason={}{} {}us\n",
+                "{} {} {} {} {} {} {} operation={} outcome={} problem={} reason={}{} {}us\n",
                 self.time,
                 self.peer,
                 self.method,
@@ -214,6 +221,7 @@ impl Line<'_> {
                 self.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
                 self.result,
                 self.operation.as_deref().unwrap_or("-"),
+                self.outcome.unwrap_or("-"),
                 self.problem.as_deref().unwrap_or("-"),
                 self.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| format!("{reason:?}")),
                 self.labels_as_text(),

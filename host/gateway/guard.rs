@@ -156,6 +156,10 @@ impl Pursuit<'_> {
     fn executed(&mut self, report: Executed) -> Executed {
         let access = &mut self.progress.access;
         access.operation = Some(self.execution.id.get());
+        access.outcome = match &report {
+            Ok(response) => response.extensions().get().copied(),
+            Err(problem) => problem.outcome(),
+        };
         access.result = if report.is_ok() { RequestResult::Executed } else { RequestResult::Failed };
         report
     }

@@ -68,7 +68,8 @@ impl Pool {
             let may_switch = request.headers().contains_key(header::UPGRADE);
             let may_repeat = sending == Sending::Repeatable && connection.is_used && !may_switch;
             let copy = if may_repeat { copy(&request).map(Box::new) } else { None };
-            match (connection.send(request, limit).await, copy) {
+            let sent = counted(connection.send(request, limit), || _ = metrics.aborted.inc());
+            match (sent.await, copy) {
                 (Ok(response), Some(copy)) if is_of_an_idle_connection(&response) => {
                     (request, age_max) = (copy, Duration::ZERO);
                 }
@@ -135,6 +136,20 @@ impl Pool {
             }
         }
     }
+}
+
+/// Calls `dropped` if an exchange is dropped before it ends: its client has left, or the gateway gave it up.
+async fn counted<T>(exchange: impl Future<Output = T>, dropped: impl Fn()) -> T {
+    struct UnderWay<F: Fn()>(Option<F>);
+    impl<F: Fn()> Drop for UnderWay<F> {
+        fn drop(&mut self) {
+            self.0.iter().for_each(|dropped| dropped());
+        }
+    }
+    let mut under_way = UnderWay(Some(dropped));
+    let ended = exchange.await;
+    under_way.0 = None;
+    ended
 }
 
 /// The same request, where its body is there.

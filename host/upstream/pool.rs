@@ -267,6 +267,16 @@ impl ResponseBody {
         self
     }
 
+    /// Tells that the body breaks off, where nobody else does: the body of an execution is told of with its outcome.
+    fn cut(&self, error: BodyError) -> BodyError {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.is_watched) {
+            let upstream = &connection.pool.upstream;
+            upstream.metrics.cut.inc();
+            tracing::warn!(upstream = &**upstream.name(), %error, "an answer to an unguarded request was cut short");
+        }
+        error
+    }
+
     /// Whether the next piece has been awaited for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_watched {
@@ -286,7 +296,7 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            return this.poll_idle(cx).map(|()| Some(Err(BodyError::Stalled)));
+            return this.poll_idle(cx).map(|()| Some(Err(this.cut(BodyError::Stalled))));
         };
         this.timer = None;
         // Nobody need ask for what comes behind trailers.
@@ -294,7 +304,7 @@ impl Body for ResponseBody {
         if frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(is_last)) {
             this.finish();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| this.cut(error.into()))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -12,5 +12,6 @@ pub mod output;
 pub mod preflight;
 pub mod probes;
 pub mod shutdown;
+pub mod telling;
 pub mod upstream_places;
 pub mod versions;

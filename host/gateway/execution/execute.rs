@@ -56,6 +56,7 @@ struct ExecutionEnd {
     operation: OperationId,
     client: Client,
     withheld: WithheldEnd,
+    outcome: Disposition,
     /// Held until the execution is settled.
     _slot: Slot,
 }
@@ -112,20 +113,24 @@ impl Exchange<ConfiguredStore> for DetachedExecution {
             tracing::debug!(operation = %permit.id(), route = %execution.route.config.name, "not applied: the key is freed");
         }
         let Exchanged { settlement, shared, end: withheld } = last;
+        let outcome = settlement.outcome.disposition();
         Exchanged {
             settlement,
             shared,
-            end: ExecutionEnd { operation: permit.id(), client, withheld, _slot: slot },
+            end: ExecutionEnd { operation: permit.id(), client, withheld, outcome, _slot: slot },
         }
     }
 
-    fn release(ExecutionEnd { operation, client, withheld, .. }: ExecutionEnd) {
+    fn release(ExecutionEnd { operation, client, withheld, outcome, .. }: ExecutionEnd) {
         match withheld {
             WithheldEnd::Problem(problem) => client.tell(Report::Failed(problem)),
             WithheldEnd::Whole(CapturedAnswer { head, capture, .. }) => {
                 let (whole, trailers) = capture.into_whole();
                 let body = AnswerBody::Whole((!whole.is_empty()).then_some(whole), trailers);
-                client.tell(Report::Answered(first(operation, &head, body)));
+                let mut response = first(operation, &head, body);
+                // For the access log.
+                response.extensions_mut().insert(outcome);
+                client.tell(Report::Answered(response));
             }
             WithheldEnd::Last(CapturedAnswer { capture, cut, .. }, feed) => {
                 let (rest, trailers, counted) = capture.into_rest();
@@ -173,6 +178,7 @@ async fn attempt(
         turns: &execution.bodies.documents,
     };
     let (settlement, shared) = judge.settle(&answer).await;
+    tell_of(&answer, execution, &settlement.outcome);
     let end = match shown {
         ShownAnswer::Nothing => WithheldEnd::Whole(answer),
         ShownAnswer::AllButTheEnd(feed) => WithheldEnd::Last(answer, feed),
@@ -205,6 +211,26 @@ async fn send(
         biased;
         sent = sent => sent.map_err(no_answer::no_head),
         reason = abandoned => Err(no_answer::given_up(reason, asked.get())),
+    }
+}
+
+/// Says that an answer broke off, or that nobody knows by it what came of the operation: its key is held.
+fn tell_of(answer: &CapturedAnswer, execution: &Execution, outcome: &Outcome) {
+    let (operation, route) = (execution.id.get(), &*execution.route.config.name);
+    let upstream = &**execution.route.upstream.name();
+    let status = answer.head.status.as_u16();
+    let word = outcome.disposition().word();
+    if answer.cut.is_some() {
+        execution.route.upstream.metrics.cut.inc();
+    }
+    match (answer.cut, outcome) {
+        (Some(reason), _) => tracing::warn!(
+            route, %operation, upstream, status, reason = reason.word(), outcome = word, "an answer was cut short"
+        ),
+        (None, Outcome::Unknown(reason)) => tracing::warn!(
+            route, %operation, upstream, status, reason = reason.word(), outcome = word, "an answer leaves the outcome unknown"
+        ),
+        (None, _) => {}
     }
 }
 

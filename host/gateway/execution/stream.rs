@@ -105,9 +105,6 @@ pub async fn take_in(
         Extent::MoreToCome => source.pass_on(&mut capture, &feed, execution).await,
         extent => extent.cut(),
     };
-    if let Some(reason) = cut {
-        tracing::warn!(%operation, upstream = %upstream.name(), reason = reason.word(), "an answer was cut short");
-    }
     (CapturedAnswer { head, capture, cut }, ShownAnswer::AllButTheEnd(feed))
 }
 

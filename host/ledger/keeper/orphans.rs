@@ -3,7 +3,7 @@
 
 use super::{RETRY, RETRY_MAX};
 use crate::state::Ledger;
-use oncegate_core::OperationId;
+use oncegate_core::{OperationId, UnknownReason};
 use oncegate_store::{Store, StoreError};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -17,6 +17,9 @@ impl<S: Store> Ledger<S> {
     /// read: they keep their keys, because nobody claims over them.
     pub(crate) async fn recover(self: &Arc<Self>, mut orphans: Vec<OperationId>) {
         let (count, mut retry) = (orphans.len(), RETRY);
+        for operation in &orphans {
+            tracing::warn!(%operation, reason = UnknownReason::Crashed.word(), outcome = "unknown", "what was left executing is unknown");
+        }
         while !orphans.is_empty() {
             let mut left = Vec::new();
             for portion in orphans.chunks(PORTION) {
@@ -33,7 +36,7 @@ impl<S: Store> Ledger<S> {
             orphans = left;
         }
         if count > 0 {
-            tracing::info!(orphans = count, "what was left executing is recorded as unknown");
+            tracing::warn!(orphans = count, "what was left executing is recorded as unknown: `oncegate ops list --state unknown` lists it");
         }
     }
 

@@ -11,15 +11,22 @@ struct UpstreamResult {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamName {
+    upstream: String,
+}
+
 /// The metrics that have an upstream as their label.
 pub(super) struct UpstreamFamilies {
     requests: Family<UpstreamResult, Counter>,
+    cut: Family<UpstreamName, Counter>,
 }
 
 impl UpstreamFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let families = Self { requests: Family::default() };
+        let families = Self { requests: Family::default(), cut: Family::default() };
         registry.register("upstream_requests", "Requests sent upstream by result", families.requests.clone());
+        registry.register("upstream_answers_cut", "Answers that broke off after their head", families.cut.clone());
         families
     }
 
@@ -33,6 +40,7 @@ impl UpstreamFamilies {
             broken: counter("broken"),
             timed_out: counter("timed_out"),
             aborted: counter("aborted"),
+            cut: self.cut.get_or_create_owned(&UpstreamName { upstream: upstream.to_owned() }),
         }
     }
 }
@@ -48,6 +56,8 @@ pub struct UpstreamMetrics {
     pub broken: Counter,
     /// No head in time.
     pub timed_out: Counter,
-    /// The client broke its request off.
+    /// Ended from this side before a head came: the client broke its request off or left, or the gateway gave it up.
     pub aborted: Counter,
+    /// A head came back, and its body broke off.
+    pub cut: Counter,
 }
