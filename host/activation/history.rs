@@ -71,10 +71,10 @@ impl PolicyHistories {
         (history.before, history.suspended) = (Some(old), None);
     }
 
-    /// The generation before `old` is back.
-    pub(super) fn rolled_back(&mut self, old: Revision) {
+    /// The generation before `old` is back. `is_named`: the configuration still names `old`, which is left out then.
+    pub(super) fn rolled_back(&mut self, old: Revision, is_named: bool) {
         let history = self.of(&old.config.name.clone());
-        (history.before, history.suspended) = (Some(old.clone()), Some(old));
+        (history.before, history.suspended) = (Some(old.clone()), is_named.then_some(old));
     }
 
     /// The policy's suspended revision may become active again.

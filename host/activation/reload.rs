@@ -117,6 +117,7 @@ impl Reloader {
         let wanted = self.history().suspended(name).map(|suspended| suspended.config.clone());
         let wanted = wanted.unwrap_or_else(|| present.clone());
         let mut config = active.config.clone();
+        self.take_warning(name, &mut config);
         config.policies.insert(wanted.name.clone(), wanted);
         let outcome = self.activate(config, Anew::Policy(name.to_owned()), lost).await;
         if outcome.is_ok() {
@@ -177,10 +178,10 @@ impl Reloader {
         let plan = ActivationPlan::make(tools, purpose, config, generations).await?;
         let short_of_files = shared.edge.short_of_files(plan.config.server.limits.connections);
         let stricter = stricter_paths(&active.config, &plan.config);
-        let (generations, in_flight) = (plan.generations.clone(), self.guards.deciding());
+        let in_flight = self.guards.deciding();
         let committed = plan.commit(tools, purpose, &in_flight, &shared.metrics, |next| self.put(next)).await;
         let committed = committed.inspect_err(|_| self.changed.notify_one())?;
-        let policies = PolicyReport::all(&generations, &committed.entries);
+        let policies = PolicyReport::all(Some(&active), &shared.active.load(), &committed.entries);
         let warnings = committed.warnings().into_iter().chain(short_of_files).chain(stricter).collect();
         Ok(ActivationReport { policies, warnings })
     }

@@ -67,17 +67,31 @@ impl Reloader {
         let name = before.config.name.clone();
         fits_routes(&before.generation, &active.config)?;
         let (mut config, mut generations) = (active.config.clone(), active.generations.clone());
+        let is_suspended = self.take_warning(&name, &mut config) == Some(before.generation.number());
+        let left = match (active.config.policies.get(&name), active.generations.get(&name)) {
+            (Some(config), Some(generation)) => {
+                Some(Revision { config: config.clone(), generation: generation.clone() })
+            }
+            _ => None,
+        };
+        // The configuration names what a rollback left out before. When that comes back, nothing is left out.
+        config.warnings.extend(left.iter().filter(|_| !is_suspended).map(suspended_words));
         config.policies.insert(name.clone(), before.config);
         generations.insert(name.clone(), before.generation);
-        let mut report = self.put_in_force(config, generations, LostRecords::Refuse).await?;
-        if let (Some(config), Some(generation)) =
-            (active.config.policies.get(&name), active.generations.get(&name))
-        {
-            let left = Revision { config: config.clone(), generation: generation.clone() };
-            report.warnings.push(suspended_words(&left));
-            self.history().rolled_back(left);
+        let report = self.put_in_force(config, generations, LostRecords::Refuse).await?;
+        if let Some(left) = left {
+            self.history().rolled_back(left, !is_suspended);
         }
         Ok(report)
+    }
+
+    /// Takes the warning that the policy's suspended generation is left out from the configuration. Returns that
+    /// generation's number.
+    pub(super) fn take_warning(&self, name: &str, config: &mut Config) -> Option<u64> {
+        let suspended = self.history().suspended(name).cloned()?;
+        let words = suspended_words(&suspended);
+        config.warnings.retain(|warning| *warning != words);
+        Some(suspended.generation.number())
     }
 
     /// The configuration with the active policy in place of each suspended revision, and the names of these

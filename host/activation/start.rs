@@ -41,8 +41,8 @@ pub async fn start(
     let active = committed.swapped;
     active.spaces.log_changes(&SpaceTable::default());
     archive.tidy(&ledger.key_spaces().lists(), &BTreeSet::new());
-    for policy in PolicyReport::all(&active.generations, &committed.entries) {
-        metrics.policy_reloaded(&policy.name, Occasion::START.result, Some(policy.generation));
+    for policy in PolicyReport::all(None, &active, &committed.entries) {
+        metrics.policy_started(&policy.name, policy.generation);
         policy.log(Occasion::START);
     }
     Ok(Shared::new(active, ledger, secret, engine, metrics))

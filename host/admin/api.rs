@@ -278,6 +278,12 @@ pub struct ReloadedPolicy {
     pub sha256: String,
     /// True if this reload brought the generation.
     pub changed: bool,
+    /// The key space by which it decides; none: it has none for now.
+    #[serde(default)]
+    pub key_space: Option<u32>,
+    /// What of the policy is not as it was, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// The steps that brought it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<LoadStep>,

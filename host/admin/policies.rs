@@ -219,6 +219,8 @@ fn reload_report(report: &ActivationReport) -> ReloadReport {
         generation: policy.generation,
         sha256: policy.sha256.clone(),
         changed: policy.changed,
+        key_space: policy.key_space,
+        changes: policy.changes.clone(),
         steps: policy.steps.iter().map(step).collect(),
     };
     ReloadReport { policies: report.policies.iter().map(policy).collect(), warnings: report.warnings.clone() }

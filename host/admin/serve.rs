@@ -75,6 +75,9 @@ async fn converse(service: Arc<AdminService>, stream: TcpStream, is_asking: Aski
     }
 }
 
+/// How a token is sent.
+const BEARER: &[u8] = b"Bearer ";
+
 impl AdminService {
     fn limits<T>(&self, read: impl FnOnce(&Limits) -> T) -> T {
         read(&self.admin.shared.active.load().config.server.limits)
@@ -107,7 +110,7 @@ impl AdminService {
             },
             _ => problem(
                 Code::NotFound,
-                "There is no such page: see `oncegate --help` or the README for the admin interface.",
+                "There is no such page: there are /livez, /readyz, /metrics and those under /v1. `oncegate ops --help` and `oncegate reload --help` say what commands ask of them.",
             ),
         }
     }
@@ -149,7 +152,7 @@ impl AdminService {
             }
             _ => problem(
                 Code::NotFound,
-                "There is no such page under /v1: there are /v1/status, /v1/operations, /v1/operations/ID, /v1/policies, /v1/upstreams and /v1/reload.",
+                "There is no such page under /v1: there are /v1/status, /v1/operations, /v1/operations/ID, /v1/operations/ID/resolve, /v1/policies, /v1/policies/NAME/reload, /v1/policies/NAME/rollback, /v1/upstreams and /v1/reload.",
             ),
         }
     }
@@ -232,7 +235,11 @@ impl AdminService {
                 "The admin interface wants a token, and the request has none: send that of `server.admin_token_file` as `Authorization: Bearer …`; commands take it from `--token-file FILE`.",
             ));
         };
-        let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+        // A scheme is the same in any letter case (RFC 9110 §11.1).
+        let given = match given.split_at_checked(BEARER.len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token.trim_ascii(),
+            _ => b"",
+        };
         // The comparison of hashes doesn't show how far the tokens agree.
         if blake3::hash(given) == blake3::hash(token.as_bytes()) {
             return Ok(());

@@ -1,6 +1,6 @@
 //! `oncegate check`
 
-use super::flags;
+use super::{flags, log};
 use super::say::{self, Output, USAGE};
 use crate::activation::doubts;
 use crate::activation::preflight::{self, Preflight, PreflightSpace, SpaceRole};
@@ -35,7 +35,8 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs, env: Vec<(String, String)>) -> ExitCode {
-    let loaded = config::load(&args.flags.clone().source(env));
+    let told = log::faults(&env);
+    let loaded = told.and_then(|()| config::load(&args.flags.clone().source(env)));
     let checked = loaded.and_then(|config| {
         let (engine, generations) = check_policies(&config)?;
         let no_runtime = |error| StoreError::Unavailable(format!("no runtime: {error}").into()).into();

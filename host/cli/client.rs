@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Where a gateway's admin listener usually is.
 const USUAL: &str = "127.0.0.1:8081";
+/// The variable that says so over the file, to `serve` and to commands.
+const ADMIN_VARIABLE: &str = "ONCEGATE_SERVER__ADMIN";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The limit of an answer: larger than any report, and than any page of a list.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -28,7 +30,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct AdminClient {
     /// The gateway's admin listener [default: that of --config, or 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDRESS", env = "ONCEGATE_SERVER__ADMIN", hide_env_values = true, value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", env = ADMIN_VARIABLE, hide_env_values = true, value_parser = address)]
     admin: Option<String>,
     /// The gateway's configuration file, which says where its admin listener is, and the token
     #[arg(short, long, value_name = "FILE", env = "ONCEGATE_CONFIG", hide_env_values = true)]
@@ -121,22 +123,27 @@ impl AdminClient {
         given.collect()
     }
 
-    /// Where the gateway is to be asked, and the token of its configuration.
+    /// Where the gateway is to be asked, and the token of its configuration. The file's token goes nowhere but where
+    /// the file, or the environment over it, says that the gateway is.
     fn place(&self) -> Result<(String, Option<Arc<str>>), CommandFailure> {
-        let file = match (&self.admin, &self.config) {
-            (Some(admin), _) => return Ok((admin.clone(), None)),
-            (None, None) => return Ok((USUAL.to_owned(), None)),
-            (None, Some(file)) => file,
+        let Some(file) = &self.config else {
+            return Ok((self.admin.clone().unwrap_or_else(|| USUAL.to_owned()), None));
         };
-        let source = Source { file: Some(file.clone()), flags: Flags::default(), env: Vec::new() };
-        let server = config::load(&source).map(|config| config.server).map_err(|faults| {
-            CommandFailure::new(
+        let env = std::env::var(ADMIN_VARIABLE).map(|address| (ADMIN_VARIABLE.to_owned(), address));
+        let source =
+            Source { file: Some(file.clone()), flags: Flags::default(), env: env.into_iter().collect() };
+        match (config::admin_of(&source), &self.admin) {
+            (Ok((own, token)), named) => {
+                let own = own.map_or_else(|| "off".to_owned(), |admin| admin.to_string());
+                let is_own = named.as_ref().is_none_or(|named| *named == own);
+                Ok((named.clone().unwrap_or(own), token.filter(|_| is_own)))
+            }
+            (Err(_), Some(named)) => Ok((named.clone(), None)),
+            (Err(faults), None) => Err(CommandFailure::new(
                 format!("{} does not say where the admin listener is:\n{faults}", file.display()),
                 "say where that is: --admin ADDRESS, which `serve` prints behind `admin`",
-            )
-        })?;
-        let admin = server.admin.map_or_else(|| "off".to_owned(), |admin| admin.to_string());
-        Ok((admin, server.admin_token))
+            )),
+        }
     }
 
     /// Reads a page.

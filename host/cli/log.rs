@@ -1,6 +1,6 @@
 //! The flags that say what is logged, and how.
 
-use crate::config::nearest;
+use crate::config::{Fault, Faults, Place, nearest};
 use crate::observe::log::{self, LogFormat};
 use clap::ValueEnum;
 
@@ -59,6 +59,23 @@ pub(super) fn set_up(args: &LogArgs) -> Result<(), String> {
         Format::Json => LogFormat::Json,
     };
     log::set_up(&filter, format)
+}
+
+/// The faults of the variables that say what `serve` logs, for `check`.
+pub(super) fn faults(env: &[(String, String)]) -> Result<(), Faults> {
+    let of = |name: &str, problem: String| {
+        let place = Place::Environment(name.to_owned());
+        Fault { place, key: String::new(), problem, help: "`serve` refuses it so".to_owned() }
+    };
+    let faults = env.iter().filter_map(|(name, value)| match &**name {
+        "ONCEGATE_LOG" => check(value).err().map(|why| of(name, why)),
+        "ONCEGATE_LOG_FORMAT" => Format::from_str(value, false).err().map(|_| {
+            of(name, format!("ONCEGATE_LOG_FORMAT is {value:?}, and no format of the log: text or json"))
+        }),
+        _ => None,
+    });
+    let faults: Vec<Fault> = faults.collect();
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }
 
 /// Refuses a filter with a word that is neither a level nor a part of the program. `EnvFilter` takes such a

@@ -43,7 +43,7 @@ pub(super) struct ReloadArgs {
 
 pub(super) fn run(args: &ReloadArgs) -> ExitCode {
     match ask(args) {
-        Ok(said) => tell(said, args.output),
+        Ok(said) => tell(said, args),
         Err(failure) => failure.tell(args.output),
     }
 }
@@ -61,10 +61,15 @@ fn ask(args: &ReloadArgs) -> Result<AdminAnswer, CommandFailure> {
 }
 
 /// Reports the gateway's answer.
-fn tell(said: AdminAnswer, output: Output) -> ExitCode {
+fn tell(said: AdminAnswer, args: &ReloadArgs) -> ExitCode {
+    let output = args.output;
     let code = if said.status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     match (output, &said.document) {
-        (Output::Json, Some(document)) => say::json(document),
+        (Output::Json, Some(document)) => {
+            let mut document = document.clone();
+            document["ok"] = said.status.is_success().into();
+            say::json(&document);
+        }
         (Output::Json, None) => say::json(&json!({ "ok": false, "detail": client::not_ours(said.status) })),
         (Output::Text, _) => {
             let help = said
@@ -72,7 +77,7 @@ fn tell(said: AdminAnswer, output: Output) -> ExitCode {
                 .map(|problem| how_far(&problem.steps, problem.step.as_deref()))
                 .unwrap_or_default();
             match said.success() {
-                Ok(done) => say::out(report(&done)),
+                Ok(done) => say::out(report(&done, if args.rollback { "brought back" } else { "new" })),
                 Err(failure) if help.is_empty() => return failure.tell(output),
                 Err(failure) => return CommandFailure { help, ..failure }.tell(output),
             }
@@ -93,12 +98,18 @@ fn how_far(steps: &[LoadStep], refused_at: Option<&str>) -> String {
     }
 }
 
-/// A line for each policy, and for each warning.
-fn report(done: &ReloadReport) -> String {
+/// A line for each policy, and for each warning. `changed`: the word for a policy whose generation is another now.
+fn report(done: &ReloadReport, changed: &str) -> String {
     let mut lines = String::from("reloaded\n");
     for policy in &done.policies {
-        let change = if policy.changed { "new" } else { "as before" };
-        lines.push_str(&format!("  {}: generation {}, {change}\n", policy.name, policy.generation));
+        let change = if policy.changed { changed } else { "as before" };
+        let space = policy.key_space.map_or_else(String::new, |space| format!(", key space {space}"));
+        let changes = match policy.changes.as_slice() {
+            [] => String::new(),
+            changes => format!(" (changed: {})", changes.join(", ")),
+        };
+        let (name, generation) = (&policy.name, policy.generation);
+        lines.push_str(&format!("  {name}: generation {generation}, {change}{space}{changes}\n"));
         if !policy.steps.is_empty() {
             let steps: Vec<&str> = policy.steps.iter().map(|step| &*step.step).collect();
             lines.push_str(&format!("    it came through {}\n", steps.join(", ")));

@@ -2,7 +2,7 @@
 
 use super::reading::tree::Entry;
 use super::reading::units::nearest;
-use super::reading::{Section, TableKey, Unset};
+use super::reading::{Section, SetBy, TableKey, Unset};
 use oncegate_core::problem::{AGREED, Code};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,8 @@ pub(super) fn read(section: Section<'_>) -> BTreeMap<String, u16> {
     let help = "a status from 200 to 599 that is no redirect, like 503";
     let mut answers = BTreeMap::new();
     for (Entry { name, set_by, .. }, item) in section.entries() {
+        // A shell exports no variable with a `-`.
+        let name = if let SetBy::Env(_) = set_by { name.replace('_', "-") } else { name };
         let known = Code::names().chain(AGREED.iter().copied());
         if !known.clone().any(|code| code == name) {
             let help = match nearest(&name, known.clone()) {

@@ -29,7 +29,7 @@ mod upstreams;
 pub use change::unchangeable;
 pub use fields::is_reserved;
 pub use ledger::{LedgerConfig, StoreKind};
-pub use load::{Config, load};
+pub use load::{Config, admin_of, load};
 pub use outcomes::StatusRule;
 pub use policies::{ComponentSource, Instances, Policy};
 pub use principal::{Anonymous, Principal, PrincipalFrom, PrincipalSource};

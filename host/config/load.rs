@@ -3,8 +3,8 @@
 use super::ledger::{self, LedgerConfig};
 use super::policies::{self, Policy};
 use super::principal;
-use super::reading::fault::Faults;
-use super::reading::file::read_file;
+use super::reading::fault::{Fault, Faults};
+use super::reading::file::{read_as_far_as_it_goes, read_file};
 use super::reading::overlay::lay_over;
 use super::reading::places::SettingPlaces;
 use super::reading::row::KeyRow;
@@ -15,6 +15,7 @@ use super::routes::{self, RouteConfig};
 use super::server::{self, Server};
 use super::upstreams::{self, UpstreamConfig};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,6 +50,26 @@ pub fn load(source: &Source) -> Result<Config, Faults> {
     let config = interpret(&reading, tree);
     reading.finish()?;
     Ok(config)
+}
+
+/// Where a gateway's admin listener is, and the token that it asks for, by its configuration. Faults elsewhere are the
+/// gateway's to tell: it goes on with what it had, and is asked just then.
+pub fn admin_of(source: &Source) -> Result<(Option<SocketAddr>, Option<Arc<str>>), Faults> {
+    let (reading, mut tree, form) = match &source.file {
+        Some(file) => read_as_far_as_it_goes(file)?,
+        None => (Reading::default(), Table::default(), None),
+    };
+    let is_named = tree.node("server").and_then(|server| server.value.table()?.node("admin")).is_some();
+    lay_over(&reading, source, &mut tree);
+    let server = server::read(Section::root(&reading, tree).section(&SERVER));
+    let is_about_it = |fault: &Fault| {
+        matches!(&*fault.key, "server" | "server.admin" | "server.admin_token_file")
+    };
+    let mut faults = reading.finish().err().map_or_else(Vec::new, |faults| faults.0);
+    faults.retain(is_about_it);
+    // What is behind a fault of form is lost, and it may be the address.
+    faults.extend(form.filter(|_| !is_named).into_iter().flat_map(|form| form.0));
+    if faults.is_empty() { Ok((server.admin, server.admin_token)) } else { Err(Faults(faults)) }
 }
 
 /// Every key that the parser asks for, as the reference describes it.

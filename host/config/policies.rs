@@ -1,6 +1,6 @@
 //! `[policies.NAME]`: a component, its settings and its limits.
 
-use super::reading::tree::Located;
+use super::reading::tree::{Located, of_value};
 use super::reading::units::{nearest, parse_hex};
 use super::reading::{Item, PlainKey, Section, SetBy, Table, TableKey, Unset, Value};
 use std::collections::BTreeMap;
@@ -186,8 +186,26 @@ fn json_of(item: &Item<'_>, path: &str, table: &Table) -> Option<serde_json::Map
     each.collect::<Vec<_>>().into_iter().collect()
 }
 
+/// The value of a variable, where TOML reads it as a number, as true or false, or as a text in quotes. Any other text is
+/// meant as it is.
+fn plain_value(text: &str, set_by: &SetBy) -> Option<Value> {
+    let is_plain = |value: &Value| match value {
+        Value::Flag(_) | Value::Text(_) | Value::Whole(Some(_), _) | Value::Decimal(Some(_), _) => true,
+        Value::Whole(None, _)
+        | Value::Decimal(None, _)
+        | Value::Date(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Loose(_) => false,
+    };
+    of_value(text, set_by).filter(is_plain)
+}
+
 fn json(item: &Item<'_>, path: &str, node: &Located) -> Option<serde_json::Value> {
     item.reading.setting(path, &node.set_by);
+    if let Some(value) = node.value.loose().and_then(|text| plain_value(text, &node.set_by)) {
+        return json(item, path, &Located { set_by: node.set_by.clone(), value });
+    }
     let refuse = |set_by: &SetBy, help: &str| {
         item.reading.fault(set_by, path, format!("`{path}` can't be {}", node.value.found()), help);
     };

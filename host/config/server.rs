@@ -248,14 +248,27 @@ fn admin_listener(item: &Item<'_>) -> Option<AdminListener> {
 
 fn admin(section: &mut Section<'_>, listen: &[SocketAddr]) -> Option<SocketAddr> {
     let AdminListener::At(address) = section.get(&ADMIN) else { return None };
-    let Some(item) = section.item(&ADMIN) else { return Some(address) };
+    let meets = |own: &SocketAddr| {
+        let whole = own.ip().is_unspecified() || address.ip().is_unspecified();
+        let is_near = own.ip() == address.ip() || (whole && own.is_ipv4() == address.is_ipv4());
+        address.port() != 0 && own.port() == address.port() && is_near
+    };
+    let met = listen.iter().find(|own| meets(own));
+    let Some(item) = section.item(&ADMIN) else {
+        if let (Some(own), Some(set_by)) = (met, section.set_by(LISTEN.name)) {
+            let problem = format!("`server.listen` has {own}, and {address} is the admin listener's by default");
+            let help = "listen elsewhere, or give `server.admin` a port of its own, or \"off\"";
+            section.reading.fault(set_by, "server.listen", problem, help);
+        }
+        return Some(address);
+    };
     if !is_loopback(&address) && section.set_by(ADMIN_TOKEN_FILE.name).is_none() {
         item.fault(
             format!("`server.admin` is {address}, which other machines can reach, and there is no token"),
             "set `server.admin_token_file`, or listen on 127.0.0.1",
         );
     }
-    if address.port() != 0 && listen.contains(&address) {
+    if met.is_some() {
         item.fault(
             format!("`server.admin` is {address}, where `server.listen` listens"),
             "give it a port of its own",

@@ -27,10 +27,11 @@ use answer::problem::{Code, Problem};
 use answer::{present, refusals};
 use edge::{After, Answered, ClientConnection, EdgeService, EdgeState, HeadFault, Peer};
 use execution::{pass, probe};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use oncegate_config::{self as config, ClientGone, OnError};
 use oncegate_observe::metrics::RequestResult;
+use oncegate_policy::Generation;
 use request::arrival::Arrival;
 use request::context::RequestContext;
 use request::fields::names_in_connection;
@@ -40,6 +41,9 @@ use request::verdict::{self, Treatment};
 use std::rc::Rc;
 use std::sync::Arc;
 use worker::{Worker, WorkerOrder};
+
+/// The field by which clients name an operation, as most policies read it.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The request's way.
 async fn answer(
@@ -72,6 +76,7 @@ async fn answer(
         progress.access.result = RequestResult::Passed;
         return pass::stream(worker, &route, arrival).await;
     };
+    warn_of_unread_key(&route, &generation, arrival.fields());
     let mut context = RequestContext::new(worker, active, route, arrival)?;
     match verdict::decide(&mut context, generation, progress).await? {
         Treatment::Guard(guarded) => guard::operation(context, guarded, progress).await,
@@ -80,6 +85,18 @@ async fn answer(
             progress.access.bypassed(reason);
             pass::send(worker, &context.route, context.arrival).await
         }
+    }
+}
+
+/// Warns of an `Idempotency-Key` that the route's policy does not read: its client believes itself safe.
+fn warn_of_unread_key(route: &Route, generation: &Generation, fields: &HeaderMap) {
+    let reads_it = || generation.plan().request_fields.iter().any(|field| field.name() == IDEMPOTENCY_KEY);
+    if fields.contains_key(IDEMPOTENCY_KEY) && !reads_it() {
+        tracing::warn!(
+            route = &*route.config.name,
+            policy = %generation.name(),
+            "a request has `Idempotency-Key`, which its policy does not read: that key guards nothing"
+        );
     }
 }
 

@@ -404,6 +404,22 @@ fn a_misspelt_log_level_is_a_usage_error() {
 
 /// Kubernetes sets them in every pod that has a Service named `oncegate` beside it.
 #[test]
+fn check_reads_the_logs_variables() {
+    for (name, value, fine) in [
+        ("ONCEGATE_LOG", "verbose", false),
+        ("ONCEGATE_LOG_FORMAT", "JSON", false),
+        ("ONCEGATE_LOG", "debug", true),
+        ("ONCEGATE_LOG_FORMAT", "json", true),
+    ] {
+        let setup = Setup::new("http://127.0.0.1:9").env(name, value);
+        setup.write();
+        let ended = setup.check(&[]);
+        assert_eq!(ended.code, Some(i32::from(!fine)), "{name}={value}: {ended:?}");
+        assert_eq!(ended.stderr.contains(name), !fine, "{name}={value}: {ended:?}");
+    }
+}
+
+#[test]
 fn variables_of_a_service_stop_no_start() {
     let upstream = Upstream::numbering();
     let setup = Setup::new(&upstream.url()).env("ONCEGATE_COLOUR", "red");

@@ -1,6 +1,7 @@
 //! What operators do and see: commands, configuration, the admin interface, shutdown.
 
 pub mod access;
+pub mod asking;
 pub mod bad_input;
 pub mod commands;
 pub mod copies;

@@ -150,3 +150,64 @@ fn plain_answers_that_break_off_are_told() {
     gateway.send(&Request::post("/201"));
     assert_eq!(count(&gateway, cut), 3, "a whole one is none");
 }
+
+#[test]
+fn a_change_of_keys_is_told() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).start();
+    let active = "a policy is active policy=\"keys\"";
+    gateway.assert_logs(&[active, "settings_sha256=\"", "key_schema=\"", "key_space=1 ", "occasion=\"start\""]);
+    let count = count(&gateway, "oncegate_policy_reloads_total{policy=\"keys\",result=\"ok\"}");
+    assert_eq!(count, 0, "a start is no reload");
+    let setup = gateway.setup.clone();
+    let from = "settings = { from = [\"header:x-request-id\"] }";
+    for (line, changes, key_space) in [
+        (from, &["settings", "key-schema"][..], 2),
+        (&format!("{from}\nkey_epoch = 1"), &["key_epoch 0 to 1"], 3),
+        ("settings = { max = 99, from = [\"header:x-request-id\"] }\nkey_epoch = 1", &["settings"], 3),
+        ("key_epoch = 1", &["settings", "key-schema"], 4),
+    ] {
+        setup.clone().policy(line).write();
+        let admin = gateway.admin.unwrap().to_string();
+        let ended = gateway::run(&["reload", "--admin", &admin, "--output", "json"], setup.folder());
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+        let policy = &report["policies"][0];
+        assert_eq!((&report["ok"], &policy["key_space"]), (&true.into(), &key_space.into()), "{line}: {report}");
+        let told: Vec<&str> = policy["changes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(
+            told.len() == changes.len() && told.iter().zip(changes).all(|(told, change)| told.starts_with(change)),
+            "{line}: {told:?}"
+        );
+        gateway.assert_logs(&[active, &format!("key_space={key_space} changed=\"{}", changes.join(", "))]);
+    }
+    // A start with other settings is a change, too.
+    let (setup, _) = gateway.terminate();
+    let gateway = setup.policy(from).start();
+    gateway.assert_logs(&[active, "key_space=5 ", "occasion=\"start\""]);
+}
+
+#[test]
+fn a_key_that_nobody_reads_is_warned_of() {
+    let upstream = Upstream::numbering();
+    let told = "route=\"all\" policy=keys";
+    let warned = "which its policy does not read: that key guards nothing";
+    for (component, settings, is_warned) in [
+        ("builtin:webhook", "", true),
+        ("builtin:content", "", true),
+        ("builtin:content", "settings = { again = \"Idempotency-Key\" }", false),
+        ("builtin:idempotency-key", "", false),
+        ("builtin:idempotency-key", "settings = { from = [\"header:x-key\"] }", true),
+    ] {
+        let setup = Setup::new(&upstream.url()).memory().component(component).policy(settings);
+        let gateway = setup.start();
+        gateway.send(&Request::post("/charges").body("{}"));
+        gateway.send(&Request::get("/charges").key("k"));
+        assert!(!gateway.stderr().contains(warned), "nobody sent one: {component}");
+        gateway.send(&Request::keyed("/charges", "k").body("{}"));
+        if is_warned {
+            gateway.assert_logs(&[warned, told]);
+        }
+        let (_, log) = (gateway.send(&Request::keyed("/charges", "l").body("{}")), gateway.stderr());
+        assert_eq!(log.contains(warned), is_warned, "{component} {settings}:\n{log}");
+    }
+}

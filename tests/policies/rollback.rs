@@ -73,6 +73,7 @@ fn a_rollback_brings_the_generation_before_back_and_again_the_one_after() {
     let ended = run(&["reload", "--policy", "keys", "--rollback", "--admin", &admin], gateway.setup.folder());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("was rolled back"), "{ended:?}");
+    assert!(ended.stdout.contains(&format!("keys: generation {good}, brought back")), "{ended:?}");
     assert_eq!(generation(&gateway), good);
     assert_eq!(listed(&gateway)["last_load"]["occasion"], "rollback");
     gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
@@ -88,6 +89,45 @@ fn a_rollback_brings_the_generation_before_back_and_again_the_one_after() {
     gateway.send(&Request::keyed("/charges", "f")).assert_problem(503, "policy-failed");
     assert_eq!(gateway.admin("POST", "/v1/policies/other/rollback").status, 404);
     assert_eq!(upstream.count(), 1);
+}
+
+/// How many warnings of the status say that something was rolled back.
+fn said_of_rollbacks(gateway: &Gateway) -> usize {
+    let status = gateway.admin("GET", "/v1/status").json();
+    let warnings = status["warnings"].as_array().expect("a list");
+    warnings.iter().filter(|warning| warning.as_str().unwrap().contains("was rolled back")).count()
+}
+
+#[test]
+fn what_is_said_of_a_rollback_holds() {
+    let upstream = Upstream::numbering();
+    let (gateway, file) = started(&upstream, "trial = \"0s\"");
+    replace(&file, &failing());
+    reload(&gateway);
+    let failing = generation(&gateway);
+    let (all, own, back) = ("/v1/reload", "/v1/policies/keys/reload", "/v1/policies/keys/rollback");
+    let mut latest = failing;
+    for (asked, left_out) in [
+        (all, false),
+        (back, true),
+        (all, true),
+        (all, true),
+        // Asked for by name.
+        (own, false),
+        (all, false),
+        (back, true),
+        // A rollback of the rollback: the configuration names what comes back.
+        (back, false),
+        (all, false),
+        (back, true),
+    ] {
+        let reply = gateway.admin("POST", asked);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.text().contains("was rolled back"), left_out, "{asked}: {}", reply.text());
+        assert_eq!(said_of_rollbacks(&gateway), usize::from(left_out), "{asked}");
+        latest = latest.max(generation(&gateway));
+        assert_eq!(generation(&gateway) == latest, !left_out, "{asked}");
+    }
 }
 
 #[test]
@@ -121,6 +161,7 @@ fn a_new_generation_that_fails_for_several_callers_is_rolled_back_by_itself() {
     let is_back =
         |entry: &Value| entry["generation"] == good && entry["last_load"]["occasion"] == "automatic rollback";
     eventually("the old generation is back, and told", || is_back(&listed(&gateway)).then_some(()));
+    assert_eq!(said_of_rollbacks(&gateway), 1, "who looks in the morning sees it");
     assert!(gateway.admin("GET", "/metrics").text().contains("result=\"rolled_back\""));
     gateway.send(&Request::keyed("/charges", "k")).assert_replay_of(&first);
     // Nor does a reload of everything bring the failing one again.

@@ -76,3 +76,28 @@ fn names_that_are_nearly_right_are_helped() {
     std::fs::write(shop.path().join("module.wasm"), b"\0asm\x01\0\0\0").unwrap();
     shop.refused(&["inspect", "module.wasm"], 1, &["`oncegate policy build`"]);
 }
+
+#[test]
+fn a_failed_build_leaves_what_stood_there() {
+    let shop = Shop::new();
+    std::fs::write(shop.path().join("core.wasm"), Guest::default().component()).unwrap();
+    let build = ["build", "--core", "core.wasm", "--out", "own.wasm"];
+    shop.fine(&build);
+    let good = std::fs::read(shop.path().join("own.wasm")).unwrap();
+    for (file, text) in [
+        ("settings.schema.json", "{"),
+        ("vectors.json", "{"),
+        ("vectors.json", "[]"),
+        ("vectors.json", r#"{ "version": 9 }"#),
+    ] {
+        std::fs::write(shop.path().join(file), text).unwrap();
+        let ended = shop.policy(&build);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, Some(1), "{file} {text}: {said}");
+        assert!(said.contains("own.wasm is as it was"), "{file} {text}: {said}");
+        assert_eq!(std::fs::read(shop.path().join("own.wasm")).unwrap(), good, "{file} {text}");
+        assert!(!shop.path().join("own.wasm.new").exists(), "{file} {text}");
+        std::fs::remove_file(shop.path().join(file)).unwrap();
+    }
+    shop.fine(&build);
+}

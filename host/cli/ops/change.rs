@@ -175,6 +175,12 @@ impl Resolve {
                 )
             })?,
         };
+        if !body.is_empty() && matches!(status, 204 | 304) {
+            return Err(CommandFailure::usage(
+                format!("an answer with the status {status} has no body"),
+                "leave --body-file out, or give another --status",
+            ));
+        }
         Ok(Some(GivenReply {
             status,
             headers: self.header.clone(),
@@ -220,7 +226,12 @@ impl ChangeArgs {
             (Some(id), true) => {
                 let Some(version) = self.version else { return Err(self.unseen(verb, id)) };
                 let now = act(&id.to_string(), &version.to_string())?;
-                say::tell(output, || format!("{id}  is {} now\n", now.state), || json!(now));
+                let left_out = match now.left_out.as_slice() {
+                    [] => String::new(),
+                    names => format!("; no answer keeps these fields: {}", names.join(", ")),
+                };
+                let words = || format!("{id}  is {} now{left_out}\n", now.state);
+                say::tell(output, words, || json!(now));
                 Ok(ExitCode::SUCCESS)
             }
             (None, false) => self.all(verb, output, act),

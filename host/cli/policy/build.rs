@@ -6,7 +6,7 @@ use super::trouble::{Done, Trouble, authoring, read};
 use super::words;
 use crate::cli::say::{self, Output};
 use crate::config::{ComponentSource, io_words};
-use crate::policy::author::{anatomy, takes};
+use crate::policy::author::{Anatomy, anatomy, takes};
 use serde_json::json;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -72,18 +72,7 @@ pub(super) fn run(args: &BuildArgs) -> Done {
     };
     taken(&wasm)?;
     let component = component(&wasm, &args.folder)?;
-    let written = std::fs::write(&out, &component);
-    written
-        .map_err(|error| Trouble::new(format!("can't write {}: {}", out.display(), io_words(&error)), ""))?;
-    let anatomy = anatomy(&ComponentSource::File(out.clone()))
-        .map_err(|fault| Trouble::new(format!("{} was built, but it {fault}", out.display()), ""))?;
-    let vectors = match &anatomy.vectors {
-        None => None,
-        Some(Ok(count)) => Some(*count),
-        Some(Err(fault)) => {
-            return Err(Trouble::new(format!("vectors.json: {fault}"), "plugins/README.md has the format"));
-        }
-    };
+    let (anatomy, vectors) = put(&component, &out)?;
     let seconds = begun.elapsed().as_secs_f64();
     let hooks = anatomy.hooks.iter().map(|(hook, _)| *hook).filter(|hook| *hook != "configure");
     let hooks: Vec<&str> = hooks.collect();
@@ -102,6 +91,41 @@ pub(super) fn run(args: &BuildArgs) -> Done {
         })),
     }
     Ok(true)
+}
+
+/// Puts a component that a gateway loads in its place. Another leaves what stood there: a gateway may be serving it, and
+/// would not start with what it can't load.
+fn put(component: &[u8], out: &Path) -> Result<(Anatomy, Option<usize>), Trouble> {
+    let out = out.canonicalize().unwrap_or_else(|_| out.to_owned());
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = out.with_file_name(name);
+    let trouble =
+        |error| Trouble::new(format!("can't write {}: {}", out.display(), io_words(&error)), "");
+    std::fs::write(&new, component).map_err(trouble)?;
+    let looked = looked_at(&new, &out);
+    if looked.is_err() {
+        let _ = std::fs::remove_file(&new);
+        return looked;
+    }
+    std::fs::rename(&new, &out).map_err(trouble)?;
+    looked
+}
+
+/// What the built component in `new` has, with the number of its test vectors.
+fn looked_at(new: &Path, out: &Path) -> Result<(Anatomy, Option<usize>), Trouble> {
+    let left = format!("{} is as it was", out.display());
+    let anatomy = anatomy(&ComponentSource::File(new.to_owned()))
+        .map_err(|fault| Trouble::new(format!("what was built {fault}; {left}"), ""))?;
+    let vectors = match &anatomy.vectors {
+        None => None,
+        Some(Ok(count)) => Some(*count),
+        Some(Err(fault)) => {
+            let problem = format!("vectors.json: {fault}; {left}");
+            return Err(Trouble::new(problem, "plugins/README.md has the format"));
+        }
+    };
+    Ok((anatomy, vectors))
 }
 
 /// Checks that the gateway's engine runs it, which is not known otherwise until it is loaded.

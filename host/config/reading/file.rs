@@ -11,6 +11,12 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The file's text as a tree, or its faults of form.
 pub(crate) fn read_file(file: &Path) -> Result<(Reading, Table), Faults> {
+    let (reading, tree, faults) = read_as_far_as_it_goes(file)?;
+    faults.map_or(Ok((reading, tree)), Err)
+}
+
+/// The file's text as a tree, as far as its form is sound, and its faults of form.
+pub(crate) fn read_as_far_as_it_goes(file: &Path) -> Result<(Reading, Table, Option<Faults>), Faults> {
     let whole = |problem: String, help: &str| {
         let place = Place::Whole(file.to_owned());
         Faults(vec![Fault { place, key: String::new(), problem, help: help.into() }])
@@ -35,15 +41,17 @@ pub(crate) fn read_file(file: &Path) -> Result<(Reading, Table), Faults> {
         whole(format!("line {line} of the configuration file is not UTF-8"), "save it as UTF-8")
     })?;
     let (table, errors) = DeTable::parse_recoverable(&text);
-    if errors.is_empty() {
-        let tree = of_document(table.get_ref());
-        drop(table);
-        return Ok((Reading::of(file.to_owned(), text), tree));
-    }
+    let tree = of_document(table.get_ref());
+    drop(table);
+    let faults = (!errors.is_empty()).then(|| faults_of_form(file, &text, errors));
+    Ok((Reading::of(file.to_owned(), text), tree, faults))
+}
+
+fn faults_of_form(file: &Path, text: &str, mut errors: Vec<toml::de::Error>) -> Faults {
     let fault = |error: &toml::de::Error| {
         let span = error.span().unwrap_or(0..0);
         Fault {
-            place: place_in(file, &text, &span, true),
+            place: place_in(file, text, &span, true),
             key: String::new(),
             problem: format!("this is not TOML: {}", error.message()),
             help: if error.message().contains("duplicate") {
@@ -55,12 +63,11 @@ pub(crate) fn read_file(file: &Path) -> Result<(Reading, Table), Faults> {
             },
         }
     };
-    let mut errors = errors;
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
     // Behind the first fault of form the parser guesses: one bracket left open makes a fault of each line behind it.
     let is_twice = |error: &toml::de::Error| error.message().contains("duplicate");
     let sound = errors.iter().take_while(|error| is_twice(error)).count();
     errors.truncate(sound + 1);
     let more = untold(errors.len().saturating_sub(FAULTS_MAX), Place::Whole(file.to_owned()));
-    Err(Faults(errors.iter().take(FAULTS_MAX).map(fault).chain(more).collect()))
+    Faults(errors.iter().take(FAULTS_MAX).map(fault).chain(more).collect())
 }

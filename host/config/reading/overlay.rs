@@ -14,7 +14,11 @@ pub(crate) fn lay_over(reading: &Reading, source: &Source, tree: &mut Table) {
     stand_in(&source.flags, tree);
     for (name, value) in &source.env {
         let Some(rest) = name.strip_prefix("ONCEGATE_") else { continue };
-        if rest.contains("__") || TABLES.contains(&rest) {
+        if let Some(meant) = rest.strip_prefix('_').filter(|rest| rest.contains("__") || TABLES.contains(rest)) {
+            let problem = format!("{name} is no variable of Oncegate");
+            let help = format!("did you mean `ONCEGATE_{}`?", meant.trim_start_matches('_'));
+            reading.fault(&SetBy::Env(name.clone()), "", problem, help);
+        } else if rest.contains("__") || TABLES.contains(&rest) {
             put_variable(reading, tree, name, rest, value);
         } else if !OF_THE_PROGRAM.contains(&rest) && !is_of_service(rest, value) {
             reading.strays.borrow_mut().push(name.clone());

@@ -121,6 +121,8 @@ fn path(item: &Item<'_>, rules: &PathRules) -> Option<String> {
         format!("a path begins with a slash: \"/{text}\"")
     } else if text.contains('*') {
         "a path is a prefix as it is and needs no `*`".to_owned()
+    } else if text.contains(['{', '}']) {
+        "a path is a prefix as it is and has no parameters: what comes behind it is taken, too".to_owned()
     } else if text.contains(['?', '#']) {
         "the path alone: queries don't choose the route".to_owned()
     } else if text.split('/').any(|segment| segment == "." || segment == "..") || text.contains("//") {
@@ -129,6 +131,8 @@ fn path(item: &Item<'_>, rules: &PathRules) -> Option<String> {
         "visible ASCII characters; write others percent-encoded, as they are sent".to_owned()
     } else if in_form && plain != text {
         format!("characters that need no escape in a path as they are: {plain:?}")
+    } else if let Some(fault) = normal::path_fault(&text).filter(|_| in_form) {
+        format!("a path that a request may have beside a guarded route; this has {fault}")
     } else {
         return Some(text.trim_end_matches('/').to_owned());
     };

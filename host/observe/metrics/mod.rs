@@ -103,6 +103,11 @@ impl Metrics {
         self.policies.reloaded(policy, result, generation);
     }
 
+    /// Notes a policy's generation at the start, which is no reload.
+    pub fn policy_started(&self, policy: &str, generation: u64) {
+        self.policies.started(policy, generation);
+    }
+
     /// Counts a reload of the configuration that was made, or refused.
     pub fn config_reloaded(&self, made: bool) {
         self.reloads.count(made);

@@ -159,10 +159,22 @@ impl PolicyFamilies {
     pub(super) fn reloaded(&self, policy: &str, result: &'static str, generation: Option<u64>) {
         self.reloads.get_or_create(&PolicyReload { policy: policy.to_owned(), result }).inc();
         if let Some(generation) = generation {
-            self.generation
-                .get_or_create(&PolicyName { policy: policy.to_owned() })
-                .set(i64::try_from(generation).unwrap_or(i64::MAX));
+            self.is_at(policy, generation);
         }
+    }
+
+    /// Notes the first generation. The counters begin with 0, so that the first event is an increase.
+    pub(super) fn started(&self, policy: &str, generation: u64) {
+        for result in ["ok", "failed", "rolled_back"] {
+            drop(self.reloads.get_or_create(&PolicyReload { policy: policy.to_owned(), result }));
+        }
+        self.is_at(policy, generation);
+    }
+
+    fn is_at(&self, policy: &str, generation: u64) {
+        self.generation
+            .get_or_create(&PolicyName { policy: policy.to_owned() })
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
     }
 }
 
