@@ -335,11 +335,7 @@ async fn open_ledger(
     };
     let Recovered { records, orphans, .. } = recovered;
     if records > 0 {
-        tracing::info!(
-            records,
-            orphans = orphans.ids.len(),
-            "the ledger is open; what was left executing is unknown"
-        );
+        tracing::info!(records, orphans = orphans.ids.len(), "the ledger is open");
     }
     Ok(Ledger::opened(Timed::new(store, Arc::new(StoreMetrics)), clock, cache, orphans))
 }

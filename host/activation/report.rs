@@ -50,9 +50,15 @@ pub struct PolicyReport {
 }
 
 impl PolicyReport {
-    fn new(generation: &Generation, before: Option<&ActiveConfig>, after: &ActiveConfig, entries: &Entries) -> Self {
+    fn new(
+        generation: &Generation,
+        before: Option<&ActiveConfig>,
+        after: &ActiveConfig,
+        entries: &Entries,
+    ) -> Self {
         let entry = entries.get(generation.name());
-        let old = before.and_then(|before| before.generations.get(generation.name())).filter(|_| entry.is_some());
+        let old =
+            before.and_then(|before| before.generations.get(generation.name())).filter(|_| entry.is_some());
         let deriver = deriver(generation);
         let spaces = after.spaces.open.get(generation.name());
         Self {

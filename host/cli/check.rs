@@ -1,7 +1,7 @@
 //! `oncegate check`
 
-use super::{flags, log};
 use super::say::{self, Output, USAGE};
+use super::{flags, log};
 use crate::activation::doubts;
 use crate::activation::preflight::{self, Preflight, PreflightSpace, SpaceRole};
 use crate::config::{self, ComponentSource, Config, Fault, Faults, Place, RouteConfig, StoreKind};

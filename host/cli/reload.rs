@@ -94,7 +94,10 @@ fn how_far(steps: &[LoadStep], refused_at: Option<&str>) -> String {
         (_, Some(failed)) => {
             format!("it came through {}, and failed at {}", through.join(", "), failed.step)
         }
-        (_, None) => refused_at.map_or_else(String::new, |step| format!("it failed at {step}")),
+        // The faults of a configuration come with their own help.
+        (_, None) => refused_at
+            .filter(|step| *step != "configuration")
+            .map_or_else(String::new, |step| format!("it failed at {step}")),
     }
 }
 

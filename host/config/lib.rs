@@ -25,6 +25,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod upstreams;
+#[cfg(test)]
+mod variable_tests;
 
 pub use change::unchangeable;
 pub use fields::is_reserved;

@@ -62,9 +62,8 @@ pub fn admin_of(source: &Source) -> Result<(Option<SocketAddr>, Option<Arc<str>>
     let is_named = tree.node("server").and_then(|server| server.value.table()?.node("admin")).is_some();
     lay_over(&reading, source, &mut tree);
     let server = server::read(Section::root(&reading, tree).section(&SERVER));
-    let is_about_it = |fault: &Fault| {
-        matches!(&*fault.key, "server" | "server.admin" | "server.admin_token_file")
-    };
+    let is_about_it =
+        |fault: &Fault| matches!(&*fault.key, "server" | "server.admin" | "server.admin_token_file");
     let mut faults = reading.finish().err().map_or_else(Vec::new, |faults| faults.0);
     faults.retain(is_about_it);
     // What is behind a fault of form is lost, and it may be the address.

@@ -256,7 +256,8 @@ fn admin(section: &mut Section<'_>, listen: &[SocketAddr]) -> Option<SocketAddr>
     let met = listen.iter().find(|own| meets(own));
     let Some(item) = section.item(&ADMIN) else {
         if let (Some(own), Some(set_by)) = (met, section.set_by(LISTEN.name)) {
-            let problem = format!("`server.listen` has {own}, and {address} is the admin listener's by default");
+            let problem =
+                format!("`server.listen` has {own}, and {address} is the admin listener's by default");
             let help = "listen elsewhere, or give `server.admin` a port of its own, or \"off\"";
             section.reading.fault(set_by, "server.listen", problem, help);
         }

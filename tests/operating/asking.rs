@@ -98,9 +98,64 @@ fn an_answer_by_hand_is_one_that_can_be() {
     let id = "0".repeat(64);
     for status in ["204", "304"] {
         let args = [
-            "ops", "resolve", &id, "--version", "1", "--outcome", "completed", "--status", status, "--body-file",
-            "body", "--reason", "r", "--admin", &admin, "--token-file", "token",
+            "ops",
+            "resolve",
+            &id,
+            "--version",
+            "1",
+            "--outcome",
+            "completed",
+            "--status",
+            status,
+            "--body-file",
+            "body",
+            "--reason",
+            "r",
+            "--admin",
+            &admin,
+            "--token-file",
+            "token",
         ];
         run(&args, gateway.setup.folder()).assert_refused(2, &["has no body", "--body-file"]);
+    }
+}
+
+#[test]
+fn the_newest_operation_stands_first() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).memory().start();
+    let send = |n: usize| gateway.send(&Request::keyed("/charges", &n.to_string())).operation().to_owned();
+    let mut sent: Vec<String> = (0..20).map(send).collect();
+    sent.reverse();
+    let admin = gateway.admin.unwrap().to_string();
+    let ended = run(&["ops", "list", "--admin", &admin], gateway.setup.folder());
+    let listed: Vec<&str> = ended.stdout.lines().filter_map(|line| line.split("  ").next()).collect();
+    assert_eq!(listed[..20], sent, "{ended:?}");
+}
+
+#[test]
+fn a_filter_that_takes_nothing_is_refused() {
+    let (gateway, admin) = started();
+    for (since, older, refused) in [
+        ("1h", "2h", true),
+        ("1h", "1h", true),
+        ("60m", "1h", true),
+        ("2h", "1h", false),
+        ("1d", "90m", false),
+    ] {
+        let args = [
+            "ops",
+            "list",
+            "--since",
+            since,
+            "--older-than",
+            older,
+            "--admin",
+            &admin,
+            "--token-file",
+            "token",
+        ];
+        let ended = run(&args, gateway.setup.folder());
+        assert_eq!(ended.code, Some(if refused { 2 } else { 0 }), "{since} {older}: {ended:?}");
     }
 }

@@ -294,7 +294,7 @@ fn requests_without_a_route_are_counted() {
         );
         assert_eq!(count(problem), before + 1, "{}", String::from_utf8_lossy(&request));
     }
-    let lines = || gateway.stderr().lines().filter(|line| line.contains(" operation=- problem=")).count();
+    let lines = || gateway.stderr().lines().filter(|line| line.contains(" operation=- outcome=- problem=")).count();
     eventually("each has its line", || (lines() == 7).then_some(()));
     // What is no head has no line.
     let large = Request::get("/charges").field("X-Large", vec![b'x'; 200_000]).bytes();
@@ -403,22 +403,6 @@ fn a_misspelt_log_level_is_a_usage_error() {
 }
 
 /// Kubernetes sets them in every pod that has a Service named `oncegate` beside it.
-#[test]
-fn check_reads_the_logs_variables() {
-    for (name, value, fine) in [
-        ("ONCEGATE_LOG", "verbose", false),
-        ("ONCEGATE_LOG_FORMAT", "JSON", false),
-        ("ONCEGATE_LOG", "debug", true),
-        ("ONCEGATE_LOG_FORMAT", "json", true),
-    ] {
-        let setup = Setup::new("http://127.0.0.1:9").env(name, value);
-        setup.write();
-        let ended = setup.check(&[]);
-        assert_eq!(ended.code, Some(i32::from(!fine)), "{name}={value}: {ended:?}");
-        assert_eq!(ended.stderr.contains(name), !fine, "{name}={value}: {ended:?}");
-    }
-}
-
 #[test]
 fn variables_of_a_service_stop_no_start() {
     let upstream = Upstream::numbering();

@@ -411,3 +411,19 @@ fn methods_that_no_policy_judges_are_warned_of() {
         );
     }
 }
+
+#[test]
+fn check_reads_the_logs_variables() {
+    for (name, value, fine) in [
+        ("ONCEGATE_LOG", "verbose", false),
+        ("ONCEGATE_LOG_FORMAT", "JSON", false),
+        ("ONCEGATE_LOG", "debug", true),
+        ("ONCEGATE_LOG_FORMAT", "json", true),
+    ] {
+        let setup = Setup::new("http://127.0.0.1:9").env(name, value);
+        setup.write();
+        let ended = setup.check(&[]);
+        assert_eq!(ended.code, Some(i32::from(!fine)), "{name}={value}: {ended:?}");
+        assert_eq!(ended.stderr.contains(name), !fine, "{name}={value}: {ended:?}");
+    }
+}

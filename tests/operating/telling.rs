@@ -101,11 +101,12 @@ fn what_was_left_executing_is_named() {
         }
         upstream.await_count(left);
         let gateway = gateway.kill().start();
-        let unknown = eventually("they are unknown", || {
-            Some(unknown(&gateway)).filter(|ids| ids.len() == left)
-        });
+        let unknown =
+            eventually("they are unknown", || Some(unknown(&gateway)).filter(|ids| ids.len() == left));
         unknown.iter().for_each(|id| assert_told(&gateway, id, &["reason=\"crashed\""]));
-        gateway.assert_logs(&[&format!("recorded as unknown: `oncegate ops list --state unknown` lists it orphans={left}")]);
+        gateway.assert_logs(&[&format!(
+            "recorded as unknown: `oncegate ops list --state unknown` lists it orphans={left}"
+        )]);
     }
 }
 
@@ -156,7 +157,13 @@ fn a_change_of_keys_is_told() {
     let upstream = Upstream::numbering();
     let gateway = Setup::new(&upstream.url()).start();
     let active = "a policy is active policy=\"keys\"";
-    gateway.assert_logs(&[active, "settings_sha256=\"", "key_schema=\"", "key_space=1 ", "occasion=\"start\""]);
+    gateway.assert_logs(&[
+        active,
+        "settings_sha256=\"",
+        "key_schema=\"",
+        "key_space=1 ",
+        "occasion=\"start\"",
+    ]);
     let count = count(&gateway, "oncegate_policy_reloads_total{policy=\"keys\",result=\"ok\"}");
     assert_eq!(count, 0, "a start is no reload");
     let setup = gateway.setup.clone();
@@ -172,10 +179,16 @@ fn a_change_of_keys_is_told() {
         let ended = gateway::run(&["reload", "--admin", &admin, "--output", "json"], setup.folder());
         let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
         let policy = &report["policies"][0];
-        assert_eq!((&report["ok"], &policy["key_space"]), (&true.into(), &key_space.into()), "{line}: {report}");
-        let told: Vec<&str> = policy["changes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(
+            (&report["ok"], &policy["key_space"]),
+            (&true.into(), &key_space.into()),
+            "{line}: {report}"
+        );
+        let told: Vec<&str> =
+            policy["changes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(
-            told.len() == changes.len() && told.iter().zip(changes).all(|(told, change)| told.starts_with(change)),
+            told.len() == changes.len()
+                && told.iter().zip(changes).all(|(told, change)| told.starts_with(change)),
             "{line}: {told:?}"
         );
         gateway.assert_logs(&[active, &format!("key_space={key_space} changed=\"{}", changes.join(", "))]);

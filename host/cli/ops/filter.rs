@@ -60,6 +60,14 @@ impl FilterArgs {
 
     /// All operations that the filter takes, up to `limit`, page by page, the newest of them first.
     pub(super) fn all(&self, gateway: &AdminClient, limit: usize) -> Result<OperationList, CommandFailure> {
+        if let (Some(since), Some(older)) = (&self.since, &self.older_than)
+            && parse_duration(since) <= parse_duration(older)
+        {
+            return Err(CommandFailure::usage(
+                format!("no operation is from within the last {since} and older than {older}"),
+                "of the two --since is the longer one",
+            ));
+        }
         let (mut found, mut after) = (OperationList::default(), None);
         while found.operations.len() < limit {
             let target = self.target(PAGE.min(limit - found.operations.len()), after.as_deref());
@@ -72,7 +80,9 @@ impl FilterArgs {
             }
         }
         let begun = |operation: &OperationDocument| {
-            operation.recorded.as_ref().map(|record| record.description.first_attempt.clone())
+            let first = operation.recorded.as_ref().map(|record| record.description.first_attempt.clone());
+            // Times have whole seconds. Within one, versions have the order.
+            (first, version(operation).parse::<u64>().unwrap_or_default())
         };
         found.operations.sort_by_cached_key(|operation| Reverse(begun(operation)));
         Ok(OperationList { may_be_more: after.is_some(), ..found })

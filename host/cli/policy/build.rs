@@ -100,8 +100,7 @@ fn put(component: &[u8], out: &Path) -> Result<(Anatomy, Option<usize>), Trouble
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = out.with_file_name(name);
-    let trouble =
-        |error| Trouble::new(format!("can't write {}: {}", out.display(), io_words(&error)), "");
+    let trouble = |error| Trouble::new(format!("can't write {}: {}", out.display(), io_words(&error)), "");
     std::fs::write(&new, component).map_err(trouble)?;
     let looked = looked_at(&new, &out);
     if looked.is_err() {

@@ -14,7 +14,9 @@ pub(crate) fn lay_over(reading: &Reading, source: &Source, tree: &mut Table) {
     stand_in(&source.flags, tree);
     for (name, value) in &source.env {
         let Some(rest) = name.strip_prefix("ONCEGATE_") else { continue };
-        if let Some(meant) = rest.strip_prefix('_').filter(|rest| rest.contains("__") || TABLES.contains(rest)) {
+        if let Some(meant) =
+            rest.strip_prefix('_').filter(|rest| rest.contains("__") || TABLES.contains(rest))
+        {
             let problem = format!("{name} is no variable of Oncegate");
             let help = format!("did you mean `ONCEGATE_{}`?", meant.trim_start_matches('_'));
             reading.fault(&SetBy::Env(name.clone()), "", problem, help);

@@ -36,7 +36,10 @@ impl<S: Store> Ledger<S> {
             orphans = left;
         }
         if count > 0 {
-            tracing::warn!(orphans = count, "what was left executing is recorded as unknown: `oncegate ops list --state unknown` lists it");
+            tracing::warn!(
+                orphans = count,
+                "what was left executing is recorded as unknown: `oncegate ops list --state unknown` lists it"
+            );
         }
     }
 

@@ -132,7 +132,8 @@ impl<S: Store> Ledger<S> {
         if let Some(cache) = &self.cache {
             cache.remove(id);
         }
-        if !held && let Some(State::Unknown { reason, .. }) = swept.as_ref().map(|swept| &swept.record.state) {
+        if !held && let Some(State::Unknown { reason, .. }) = swept.as_ref().map(|swept| &swept.record.state)
+        {
             tracing::warn!(operation = %id, reason = reason.word(), outcome = "unknown", "a claim has lapsed: nobody knows what came of it");
         }
         if let Some(Versioned { version, record }) = swept

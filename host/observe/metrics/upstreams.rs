@@ -26,7 +26,11 @@ impl UpstreamFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self { requests: Family::default(), cut: Family::default() };
         registry.register("upstream_requests", "Requests sent upstream by result", families.requests.clone());
-        registry.register("upstream_answers_cut", "Answers that broke off after their head", families.cut.clone());
+        registry.register(
+            "upstream_answers_cut",
+            "Answers that broke off after their head",
+            families.cut.clone(),
+        );
         families
     }
 
