@@ -78,7 +78,10 @@ fn tell(said: AdminAnswer, args: &ReloadArgs) -> ExitCode {
                 .unwrap_or_default();
             match said.success() {
                 Ok(done) => say::out(report(&done, if args.rollback { "brought back" } else { "new" })),
-                Err(failure) if help.is_empty() => return failure.tell(output),
+                // The faults of a configuration come with their own help.
+                Err(failure) if help.is_empty() || failure.problem.contains("\nhelp: ") => {
+                    return failure.tell(output);
+                }
                 Err(failure) => return CommandFailure { help, ..failure }.tell(output),
             }
         }
@@ -94,10 +97,7 @@ fn how_far(steps: &[LoadStep], refused_at: Option<&str>) -> String {
         (_, Some(failed)) => {
             format!("it came through {}, and failed at {}", through.join(", "), failed.step)
         }
-        // The faults of a configuration come with their own help.
-        (_, None) => refused_at
-            .filter(|step| *step != "configuration")
-            .map_or_else(String::new, |step| format!("it failed at {step}")),
+        (_, None) => refused_at.map_or_else(String::new, |step| format!("it failed at {step}")),
     }
 }
 

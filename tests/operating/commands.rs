@@ -294,7 +294,8 @@ fn requests_without_a_route_are_counted() {
         );
         assert_eq!(count(problem), before + 1, "{}", String::from_utf8_lossy(&request));
     }
-    let lines = || gateway.stderr().lines().filter(|line| line.contains(" operation=- outcome=- problem=")).count();
+    let lines =
+        || gateway.stderr().lines().filter(|line| line.contains(" operation=- outcome=- problem=")).count();
     eventually("each has its line", || (lines() == 7).then_some(()));
     // What is no head has no line.
     let large = Request::get("/charges").field("X-Large", vec![b'x'; 200_000]).bytes();
