@@ -67,7 +67,7 @@ fn a_listener_where_the_admin_listener_is_is_refused() {
         let mut source = of_upstream("http://127.0.0.1:1");
         source.flags.listen = vec![listen.to_owned()];
         source.flags.admin = admin.map(str::to_owned);
-        source.env = env(&[("ONCEGATE_PRINCIPAL__ANONYMOUS", "shared")]);
+        source.env = env(&[("ONCEGATE_PRINCIPAL__ANONYMOUS", "share")]);
         assert_eq!(load(&source).is_err(), refused, "{listen} {admin:?}: {:?}", load(&source).err());
     }
 }
