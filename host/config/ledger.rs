@@ -1,8 +1,7 @@
 //! `[ledger]`: the store of records, and the times of records unless a route says otherwise.
 
-use super::reading::fault::io_words;
 use super::reading::units::{is_name, parse_hex};
-use super::reading::{Item, NAME_HELP, PlainKey, Section, Unset};
+use super::reading::{Item, NAME_HELP, PlainKey, Section, Unset, read_named};
 use super::remembering::{self, Bounds, Remembering};
 use super::server::{SIZE_MAX, Server};
 use oncegate_core::Durability;
@@ -153,7 +152,7 @@ fn secret(item: &Item<'_>) -> Option<[u8; 32]> {
         let problem = format!("`{}`: {}: {words}", item.path, path.display());
         item.fault(problem, help);
     };
-    let bytes = std::fs::read(&path).map_err(|error| refuse(io_words(&error))).ok()?;
+    let bytes = read_named(&path).map_err(refuse).ok()?;
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let digits = std::str::from_utf8(line).ok().and_then(parse_hex::<32>);

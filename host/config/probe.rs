@@ -1,9 +1,8 @@
 //! `[upstreams.NAME.probe]`: how an upstream is asked about unknown outcomes.
 
 use super::fields::is_framing;
-use super::reading::fault::io_words;
 use super::reading::units::is_token;
-use super::reading::{Item, PlainKey, Section, Unset};
+use super::reading::{Item, PlainKey, Section, Unset, read_named};
 use http::{HeaderName, HeaderValue};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -28,7 +27,6 @@ pub struct ProbeConfig {
 
 /// Bounds of the pauses between two tries.
 const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
-const FILE_BYTES_MAX: usize = 64 << 10;
 
 const ATTEMPTS: PlainKey<u32> = PlainKey::new(
     "attempts",
@@ -112,11 +110,8 @@ fn headers(item: &Item<'_>) -> Option<ProbeHeaders> {
             "a field a line, `Name: value`; empty lines and lines that begin with # don't count",
         );
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| refuse(io_words(&error))).ok()?;
-    if text.len() > FILE_BYTES_MAX {
-        refuse(format!("{} bytes, at most {FILE_BYTES_MAX} are allowed", text.len()));
-        return None;
-    }
+    let bytes = read_named(&path).map_err(refuse).ok()?;
+    let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".into())).ok()?;
     let mut fields = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -1,8 +1,7 @@
 //! `[server]`: listeners, limits, shutdown.
 
-use super::reading::fault::io_words;
 use super::reading::units::is_token;
-use super::reading::{Item, PlainKey, Section, TableKey, Unset};
+use super::reading::{Item, PlainKey, Section, TableKey, Unset, read_named};
 use ipnet::IpNet;
 use oncegate_core::PathRules;
 use std::net::{IpAddr, SocketAddr};
@@ -285,7 +284,7 @@ fn token(item: &Item<'_>) -> Option<Arc<str>> {
         let problem = format!("`{}`: {}: {words}", item.path, path.display());
         item.fault(problem, help);
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| refuse(io_words(&error))).ok()?;
+    let text = String::from_utf8(read_named(&path).map_err(refuse).ok()?).unwrap_or_default();
     let token = text.trim_end_matches(['\r', '\n']);
     if !(16..=1024).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
         refuse("what is in it can't be a token".into());

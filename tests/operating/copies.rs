@@ -239,7 +239,11 @@ fn a_link_of_a_mark_is_followed() {
     let (setup, link) = linked(&other.path().join("mark"));
     stopped(setup.start());
     assert!(link.is_symlink() && other.path().join("mark").is_file());
-    for (target, words) in [("gone/mark", "No such file"), ("data/mark", "inside of the data folder")] {
+    for (target, words) in [
+        ("gone/mark", "No such file"),
+        ("data/mark", "inside of the data folder"),
+        ("/dev/zero", "it is no regular file"),
+    ] {
         let (setup, link) = linked(Path::new(target));
         refused(&setup).assert_refused(1, &[words]);
         assert!(link.is_symlink(), "{target}");

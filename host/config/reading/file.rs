@@ -9,6 +9,23 @@ use toml::de::DeTable;
 /// The size of the largest file that is read. A larger file is no configuration.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// The size of the largest file that a value names, for a secret or some fields.
+const NAMED_BYTES_MAX: u64 = 64 << 10;
+
+/// The bytes of the small file that a value names, or why there are none. A pipe gives its bytes once, and the next
+/// reload would wait for more without end.
+pub(crate) fn read_named(file: &Path) -> Result<Vec<u8>, String> {
+    let words = |error: std::io::Error| io_words(&error);
+    let found = std::fs::metadata(file).map_err(words)?;
+    if !found.is_file() {
+        return Err("it is no regular file, so that a reload could not read it again".into());
+    }
+    if found.len() > NAMED_BYTES_MAX {
+        return Err(format!("{} bytes, at most {NAMED_BYTES_MAX} are allowed", found.len()));
+    }
+    std::fs::read(file).map_err(words)
+}
+
 /// The file's text as a tree, or its faults of form.
 pub(crate) fn read_file(file: &Path) -> Result<(Reading, Table), Faults> {
     let (reading, tree, faults) = read_as_far_as_it_goes(file)?;

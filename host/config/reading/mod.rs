@@ -18,6 +18,7 @@ pub(crate) mod tree;
 pub(crate) mod units;
 pub(crate) mod unknown;
 
+pub(crate) use file::read_named;
 pub(crate) use item::{Item, NAME_HELP};
 pub(crate) use key::{KeyWithin, PlainKey, TableKey};
 pub(crate) use report::Reading;

@@ -92,7 +92,11 @@ impl Mark {
 
     /// The file's.
     fn read(mark: &MarkFile) -> Result<Option<Self>, MarkError> {
-        let text = match fs::read(&mark.path) {
+        // A pipe or a device would be read without end.
+        let is_file = |found: fs::Metadata| {
+            found.is_file().then_some(()).ok_or_else(|| io::Error::other("it is no regular file"))
+        };
+        let text = match fs::metadata(&mark.path).and_then(is_file).and_then(|()| fs::read(&mark.path)) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(mark.refused(&mark.path, source)),
