@@ -162,6 +162,12 @@ impl Shared {
         }
     }
 
+    /// Whether the ledger has room for an answer of so many bytes by which the service did nothing for this principal.
+    pub fn keeps_failure(&self, principal: &PrincipalId, bytes: usize) -> bool {
+        let (store, clock) = (self.ledger.store(), self.ledger.clock());
+        self.known.caller(principal).is_some() || self.unproven.has_room(bytes, || store.size(), clock.now())
+    }
+
     /// The gauges of the process, as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let Size { kinds, backlog, unmarked, .. } = self.ledger.store().size();

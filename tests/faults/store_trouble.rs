@@ -255,6 +255,56 @@ fn one_stranger_with_many_keys_is_bounded() {
     gateway.send(&customers("k")).assert_executed(201);
 }
 
+/// Nothing of them was counted before the first had settled.
+#[test]
+fn strangers_at_once_fill_no_ledger() {
+    for (refusing, count) in [
+        (|| Script::answer(404, [b'x'; 200_000]), 40),
+        (|| Script::answer(422, [b'x'; 60_000]), 60),
+        (|| Script::answer(409, [b'x'; 20_000]), 90),
+    ] as [(fn() -> Script, usize); 3]
+    {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let upstream = Upstream::start(move |call| match call.field("authorization") {
+            Some("Bearer customer") => Script::numbered(call),
+            _ => refusing().after(&held),
+        });
+        let gateway = Setup::new(&upstream.url()).memory().ledger("memory = \"1MiB\"").start();
+        gateway.send(&customers("first")).assert_executed(201);
+        let firsts: Vec<Reply> = scope(|scope| {
+            let clients: Vec<_> = (0..count)
+                .map(|number| {
+                    scope.spawn({
+                        let gateway = &gateway;
+                        move || gateway.send(&made_up(number))
+                    })
+                })
+                .collect();
+            upstream.await_count(1 + count);
+            gate.open();
+            clients.into_iter().map(|client| client.join().expect("it asserts nothing")).collect()
+        });
+        let mut kept = 0;
+        for (number, first) in firsts.iter().enumerate() {
+            assert_eq!(first.replayed(), Some("false"), "each has its answer: {first:?}");
+            let again = gateway.send(&made_up(number));
+            if again.status == first.status && again.replayed() == Some("true") {
+                again.assert_replay_of(first);
+                kept += first.body.len();
+            } else {
+                again.assert_problem(409, "consumed");
+            }
+        }
+        assert!((1..=1 << 18).contains(&kept), "{kept} bytes are kept");
+        assert_eq!(upstream.count(), 1 + count, "nothing runs again");
+        for number in 0..20 {
+            gateway.send(&customers(&number.to_string())).assert_executed(201);
+        }
+        assert_eq!(gateway.admin("GET", "/readyz").status, 200);
+    }
+}
+
 /// Some were forgotten for others, were refused, and could never be known again.
 #[test]
 fn none_of_many_customers_is_a_stranger() {

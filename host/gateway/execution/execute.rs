@@ -30,7 +30,10 @@ pub async fn detached(execution: Rc<Execution>, claimant: Claimant, slot: Slot) 
     // A client that leaves drops its interest, with this future or with the answer's body.
     let interest = claimant.interest();
     tokio::task::spawn_local(async move {
-        let _counted = Counted::new(&execution.worker.shared, |shared| &shared.executions);
+        let shared = &execution.worker.shared;
+        let _counted = Counted::new(shared, |shared| &shared.executions);
+        let _unproven = (shared.known.caller(&execution.principal).is_none())
+            .then(|| Counted::new(shared, |shared| &shared.unproven.under_way));
         ledger::execute(claimant, DetachedExecution { execution, client, slot }).await;
     });
     let mut report = report

@@ -40,7 +40,14 @@ impl Judge<'_> {
         let disposition = judged.disposition;
         let outcome = match disposition {
             Disposition::Completed if capture.is_kept() => {
-                Outcome::Completed(Arc::new(capture.answer(head, &self.route.config.strip)))
+                let answer = capture.answer(head, &self.route.config.strip);
+                // Whoever made the caller up has as many as fill the ledger answered at once.
+                let is_kept = head.status.as_u16() < 400
+                    || self.worker.shared.keeps_failure(self.principal, answer.weight());
+                match is_kept {
+                    true => Outcome::Completed(Arc::new(answer)),
+                    false => Outcome::Consumed(capture.summary(head)),
+                }
             }
             Disposition::Completed | Disposition::Consumed => Outcome::Consumed(capture.summary(head)),
             Disposition::NotApplied => Outcome::NotApplied,

@@ -4,7 +4,7 @@
 use oncegate_core::{Outcome, Record, Settlement, State, Times, Timestamp, UnknownReason};
 use oncegate_store::Size;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +12,18 @@ use std::time::Duration;
 const SLICE: u64 = 8 << 10;
 /// What a store needs for a record beside it, roughly.
 const ENTRY: usize = 256;
+/// What a record of an execution under way takes at least, roughly.
+const UNDER_WAY: u64 = 512;
+/// How long to wait where all that is counted is under way.
+const SOON: Duration = Duration::from_secs(1);
 /// So many bytes are no reason to look how large the ledger is.
 const LITTLE: u64 = 64 << 10;
 
 /// What the ledger keeps of unproven principals, since the gateway's start.
 #[derive(Debug, Default)]
 pub struct UnprovenShare {
+    /// Executions of unproven principals that are under way.
+    pub under_way: AtomicUsize,
     bytes: AtomicU64,
     /// The bytes by the slice of time in which they go.
     ends: Mutex<BTreeMap<u64, u64>>,
@@ -58,18 +64,39 @@ impl UnprovenShare {
 
     /// How long it takes until some of it goes, if it is a quarter of the ledger's room, and the ledger is half full.
     pub fn wait(&self, ledger: impl FnOnce() -> Size, now: Timestamp) -> Option<Duration> {
-        if self.bytes.load(Ordering::Relaxed) < LITTLE {
+        if self.counted() < LITTLE {
             return None;
         }
+        let first = self.drop_ended(now);
+        let Size { bytes, room, .. } = ledger();
+        let all = bytes.saturating_add(room?);
+        let is_full = bytes >= all / 2 && self.counted() >= all / 4;
+        is_full.then(|| first.map_or(SOON, |first| first.since(now)))
+    }
+
+    /// Whether so many bytes more are within a quarter of the ledger's room.
+    pub fn has_room(&self, more: usize, ledger: impl FnOnce() -> Size, now: Timestamp) -> bool {
+        let more = more as u64;
+        if self.counted() + more < LITTLE {
+            return true;
+        }
+        self.drop_ended(now);
+        let Size { bytes, room, .. } = ledger();
+        room.is_none_or(|room| self.counted() + more <= bytes.saturating_add(room) / 4)
+    }
+
+    fn counted(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed) + self.under_way.load(Ordering::Relaxed) as u64 * UNDER_WAY
+    }
+
+    /// Counts no longer what has ended. Returns when the first of the rest does.
+    fn drop_ended(&self, now: Timestamp) -> Option<Timestamp> {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(end) = ends.first_entry().filter(|end| *end.key() < now.as_millis() / SLICE) {
             self.bytes.fetch_sub(end.remove(), Ordering::Relaxed);
         }
-        let Size { bytes, room, .. } = ledger();
-        let all = bytes.saturating_add(room?);
-        let is_full = bytes >= all / 2 && self.bytes.load(Ordering::Relaxed) >= all / 4;
-        let (first, _) = ends.first_key_value().filter(|_| is_full)?;
-        Some(Timestamp::from_millis((first + 1) * SLICE).since(now))
+        let (first, _) = ends.first_key_value()?;
+        Some(Timestamp::from_millis((first + 1) * SLICE))
     }
 }
 
@@ -105,6 +132,31 @@ mod tests {
         );
         let wait = share.wait(ledger(2 * MIB), at(1)).expect("the share is taken");
         assert!((99..=99 + 9).contains(&wait.as_secs()), "{wait:?}");
+    }
+
+    /// They have no end yet, and were admitted all at once.
+    #[test]
+    fn what_is_under_way_counts() {
+        let share = UnprovenShare::default();
+        share.under_way.store(MIB as usize / UNDER_WAY as usize - 1, Ordering::Relaxed);
+        assert_eq!(share.wait(ledger(3 * MIB), at(1)), None);
+        assert!(share.has_room(100, ledger(3 * MIB), at(1)));
+        share.under_way.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(share.wait(ledger(3 * MIB), at(1)), Some(SOON));
+        assert!(!share.has_room(100, ledger(3 * MIB), at(1)));
+        share.under_way.store(0, Ordering::Relaxed);
+        assert_eq!(share.wait(ledger(3 * MIB), at(1)), None);
+    }
+
+    #[test]
+    fn answers_have_a_quarter_of_the_room() {
+        let share = UnprovenShare::default();
+        assert!(share.has_room(MIB as usize, ledger(0), at(1)));
+        assert!(!share.has_room(MIB as usize + 1, ledger(0), at(1)), "however empty the ledger is");
+        share.note(MIB as usize - 100, at(100));
+        assert!(share.has_room(100, ledger(3 * MIB), at(1)) && !share.has_room(101, ledger(3 * MIB), at(1)));
+        assert!(share.has_room(2 * MIB as usize, Size::default, at(1)), "nobody knows the room");
+        assert!(share.has_room(101, ledger(3 * MIB), at(200)), "what it had has ended");
     }
 
     #[test]
