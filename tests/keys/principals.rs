@@ -181,6 +181,33 @@ fn no_stranger_says_who_asks_anywhere() {
     assert_eq!(gateway.send(&Request::get("/plain").field("X-Users", "alice")).status, 200);
 }
 
+/// A proxy sets its own field, and may pass the rest of what its client sends.
+#[test]
+fn nothing_doubles_what_a_trusted_proxy_says() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url())
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .path("/guarded")
+        .extra("[principal]\nfrom = [\"header:x-user\"]")
+        .extra("[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"origin\"")
+        .start();
+    for target in ["/guarded", "/plain"] {
+        for method in ["GET", "OPTIONS", "DELETE", "TRACE", "POST"] {
+            let request = Request::new(method, target).key("k").field("X-User", "alice");
+            for connection in ["close, X-User", "x-user", "keep-alive,,X-USER"] {
+                let switched_off = request.clone().field("Connection", connection);
+                gateway.send(&switched_off).assert_problem(400, "bad-request");
+            }
+            gateway.send(&request.field("X_User", "bob")).assert_problem(401, "principal-invalid");
+            let alone = Request::new(method, target).key("k").field("x_user", "bob");
+            gateway.send(&alone).assert_problem(401, "principal-invalid");
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(gateway.send(&Request::get("/plain").field("X-User", "alice")).status, 200);
+    assert_eq!(upstream.calls()[0].field("x-user"), Some("alice"));
+}
+
 /// A service that believes the field behind one route may be behind another.
 #[test]
 fn one_routes_field_is_refused_on_all() {

@@ -72,13 +72,14 @@ fn each(
 
 /// Refuses a field that names the principal and does not come from a trusted proxy. The field is refused even
 /// if another alternative would win or nothing is guarded, because the service behind the gateway believes the
-/// field, too. So it is with the field's twin, whose name has `_` for `-`: many services read both as one.
+/// field, too. So it is with the field's twin, whose name has `_` for `-`: many services read both as one. Of what a trusted
+/// proxy sends, its client may have sent the twin, and what switches the field off.
 pub fn refuse_impostor(rules: &Principal, fields: &HeaderMap, peer: Peer) -> Result<(), Problem> {
-    if peer.trusted {
-        return Ok(());
-    }
     for name in header_sources(rules) {
-        if let Some(claimed) = fields.keys().find(|field| are_twins(field.as_str(), name)) {
+        if peer.trusted {
+            stays_on(fields, name)?;
+            refuse_twin(name, fields)?;
+        } else if let Some(claimed) = fields.keys().find(|field| are_twins(field.as_str(), name)) {
             return Err(invalid(
                 "a stranger says who asks",
                 format!(
@@ -152,13 +153,9 @@ fn value<'a>(
     fields: &'a HeaderMap,
     query: &'a str,
 ) -> Result<Option<Cow<'a, [u8]>>, Problem> {
-    let stays_on = |name: &HeaderName| match names_in_connection(fields, name.as_str()) {
-        true => Err(switched_off(name.as_str())),
-        false => Ok(()),
-    };
     let header = |name: &HeaderName| -> Result<Option<&'a [u8]>, Problem> {
-        stays_on(name)?;
-        refuse_twin(name, fields)?;
+        stays_on(fields, name.as_str())?;
+        refuse_twin(name.as_str(), fields)?;
         let mut values = fields.get_all(name).into_iter();
         let first = values.next();
         match values.next() {
@@ -194,16 +191,20 @@ fn value<'a>(
             first.map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))
         }
         PrincipalSource::Cookie(name) => {
-            stays_on(&header::COOKIE)?;
+            stays_on(fields, header::COOKIE.as_str())?;
             cookie(fields, name)?.map(Cow::Borrowed)
         }
     };
     Ok(value.filter(|value| has_content(value)))
 }
 
+/// Refuses a request whose `Connection` would take this field away from what goes upstream.
+fn stays_on(fields: &HeaderMap, name: &str) -> Result<(), Problem> {
+    if names_in_connection(fields, name) { Err(switched_off(name)) } else { Ok(()) }
+}
+
 /// Refuses a field that many services take for `name`, and the gateway does not: its callers would all be one.
-fn refuse_twin(name: &HeaderName, fields: &HeaderMap) -> Result<(), Problem> {
-    let name = name.as_str();
+fn refuse_twin(name: &str, fields: &HeaderMap) -> Result<(), Problem> {
     let twin = |field: &&HeaderName| are_twins(field.as_str(), name) && field.as_str() != name;
     match fields.keys().find(twin) {
         Some(twin) => Err(invalid(
