@@ -55,3 +55,20 @@ fn a_trusted_proxys_forwarding_fields_go_on() {
     assert_eq!(call.field("forwarded"), Some("for=6.6.6.6;proto=https;host=evil, for=127.0.0.1;proto=http"));
     assert_eq!(call.field("x-forwarded-user"), Some("root"));
 }
+
+/// CGI reads the field as the variable by which clients choose their proxy (CVE-2016-5385).
+#[test]
+fn no_stranger_names_the_services_proxy() {
+    let upstream = Upstream::numbering();
+    let gateway = Setup::new(&upstream.url()).server("trusted_proxies = [\"127.0.0.1\"]").start();
+    for (key, name) in ["Proxy", "proxy", "PROXY"].into_iter().enumerate() {
+        let request = Request::keyed("/charges", &key.to_string()).field(name, "http://evil.example");
+        gateway.send(&request.field("X-Proxy", "mine")).assert_executed(201);
+        let plain = Request::get("/charges").field(name, "http://evil.example").field("X-Proxy", "mine");
+        assert_eq!(gateway.send(&plain).status, 201);
+    }
+    for call in upstream.calls() {
+        assert_eq!((call.field("proxy"), call.field("x-proxy")), (None, Some("mine")));
+    }
+    assert_eq!(upstream.count(), 6);
+}

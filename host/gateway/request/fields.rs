@@ -9,7 +9,8 @@ use oncegate_upstream::elements;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-/// Whether a field belongs to one connection, or is one that says where a body ends with `_` for `-`, as CGI reads it.
+/// Whether a field belongs to one connection; or says where a body ends with `_` for `-`, as CGI reads it; or is what CGI
+/// calls the variable by which clients choose a proxy (CVE-2016-5385).
 /// `Trailer` does not: `Trailer` announces trailers that are kept, and hyper sends only announced trailers.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -23,6 +24,7 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "http2-settings"
             | "transfer_encoding"
             | "content_length"
+            | "proxy"
     )
 }
 
@@ -320,7 +322,7 @@ mod tests {
     #[test]
     fn what_connection_names_goes_with_it() {
         let mut fields =
-            map(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("te", "trailers"), ("x-end", "2")]);
+            map(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("proxy", "http://a"), ("x-end", "2")]);
         assert!(names_in_connection(&fields, "x-hop"));
         assert!(!names_in_connection(&fields, "x-end"));
         remove_hop_by_hop(&mut fields);
