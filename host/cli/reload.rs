@@ -78,10 +78,7 @@ fn tell(said: AdminAnswer, args: &ReloadArgs) -> ExitCode {
                 .unwrap_or_default();
             match said.success() {
                 Ok(done) => say::out(report(&done, if args.rollback { "brought back" } else { "new" })),
-                // The faults of a configuration come with their own help.
-                Err(failure) if help.is_empty() || failure.problem.contains("\nhelp: ") => {
-                    return failure.tell(output);
-                }
+                Err(failure) if help.is_empty() => return failure.tell(output),
                 Err(failure) => return CommandFailure { help, ..failure }.tell(output),
             }
         }

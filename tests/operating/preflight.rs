@@ -420,10 +420,12 @@ fn check_reads_the_logs_variables() {
         ("ONCEGATE_LOG", "debug", true),
         ("ONCEGATE_LOG_FORMAT", "json", true),
     ] {
-        let setup = Setup::new("http://127.0.0.1:9").env(name, value);
+        let setup = Setup::new("http://127.0.0.1:9");
         setup.write();
-        let ended = setup.check(&[]);
-        assert_eq!(ended.code, Some(i32::from(!fine)), "{name}={value}: {ended:?}");
-        assert_eq!(ended.stderr.contains(name), !fine, "{name}={value}: {ended:?}");
+        let file = setup.file();
+        let args = ["check", "--config", file.to_str().unwrap()];
+        let ended = command(&args, setup.folder()).env(name, value).output().unwrap();
+        assert_eq!(ended.status.code(), Some(i32::from(!fine)), "{name}={value}: {ended:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr).contains(name), !fine, "{name}={value}: {ended:?}");
     }
 }

@@ -241,7 +241,8 @@ fn give_up(execution: &Execution, operation: OperationId, no_answer: NoAnswer) -
     let NoAnswer { problem, outcome } = no_answer;
     let disposition = outcome.disposition();
     let route = &*execution.route.config.name;
-    let (code, reason) = (problem.code(), problem.cause());
+    let unknown = if let Outcome::Unknown(reason) = &outcome { Some(reason.word()) } else { None };
+    let (code, reason) = (problem.code(), problem.cause().or(unknown));
     tracing::warn!(route, %operation, problem = code, reason, outcome = disposition.word(), "no answer");
     let problem = problem.of(operation).with_outcome(disposition);
     let shared = (disposition == Disposition::NotApplied).then(|| problem.to_shared());
