@@ -98,6 +98,21 @@ fn who_asks_is_not_to_be_switched_off_or_claimed() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// The quickstart has no `principal.anonymous`: whoever sends a credential is somebody.
+#[test]
+fn a_credential_that_nobody_reads_is_not_nobody() {
+    let upstream = confidential();
+    let gateway = Setup::new(&upstream.url()).start();
+    for name in ["X-Auth-Token", "private-token", "Api-Key", "Ocp-Apim-Subscription-Key", "Cookie"] {
+        let request = Request::keyed("/charges", name).field(name, "a=alice");
+        gateway.send(&request).assert_problem(401, "principal-invalid");
+        gateway.send(&request.field("Authorization", "Bearer alice")).assert_executed(200);
+    }
+    gateway.send(&Request::keyed("/charges", "k")).assert_executed(200);
+    let shared = Setup::new(&upstream.url()).extra("[principal]\nanonymous = \"share\"").start();
+    shared.send(&Request::keyed("/charges", "k").field("X-Auth-Token", "a")).assert_executed(200);
+}
+
 /// A value without content is nobody's: all who send it would share their answers.
 #[test]
 fn an_empty_credential_is_nobodys() {

@@ -188,13 +188,7 @@ fn a_change_of_keys_is_told() {
             (&true.into(), &key_space.into()),
             "{line}: {report}"
         );
-        let told: Vec<&str> =
-            policy["changes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-        assert!(
-            told.len() == changes.len()
-                && told.iter().zip(changes).all(|(told, change)| told.starts_with(change)),
-            "{line}: {told:?}"
-        );
+        // Whoever comes first brings it: this reload, or that of the changed file.
         gateway.assert_logs(&[active, &format!("key_space={key_space} changed=\"{}", changes.join(", "))]);
     }
     // A start with other settings is a change, too.

@@ -18,6 +18,20 @@ const ALL: [PrincipalSource; 2] = [PrincipalSource::Authorization, PrincipalSour
 /// A credential that is made anew for each request would separate every retry from its operation.
 const SCHEMES: [&str; 4] = ["Basic", "Bearer", "Token", "ApiKey"];
 
+/// Fields in which services commonly take credentials, beside those that make a principal by themselves. Callers with
+/// different ones are not one.
+const CREDENTIALS: [&str; 9] = [
+    "x-auth-token",
+    "x-access-token",
+    "x-api-token",
+    "x-apikey",
+    "api-key",
+    "apikey",
+    "private-token",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+];
+
 /// Establishes the principal of a request.
 pub fn establish(
     rules: &Principal,
@@ -141,7 +155,17 @@ fn admit_anonymous(rules: &Principal, fields: &HeaderMap) -> Result<(), Problem>
              set `principal.from` to the cookie's name (\"cookie:NAME\"), or `principal.anonymous` to \"share\" \
              if all callers are one party.",
         )),
-        None => Ok(()),
+        None => match CREDENTIALS.iter().find(|name| fields.contains_key(**name)) {
+            None => Ok(()),
+            Some(name) => Err(invalid(
+                "it has a credential that makes no principal here",
+                format!(
+                    "The request carries `{name}` and no other credential, and the gateway was not told who asks: send \
+                     the credential as `Authorization` or `X-API-Key`, or have the operator set `principal.from` to \
+                     what says who asks, or `principal.anonymous` to \"share\" if all callers are one party."
+                ),
+            )),
+        },
     }
 }
 
