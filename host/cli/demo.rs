@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -22,6 +22,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const CHARGE_TIME: Duration = Duration::from_millis(300);
 /// How long the end waits for charges under way. Nobody needs them.
 const GRACE: &str = "500ms";
+/// Signals within this time of the first are one, as for the gateway.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
 
 /// See it work: a sample service, a gateway, and a charge that is retried
 ///
@@ -127,9 +129,15 @@ async fn tell(args: &DemoArgs, folder: &str) -> Result<StoryEnd, DemoError> {
         ends.next().await;
     }
     // Whoever signals again doesn't wait.
+    let again = async {
+        let begun = Instant::now();
+        while begun.elapsed() < ONE_SIGNAL {
+            ends.next().await;
+        }
+    };
     tokio::select! {
         () = gateway.stop() => {}
-        _ = ends.next() => {}
+        () = again => {}
     }
     service.abort();
     told

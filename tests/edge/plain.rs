@@ -201,6 +201,28 @@ fn a_guarded_body_that_stands_still_is_given_up() {
     assert_eq!(ends(&gateway), [0, 1, 0]);
 }
 
+/// The client reads when the gateway is done. A reset would throw away what the system has still to send.
+#[test]
+fn what_was_written_whole_is_never_reset() {
+    let upstream = Upstream::start(|call| {
+        let script = Script::answer(200, "x".repeat(1 << 20));
+        match &*call.target {
+            "/plain/trailers" => script.trailer("X-Checksum", "1"),
+            "/plain/chunked" => script.chunked(),
+            _ => script.until_closed(),
+        }
+    });
+    let gateway = Setup::new(&upstream.url()).start();
+    for target in ["/plain/trailers", "/plain/chunked", "/plain/end"] {
+        let mut client = gateway.connect_from(2);
+        client.0.write(&Request::get(target).http_1_0().bytes()).unwrap();
+        // All of it lies with the system by then.
+        eventually("the gateway is done", || (gateway.metric("oncegate_connections") == 0).then_some(()));
+        let reply = client.reply("GET").unwrap();
+        assert!(reply.whole && reply.body.len() == 1 << 20, "{target}: {} bytes", reply.body.len());
+    }
+}
+
 /// All of the answer was taken from the service, and the client's connection ended before all was written. An ordinary
 /// end would be that of the answer (RFC 9112 §8).
 #[test]

@@ -109,6 +109,15 @@ fn a_credential_that_nobody_reads_is_not_nobody() {
         gateway.send(&request.field("Authorization", "Bearer alice")).assert_executed(200);
     }
     gateway.send(&Request::keyed("/charges", "k")).assert_executed(200);
+    gateway
+        .send(&Request::keyed("/charges", "l").field("X_Auth_Token", "a"))
+        .assert_problem(401, "principal-invalid");
+    let by_cookie = Setup::new(&upstream.url()).extra("[principal]\nfrom = [\"cookie:sid\"]").start();
+    for name in ["Authorization", "X-API-Key", "Api_Key"] {
+        let request = Request::keyed("/charges", name).field(name, "Bearer alice");
+        by_cookie.send(&request).assert_problem(401, "principal-invalid");
+        by_cookie.send(&request.field("Cookie", "sid=a")).assert_executed(200);
+    }
     let shared = Setup::new(&upstream.url()).extra("[principal]\nanonymous = \"share\"").start();
     shared.send(&Request::keyed("/charges", "k").field("X-Auth-Token", "a")).assert_executed(200);
 }

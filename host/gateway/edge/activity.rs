@@ -408,7 +408,10 @@ impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin> B
         // A body that must not be sent, as the answer's to HEAD, is never asked for.
         self.note_end(false);
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.note_end(!matches!(frame, Some(Err(_))) && (frame.is_none() || self.body.is_end_stream()));
+        // hyper asks for nothing behind trailers.
+        let is_last = |frame: &Result<Frame<Bytes>, _>| frame.as_ref().is_ok_and(Frame::is_trailers);
+        let has_failed = matches!(frame, Some(Err(_)));
+        self.note_end(!has_failed && (frame.as_ref().is_none_or(is_last) || self.body.is_end_stream()));
         match frame {
             Some(Err(error)) => {
                 self.failed = Some(error.into());

@@ -155,18 +155,26 @@ fn admit_anonymous(rules: &Principal, fields: &HeaderMap) -> Result<(), Problem>
              set `principal.from` to the cookie's name (\"cookie:NAME\"), or `principal.anonymous` to \"share\" \
              if all callers are one party.",
         )),
-        None => match CREDENTIALS.iter().find(|name| fields.contains_key(**name)) {
+        None => match unread_credential(rules, fields) {
             None => Ok(()),
             Some(name) => Err(invalid(
                 "it has a credential that makes no principal here",
                 format!(
-                    "The request carries `{name}` and no other credential, and the gateway was not told who asks: send \
-                     the credential as `Authorization` or `X-API-Key`, or have the operator set `principal.from` to \
-                     what says who asks, or `principal.anonymous` to \"share\" if all callers are one party."
+                    "The request carries `{name}` and no credential that says who asks here: have the operator set \
+                     `principal.from` to what says it, or `principal.anonymous` to \"share\" if all callers are one party."
                 ),
             )),
         },
     }
+}
+
+/// A credential that the request carries and that is no source of its principal here.
+fn unread_credential<'a>(rules: &Principal, fields: &'a HeaderMap) -> Option<&'a str> {
+    // As sources they have no content where this is asked.
+    let is_source = matches!(rules.from, PrincipalFrom::All);
+    let sources = ["authorization", "x-api-key"].iter().filter(|_| !is_source);
+    let is_credential = |own: &&str| sources.clone().chain(&CREDENTIALS).any(|name| are_twins(own, name));
+    fields.keys().map(HeaderName::as_str).find(is_credential)
 }
 
 /// The value of a source, if it is present. A value without content is not present: all who send it would be

@@ -48,7 +48,10 @@ impl UnprovenShare {
         let retention = settlement.retention.map_or(retention, |shorter| shorter.min(memory));
         let left = Record { state, times: Times { retention, ..claimed.times }, ..claimed.clone() };
         self.note(answer, left.expires_at());
-        self.note(ENTRY + claimed.weight(), left.forgotten_at());
+        // A record that is sent again was counted when it became unknown.
+        if !claimed.resent {
+            self.note(ENTRY + claimed.weight(), left.forgotten_at());
+        }
     }
 
     /// Notes so many bytes in the ledger until then.
@@ -228,7 +231,7 @@ mod tests {
     }
 
     /// The record says how long: an unknown outcome is held as long again, and whoever names the time of its
-    /// first sending is remembered for the route's own times.
+    /// first sending is remembered for the route's own times. What is sent again counts already.
     #[test]
     fn what_is_left_counts_until_it_is_forgotten() {
         let summary = || AnswerSummary { status: Some(404), ..AnswerSummary::default() };
@@ -240,11 +243,12 @@ mod tests {
             record.origin.first_sent = Some(1_000);
             record.times.memory = Duration::from_secs(50_000);
         };
-        let cases: [(_, Change, _, _); 9] = [
+        let cases: [(_, Change, _, _); 10] = [
             (unknown(), plain, None, Some(3_600 + 3_600)),
             (unknown(), long_tombstone, None, Some(3_600 + 9_000)),
             (unknown(), sent, None, Some(50_300)),
-            (Outcome::NotApplied, resent, None, Some(3_600 + 3_600)),
+            (Outcome::NotApplied, resent, None, None),
+            (unknown(), resent, None, None),
             (Outcome::NotApplied, plain, None, None),
             (Outcome::Consumed(summary()), plain, None, Some(660)),
             (Outcome::Consumed(summary()), plain, Some(Duration::from_secs(10)), Some(70)),

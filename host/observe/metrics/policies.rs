@@ -157,18 +157,24 @@ impl PolicyFamilies {
     }
 
     pub(super) fn reloaded(&self, policy: &str, result: &'static str, generation: Option<u64>) {
+        self.begin(policy);
         self.reloads.get_or_create(&PolicyReload { policy: policy.to_owned(), result }).inc();
         if let Some(generation) = generation {
             self.is_at(policy, generation);
         }
     }
 
-    /// Notes the first generation. The counters begin with 0, so that the first event is an increase.
+    /// Notes the first generation.
     pub(super) fn started(&self, policy: &str, generation: u64) {
+        self.begin(policy);
+        self.is_at(policy, generation);
+    }
+
+    /// Begins a policy's counters with 0, so that the first event is an increase.
+    fn begin(&self, policy: &str) {
         for result in ["ok", "failed", "rolled_back"] {
             drop(self.reloads.get_or_create(&PolicyReload { policy: policy.to_owned(), result }));
         }
-        self.is_at(policy, generation);
     }
 
     fn is_at(&self, policy: &str, generation: u64) {

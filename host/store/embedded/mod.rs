@@ -112,10 +112,11 @@ impl Embedded {
     /// Looks at a folder and its mark as a start does first, and makes nothing. True: there is a whole ledger.
     /// False: one can be made there. An error where a start would be refused.
     pub fn look(path: &Path, mark: Option<&MarkFile>) -> Result<bool, OpenError> {
+        let whole = folder::look(path)?;
+        // It reads each folder in this one, so this one is known to be ours.
         if let Some(mark) = mark {
             mark.look(path)?;
         }
-        let whole = folder::look(path)?;
         if let Some(mark) = mark.filter(|_| !whole) {
             mark.compare_with_nothing(path)?;
         }
