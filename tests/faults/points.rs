@@ -31,14 +31,15 @@ const PLACES: &[Place] = &[
     ("after the claim, before the upstream is called", Point::Connecting, 1, Then::UnknownUnsent),
     ("after the claim, connected, before sending", Point::Sending, 1, Then::UnknownUnsent),
     ("after sending", Point::Sent, 1, Then::Unknown),
-    ("answered upstream, before the settlement is written", Point::Writing, SETTLEMENT, Then::Unknown),
-    ("after the settlement is synced, before anybody knows", Point::Synced, 2, Then::Replays),
     ("after the settlement, before the answer goes out", Point::Answering, 1, Then::Replays),
     ("after the answer went out", Point::Answered, 1, Then::Replays),
 ];
 
-/// A batch is written to the journal in one piece.
-const SETTLEMENT: u64 = 2;
+/// The same once the upstream has the request, so that no other write of the store comes before its settlement.
+const ANSWERED: &[Place] = &[
+    ("answered upstream, before the settlement is written", Point::Writing, 1, Then::Unknown),
+    ("after the settlement is synced, before anybody knows", Point::Synced, 1, Then::Replays),
+];
 /// How often each.
 const TIMES: usize = 1;
 
@@ -55,11 +56,12 @@ pub(crate) fn kills_at_points(times: usize) -> String {
         for (n, place) in PLACES.iter().enumerate() {
             kill_at(&setup, &faults, &upstream, &format!("{round}-{n}"), place);
         }
+        ANSWERED.iter().for_each(kill_once_answered);
         upload_cut_by_a_kill(&setup, &faults, &upstream, &format!("upload-{round}"));
         kill_in_mid_answer();
     }
-    let kills = times * (PLACES.len() + 2);
-    format!("{} points, {kills} kills: at most 1 execution for each key, answers replayed", PLACES.len() + 2)
+    let points = PLACES.len() + ANSWERED.len() + 2;
+    format!("{points} points, {} kills: at most 1 execution for each key, answers replayed", times * points)
 }
 
 /// An answer that is all there at once, so that nothing of it goes out before it is recorded. (Of one
@@ -104,6 +106,35 @@ fn kill_at(setup: &Setup, faults: &Faults, upstream: &Upstream, key: &str, place
     }
     assert_eq!(upstream.count() - before, sent + usize::from(runs), "{what}");
     gateway.kill();
+}
+
+fn kill_once_answered((what, point, passage, then): &Place) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok".into();
+        Script::raw(vec![Step::Pass(held.clone()), Step::Write(answer)])
+    });
+    let (setup, faults) = Faults::over(&Setup::new(&upstream.url()));
+    let gateway = setup.start();
+    let request = Request::keyed("/charges", "k");
+    let mut connection = gateway.connect();
+    connection.0.write(&request.bytes()).unwrap();
+    upstream.await_count(1);
+    faults.kill_at(*point, *passage);
+    gate.open();
+    let setup = gateway.killed();
+    faults.disarm();
+    assert!(connection.reply("POST").is_err(), "{what}: it was told");
+    let gateway = setup.start();
+    let reply = gateway.send(&request);
+    match then {
+        Then::Replays => {
+            assert_eq!((reply.status, reply.replayed()), (201, Some("true")), "{what}: {reply:?}")
+        }
+        _ => _ = reply.assert_problem(409, "outcome-unknown"),
+    }
+    assert_eq!(upstream.count(), 1, "{what}");
 }
 
 /// Killed when half of the upload is in: nothing is left behind.
